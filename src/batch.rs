@@ -1,0 +1,449 @@
+//! Records of one partition in one flat arena, in the layout that the guest sees.
+//!
+//! A [`Batch`] is filled record by record and read as columns; a [`View`] is a run of its records, which crosses into the
+//! guest as five copies. [`Outputs`] is the same layout on the way back, where a length of [`SAME`] stands for "as in the
+//! input record" and brings no bytes. Nothing here allocates for each record, and nothing here knows of topics' meaning
+//! or of plugins. Invariant: the `layout` of a batch and of checked outputs names exactly the bytes of `data`.
+
+use std::ops::Range;
+
+use crate::record::Header;
+use crate::record::Headers;
+use crate::record::OutRecord;
+use crate::record::Record;
+use crate::record::TopicPartition;
+
+/// The length that means null.
+pub const NULL: i32 = -1;
+/// In outputs, the length or number that means "as in the input record".
+pub const SAME: i32 = -2;
+/// A batch takes no further record above this many bytes, so that its positions fit in 32 bits: one record is at most
+/// 2^31-1 bytes.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// Where a record ends in `layout` and `data`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct End {
+    layout: u32,
+    data: u32,
+}
+
+/// Records of one partition in ascending order of their offsets.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    source: TopicPartition,
+    offsets: Vec<i64>,
+    timestamps: Vec<i64>,
+    attempts: Vec<u32>,
+    layout: Vec<i32>,
+    data: Vec<u8>,
+    ends: Vec<End>,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new(source: TopicPartition) -> Batch {
+        Batch {
+            source,
+            offsets: Vec::new(),
+            timestamps: Vec::new(),
+            attempts: Vec::new(),
+            layout: Vec::new(),
+            data: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Makes this batch empty and of another partition, keeping its memory.
+    pub fn reset(&mut self, source: TopicPartition) {
+        self.source = source;
+        self.offsets.clear();
+        self.timestamps.clear();
+        self.attempts.clear();
+        self.layout.clear();
+        self.data.clear();
+        self.ends.clear();
+    }
+
+    /// Copies a record in. `timestamp` is in milliseconds since 1970-01-01 UTC, -1 for none.
+    ///
+    /// # Panics
+    /// If a key, a value, a header or the batch is longer than 2^31-1 bytes: Kafka's own lengths are no longer, and callers
+    /// stop at [`BATCH_BYTES_MAX`].
+    pub fn push<'h>(
+        &mut self,
+        offset: i64,
+        timestamp: i64,
+        attempt: u32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = Header<'h>>,
+    ) {
+        self.offsets.push(offset);
+        self.timestamps.push(timestamp);
+        self.attempts.push(attempt);
+        self.layout.extend_from_slice(&[length(key), length(value), 0]);
+        let count_at = self.layout.len() - 1;
+        self.data.extend_from_slice(key.unwrap_or_default());
+        self.data.extend_from_slice(value.unwrap_or_default());
+        let mut count = 0;
+        for header in headers {
+            count += 1;
+            self.layout.extend_from_slice(&[length(Some(header.name)), length(header.value)]);
+            self.data.extend_from_slice(header.name);
+            self.data.extend_from_slice(header.value.unwrap_or_default());
+        }
+        self.layout[count_at] = count;
+        self.close_record();
+    }
+
+    /// Copies a record in whose headers are columns already.
+    ///
+    /// # Panics
+    /// As [`Batch::push`].
+    pub fn push_columns(
+        &mut self,
+        offset: i64,
+        timestamp: i64,
+        attempt: u32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: Headers<'_>,
+    ) {
+        self.offsets.push(offset);
+        self.timestamps.push(timestamp);
+        self.attempts.push(attempt);
+        let count = i32::try_from(headers.len()).expect("the layout of a record holds fewer than 2^31 headers");
+        self.layout.extend_from_slice(&[length(key), length(value), count]);
+        self.layout.extend_from_slice(headers.lengths());
+        self.data.extend_from_slice(key.unwrap_or_default());
+        self.data.extend_from_slice(value.unwrap_or_default());
+        self.data.extend_from_slice(headers.data());
+        self.close_record();
+    }
+
+    fn close_record(&mut self) {
+        let layout = u32::try_from(self.layout.len()).expect("a batch holds fewer than 2^32 lengths");
+        let data = u32::try_from(self.data.len()).expect("a batch holds fewer than 2^32 bytes");
+        self.ends.push(End { layout, data });
+    }
+
+    /// The number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether it holds no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// The bytes of keys, values and headers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Where the records come from.
+    #[must_use]
+    pub fn source(&self) -> &TopicPartition {
+        &self.source
+    }
+
+    /// The records' offsets.
+    #[must_use]
+    pub fn offsets(&self) -> &[i64] {
+        &self.offsets
+    }
+
+    /// Says how often a record was tried before.
+    ///
+    /// # Panics
+    /// If there is no record `index`.
+    pub fn set_attempt(&mut self, index: usize, attempt: u32) {
+        self.attempts[index] = attempt;
+    }
+
+    /// A record.
+    ///
+    /// # Panics
+    /// If there is no record `index`.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Record<'_> {
+        let start = self.start(index);
+        let end = self.ends[index];
+        let layout = &self.layout[start.layout as usize..end.layout as usize];
+        let data = &self.data[start.data as usize..end.data as usize];
+        let (key, rest) = field(layout[0], data);
+        let (value, rest) = field(layout[1], rest);
+        Record {
+            offset: self.offsets[index],
+            timestamp: self.timestamps[index],
+            attempt: self.attempts[index],
+            key,
+            value,
+            headers: Headers::new(&layout[3..], rest),
+        }
+    }
+
+    /// All records.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        self.slice(0..self.len())
+    }
+
+    /// A run of records.
+    ///
+    /// # Panics
+    /// If the batch has no such run.
+    #[must_use]
+    pub fn slice(&self, records: Range<usize>) -> View<'_> {
+        let start = self.start(records.start);
+        let end = self.start(records.end);
+        View {
+            offsets: &self.offsets[records.clone()],
+            timestamps: &self.timestamps[records.clone()],
+            attempts: &self.attempts[records.clone()],
+            layout: &self.layout[start.layout as usize..end.layout as usize],
+            data: &self.data[start.data as usize..end.data as usize],
+            batch: self,
+            first: records.start,
+        }
+    }
+
+    /// Keeps the records from `first` on and drops those before it.
+    pub fn drop_front(&mut self, first: usize) {
+        let start = self.start(first);
+        self.offsets.drain(..first);
+        self.timestamps.drain(..first);
+        self.attempts.drain(..first);
+        self.layout.drain(..start.layout as usize);
+        self.data.drain(..start.data as usize);
+        self.ends.drain(..first);
+        for end in &mut self.ends {
+            end.layout -= start.layout;
+            end.data -= start.data;
+        }
+    }
+
+    fn start(&self, index: usize) -> End {
+        match index.checked_sub(1) {
+            Some(before) => self.ends[before],
+            None => End::default(),
+        }
+    }
+}
+
+/// A run of a batch's records, as columns.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The records' offsets, ascending.
+    pub offsets: &'a [i64],
+    /// Milliseconds since 1970-01-01 UTC; -1 is none.
+    pub timestamps: &'a [i64],
+    /// How often each record was tried before.
+    pub attempts: &'a [u32],
+    /// For each record: length of the key, length of the value, number of headers, and for each header the lengths of its
+    /// name and its value; -1 is null.
+    pub layout: &'a [i32],
+    /// The bytes in that order.
+    pub data: &'a [u8],
+    batch: &'a Batch,
+    first: usize,
+}
+
+impl<'a> View<'a> {
+    /// The number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether it holds no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Where the records come from.
+    #[must_use]
+    pub fn source(&self) -> &'a TopicPartition {
+        &self.batch.source
+    }
+
+    /// A record of the view.
+    ///
+    /// # Panics
+    /// If the view has no record `index`.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Record<'a> {
+        self.batch.record(self.first + index)
+    }
+
+    /// The bytes of record `index`: key and value and headers.
+    ///
+    /// # Panics
+    /// If the view has no record `index`.
+    #[must_use]
+    pub fn record_bytes(&self, index: usize) -> u64 {
+        let at = self.first + index;
+        u64::from(self.batch.ends[at].data - self.batch.start(at).data)
+    }
+}
+
+/// What a call made of its input, checked: outputs in the order of their input records.
+///
+/// Made by `outcome::check` alone, so that every length is known to fit its bytes and every parent and port to exist.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    parents: Vec<u32>,
+    ports: Vec<u32>,
+    partitions: Vec<i32>,
+    timestamps: Vec<i64>,
+    layout: Vec<i32>,
+    data: Vec<u8>,
+    ends: Vec<End>,
+}
+
+/// The columns of [`Outputs`] as they came from a guest: `ports`, `partitions` and `timestamps` may be empty, which
+/// means their default for every output.
+#[derive(Clone, Debug, Default)]
+pub struct OutputColumns {
+    /// Port of each output.
+    pub ports: Vec<u32>,
+    /// Partition of each output, -1 for "the partitioner chooses".
+    pub partitions: Vec<i32>,
+    /// Timestamp of each output, -1 for "the input's".
+    pub timestamps: Vec<i64>,
+    /// As [`View::layout`], and [`SAME`].
+    pub layout: Vec<i32>,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+impl Outputs {
+    /// Takes columns that were checked. `parents` holds the input's index of each output; `end_of` yields, for each output,
+    /// its end in `layout` and `data`.
+    pub(crate) fn from_checked(columns: OutputColumns, parents: Vec<u32>, ends: &[(u32, u32)]) -> Outputs {
+        let OutputColumns { ports, partitions, timestamps, layout, data } = columns;
+        let ends = ends.iter().map(|&(layout, data)| End { layout, data }).collect();
+        Outputs { parents, ports, partitions, timestamps, layout, data, ends }
+    }
+
+    /// The number of outputs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parents.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parents.is_empty()
+    }
+
+    /// The index, in the input, of the record that caused output `index`.
+    ///
+    /// # Panics
+    /// If there is no output `index`.
+    #[must_use]
+    pub fn parent(&self, index: usize) -> usize {
+        self.parents[index] as usize
+    }
+
+    /// The port of output `index`.
+    ///
+    /// # Panics
+    /// If there is no output `index`.
+    #[must_use]
+    pub fn port(&self, index: usize) -> u32 {
+        if self.ports.is_empty() { 0 } else { self.ports[index] }
+    }
+
+    /// An output with its references to `input` resolved. `input` is what the call was given.
+    ///
+    /// # Panics
+    /// If there is no output `index`.
+    #[must_use]
+    pub fn resolve<'a>(&'a self, index: usize, input: &View<'a>) -> OutRecord<'a> {
+        let parent = self.parent(index);
+        let start = match index.checked_sub(1) {
+            Some(before) => self.ends[before],
+            None => End::default(),
+        };
+        let end = self.ends[index];
+        let layout = &self.layout[start.layout as usize..end.layout as usize];
+        let data = &self.data[start.data as usize..end.data as usize];
+        let source = input.record(parent);
+        let (key, rest) = if layout[0] == SAME { (source.key, data) } else { field(layout[0], data) };
+        let (value, rest) = if layout[1] == SAME { (source.value, rest) } else { field(layout[1], rest) };
+        let headers = if layout[2] == SAME { source.headers } else { Headers::new(&layout[3..], rest) };
+        let timestamp = self.timestamps.get(index).copied().filter(|&t| t >= 0).unwrap_or(source.timestamp);
+        let partition = self.partitions.get(index).copied().filter(|&p| p >= 0);
+        OutRecord { parent, port: self.port(index), partition, timestamp, key, value, headers }
+    }
+}
+
+fn field(length: i32, data: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    match usize::try_from(length) {
+        Ok(length) => {
+            let (bytes, rest) = data.split_at(length);
+            (Some(bytes), rest)
+        }
+        Err(_) => (None, data),
+    }
+}
+
+fn length(bytes: Option<&[u8]>) -> i32 {
+    match bytes {
+        Some(bytes) => i32::try_from(bytes.len()).expect("Kafka's lengths fit in 31 bits"),
+        None => NULL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orders() -> TopicPartition {
+        TopicPartition { topic: "orders".into(), partition: 3 }
+    }
+
+    #[test]
+    fn null_and_empty_stay_apart() {
+        let mut batch = Batch::new(orders());
+        let headers = [
+            Header { name: b"a\xff\0", value: None },
+            Header { name: b"", value: Some(b"") },
+            Header { name: b"a\xff\0", value: Some(b"2") },
+        ];
+        batch.push(7, -1, 0, None, Some(b""), headers.iter().copied());
+        batch.push(9, 5, 2, Some(b""), None, std::iter::empty());
+        let first = batch.record(0);
+        assert_eq!((first.offset, first.timestamp, first.key, first.value), (7, -1, None, Some(&b""[..])));
+        assert_eq!(first.headers.iter().collect::<Vec<_>>(), headers);
+        let second = batch.record(1);
+        assert_eq!((second.key, second.value, second.attempt, second.headers.len()), (Some(&b""[..]), None, 2, 0));
+    }
+
+    #[test]
+    fn a_slice_and_a_dropped_front_hold_the_same_records() {
+        let mut batch = Batch::new(orders());
+        for n in 0..10_i64 {
+            let value = vec![b'x'; usize::try_from(n).unwrap()];
+            let header = [Header { name: b"h", value: Some(&value) }];
+            batch.push(n, n, 0, Some(b"k"), Some(&value), header.iter().copied().take(usize::try_from(n % 2).unwrap()));
+        }
+        let mut rest = batch.clone();
+        rest.drop_front(4);
+        let view = batch.slice(4..10);
+        assert_eq!((view.layout, view.data), (rest.view().layout, rest.view().data));
+        for n in 0..6 {
+            assert_eq!(view.record(n).value, rest.record(n).value);
+            assert_eq!(view.record(n).headers.iter().count(), rest.record(n).headers.iter().count());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What the Kafka room needs to know, and how it becomes librdkafka's configuration.
+//!
+//! The types are filled by `config`; defaults that are wasmill's own decisions stand here with their reasons. Keys that
+//! would break a promise are refused by [`refused`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything about the connection, the input and the outputs of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port` of some brokers.
+    pub brokers: Vec<String>,
+    /// `client.id` without the worker's number.
+    pub client_id: String,
+    /// TLS, or `None` for a plain connection.
+    pub tls: Option<Tls>,
+    /// SASL, if any.
+    pub sasl: Option<Sasl>,
+    /// Keys for both clients, passed on as they are.
+    pub librdkafka: BTreeMap<String, String>,
+    /// What is read.
+    pub input: Input,
+    /// What is written, in file order.
+    pub outputs: Vec<Output>,
+    /// How often offsets are committed.
+    pub commit_every: Duration,
+}
+
+/// TLS of the connection. Paths are as in the file system.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The certificate authority's PEM; `None` is the system's.
+    pub ca: Option<String>,
+    /// The client's certificate.
+    pub cert: Option<String>,
+    /// The client's key.
+    pub key: Option<String>,
+}
+
+/// SASL of the connection.
+#[derive(Clone, Debug)]
+pub struct Sasl {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: String,
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Topics, or patterns that begin with `^`.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// Static membership, if any.
+    pub instance_id: Option<String>,
+    /// Where a partition without a committed offset starts.
+    pub start: Start,
+    /// What happens when the committed offset is gone.
+    pub on_gap: OnGap,
+    /// Whether records of open or aborted transactions are read.
+    pub isolation: Isolation,
+    /// The group throws a silent member out after this.
+    pub session_timeout: Duration,
+    /// The longest time between two polls.
+    pub max_poll_interval: Duration,
+    /// Keys for the consumer, passed on as they are.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+/// Where a partition without a committed offset starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest record.
+    Earliest,
+    /// At the records that come after now.
+    Latest,
+    /// At the first record of this time, milliseconds since 1970-01-01 UTC.
+    Timestamp(i64),
+}
+
+/// What happens when retention has passed the committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGap {
+    /// The pipeline stops and names both offsets.
+    Stop,
+    /// It goes on at the oldest record and counts what it missed.
+    Continue,
+}
+
+/// Kafka's isolation level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Committed records only.
+    ReadCommitted,
+    /// All records.
+    ReadUncommitted,
+}
+
+/// A topic that is written.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its name in the file: `[output.NAME]`.
+    pub name: Arc<str>,
+    /// The topic.
+    pub topic: String,
+    /// Who chooses the partition.
+    pub partition: Partition,
+    /// Kafka's name of the codec, `none` without.
+    pub compression: String,
+    /// Keys for this topic, passed on as they are.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+/// Who chooses the partition of an output for which the plugin named none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// murmur2 of the key, as Kafka's own client; a null key goes anywhere.
+    ByKey,
+    /// The number of the input's partition.
+    SameAsInput,
+}
+
+/// Why a key of librdkafka's can't be set in a file, or `None` if it can. `insecure` is the file's own word that an
+/// unverified certificate is meant.
+#[must_use]
+pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
+    let reason = match key {
+        "enable.auto.commit" | "enable.auto.offset.store" | "auto.commit.interval.ms" => {
+            "offsets are committed only for delivered records; `limits.commit_every` says how often"
+        }
+        "enable.partition.eof" => "wasmill doesn't use end-of-partition events",
+        "group.id" => "set `input.group`",
+        "group.instance.id" => "set `input.instance_id`",
+        "group.protocol" | "partition.assignment.strategy" => "revokes are drained for the cooperative protocol only",
+        "isolation.level" => "set `input.isolation`",
+        "auto.offset.reset" => "set `input.start` and `input.on_gap`, which lose no records silently",
+        "session.timeout.ms" => "set `input.session_timeout`",
+        "max.poll.interval.ms" => "set `input.max_poll_interval`",
+        "transactional.id" => "it belongs to `delivery = \"exactly_once\"`",
+        "acks" | "request.required.acks" => "an output counts only when every in-sync replica has it",
+        "enable.idempotence" | "enable.gapless.guarantee" => "without it, retries reorder and repeat outputs",
+        "message.timeout.ms" | "delivery.timeout.ms" | "message.send.max.retries" | "retries" => {
+            "deliveries never time out: a broker that is away holds the pipeline back and loses nothing"
+        }
+        "statistics.interval.ms" => "the lag metrics depend on it",
+        "plugin.library.paths" => "it would load code into this process",
+        "bootstrap.servers" | "metadata.broker.list" => "set `kafka.brokers`",
+        "client.id" => "set `kafka.client_id`",
+        "compression.codec" | "compression.type" => "set `compression` of the output",
+        "partitioner" => "set `partition` of the output",
+        "sasl.username" | "sasl.password" | "sasl.mechanism" | "sasl.mechanisms" => "set `kafka.sasl`",
+        "security.protocol" => "set `kafka.tls` and `kafka.sasl`",
+        "enable.ssl.certificate.verification" if value != "true" && !insecure => {
+            "anyone on the network could read and change the records"
+        }
+        _ if key.starts_with("max.in.flight") => "it is part of the order guarantee",
+        _ if key.ends_with("_cb") || key == "opaque" || key == "log.queue" => "it is not a setting but a hook",
+        _ => return None,
+    };
+    Some(reason)
+}

@@ -1,0 +1,151 @@
+//! The vocabulary: where a record is, and what it holds.
+//!
+//! Plain values without behaviour. An [`Offset`] is always the *next one to read*, as in Kafka's own
+//! commits: "up to `Offset(5)`" means that the records 0 to 4 are done. Nothing else in the crate
+//! gives the word another meaning.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A position in a partition: the next record to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One stay of a partition with a worker. It grows with every assign and every rewind, so that a result
+/// which comes back late is recognised as belonging to an earlier stay and is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+/// The number of a record within its epoch: 0 for the first one received, then without gaps, unlike offsets,
+/// which compaction, aborted transactions and control markers leave holes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The number `n` records further on.
+    #[must_use]
+    pub fn plus(self, n: u64) -> Seq {
+        Seq(self.0 + n)
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number, 0 and up.
+    pub partition: i32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A record as it was read, borrowed from its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Where it stands in its partition.
+    pub offset: i64,
+    /// Milliseconds since 1970-01-01 UTC; -1 is none.
+    pub timestamp: i64,
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// `None` is null, which differs from empty.
+    pub key: Option<&'a [u8]>,
+    /// `None` is a tombstone, which differs from empty.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, in order.
+    pub headers: Headers<'a>,
+}
+
+/// A record on its way out, with every reference to its input resolved.
+#[derive(Clone, Copy, Debug)]
+pub struct OutRecord<'a> {
+    /// The index, in its input batch, of the record that caused it.
+    pub parent: usize,
+    /// The plugin's port, 0 is `main`.
+    pub port: u32,
+    /// The partition the plugin chose, if it did.
+    pub partition: Option<i32>,
+    /// Milliseconds since 1970-01-01 UTC; -1 is none.
+    pub timestamp: i64,
+    /// `None` is null.
+    pub key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, in order.
+    pub headers: Headers<'a>,
+}
+
+/// One header. Names are bytes: Kafka writers can send any, and they pass on as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name, any bytes.
+    pub name: &'a [u8],
+    /// `None` is null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The headers of a record in columns: for each the lengths of its name and of its value (-1 is null), and
+/// the bytes in that order. Names may repeat.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers<'a> {
+    lengths: &'a [i32],
+    data: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// `lengths` holds a pair for each header; `data` holds at least the bytes they name. Both were checked where
+    /// they were made: [`Headers::iter`] ends early, and never panics, if they are not.
+    #[must_use]
+    pub fn new(lengths: &'a [i32], data: &'a [u8]) -> Headers<'a> {
+        Headers { lengths, data }
+    }
+
+    /// The number of headers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lengths.len() / 2
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// The pairs of lengths, as in [`Headers::new`].
+    #[must_use]
+    pub fn lengths(&self) -> &'a [i32] {
+        self.lengths
+    }
+
+    /// The bytes of names and values.
+    #[must_use]
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// The headers in order.
+    pub fn iter(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let mut rest = self.data;
+        self.lengths.chunks_exact(2).map_while(move |pair| {
+            let (name, after) = rest.split_at_checked(usize::try_from(pair[0]).ok()?)?;
+            let (value, after) = match usize::try_from(pair[1]) {
+                Ok(length) => after.split_at_checked(length).map(|(value, after)| (Some(value), after))?,
+                Err(_) => (None, after),
+            };
+            rest = after;
+            Some(Header { name, value })
+        })
+    }
+}

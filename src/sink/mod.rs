@@ -1,0 +1,71 @@
+//! What an outcome becomes: which output a step's port leads to.
+//!
+//! Pure. It doesn't send anything and knows of topics only as numbers of outputs.
+
+/// Where a port leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the next step.
+    NextStep,
+    /// To an output, by its place in the file.
+    Output(usize),
+}
+
+/// The ports of every step: port 0 is `main`, the next step or `[output.main]` after the last; the others are the
+/// other outputs in file order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes {
+    outputs: Vec<String>,
+    main: usize,
+    steps: usize,
+}
+
+impl Routes {
+    /// `outputs` are the names in file order; `None` if none of them is `main`.
+    #[must_use]
+    pub fn new(outputs: Vec<String>, steps: usize) -> Option<Routes> {
+        let main = outputs.iter().position(|name| name == "main")?;
+        Some(Routes { outputs, main, steps })
+    }
+
+    /// The names of a step's ports, which are the same for every step.
+    #[must_use]
+    pub fn ports(&self) -> Vec<String> {
+        let others = self.outputs.iter().enumerate().filter(|&(index, _)| index != self.main);
+        std::iter::once("main".to_owned()).chain(others.map(|(_, name)| name.clone())).collect()
+    }
+
+    /// Where a port of a step leads; ports that don't exist were refused with the outcome that named them.
+    #[must_use]
+    pub fn destination(&self, step: usize, port: u32) -> Destination {
+        match port as usize {
+            0 if step + 1 < self.steps => Destination::NextStep,
+            0 => Destination::Output(self.main),
+            port if port <= self.main => Destination::Output(port - 1),
+            port => Destination::Output(port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_main_and_then_the_other_outputs_in_file_order() {
+        let names = ["audit", "main", "late"].map(String::from).to_vec();
+        let routes = Routes::new(names, 2).unwrap();
+        assert_eq!(routes.ports(), ["main", "audit", "late"]);
+        assert_eq!(routes.destination(0, 0), Destination::NextStep);
+        assert_eq!(routes.destination(1, 0), Destination::Output(1));
+        for step in 0..2 {
+            assert_eq!(routes.destination(step, 1), Destination::Output(0));
+            assert_eq!(routes.destination(step, 2), Destination::Output(2));
+        }
+    }
+
+    #[test]
+    fn an_output_called_main_is_needed() {
+        assert_eq!(Routes::new(vec!["audit".into()], 1), None);
+    }
+}
