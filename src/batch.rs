@@ -23,9 +23,9 @@ pub const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// Where a record ends in `layout` and `data`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct End {
-    layout: u32,
-    data: u32,
+pub(crate) struct End {
+    pub(crate) layout: u32,
+    pub(crate) data: u32,
 }
 
 /// Records of one partition in ascending order of their offsets.
@@ -229,6 +229,14 @@ impl Batch {
         }
     }
 
+    /// The lengths of a record's key and value, null as 0, and of its headers: `record` without a look at the bytes.
+    fn lengths(&self, index: usize) -> (u64, u64, u64) {
+        let start = self.start(index);
+        let bytes = |at: usize| u64::try_from(self.layout[start.layout as usize + at]).unwrap_or(0);
+        let (key, value) = (bytes(0), bytes(1));
+        (key, value, u64::from(self.ends[index].data - start.data) - key - value)
+    }
+
     fn start(&self, index: usize) -> End {
         match index.checked_sub(1) {
             Some(before) => self.ends[before],
@@ -292,6 +300,15 @@ impl<'a> View<'a> {
         let at = self.first + index;
         u64::from(self.batch.ends[at].data - self.batch.start(at).data)
     }
+
+    /// The lengths of a record's key and value, null as 0, and of its headers.
+    ///
+    /// # Panics
+    /// If the view has no record `index`.
+    #[must_use]
+    pub(crate) fn lengths(&self, index: usize) -> (u64, u64, u64) {
+        self.batch.lengths(self.first + index)
+    }
 }
 
 /// What a call made of its input, checked: outputs in the order of their input records.
@@ -325,11 +342,10 @@ pub struct OutputColumns {
 }
 
 impl Outputs {
-    /// Takes columns that were checked. `parents` holds the input's index of each output; `end_of` yields, for each output,
-    /// its end in `layout` and `data`.
-    pub(crate) fn from_checked(columns: OutputColumns, parents: Vec<u32>, ends: &[(u32, u32)]) -> Outputs {
+    /// Takes columns that were checked. `parents` holds the input's index of each output, `ends` the end of each in
+    /// `layout` and `data`; or `ends` is empty, and every output is its input record as it came.
+    pub(crate) fn from_checked(columns: OutputColumns, parents: Vec<u32>, ends: Vec<End>) -> Outputs {
         let OutputColumns { ports, partitions, timestamps, layout, data } = columns;
-        let ends = ends.iter().map(|&(layout, data)| End { layout, data }).collect();
         Outputs { parents, ports, partitions, timestamps, layout, data, ends }
     }
 
@@ -363,24 +379,28 @@ impl Outputs {
         if self.ports.is_empty() { 0 } else { self.ports[index] }
     }
 
-    /// An output with its references to `input` resolved. `input` is what the call was given.
+    /// An output with its references resolved. `source` is the record that caused it.
     ///
     /// # Panics
     /// If there is no output `index`.
     #[must_use]
-    pub fn resolve<'a>(&'a self, index: usize, input: &View<'a>) -> OutRecord<'a> {
+    pub fn resolve<'a>(&'a self, index: usize, source: &Record<'a>) -> OutRecord<'a> {
         let parent = self.parent(index);
-        let start = match index.checked_sub(1) {
-            Some(before) => self.ends[before],
-            None => End::default(),
+        let (key, value, headers) = if self.ends.is_empty() {
+            (source.key, source.value, source.headers)
+        } else {
+            let start = match index.checked_sub(1) {
+                Some(before) => self.ends[before],
+                None => End::default(),
+            };
+            let end = self.ends[index];
+            let layout = &self.layout[start.layout as usize..end.layout as usize];
+            let data = &self.data[start.data as usize..end.data as usize];
+            let (key, rest) = if layout[0] == SAME { (source.key, data) } else { field(layout[0], data) };
+            let (value, rest) = if layout[1] == SAME { (source.value, rest) } else { field(layout[1], rest) };
+            let headers = if layout[2] == SAME { source.headers } else { Headers::new(&layout[3..], rest) };
+            (key, value, headers)
         };
-        let end = self.ends[index];
-        let layout = &self.layout[start.layout as usize..end.layout as usize];
-        let data = &self.data[start.data as usize..end.data as usize];
-        let source = input.record(parent);
-        let (key, rest) = if layout[0] == SAME { (source.key, data) } else { field(layout[0], data) };
-        let (value, rest) = if layout[1] == SAME { (source.value, rest) } else { field(layout[1], rest) };
-        let headers = if layout[2] == SAME { source.headers } else { Headers::new(&layout[3..], rest) };
         let timestamp = self.timestamps.get(index).copied().filter(|&t| t >= 0).unwrap_or(source.timestamp);
         let partition = self.partitions.get(index).copied().filter(|&p| p >= 0);
         OutRecord { parent, port: self.port(index), partition, timestamp, key, value, headers }

@@ -160,6 +160,8 @@ fn cut(mut reason: String) -> String {
             end -= 1;
         }
         reason.truncate(end);
+        // What was cut off may be a megabyte, and failures outlive their batch.
+        reason.shrink_to_fit();
     }
     reason
 }

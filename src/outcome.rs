@@ -4,6 +4,7 @@
 //! whatever breaks the contract is refused whole with its own message. Pure; it never panics, whatever the columns hold.
 //! It doesn't decide what a refusal means: that is a fault of the call, like a trap.
 
+use crate::batch::End;
 use crate::batch::NULL;
 use crate::batch::OutputColumns;
 use crate::batch::Outputs;
@@ -83,9 +84,13 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
         let index = u32::try_from(index).map_err(|_| "more than 2^32 records".to_owned())?;
         parents.extend(std::iter::repeat_n(index, count as usize));
     }
-    let ends = check_layout(input, &outputs, &parents, caps)?;
+    let ends = if forwards(input, &outputs, &parents, caps) {
+        Vec::new()
+    } else {
+        check_layout(input, &outputs, &parents, caps)?
+    };
     let failed = failed.into_iter().map(|(index, failure)| Failed { index: index as usize, failure }).collect();
-    Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, &ends), failed })
+    Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, ends), failed })
 }
 
 fn column_length(name: &str, length: usize, outputs: u64) -> Result<(), String> {
@@ -112,13 +117,17 @@ fn check_failed(counts: &[u32], failed: &[(u32, Failure)]) -> Result<(), String>
     Ok(())
 }
 
+/// Whether every output is its input record as it came: then there is nothing to walk. Any doubt is left to the walk, which
+/// has the messages.
+fn forwards(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps: Caps) -> bool {
+    outputs.data.is_empty()
+        && outputs.layout.len() == 3 * parents.len()
+        && outputs.layout.iter().all(|&length| length == SAME)
+        && parents.iter().map(|&parent| input.record_bytes(parent as usize)).sum::<u64>() <= caps.bytes
+}
+
 /// Walks `layout` and `data` once; the ends of each output in both.
-fn check_layout(
-    input: &View<'_>,
-    outputs: &OutputColumns,
-    parents: &[u32],
-    caps: Caps,
-) -> Result<Vec<(u32, u32)>, String> {
+fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps: Caps) -> Result<Vec<End>, String> {
     let layout = &outputs.layout[..];
     let data_len = outputs.data.len() as u64;
     let mut at = 0_usize;
@@ -127,8 +136,8 @@ fn check_layout(
     let mut ends = Vec::with_capacity(parents.len());
     for (index, &parent) in parents.iter().enumerate() {
         let &[key, value, headers] = layout
-            .get(at..at + 3)
-            .and_then(|entry| <&[i32; 3]>::try_from(entry).ok())
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<3>())
             .ok_or_else(|| format!("`layout` ends inside output {index}"))?;
         at += 3;
         let before = data;
@@ -164,11 +173,9 @@ fn check_layout(
         }
         resolved += data - before;
         if key == SAME || value == SAME || headers == SAME {
-            let source = input.record(parent as usize);
-            let bytes = |is: bool, bytes: Option<&[u8]>| if is { bytes.map_or(0, <[u8]>::len) as u64 } else { 0 };
-            resolved += bytes(key == SAME, source.key)
-                + bytes(value == SAME, source.value)
-                + bytes(headers == SAME, Some(source.headers.data()));
+            let (of_key, of_value, of_headers) = input.lengths(parent as usize);
+            let taken = |length: i32, bytes: u64| if length == SAME { bytes } else { 0 };
+            resolved += taken(key, of_key) + taken(value, of_value) + taken(headers, of_headers);
         }
         if resolved > caps.bytes {
             return Err(format!(
@@ -177,7 +184,7 @@ fn check_layout(
             ));
         }
         let end = |position: u64| u32::try_from(position).map_err(|_| format!("output {index} lies beyond 4 GiB"));
-        ends.push((end(at as u64)?, end(data)?));
+        ends.push(End { layout: end(at as u64)?, data: end(data)? });
     }
     if at != layout.len() {
         return Err(format!("`layout` has {} entries left over", layout.len() - at));
@@ -190,4 +197,186 @@ fn check_layout(
 
 fn own_bytes(length: i32) -> u64 {
     u64::try_from(length).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::failure::Kind;
+    use crate::record::Header;
+    use crate::record::TopicPartition;
+
+    const CAPS: Caps = Caps { outputs: 64, bytes: 1 << 12 };
+
+    fn batch() -> Batch {
+        let mut batch = Batch::new(TopicPartition { topic: "orders".into(), partition: 0 });
+        let headers = [Header { name: b"n", value: None }, Header { name: b"", value: Some(b"v") }];
+        batch.push(1, 5, 0, Some(b"key"), Some(b"value"), headers.iter().copied());
+        batch.push(2, -1, 0, None, None, std::iter::empty());
+        batch.push(4, 5, 1, Some(b""), Some(&[7; 100]), headers.iter().copied().take(1));
+        batch
+    }
+
+    /// One output, its lengths and its bytes.
+    fn output() -> impl Strategy<Value = (Vec<i32>, Vec<u8>)> {
+        let field = || prop_oneof![Just(SAME), Just(NULL), 0..5_i32];
+        let headers = prop_oneof![
+            Just(None),
+            prop::collection::vec((0..4_i32, prop_oneof![Just(NULL), 0..4_i32]), 0..4).prop_map(Some)
+        ];
+        (field(), field(), headers).prop_map(|(key, value, headers)| {
+            let mut layout = vec![key, value];
+            match headers {
+                None => layout.push(SAME),
+                Some(headers) => {
+                    layout.push(i32::try_from(headers.len()).unwrap());
+                    layout.extend(headers.iter().flat_map(|&(name, value)| [name, value]));
+                }
+            }
+            let bytes: u64 = match layout[2] {
+                SAME => own_bytes(key) + own_bytes(value),
+                _ => {
+                    own_bytes(key) + own_bytes(value) + layout[3..].iter().map(|&length| own_bytes(length)).sum::<u64>()
+                }
+            };
+            (layout, vec![b'x'; usize::try_from(bytes).unwrap()])
+        })
+    }
+
+    /// Columns that keep the contract.
+    fn legal() -> impl Strategy<Value = Columns> {
+        let records = prop::collection::vec(prop::collection::vec(output(), 0..4), 3);
+        (records, any::<bool>(), any::<bool>()).prop_map(|(records, explicit, fails)| {
+            let mut columns = Columns::default();
+            for outputs in &records {
+                columns.counts.push(u32::try_from(outputs.len()).unwrap());
+                for (layout, data) in outputs {
+                    columns.outputs.layout.extend(layout);
+                    columns.outputs.data.extend(data);
+                    if explicit {
+                        columns.outputs.ports.push(1);
+                        columns.outputs.partitions.push(-1);
+                        columns.outputs.timestamps.push(9);
+                    }
+                }
+            }
+            if fails {
+                let silent = columns.counts.iter().enumerate().filter(|&(_, &count)| count == 0);
+                columns.failed = silent
+                    .map(|(index, _)| (u32::try_from(index).unwrap(), Failure::new(Kind::Reject, None, "")))
+                    .collect();
+            }
+            columns
+        })
+    }
+
+    /// A column of [`break_one`]: mostly `layout`, where most rules are.
+    fn column() -> impl Strategy<Value = u8> {
+        prop_oneof![3 => Just(4), 2 => 0..7_u8]
+    }
+
+    fn how() -> impl Strategy<Value = u8> {
+        prop_oneof![3 => Just(0), 1 => 1..3_u8]
+    }
+
+    fn entry() -> impl Strategy<Value = i64> {
+        prop_oneof![6 => -4..6_i64, 1 => Just(i64::from(i32::MAX)), 1 => Just(i64::from(i32::MIN)), 1 => any::<i64>()]
+    }
+
+    /// One entry of one column becomes another, is left out or is doubled.
+    fn break_one(columns: &mut Columns, column: u8, at: usize, how: u8, value: i64) {
+        fn change<T: Clone>(entries: &mut Vec<T>, at: usize, how: u8, value: T) {
+            if entries.is_empty() || how == 2 {
+                entries.insert(at % (entries.len() + 1), value);
+                return;
+            }
+            let at = at % entries.len();
+            if how == 0 {
+                entries[at] = value;
+            } else {
+                entries.remove(at);
+            }
+        }
+        let small = i32::try_from(value).unwrap_or(i32::MAX);
+        let positive = small.unsigned_abs();
+        let outputs = &mut columns.outputs;
+        match column {
+            0 => change(&mut columns.counts, at, how, positive),
+            1 => change(&mut outputs.ports, at, how, positive),
+            2 => change(&mut outputs.partitions, at, how, small),
+            3 => change(&mut outputs.timestamps, at, how, value),
+            4 => change(&mut outputs.layout, at, how, small),
+            5 => change(&mut outputs.data, at, how, 0),
+            _ => change(&mut columns.failed, at, how, (positive, Failure::new(Kind::Retry, None, ""))),
+        }
+    }
+
+    /// Everything that a checked outcome holds can be looked at, and adds up to what was allowed.
+    fn read(outcome: &Outcome, batch: &Batch) {
+        let mut bytes = 0;
+        for index in 0..outcome.outputs.len() {
+            let source = batch.record(outcome.outputs.parent(index));
+            let output = outcome.outputs.resolve(index, &source);
+            assert!(output.port < 2 && output.timestamp >= -1 && output.partition.is_none_or(|p| p >= 0));
+            bytes += output.key.unwrap_or_default().len() + output.value.unwrap_or_default().len();
+            bytes += output.headers.data().len();
+            let headers: usize =
+                output.headers.iter().map(|header| header.name.len() + header.value.unwrap_or_default().len()).sum();
+            assert_eq!((headers, output.headers.iter().count()), (output.headers.data().len(), output.headers.len()));
+        }
+        assert!(bytes as u64 <= CAPS.bytes);
+        for failed in &outcome.failed {
+            assert!(failed.index < batch.len());
+            assert!((0..outcome.outputs.len()).all(|index| outcome.outputs.parent(index) != failed.index));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_keeps_the_contract_passes_and_whatever_passes_can_be_read(
+            columns in legal(),
+            breaks in prop::collection::vec((column(), any::<usize>(), how(), entry()), 0..4),
+        ) {
+            let batch = batch();
+            let outcome = check(&batch.view(), columns.clone(), 2, CAPS).expect("the columns are legal");
+            prop_assert_eq!(outcome.outputs.len() as u64, columns.counts.iter().map(|&count| u64::from(count)).sum::<u64>());
+            read(&outcome, &batch);
+            let mut broken = columns;
+            for (column, at, how, value) in breaks {
+                break_one(&mut broken, column, at, how, value);
+            }
+            if let Ok(outcome) = check(&batch.view(), broken, 2, CAPS) {
+                read(&outcome, &batch);
+            }
+        }
+    }
+
+    /// The short way for forwards and the walk say the same of the same outputs.
+    #[test]
+    fn forwards_are_the_records_themselves() {
+        let batch = batch();
+        let columns = |layout: &[i32]| Columns {
+            counts: vec![0, 0, 2],
+            outputs: OutputColumns { layout: layout.to_vec(), ..OutputColumns::default() },
+            failed: Vec::new(),
+        };
+        let forwarded = check(&batch.view(), columns(&[SAME; 6]), 1, CAPS).unwrap();
+        let walked = check(&batch.view(), columns(&[SAME, SAME, SAME, SAME, SAME, 0]), 1, CAPS).unwrap();
+        let source = batch.record(2);
+        for outcome in [&forwarded, &walked] {
+            let output = outcome.outputs.resolve(0, &source);
+            assert_eq!((output.parent, output.key, output.value), (2, source.key, source.value));
+            assert!(output.headers.iter().eq(source.headers.iter()));
+        }
+        assert_eq!(walked.outputs.resolve(1, &source).headers.len(), 0);
+        assert_eq!(forwarded.outputs.resolve(1, &source).headers.len(), 1);
+        let caps = Caps { outputs: 2, bytes: 201 };
+        let refusal = check(&batch.view(), columns(&[SAME; 6]), 1, caps).unwrap_err();
+        assert!(refusal.starts_with("the outputs have more than 201 bytes at output 1"), "{refusal}");
+    }
 }

@@ -1,5 +1,18 @@
-//! The only room that knows rdkafka.
+//! Kafka: consuming, producing, and the questions that must be asked. The only room that knows rdkafka.
+//!
+//! It decides nothing about records: it says what happened, in our own words, and carries out what it is told. It doesn't know
+//! plugins, partitions' states or the config file.
 
+mod classify;
+pub mod consumer;
+pub mod embedded;
+pub mod lookup;
+pub mod producer;
 pub mod settings;
+pub mod stats;
+mod sys;
 
+pub use consumer::Consumer;
+pub use lookup::Lookup;
+pub use producer::Producer;
 pub use settings::Settings;

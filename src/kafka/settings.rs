@@ -176,3 +176,131 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
     };
     Some(reason)
 }
+
+/// The consumer's configuration for the worker of this number.
+pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
+    let input = &settings.input;
+    let mut config = client(settings, worker);
+    let defaults = [
+        // Fetch: the prefetch is bounded; a full queue is looked at again after 5 ms, as the default of 1 s halves a drain.
+        ("queued.max.messages.kbytes", "16384"),
+        ("queued.min.messages", "100000"),
+        ("fetch.queue.backoff.ms", "5"),
+        ("fetch.message.max.bytes", "1048576"),
+        ("fetch.max.bytes", "16777216"),
+        // A fetch returns as soon as there is a record.
+        ("fetch.wait.max.ms", "100"),
+        ("check.crcs", "true"),
+    ];
+    set(&mut config, &defaults);
+    config.extend(input.librdkafka.clone());
+    let fixed = [
+        ("group.id", input.group.clone()),
+        ("session.timeout.ms", millis(input.session_timeout)),
+        ("max.poll.interval.ms", millis(input.max_poll_interval)),
+        ("isolation.level", input.isolation.as_kafka().to_owned()),
+        // Stored only when every output is acknowledged; committed by librdkafka from there.
+        ("enable.auto.offset.store", "false".to_owned()),
+        ("enable.auto.commit", "true".to_owned()),
+        ("auto.commit.interval.ms", millis(settings.commit_every)),
+        // Any other value also applies when retention has passed the committed offset, and loses records silently.
+        ("auto.offset.reset", "error".to_owned()),
+        ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+        ("allow.auto.create.topics", "false".to_owned()),
+    ];
+    config.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
+    if let Some(id) = &input.instance_id {
+        config.insert("group.instance.id".into(), id.clone());
+    }
+    // A heartbeat must fit into the session several times.
+    let heartbeat = (input.session_timeout / 3).min(Duration::from_secs(3));
+    config.entry("heartbeat.interval.ms".into()).or_insert_with(|| millis(heartbeat));
+    config
+}
+
+/// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
+pub(crate) fn producer(settings: &Settings, worker: usize, queue_bytes: usize) -> BTreeMap<String, String> {
+    let mut config = client(settings, worker);
+    let defaults = [
+        ("linger.ms", "5"),
+        ("batch.size", "1000000"),
+        ("batch.num.messages", "10000"),
+        ("queue.buffering.max.messages", "1000000"),
+        // A broker that keeps a message waiting is not asked for more than this in a row.
+    ];
+    set(&mut config, &defaults);
+    let kbytes = (queue_bytes / 1024).clamp(16 * 1024, 2 * 1024 * 1024);
+    config.insert("queue.buffering.max.kbytes".into(), kbytes.to_string());
+    let fixed = [
+        // Without it, retries reorder and repeat.
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        // An outage is back-pressure and nothing else: no output times out, so none is missing below an acknowledged one.
+        ("message.timeout.ms", "0"),
+        // As Kafka's own client chooses; the library's default breaks co-partitioning with it.
+        ("partitioner", "murmur2_random"),
+    ];
+    set(&mut config, &fixed);
+    config
+}
+
+/// An output topic's own configuration.
+pub(crate) fn topic(output: &Output) -> BTreeMap<String, String> {
+    let mut config = output.librdkafka.clone();
+    config.insert("compression.codec".into(), output.compression.clone());
+    config
+}
+
+/// What both clients have in common.
+fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
+    let mut config = BTreeMap::new();
+    config.extend(settings.librdkafka.clone());
+    config.insert("bootstrap.servers".into(), settings.brokers.join(","));
+    config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
+    config.insert("statistics.interval.ms".into(), "5000".into());
+    config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
+    let protocol = match (&settings.tls, &settings.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.insert("security.protocol".into(), protocol.into());
+    if let Some(tls) = &settings.tls {
+        // The vendored OpenSSL looks for the system's authorities in a folder that doesn't exist.
+        let ca = tls.ca.clone().unwrap_or_else(|| "probe".into());
+        config.insert("ssl.ca.location".into(), ca);
+        let pair = [("ssl.certificate.location", &tls.cert), ("ssl.key.location", &tls.key)];
+        for (key, path) in pair {
+            if let Some(path) = path {
+                config.insert(key.into(), path.clone());
+            }
+        }
+    }
+    if let Some(sasl) = &settings.sasl {
+        config.insert("sasl.mechanisms".into(), sasl.mechanism.clone());
+        config.insert("sasl.username".into(), sasl.username.clone());
+        config.insert("sasl.password".into(), sasl.password.0.clone());
+    }
+    config
+}
+
+/// Sets what isn't set yet.
+fn set(config: &mut BTreeMap<String, String>, values: &[(&str, &str)]) {
+    for &(key, value) in values {
+        config.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+impl Isolation {
+    fn as_kafka(self) -> &'static str {
+        match self {
+            Isolation::ReadCommitted => "read_committed",
+            Isolation::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}

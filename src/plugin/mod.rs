@@ -1,4 +1,33 @@
 //! The WebAssembly host: the only room that knows wasmtime.
+//!
+//! A [`Step`] is a checked and compiled component; an [`Instance`] of it turns a run of records into an outcome or a
+//! failure. Guests are untrusted: they run under a deadline, a memory limit and a bound on what they return. This room
+//! doesn't retry, and knows nothing of Kafka.
+
+mod artifact;
+mod classify;
+mod componentize;
+mod engine;
+mod host;
+mod instance;
+mod limiter;
+mod step;
+mod v0;
+mod world;
+
+pub use artifact::ArtifactError;
+pub use artifact::Form;
+pub use artifact::Inspection;
+pub use artifact::inspect;
+pub use engine::Engine;
+pub use engine::EngineError;
+pub use host::Effects;
+pub use instance::Instance;
+pub use step::LoadError;
+pub use step::Step;
+pub use world::Import;
+pub use world::Misfit;
+pub use world::World;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +38,7 @@ use std::time::Duration;
 pub struct Settings {
     /// Unique in the pipeline.
     pub name: Arc<str>,
-    /// The component, or the core module with embedded component metadata.
+    /// The component, or a core module with the component model's names.
     pub wasm: PathBuf,
     /// The step's settings, a JSON object.
     pub settings: String,

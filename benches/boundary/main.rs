@@ -1,0 +1,182 @@
+//! What the boundary to a plugin costs, against native closures with owned outputs in the same process.
+//!
+//! `boundary BENCH.wasm [MODE]`: for each task (or that of one mode) and batch size five alternating pairs, with the median and the spread of their
+//! ratio. Both sides read the same batch, and the bytes of every output are looked up.
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
+#![expect(clippy::print_stdout, reason = "the figures are its output")]
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+mod native;
+
+use std::hint::black_box;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use wasmill::batch::Batch;
+use wasmill::plugin::Engine;
+use wasmill::plugin::Instance;
+use wasmill::plugin::Settings;
+use wasmill::plugin::Step;
+use wasmill::record::Header;
+use wasmill::record::TopicPartition;
+
+use native::Closure;
+use native::Input;
+
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const PAIRS: usize = 5;
+/// How long one side of a pair runs.
+const SIDE: Duration = Duration::from_millis(150);
+const SIZES: [usize; 3] = [1, 16, 128];
+
+/// A task: the mode of the plugin, the closure that does the same, and the ratio to stay under at the largest batch.
+const TASKS: [(&str, &str, Closure, Option<f64>); 4] = [
+    ("identity, copied", "copy", native::copy, Some(0.65)),
+    ("identity, forwarded", "forward", native::copy, Some(0.40)),
+    ("filter of 50 %", "filter", native::filter, None),
+    ("JSON edit", "json", native::json, Some(1.25)),
+];
+
+fn main() {
+    // `cargo bench` adds an argument of its own.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let Some(wasm) = arguments.next() else {
+        println!("usage: boundary BENCH.wasm [MODE]");
+        return;
+    };
+    let only = arguments.next();
+    let engine = Engine::new().unwrap();
+    println!("ns a record, values of 100 bytes; ratio: plugin / native, median of {PAIRS} pairs (least to greatest)");
+    println!("{:<22}{:>6}{:>10}{:>10}{:>8}", "task", "batch", "native", "plugin", "ratio");
+    for (task, mode, closure, goal) in TASKS {
+        if only.as_ref().is_some_and(|only| only != mode) {
+            continue;
+        }
+        let mut instance = instance(&engine, Path::new(&wasm), mode);
+        for size in SIZES {
+            let batch = records(size);
+            assert!(
+                mode == "json" || of_closure(&batch, closure) == of_plugin(&batch, &mut instance),
+                "{task} differs"
+            );
+            let pairs: [(f64, f64); PAIRS] = std::array::from_fn(|_| {
+                (
+                    ns_a_record(size, || of_closure(&batch, closure)),
+                    ns_a_record(size, || of_plugin(&batch, &mut instance)),
+                )
+            });
+            let native = median(pairs.map(|(native, _)| native));
+            let plugin = median(pairs.map(|(_, plugin)| plugin));
+            let ratios = pairs.map(|(native, plugin)| plugin / native);
+            let ratio = median(ratios);
+            let least = ratios.into_iter().fold(f64::INFINITY, f64::min);
+            let greatest = ratios.into_iter().fold(0.0, f64::max);
+            let verdict = match goal {
+                Some(goal) if size == 128 && ratio <= goal => format!("  goal {goal:.2}: met"),
+                Some(goal) if size == 128 => format!("  goal {goal:.2}: MISSED"),
+                Some(_) | None => String::new(),
+            };
+            println!(
+                "{task:<22}{size:>6}{native:>10.1}{plugin:>10.1}{ratio:>8.2} ({least:.2} to {greatest:.2}){verdict}"
+            );
+        }
+    }
+}
+
+fn instance(engine: &Engine, wasm: &Path, mode: &str) -> Instance {
+    let settings = Settings {
+        name: mode.into(),
+        wasm: PathBuf::from(wasm),
+        settings: format!("{{\"mode\":\"{mode}\"}}"),
+        ports: vec!["main".into()],
+        timeout: Duration::from_secs(10),
+        memory_bytes: 64 << 20,
+        batch_records: 128,
+    };
+    Step::load(engine, settings).unwrap().instantiate().unwrap()
+}
+
+/// Values of 100 bytes of JSON, keys of 8 bytes and a header of 24.
+fn records(count: usize) -> Batch {
+    let mut batch = Batch::new(TopicPartition { topic: "orders".into(), partition: 0 });
+    for (n, offset) in (0..count).zip(0..) {
+        let document = |note: &str, end: &str| {
+            format!(
+                r#"{{"id":{},"email":"someone@example.org","phone":"+1 555 0100","total":12.5,"note":"{note}"}}{end}"#,
+                100_000 + n
+            )
+        };
+        // A blank may end a document; its byte is even, and the filter lets those records through.
+        let end = if n % 2 == 0 { " " } else { "" };
+        let value = document(&"x".repeat(100 - document("", end).len()), end);
+        let header = Header { name: b"trace", value: Some(b"0123456789abcdef012") };
+        let key = format!("key{n:05}");
+        batch.push(offset, 1_700_000_000_000, 0, Some(key.as_bytes()), Some(value.as_bytes()), std::iter::once(header));
+    }
+    batch
+}
+
+/// What a pipeline would look up of the outputs, as a figure that can't be optimised away.
+fn sum(port: u32, partition: Option<i32>, timestamp: i64, bytes: usize) -> i64 {
+    i64::from(port) + i64::from(partition.unwrap_or(-1)) + timestamp + i64::try_from(bytes).unwrap_or(0)
+}
+
+fn of_closure(batch: &Batch, closure: Closure) -> i64 {
+    let mut outputs = Vec::with_capacity(batch.len());
+    for index in 0..batch.len() {
+        let record = batch.record(index);
+        let mut headers = [(&b""[..], None); 1];
+        for (place, header) in headers.iter_mut().zip(record.headers.iter()) {
+            *place = (header.name, header.value);
+        }
+        let made = black_box(closure)(Input { key: record.key, value: record.value, headers: &headers }).unwrap();
+        outputs.extend(made.into_iter().map(|output| (record.timestamp, output)));
+    }
+    let of = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    outputs
+        .iter()
+        .map(|(timestamp, output)| {
+            let headers = output.headers.iter().map(|(name, value)| name.len() + of(value)).sum::<usize>();
+            let bytes = of(&output.key) + of(&output.value) + headers;
+            sum(output.port, output.partition, output.timestamp.unwrap_or(*timestamp), bytes)
+        })
+        .sum()
+}
+
+fn of_plugin(batch: &Batch, instance: &mut Instance) -> i64 {
+    let outcome = instance.process(&batch.view()).unwrap();
+    assert!(outcome.failed.is_empty());
+    (0..outcome.outputs.len())
+        .map(|index| {
+            let output = outcome.outputs.resolve(index, &batch.record(outcome.outputs.parent(index)));
+            let own = output.key.map_or(0, <[u8]>::len) + output.value.map_or(0, <[u8]>::len);
+            sum(output.port, output.partition, output.timestamp, own + output.headers.data().len())
+        })
+        .sum()
+}
+
+/// Runs one side until its time is up.
+fn ns_a_record(size: usize, mut side: impl FnMut() -> i64) -> f64 {
+    let begun = Instant::now();
+    let mut records = 0;
+    loop {
+        for _ in 0..(1024 / size) {
+            black_box(side());
+        }
+        records += 1024 / size * size;
+        let elapsed = begun.elapsed();
+        if elapsed >= SIDE {
+            return elapsed.as_nanos() as f64 / records as f64;
+        }
+    }
+}
+
+fn median(mut figures: [f64; PAIRS]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[PAIRS / 2]
+}

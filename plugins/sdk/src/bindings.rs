@@ -1,0 +1,19 @@
+//! The generated bindings of the contract in `wit/plugin.wit`: the columnar world with its two optional imports.
+//!
+//! Only [`crate::columns`], [`crate::log`], [`crate::metrics`] and the `export!` macro know them.
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    inline: "
+        package wasmill:sdk;
+        world plugin {
+            include wasmill:plugin/transform-batch@0.1.0;
+            import wasmill:plugin/log@0.1.0;
+            import wasmill:plugin/metrics@0.1.0;
+        }
+    ",
+    world: "wasmill:sdk/plugin",
+    generate_all,
+    pub_export_macro: true,
+    default_bindings_module: "wasmill_sdk::bindings",
+});

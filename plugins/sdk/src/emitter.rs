@@ -1,0 +1,252 @@
+//! Where a plugin puts its outputs: they are written straight into the columns that go back to the host.
+//!
+//! What an output takes over from its input is written as a reference, which copies nothing. A column of ports,
+//! partitions or timestamps stays empty while all its entries are the default. Invariant: between two outputs the
+//! columns are whole; an output is either in all of them or, taken back, in none.
+
+use crate::record::Header;
+use crate::record::NULL;
+
+/// The length or number that means "as in the input record".
+pub(crate) const SAME: i32 = -2;
+const DEFAULT_PORT: u32 = 0;
+const ANY_PARTITION: i32 = -1;
+const INPUT_TIMESTAMP: i64 = -1;
+
+/// Takes the outputs of records. Records that emit nothing are dropped, which is a success.
+#[derive(Debug, Default)]
+pub struct Emitter {
+    pub(crate) outputs: u32,
+    pub(crate) ports: Vec<u32>,
+    pub(crate) partitions: Vec<i32>,
+    pub(crate) timestamps: Vec<i64>,
+    pub(crate) layout: Vec<i32>,
+    pub(crate) data: Vec<u8>,
+    /// What `data` makes room for when it gets its first byte.
+    data_hint: usize,
+}
+
+/// A point to go back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    outputs: u32,
+    ports: usize,
+    partitions: usize,
+    timestamps: usize,
+    layout: usize,
+    data: usize,
+}
+
+impl Emitter {
+    /// An emitter with room for outputs of the size of its inputs.
+    pub(crate) fn with_capacity(layout: usize, data: usize) -> Emitter {
+        Emitter { layout: Vec::with_capacity(layout), data_hint: data, ..Emitter::default() }
+    }
+
+    /// Emits the record as it came. `port` is an index into the ports given to `init`; 0 is the default port.
+    pub fn forward(&mut self, port: u32) {
+        self.columns(port, None, None);
+        self.layout.extend_from_slice(&[SAME, SAME, SAME]);
+    }
+
+    /// Begins an output that is like the input but for what is set. It is emitted by [`Output::send`], [`Output::value`]
+    /// or [`Output::write`].
+    pub fn output(&mut self, port: u32) -> Output<'_> {
+        Output { to: self, port, key: None, headers: Unchanged, timestamp: None, partition: None }
+    }
+
+    /// How many outputs the call has so far.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            outputs: self.outputs,
+            ports: self.ports.len(),
+            partitions: self.partitions.len(),
+            timestamps: self.timestamps.len(),
+            layout: self.layout.len(),
+            data: self.data.len(),
+        }
+    }
+
+    /// Takes back all that was emitted since.
+    pub(crate) fn take_back(&mut self, mark: Mark) {
+        self.outputs = mark.outputs;
+        self.ports.truncate(mark.ports);
+        self.partitions.truncate(mark.partitions);
+        self.timestamps.truncate(mark.timestamps);
+        self.layout.truncate(mark.layout);
+        self.data.truncate(mark.data);
+    }
+
+    /// The number of outputs since.
+    pub(crate) fn since(&self, mark: Mark) -> u32 {
+        self.outputs - mark.outputs
+    }
+
+    fn columns(&mut self, port: u32, partition: Option<i32>, timestamp: Option<i64>) {
+        push(&mut self.ports, self.outputs, port, DEFAULT_PORT);
+        push(&mut self.partitions, self.outputs, partition.unwrap_or(ANY_PARTITION), ANY_PARTITION);
+        push(&mut self.timestamps, self.outputs, timestamp.unwrap_or(INPUT_TIMESTAMP), INPUT_TIMESTAMP);
+        self.outputs += 1;
+    }
+
+    fn room(&mut self) {
+        if self.data.capacity() == 0 {
+            self.data.reserve(self.data_hint);
+        }
+    }
+
+    /// Copies a field in; its length for the layout.
+    fn field(&mut self, field: Option<&[u8]>) -> i32 {
+        let Some(bytes) = field else { return NULL };
+        self.data.extend_from_slice(bytes);
+        length(bytes.len())
+    }
+}
+
+/// Adds to a column that may stay empty while all its entries are `default`.
+fn push<T: Copy + PartialEq>(column: &mut Vec<T>, entries: u32, entry: T, default: T) {
+    if !column.is_empty() {
+        column.push(entry);
+    } else if entry != default {
+        column.reserve(entries as usize + 1);
+        column.extend(std::iter::repeat_n(default, entries as usize));
+        column.push(entry);
+    }
+}
+
+fn length(bytes: usize) -> i32 {
+    i32::try_from(bytes).expect("a field of a Kafka record is shorter than 2^31 bytes")
+}
+
+/// An output that is being made. Nothing is emitted before one of [`send`](Output::send), [`value`](Output::value) and
+/// [`write`](Output::write).
+#[derive(Debug)]
+#[must_use = "an output is emitted by `send`, `value` or `write`"]
+pub struct Output<'a, H = Unchanged> {
+    to: &'a mut Emitter,
+    port: u32,
+    key: Option<Option<&'a [u8]>>,
+    headers: H,
+    timestamp: Option<i64>,
+    partition: Option<i32>,
+}
+
+impl<'a, H: OutputHeaders> Output<'a, H> {
+    /// Sets the key; `None` is null.
+    pub fn key(self, key: Option<&'a [u8]>) -> Output<'a, H> {
+        Output { key: Some(key), ..self }
+    }
+
+    /// Sets the headers, all of them. To add one: `record.headers().chain([Header::new("name", b"value")])`.
+    pub fn headers<'h, I: IntoIterator<Item = Header<'h>>>(self, headers: I) -> Output<'a, I> {
+        let Output { to, port, key, headers: _, timestamp, partition } = self;
+        Output { to, port, key, headers, timestamp, partition }
+    }
+
+    /// Sets the timestamp, in milliseconds since 1970-01-01 UTC.
+    ///
+    /// # Panics
+    /// If it is negative.
+    pub fn timestamp(self, timestamp: i64) -> Output<'a, H> {
+        assert!(timestamp >= 0, "a timestamp must not be negative, but it is {timestamp}");
+        Output { timestamp: Some(timestamp), ..self }
+    }
+
+    /// Sets the partition; else the output's partitioner chooses.
+    ///
+    /// # Panics
+    /// If it is above 2^31-1, which no partition of Kafka's is.
+    pub fn partition(self, partition: u32) -> Output<'a, H> {
+        let partition = i32::try_from(partition).expect("a partition is at most 2^31-1");
+        Output { partition: Some(partition), ..self }
+    }
+
+    /// Emits the output with the input's value.
+    pub fn send(mut self) {
+        let key = self.start();
+        self.finish(key, SAME);
+    }
+
+    /// Emits the output with this value; `None` is a tombstone.
+    pub fn value(mut self, value: Option<&[u8]>) {
+        let key = self.start();
+        let value = self.to.field(value);
+        self.finish(key, value);
+    }
+
+    /// Emits the output with the value that `write` appends, which saves a copy. If it returns an `Err`, the output is not
+    /// emitted.
+    ///
+    /// # Panics
+    /// If `write` makes the vector shorter than it was: it may only append.
+    pub fn write<R: Written>(mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let mark = self.to.mark();
+        let key = self.start();
+        let start = self.to.data.len();
+        let written = write(&mut self.to.data);
+        let bytes = self.to.data.len().checked_sub(start).expect("`write` may only append to the vector");
+        if written.is_kept() {
+            self.finish(key, length(bytes));
+        } else {
+            self.to.take_back(mark);
+        }
+        written
+    }
+
+    /// Writes the key; its length. The value's bytes come next.
+    fn start(&mut self) -> i32 {
+        self.to.room();
+        self.key.map_or(SAME, |key| self.to.field(key))
+    }
+
+    fn finish(self, key: i32, value: i32) {
+        let Output { to, port, key: _, headers, timestamp, partition } = self;
+        to.columns(port, partition, timestamp);
+        to.layout.extend_from_slice(&[key, value, SAME]);
+        headers.write(to);
+    }
+}
+
+/// The headers of an output as they are in its input.
+#[derive(Clone, Copy, Debug)]
+pub struct Unchanged;
+
+/// What [`Output`] can take its headers from: [`Unchanged`] or any iterator over [`Header`]s.
+pub trait OutputHeaders {
+    #[doc(hidden)]
+    fn write(self, to: &mut Emitter);
+}
+
+impl OutputHeaders for Unchanged {
+    fn write(self, _: &mut Emitter) {}
+}
+
+impl<'h, I: IntoIterator<Item = Header<'h>>> OutputHeaders for I {
+    fn write(self, to: &mut Emitter) {
+        let count_at = to.layout.len() - 1;
+        for header in self {
+            let name = to.field(Some(header.name));
+            let value = to.field(header.value);
+            to.layout.extend_from_slice(&[name, value]);
+        }
+        to.layout[count_at] = length((to.layout.len() - 1 - count_at) / 2);
+    }
+}
+
+/// What the closure of [`Output::write`] may return: nothing, or a `Result`.
+pub trait Written {
+    /// Whether the output is emitted.
+    fn is_kept(&self) -> bool;
+}
+
+impl Written for () {
+    fn is_kept(&self) -> bool {
+        true
+    }
+}
+
+impl<T, E> Written for Result<T, E> {
+    fn is_kept(&self) -> bool {
+        self.is_ok()
+    }
+}

@@ -1,0 +1,92 @@
+//! What `export!` writes into a plugin: the exported functions and the one instance behind them.
+
+use std::cell::RefCell;
+
+use crate::Transform;
+use crate::bindings::wasmill::plugin::columns::Batch;
+use crate::bindings::wasmill::plugin::columns::Outcome;
+use crate::bindings::wasmill::plugin::types::Source;
+use crate::columns;
+
+/// Makes a [`Transform`] the plugin of this library.
+///
+/// ```
+/// # struct Drop;
+/// # impl wasmill_sdk::Transform for Drop {
+/// #     fn init(_: &str, _: &[String]) -> Result<Self, String> { Ok(Drop) }
+/// #     fn process(&mut self, _: wasmill_sdk::Record<'_>, _: &mut wasmill_sdk::Emitter) -> wasmill_sdk::Verdict { Ok(()) }
+/// # }
+/// wasmill_sdk::export!(Drop);
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($transform:ty) => {
+        const _: () = {
+            ::std::thread_local! {
+                static PLUGIN: $crate::Instance<$transform> = const { $crate::Instance::new() };
+            }
+
+            struct Component;
+
+            impl $crate::bindings::exports::wasmill::plugin::batch_handler::Guest for Component {
+                fn init(
+                    settings: ::std::string::String,
+                    ports: ::std::vec::Vec<::std::string::String>,
+                ) -> ::std::result::Result<(), ::std::string::String> {
+                    PLUGIN.with(|plugin| plugin.init(&settings, &ports))
+                }
+
+                fn process(
+                    source: $crate::bindings::wasmill::plugin::types::Source,
+                    batch: $crate::bindings::wasmill::plugin::columns::Batch,
+                ) -> ::std::result::Result<$crate::bindings::wasmill::plugin::columns::Outcome, ::std::string::String>
+                {
+                    PLUGIN.with(|plugin| plugin.process(&source, &batch))
+                }
+            }
+
+    $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// The plugin of an instance, made by `init`.
+#[derive(Debug)]
+pub struct Instance<T>(RefCell<Option<T>>);
+
+impl<T: Transform> Instance<T> {
+    /// An instance before `init`.
+    #[must_use]
+    pub const fn new() -> Instance<T> {
+        Instance(RefCell::new(None))
+    }
+
+    /// Makes the plugin. From here on a panic is logged before it traps.
+    ///
+    /// # Errors
+    /// The plugin's own.
+    pub fn init(&self, settings: &str, ports: &[String]) -> Result<(), String> {
+        #[cfg(target_arch = "wasm32")]
+        std::panic::set_hook(Box::new(|panic| crate::log::error(panic)));
+        let plugin = T::init(settings, ports)?;
+        self.0.replace(Some(plugin));
+        Ok(())
+    }
+
+    /// Runs a batch.
+    ///
+    /// # Errors
+    /// What the plugin says of the whole call, or that it was not made yet.
+    pub fn process(&self, source: &Source, batch: &Batch) -> Result<Outcome, String> {
+        match &mut *self.0.borrow_mut() {
+            Some(plugin) => columns::run(plugin, source, batch),
+            None => Err("`process` was called before `init`".to_owned()),
+        }
+    }
+}
+
+impl<T: Transform> Default for Instance<T> {
+    fn default() -> Instance<T> {
+        Instance::new()
+    }
+}

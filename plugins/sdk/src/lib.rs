@@ -1,0 +1,93 @@
+//! Write plugins for wasmill in Rust.
+//!
+//! A plugin implements [`Transform`] and says [`export!`]:
+//!
+//! ```
+//! use wasmill_sdk::Emitter;
+//! use wasmill_sdk::Record;
+//! use wasmill_sdk::Transform;
+//! use wasmill_sdk::Verdict;
+//! use wasmill_sdk::reject;
+//! use wasmill_sdk::testing::Harness;
+//! use wasmill_sdk::testing::Input;
+//!
+//! /// Upper case, and nothing that isn't text.
+//! struct Shout;
+//!
+//! impl Transform for Shout {
+//!     fn init(_settings: &str, _ports: &[String]) -> Result<Self, String> {
+//!         Ok(Shout)
+//!     }
+//!
+//!     fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+//!         let Some(value) = record.value else {
+//!             out.forward(0);
+//!             return Ok(());
+//!         };
+//!         let text = std::str::from_utf8(value).map_err(|e| reject("bad-text", e))?;
+//!         out.output(0).value(Some(text.to_uppercase().as_bytes()));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! wasmill_sdk::export!(Shout);
+//!
+//! // `cargo test` runs a plugin natively:
+//! let mut shout = Harness::<Shout>::new("{}", &["main"]).unwrap();
+//! let outputs = shout.run_one(Input::value("hello").key("k")).unwrap();
+//! assert_eq!(outputs[0].value.as_deref(), Some(&b"HELLO"[..]));
+//! assert_eq!(outputs[0].key.as_deref(), Some(&b"k"[..]));
+//! ```
+//!
+//! Built with `cargo build --release --target wasm32-unknown-unknown` and the settings in `plugins/.cargo/config.toml`, the
+//! module goes into a pipeline as it is. The files in flow order: [`mod@columns`](self) turns the host's columns into
+//! [`Record`]s, the plugin writes to an [`Emitter`], and what it says of a record is a [`Verdict`].
+
+#[doc(hidden)]
+pub mod bindings;
+mod columns;
+mod emitter;
+mod export;
+mod failure;
+pub mod log;
+pub mod metrics;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod pool;
+mod record;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use emitter::Emitter;
+pub use emitter::Output;
+pub use emitter::OutputHeaders;
+pub use emitter::Unchanged;
+pub use emitter::Written;
+#[doc(hidden)]
+pub use export::Instance;
+pub use failure::Failure;
+pub use failure::Verdict;
+pub use failure::error;
+pub use failure::reject;
+pub use failure::retry;
+pub use failure::retry_after;
+pub use record::Header;
+pub use record::Headers;
+pub use record::Record;
+
+/// A plugin.
+///
+/// Its memory is a cache, never state: an instance may go, and another come, between any two calls.
+pub trait Transform: Sized {
+    /// Makes the plugin, once in an instance's life. `settings` is the step's settings as a JSON object; `ports` are the
+    /// names bound in the pipeline, the default port first.
+    ///
+    /// # Errors
+    /// A message for the pipeline's author; the pipeline doesn't start.
+    fn init(settings: &str, ports: &[String]) -> Result<Self, String>;
+
+    /// Processes one record. Without an output the record is done, with nothing to emit.
+    ///
+    /// # Errors
+    /// The record failed, see [`reject`], [`retry`] and [`error`]. What it emitted is taken back.
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict;
+}

@@ -1,0 +1,97 @@
+//! A record as the plugin reads it. Everything borrows the call's batch: reading copies nothing.
+
+use std::iter::FusedIterator;
+
+/// The length that means null.
+pub(crate) const NULL: i32 = -1;
+
+/// One record of a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The topic that the batch comes from.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: u32,
+    /// The record's offset there. In a later step it is that of the record which caused this one.
+    pub offset: i64,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamp: Option<i64>,
+    /// 0 the first time, then how often the record was tried before.
+    pub attempt: u32,
+    /// The key; `None` is null, which differs from empty.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is a tombstone, which differs from empty.
+    pub value: Option<&'a [u8]>,
+    pub(crate) headers: Headers<'a>,
+}
+
+impl<'a> Record<'a> {
+    /// The headers in their order.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        self.headers
+    }
+
+    /// The last header of that name, the one that counts where names repeat.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<Header<'a>> {
+        self.headers.filter(|header| header.name == name.as_bytes()).last()
+    }
+}
+
+/// One header. Names may repeat and need not be UTF-8, values may be null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The value; `None` is null.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Header<'a> {
+    /// A header with a value.
+    #[must_use]
+    pub fn new(name: &'a str, value: &'a [u8]) -> Header<'a> {
+        Header { name: name.as_bytes(), value: Some(value) }
+    }
+}
+
+/// An iterator over the headers of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a> {
+    /// For each header the lengths of its name and its value.
+    pub(crate) lengths: &'a [i32],
+    /// The bytes of the names and values, in that order.
+    pub(crate) data: &'a [u8],
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        let (&[name, value], lengths) = self.lengths.split_first_chunk()?;
+        self.lengths = lengths;
+        let name = take(&mut self.data, name).unwrap_or_default();
+        let value = take(&mut self.data, value);
+        Some(Header { name, value })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.lengths.len() / 2;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Headers<'_> {}
+impl FusedIterator for Headers<'_> {}
+
+/// Cuts a field of that length off the front of `data`; `None` is null.
+///
+/// # Panics
+/// If `data` is shorter: the host never passes such a batch.
+pub(crate) fn take<'a>(data: &mut &'a [u8], length: i32) -> Option<&'a [u8]> {
+    let length = usize::try_from(length).ok()?;
+    let (field, rest) = data.split_at(length);
+    *data = rest;
+    Some(field)
+}

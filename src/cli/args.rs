@@ -1,0 +1,127 @@
+//! The words of the command line. Every flag can be given as an environment variable, which `--help` names.
+
+use clap::ArgAction;
+use clap::Args as ClapArgs;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use super::check;
+use super::dev;
+use super::exit_code::CODES;
+use super::inspect;
+use super::run;
+use crate::telemetry;
+
+/// Wasmill runs your code between Kafka topics: one binary, one TOML file, one WebAssembly component.
+#[derive(Debug, Parser)]
+#[command(name = "wasmill", version, disable_help_subcommand = true, after_help = after_help())]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) logs: Logs,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run a pipeline against the brokers that its file names
+    Run(run::Args),
+    /// Try a pipeline on an embedded broker: nothing to install
+    Dev(dev::Args),
+    /// Check a pipeline file and its components
+    Check(check::Args),
+    /// Say what a component is and what it needs
+    Inspect(inspect::Args),
+}
+
+impl Verb {
+    /// Whether it runs a pipeline, so that its last words belong into the log.
+    pub(super) fn is_service(&self) -> bool {
+        matches!(self, Verb::Run(_))
+    }
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:
+  wasmill dev orders.toml --feed orders.ndjson
+  wasmill check --offline orders.toml
+  wasmill run orders.toml
+
+{CODES}"
+    )
+}
+
+/// What is logged, and how.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Logs {
+    /// Log more: debug, and twice for trace
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "WASMILL_VERBOSE")]
+    verbose: u8,
+    /// Log less: warnings, and twice for errors
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "WASMILL_QUIET")]
+    quiet: u8,
+    /// Log for people, or for machines
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "WASMILL_LOG_FORMAT")]
+    log_format: Format,
+    /// Colour the log; `auto` heeds NO_COLOR
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "WASMILL_COLOR")]
+    color: Color,
+    /// Log by module, as in `wasmill::kafka=debug,info`; wins over -v and -q
+    #[arg(long = "log", global = true, value_name = "FILTER", env = "WASMILL_LOG")]
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Auto,
+    Human,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Logs {
+    pub(super) fn options(&self) -> telemetry::Options<'_> {
+        telemetry::Options {
+            format: match self.log_format {
+                Format::Auto => telemetry::Format::Auto,
+                Format::Human => telemetry::Format::Human,
+                Format::Json => telemetry::Format::Json,
+            },
+            color: match self.color {
+                Color::Auto => telemetry::Color::Auto,
+                Color::Always => telemetry::Color::Always,
+                Color::Never => telemetry::Color::Never,
+            },
+            verbosity: i16::from(self.verbose) - i16::from(self.quiet),
+            filter: self.filter.as_deref().filter(|filter| !filter.is_empty()),
+            no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        }
+    }
+}
+
+/// The pipeline file and what is changed in it.
+#[derive(Debug, ClapArgs)]
+pub(super) struct PipelineFile {
+    /// The pipeline file
+    #[arg(value_name = "FILE", env = "WASMILL_FILE")]
+    pub(super) path: std::path::PathBuf,
+    /// Change a value of the file, as in `--set limits.parallelism=2`; several in the variable go on lines of their own
+    #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = '\n', env = "WASMILL_SET")]
+    pub(super) set: Vec<String>,
+}
+
+/// Where metrics and probes listen.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Http {
+    /// Serve metrics and probes here instead of where the file says
+    #[arg(long = "http", value_name = "ADDR", env = "WASMILL_HTTP")]
+    pub(super) listen: Option<std::net::SocketAddr>,
+}

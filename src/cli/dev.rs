@@ -1,0 +1,201 @@
+//! `wasmill dev`: a pipeline on an embedded broker, fed from a file, with what comes out on stdout.
+//!
+//! The file's own brokers are never contacted. The feed stays behind what the embedded broker keeps: it throws away what
+//! lies 5 MiB back in a partition, read or not, so the feeder refuses to run ahead of the pipeline.
+
+mod feeder;
+mod progress;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::TryRecvError;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+
+use super::args::Http;
+use super::args::PipelineFile;
+use super::exit_code::Exit;
+use super::feed::Format;
+use super::load;
+use super::print;
+use super::print::Shown;
+use super::service;
+use super::service::Running;
+use super::service::Service;
+use crate::config;
+use crate::kafka::embedded::Broker;
+use crate::kafka::embedded::Feeder;
+use crate::kafka::embedded::Tail;
+use crate::kafka::embedded::TailRecord;
+use crate::kafka::settings::Start;
+use crate::pipeline::End;
+use crate::pipeline::Handle;
+
+use feeder::Feed;
+use feeder::Rate;
+use progress::Progress;
+
+/// Runs a pipeline on an embedded broker and prints what comes out.
+///
+/// The brokers, TLS and SASL of the file are set aside; its topics are created. It ends when the feed is done and
+/// everything came out, or with ctrl-c.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill dev orders.toml --feed orders.ndjson
+  wasmill dev orders.toml --feed orders.ndjson --rate 10/s --partitions 4
+  wasmill dev orders.toml --feed records.ndjson --format record > out.ndjson")]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: PipelineFile,
+    #[command(flatten)]
+    http: Http,
+    /// Feed the lines of this file into the first input topic
+    #[arg(long, value_name = "FILE", env = "WASMILL_FEED")]
+    feed: Option<PathBuf>,
+    /// Feed no faster than this, as in 10/s
+    #[arg(long, value_name = "N/s", requires = "feed", env = "WASMILL_RATE")]
+    rate: Option<Rate>,
+    /// What a line of the feed is
+    #[arg(long, value_enum, default_value = "value", env = "WASMILL_FORMAT")]
+    format: Format,
+    /// Partitions of each topic
+    #[arg(long, value_name = "N", default_value = "1", env = "WASMILL_PARTITIONS")]
+    partitions: NonZeroU16,
+}
+
+/// How long one look at the outputs may take: the ends of the feed and of the pipeline are noticed after it.
+const LOOK: Duration = Duration::from_millis(50);
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let mut config = load::file(&args.file, args.http.listen)?;
+    let input = input_topic(&config, args)?;
+    let partitions = i32::from(args.partitions.get());
+    let written: BTreeSet<&str> = config.kafka.outputs.iter().map(|output| output.topic.as_str()).collect();
+    let written: Vec<(&str, i32)> = written.into_iter().map(|topic| (topic, partitions)).collect();
+    let read = config.kafka.input.topics.iter().map(String::as_str).filter(|topic| !topic.starts_with('^'));
+    let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(written.iter().copied()).collect();
+    let broker = Broker::start(&topics).map_err(Exit::Bug)?;
+    let tail = Tail::new(broker.bootstrap(), &written).map_err(Exit::Bug)?;
+    embed(&mut config, &broker);
+
+    let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
+    let service = Service::listen(&config)?;
+    let address = service.local_addr();
+    let steps = load::steps(&config)?;
+    let running = service.start(config, &steps)?;
+    let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
+    let feed = match (&args.feed, input) {
+        (Some(path), Some(topic)) => {
+            let feeder = Feeder::new(broker.bootstrap(), &topic).map_err(Exit::Bug)?;
+            Some(Feed::start(feeder, Arc::clone(&progress), path, args.format, args.rate)?)
+        }
+        (None, _) | (_, None) => None,
+    };
+    // People read this; if stderr is gone, nobody does.
+    let _ = writeln!(io::stderr(), "metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap());
+    show(&running, &tail, feed, &progress)
+}
+
+/// The topic that is fed: the first of the file.
+fn input_topic(config: &config::Pipeline, args: &Args) -> Result<Option<String>, Exit> {
+    if args.feed.is_none() {
+        return Ok(None);
+    }
+    let topic = config.kafka.input.topics.iter().find(|topic| !topic.starts_with('^'));
+    topic.cloned().map(Some).ok_or_else(|| {
+        Exit::Usage("dev: --feed needs a topic by name, but `input.topics` has patterns only; add one".into())
+    })
+}
+
+/// Points the pipeline at the embedded broker and at nothing else.
+fn embed(config: &mut config::Pipeline, broker: &Broker) {
+    config.kafka.brokers = vec![broker.bootstrap().to_owned()];
+    config.kafka.tls = None;
+    config.kafka.sasl = None;
+    config.kafka.librdkafka.clear();
+    config.kafka.input.instance_id = None;
+    // The broker is new: what was fed before the group formed is meant to be read.
+    config.kafka.input.start = Start::Earliest;
+}
+
+/// Prints outputs until the pipeline ended; drains it when the feed is through.
+fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progress) -> Result<(), Exit> {
+    let ended = await_end(running.handle.clone())?;
+    let mut printer = Printer::new();
+    let mut fed = None;
+    let end = loop {
+        if let Some(record) = tail.poll(LOOK) {
+            printer.print(&record);
+            continue;
+        }
+        match ended.try_recv() {
+            Ok(end) => break end,
+            Err(TryRecvError::Disconnected) => break End::Bug("the end of the pipeline was not reported".into()),
+            Err(TryRecvError::Empty) => {}
+        }
+        if let Some(finished) = feed.as_ref().and_then(Feed::finished) {
+            fed = Some(finished?);
+            feed = None;
+        }
+        if fed.is_some_and(|records| progress.is_through(records, printer.printed)) {
+            fed = None;
+            running.handle.drain();
+        }
+    };
+    drop(feed);
+    while let Some(record) = tail.poll(LOOK) {
+        printer.print(&record);
+    }
+    // People read this; if stderr is gone, nobody does.
+    let _ = writeln!(io::stderr(), "{}", progress.summary());
+    service::exit_of(end)
+}
+
+/// Waits for the end of the pipeline beside the loop that prints.
+fn await_end(handle: Handle) -> Result<Receiver<End>, Exit> {
+    let (send, ended) = mpsc::channel();
+    let wait = move || {
+        // An error says that nobody waits any more.
+        let _ = send.send(handle.wait());
+    };
+    // The thread ends with the pipeline, which this command outlives.
+    let started = thread::Builder::new().name("dev-end".into()).spawn(wait);
+    started.map(|_| ended).map_err(|error| Exit::Bug(format!("start a thread: {error}")))
+}
+
+/// Writes records to stdout.
+struct Printer {
+    pretty: bool,
+    color: bool,
+    printed: u64,
+}
+
+impl Printer {
+    fn new() -> Printer {
+        let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Printer { pretty: io::stdout().is_terminal(), color, printed: 0 }
+    }
+
+    fn print(&mut self, record: &TailRecord) {
+        self.printed += 1;
+        let shown = Shown {
+            topic: &record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+        };
+        let line = if self.pretty { print::pretty(shown, self.color) } else { print::line(shown, &record.headers) };
+        // If stdout is gone, the records are still counted in the summary.
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+}

@@ -1,0 +1,238 @@
+//! The thread that feeds a file into the embedded broker.
+//!
+//! The embedded broker throws away what lies 5 MiB back in a partition, read or not, so the feed stays at most
+//! [`AHEAD_BYTES_MAX`] ahead of the records that have their outcome. A line that is no record ends the feed with its number.
+
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::cli::exit_code::Exit;
+use crate::cli::feed;
+use crate::cli::feed::FeedRecord;
+use crate::cli::feed::Format;
+use crate::kafka::embedded::FeedError;
+use crate::kafka::embedded::Feeder;
+use crate::record::Header;
+
+use super::progress::Progress;
+
+/// Records in a second, at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate(f64);
+
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Rate, &'static str> {
+        let number = text.strip_suffix("/s").unwrap_or(text).trim();
+        let rate = number.parse().ok().filter(|&rate: &f64| (0.001..=1e9).contains(&rate));
+        rate.map(Rate).ok_or("write records in a second, as in 10/s")
+    }
+}
+
+/// How far the feed may run ahead of the pipeline.
+const AHEAD_BYTES_MAX: u64 = 1 << 20;
+/// The pause before looking again whether the pipeline has caught up.
+const WAIT: Duration = Duration::from_millis(2);
+/// How long the broker in this process may take for the last records.
+const FLUSH: Duration = Duration::from_secs(30);
+/// At most this many waits in a second, so that a high rate isn't lost to the grain of the clock.
+const TICKS_MAX: f64 = 100.0;
+
+/// The feeding thread; dropping it stops and joins it.
+pub(super) struct Feed {
+    stop: Option<Sender<()>>,
+    finished: Receiver<Result<u64, String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Feed {
+    /// Begins to feed `path` through `feeder`.
+    pub(super) fn start(
+        feeder: Feeder,
+        progress: Arc<Progress>,
+        path: &Path,
+        format: Format,
+        rate: Option<Rate>,
+    ) -> Result<Feed, Exit> {
+        let file =
+            File::open(path).map_err(|error| Exit::Invalid(format!("open the feed {}: {error}", path.display())))?;
+        let (stop, stopped) = mpsc::channel();
+        let (send, finished) = mpsc::channel();
+        let run = Run { feeder, progress, path: path.to_owned(), format, rate, stopped };
+        let thread = thread::Builder::new().name("dev-feed".into()).spawn(move || {
+            if let Some(result) = run.feed(BufReader::new(file)).transpose() {
+                // An error says that nobody waits any more.
+                let _ = send.send(result);
+            }
+        });
+        let thread = thread.map_err(|error| Exit::Bug(format!("start a thread: {error}")))?;
+        Ok(Feed { stop: Some(stop), finished, thread: Some(thread) })
+    }
+
+    /// The number of records fed, once all are; then it says no more.
+    pub(super) fn finished(&self) -> Option<Result<u64, Exit>> {
+        self.finished.try_recv().ok().map(|result| result.map_err(Exit::Invalid))
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was reported by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Run {
+    feeder: Feeder,
+    progress: Arc<Progress>,
+    path: PathBuf,
+    format: Format,
+    rate: Option<Rate>,
+    stopped: Receiver<()>,
+}
+
+impl Run {
+    /// The number of records fed, or `None` if it was stopped before the end.
+    fn feed(&self, lines: impl BufRead) -> Result<Option<u64>, String> {
+        let (records_a_tick, tick) = self.rate.map_or((u64::MAX, Duration::ZERO), pace);
+        let mut ahead = Ahead::default();
+        for line in lines.split(b'\n') {
+            let number = ahead.fed + 1;
+            let place = || format!("{}:{number}", self.path.display());
+            let line = line.map_err(|error| format!("read {}: {error}", place()))?;
+            let record = feed::parse(&line, self.format).map_err(|error| format!("{}: {error}", place()))?;
+            while !ahead.has_room(self.progress.processed(), record.bytes()) {
+                if self.is_stopped(WAIT) {
+                    return Ok(None);
+                }
+            }
+            if !self.send(&record).map_err(|error| format!("{}: {error}", place()))? {
+                return Ok(None);
+            }
+            ahead.add(record.bytes());
+            if ahead.fed.is_multiple_of(records_a_tick) && self.is_stopped(tick) {
+                return Ok(None);
+            }
+        }
+        if !self.feeder.flush(FLUSH) {
+            return Err("feed the embedded broker: it doesn't answer".into());
+        }
+        Ok(Some(ahead.fed))
+    }
+
+    /// Hands a record to the broker; `false` if it was told to stop meanwhile.
+    fn send(&self, record: &FeedRecord) -> Result<bool, String> {
+        let headers: Vec<Header<'_>> =
+            record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+        loop {
+            match self.feeder.send(record.key.as_deref(), record.value.as_deref(), &headers, record.timestamp) {
+                Ok(()) => return Ok(true),
+                Err(FeedError::Full) if self.is_stopped(WAIT) => return Ok(false),
+                Err(FeedError::Full) => {}
+                Err(FeedError::Refused(reason)) => return Err(reason),
+            }
+        }
+    }
+
+    /// Whether it is to stop, which is waited for so long.
+    fn is_stopped(&self, wait: Duration) -> bool {
+        self.stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+/// How far the feed is ahead of the pipeline.
+///
+/// Which records have no outcome yet isn't known, only how many: so each counts as the largest since the pipeline had
+/// caught up last.
+#[derive(Default)]
+struct Ahead {
+    fed: u64,
+    largest: u64,
+}
+
+impl Ahead {
+    /// Whether a record of so many bytes may follow, when `processed` records have their outcome.
+    fn has_room(&mut self, processed: u64, bytes: u64) -> bool {
+        let open = self.fed.saturating_sub(processed);
+        if open == 0 {
+            self.largest = 0;
+            return true;
+        }
+        (open + 1).saturating_mul(self.largest.max(bytes)) <= AHEAD_BYTES_MAX
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.fed += 1;
+        self.largest = self.largest.max(bytes);
+    }
+}
+
+/// How many records to feed between two waits, and how long a wait is.
+fn pace(Rate(rate): Rate) -> (u64, Duration) {
+    let mut records = 1_u64;
+    let mut seconds = 1.0 / rate;
+    while seconds < 1.0 / TICKS_MAX {
+        records *= 2;
+        seconds *= 2.0;
+    }
+    (records, Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_of_records_in_a_second() {
+        assert_eq!("10/s".parse(), Ok(Rate(10.0)));
+        assert_eq!("0.5".parse(), Ok(Rate(0.5)));
+        for wrong in ["", "fast", "0/s", "-1", "10/min", "inf"] {
+            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_feed_waits_for_the_pipeline_and_one_large_record_does_not_slow_it_for_ever() {
+        let mut ahead = Ahead::default();
+        let mut feed = |processed, bytes| {
+            let room = ahead.has_room(processed, bytes);
+            if room {
+                ahead.add(bytes);
+            }
+            room
+        };
+        assert!(feed(0, 2 << 20), "with nothing open a record of any size may go");
+        assert!(!feed(0, 10), "the open one fills the space");
+        assert!(feed(1, 1 << 19));
+        assert!(feed(1, 10));
+        assert!(!feed(1, 10), "each open record counts as the largest");
+        assert!(feed(3, 10), "caught up");
+        for _ in 0..1000 {
+            assert!(feed(3, 10));
+        }
+    }
+
+    #[test]
+    fn a_high_rate_is_fed_in_portions() {
+        assert_eq!(pace(Rate(10.0)), (1, Duration::from_millis(100)));
+        let (records, wait) = pace(Rate(1e6));
+        assert!(wait >= Duration::from_millis(10), "{wait:?}");
+        assert_eq!(records as f64 / wait.as_secs_f64(), 1e6);
+    }
+}

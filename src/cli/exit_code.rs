@@ -1,0 +1,64 @@
+//! How a command ends, and the number that says so to whoever started it.
+
+use std::process::ExitCode;
+
+/// How a command ended. The text is the whole message for a person.
+#[derive(Debug)]
+pub(super) enum Exit {
+    /// Done, or drained.
+    Fine,
+    /// The pipeline stopped by itself, on a record.
+    Stopped(String),
+    /// The command line was used wrongly.
+    Usage(String),
+    /// Our own bug.
+    Bug(String),
+    /// The drain deadline passed: records will be repeated.
+    DeadlinePassed(String),
+    /// Something is wrong in a file, a component or a topic.
+    Invalid(String),
+    /// A second signal: nothing more was committed.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The one place where codes are decided. 69 is kept for a `check` that reaches no broker.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Exit::Fine => 0,
+            Exit::Stopped(_) => 1,
+            Exit::Usage(_) => 2,
+            Exit::Bug(_) => 70,
+            Exit::DeadlinePassed(_) => 75,
+            Exit::Invalid(_) => 78,
+            Exit::Signal(number) => 128_u8.saturating_add(*number),
+        }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Exit::Fine | Exit::Signal(_) => "",
+            Exit::Stopped(text)
+            | Exit::Usage(text)
+            | Exit::Bug(text)
+            | Exit::DeadlinePassed(text)
+            | Exit::Invalid(text) => text,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// For `--help`.
+pub(super) const CODES: &str = "Exit codes:
+  0    done, or drained after a signal
+  1    the pipeline stopped on a record
+  2    the command line was used wrongly
+  70   a bug of wasmill
+  75   the drain deadline passed: some records will be repeated
+  78   something is wrong in a file, a component or a topic
+  130, 143  left at once after a second signal";

@@ -1,0 +1,77 @@
+//! The command line: it reads arguments, calls the rooms that do the work, and turns what they say into text and a code.
+//!
+//! One file for each verb; a verb is listed when it works. Data goes to stdout, everything else to stderr. The code that
+//! the process ends with is decided in `exit_code.rs` alone.
+
+mod args;
+mod check;
+mod dev;
+mod exit_code;
+mod feed;
+mod inspect;
+mod load;
+mod print;
+mod run;
+mod service;
+mod signals;
+
+use std::io;
+use std::io::Write;
+use std::panic;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::telemetry;
+use crate::telemetry::Style;
+
+use args::Args;
+use args::Verb;
+use exit_code::Exit;
+
+/// Runs the command line of this process to its end.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and the version are data and come with 0; a closed pipe is no reason to say more.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage(String::new()).into() } else { Exit::Fine.into() };
+        }
+    };
+    let style = match telemetry::init(&args.logs.options()) {
+        Ok(style) => style,
+        Err(error) => return complain(Exit::Usage(error.to_string()), None),
+    };
+    // The hook has printed the panic already.
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run_verb(&args.verb)))
+        .unwrap_or_else(|_| Exit::Bug("wasmill itself failed; please report the lines above".into()));
+    complain(ended, args.verb.is_service().then_some(style))
+}
+
+fn run_verb(verb: &Verb) -> Exit {
+    let done = match verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Dev(args) => dev::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Inspect(args) => inspect::run(args),
+    };
+    done.err().unwrap_or(Exit::Fine)
+}
+
+/// Says why the process ends, if there is something to say; `style` is that of the log, for verbs that have one.
+fn complain(exit: Exit, style: Option<Style>) -> ExitCode {
+    let message = exit.message();
+    if !message.is_empty() {
+        if style.is_some_and(|style| style.json) {
+            tracing::error!("{message}");
+        } else {
+            // A report of a file brings its own first word; if stderr is gone, nobody reads it.
+            let word = if message.starts_with("error") { "" } else { "error: " };
+            let _ = writeln!(io::stderr(), "{word}{}", message.trim_end());
+        }
+    }
+    exit.into()
+}

@@ -1,0 +1,80 @@
+//! How `dev` shows a record that came out: a JSON object a line for a pipe, aligned text for a person.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::feed;
+use super::feed::OwnedHeader;
+
+/// A record that came out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+}
+
+/// One line without its end, for a program; `--format record` reads it back.
+pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
+    let headers: Vec<Value> =
+        headers.iter().map(|(name, value)| json!([feed::json(Some(name)), feed::json(value.as_deref())])).collect();
+    json!({
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": feed::json(record.key),
+        "value": feed::json(record.value),
+        "headers": headers,
+    })
+    .to_string()
+}
+
+/// One line without its end, for a terminal: whatever the record holds, it can't move the cursor.
+pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
+    let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
+    let (dim, plain) = if color { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+    let key = record.key.map_or(String::new(), |key| format!("{}  ", text(Some(key))));
+    format!("{dim}{place}{plain}  {key}{}", text(record.value))
+}
+
+fn text(bytes: Option<&[u8]>) -> String {
+    let Some(bytes) = bytes else { return "null".into() };
+    let mut safe = String::with_capacity(bytes.len());
+    for c in String::from_utf8_lossy(bytes).chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: Shown<'_> = Shown { topic: "out", partition: 1, offset: 7, key: Some(b"k"), value: Some(b"v") };
+
+    #[test]
+    fn a_person_reads_place_key_and_value_and_no_escape_sequence() {
+        assert_eq!(pretty(RECORD, false), "out[1]@7  k  v");
+        assert_eq!(pretty(Shown { key: None, value: None, ..RECORD }, false), "out[1]@7  null");
+        assert_eq!(
+            pretty(Shown { key: None, value: Some(b"a\x1b[2J\n"), ..RECORD }, false),
+            "out[1]@7  a\\u{1b}[2J\\n"
+        );
+    }
+
+    #[test]
+    fn a_program_reads_json() {
+        let line = line(Shown { value: None, ..RECORD }, &[(b"h".to_vec(), None)]);
+        let object: Value = serde_json::from_str(&line).unwrap();
+        let expected = json!({
+            "topic": "out", "partition": 1, "offset": 7, "key": "k", "value": null, "headers": [["h", null]],
+        });
+        assert_eq!(object, expected);
+    }
+}

@@ -1,0 +1,32 @@
+//! `wasmill run`: a pipeline against the brokers that its file names.
+
+use clap::Args as ClapArgs;
+
+use super::args::Http;
+use super::args::PipelineFile;
+use super::exit_code::Exit;
+use super::load;
+use super::service::Service;
+
+/// Runs until a signal drains it or a record stops it.
+///
+/// Without a reachable broker it waits and says so. TERM and INT finish what is in flight, commit and leave the group; a
+/// second one leaves at once.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill run orders.toml
+  wasmill run orders.toml --set input.group=orders-2 --http 0.0.0.0:9108
+  WASMILL_LOG=wasmill::kafka=debug,info wasmill run orders.toml --log-format json")]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: PipelineFile,
+    #[command(flatten)]
+    http: Http,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let config = load::file(&args.file, args.http.listen)?;
+    let service = Service::listen(&config)?;
+    let steps = load::steps(&config)?;
+    service.start(config, &steps)?.wait()
+}

@@ -1,0 +1,99 @@
+//! A pipeline with everything around it: metrics, probes, signals.
+//!
+//! Probes are answered from before the components are compiled, so that a slow start is seen as one. Everything stops in
+//! the order in which its owner here is dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use super::exit_code::Exit;
+use super::signals::Signals;
+use crate::admin;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::pipeline;
+use crate::pipeline::Check;
+use crate::pipeline::End;
+use crate::pipeline::Handle;
+use crate::pipeline::Health;
+use crate::plugin::Step;
+
+/// What listens while the pipeline isn't there yet.
+pub(super) struct Service {
+    metrics: Arc<Metrics>,
+    started: Arc<OnceLock<Handle>>,
+    server: admin::Server,
+}
+
+/// A pipeline that runs.
+pub(super) struct Running {
+    pub(super) handle: Handle,
+    pub(super) metrics: Arc<Metrics>,
+    _signals: Signals,
+    _server: admin::Server,
+}
+
+impl Service {
+    /// Makes the metrics and binds the address of the file.
+    pub(super) fn listen(config: &config::Pipeline) -> Result<Service, Exit> {
+        let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).collect();
+        let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
+        let metrics = Metrics::new(&config.name, &steps, &outputs);
+        let started: Arc<OnceLock<Handle>> = Arc::default();
+        let health = {
+            let started = Arc::clone(&started);
+            let name = format!("pipeline/{}", config.name);
+            Arc::new(move || started.get().map_or_else(|| starting(&name), Handle::health))
+        };
+        let listen = config.http;
+        let server = admin::Server::start(listen, Arc::clone(&metrics), health).map_err(|error| {
+            Exit::Invalid(format!(
+                "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
+            ))
+        })?;
+        tracing::info!(address = %server.local_addr(), "metrics and probes are served");
+        Ok(Service { metrics, started, server })
+    }
+
+    /// Where metrics and probes are.
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Starts the pipeline, and from then on heeds signals.
+    pub(super) fn start(self, config: config::Pipeline, steps: &[Step]) -> Result<Running, Exit> {
+        let Service { metrics, started, server } = self;
+        let handle = pipeline::start(config, steps, &metrics).map_err(|error| Exit::Invalid(error.to_string()))?;
+        // Nobody else sets it.
+        let _ = started.set(handle.clone());
+        let signals = Signals::start(handle.clone()).map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
+        Ok(Running { handle, metrics, _signals: signals, _server: server })
+    }
+}
+
+impl Running {
+    /// Waits until the pipeline ends.
+    pub(super) fn wait(self) -> Result<(), Exit> {
+        exit_of(self.handle.wait())
+    }
+}
+
+/// What the end of a pipeline means for the process.
+pub(super) fn exit_of(end: End) -> Result<(), Exit> {
+    match end {
+        End::Drained => Ok(()),
+        End::Stopped(message) => Err(Exit::Stopped(message)),
+        End::DeadlinePassed(message) => Err(Exit::DeadlinePassed(message)),
+        End::Invalid(message) => Err(Exit::Invalid(message)),
+        End::Bug(message) => Err(Exit::Bug(message)),
+    }
+}
+
+fn starting(name: &str) -> Health {
+    let checks = vec![
+        Check { ok: true, name: "config".into(), detail: "ok".into() },
+        Check { ok: false, name: name.into(), detail: "starting".into() },
+    ];
+    Health { live: true, ready: false, checks }
+}

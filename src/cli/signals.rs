@@ -1,0 +1,57 @@
+//! What signals do: the first TERM or INT drains, the second leaves at once.
+//!
+//! The handler itself only wakes a thread; the thread may do anything. Leaving at once means without destructors: nothing
+//! more is committed.
+
+use std::io;
+use std::thread;
+use std::thread::JoinHandle;
+
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator;
+
+use super::exit_code::Exit;
+use crate::pipeline::Handle;
+
+/// The thread that waits for signals; dropping it stops and joins it.
+pub(super) struct Signals {
+    handle: iterator::Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Signals {
+    /// From now on TERM and INT drain the pipeline.
+    pub(super) fn start(pipeline: Handle) -> io::Result<Signals> {
+        let mut signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let handle = signals.handle();
+        let wait = move || {
+            let mut draining = false;
+            for signal in &mut signals {
+                if signal == SIGHUP {
+                    tracing::warn!("reload: not yet; restart to run a changed file");
+                } else if draining {
+                    let number = u8::try_from(signal).unwrap_or(u8::MAX);
+                    signal_hook::low_level::exit(i32::from(Exit::Signal(number).code()));
+                } else {
+                    draining = true;
+                    tracing::info!("draining; a second signal leaves at once");
+                    pipeline.drain();
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("signals".into()).spawn(wait)?;
+        Ok(Signals { handle, thread: Some(thread) })
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was reported by its hook.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What the keys mean: from the raw file to a pipeline, with every contradiction at its place.
+//!
+//! Opens nothing but the files that the pipeline names, and these only to see whether they are there. Each part of the
+//! file has its own file here; what they share is [`Check`].
+
+mod connection;
+mod limits;
+mod outputs;
+mod step;
+mod topics;
+mod value;
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Pipeline;
+use super::Spans;
+use super::fields::Read;
+use super::interpolate::Secrets;
+use super::raw::Text;
+use super::report::Report;
+use super::source::Source;
+use super::source::Span;
+use crate::kafka::settings::Settings;
+use crate::sink::Routes;
+
+/// Metrics and probes are served here unless the file says otherwise.
+const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9108);
+
+/// Below the 30 s that Kubernetes gives by default.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// What every check needs.
+struct Check<'a> {
+    report: &'a mut Report,
+    secrets: &'a Secrets,
+    /// Paths of the file are relative to this.
+    folder: &'a Path,
+    /// Whether every key of the file was read: if not, nothing is said about what seems to be missing.
+    whole: bool,
+}
+
+/// Checks the raw file. The pipeline is of use only while the report is empty.
+pub(super) fn pipeline(
+    read: Read,
+    path: &Path,
+    source: &Arc<Source>,
+    secrets: &Secrets,
+    report: &mut Report,
+) -> Option<Pipeline> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let raw = read.raw;
+    let check = &mut Check { report, secrets, folder, whole: read.whole };
+
+    let name = check.name(raw.name.as_ref(), path);
+    value::one_of(check, raw.delivery.as_ref(), "delivery", &[("at_least_once", ())], &["exactly_once"]);
+    value::one_of(check, raw.order.as_ref(), "order", &[("partition", ())], &["key", "none"]);
+    let shutdown_timeout =
+        value::duration(check, raw.shutdown_timeout.as_ref(), "shutdown_timeout").unwrap_or(SHUTDOWN_TIMEOUT);
+    let (http, http_span) = check.http(raw.http.listen.as_ref());
+
+    let kafka_at = raw.kafka.as_ref().map_or(Span::START, |kafka| kafka.span().into());
+    let kafka = raw.kafka.map(Spanned::into_inner).unwrap_or_default();
+    let input_at = raw.input.as_ref().map_or(Span::START, |input| input.span().into());
+    let input = raw.input.map(Spanned::into_inner).unwrap_or_default();
+
+    let brokers_span = kafka.brokers.as_ref().map_or(kafka_at, |brokers| brokers.span().into());
+    let connection = connection::connection(check, kafka, kafka_at);
+    let outputs = outputs::outputs(check, raw.output);
+    let (topics, topic_spans) = topics::inputs(check, input.topics.as_ref(), input_at);
+    topics::overlap(check, input.topics.as_ref(), &outputs);
+    let routes = Routes::new(outputs.iter().map(|output| output.settings.name.to_string()).collect(), raw.step.len());
+    if routes.is_none() && check.whole {
+        check.report.add(
+            Span::START,
+            "there is no `[output.main]`",
+            "add `[output.main]` with the `topic` that the last step writes to",
+        );
+    }
+    let ports = routes.as_ref().map(Routes::ports).unwrap_or_default();
+    let (steps, step_spans) = step::steps(check, &raw.step, &ports);
+    let commit_every = limits::commit_every(check, &raw.limits);
+    let (limits, policy) = limits::limits(check, &raw.limits, &raw.on_error);
+    limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
+
+    let input = topics::input(check, input, topics, &name);
+    let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();
+    Some(Pipeline {
+        kafka: Settings {
+            brokers: connection.brokers,
+            client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
+            tls: connection.tls,
+            sasl: connection.sasl,
+            librdkafka: connection.librdkafka,
+            input,
+            outputs,
+            commit_every,
+        },
+        name,
+        file: path.to_owned(),
+        steps,
+        policy,
+        routes: routes?,
+        limits,
+        http,
+        shutdown_timeout,
+        source: Arc::clone(source),
+        spans: Spans {
+            brokers: brokers_span,
+            topics: topic_spans,
+            steps: step_spans,
+            outputs: output_spans,
+            http: http_span,
+        },
+    })
+}
+
+impl Check<'_> {
+    fn name(&mut self, name: Option<&Text>, path: &Path) -> String {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        match name {
+            Some(name) if value::is_name(name.get_ref()) => name.get_ref().clone(),
+            Some(name) => {
+                let shown = self.shown(name);
+                self.report.add(name.span().into(), format!("{shown} can't be a pipeline's name"), value::NAME_RULE);
+                stem
+            }
+            None => {
+                if !value::is_name(&stem) {
+                    let message = format!("the file's name, `{stem}`, can't be the pipeline's");
+                    self.report.add(Span::START, message, format!("set `name`: {}", value::NAME_RULE));
+                }
+                stem
+            }
+        }
+    }
+
+    fn http(&mut self, listen: Option<&Text>) -> (SocketAddr, Option<Span>) {
+        let Some(listen) = listen else { return (HTTP, None) };
+        let span = listen.span().into();
+        let address = listen.get_ref().parse().unwrap_or_else(|_| {
+            let shown = self.shown(listen);
+            self.report.add(
+                span,
+                format!("{shown} is not an address to listen at"),
+                "write an IP address and a port, such as \"127.0.0.1:9108\" or \"0.0.0.0:9108\"",
+            );
+            HTTP
+        });
+        (address, Some(span))
+    }
+
+    /// A value for a message; one that came from `${...}` is not shown.
+    fn shown(&self, text: &Text) -> String {
+        self.shown_at(text.get_ref(), &text.span())
+    }
+
+    fn shown_at(&self, text: &str, span: &Range<usize>) -> String {
+        if self.secrets.touch(span) { "`***`".to_owned() } else { format!("`{text}`") }
+    }
+
+    /// Says that a key is missing, unless it may only be misspelt.
+    fn missing(&mut self, at: Span, key: &str, help: &str) {
+        if self.whole {
+            self.report.add(at, format!("`{key}` is missing"), help);
+        }
+    }
+
+    /// Says so when a file that the pipeline names isn't there; gives its path.
+    fn file(&mut self, named: &Text, what: &str) -> std::path::PathBuf {
+        let path = self.folder.join(named.get_ref());
+        if !path.is_file() {
+            let shown = self.shown(named);
+            let message = match path.exists() {
+                true => format!("{what} {shown} is not a file"),
+                false => format!("{what} {shown} doesn't exist"),
+            };
+            let help = match (self.secrets.touch(&named.span()), near(&path, named.get_ref())) {
+                (false, Some(near)) => format!("did you mean `{near}`?"),
+                (false, None) => format!("paths are relative to the pipeline's file: there is no `{}`", path.display()),
+                (true, _) => "paths are relative to the pipeline's file".to_owned(),
+            };
+            self.report.add_labelled(named.span().into(), message, "no such file", help);
+        }
+        path
+    }
+}
+
+/// The name of a file beside a missing one that may be meant, written as the missing one was.
+fn near(path: &Path, named: &str) -> Option<String> {
+    const ENTRIES_MAX: usize = 1000;
+    let wanted = path.file_name()?.to_str()?;
+    let folder = match path.parent()? {
+        folder if folder.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
+    let names = std::fs::read_dir(folder)
+        .ok()?
+        .take(ENTRIES_MAX)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let (distance, name) = names.map(|name| (strsim::damerau_levenshtein(wanted, &name), name)).min()?;
+    (distance <= 2).then(|| format!("{}{name}", named.strip_suffix(wanted).unwrap_or_default()))
+}

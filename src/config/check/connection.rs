@@ -1,0 +1,148 @@
+//! `[kafka]`: brokers, TLS, SASL, and what is passed on to librdkafka.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+
+use super::Check;
+use super::value;
+use crate::config::raw;
+use crate::config::raw::Text;
+use crate::config::source::Span;
+use crate::kafka::settings::Sasl;
+use crate::kafka::settings::Secret;
+use crate::kafka::settings::Tls;
+use crate::kafka::settings::refused;
+
+/// The key that lets anyone on the network be the broker.
+const VERIFICATION: &str = "enable.ssl.certificate.verification";
+
+/// `[kafka]`, checked.
+pub(super) struct Connection {
+    pub(super) brokers: Vec<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) tls: Option<Tls>,
+    pub(super) sasl: Option<Sasl>,
+    pub(super) librdkafka: BTreeMap<String, String>,
+}
+
+pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> Connection {
+    let insecure = kafka.insecure.as_ref().is_some_and(|insecure| *insecure.get_ref());
+    let unverified = kafka.librdkafka.keys().any(|key| key.get_ref() == VERIFICATION);
+    if let Some(key) = kafka.insecure.filter(|_| insecure && !unverified) {
+        check.report.add(
+            key.span().into(),
+            "`insecure` alone changes nothing",
+            format!("remove it; it only permits `librdkafka = {{ \"{VERIFICATION}\" = false }}`"),
+        );
+    }
+    if let Some(id) = kafka.client_id.as_ref().filter(|id| !value::is_name(id.get_ref())) {
+        let shown = check.shown(id);
+        check.report.add(id.span().into(), format!("{shown} can't be a client id"), value::NAME_RULE);
+    }
+    Connection {
+        brokers: brokers(check, kafka.brokers.as_ref(), at),
+        client_id: kafka.client_id.map(Spanned::into_inner),
+        tls: kafka.tls.and_then(|tls| self::tls(check, tls)),
+        sasl: kafka.sasl.and_then(|sasl| self::sasl(check, sasl)),
+        librdkafka: passed(check, kafka.librdkafka, insecure),
+    }
+}
+
+fn brokers(check: &mut Check<'_>, brokers: Option<&Spanned<Vec<Text>>>, at: Span) -> Vec<String> {
+    const HELP: &str = "under `[kafka]`, write `brokers = [\"localhost:9092\"]`";
+    let Some(brokers) = brokers else {
+        check.missing(at, "kafka.brokers", HELP);
+        return Vec::new();
+    };
+    if brokers.get_ref().is_empty() {
+        check.missing(brokers.span().into(), "kafka.brokers", HELP);
+    }
+    for broker in brokers.get_ref() {
+        if let Some((why, help)) = wrong_broker(broker.get_ref()) {
+            let shown = check.shown(broker);
+            check.report.add(broker.span().into(), format!("{shown} is not a broker's address: {why}"), help);
+        }
+    }
+    brokers.get_ref().iter().map(|broker| broker.get_ref().clone()).collect()
+}
+
+fn wrong_broker(broker: &str) -> Option<(&'static str, &'static str)> {
+    const SHAPE: &str = "write a host and a port, such as \"localhost:9092\"";
+    if broker.contains("://") {
+        return Some(("it names a protocol", "write host and port alone; `tls` and `sasl` set the protocol"));
+    }
+    if broker.contains(',') {
+        return Some(("it names several", "write each as an item of the list"));
+    }
+    let Some((host, port)) = broker.rsplit_once(':') else {
+        return Some(("it has no port", SHAPE));
+    };
+    if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
+        return Some(("its host is not one", SHAPE));
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Some(("an IPv6 address stands in brackets", "write \"[::1]:9092\""));
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => None,
+        _ => Some(("its port is not a number from 1 to 65535", SHAPE)),
+    }
+}
+
+fn tls(check: &mut Check<'_>, tls: raw::Tls) -> Option<Tls> {
+    let files = match tls {
+        raw::Tls::Switch(false) => return None,
+        raw::Tls::Switch(true) => return Some(Tls::default()),
+        raw::Tls::Files(files) => files,
+    };
+    let alone = match (&files.cert, &files.key) {
+        (Some(cert), None) => Some((cert, "`cert` needs its `key`", "add `key`, the path of the private key")),
+        (None, Some(key)) => Some((key, "`key` needs its `cert`", "add `cert`, the path of the certificate")),
+        _ => None,
+    };
+    if let Some((text, message, help)) = alone.filter(|_| check.whole) {
+        check.report.add(text.span().into(), message, help);
+    }
+    let mut path = |text: Option<Text>, what| text.map(|text| check.file(&text, what).to_string_lossy().into_owned());
+    Some(Tls {
+        ca: path(files.ca, "the authority's certificate"),
+        cert: path(files.cert, "the client's certificate"),
+        key: path(files.key, "the client's key"),
+    })
+}
+
+fn sasl(check: &mut Check<'_>, sasl: Spanned<raw::Sasl>) -> Option<Sasl> {
+    const MECHANISMS: [(&str, &str); 3] =
+        [("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256"), ("SCRAM-SHA-512", "SCRAM-SHA-512")];
+    let at: Span = sasl.span().into();
+    let sasl = sasl.into_inner();
+    let parts = [("mechanism", &sasl.mechanism), ("username", &sasl.username), ("password", &sasl.password)];
+    for (key, _) in parts.iter().filter(|(_, text)| text.is_none()) {
+        check.missing(at, &format!("kafka.sasl.{key}"), "`sasl` needs `mechanism`, `username` and `password`");
+    }
+    let mechanism = value::one_of(check, sasl.mechanism.as_ref(), "mechanism", &MECHANISMS, &["OAUTHBEARER", "GSSAPI"]);
+    let username = value::filled(check, sasl.username.as_ref(), "username");
+    let password = value::filled(check, sasl.password.as_ref(), "password");
+    Some(Sasl { mechanism: mechanism?.to_owned(), username: username?, password: Secret(password?) })
+}
+
+/// A table for librdkafka, without the keys that would break a promise.
+pub(super) fn passed(check: &mut Check<'_>, table: raw::Passed, insecure: bool) -> BTreeMap<String, String> {
+    for (key, value) in &table {
+        let name = key.get_ref();
+        if name.is_empty() || name.contains('\0') {
+            check.report.add(key.span().into(), "this is not a key of librdkafka's", "remove it");
+            continue;
+        }
+        let Some(reason) = refused(name, &value.0, insecure) else { continue };
+        let help = match name.as_str() {
+            VERIFICATION => "to accept that, set `insecure = true` under `[kafka]`".to_owned(),
+            _ if reason.starts_with("set ") => format!("{reason} instead"),
+            _ => "remove it".to_owned(),
+        };
+        let label = if reason.starts_with("set ") { "wasmill sets this one itself" } else { reason };
+        check.report.add_labelled(key.span().into(), format!("librdkafka's `{name}` can't be set"), label, help);
+    }
+    table.into_iter().map(|(key, value)| (key.into_inner(), value.0)).collect()
+}

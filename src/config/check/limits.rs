@@ -1,0 +1,120 @@
+//! `[limits]` and `[on_error]`, and the times that must fit into one another.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Check;
+use super::topics::MAX_POLL_INTERVAL;
+use super::value;
+use crate::config::Limits;
+use crate::config::raw;
+use crate::partition::Policy;
+use crate::partition::Retries;
+use crate::partition::Then;
+use crate::plugin::Settings;
+
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const IN_FLIGHT_RECORDS: usize = 20_000;
+const IN_FLIGHT_BYTES: u64 = 64 << 20;
+
+/// More is a slip of the finger: an executor is a thread with its own component instances.
+const PARALLELISM_MAX: usize = 1024;
+
+/// Each of them costs a few dozen bytes outside of `max_in_flight.bytes`.
+const IN_FLIGHT_RECORDS_MAX: usize = 10_000_000;
+
+pub(super) fn commit_every(check: &mut Check<'_>, raw: &raw::Limits) -> Duration {
+    value::duration(check, raw.commit_every.as_ref(), "commit_every").unwrap_or(COMMIT_EVERY)
+}
+
+pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::OnError) -> (Limits, Policy) {
+    let in_flight = &raw.max_in_flight;
+    let records = value::number(check, in_flight.records.as_ref(), "max_in_flight.records", 1, IN_FLIGHT_RECORDS_MAX);
+    let bytes = value::size(check, in_flight.bytes.as_ref(), "max_in_flight.bytes", 1, 1 << 40);
+    let bytes = usize::try_from(bytes.unwrap_or(IN_FLIGHT_BYTES)).unwrap_or(usize::MAX);
+    let parallelism = value::number(check, raw.parallelism.as_ref(), "parallelism", 1, PARALLELISM_MAX);
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let limits = Limits {
+        parallelism: parallelism.unwrap_or_else(cores),
+        max_in_flight_records: records.unwrap_or(IN_FLIGHT_RECORDS),
+        max_in_flight_bytes: bytes,
+        drain_timeout: value::duration(check, raw.drain_timeout.as_ref(), "drain_timeout").unwrap_or(DRAIN_TIMEOUT),
+    };
+    (limits, policy(check, on_error))
+}
+
+fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
+    let defaults = Policy::default();
+    let from = value::duration(check, raw.backoff.from.as_ref(), "backoff.from").unwrap_or(defaults.backoff_from);
+    let to = value::duration(check, raw.backoff.to.as_ref(), "backoff.to").unwrap_or(defaults.backoff_to);
+    let at = raw.backoff.from.as_ref().or(raw.backoff.to.as_ref());
+    if let Some(at) = at.filter(|_| check.whole && from > to) {
+        let help = "raise `to` or lower `from` (defaults: 100ms and 10s)";
+        check.report.add(at.span().into(), "`backoff` ends below its beginning", help);
+    }
+    let then = value::one_of(check, raw.then.as_ref(), "then", &[("stop", Then::Stop)], &["dead_letter", "skip"]);
+    Policy {
+        retries: raw.retries.as_ref().and_then(|retries| self::retries(check, retries)).unwrap_or(defaults.retries),
+        backoff_from: from,
+        backoff_to: to,
+        then: then.unwrap_or(Then::Stop),
+    }
+}
+
+fn retries(check: &mut Check<'_>, raw: &Spanned<raw::Retries>) -> Option<Retries> {
+    match raw.get_ref() {
+        raw::Retries::Times(times) if u32::try_from(*times).is_ok() => u32::try_from(*times).ok().map(Retries::Times),
+        raw::Retries::Word(word) if word == "forever" => Some(Retries::Forever),
+        raw::Retries::Times(_) | raw::Retries::Word(_) => {
+            let help = "write a number from 0 to 4294967295, or \"forever\"";
+            check.report.add(raw.span().into(), "`retries` is neither a number of times nor \"forever\"", help);
+            None
+        }
+    }
+}
+
+/// Step timeout < drain timeout < a third of the poll interval: a revoke waits for the call that runs, and the group
+/// waits for the revoke.
+pub(super) fn times(
+    check: &mut Check<'_>,
+    raw: &raw::Limits,
+    limits: &Limits,
+    raw_steps: &[Spanned<raw::Step>],
+    steps: &[Settings],
+    input: &raw::Input,
+) {
+    // A time that didn't parse was replaced by its default, and was found wrong already.
+    if !check.whole || !check.report.is_empty() {
+        return;
+    }
+    let drain = humantime::format_duration(DRAIN_TIMEOUT);
+    for (raw_step, step) in raw_steps.iter().zip(steps).filter(|(_, step)| step.timeout >= limits.drain_timeout) {
+        let Some(at) = raw_step.get_ref().timeout.as_ref().or(raw.drain_timeout.as_ref()) else { continue };
+        check.report.add(
+            at.span().into(),
+            format!("the timeout of step `{}` is not below `limits.drain_timeout`", shown(check, raw_step, step)),
+            format!(
+                "lower `timeout` (default 1s) or raise `drain_timeout` (default {drain}): a revoke waits for the call"
+            ),
+        );
+    }
+    let max_poll = input.max_poll_interval.as_ref();
+    let interval = value::duration(check, max_poll, "max_poll_interval").unwrap_or(MAX_POLL_INTERVAL);
+    let at = raw.drain_timeout.as_ref().or(max_poll);
+    if let Some(at) = at.filter(|_| limits.drain_timeout * 3 >= interval) {
+        check.report.add(
+            at.span().into(),
+            "`limits.drain_timeout` is not below a third of `input.max_poll_interval`",
+            format!("lower `drain_timeout` (default {drain}) or raise `max_poll_interval` (default 5m)"),
+        );
+    }
+}
+
+/// A step's name, unless it came from `${...}`.
+fn shown(check: &Check<'_>, raw: &Spanned<raw::Step>, step: &Settings) -> String {
+    let text = raw.get_ref().name.as_ref().or_else(|| raw.get_ref().wasm.as_ref());
+    let is_secret = text.is_some_and(|text| check.secrets.touch(&text.span()));
+    if is_secret { "***".to_owned() } else { step.name.to_string() }
+}

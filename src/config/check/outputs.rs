@@ -1,0 +1,95 @@
+//! `[output.NAME]`: names, topics, and how each is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::Check;
+use super::connection;
+use super::topics;
+use super::value;
+use crate::config::OutputSpans;
+use crate::config::raw;
+use crate::config::raw::Text;
+use crate::config::source::Span;
+use crate::kafka::settings;
+use crate::kafka::settings::Partition;
+
+/// An output with what is needed to speak about it.
+pub(super) struct Output {
+    pub(super) settings: settings::Output,
+    pub(super) spans: OutputSpans,
+    /// The topic as it stands in the file; `None` if it is missing.
+    pub(super) topic: Option<Text>,
+}
+
+const COMPRESSIONS: [(&str, &str); 5] =
+    [("none", "none"), ("gzip", "gzip"), ("snappy", "snappy"), ("lz4", "lz4"), ("zstd", "zstd")];
+
+/// The outputs in the order of the file.
+pub(super) fn outputs(check: &mut Check<'_>, raw: BTreeMap<Spanned<String>, Spanned<raw::Output>>) -> Vec<Output> {
+    let mut raw: Vec<_> = raw.into_iter().collect();
+    raw.sort_by_key(|(name, _)| name.span().start);
+    let mut outputs: Vec<Output> = Vec::new();
+    for (name, output) in raw {
+        let output = self::output(check, name, output.into_inner());
+        same_topic(check, &outputs, &output);
+        outputs.push(output);
+    }
+    outputs
+}
+
+fn output(check: &mut Check<'_>, name: Spanned<String>, output: raw::Output) -> Output {
+    let name_span: Span = name.span().into();
+    let is_name = (1..=64).contains(&name.get_ref().len())
+        && name.get_ref().bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    if !is_name {
+        check.report.add(
+            name_span,
+            format!("`{}` can't be an output's name", name.get_ref()),
+            "use 1 to 64 of the characters a-z, 0-9, `_` and `-`: plugins call their ports so",
+        );
+    }
+    match &output.topic {
+        Some(topic) => topics::writable(check, topic),
+        None => check.missing(
+            name_span,
+            &format!("output.{}.topic", name.get_ref()),
+            "write the topic that it goes to: `topic = \"orders.clean\"`",
+        ),
+    }
+    let partitions = [("by_key", Partition::ByKey), ("same_as_input", Partition::SameAsInput)];
+    let partition = value::one_of(check, output.partition.as_ref(), "partition", &partitions, &[]);
+    let compression = value::one_of(check, output.compression.as_ref(), "compression", &COMPRESSIONS, &[]);
+    Output {
+        settings: settings::Output {
+            name: Arc::from(name.into_inner()),
+            topic: output.topic.as_ref().map(|topic| topic.get_ref().clone()).unwrap_or_default(),
+            partition: partition.unwrap_or(Partition::ByKey),
+            compression: compression.unwrap_or("none").to_owned(),
+            librdkafka: connection::passed(check, output.librdkafka, false),
+        },
+        spans: OutputSpans {
+            name: name_span,
+            topic: output.topic.as_ref().map_or(name_span, |topic| topic.span().into()),
+        },
+        topic: output.topic,
+    }
+}
+
+/// librdkafka has one configuration for each topic name: two outputs of one topic must agree.
+fn same_topic(check: &mut Check<'_>, before: &[Output], output: &Output) {
+    let Some(topic) = &output.topic else { return };
+    let other = before.iter().find(|other| other.topic.as_ref() == Some(topic));
+    let Some(other) = other else { return };
+    let (a, b) = (&output.settings, &other.settings);
+    if (a.partition, &a.compression, &a.librdkafka) != (b.partition, &b.compression, &b.librdkafka) {
+        let shown = check.shown(topic);
+        check.report.add(
+            topic.span().into(),
+            format!("outputs `{}` and `{}` write {shown} in different ways", b.name, a.name),
+            "give both the same `partition`, `compression` and `librdkafka`",
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! `[input]`: which topics are read, from where, and that no output leads back into them.
+
+use std::time::Duration;
+
+use regex_automata::Input as Haystack;
+use regex_automata::dfa::Automaton;
+use regex_automata::dfa::StartKind;
+use regex_automata::dfa::dense;
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
+use toml::Spanned;
+
+use super::Check;
+use super::connection;
+use super::outputs::Output;
+use super::value;
+use crate::config::raw;
+use crate::config::raw::Text;
+use crate::config::source::Span;
+use crate::kafka::settings::Input;
+use crate::kafka::settings::Isolation;
+use crate::kafka::settings::OnGap;
+use crate::kafka::settings::Start;
+
+/// What a pattern may cost to compile.
+const PATTERN_BYTES_MAX: usize = 4 << 20;
+
+/// As Kafka's own clients.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+const TOPIC_RULE: &str = "use 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`";
+
+/// The topics and where they stand.
+pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, at: Span) -> (Vec<String>, Vec<Span>) {
+    const HELP: &str = "under `[input]`, write `topics = [\"orders\"]`";
+    let Some(topics) = topics else {
+        check.missing(at, "input.topics", HELP);
+        return (Vec::new(), Vec::new());
+    };
+    if topics.get_ref().is_empty() {
+        check.missing(topics.span().into(), "input.topics", HELP);
+    }
+    for (index, topic) in topics.get_ref().iter().enumerate() {
+        let shown = check.shown(topic);
+        let span = topic.span().into();
+        if topics.get_ref()[..index].contains(topic) {
+            check.report.add(span, format!("{shown} is there twice"), "remove one");
+        } else if topic.get_ref().starts_with('^') {
+            if let Err((why, help)) = Pattern::new(topic.get_ref()) {
+                check.report.add(span, format!("{shown} is not a pattern of topics: {why}"), help);
+            }
+        } else if !is_topic(topic.get_ref()) {
+            let help = format!("{TOPIC_RULE}; a pattern begins with `^`");
+            check.report.add(span, format!("{shown} can't be a topic's name"), help);
+        }
+    }
+    topics.get_ref().iter().map(|topic| (topic.get_ref().clone(), Span::from(topic.span()))).unzip()
+}
+
+/// Says so when an output's topic can't be one.
+pub(super) fn writable(check: &mut Check<'_>, topic: &Text) {
+    let shown = check.shown(topic);
+    let span = topic.span().into();
+    if !is_topic(topic.get_ref()) {
+        check.report.add(span, format!("{shown} can't be a topic's name"), TOPIC_RULE);
+    } else if is_reserved(topic.get_ref()) {
+        check.report.add(
+            span,
+            format!("{shown} is a reserved name"),
+            "choose another: `__*` belongs to Kafka, `*.changelog` and `*.repartition` to wasmill",
+        );
+    }
+}
+
+/// Says so when an output's topic is read by the input: its records would come round for ever.
+pub(super) fn overlap(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, outputs: &[Output]) {
+    let Some(topics) = topics else { return };
+    for output in outputs {
+        let Some(topic) = &output.topic else { continue };
+        let reads = topics.get_ref().iter().find(|input| match input.get_ref().starts_with('^') {
+            true => Pattern::new(input.get_ref()).is_ok_and(|pattern| pattern.reads(topic.get_ref())),
+            false => input == &topic,
+        });
+        let Some(input) = reads else { continue };
+        let (name, shown) = (&output.settings.name, check.shown(topic));
+        let message = match input.get_ref().starts_with('^') {
+            true => format!("output `{name}` writes {shown}, which the input reads by {}", check.shown(input)),
+            false => format!("output `{name}` writes {shown}, which the input reads"),
+        };
+        let help = "its records would come round for ever: write to another topic, or don't read this one";
+        check.report.add_labelled(topic.span().into(), message, "read by `input.topics`", help);
+    }
+}
+
+/// The rest of `[input]`.
+pub(super) fn input(check: &mut Check<'_>, raw: raw::Input, topics: Vec<String>, pipeline: &str) -> Input {
+    let gaps = [("stop", OnGap::Stop), ("continue", OnGap::Continue)];
+    let isolations = [("read_committed", Isolation::ReadCommitted), ("read_uncommitted", Isolation::ReadUncommitted)];
+    let session_timeout = value::duration(check, raw.session_timeout.as_ref(), "session_timeout");
+    let max_poll_interval = value::duration(check, raw.max_poll_interval.as_ref(), "max_poll_interval");
+    let group = value::filled(check, raw.group.as_ref(), "group");
+    let input = Input {
+        topics,
+        group: group.unwrap_or_else(|| pipeline.to_owned()),
+        // Empty is what `"${HOSTNAME:-}"` gives without one.
+        instance_id: raw.instance_id.map(Spanned::into_inner).filter(|id| !id.is_empty()),
+        start: raw.start.and_then(|start| self::start(check, &start)).unwrap_or(Start::Earliest),
+        on_gap: value::one_of(check, raw.on_gap.as_ref(), "on_gap", &gaps, &[]).unwrap_or(OnGap::Stop),
+        isolation: value::one_of(check, raw.isolation.as_ref(), "isolation", &isolations, &[])
+            .unwrap_or(Isolation::ReadCommitted),
+        session_timeout: session_timeout.unwrap_or(SESSION_TIMEOUT),
+        max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+        librdkafka: connection::passed(check, raw.librdkafka, false),
+    };
+    let at = raw.session_timeout.as_ref().or(raw.max_poll_interval.as_ref());
+    if let Some(at) = at.filter(|_| check.whole && input.session_timeout > input.max_poll_interval) {
+        check.report.add(
+            at.span().into(),
+            "`session_timeout` is longer than `max_poll_interval`",
+            "lower one or raise the other (defaults: 45s and 5m)",
+        );
+    }
+    input
+}
+
+fn start(check: &mut Check<'_>, start: &Spanned<toml::Value>) -> Option<Start> {
+    let text = match start.get_ref() {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Datetime(time) => time.to_string(),
+        toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_) => String::new(),
+    };
+    match text.as_str() {
+        "earliest" => return Some(Start::Earliest),
+        "latest" => return Some(Start::Latest),
+        _ => {}
+    }
+    let time = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+    if let Some(time) = time.filter(|time| *time >= 0) {
+        return Some(Start::Timestamp(time));
+    }
+    let help = "write \"earliest\", \"latest\", or a time since 1970 with its zone, such as \"2026-01-31T00:00:00Z\"";
+    let message = match text.is_empty() {
+        true => "`start` is not a place to start at".to_owned(),
+        false => format!("`start`: {} is not a place to start at", check.shown_at(&text, &start.span())),
+    };
+    check.report.add(start.span().into(), message, help);
+    None
+}
+
+/// Kafka's own rule.
+fn is_topic(topic: &str) -> bool {
+    (1..=249).contains(&topic.len())
+        && topic.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+        && topic != "."
+        && topic != ".."
+}
+
+/// Never written by a pipeline, and never matched by a pattern.
+fn is_reserved(topic: &str) -> bool {
+    topic.starts_with("__") || topic.ends_with(".changelog") || topic.ends_with(".repartition")
+}
+
+/// A pattern of topics, read as librdkafka reads it: a POSIX extended regular expression over bytes.
+struct Pattern(dense::DFA<Vec<u32>>);
+
+impl Pattern {
+    fn new(pattern: &str) -> Result<Pattern, (String, &'static str)> {
+        if let Some(foreign) = foreign(pattern) {
+            let help = "patterns are POSIX extended regular expressions: `[0-9]`, not `\\d`, and no `(?..)`";
+            return Err((format!("`{foreign}` means something else here"), help));
+        }
+        let rules = syntax::Config::new().unicode(false).utf8(false).nest_limit(50);
+        if syntax::parse_with(pattern, &rules).is_err() {
+            return Err(("it doesn't parse".into(), "check its brackets and repetitions, as in \"^orders\\\\..*\""));
+        }
+        let dfa = dense::Builder::new()
+            .syntax(rules)
+            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(PATTERN_BYTES_MAX)))
+            .configure(
+                dense::Config::new()
+                    .start_kind(StartKind::Unanchored)
+                    .dfa_size_limit(Some(PATTERN_BYTES_MAX))
+                    .determinize_size_limit(Some(PATTERN_BYTES_MAX)),
+            )
+            .build(pattern);
+        dfa.map(Pattern).map_err(|_| ("it is too large".into(), "write a simpler one, or the topics' names"))
+    }
+
+    /// Whether a topic is read by it.
+    fn reads(&self, topic: &str) -> bool {
+        // A topic's name is ASCII, so the search can't meet a byte at which it would give up.
+        !is_reserved(topic) && matches!(self.0.try_search_fwd(&Haystack::new(topic)), Ok(Some(_)))
+    }
+}
+
+/// The first thing in a pattern that POSIX knows nothing of: it would silently mean something else there.
+fn foreign(pattern: &str) -> Option<String> {
+    let mut characters = pattern.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, characters.peek()) {
+            ('\\', Some(next)) if next.is_ascii_alphanumeric() && !"wWsSbB".contains(*next) => {
+                return Some(format!("\\{next}"));
+            }
+            ('\\', Some(_)) => _ = characters.next(),
+            ('(', Some('?')) => return Some("(?".into()),
+            ('*' | '+' | '?', Some('?')) => return Some(format!("{character}?")),
+            _ => {}
+        }
+    }
+    None
+}

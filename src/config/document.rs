@@ -1,0 +1,136 @@
+//! From texts to one tree of values, each with its place: the file, then the overrides on top of it.
+//!
+//! Says what isn't TOML; what the keys mean is not decided here.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::report::Report;
+use super::source::DEPTH_MAX;
+use super::source::Source;
+use super::source::Span;
+use super::source::Text;
+
+/// A file with more syntax errors than this is not what it claims to be.
+const SYNTAX_ERRORS_MAX: usize = 20;
+
+/// An option `--set key=value` as TOML: the value as it stands if it is TOML, else as a string.
+pub(super) fn set(argument: &str) -> Result<String, &'static str> {
+    let Some((key, value)) = argument.split_once('=') else {
+        return Err("there is no `=` in it");
+    };
+    if DeTable::parse(argument).is_ok() {
+        return Ok(argument.to_owned());
+    }
+    let quoted = format!("{key}={}", toml::Value::String(value.to_owned()));
+    match DeTable::parse(&quoted) {
+        Ok(_) => Ok(quoted),
+        Err(_) => Err("what stands before `=` is not a key"),
+    }
+}
+
+/// Parses the file and lays the overrides over it; `None` if a text isn't TOML.
+pub(super) fn parse<'a>(source: &'a Source, report: &mut Report) -> Option<Spanned<DeTable<'a>>> {
+    let (file, overrides) = source.texts().split_first()?;
+    let mut document = parse_text(file, report)?;
+    for text in overrides {
+        let table = parse_text(text, report)?;
+        merge(document.get_mut(), table.into_inner(), report);
+    }
+    Some(document)
+}
+
+fn parse_text<'a>(text: &'a Text, report: &mut Report) -> Option<Spanned<DeTable<'a>>> {
+    let (table, errors) = DeTable::parse_recoverable(&text.text);
+    let mut lines = BTreeSet::new();
+    for error in &errors {
+        let range = error.span().unwrap_or(0..0);
+        // The first mistake of a line explains the others.
+        let line = text.text.bytes().take(range.start).filter(|&byte| byte == b'\n').count();
+        if lines.len() == SYNTAX_ERRORS_MAX || !lines.insert(line) {
+            continue;
+        }
+        let span = Span { start: text.start + range.start, end: text.start + range.end };
+        report.add(span, format!("not valid TOML: {}", error.message()), "");
+    }
+    if let Some(place) = deepest(table.get_ref(), DEPTH_MAX) {
+        let span = Span { start: text.start + place.start, end: text.start + place.end };
+        report.add(span, format!("a value stands more than {DEPTH_MAX} levels deep"), "flatten it");
+        return None;
+    }
+    let range = table.span();
+    let table = Spanned::new(range.start + text.start..range.end + text.start, shifted(table.into_inner(), text.start));
+    errors.is_empty().then_some(table)
+}
+
+/// A value that stands too deep. The parser bounds brackets and dots, but not the two together.
+fn deepest(table: &DeTable<'_>, left: usize) -> Option<Range<usize>> {
+    table.iter().find_map(|(_, value)| deepest_in(value, left))
+}
+
+fn deepest_in(value: &Spanned<DeValue<'_>>, left: usize) -> Option<Range<usize>> {
+    let Some(left) = left.checked_sub(1) else { return Some(value.span()) };
+    match value.get_ref() {
+        DeValue::Array(items) => items.iter().find_map(|item| deepest_in(item, left)),
+        DeValue::Table(table) => deepest(table, left),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            None
+        }
+    }
+}
+
+fn shifted<'a>(table: DeTable<'a>, by: usize) -> DeTable<'a> {
+    let moved = |range: Range<usize>| range.start + by..range.end + by;
+    table
+        .into_iter()
+        .map(|(key, value)| (Spanned::new(moved(key.span()), key.into_inner()), shifted_value(value, by)))
+        .collect()
+}
+
+fn shifted_value<'a>(value: Spanned<DeValue<'a>>, by: usize) -> Spanned<DeValue<'a>> {
+    let range = value.span().start + by..value.span().end + by;
+    let value = match value.into_inner() {
+        DeValue::Array(items) => DeValue::Array(items.into_iter().map(|item| shifted_value(item, by)).collect()),
+        DeValue::Table(table) => DeValue::Table(shifted(table, by)),
+        plain @ (DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)) => plain,
+    };
+    Spanned::new(range, value)
+}
+
+/// Tables are joined key by key, `step.0` means an element of a list, anything else is replaced.
+fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>, report: &mut Report) {
+    for (key, value) in above {
+        let span = value.span();
+        let name = key.get_ref().clone();
+        match (below.get_mut(name.as_ref()).map(Spanned::get_mut), value.into_inner()) {
+            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above, report),
+            (Some(DeValue::Array(items)), DeValue::Table(above)) => {
+                for (index, above) in above {
+                    let number = index.get_ref().parse::<usize>().ok();
+                    let item = number.and_then(|number| items.get_mut(number)).map(Spanned::get_mut);
+                    match (item, above.into_inner()) {
+                        (Some(DeValue::Table(item)), DeValue::Table(above)) => merge(item, above, report),
+                        _ => report.add(
+                            index.span().into(),
+                            format!("`{name}` has no table number `{}`", index.get_ref()),
+                            format!("count from 0: the first is `{name}.0`"),
+                        ),
+                    }
+                }
+            }
+            (_, value) => {
+                // Removed first: a map keeps the key it has, and with it the place in the file.
+                below.remove(name.as_ref());
+                below.insert(key, Spanned::new(span, value));
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! From a pipeline's file to checked values: the only room that knows TOML.
+//!
+//! [`load`] reads the file, lays the command line's overrides over it, fills in `${...}`, reads the keys and checks what
+//! they mean. It finds everything that is wrong in one go and opens nothing but files: brokers are asked and components
+//! are looked into elsewhere, which add their findings to a [`Report`] at the places that [`Pipeline`] keeps. Invariant:
+//! a `Pipeline` holds no option that means "default", and no value that came from `${...}` is ever shown.
+
+mod check;
+mod document;
+mod fields;
+mod interpolate;
+mod raw;
+mod report;
+mod reserved;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::partition::Policy;
+use crate::sink::Routes;
+
+pub use report::Finding;
+pub use report::Report;
+pub use source::Source;
+pub use source::Span;
+
+/// A pipeline's file is not larger than this.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A pipeline that may run, as far as its file says.
+#[derive(Clone)]
+pub struct Pipeline {
+    /// Its name: the file's, without `.toml`, unless it says another.
+    pub name: String,
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The connection, the input and the outputs.
+    pub kafka: crate::kafka::Settings,
+    /// The steps in order, at least one.
+    pub steps: Vec<crate::plugin::Settings>,
+    /// What is done about records that fail.
+    pub policy: Policy,
+    /// Where the steps' ports lead.
+    pub routes: Routes,
+    /// The bounds.
+    pub limits: Limits,
+    /// Where metrics and probes are served.
+    pub http: SocketAddr,
+    /// The longest time that a shutdown may take.
+    pub shutdown_timeout: Duration,
+    /// The texts it came from.
+    pub source: Arc<Source>,
+    /// Where the values stand that can only be checked later.
+    pub spans: Spans,
+}
+
+impl Pipeline {
+    /// An empty report, for findings about this pipeline.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report::new(Arc::clone(&self.source))
+    }
+}
+
+/// Settings and passwords stay out of it.
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("name", &self.name).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// How much a pipeline does at once, and how long it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Executors.
+    pub parallelism: usize,
+    /// Records that were read and aren't done.
+    pub max_in_flight_records: usize,
+    /// Bytes of these records and of their outputs.
+    pub max_in_flight_bytes: usize,
+    /// The longest time that a revoke waits for records in flight.
+    pub drain_timeout: Duration,
+}
+
+/// Where the values stand that can only be checked with a broker or a component at hand.
+#[derive(Clone, Debug)]
+pub struct Spans {
+    /// `kafka.brokers`.
+    pub brokers: Span,
+    /// `input.topics`, one by one.
+    pub topics: Vec<Span>,
+    /// The steps, in order.
+    pub steps: Vec<StepSpans>,
+    /// The outputs, in the order of the settings' outputs.
+    pub outputs: Vec<OutputSpans>,
+    /// `http.listen`, unless it is the default.
+    pub http: Option<Span>,
+}
+
+/// Where a step's values stand.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSpans {
+    /// Its component.
+    pub wasm: Span,
+    /// Its settings, or its component when it has none.
+    pub settings: Span,
+}
+
+/// Where an output's values stand.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputSpans {
+    /// Its name in `[output.NAME]`.
+    pub name: Span,
+    /// Its topic.
+    pub topic: Span,
+}
+
+/// What the command line says over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `key.of.the.file=value`, the value in TOML; what isn't TOML is a string.
+    pub set: Vec<String>,
+    /// `http.listen`.
+    pub http: Option<String>,
+}
+
+/// Reads and checks a pipeline's file; `env` looks up an environment variable.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Report> {
+    let mut source = Source::new(path.display().to_string(), read(path)?);
+    for argument in &overrides.set {
+        let text = document::set(argument).map_err(|why| {
+            let option = PathBuf::from(format!("--set {}", argument.split('=').next().unwrap_or_default()));
+            Report::unreadable(&option, format!("cannot use this `--set`: {why}"), "write `--set input.group=orders`")
+        })?;
+        source.push("--set".into(), text);
+    }
+    if let Some(address) = &overrides.http {
+        source.push("--http".into(), format!("http.listen = {}", toml::Value::String(address.clone())));
+    }
+    let source = Arc::new(source);
+    let mut report = Report::new(Arc::clone(&source));
+    let checked = check_source(path, &source, env, &mut report);
+    match checked {
+        Some(pipeline) if report.is_empty() => Ok(pipeline),
+        _ => Err(report),
+    }
+}
+
+fn check_source(
+    path: &Path,
+    source: &Arc<Source>,
+    env: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report,
+) -> Option<Pipeline> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut document = document::parse(source, report)?;
+    let mut secrets = interpolate::Secrets::default();
+    interpolate::Values { env, folder }.fill(document.get_mut(), &mut secrets, report);
+    let is_filled = report.is_empty();
+    let read = fields::read(document, report)?;
+    // Whatever stands in place of a missing value would only be found wrong too.
+    is_filled.then_some(())?;
+    check::pipeline(read, path, source, &secrets, report)
+}
+
+fn read(path: &Path) -> Result<String, Report> {
+    let shown = path.display();
+    let fail = |why: String, help: &str| Report::unreadable(path, format!("cannot read `{shown}`: {why}"), help);
+    let metadata = std::fs::metadata(path).map_err(|error| fail(error.to_string(), "name a pipeline's file"))?;
+    if !metadata.is_file() {
+        return Err(fail("it is not a file".into(), "name a pipeline's file"));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(fail("it is larger than 1 MiB".into(), "name a pipeline's file"));
+    }
+    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string(), "name a pipeline's file"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        fail(format!("line {line} is not UTF-8"), "save the file as UTF-8")
+    })
+}

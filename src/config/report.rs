@@ -1,0 +1,158 @@
+//! What is wrong with a pipeline: all of it, each with its place, its reason and what to do.
+//!
+//! A report is for people first ([`std::fmt::Display`]); [`Report::findings`] gives the same for machines. Values that
+//! came from `${...}` never reach this file: whoever adds a finding leaves them out.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use annotate_snippets::AnnotationKind;
+use annotate_snippets::Group;
+use annotate_snippets::Level;
+use annotate_snippets::Renderer;
+use annotate_snippets::Snippet;
+
+use super::source::Line;
+use super::source::Source;
+use super::source::Span;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong: a lowercase fragment.
+    pub message: String,
+    /// The file, or the option of the command line.
+    pub file: String,
+    /// The line, from 1; `None` when the whole file is meant.
+    pub line: Option<usize>,
+    /// The character in the line, from 1.
+    pub column: Option<usize>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The few words under the marked place.
+    label: String,
+    place: Option<Line>,
+    order: Option<Span>,
+}
+
+/// Everything that is wrong with a pipeline.
+#[derive(Clone)]
+pub struct Report {
+    source: Arc<Source>,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    /// An empty report about this source.
+    #[must_use]
+    pub fn new(source: Arc<Source>) -> Report {
+        Report { source, findings: Vec::new() }
+    }
+
+    /// A report about a file that couldn't be read.
+    #[must_use]
+    pub fn unreadable(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Report {
+        let file = path.display().to_string();
+        let mut report = Report::new(Arc::new(Source::new(file.clone(), String::new())));
+        report.findings.push(Finding {
+            message: message.into(),
+            file,
+            line: None,
+            column: None,
+            help: Some(help.into()),
+            label: String::new(),
+            place: None,
+            order: None,
+        });
+        report
+    }
+
+    /// Adds what is wrong at a place, and what to do about it.
+    pub fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.add_labelled(span, message, "", help);
+    }
+
+    /// As [`Report::add`], with a few words under the marked place. An empty help is none.
+    pub fn add_labelled(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let place = self.source.line(span);
+        let help = help.into();
+        self.findings.push(Finding {
+            message: message.into(),
+            file: place.as_ref().map(|place| place.origin.clone()).unwrap_or_default(),
+            line: place.as_ref().map(|place| place.number),
+            column: place.as_ref().map(|place| place.column),
+            help: (!help.is_empty()).then_some(help),
+            label: label.into(),
+            place,
+            order: Some(span),
+        });
+        // In the order of the file, and as added where two have one place.
+        self.findings.sort_by_key(|finding| finding.order);
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// What is wrong, in the order of the file.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.findings.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = Level::ERROR.primary_title(&self.message);
+        let group = match &self.place {
+            Some(place) => {
+                let marked = AnnotationKind::Primary.span(place.marked.clone());
+                let marked = if self.label.is_empty() { marked } else { marked.label(&self.label) };
+                let snippet =
+                    Snippet::source(&place.text).line_start(place.number).path(&place.origin).annotation(marked);
+                title.element(snippet)
+            }
+            None => Group::with_title(title),
+        };
+        let rendered = Renderer::plain().render(&[group]);
+        writeln!(f, "{}", rendered.trim_end())?;
+        if self.place.is_none() {
+            writeln!(f, " --> {}", self.file)?;
+        }
+        // Rendered here: the library draws a bar between the source and a help of several groups.
+        match &self.help {
+            Some(help) => writeln!(f, "help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A report in a panic or a log reads as it does for people; a source is never dumped.
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Report {}

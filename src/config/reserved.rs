@@ -1,0 +1,49 @@
+//! Keys that this version knows of and doesn't have yet, and hints for keys it has.
+//!
+//! A key of a later version is answered "not yet": its user didn't misspell anything.
+
+/// What a key that isn't here yet will do, by its path; `*` is the name of an output.
+pub(super) fn later(path: &[&str]) -> Option<&'static str> {
+    let what = match path {
+        ["state", ..] => "there is no keyed state",
+        ["reload", ..] => "a changed file is taken at the next start",
+        ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
+        ["trace", ..] => "there are no traces; `traceparent` headers pass through untouched",
+        ["plugins", ..] => "components are compiled at the start and named by `wasm`",
+        ["step", "allow"] => "a plugin gets `log` and `metrics` and nothing else",
+        ["step", "sha256"] => "a component is taken as the file has it",
+        ["step", "build"] => "build the plugin before",
+        ["step", "window" | "key" | "same_partition" | "ttl" | "emit" | "table" | "repartition"] => {
+            "there is no keyed state, window or table"
+        }
+        ["output", "*", "topics_allowed"] => "a plugin names a port, and the file its topic",
+        ["on_error", "dead_letter" | "dialect"] => "a record that can't be helped stops the pipeline and loses nothing",
+        ["http", "admin_token"] => "nothing can be changed over HTTP",
+        _ => return None,
+    };
+    Some(what)
+}
+
+/// What to write where a value has the wrong type.
+pub(super) fn hint(path: &[&str]) -> &'static str {
+    match path {
+        ["kafka", "brokers"] => "write it as a list: `brokers = [\"localhost:9092\"]`",
+        ["input", "topics"] => "write it as a list: `topics = [\"orders\"]`",
+        ["step"] => "a step's header has two brackets: `[[step]]`",
+        ["output", "*", "topic"] => "an output writes one topic: `topic = \"orders.clean\"`",
+        ["output", "*"] => "an output has a name: `[output.main]`",
+        ["kafka", "tls"] => "write `tls = true`, or `tls = { ca = \"/etc/pki/ca.pem\" }`",
+        ["kafka", "sasl"] => "write `sasl = { mechanism = \"PLAIN\", username = \"..\", password = \"..\" }`",
+        ["shutdown_timeout"]
+        | ["step", "timeout"]
+        | ["limits", "commit_every" | "drain_timeout"]
+        | ["input", "session_timeout" | "max_poll_interval"]
+        | ["on_error", "backoff", "from" | "to"] => "write a time with its unit, such as \"5s\" or \"200ms\"",
+        ["limits", "max_in_flight"] => "write `max_in_flight = { records = 20_000, bytes = \"64 MiB\" }`",
+        ["on_error", "backoff"] => "write `backoff = { from = \"100ms\", to = \"10s\" }`",
+        ["limits", "parallelism"] | ["limits", "max_in_flight", "records"] | ["step", "batch"] => {
+            "write a whole number"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,145 @@
+//! The texts that a pipeline was written in, and places in them.
+//!
+//! The file comes first, then every `--set` as a text of its own; a [`Span`] counts through all of them, so a value
+//! keeps its place whichever it came from. Knows nothing of TOML's meaning but one rule: strings under keys that sound
+//! like passwords are covered with stars before a line is ever shown.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+/// Values may stand in one another this deep; a file with deeper ones is refused.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// A place in a [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Span {
+    /// The beginning of the file.
+    pub const START: Span = Span { start: 0, end: 0 };
+}
+
+impl From<Range<usize>> for Span {
+    fn from(range: Range<usize>) -> Span {
+        Span { start: range.start, end: range.end }
+    }
+}
+
+/// The pipeline's file and the overrides of the command line.
+#[derive(Debug)]
+pub struct Source {
+    texts: Vec<Text>,
+}
+
+/// One text of a source.
+pub(super) struct Text {
+    /// The file's path, or the option it came from.
+    pub(super) origin: String,
+    /// Where it begins in the count of spans.
+    pub(super) start: usize,
+    /// What is parsed.
+    pub(super) text: String,
+    shown: String,
+}
+
+/// A line with a marked range, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) origin: String,
+    pub(super) number: usize,
+    pub(super) column: usize,
+    pub(super) text: String,
+    pub(super) marked: Range<usize>,
+}
+
+impl Source {
+    pub(super) fn new(origin: String, text: String) -> Source {
+        let mut source = Source { texts: Vec::new() };
+        source.push(origin, text);
+        source
+    }
+
+    /// Adds a text after the others.
+    pub(super) fn push(&mut self, origin: String, text: String) {
+        // One byte between two texts, so that the end of one is not the beginning of the next.
+        let start = self.texts.last().map_or(0, |last| last.start + last.text.len() + 1);
+        let shown = covered(&text);
+        self.texts.push(Text { origin, start, text, shown });
+    }
+
+    pub(super) fn texts(&self) -> &[Text] {
+        &self.texts
+    }
+
+    /// The line where a span begins.
+    pub(super) fn line(&self, span: Span) -> Option<Line> {
+        let text = self.texts.iter().rev().find(|text| text.start <= span.start)?;
+        let shown = &text.shown;
+        let start = shown.floor_char_boundary(span.start - text.start);
+        let end = shown.floor_char_boundary(span.end.saturating_sub(text.start)).max(start);
+        let first = shown[..start].rfind('\n').map_or(0, |at| at + 1);
+        let last = shown[first..].find('\n').map_or(shown.len(), |at| first + at);
+        let line = shown[first..last].trim_end_matches('\r');
+        let marked = (start - first).min(line.len())..(end - first).min(line.len());
+        Some(Line {
+            origin: text.origin.clone(),
+            number: shown[..first].matches('\n').count() + 1,
+            column: line[..marked.start].chars().count() + 1,
+            text: line.to_owned(),
+            marked,
+        })
+    }
+}
+
+/// The texts may hold passwords.
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Text").field(&self.origin).finish()
+    }
+}
+
+/// The text with the strings under secret-sounding keys made of stars, every other byte in its place.
+fn covered(text: &str) -> String {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut spans = Vec::new();
+    secrets(table.get_ref(), false, DEPTH_MAX, &mut spans);
+    let mut shown = text.to_owned();
+    for span in spans {
+        if let Some(literal) = text.get(span.clone()) {
+            // Line ends stay: they number the lines.
+            let stars: String = literal
+                .bytes()
+                .map(|byte| if byte == b'\n' || byte == b'\r' { char::from(byte) } else { '*' })
+                .collect();
+            shown.replace_range(span, &stars);
+        }
+    }
+    shown
+}
+
+fn secrets(table: &DeTable<'_>, inherited: bool, left: usize, spans: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        let name = key.get_ref().to_ascii_lowercase();
+        // In `sasl` a misspelt key may be the password's.
+        let plain = name == "mechanism" || name == "username";
+        let secret = inherited || ["password", "secret", "token", "sasl"].iter().any(|word| name.contains(word));
+        collect(value, secret && !plain, left, spans);
+    }
+}
+
+fn collect(value: &Spanned<DeValue<'_>>, secret: bool, left: usize, spans: &mut Vec<Range<usize>>) {
+    let Some(left) = left.checked_sub(1) else { return };
+    match value.get_ref() {
+        // A reference is no secret, and showing it helps.
+        DeValue::String(text) if secret && !text.contains("${") => spans.push(value.span()),
+        DeValue::Array(items) => items.iter().for_each(|item| collect(item, secret, left, spans)),
+        DeValue::Table(table) => secrets(table, secret, left, spans),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}

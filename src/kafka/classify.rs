@@ -1,0 +1,70 @@
+//! What an error code of Kafka's means for us.
+//!
+//! The codes we act on stand here by name; every other one is taken as something that mends itself, since waiting loses nothing.
+
+use super::sys::Code;
+use crate::failure::Failure;
+use crate::failure::Kind;
+
+/// librdkafka's own codes that are acted on, and the broker's.
+pub(crate) mod code {
+    use crate::kafka::sys::Code;
+
+    /// The queue of produced messages is full.
+    pub(crate) const QUEUE_FULL: Code = Code(-184);
+    /// Thrown away by a purge of ours.
+    pub(crate) const PURGE_QUEUE: Code = Code(-152);
+    pub(crate) const PURGE_INFLIGHT: Code = Code(-151);
+    /// The client can't be used any more.
+    pub(crate) const FATAL: Code = Code(-150);
+    /// The committed offset, or the position, is gone.
+    pub(crate) const AUTO_OFFSET_RESET: Code = Code(-140);
+    pub(crate) const ASSIGN_PARTITIONS: Code = Code(-175);
+    pub(crate) const REVOKE_PARTITIONS: Code = Code(-174);
+    /// No broker answers.
+    pub(crate) const ALL_BROKERS_DOWN: Code = Code(-187);
+    /// Nothing is stored that wasn't committed.
+    pub(crate) const NO_OFFSET: Code = Code(-168);
+    /// The topic doesn't exist: librdkafka's words and the broker's.
+    pub(crate) const UNKNOWN_TOPIC: Code = Code(-188);
+    pub(crate) const UNKNOWN_PARTITION: Code = Code(-190);
+    pub(crate) const UNKNOWN_TOPIC_OR_PART: Code = Code(3);
+    pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
+    pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
+}
+
+/// Codes by which a broker, or librdkafka before it, refuses one record.
+const REFUSED: [i32; 8] = [
+    10,   // MESSAGE_TOO_LARGE
+    18,   // RECORD_LIST_TOO_LARGE
+    32,   // INVALID_TIMESTAMP
+    76,   // UNSUPPORTED_COMPRESSION_TYPE
+    87,   // INVALID_RECORD
+    -186, // an argument that no broker would take
+    -190, // the partition that the plugin named doesn't exist
+    -199, // BAD_MSG
+];
+
+/// Codes for which a person must act.
+const DENIED: [i32; 8] = [
+    3,    // UNKNOWN_TOPIC_OR_PART
+    17,   // INVALID_TOPIC
+    29,   // TOPIC_AUTHORIZATION_FAILED
+    30,   // GROUP_AUTHORIZATION_FAILED
+    31,   // CLUSTER_AUTHORIZATION_FAILED
+    44,   // POLICY_VIOLATION
+    -188, // UNKNOWN_TOPIC
+    -169, // AUTHENTICATION
+];
+
+/// The failure of a record whose output was refused or couldn't be delivered.
+pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
+    let kind = if REFUSED.contains(&code.0) {
+        Kind::Refused
+    } else if DENIED.contains(&code.0) {
+        Kind::Denied
+    } else {
+        Kind::Broker
+    };
+    Failure { code: code.name().to_lowercase(), ..Failure::new(kind, None, format!("an output to `{topic}`: {text}")) }
+}

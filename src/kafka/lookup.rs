@@ -1,0 +1,276 @@
+//! The questions whose answers block: does a topic exist, where does a partition start. On a thread of its own.
+//!
+//! The worker asks and goes on; the answer comes back through a function that puts it into the worker's inbox. A question is
+//! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Settings;
+use super::classify::code;
+use super::consumer::Consumer;
+use super::consumer::Position;
+use super::settings::Start;
+use super::sys::Client;
+use super::sys::Error;
+use super::sys::PartitionList;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// One question.
+#[derive(Debug)]
+enum Question {
+    Topics,
+    Starts(Vec<TopicPartition>),
+}
+
+/// One answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// The topics that the pipeline names and the cluster lacks, each with a message; empty when all are there.
+    Topics {
+        /// One message a missing topic.
+        missing: Vec<String>,
+    },
+    /// Where the partitions start.
+    Starts(Vec<StartOf>),
+    /// No broker has answered yet, and why; the question is still being asked.
+    Waiting {
+        /// librdkafka's words.
+        reason: String,
+    },
+}
+
+/// Where one partition starts.
+#[derive(Clone, Debug)]
+pub struct StartOf {
+    /// The position to read from. After a gap: the oldest record.
+    pub position: Position,
+    /// Whether the group has committed it.
+    pub committed: bool,
+    /// The records between the committed offset and the oldest one, if retention has passed it, or the committed offset lies behind
+    /// the end of a topic that was made anew.
+    pub gap: Option<Gap>,
+    /// The oldest record there is.
+    pub oldest: Offset,
+    /// Behind the newest record.
+    pub end: Offset,
+}
+
+/// A committed offset that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What the group had committed.
+    pub committed: Offset,
+    /// The oldest record there is.
+    pub oldest: Offset,
+}
+
+impl Gap {
+    /// How many records were missed, as far as offsets tell.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        u64::try_from(self.oldest.0 - self.committed.0).unwrap_or(0)
+    }
+}
+
+/// The thread that asks.
+pub struct Lookup {
+    questions: Option<mpsc::Sender<Question>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lookup {
+    /// Starts the thread. `answer` is called on it.
+    ///
+    /// # Errors
+    /// If the thread can't be started.
+    pub fn start(
+        consumer: &Consumer,
+        settings: &Settings,
+        worker: usize,
+        answer: impl Fn(Answer) + Send + 'static,
+    ) -> std::io::Result<Lookup> {
+        let (questions, inbox) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let asker = Asker {
+            client: Arc::clone(consumer.client()),
+            settings: settings.clone(),
+            stop: Arc::clone(&stop),
+            known_partitions: BTreeMap::new(),
+        };
+        let thread =
+            std::thread::Builder::new().name(format!("lookup-{worker}")).spawn(move || asker.run(&inbox, &answer))?;
+        Ok(Lookup { questions: Some(questions), stop, thread: Some(thread) })
+    }
+
+    /// Asks whether every topic that the pipeline names exists.
+    pub fn ask_topics(&self) {
+        self.ask(Question::Topics);
+    }
+
+    /// Asks where these partitions start.
+    pub fn ask_starts(&self, partitions: Vec<TopicPartition>) {
+        self.ask(Question::Starts(partitions));
+    }
+
+    fn ask(&self, question: Question) {
+        if let Some(questions) = &self.questions {
+            // The thread ends only when it is dropped.
+            let _ = questions.send(question);
+        }
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.questions = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The longest time that one request may block, and so the longest time that dropping a [`Lookup`] takes.
+const REQUEST_MS: i32 = 2000;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+struct Asker {
+    client: Arc<Client>,
+    settings: Settings,
+    stop: Arc<AtomicBool>,
+    /// How many partitions each topic had when it was first seen. Those above it were added while the group ran, and start at
+    /// their beginning, since everything in them came after the pipeline began.
+    known_partitions: BTreeMap<String, i32>,
+}
+
+impl Asker {
+    fn run(mut self, inbox: &mpsc::Receiver<Question>, answer: &(impl Fn(Answer) + Send)) {
+        while let Ok(question) = inbox.recv() {
+            loop {
+                let result = match &question {
+                    Question::Topics => self.topics(),
+                    Question::Starts(partitions) => self.starts(partitions),
+                };
+                if self.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                match result {
+                    Ok(found) => {
+                        answer(found);
+                        break;
+                    }
+                    Err(error) => answer(Answer::Waiting { reason: error.to_string() }),
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    fn topics(&mut self) -> Result<Answer, Error> {
+        let mut missing = Vec::new();
+        let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
+        let outputs = self.settings.outputs.iter().map(|output| &output.topic);
+        let named: Vec<(&str, &String)> =
+            inputs.map(|topic| ("input", topic)).chain(outputs.map(|topic| ("output", topic))).collect();
+        for (role, topic) in named {
+            match self.client.partition_count(topic, REQUEST_MS) {
+                Ok(partitions) => {
+                    self.known_partitions.entry(topic.clone()).or_insert(partitions);
+                }
+                Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
+                    let brokers = self.settings.brokers.join(",");
+                    missing.push(format!(
+                        "the {role} topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server {brokers} \
+                         --create --topic {topic} --partitions 4"
+                    ));
+                }
+                Err(error) if error.code == code::TOPIC_AUTHORIZATION_FAILED => {
+                    let operation = if role == "input" { "Read" } else { "Write" };
+                    missing.push(format!(
+                        "no permission for the {role} topic `{topic}`; grant it: kafka-acls.sh --add --allow-principal User:NAME \
+                         --operation Describe --operation {operation} --topic {topic}"
+                    ));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Answer::Topics { missing })
+    }
+
+    fn starts(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
+        let mut committed = PartitionList::new();
+        for partition in partitions {
+            committed.add(&partition.topic, partition.partition, -1001, -1);
+        }
+        self.client.committed(&mut committed, REQUEST_MS)?;
+        let mut starts = Vec::with_capacity(partitions.len());
+        for entry in committed.entries() {
+            if entry.code.0 != 0 {
+                return Err(Error {
+                    code: entry.code,
+                    text: format!("{}/{}: {}", entry.topic, entry.partition, entry.code),
+                });
+            }
+            let partition = TopicPartition { topic: entry.topic.into(), partition: entry.partition };
+            let (low, high) = self.client.watermarks(&partition.topic, partition.partition, REQUEST_MS)?;
+            let start = if entry.offset < 0 {
+                let offset = self.uncommitted(&partition, low, high)?;
+                StartOf {
+                    position: Position { partition, offset: Offset(offset), leader_epoch: -1 },
+                    committed: false,
+                    gap: None,
+                    oldest: Offset(low),
+                    end: Offset(high),
+                }
+            } else {
+                let whole = (low..=high).contains(&entry.offset);
+                let gap = Gap { committed: Offset(entry.offset), oldest: Offset(low) };
+                StartOf {
+                    position: Position {
+                        partition,
+                        offset: Offset(if whole { entry.offset } else { low }),
+                        leader_epoch: if whole { entry.leader_epoch } else { -1 },
+                    },
+                    committed: whole,
+                    gap: (!whole).then_some(gap),
+                    oldest: Offset(low),
+                    end: Offset(high),
+                }
+            };
+            starts.push(start);
+        }
+        Ok(Answer::Starts(starts))
+    }
+
+    /// The start of a partition without a committed offset.
+    fn uncommitted(&mut self, partition: &TopicPartition, low: i64, high: i64) -> Result<i64, Error> {
+        let topic = partition.topic.to_string();
+        if !self.known_partitions.contains_key(&topic) {
+            let count = self.client.partition_count(&topic, REQUEST_MS)?;
+            self.known_partitions.insert(topic.clone(), count);
+        }
+        if partition.partition >= self.known_partitions[&topic] {
+            return Ok(low);
+        }
+        match self.settings.input.start {
+            Start::Earliest => Ok(low),
+            Start::Latest => Ok(high),
+            Start::Timestamp(timestamp) => {
+                let mut list = PartitionList::new();
+                list.add(&topic, partition.partition, timestamp, -1);
+                self.client.offsets_for_times(&mut list, REQUEST_MS)?;
+                // Negative when all records are older.
+                Ok(list.entries().first().map(|entry| entry.offset).filter(|&offset| offset >= 0).unwrap_or(high))
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! librdkafka's statistics: the few numbers that we use.
+//!
+//! They come as JSON every five seconds. The end of a partition is `ls_offset`, behind the last record that `read_committed`
+//! shows; `-1` and below mean that it is not known.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::record::TopicPartition;
+
+/// What one client said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// For each assigned partition the offset behind its last visible record.
+    pub ends: Vec<(TopicPartition, i64)>,
+    /// Brokers that this client is connected to.
+    pub connected_brokers: usize,
+    /// Microseconds since any of them last answered; `None` without a connection. A connection alone says little: a frozen broker
+    /// keeps it up.
+    pub idle_us: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    brokers: BTreeMap<String, RawBroker>,
+    #[serde(default)]
+    topics: BTreeMap<String, RawTopic>,
+}
+
+#[derive(Deserialize)]
+struct RawBroker {
+    state: String,
+    rxidle: i64,
+}
+
+#[derive(Deserialize)]
+struct RawTopic {
+    #[serde(default)]
+    partitions: BTreeMap<String, RawPartition>,
+}
+
+#[derive(Deserialize)]
+struct RawPartition {
+    partition: i32,
+    /// Whether it is assigned: partitions of the past linger.
+    desired: bool,
+    ls_offset: i64,
+}
+
+/// `None` if this isn't what librdkafka writes.
+pub(super) fn parse(json: &str) -> Option<Stats> {
+    let raw: Raw = serde_json::from_str(json).ok()?;
+    let up: Vec<&RawBroker> = raw.brokers.values().filter(|broker| broker.state == "UP").collect();
+    let mut ends = Vec::new();
+    for (topic, RawTopic { partitions }) in raw.topics {
+        let topic: std::sync::Arc<str> = topic.into();
+        let known = partitions.values().filter(|p| p.desired && p.partition >= 0 && p.ls_offset >= 0);
+        ends.extend(known.map(|p| (TopicPartition { topic: topic.clone(), partition: p.partition }, p.ls_offset)));
+    }
+    Some(Stats {
+        ends,
+        connected_brokers: up.len(),
+        idle_us: up.iter().map(|broker| broker.rxidle).filter(|&idle| idle >= 0).min(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_assigned_partitions_and_connected_brokers_count() {
+        let json = r#"{"ts":1,"brokers":{
+            "a:1/1":{"state":"UP","rxidle":900,"x":[1]}, "b:1/2":{"state":"UP","rxidle":50}, "c":{"state":"DOWN","rxidle":1}},
+            "topics":{"orders":{"age":3,"partitions":{
+                "0":{"partition":0,"desired":true,"ls_offset":17}, "1":{"partition":1,"desired":false,"ls_offset":4},
+                "2":{"partition":2,"desired":true,"ls_offset":-1001}, "-1":{"partition":-1,"desired":false,"ls_offset":-1001}}}}}"#;
+        let stats = parse(json).unwrap();
+        assert_eq!(stats.ends, [(TopicPartition { topic: "orders".into(), partition: 0 }, 17)]);
+        assert_eq!((stats.connected_brokers, stats.idle_us), (2, Some(50)));
+        assert_eq!(parse("{\"brokers\": 1}"), None);
+    }
+}

@@ -1,0 +1,907 @@
+//! UNSAFE. librdkafka's own calls behind safe types: clients, queues, events, messages, produce.
+//!
+//! JUSTIFICATION: through the safe binding a record with a header name that is not UTF-8 panics the process, an error code
+//! that the binding doesn't know is undefined behaviour, producing costs 1.4 to 3 times as much, and rebalances arrive in
+//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue; there are no callbacks at all, so
+//! nothing of ours runs on a thread of its.
+//!
+//! Long because everything unsafe about Kafka is here, and nowhere else.
+//!
+//! It decides nothing: codes are numbers here, and `classify.rs` says what they mean. Invariant: no function takes or
+//! returns a raw pointer, and every borrowed value lives no longer than the event or the client that owns its memory.
+
+#![expect(unsafe_code, reason = "this is the fenced FFI module; see JUSTIFICATION")]
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::ffi::c_char;
+use std::ffi::c_int;
+use std::ffi::c_void;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rdkafka_sys as rd;
+
+use crate::record::Header;
+use crate::record::OutRecord;
+
+/// The calls that hand back an error code of the broker's, declared to return the number it is. The binding declares a
+/// Rust enum there, for which a code that it doesn't list is undefined behaviour.
+mod codes {
+    use std::ffi::c_char;
+    use std::ffi::c_int;
+    use std::ffi::c_void;
+
+    use rdkafka_sys as rd;
+
+    unsafe extern "C" {
+        pub(super) fn rd_kafka_event_error(event: *mut rd::rd_kafka_event_t) -> c_int;
+        pub(super) fn rd_kafka_error_code(error: *const rd::rd_kafka_error_t) -> c_int;
+        pub(super) fn rd_kafka_err2name(code: c_int) -> *const c_char;
+        pub(super) fn rd_kafka_err2str(code: c_int) -> *const c_char;
+        pub(super) fn rd_kafka_fatal_error(client: *mut rd::rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
+        pub(super) fn rd_kafka_subscribe(
+            client: *mut rd::rd_kafka_t,
+            list: *const rd::RDKafkaTopicPartitionList,
+        ) -> c_int;
+        pub(super) fn rd_kafka_assign(client: *mut rd::rd_kafka_t, list: *const rd::RDKafkaTopicPartitionList)
+        -> c_int;
+        pub(super) fn rd_kafka_pause_partitions(
+            client: *mut rd::rd_kafka_t,
+            list: *mut rd::RDKafkaTopicPartitionList,
+        ) -> c_int;
+        pub(super) fn rd_kafka_resume_partitions(
+            client: *mut rd::rd_kafka_t,
+            list: *mut rd::RDKafkaTopicPartitionList,
+        ) -> c_int;
+        pub(super) fn rd_kafka_offsets_store(
+            client: *mut rd::rd_kafka_t,
+            list: *mut rd::RDKafkaTopicPartitionList,
+        ) -> c_int;
+        pub(super) fn rd_kafka_position(client: *mut rd::rd_kafka_t, list: *mut rd::RDKafkaTopicPartitionList)
+        -> c_int;
+        pub(super) fn rd_kafka_committed(
+            client: *mut rd::rd_kafka_t,
+            list: *mut rd::RDKafkaTopicPartitionList,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub(super) fn rd_kafka_offsets_for_times(
+            client: *mut rd::rd_kafka_t,
+            list: *mut rd::RDKafkaTopicPartitionList,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub(super) fn rd_kafka_query_watermark_offsets(
+            client: *mut rd::rd_kafka_t,
+            topic: *const c_char,
+            partition: i32,
+            low: *mut i64,
+            high: *mut i64,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub(super) fn rd_kafka_commit_queue(
+            client: *mut rd::rd_kafka_t,
+            offsets: *const rd::RDKafkaTopicPartitionList,
+            queue: *mut rd::rd_kafka_queue_t,
+            callback: *const c_void,
+            opaque: *mut c_void,
+        ) -> c_int;
+        pub(super) fn rd_kafka_metadata(
+            client: *mut rd::rd_kafka_t,
+            all_topics: c_int,
+            only: *mut rd::rd_kafka_topic_t,
+            metadata: *mut *const rd::rd_kafka_metadata_t,
+            timeout_ms: c_int,
+        ) -> c_int;
+    }
+}
+
+/// An error code of Kafka's (above 0) or of librdkafka's own (below). Any number can come from a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Code(pub(crate) i32);
+
+impl Code {
+    pub(crate) const OK: Code = Code(0);
+
+    /// `UNKNOWN_TOPIC_OR_PART`, or `ERR_2000?` for a number that librdkafka doesn't know.
+    pub(crate) fn name(self) -> String {
+        // SAFETY: the function accepts any number and returns a static or thread-local string.
+        unsafe { text(codes::rd_kafka_err2name(self.0)) }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: as in `name`.
+        f.write_str(&unsafe { text(codes::rd_kafka_err2str(self.0)) })
+    }
+}
+
+/// A refusal by librdkafka, with its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Error {
+    pub(crate) code: Code,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.code.name())
+    }
+}
+
+impl Error {
+    fn check(code: c_int) -> Result<(), Error> {
+        if code == 0 { Ok(()) } else { Err(Error { code: Code(code), text: Code(code).to_string() }) }
+    }
+
+    /// Takes over an error object; null is success.
+    fn take(error: *mut rd::rd_kafka_error_t) -> Result<(), Error> {
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: a non-null error object is ours, valid until destroyed here, once.
+        unsafe {
+            let code = Code(codes::rd_kafka_error_code(error));
+            let text = text(rd::rd_kafka_error_string(error));
+            rd::rd_kafka_error_destroy(error);
+            Err(Error { code, text })
+        }
+    }
+}
+
+/// # Safety
+/// `pointer` is null or a NUL-terminated string that lives during the call.
+unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// # Safety
+/// `pointer` is null, or `length` bytes there live as long as the result.
+unsafe fn bytes<'a>(pointer: *const c_void, length: usize) -> Option<&'a [u8]> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    Some(unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
+}
+
+/// Whether a client reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Consumer,
+    Producer,
+}
+
+/// A client. Every call but dropping it may be made from any thread: librdkafka's handles are thread-safe.
+#[derive(Debug)]
+pub(crate) struct Client {
+    handle: NonNull<rd::rd_kafka_t>,
+    side: Side,
+}
+
+// SAFETY: rdkafka.h: "librdkafka is completely thread-safe"; the handle is destroyed once, by the last owner.
+unsafe impl Send for Client {}
+// SAFETY: as above.
+unsafe impl Sync for Client {}
+
+impl Client {
+    /// Makes a client whose every report, its log included, arrives as an event on its queue.
+    pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
+        // SAFETY: `conf` is ours until `rd_kafka_new` takes it over by succeeding; until then it is destroyed on
+        // every way out. All strings outlive their calls, and `reason` is as long as is said.
+        unsafe {
+            let conf = rd::rd_kafka_conf_new();
+            let mut reason = [0 as c_char; 512];
+            let hooks = [("log.queue".to_owned(), "true".to_owned())];
+            for (key, value) in hooks.iter().map(|(key, value)| (key, value)).chain(config) {
+                let (Ok(c_key), Ok(c_value)) = (CString::new(key.as_str()), CString::new(value.as_str())) else {
+                    rd::rd_kafka_conf_destroy(conf);
+                    return Err(format!("`{key}` or its value holds a NUL byte"));
+                };
+                let result =
+                    rd::rd_kafka_conf_set(conf, c_key.as_ptr(), c_value.as_ptr(), reason.as_mut_ptr(), reason.len());
+                if result != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+                    rd::rd_kafka_conf_destroy(conf);
+                    return Err(text(reason.as_ptr()));
+                }
+            }
+            let events = match side {
+                Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,
+                Side::Producer => rd::RD_KAFKA_EVENT_DR,
+            };
+            let events = events | rd::RD_KAFKA_EVENT_STATS | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
+            rd::rd_kafka_conf_set_events(conf, events);
+            let kind = match side {
+                Side::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                Side::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            };
+            let handle = rd::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
+            let Some(handle) = NonNull::new(handle) else {
+                rd::rd_kafka_conf_destroy(conf);
+                return Err(text(reason.as_ptr()));
+            };
+            if side == Side::Consumer {
+                rd::rd_kafka_poll_set_consumer(handle.as_ptr());
+            }
+            // A null queue is the main queue.
+            rd::rd_kafka_set_log_queue(handle.as_ptr(), std::ptr::null_mut());
+            Ok(Arc::new(Client { handle, side }))
+        }
+    }
+
+    /// The queue where this client's events arrive.
+    pub(crate) fn queue(self: &Arc<Client>) -> Queue {
+        // SAFETY: the client is alive, and the queue holds a share of it.
+        let pointer = unsafe {
+            match self.side {
+                Side::Consumer => rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()),
+                Side::Producer => rd::rd_kafka_queue_get_main(self.handle.as_ptr()),
+            }
+        };
+        Queue::from_pointer(self, pointer)
+    }
+
+    /// A queue of our own, for replies that must not mix with other events.
+    pub(crate) fn new_queue(self: &Arc<Client>) -> Queue {
+        // SAFETY: the client is alive, and the queue holds a share of it.
+        let pointer = unsafe { rd::rd_kafka_queue_new(self.handle.as_ptr()) };
+        Queue::from_pointer(self, pointer)
+    }
+
+    /// Joins the group for these topics and patterns.
+    pub(crate) fn subscribe(&self, topics: &[String]) -> Result<(), Error> {
+        let mut list = PartitionList::new();
+        for topic in topics {
+            list.add(topic, -1, 0, -1);
+        }
+        // SAFETY: both are alive; the list is copied.
+        Error::check(unsafe { codes::rd_kafka_subscribe(self.handle.as_ptr(), list.pointer()) })
+    }
+
+    /// Whether the group's protocol hands over partitions one by one.
+    pub(crate) fn is_cooperative(&self) -> bool {
+        // SAFETY: the client is alive; the string is static.
+        unsafe { text(rd::rd_kafka_rebalance_protocol(self.handle.as_ptr())) == "COOPERATIVE" }
+    }
+
+    /// Takes partitions in addition to those it has.
+    pub(crate) fn incremental_assign(&self, list: &PartitionList) -> Result<(), Error> {
+        // SAFETY: both are alive; the list is copied.
+        Error::take(unsafe { rd::rd_kafka_incremental_assign(self.handle.as_ptr(), list.pointer()) })
+    }
+
+    /// Gives partitions back.
+    pub(crate) fn incremental_unassign(&self, list: &PartitionList) -> Result<(), Error> {
+        // SAFETY: both are alive; the list is copied.
+        Error::take(unsafe { rd::rd_kafka_incremental_unassign(self.handle.as_ptr(), list.pointer()) })
+    }
+
+    /// Takes exactly these partitions; `None` gives all of them back.
+    pub(crate) fn assign(&self, list: Option<&PartitionList>) -> Result<(), Error> {
+        let list = list.map_or(std::ptr::null_mut(), PartitionList::pointer);
+        // SAFETY: the client is alive; the list is null or alive, and is copied.
+        Error::check(unsafe { codes::rd_kafka_assign(self.handle.as_ptr(), list) })
+    }
+
+    /// Whether the group has given the partitions to others already.
+    pub(crate) fn assignment_lost(&self) -> bool {
+        // SAFETY: the client is alive.
+        unsafe { rd::rd_kafka_assignment_lost(self.handle.as_ptr()) != 0 }
+    }
+
+    /// Stops fetching; what was fetched and not yet read is thrown away and fetched again later. Errors are in the list.
+    pub(crate) fn pause(&self, list: &mut PartitionList) {
+        // SAFETY: both are alive.
+        unsafe { codes::rd_kafka_pause_partitions(self.handle.as_ptr(), list.pointer()) };
+    }
+
+    /// Ends a pause. Errors are in the list.
+    pub(crate) fn resume(&self, list: &mut PartitionList) {
+        // SAFETY: both are alive.
+        unsafe { codes::rd_kafka_resume_partitions(self.handle.as_ptr(), list.pointer()) };
+    }
+
+    /// Moves the position of assigned partitions. Errors are in the list. Waits for `timeout_ms` at most; with 0 the seek is
+    /// under way when it returns.
+    pub(crate) fn seek(&self, list: &mut PartitionList, timeout_ms: i32) -> Result<(), Error> {
+        // SAFETY: both are alive.
+        Error::take(unsafe { rd::rd_kafka_seek_partitions(self.handle.as_ptr(), list.pointer(), timeout_ms) })
+    }
+
+    /// Marks offsets to be committed with the next automatic commit. Errors are in the list.
+    pub(crate) fn store_offsets(&self, list: &mut PartitionList) {
+        // SAFETY: both are alive.
+        unsafe { codes::rd_kafka_offsets_store(self.handle.as_ptr(), list.pointer()) };
+    }
+
+    /// Commits all stored offsets; the result arrives on `reply` as [`EventKind::OffsetCommit`].
+    pub(crate) fn commit_stored(&self, reply: &Queue) -> Result<(), Error> {
+        // SAFETY: both are alive. A null list means "what is stored", a null callback means "as an event".
+        Error::check(unsafe {
+            codes::rd_kafka_commit_queue(
+                self.handle.as_ptr(),
+                std::ptr::null(),
+                reply.pointer.as_ptr(),
+                std::ptr::null(),
+                std::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Fills in where the application stands in each partition: behind the last record and any control marker it passed.
+    pub(crate) fn position(&self, list: &mut PartitionList) -> Result<(), Error> {
+        // SAFETY: both are alive.
+        Error::check(unsafe { codes::rd_kafka_position(self.handle.as_ptr(), list.pointer()) })
+    }
+
+    /// Fills in the group's committed offsets. Blocks.
+    pub(crate) fn committed(&self, list: &mut PartitionList, timeout_ms: i32) -> Result<(), Error> {
+        // SAFETY: both are alive.
+        Error::check(unsafe { codes::rd_kafka_committed(self.handle.as_ptr(), list.pointer(), timeout_ms) })
+    }
+
+    /// Replaces the timestamps in the list by offsets. Blocks.
+    pub(crate) fn offsets_for_times(&self, list: &mut PartitionList, timeout_ms: i32) -> Result<(), Error> {
+        // SAFETY: both are alive.
+        Error::check(unsafe { codes::rd_kafka_offsets_for_times(self.handle.as_ptr(), list.pointer(), timeout_ms) })
+    }
+
+    /// The first and the next offset of a partition. Blocks.
+    pub(crate) fn watermarks(&self, topic: &str, partition: i32, timeout_ms: i32) -> Result<(i64, i64), Error> {
+        let topic = c_topic(topic);
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: the client and the string are alive, the numbers are ours.
+        Error::check(unsafe {
+            codes::rd_kafka_query_watermark_offsets(
+                self.handle.as_ptr(),
+                topic.as_ptr(),
+                partition,
+                &raw mut low,
+                &raw mut high,
+                timeout_ms,
+            )
+        })?;
+        Ok((low, high))
+    }
+
+    /// The number of partitions of a topic. Blocks. The code is the topic's own error, such as that it doesn't exist.
+    pub(crate) fn partition_count(self: &Arc<Client>, topic: &str, timeout_ms: i32) -> Result<i32, Error> {
+        let topic = Topic::new(self, topic, &BTreeMap::new()).map_err(|text| Error { code: Code(-186), text })?;
+        let mut metadata = std::ptr::null();
+        // SAFETY: client and topic are alive; on success the metadata is ours and is destroyed below, once.
+        unsafe {
+            Error::check(codes::rd_kafka_metadata(
+                self.handle.as_ptr(),
+                0,
+                topic.pointer.as_ptr(),
+                &raw mut metadata,
+                timeout_ms,
+            ))?;
+            let found = &*metadata;
+            let result = if found.topic_cnt == 1 {
+                let topic = found.topics;
+                // Read as a number: the broker may send a code that the binding's enum lacks.
+                let code = (&raw const (*topic).err).cast::<c_int>().read();
+                Error::check(code).map(|()| (*topic).partition_cnt)
+            } else {
+                Error::check(-1).map(|()| 0)
+            };
+            rd::rd_kafka_metadata_destroy(metadata);
+            result
+        }
+    }
+
+    /// The error after which this client can't be used, if there was one.
+    pub(crate) fn fatal_error(&self) -> Option<Error> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client is alive and the buffer as long as is said.
+        unsafe {
+            let code = codes::rd_kafka_fatal_error(self.handle.as_ptr(), reason.as_mut_ptr(), reason.len());
+            (code != 0).then(|| Error { code: Code(code), text: text(reason.as_ptr()) })
+        }
+    }
+
+    /// Begins to leave the group; events go on arriving on `queue` until [`Client::is_closed`].
+    pub(crate) fn close(&self, queue: &Queue) -> Result<(), Error> {
+        // SAFETY: both are alive.
+        Error::take(unsafe { rd::rd_kafka_consumer_close_queue(self.handle.as_ptr(), queue.pointer.as_ptr()) })
+    }
+
+    /// Whether the group was left.
+    pub(crate) fn is_closed(&self) -> bool {
+        // SAFETY: the client is alive.
+        unsafe { rd::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
+    }
+
+    /// Throws away what is queued and in flight; each message is reported as failed.
+    pub(crate) fn purge(&self) {
+        let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT;
+        // SAFETY: the client is alive.
+        unsafe { rd::rd_kafka_purge(self.handle.as_ptr(), flags) };
+    }
+
+    /// Messages that were produced and not yet reported.
+    pub(crate) fn unreported(&self) -> usize {
+        // SAFETY: the client is alive.
+        usize::try_from(unsafe { rd::rd_kafka_outq_len(self.handle.as_ptr()) }).unwrap_or(0)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Without the flag, destroying a consumer that wasn't closed waits for the group without bound.
+        // SAFETY: this is the last owner: queues, events and topics hold shares of the client.
+        unsafe { rd::rd_kafka_destroy_flags(self.handle.as_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int) }
+    }
+}
+
+/// A queue of events.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pointer: NonNull<rd::rd_kafka_queue_t>,
+    // After the pointer: it must outlive it.
+    client: Arc<Client>,
+}
+
+// SAFETY: librdkafka's queues are thread-safe.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    fn from_pointer(client: &Arc<Client>, pointer: *mut rd::rd_kafka_queue_t) -> Queue {
+        let pointer = NonNull::new(pointer).expect("librdkafka's clients always have their queues");
+        Queue { pointer, client: Arc::clone(client) }
+    }
+
+    /// The next event; `None` when there was none within `timeout_ms`.
+    pub(crate) fn poll(&self, timeout_ms: i32) -> Option<Event> {
+        // SAFETY: the queue is alive; the event is ours.
+        let event = unsafe { rd::rd_kafka_queue_poll(self.pointer.as_ptr(), timeout_ms) };
+        NonNull::new(event).map(|pointer| Event { pointer, _client: Arc::clone(&self.client) })
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is ours and dropped once, before the client.
+        unsafe { rd::rd_kafka_queue_destroy(self.pointer.as_ptr()) }
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventKind {
+    Fetch,
+    Delivery,
+    Rebalance,
+    OffsetCommit,
+    Stats,
+    Log,
+    Error,
+    Other,
+}
+
+/// One event, which owns the messages, lists and texts it holds.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pointer: NonNull<rd::rd_kafka_event_t>,
+    // After the pointer: it must outlive it.
+    _client: Arc<Client>,
+}
+
+impl Event {
+    pub(crate) fn kind(&self) -> EventKind {
+        // SAFETY: the event is alive.
+        match unsafe { rd::rd_kafka_event_type(self.pointer.as_ptr()) } {
+            rd::RD_KAFKA_EVENT_FETCH => EventKind::Fetch,
+            rd::RD_KAFKA_EVENT_DR => EventKind::Delivery,
+            rd::RD_KAFKA_EVENT_REBALANCE => EventKind::Rebalance,
+            rd::RD_KAFKA_EVENT_OFFSET_COMMIT => EventKind::OffsetCommit,
+            rd::RD_KAFKA_EVENT_STATS => EventKind::Stats,
+            rd::RD_KAFKA_EVENT_LOG => EventKind::Log,
+            rd::RD_KAFKA_EVENT_ERROR => EventKind::Error,
+            _ => EventKind::Other,
+        }
+    }
+
+    /// The next message of a fetch or of delivery reports.
+    pub(crate) fn next_message(&mut self) -> Option<Message<'_>> {
+        // SAFETY: the event is alive and keeps its messages until it is destroyed.
+        unsafe { rd::rd_kafka_event_message_next(self.pointer.as_ptr()).as_ref() }.map(|raw| Message { raw })
+    }
+
+    /// The event's error code; for a rebalance, whether partitions are assigned or revoked.
+    pub(crate) fn code(&self) -> Code {
+        // SAFETY: the event is alive.
+        Code(unsafe { codes::rd_kafka_event_error(self.pointer.as_ptr()) })
+    }
+
+    /// librdkafka's words for the event's error.
+    pub(crate) fn error_text(&self) -> String {
+        // SAFETY: the event is alive, and the string lives as long as it.
+        unsafe { text(rd::rd_kafka_event_error_string(self.pointer.as_ptr())) }
+    }
+
+    /// Whether the error makes its client unusable.
+    pub(crate) fn is_fatal(&self) -> bool {
+        // SAFETY: the event is alive.
+        unsafe { rd::rd_kafka_event_error_is_fatal(self.pointer.as_ptr()) != 0 }
+    }
+
+    /// The partition an error is about, if it is about one.
+    pub(crate) fn error_partition(&self) -> Option<(String, i32)> {
+        // SAFETY: the event is alive; the returned copy is ours and is destroyed here.
+        unsafe {
+            let partition = rd::rd_kafka_event_topic_partition(self.pointer.as_ptr());
+            if partition.is_null() {
+                return None;
+            }
+            let result = (text((*partition).topic), (*partition).partition);
+            rd::rd_kafka_topic_partition_destroy(partition);
+            Some(result)
+        }
+    }
+
+    /// The partitions of a rebalance or a commit.
+    pub(crate) fn partitions(&self) -> PartitionList {
+        // SAFETY: the event is alive and owns the list, which is copied.
+        unsafe {
+            let list = rd::rd_kafka_event_topic_partition_list(self.pointer.as_ptr());
+            if list.is_null() { PartitionList::new() } else { PartitionList::copy(list) }
+        }
+    }
+
+    /// The statistics, JSON.
+    pub(crate) fn stats(&self) -> String {
+        // SAFETY: the event is alive, and the string lives as long as it.
+        unsafe { text(rd::rd_kafka_event_stats(self.pointer.as_ptr())) }
+    }
+
+    /// A log line: syslog level, facility and text.
+    pub(crate) fn log(&self) -> (i32, String, String) {
+        let (mut facility, mut line, mut level) = (std::ptr::null(), std::ptr::null(), 6);
+        // SAFETY: the event is alive, and the strings live as long as it.
+        unsafe {
+            rd::rd_kafka_event_log(self.pointer.as_ptr(), &raw mut facility, &raw mut line, &raw mut level);
+            (level, text(facility), text(line))
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is ours and dropped once, before the client.
+        unsafe { rd::rd_kafka_event_destroy(self.pointer.as_ptr()) }
+    }
+}
+
+/// A message of an event: a record that was fetched, or one that was produced and is now reported.
+#[derive(Clone, Copy)]
+pub(crate) struct Message<'a> {
+    raw: &'a rd::rd_kafka_message_t,
+}
+
+impl<'a> Message<'a> {
+    /// Read as a number: the broker may send a code that the binding's enum lacks.
+    pub(crate) fn code(&self) -> Code {
+        // SAFETY: the field is an int in C; it is not touched as the enum.
+        Code(unsafe { (&raw const self.raw.err).cast::<c_int>().read() })
+    }
+
+    /// librdkafka's words for the message's error.
+    pub(crate) fn error_text(&self) -> String {
+        // SAFETY: the message is alive, and the string lives as long as it.
+        unsafe { text(rd::rd_kafka_message_errstr(self.raw)) }
+    }
+
+    /// The topic's name.
+    pub(crate) fn topic(&self) -> &'a [u8] {
+        if self.raw.rkt.is_null() {
+            return b"";
+        }
+        // SAFETY: the message holds its topic, whose name lives as long as it.
+        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.raw.rkt)) }.to_bytes()
+    }
+
+    /// Whether the message belongs to this handle.
+    pub(crate) fn is_of(&self, topic: &Topic) -> bool {
+        self.raw.rkt == topic.pointer.as_ptr()
+    }
+
+    pub(crate) fn partition(&self) -> i32 {
+        self.raw.partition
+    }
+
+    pub(crate) fn offset(&self) -> i64 {
+        self.raw.offset
+    }
+
+    pub(crate) fn key(&self) -> Option<&'a [u8]> {
+        // SAFETY: the message is alive and owns these bytes.
+        unsafe { bytes(self.raw.key, self.raw.key_len) }
+    }
+
+    pub(crate) fn value(&self) -> Option<&'a [u8]> {
+        // SAFETY: the message is alive and owns these bytes.
+        unsafe { bytes(self.raw.payload, self.raw.len) }
+    }
+
+    /// The bytes of key and value.
+    pub(crate) fn size(&self) -> usize {
+        self.raw.len + self.raw.key_len
+    }
+
+    /// Milliseconds since 1970-01-01 UTC; -1 is none.
+    pub(crate) fn timestamp(&self) -> i64 {
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive.
+        unsafe { rd::rd_kafka_message_timestamp(self.raw, &raw mut kind) }
+    }
+
+    /// The leader epoch under which it was fetched; -1 is unknown.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        // SAFETY: the message is alive.
+        unsafe { rd::rd_kafka_message_leader_epoch(self.raw) }
+    }
+
+    /// From producing to the report, in microseconds; -1 is unknown.
+    pub(crate) fn latency_us(&self) -> i64 {
+        // SAFETY: the message is alive.
+        unsafe { rd::rd_kafka_message_latency(self.raw) }
+    }
+
+    /// What was given to [`Topic::produce`] as its tag.
+    pub(crate) fn tag(&self) -> u64 {
+        self.raw._private as u64
+    }
+
+    /// The headers in order, with any bytes.
+    pub(crate) fn headers(&self) -> MessageHeaders<'a> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive and goes on owning the headers. The call parses them on first use, which librdkafka
+        // allows for a message that it calls const.
+        let code = unsafe { rd::rd_kafka_message_headers(self.raw, &raw mut headers) };
+        let found = code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !headers.is_null();
+        MessageHeaders { headers: found.then_some(headers), next: 0, _message: *self }
+    }
+}
+
+/// The headers of a message.
+pub(crate) struct MessageHeaders<'a> {
+    headers: Option<*mut rd::rd_kafka_headers_t>,
+    next: usize,
+    _message: Message<'a>,
+}
+
+impl<'a> Iterator for MessageHeaders<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        let headers = self.headers?;
+        let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: the headers live as long as the message. On success the name is a NUL-terminated string, and the value is
+        // null or `size` bytes.
+        unsafe {
+            let code = rd::rd_kafka_header_get_all(headers, self.next, &raw mut name, &raw mut value, &raw mut size);
+            if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return None;
+            }
+            self.next += 1;
+            let until_nul = CStr::from_ptr(name).to_bytes();
+            // The call doesn't give the name's length. A header is one block, name, NUL, value (rdkafka_header.c), so a name with
+            // a NUL inside shows in the distance to its value. With a null value such a name ends at its NUL.
+            let distance = (value as usize).wrapping_sub(name as usize + 1);
+            let whole = !value.is_null() && distance > until_nul.len();
+            let name = if whole { bytes(name.cast(), distance).unwrap_or(until_nul) } else { until_nul };
+            Some(Header { name, value: bytes(value, size) })
+        }
+    }
+}
+
+/// A topic that is produced to, with its own settings.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pointer: NonNull<rd::rd_kafka_topic_t>,
+    // After the pointer: it must outlive it.
+    client: Arc<Client>,
+}
+
+// SAFETY: librdkafka's topics are thread-safe.
+unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
+
+impl Topic {
+    pub(crate) fn new(client: &Arc<Client>, name: &str, config: &BTreeMap<String, String>) -> Result<Topic, String> {
+        let name = c_topic(name);
+        // SAFETY: `conf` is ours until `rd_kafka_topic_new` takes it over, whatever its result, or it is destroyed.
+        unsafe {
+            // The client's own defaults for topics (partitioner, time-out), which the output's settings then change.
+            let conf = rd::rd_kafka_default_topic_conf_dup(client.handle.as_ptr());
+            let mut reason = [0 as c_char; 512];
+            for (key, value) in config {
+                let (Ok(c_key), Ok(c_value)) = (CString::new(key.as_str()), CString::new(value.as_str())) else {
+                    rd::rd_kafka_topic_conf_destroy(conf);
+                    return Err(format!("`{key}` or its value holds a NUL byte"));
+                };
+                let result = rd::rd_kafka_topic_conf_set(
+                    conf,
+                    c_key.as_ptr(),
+                    c_value.as_ptr(),
+                    reason.as_mut_ptr(),
+                    reason.len(),
+                );
+                if result != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+                    rd::rd_kafka_topic_conf_destroy(conf);
+                    return Err(text(reason.as_ptr()));
+                }
+            }
+            let topic = rd::rd_kafka_topic_new(client.handle.as_ptr(), name.as_ptr(), conf);
+            let pointer = NonNull::new(topic).ok_or_else(|| "the topic's settings don't fit together".to_owned())?;
+            Ok(Topic { pointer, client: Arc::clone(client) })
+        }
+    }
+
+    /// Queues a record; key, value and headers are copied. `tag` comes back with its report. A `partition` of -1 leaves
+    /// the choice to the partitioner.
+    pub(crate) fn produce(&self, record: &OutRecord<'_>, partition: i32, tag: u64) -> Result<(), Code> {
+        fn value(kind: rd::rd_kafka_vtype_t, u: rd::rd_kafka_vu_s__bindgen_ty_1) -> rd::rd_kafka_vu_t {
+            rd::rd_kafka_vu_t { vtype: kind, u }
+        }
+        fn memory(bytes: Option<&[u8]>) -> rd::rd_kafka_vu_s__bindgen_ty_1 {
+            // An empty slice keeps a pointer that is not null, so that empty and null stay apart.
+            let (ptr, size) = bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
+            let mem = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr.cast_mut().cast(), size };
+            rd::rd_kafka_vu_s__bindgen_ty_1 { mem }
+        }
+        use rd::rd_kafka_vtype_t as kind;
+        use rd::rd_kafka_vu_s__bindgen_ty_1 as union;
+        let headers = headers_of(record);
+        let flags = rd::RD_KAFKA_MSG_F_COPY as c_int;
+        // librdkafka takes 0 as "now", and knows no "none".
+        let timestamp = record.timestamp.max(0);
+        let values = [
+            value(kind::RD_KAFKA_VTYPE_RKT, union { rkt: self.pointer.as_ptr() }),
+            value(kind::RD_KAFKA_VTYPE_PARTITION, union { i32_: partition }),
+            value(kind::RD_KAFKA_VTYPE_MSGFLAGS, union { i: flags }),
+            value(kind::RD_KAFKA_VTYPE_KEY, memory(record.key)),
+            value(kind::RD_KAFKA_VTYPE_VALUE, memory(record.value)),
+            value(kind::RD_KAFKA_VTYPE_TIMESTAMP, union { i64_: timestamp }),
+            value(kind::RD_KAFKA_VTYPE_OPAQUE, union { ptr: tag as *mut c_void }),
+            value(kind::RD_KAFKA_VTYPE_HEADERS, union { headers }),
+        ];
+        let count = if headers.is_null() { values.len() - 1 } else { values.len() };
+        // SAFETY: all pointers live during the call, which copies key and value. It takes the headers over when it succeeds;
+        // otherwise they are still ours and are destroyed here.
+        unsafe {
+            let error = rd::rd_kafka_produceva(self.client.handle.as_ptr(), values.as_ptr(), count);
+            if error.is_null() {
+                return Ok(());
+            }
+            let code = Code(codes::rd_kafka_error_code(error));
+            rd::rd_kafka_error_destroy(error);
+            if !headers.is_null() {
+                rd::rd_kafka_headers_destroy(headers);
+            }
+            Err(code)
+        }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is ours and dropped once, before the client.
+        unsafe { rd::rd_kafka_topic_destroy(self.pointer.as_ptr()) }
+    }
+}
+
+/// The headers as librdkafka wants them, to be handed over; null without any.
+fn headers_of(record: &OutRecord<'_>) -> *mut rd::rd_kafka_headers_t {
+    if record.headers.is_empty() {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: names and values are copied by the call, and their lengths are given.
+    unsafe {
+        let headers = rd::rd_kafka_headers_new(record.headers.len());
+        for header in record.headers.iter() {
+            let (value, size) = header.value.map_or((std::ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+            rd::rd_kafka_header_add(
+                headers,
+                header.name.as_ptr().cast(),
+                header.name.len().cast_signed(),
+                value.cast(),
+                size.cast_signed(),
+            );
+        }
+        headers
+    }
+}
+
+/// A topic's name for C. Kafka's names hold no NUL; one that does names no topic.
+fn c_topic(name: &str) -> CString {
+    CString::new(name).unwrap_or_default()
+}
+
+/// A list of partitions with offsets.
+pub(crate) struct PartitionList {
+    list: NonNull<rd::RDKafkaTopicPartitionList>,
+}
+
+/// An entry of a [`PartitionList`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) code: Code,
+}
+
+// SAFETY: the list is plain memory with one owner.
+unsafe impl Send for PartitionList {}
+
+impl PartitionList {
+    pub(crate) fn new() -> PartitionList {
+        // SAFETY: the list is ours.
+        let list = unsafe { rd::rd_kafka_topic_partition_list_new(8) };
+        PartitionList { list: NonNull::new(list).expect("librdkafka aborts when memory runs out") }
+    }
+
+    /// # Safety
+    /// `list` is alive.
+    unsafe fn copy(list: *const rd::RDKafkaTopicPartitionList) -> PartitionList {
+        // SAFETY: the caller's promise; the copy is ours.
+        let copy = unsafe { rd::rd_kafka_topic_partition_list_copy(list) };
+        PartitionList { list: NonNull::new(copy).expect("librdkafka aborts when memory runs out") }
+    }
+
+    fn pointer(&self) -> *mut rd::RDKafkaTopicPartitionList {
+        self.list.as_ptr()
+    }
+
+    /// Adds a partition; a `leader_epoch` of -1 is unknown.
+    pub(crate) fn add(&mut self, topic: &str, partition: i32, offset: i64, leader_epoch: i32) {
+        let topic = c_topic(topic);
+        // SAFETY: the list is alive, the string is copied, and the new element lives in the list.
+        unsafe {
+            let element = rd::rd_kafka_topic_partition_list_add(self.pointer(), topic.as_ptr(), partition);
+            (*element).offset = offset;
+            if leader_epoch >= 0 {
+                rd::rd_kafka_topic_partition_set_leader_epoch(element, leader_epoch);
+            }
+        }
+    }
+
+    /// The entries, copied.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        // SAFETY: the list is alive and has `cnt` elements. The error is read as a number: the broker may send a code that
+        // the binding's enum lacks.
+        unsafe {
+            let list = &*self.pointer();
+            (0..usize::try_from(list.cnt).unwrap_or(0))
+                .map(|index| {
+                    let element = list.elems.add(index);
+                    Entry {
+                        topic: text((*element).topic),
+                        partition: (*element).partition,
+                        offset: (*element).offset,
+                        leader_epoch: rd::rd_kafka_topic_partition_get_leader_epoch(element),
+                        code: Code((&raw const (*element).err).cast::<c_int>().read()),
+                    }
+                })
+                .collect()
+        }
+    }
+}
+
+impl Drop for PartitionList {
+    fn drop(&mut self) {
+        // SAFETY: the list is ours and dropped once.
+        unsafe { rd::rd_kafka_topic_partition_list_destroy(self.pointer()) }
+    }
+}

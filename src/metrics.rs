@@ -1,0 +1,376 @@
+//! Every number that a pipeline tells about itself, in one table.
+//!
+//! The names, types and labels below are public: dashboards and alerts are written against them. A field is called as its
+//! metric without `wasmill_` and `_total`. This room is told numbers and never asks for them: it knows no topic that it
+//! was not given, and has no thread. Invariant: every label set that can be known at the start exists from then on with the
+//! value 0, so that `rate()` sees the first event; a name that can't leave 0 yet isn't here.
+
+mod custom;
+mod state;
+mod table;
+
+use std::sync::Arc;
+
+use prometheus::CounterVec;
+use prometheus::GaugeVec;
+use prometheus::Histogram;
+use prometheus::HistogramVec;
+use prometheus::IntCounterVec;
+use prometheus::IntGauge;
+use prometheus::IntGaugeVec;
+use prometheus::Registry;
+use prometheus::TextEncoder;
+
+use crate::failure::Kind;
+
+pub use state::State;
+
+use custom::Custom;
+use table::Table;
+
+/// The metrics of one pipeline. Share it; each part adds to its own fields.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    custom: Custom,
+
+    /// `topic`: records taken from Kafka; those read again after a rewind count again.
+    pub records_consumed: IntCounterVec,
+    /// `topic`: bytes of their keys, values and headers.
+    pub bytes_consumed: IntCounterVec,
+    /// `topic`: records that retention removed before they were read, under `on_gap = "continue"`.
+    pub records_missed: IntCounterVec,
+    /// `outcome` = emitted, filtered, failed: input records, counted once, when it is final.
+    pub records_processed: IntCounterVec,
+    /// `output`: records that the broker acknowledged.
+    pub records_produced: IntCounterVec,
+    /// `output`: their bytes.
+    pub bytes_produced: IntCounterVec,
+    /// Seconds from poll to "the offset may be committed".
+    pub record_duration_seconds: Histogram,
+    /// Seconds from a record's timestamp to the acknowledgement of its last output.
+    pub record_age_seconds: Histogram,
+    /// `stage` = step, produce: records that are tried again.
+    pub retries: IntCounterVec,
+    /// Records that were polled and aren't finished.
+    pub in_flight_records: IntGauge,
+    /// Their bytes, and those of outputs that aren't acknowledged.
+    pub in_flight_bytes: IntGauge,
+    /// `reason` = `in_flight`, retry, halt: seconds that partitions were held back.
+    pub waiting_seconds: CounterVec,
+
+    /// `step`: records that went into a step.
+    pub step_records_in: IntCounterVec,
+    /// `step`: records that came out of it.
+    pub step_records_out: IntCounterVec,
+    /// `step`: seconds of one guest call.
+    pub step_duration_seconds: HistogramVec,
+    /// `step`: records of one guest call.
+    pub step_batch_records: HistogramVec,
+    /// `step`, `kind`: records (reject, retry) and calls (the rest) that failed.
+    pub step_errors: IntCounterVec,
+
+    /// Partitions that this process has.
+    pub assigned_partitions: IntGauge,
+    /// `kind` = assign, revoke, lost.
+    pub rebalances: IntCounterVec,
+    /// `result` = ok, error.
+    pub commits: IntCounterVec,
+    /// `result` = ok, error: seconds.
+    pub commit_duration_seconds: HistogramVec,
+    /// `output`: seconds from handing a record to the producer to its acknowledgement.
+    pub produce_duration_seconds: HistogramVec,
+    /// `output`, `code`: deliveries that failed.
+    pub produce_errors: IntCounterVec,
+    /// `code`: errors that librdkafka reported.
+    pub kafka_errors: IntCounterVec,
+    /// Brokers with an open connection.
+    pub kafka_connected_brokers: IntGauge,
+
+    /// `step`: instances that exist.
+    pub plugin_instances: IntGaugeVec,
+    /// `step`: bytes of memory that all its instances have.
+    pub plugin_memory_bytes: IntGaugeVec,
+    /// `step`: bytes of memory that one instance may have.
+    pub plugin_memory_limit_bytes: IntGaugeVec,
+    /// `step`, `reason` = start, trap: instances made.
+    pub plugin_instantiations: IntCounterVec,
+    /// `step`: seconds that compiling it took.
+    pub plugin_compile_seconds: GaugeVec,
+    /// `step`, `level`: lines that the guest logged.
+    pub plugin_logs: IntCounterVec,
+
+    consumer_lag_records: IntGaugeVec,
+    consumer_lag_seconds: GaugeVec,
+    pipeline_state: IntGaugeVec,
+    plugin_info: IntGaugeVec,
+    build_info: IntGaugeVec,
+}
+
+const MICROS: &[f64] =
+    &[1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+const MILLIS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const BROKER: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const AGES: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
+const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
+
+const OUTCOMES: &[&str] = &["emitted", "filtered", "failed"];
+const STAGES: &[&str] = &["step", "produce"];
+const REASONS: &[&str] = &["in_flight", "retry", "halt"];
+const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
+const RESULTS: &[&str] = &["ok", "error"];
+const INSTANTIATIONS: &[&str] = &["start", "trap"];
+const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "error"];
+
+impl Metrics {
+    /// The metrics of `pipeline`, at 0 for each of its steps and outputs.
+    ///
+    /// # Panics
+    /// If a name in the table is wrong or there twice, which the tests of this file would have shown.
+    #[must_use]
+    pub fn new(pipeline: &str, steps: &[&str], outputs: &[&str]) -> Arc<Metrics> {
+        let table = Table::new(pipeline);
+        let t = &table;
+        let kinds = Kind::OF_STEPS.map(Kind::label);
+        Arc::new(Metrics {
+            records_consumed: t.counter(
+                "records_consumed_total",
+                "Records taken from Kafka; those read again after a rewind count again.",
+                &["topic"],
+                &[],
+            ),
+            bytes_consumed: t.counter(
+                "bytes_consumed_total",
+                "Bytes of keys, values and headers taken from Kafka.",
+                &["topic"],
+                &[],
+            ),
+            records_missed: t.counter(
+                "records_missed_total",
+                "Records that retention removed before they were read.",
+                &["topic"],
+                &[],
+            ),
+            records_processed: t.counter(
+                "records_processed_total",
+                "Input records by their final outcome; each record has exactly one.",
+                &["outcome"],
+                &[OUTCOMES],
+            ),
+            records_produced: t.counter(
+                "records_produced_total",
+                "Records that the broker acknowledged.",
+                &["output"],
+                &[outputs],
+            ),
+            bytes_produced: t.counter(
+                "bytes_produced_total",
+                "Bytes of keys, values and headers that the broker acknowledged.",
+                &["output"],
+                &[outputs],
+            ),
+            record_duration_seconds: t.single_histogram(
+                "record_duration_seconds",
+                "Time from poll to the moment when the record's offset may be committed.",
+                MILLIS,
+            ),
+            record_age_seconds: t.single_histogram(
+                "record_age_seconds",
+                "Age of a record when its last output was acknowledged.",
+                AGES,
+            ),
+            retries: t.counter("retries_total", "Records that were tried again.", &["stage"], &[STAGES]),
+            in_flight_records: t.single_gauge("in_flight_records", "Records that were polled and aren't finished."),
+            in_flight_bytes: t.single_gauge(
+                "in_flight_bytes",
+                "Bytes of unfinished records and of outputs that aren't acknowledged.",
+            ),
+            waiting_seconds: t.float_counter(
+                "waiting_seconds_total",
+                "Time that partitions were held back.",
+                &["reason"],
+                &[REASONS],
+            ),
+
+            step_records_in: t.counter("step_records_in_total", "Records that went into a step.", &["step"], &[steps]),
+            step_records_out: t.counter(
+                "step_records_out_total",
+                "Records that came out of a step.",
+                &["step"],
+                &[steps],
+            ),
+            step_duration_seconds: t.histogram(
+                "step_duration_seconds",
+                "Time of one guest call.",
+                &["step"],
+                &[steps],
+                MICROS,
+            ),
+            step_batch_records: t.histogram(
+                "step_batch_records",
+                "Records of one guest call.",
+                &["step"],
+                &[steps],
+                BATCHES,
+            ),
+            step_errors: t.counter(
+                "step_errors_total",
+                "Records (reject, retry) and calls (the rest) that failed.",
+                &["step", "kind"],
+                &[steps, &kinds],
+            ),
+
+            assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that this process has."),
+            rebalances: t.counter("rebalances_total", "Changes of the assignment.", &["kind"], &[REBALANCES]),
+            commits: t.counter("commits_total", "Offset commits.", &["result"], &[RESULTS]),
+            commit_duration_seconds: t.histogram(
+                "commit_duration_seconds",
+                "Time of one offset commit.",
+                &["result"],
+                &[RESULTS],
+                BROKER,
+            ),
+            produce_duration_seconds: t.histogram(
+                "produce_duration_seconds",
+                "Time from handing a record to the producer to its acknowledgement.",
+                &["output"],
+                &[outputs],
+                BROKER,
+            ),
+            produce_errors: t.counter("produce_errors_total", "Deliveries that failed.", &["output", "code"], &[]),
+            kafka_errors: t.counter("kafka_errors_total", "Errors that the Kafka client reported.", &["code"], &[]),
+            kafka_connected_brokers: t.single_gauge("kafka_connected_brokers", "Brokers with an open connection."),
+
+            plugin_instances: t.gauge("plugin_instances", "Plugin instances that exist.", &["step"], &[steps]),
+            plugin_memory_bytes: t.gauge(
+                "plugin_memory_bytes",
+                "Memory of all instances of a step.",
+                &["step"],
+                &[steps],
+            ),
+            plugin_memory_limit_bytes: t.gauge(
+                "plugin_memory_limit_bytes",
+                "Memory that one instance may have.",
+                &["step"],
+                &[steps],
+            ),
+            plugin_instantiations: t.counter(
+                "plugin_instantiations_total",
+                "Plugin instances made.",
+                &["step", "reason"],
+                &[steps, INSTANTIATIONS],
+            ),
+            plugin_compile_seconds: t.float_gauge(
+                "plugin_compile_seconds",
+                "Time that compiling the step's component took.",
+                &["step"],
+                &[steps],
+            ),
+            plugin_logs: t.counter(
+                "plugin_logs_total",
+                "Lines that plugins logged.",
+                &["step", "level"],
+                &[steps, LEVELS],
+            ),
+
+            consumer_lag_records: t.gauge(
+                "consumer_lag_records",
+                "Records between our committed offset and the end of the partition.",
+                &["topic", "partition"],
+                &[],
+            ),
+            consumer_lag_seconds: t.float_gauge(
+                "consumer_lag_seconds",
+                "Age of the oldest record that isn't committed; 0 when caught up.",
+                &["topic"],
+                &[],
+            ),
+            pipeline_state: t.gauge(
+                "pipeline_state",
+                "1 for the state that the pipeline is in.",
+                &["state"],
+                &[&State::ALL.map(State::label)],
+            ),
+            plugin_info: t.gauge(
+                "plugin_info",
+                "1 for the component that a step runs.",
+                &["step", "plugin", "version", "digest"],
+                &[],
+            ),
+            build_info: t.build_info(),
+            custom: Custom::new(t, steps),
+            registry: table.finish(),
+        })
+    }
+
+    /// Everything in Prometheus' text format.
+    #[must_use]
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics can't be written");
+        }
+        text
+    }
+
+    /// Begins the series of a topic that is read, at 0.
+    pub fn add_topic(&self, topic: &str) {
+        for counter in [&self.records_consumed, &self.bytes_consumed, &self.records_missed] {
+            counter.with_label_values(&[topic]);
+        }
+    }
+
+    /// Says how many records of a partition aren't committed yet.
+    pub fn set_lag(&self, topic: &str, partition: i32, records: i64) {
+        self.consumer_lag_records.with_label_values(&[topic, &partition.to_string()]).set(records);
+    }
+
+    /// Forgets a partition that went elsewhere: its lag would be counted twice.
+    pub fn remove_lag(&self, topic: &str, partition: i32) {
+        // An error says that it wasn't there.
+        let _ = self.consumer_lag_records.remove_label_values(&[topic, &partition.to_string()]);
+    }
+
+    /// Says how old the oldest uncommitted record of a topic is.
+    pub fn set_lag_seconds(&self, topic: &str, seconds: f64) {
+        self.consumer_lag_seconds.with_label_values(&[topic]).set(seconds);
+    }
+
+    /// Forgets the age of a topic of which no partition is left here.
+    pub fn remove_lag_seconds(&self, topic: &str) {
+        // An error says that it wasn't there.
+        let _ = self.consumer_lag_seconds.remove_label_values(&[topic]);
+    }
+
+    /// Says which state the pipeline is in.
+    pub fn set_state(&self, state: State) {
+        for other in State::ALL {
+            self.pipeline_state.with_label_values(&[other.label()]).set(i64::from(other == state));
+        }
+    }
+
+    /// Says which component a step runs; the one named before is forgotten.
+    pub fn set_plugin_info(&self, step: &str, plugin: &str, version: &str, digest: &str) {
+        self.custom.replace_info(&self.plugin_info, step, [plugin, version, digest]);
+    }
+
+    /// Says which librdkafka this process runs; the other parts are known.
+    pub fn set_librdkafka(&self, version: &str) {
+        let revision = option_env!("WASMILL_REVISION").unwrap_or("unknown");
+        self.build_info.reset();
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, "48", version]).set(1);
+    }
+
+    /// Adds to what a guest counts. The name is mended to `[a-z0-9_]{1,64}`; beyond the bound of a step it is `other`.
+    pub fn count(&self, step: &str, name: &str, by: u64) {
+        self.custom.count(step, name, by);
+    }
+
+    /// Adds a value to what a guest observes; the name as in [`Metrics::count`].
+    pub fn observe(&self, step: &str, name: &str, value: f64) {
+        self.custom.observe(step, name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

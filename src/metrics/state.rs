@@ -1,0 +1,47 @@
+//! The states of a pipeline, as `wasmill_pipeline_state` shows them. What they mean is decided elsewhere.
+
+/// What a pipeline is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It loads, connects and joins its group.
+    Starting,
+    /// No broker can be reached.
+    Waiting,
+    /// Records flow, or would if there were any.
+    Running,
+    /// A person must act: a permission or a topic is missing.
+    Halted,
+    /// It finishes what it has and takes nothing new.
+    Draining,
+    /// It stopped by itself.
+    Failed,
+    /// It stopped because it was told to.
+    Stopped,
+}
+
+impl State {
+    /// Every state, in the order of a pipeline's life.
+    pub const ALL: [State; 7] = [
+        State::Starting,
+        State::Waiting,
+        State::Running,
+        State::Halted,
+        State::Draining,
+        State::Failed,
+        State::Stopped,
+    ];
+
+    /// The value of the `state` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Waiting => "waiting",
+            State::Running => "running",
+            State::Halted => "halted",
+            State::Draining => "draining",
+            State::Failed => "failed",
+            State::Stopped => "stopped",
+        }
+    }
+}

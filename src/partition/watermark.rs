@@ -1,0 +1,189 @@
+//! Which records of one partition are settled, and up to where it is safe to commit.
+//!
+//! Pure: no clock, no Kafka. Records settle in any order; `low` moves only over a gapless prefix of the records *received*,
+//! since their offsets may have holes. A late result of an older epoch never reaches this file.
+//! Invariant: every record below `first` is settled, and the one at `first` is not.
+
+use std::collections::VecDeque;
+
+use crate::record::Offset;
+use crate::record::Seq;
+
+/// The records in flight, by number.
+#[derive(Clone, Debug)]
+pub(super) struct Watermark {
+    entries: VecDeque<Entry>,
+    first: Seq,
+    /// Records below it have an outcome: their outputs were handed over, and only their acknowledgements are missing.
+    sent: Seq,
+    /// Where reading goes on: behind the last record received, or further when the consumer passed control markers.
+    position: Offset,
+    leader_epoch: i32,
+    settled: Settled,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    offset: i64,
+    /// Outputs not yet acknowledged.
+    pending: u32,
+    leader_epoch: i32,
+    emits: bool,
+}
+
+/// How many records were settled, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Records with at least one output, all of them acknowledged.
+    pub emitted: u64,
+    /// Records without outputs.
+    pub filtered: u64,
+}
+
+impl Watermark {
+    pub(super) fn new(position: Offset) -> Watermark {
+        Watermark {
+            entries: VecDeque::new(),
+            first: Seq(0),
+            sent: Seq(0),
+            position,
+            leader_epoch: -1,
+            settled: Settled::default(),
+        }
+    }
+
+    pub(super) fn receive(&mut self, offsets: &[i64], leader_epoch: i32) {
+        self.entries.extend(offsets.iter().map(|&offset| Entry { offset, pending: 0, leader_epoch, emits: false }));
+        if let Some(last) = offsets.last() {
+            self.position = Offset(last + 1);
+        }
+    }
+
+    /// Gives the next records their outcome: so many outputs each.
+    pub(super) fn send(&mut self, outputs: &[u32]) {
+        let from = self.index(self.sent);
+        for (entry, &count) in self.entries.iter_mut().skip(from).zip(outputs) {
+            entry.pending = count;
+            entry.emits = count > 0;
+        }
+        self.sent = self.sent.plus(outputs.len() as u64);
+        self.settle();
+    }
+
+    /// One output of each record from `first` to `last` was acknowledged.
+    pub(super) fn acknowledge(&mut self, first: Seq, last: Seq) {
+        if first.0 < self.first.0 || last.0 >= self.sent.0 || first > last {
+            debug_assert!(
+                false,
+                "acknowledged {first:?} to {last:?}, but unsettled are {:?} to {:?}",
+                self.first, self.sent
+            );
+            return;
+        }
+        let from = self.index(first);
+        let count = self.index(last) - from + 1;
+        for entry in self.entries.range_mut(from..from + count) {
+            debug_assert!(entry.pending > 0, "an output was acknowledged twice");
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while self.first < self.sent {
+            let Some(&Entry { pending: 0, leader_epoch, emits, .. }) = self.entries.front() else { break };
+            self.leader_epoch = leader_epoch;
+            if emits {
+                self.settled.emitted += 1;
+            } else {
+                self.settled.filtered += 1;
+            }
+            self.entries.pop_front();
+            self.first = self.first.plus(1);
+        }
+    }
+
+    /// The consumer stands here. It counts only with nothing in flight: a record on its way is below it.
+    pub(super) fn advance_position(&mut self, position: Offset) {
+        if self.entries.is_empty() && position > self.position {
+            self.position = position;
+        }
+    }
+
+    /// Forgets the records that have no outcome yet: they will be read again.
+    pub(super) fn forget_unsent(&mut self) {
+        let sent = self.index(self.sent);
+        if let Some(entry) = self.entries.get(sent) {
+            self.position = Offset(entry.offset);
+        }
+        self.entries.truncate(sent);
+    }
+
+    fn index(&self, seq: Seq) -> usize {
+        usize::try_from(seq.0 - self.first.0).expect("records in flight are counted by usize")
+    }
+
+    /// Every record below this offset is settled.
+    pub(super) fn low(&self) -> Offset {
+        self.entries.front().map_or(self.position, |entry| Offset(entry.offset))
+    }
+
+    /// The leader epoch of the last settled record; -1 is unknown.
+    pub(super) fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    /// The offset of a record in flight.
+    pub(super) fn offset_of(&self, seq: Seq) -> Option<i64> {
+        let index = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
+        self.entries.get(index).map(|entry| entry.offset)
+    }
+
+    /// What was settled since the last call.
+    pub(super) fn take_settled(&mut self) -> Settled {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Goes on counting from there.
+    pub(super) fn restore_settled(&mut self, settled: Settled) {
+        self.settled = settled;
+    }
+
+    /// The first record that is not settled.
+    pub(super) fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// The first record without an outcome.
+    pub(super) fn sent(&self) -> Seq {
+        self.sent
+    }
+
+    /// The number of the next record to be received.
+    pub(super) fn next(&self) -> Seq {
+        self.first.plus(self.entries.len() as u64)
+    }
+
+    pub(super) fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// Records received and not settled.
+    pub(super) fn in_flight(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether every record with an outcome, or every one below `limit`, is settled.
+    pub(super) fn is_acknowledged(&self, limit: Option<Seq>) -> bool {
+        self.first >= limit.map_or(self.sent, |limit| limit.min(self.sent))
+    }
+
+    /// Whether the offsets in flight ascend and lie between `low` and `position`; for the invariants.
+    pub(super) fn is_ordered(&self) -> bool {
+        let offsets = self.entries.iter().map(|entry| entry.offset);
+        self.first <= self.sent
+            && self.sent <= self.next()
+            && offsets.is_sorted_by(|a, b| a < b)
+            && self.entries.back().map(|entry| entry.offset).is_none_or(|last| last < self.position.0)
+    }
+}

@@ -1,0 +1,221 @@
+//! The bytes of a plugin's file: what they are, and the component they hold.
+//!
+//! Nothing is compiled or run here. A core module becomes a component; whatever was compiled before is refused unread,
+//! since native code can't be checked. Invariant: a component that leaves here is valid WebAssembly, and fits a step.
+
+use std::borrow::Cow;
+
+use sha2::Digest;
+use sha2::Sha256;
+use wasmparser::BinaryReaderError;
+use wasmparser::KnownCustom;
+use wasmparser::Parser;
+use wasmparser::Payload;
+use wasmparser::Validator;
+use wasmparser::component_types::ComponentAnyTypeId;
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::TypesRef;
+
+use crate::plugin::componentize;
+use crate::plugin::world;
+use crate::plugin::world::Import;
+use crate::plugin::world::Misfit;
+use crate::plugin::world::World;
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Whether it is a component, or a core module that was made into one.
+    pub form: Form,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// The size of the file.
+    pub bytes: u64,
+    /// The world that it implements.
+    pub world: World,
+    /// The version of the contract that it was built against, as in `0.1.0`.
+    pub contract: Option<String>,
+    /// Everything that it exports.
+    pub exports: Vec<String>,
+    /// Everything that it imports.
+    pub imports: Vec<Import>,
+    /// The tools that made it, as they say themselves: name and version.
+    pub producers: Vec<(String, String)>,
+}
+
+/// The form of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A component.
+    Component,
+    /// A core module with the component model's names.
+    CoreModule,
+}
+
+/// Why a file isn't a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// Native code.
+    #[error(
+        "it is compiled for one kind of machine already (`.cwasm`), which is never loaded as it can't be checked; \
+         name the `.wasm` that it was made from"
+    )]
+    Precompiled,
+    /// Something else.
+    #[error("it is neither a WebAssembly component nor a core module, as it begins with {0}; name a `.wasm` file")]
+    NotWasm(String),
+    /// A core module that implements nothing of the component model.
+    #[error("it is a core module that exports no interface; build it with an SDK, or make a component of it")]
+    NoInterface,
+    /// WebAssembly that breaks its rules.
+    #[error("it is not valid WebAssembly: {0}; build it again")]
+    Malformed(String),
+    /// A core module whose functions aren't what their names promise.
+    #[error("it can't be made into a component: {0}; build it again")]
+    Componentize(String),
+    /// A component that a step can't run.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+}
+
+/// A file that holds valid WebAssembly.
+#[derive(Debug)]
+pub(super) struct Artifact<'a> {
+    bytes: &'a [u8],
+    pub(super) inspection: Inspection,
+}
+
+impl<'a> Artifact<'a> {
+    /// The component, if a step may run it: its world, and that it imports nothing that wasn't granted.
+    pub(super) fn component(&self) -> Result<Cow<'a, [u8]>, ArtifactError> {
+        let Inspection { exports, imports, contract, .. } = &self.inspection;
+        world::admit(exports, imports)?;
+        match self.inspection.form {
+            Form::Component => Ok(Cow::Borrowed(self.bytes)),
+            Form::CoreModule => componentize::componentize(self.bytes, contract.as_deref().unwrap_or_default())
+                .map(Cow::Owned)
+                .map_err(ArtifactError::Componentize),
+        }
+    }
+}
+
+/// Says what the bytes of a file hold, whether or not a step could run it.
+///
+/// # Errors
+/// If they hold no component.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
+    Ok(open(bytes)?.inspection)
+}
+
+pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return Err(ArtifactError::Precompiled);
+    }
+    let form = if Parser::is_component(bytes) {
+        Form::Component
+    } else if Parser::is_core_wasm(bytes) {
+        Form::CoreModule
+    } else {
+        return Err(ArtifactError::NotWasm(beginning(bytes)));
+    };
+    let types = Validator::new().validate_all(bytes).map_err(malformed)?;
+    let (exports, imports) = match form {
+        Form::Component => names(bytes, types.as_ref()).map_err(malformed)?,
+        Form::CoreModule => {
+            let names = componentize::Names::read(bytes).map_err(malformed)?;
+            if names.exports.is_empty() {
+                return Err(ArtifactError::NoInterface);
+            }
+            (names.exports, names.imports)
+        }
+    };
+    let (world, contract) = World::of(&exports);
+    let inspection = Inspection {
+        form,
+        digest: format!("{:x}", Sha256::digest(bytes)),
+        bytes: bytes.len() as u64,
+        world,
+        contract,
+        exports,
+        imports,
+        producers: producers(bytes).map_err(malformed)?,
+    };
+    Ok(Artifact { bytes, inspection })
+}
+
+fn malformed(error: BinaryReaderError) -> ArtifactError {
+    ArtifactError::Malformed(error.to_string())
+}
+
+/// The exports and imports of a valid component.
+#[expect(clippy::wildcard_enum_match_arm, reason = "sections of the binary format, most of which are inside")]
+fn names(component: &[u8], types: TypesRef<'_>) -> Result<(Vec<String>, Vec<Import>), BinaryReaderError> {
+    let (mut outer_exports, mut outer_imports) = (Vec::new(), Vec::new());
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let name = import?.name.name;
+                    outer_imports.push(Import::new(name, is_types_only(name, types)));
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                for export in exports {
+                    outer_exports.push(export?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((outer_exports, outer_imports))
+}
+
+/// The tools that made a file and what is inside of it, in the order in which they are named.
+fn producers(bytes: &[u8]) -> Result<Vec<(String, String)>, BinaryReaderError> {
+    let mut producers = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let Payload::CustomSection(section) = payload? else { continue };
+        let KnownCustom::Producers(fields) = section.as_known() else { continue };
+        for field in fields {
+            for value in field?.values {
+                let value = value?;
+                let producer = (value.name.to_owned(), value.version.to_owned());
+                if !producers.contains(&producer) {
+                    producers.push(producer);
+                }
+            }
+        }
+    }
+    Ok(producers)
+}
+
+/// Whether an import is an interface of types alone, which needs nothing from the host and can reach nothing.
+fn is_types_only(name: &str, types: TypesRef<'_>) -> bool {
+    let Some(item) = types.component_item_for_import(name) else { return false };
+    match item.ty {
+        ComponentEntityType::Instance(id) => types[id].exports.values().all(|export| match export.ty {
+            ComponentEntityType::Type { referenced, .. } => !matches!(referenced, ComponentAnyTypeId::Resource(_)),
+            ComponentEntityType::Module(_)
+            | ComponentEntityType::Func(_)
+            | ComponentEntityType::Value(_)
+            | ComponentEntityType::Instance(_)
+            | ComponentEntityType::Component(_) => false,
+        }),
+        ComponentEntityType::Module(_)
+        | ComponentEntityType::Func(_)
+        | ComponentEntityType::Value(_)
+        | ComponentEntityType::Type { .. }
+        | ComponentEntityType::Component(_) => false,
+    }
+}
+
+/// The first bytes of a file, for a person.
+fn beginning(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "nothing: it is empty".to_owned();
+    }
+    format!("`{}`", bytes[..bytes.len().min(12)].escape_ascii())
+}

@@ -1,0 +1,112 @@
+//! Core modules: what their names say they implement and want, and the component that is made of one.
+//!
+//! A module's own component metadata is not read. It says what the names of its imports and exports say too, and the
+//! parsers of it were written for tools that trust their input: damage in it can overflow the stack, which ends the
+//! process. The component is made for the host's own contract instead, and a function that doesn't fit it is refused.
+//! Strings are UTF-8.
+
+use wasmparser::BinaryReaderError;
+use wasmparser::Parser;
+use wasmparser::Payload;
+use wit_component::ComponentEncoder;
+use wit_component::StringEncoding;
+use wit_component::embed_component_metadata;
+use wit_parser::Resolve;
+
+use crate::plugin::world::Import;
+
+const CONTRACT: &str = include_str!("../../wit/plugin.wit");
+/// The version that the text of the contract has.
+const CONTRACT_VERSION: &str = "@0.1.0";
+const WORLD: &str = "
+    package wasmill:host;
+    world module {
+        import wasmill:plugin/log@0.1.0;
+        import wasmill:plugin/metrics@0.1.0;
+        export wasmill:plugin/batch-handler@0.1.0;
+    }
+";
+/// Component metadata lies in custom sections whose names begin with this.
+const METADATA: &str = "component-type";
+
+/// What the names of a valid module say.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Interfaces that it exports functions of.
+    pub(super) exports: Vec<String>,
+    /// Interfaces that it imports functions of, and functions of no interface.
+    pub(super) imports: Vec<Import>,
+}
+
+impl Names {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "sections of the binary format, most of which have no names")]
+    pub(super) fn read(module: &[u8]) -> Result<Names, BinaryReaderError> {
+        let mut names = Names::default();
+        for payload in Parser::new(0).parse_all(module) {
+            match payload? {
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let import = import?;
+                        // An interface has a namespace; `env`, `$root` and the first WASI have none.
+                        let import = match import.module.contains(':') {
+                            true => Import::new(import.module, false),
+                            false => Import::of_function(import.module, import.name),
+                        };
+                        if !names.imports.contains(&import) {
+                            names.imports.push(import);
+                        }
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        let Some((interface, _)) = export?.name.split_once('#') else { continue };
+                        let interface = interface.strip_prefix("cabi_post_").unwrap_or(interface);
+                        if !names.exports.iter().any(|known| known == interface) {
+                            names.exports.push(interface.to_owned());
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The component of a valid module that implements this version of the contract and imports no more than it gives.
+///
+/// # Errors
+/// What doesn't fit, in the encoder's words.
+pub(super) fn componentize(module: &[u8], version: &str) -> Result<Vec<u8>, String> {
+    let versioned = |text: &str| text.replace(CONTRACT_VERSION, &format!("@{version}"));
+    let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
+    let mut resolve = Resolve::default();
+    let encoded = resolve
+        .push_str("plugin.wit", &versioned(CONTRACT))
+        .and_then(|_| resolve.push_str("module.wit", &versioned(WORLD)))
+        .and_then(|package| resolve.select_world(&[package], Some("module")))
+        .and_then(|world| embed_component_metadata(&mut bare, &resolve, world, StringEncoding::UTF8))
+        .and_then(|()| ComponentEncoder::default().validate(true).module(&bare)?.encode());
+    encoded.map_err(|error| format!("{error:#}"))
+}
+
+/// The same module without its own metadata.
+fn without_metadata(module: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
+    let mut bare = Vec::with_capacity(module.len());
+    let mut end = 0;
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload?;
+        if let Payload::Version { range, .. } = &payload {
+            bare.extend_from_slice(&module[..range.end]);
+            end = range.end;
+        }
+        let Some((_, range)) = payload.as_section() else { continue };
+        let is_metadata = matches!(&payload, Payload::CustomSection(section) if section.name().starts_with(METADATA));
+        if !is_metadata {
+            // A section's range leaves out its head, which begins where the section before it ends.
+            bare.extend_from_slice(&module[end..range.end]);
+        }
+        end = range.end;
+    }
+    Ok(bare)
+}

@@ -1,0 +1,140 @@
+//! The interface `log`: a guest's lines in the host's log.
+//!
+//! A line is cut, its control characters are escaped, and a step that writes too many loses some: a count of them stands
+//! in their place. Lines stay even if the call then traps, as they are what explains it.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::plugin::engine::TICK;
+use crate::plugin::engine::Ticks;
+use crate::plugin::host::Host;
+use crate::plugin::v0::log;
+
+/// A longer line is cut.
+const LINE_BYTES_MAX: usize = 1024;
+/// A step writes at most this many lines in each [`WINDOW`], over all its instances.
+const LINES_MAX: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Lets through what a step may write. All instances of the step share it.
+pub(in crate::plugin) struct LogGate {
+    step: Arc<str>,
+    clock: Ticks,
+    /// Locked by executors while one of their guests writes a line, never across a guest's own code or another lock.
+    window: Mutex<Window>,
+}
+
+#[derive(Default)]
+struct Window {
+    since: u64,
+    lines: u32,
+    suppressed: u64,
+}
+
+impl Window {
+    /// Whether a line may pass at `now`, in ticks, and how many were suppressed before it and not yet told of.
+    fn admit(&mut self, now: u64) -> (bool, u64) {
+        let length = WINDOW.as_nanos().div_ceil(TICK.as_nanos());
+        if u128::from(now.saturating_sub(self.since)) >= length {
+            let suppressed = self.suppressed;
+            *self = Window { since: now, lines: 1, suppressed: 0 };
+            return (true, suppressed);
+        }
+        if self.lines < LINES_MAX {
+            self.lines += 1;
+            return (true, 0);
+        }
+        self.suppressed += 1;
+        (false, 0)
+    }
+}
+
+impl LogGate {
+    pub(in crate::plugin) fn new(step: Arc<str>, clock: Ticks) -> LogGate {
+        LogGate { step, clock, window: Mutex::new(Window::default()) }
+    }
+}
+
+/// One instance's part of the gate.
+pub(super) struct Log {
+    gate: Arc<LogGate>,
+}
+
+impl Log {
+    pub(super) fn new(gate: Arc<LogGate>) -> Log {
+        Log { gate }
+    }
+}
+
+impl log::Host for Host {
+    fn write(&mut self, level: log::Level, message: String) {
+        let gate = &*self.log.gate;
+        let now = gate.clock.now();
+        let (passes, suppressed) = gate.window.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
+        let step = &*gate.step;
+        if suppressed > 0 {
+            tracing::warn!(target: "plugin", step, "{suppressed} lines of this plugin's log were suppressed: more than {LINES_MAX} a second");
+        }
+        if !passes {
+            return;
+        }
+        let line = printable(&message);
+        match level {
+            log::Level::Trace => tracing::trace!(target: "plugin", step, "{line}"),
+            log::Level::Debug => tracing::debug!(target: "plugin", step, "{line}"),
+            log::Level::Info => tracing::info!(target: "plugin", step, "{line}"),
+            log::Level::Warn => tracing::warn!(target: "plugin", step, "{line}"),
+            log::Level::Error => tracing::error!(target: "plugin", step, "{line}"),
+        }
+    }
+}
+
+/// A line that can't move the cursor, end early or fill a disk.
+fn printable(message: &str) -> String {
+    let mut line = String::with_capacity(message.len().min(LINE_BYTES_MAX));
+    for character in message.chars() {
+        let before = line.len();
+        let written = if character.is_control() || is_direction(character) {
+            write!(line, "{}", character.escape_default())
+        } else {
+            line.write_char(character)
+        };
+        if written.is_err() || line.len() > LINE_BYTES_MAX {
+            line.truncate(before);
+            line.push_str("...");
+            break;
+        }
+    }
+    line
+}
+
+/// Characters that reorder what a terminal shows.
+fn is_direction(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_and_escaped() {
+        assert_eq!(printable("a\nb\x1b[31m\u{202e}\u{e9}"), "a\\nb\\u{1b}[31m\\u{202e}\u{e9}");
+        let long = printable(&"\u{e9}\n".repeat(LINE_BYTES_MAX));
+        assert!(long.len() <= LINE_BYTES_MAX + 3 && long.ends_with("..."), "{long}");
+    }
+
+    #[test]
+    fn a_flood_is_suppressed_and_counted() {
+        let mut window = Window::default();
+        let passed = (0..1000).filter(|_| window.admit(3).0).count();
+        assert_eq!(passed, 100);
+        let second = 3 + u64::try_from(WINDOW.as_nanos() / TICK.as_nanos()).unwrap();
+        assert_eq!(window.admit(second), (true, 900));
+        assert_eq!(window.admit(second), (true, 0));
+    }
+}

@@ -1,0 +1,149 @@
+//! The interface `metrics`: a plugin's own counters and histograms.
+//!
+//! What a call counts is kept beside its outcome, as [`Effects`], and dropped with it: a call that traps or is refused
+//! counts nothing. Names are bounded for each step, since every name is a time series somewhere; what comes beyond is
+//! counted under [`OTHER`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::plugin::host::Host;
+use crate::plugin::v0::metrics;
+
+/// The name for whatever has no name of its own: those beyond [`NAMES_MAX`], and those that break the rule for names.
+const OTHER: &str = "other";
+/// Distinct names of a step.
+const NAMES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 64;
+/// Values that one call may observe; a plugin that has more should sum them up.
+const OBSERVATIONS_MAX: usize = 10_000;
+
+/// What a call did besides its outcome. To be applied if the outcome is kept, else to be dropped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// What to add to the counters, each name once.
+    pub counts: Vec<(Arc<str>, u64)>,
+    /// Values for the histograms, all of them finite.
+    pub observations: Vec<(Arc<str>, f64)>,
+    /// Values that were left out: too many in one call, or not finite.
+    pub observations_lost: u64,
+}
+
+impl Effects {
+    /// Whether the call did nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.observations.is_empty() && self.observations_lost == 0
+    }
+}
+
+/// The names that a step has used, over all its instances.
+pub(in crate::plugin) struct Names {
+    other: Arc<str>,
+    /// Locked by an executor when its guest uses a name that is new to its instance, never across guest code or another
+    /// lock.
+    known: Mutex<BTreeSet<Arc<str>>>,
+}
+
+impl Names {
+    pub(in crate::plugin) fn new() -> Names {
+        Names { other: OTHER.into(), known: Mutex::new(BTreeSet::new()) }
+    }
+
+    fn admit(&self, name: &str) -> Arc<str> {
+        if !is_name(name) {
+            return Arc::clone(&self.other);
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = known.get(name) {
+            return Arc::clone(name);
+        }
+        if known.len() >= NAMES_MAX {
+            return Arc::clone(&self.other);
+        }
+        let name: Arc<str> = name.into();
+        known.insert(Arc::clone(&name));
+        name
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+/// One instance's counters.
+pub(in crate::plugin) struct Metrics {
+    names: Arc<Names>,
+    /// Names that this instance used: at most [`NAMES_MAX`].
+    seen: BTreeSet<Arc<str>>,
+    effects: Effects,
+}
+
+impl Metrics {
+    pub(super) fn new(names: Arc<Names>) -> Metrics {
+        Metrics { names, seen: BTreeSet::new(), effects: Effects::default() }
+    }
+
+    /// Drops what was counted and not taken.
+    pub(in crate::plugin) fn discard(&mut self) {
+        self.effects.counts.clear();
+        self.effects.observations.clear();
+        self.effects.observations_lost = 0;
+    }
+
+    pub(in crate::plugin) fn take(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(name) = self.seen.get(name) {
+            return Arc::clone(name);
+        }
+        let admitted = self.names.admit(name);
+        if *admitted == *name {
+            self.seen.insert(Arc::clone(&admitted));
+        }
+        admitted
+    }
+}
+
+impl metrics::Host for Host {
+    fn count(&mut self, name: String, by: u64) {
+        let name = self.metrics.name(&name);
+        let counts = &mut self.metrics.effects.counts;
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count = count.saturating_add(by),
+            None => counts.push((name, by)),
+        }
+    }
+
+    fn observe(&mut self, name: String, value: f64) {
+        if !value.is_finite() || self.metrics.effects.observations.len() >= OBSERVATIONS_MAX {
+            self.metrics.effects.observations_lost += 1;
+            return;
+        }
+        let name = self.metrics.name(&name);
+        self.metrics.effects.observations.push((name, value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_bound_and_bad_names_share_one_series() {
+        let names = Names::new();
+        for n in 0..NAMES_MAX {
+            assert_eq!(*names.admit(&format!("n{n}")), *format!("n{n}"));
+        }
+        assert_eq!(&*names.admit("n64"), OTHER);
+        assert_eq!(&*names.admit("n63"), "n63");
+        for bad in ["", "Bad", "a b", "a-b", "\u{e9}", &"x".repeat(65)] {
+            assert_eq!(&*names.admit(bad), OTHER);
+        }
+    }
+}

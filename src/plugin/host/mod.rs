@@ -1,0 +1,31 @@
+//! What a guest can reach: the data of its store and the interfaces it may be granted, one file for each.
+//!
+//! Everything in here is bounded, as a guest decides how often it is called and with what. Nothing here decides what
+//! becomes of a record.
+
+mod log;
+mod metrics;
+
+pub use metrics::Effects;
+
+pub(super) use log::LogGate;
+pub(super) use metrics::Names;
+
+use std::sync::Arc;
+
+use crate::plugin::limiter::Limiter;
+use log::Log;
+use metrics::Metrics;
+
+/// The data of one instance's store.
+pub(super) struct Host {
+    pub(super) limiter: Limiter,
+    pub(super) metrics: Metrics,
+    log: Log,
+}
+
+impl Host {
+    pub(super) fn new(memory_bytes: u64, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
+        Host { limiter: Limiter::new(memory_bytes), metrics: Metrics::new(names), log: Log::new(gate) }
+    }
+}

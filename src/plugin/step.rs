@@ -1,0 +1,138 @@
+//! A step of a pipeline, loaded: its component is read, checked, compiled and linked, and instances are made of it.
+//!
+//! A step never changes; another version of its plugin is another step.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::component::Component;
+
+use crate::failure::Failure;
+use crate::plugin::Settings;
+use crate::plugin::artifact;
+use crate::plugin::artifact::ArtifactError;
+use crate::plugin::engine::Engine;
+use crate::plugin::host::Host;
+use crate::plugin::host::LogGate;
+use crate::plugin::host::Names;
+use crate::plugin::instance::Instance;
+use crate::plugin::v0;
+
+/// A loaded step. Cheap to clone; clones share their compiled code and their bounds.
+#[derive(Clone)]
+pub struct Step {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Arc<Settings>,
+    digest: String,
+    engine: Engine,
+    component: v0::PluginPre<Host>,
+    log: Arc<LogGate>,
+    names: Arc<Names>,
+}
+
+/// Why a step can't be loaded. Its text says what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file can't be read.
+    #[error("step `{step}`: read {}: {source}", path.display())]
+    Read {
+        /// The step.
+        step: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file isn't a plugin for this step.
+    #[error("step `{step}`: {}: {problem}", path.display())]
+    Artifact {
+        /// The step.
+        step: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        problem: ArtifactError,
+    },
+    /// The component passed every check but can't be compiled or linked.
+    #[error("step `{step}`: {}: compile: {reason}; build it again with current tools", path.display())]
+    Compile {
+        /// The step.
+        step: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Step {
+    /// Reads, checks and compiles the step's component. It may take seconds for a large one; no guest code runs.
+    ///
+    /// # Errors
+    /// If the file can't be read or isn't a plugin that this step can run.
+    pub fn load(engine: &Engine, settings: Settings) -> Result<Step, LoadError> {
+        let bytes = match fs::read(&settings.wasm) {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
+        };
+        let opened =
+            artifact::open(&bytes).and_then(|artifact| Ok((artifact.component()?, artifact.inspection.digest)));
+        let (component, digest) = match opened {
+            Ok(opened) => opened,
+            Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
+        };
+        let component = Component::from_binary(engine.wasmtime(), &component)
+            .and_then(|component| v0::PluginPre::new(engine.linker().instantiate_pre(&component)?));
+        let component = match component {
+            Ok(component) => component,
+            Err(error) => {
+                let reason = format!("{error:#}");
+                return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason });
+            }
+        };
+        let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock()));
+        Ok(Step {
+            inner: Arc::new(Inner {
+                settings: Arc::new(settings),
+                digest,
+                engine: engine.clone(),
+                component,
+                log,
+                names: Arc::new(Names::new()),
+            }),
+        })
+    }
+
+    /// What it was loaded with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The SHA-256 of its file, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    /// Makes an instance and calls its `init` with the step's settings and ports.
+    ///
+    /// # Errors
+    /// [`crate::failure::Kind::Error`] with the plugin's own text if `init` refuses, else the fault.
+    pub fn instantiate(&self) -> Result<Instance, Failure> {
+        let inner = &*self.inner;
+        let host = Host::new(inner.settings.memory_bytes, Arc::clone(&inner.log), Arc::clone(&inner.names));
+        Instance::new(&inner.engine, &inner.settings, &inner.component, host)
+    }
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("name", &self.inner.settings.name).finish_non_exhaustive()
+    }
+}

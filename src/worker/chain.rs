@@ -1,0 +1,171 @@
+//! The steps of a pipeline, run one after the other over some records.
+//!
+//! A chain is one unit: a record's effects over all steps are kept or dropped together. Verdicts come back for a prefix: up to the
+//! first record that failed, in whatever step. It doesn't know what follows from a failure.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::clock;
+use super::effects::Effects;
+use super::effects::Layer;
+use super::meter::Meter;
+use crate::batch::Batch;
+use crate::batch::View;
+use crate::failure::Failure;
+use crate::outcome::Outcome;
+use crate::plugin::Instance;
+use crate::plugin::Step;
+use crate::sink::Destination;
+use crate::sink::Routes;
+
+/// One executor's instances of all steps.
+pub(super) struct Chain {
+    links: Vec<Link>,
+    routes: Routes,
+}
+
+struct Link {
+    step: Step,
+    /// `None` after a fault, until the next call.
+    instance: Option<Instance>,
+    meter: Meter,
+}
+
+/// What came of some records.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    /// How many records, from the first on, went through.
+    pub(super) done: usize,
+    /// What they became, and maybe more behind them.
+    pub(super) effects: Effects,
+    /// Why the record behind them failed, if it did.
+    pub(super) failure: Option<Failure>,
+}
+
+impl Chain {
+    /// Takes instances that were made while the pipeline started.
+    pub(super) fn new(links: Vec<(Step, Instance, Meter)>, routes: Routes) -> Chain {
+        let links =
+            links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
+        Chain { links, routes }
+    }
+
+    /// The most records that one call of the first step gets.
+    pub(super) fn batch_records(&self) -> usize {
+        self.links.first().map_or(1, |link| link.step.settings().batch_records)
+    }
+
+    /// Runs all steps over records of a batch.
+    ///
+    /// # Errors
+    /// A fault of one of the calls; its instance is gone if it was spoilt.
+    pub(super) fn run(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
+        let mut verdicts = Verdicts { done: records.len(), effects: Effects::default(), failure: None };
+        for (step, link) in self.links.iter_mut().enumerate() {
+            let (input, roots) = match verdicts.effects.layers.last() {
+                None => (None, Vec::new()),
+                Some(before) => {
+                    let source = before.input.as_ref().map_or_else(|| batch.slice(records.clone()), Batch::view);
+                    let (input, roots) = next_input(&self.routes, before, &source, verdicts.done);
+                    if input.is_empty() {
+                        break;
+                    }
+                    (Some(input), roots)
+                }
+            };
+            let mut layer = Layer { step, input, roots, calls: Vec::new() };
+            if let Some((root, failure)) = link.run(&mut layer, batch, &records)?
+                && root < verdicts.done
+            {
+                verdicts.done = root;
+                verdicts.failure = Some(failure);
+            }
+            verdicts.effects.layers.push(layer);
+        }
+        Ok(verdicts)
+    }
+
+    /// Tells the metrics what the calls of a run counted, as its outcome is kept.
+    pub(super) fn keep(&mut self) {
+        for link in &mut self.links {
+            if let Some(instance) = &mut link.instance {
+                link.meter.keep(instance);
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Calls the step for all of the layer's input, or up to the first record that fails; that record and why.
+    fn run(
+        &mut self,
+        layer: &mut Layer,
+        batch: &Batch,
+        records: &Range<usize>,
+    ) -> Result<Option<(usize, Failure)>, Failure> {
+        let total = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
+        let most = self.step.settings().batch_records.max(1);
+        let mut at = 0;
+        while at < total {
+            let range = at..total.min(at + most);
+            at = range.end;
+            let outcome = match &layer.input {
+                Some(input) => self.call(&input.slice(range.clone()))?,
+                None => self.call(&batch.slice(records.start + range.start..records.start + range.end))?,
+            };
+            let start = range.start;
+            layer.calls.push((range, outcome.outputs));
+            if let Some(failed) = outcome.failed.into_iter().next() {
+                return Ok(Some((layer.root_of(start + failed.index), failed.failure)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn call(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => {
+                let instance = self.step.instantiate().inspect_err(|failure| self.meter.failed(failure))?;
+                self.meter.instantiated();
+                instance
+            }
+        };
+        let began: Instant = clock::now();
+        let result = instance.process(input);
+        self.meter.called(input.len(), clock::now() - began, &result, instance.memory_bytes());
+        match &result {
+            Err(failure) if failure.kind.spoils_instance() => {}
+            Ok(_) | Err(_) => self.instance = Some(instance),
+        }
+        result
+    }
+}
+
+/// The next step's input: what came out of port 0, each output with the offset of the record that caused it.
+fn next_input(routes: &Routes, before: &Layer, input: &View<'_>, limit: usize) -> (Batch, Vec<u32>) {
+    let mut batch = Batch::new(input.source().clone());
+    let mut roots = Vec::new();
+    for (range, outputs) in &before.calls {
+        for index in 0..outputs.len() {
+            let place = range.start + outputs.parent(index);
+            let root = before.root_of(place);
+            if root >= limit || routes.destination(before.step, outputs.port(index)) != Destination::NextStep {
+                continue;
+            }
+            let source = input.record(place);
+            let record = outputs.resolve(index, &source);
+            batch.push_columns(
+                source.offset,
+                record.timestamp,
+                source.attempt,
+                record.key,
+                record.value,
+                record.headers,
+            );
+            roots.push(u32::try_from(root).unwrap_or(u32::MAX));
+        }
+    }
+    (batch, roots)
+}

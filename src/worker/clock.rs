@@ -1,0 +1,19 @@
+//! The only place that reads the clock. Pure rooms get `now` as an argument.
+
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// The monotonic time.
+#[expect(clippy::disallowed_methods, reason = "this is the place the lint points to")]
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+#[expect(clippy::disallowed_methods, reason = "this is the place the lint points to")]
+#[must_use]
+pub fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

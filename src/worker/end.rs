@@ -1,0 +1,52 @@
+//! How a pipeline ends, and what it says then.
+
+use crate::failure::Failure;
+use crate::record::TopicPartition;
+
+/// How a pipeline ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to, and finished everything: nothing is repeated.
+    Drained,
+    /// A record, or the state of the cluster, stopped it.
+    Stopped(String),
+    /// It was told to, and ran out of time: records will be repeated.
+    DeadlinePassed(String),
+    /// Something in the file, or a topic, is wrong.
+    Invalid(String),
+    /// A bug of ours.
+    Bug(String),
+}
+
+/// The message for a record that the policy stops at.
+pub(super) fn stopped_at(
+    partition: &TopicPartition,
+    offset: i64,
+    tries: u32,
+    failure: &Failure,
+    brokers: &str,
+    group: &str,
+) -> String {
+    let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+    let backtrace = if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) };
+    let TopicPartition { topic, partition: number } = partition;
+    format!(
+        "stopped at topic {topic}, partition {number}, offset {offset} (tried {times}): {failure}{backtrace}\n\
+         everything below this record is delivered and committed, nothing at or above it is\n\
+         ways out: mend the plugin, or what the record needs, and start again: it goes on with this record; or give the record \
+         up, while the pipeline is down: kafka-consumer-groups.sh --bootstrap-server {brokers} --group {group} --topic \
+         {topic}:{number} --reset-offsets --to-offset {} --execute",
+        offset + 1
+    )
+}
+
+/// The message for a committed offset that is gone.
+pub(super) fn gap(partition: &TopicPartition, committed: i64, oldest: i64) -> String {
+    format!(
+        "topic {}, partition {}: the group stands at offset {committed}, but the oldest record is at {oldest}: retention, or a new \
+         topic of the same name, has removed what is between\n\
+         ways out: set `on_gap = \"continue\"` in [input], which goes on at {oldest} and counts what was missed; or move the group \
+         yourself with kafka-consumer-groups.sh --reset-offsets",
+        partition.topic, partition.partition
+    )
+}

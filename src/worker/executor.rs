@@ -1,0 +1,229 @@
+//! Named threads that run guests: records of a batch in, what became of them out.
+//!
+//! An executor owns its instances and its lanes: all records of a lane come to the same executor, one job after the other, so their
+//! order holds. It knows faults and how to find the record that causes one; what becomes of that record is decided elsewhere.
+//! Between two calls it looks whether the lane was cancelled, and then gives back what it has not run.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use super::chain::Chain;
+use super::chain::Verdicts;
+use super::effects::Effects;
+use crate::batch::Batch;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::record::Epoch;
+use crate::record::Seq;
+use crate::sink::Routes;
+
+/// Records to be run.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) lane: u32,
+    pub(super) epoch: Epoch,
+    /// Which run of the lane it belongs to: after a failure, what was handed out behind it is of no use.
+    pub(super) run: u32,
+    pub(super) first: Seq,
+    pub(super) batch: Arc<Batch>,
+    pub(super) range: Range<usize>,
+    /// Set when nothing more of the lane is to be run.
+    pub(super) cancel: Arc<AtomicBool>,
+}
+
+/// Records that come back.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) lane: u32,
+    pub(super) epoch: Epoch,
+    pub(super) run: u32,
+    pub(super) first: Seq,
+    pub(super) batch: Arc<Batch>,
+    /// All records that come back with this, run or not.
+    pub(super) range: Range<usize>,
+    /// For each record that went through, the number of its outputs.
+    pub(super) outputs: Vec<u32>,
+    pub(super) effects: Effects,
+    /// Why the record behind these failed.
+    pub(super) failure: Option<Failure>,
+    /// Whether these are the last of their job.
+    pub(super) last: bool,
+}
+
+/// The executors of a worker.
+pub(super) struct Executors {
+    threads: Vec<Thread>,
+}
+
+/// One executor's thread; both are `None` only while they are dropped.
+struct Thread {
+    jobs: Option<mpsc::Sender<Job>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Executors {
+    /// Starts a thread for each chain. `ran` is called on it.
+    pub(super) fn start(
+        chains: Vec<Chain>,
+        routes: &Routes,
+        worker: usize,
+        ran: &(impl Fn(Ran) + Clone + Send + 'static),
+    ) -> std::io::Result<Executors> {
+        let mut threads = Vec::new();
+        for (number, chain) in chains.into_iter().enumerate() {
+            let (sender, jobs) = mpsc::channel();
+            let executor = Executor { chain, routes: routes.clone(), failed: HashMap::new(), ran: ran.clone() };
+            let thread = std::thread::Builder::new()
+                .name(format!("executor-{worker}-{number}"))
+                .spawn(move || executor.run(&jobs))?;
+            threads.push(Thread { jobs: Some(sender), handle: Some(thread) });
+        }
+        Ok(Executors { threads })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Hands a job to an executor. `false` if its thread is gone, which is a bug of ours.
+    pub(super) fn dispatch(&self, executor: usize, job: Job) -> bool {
+        self.threads[executor].jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+    }
+
+    /// Whether every thread is alive.
+    pub(super) fn are_alive(&self) -> bool {
+        self.threads.iter().all(|thread| thread.handle.as_ref().is_some_and(|handle| !handle.is_finished()))
+    }
+}
+
+impl Drop for Executors {
+    fn drop(&mut self) {
+        for thread in &mut self.threads {
+            thread.jobs = None;
+        }
+        for thread in &mut self.threads {
+            if let Some(handle) = thread.handle.take() {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+struct Executor<R> {
+    chain: Chain,
+    routes: Routes,
+    /// The run of each lane in which a record failed: what else was handed out in it goes back as it is.
+    failed: HashMap<(u32, Epoch), u32>,
+    ran: R,
+}
+
+impl<R: Fn(Ran)> Executor<R> {
+    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            let key = (job.lane, job.epoch);
+            match self.failed.get(&key) {
+                Some(&run) if run == job.run => self.give_back(job),
+                _ => {
+                    self.failed.remove(&key);
+                    self.run_job(job);
+                }
+            }
+            // Lanes come and go with rebalances; the map holds only those that failed last.
+            if self.failed.len() > LANES_REMEMBERED {
+                self.failed.clear();
+            }
+        }
+    }
+
+    fn run_job(&mut self, mut job: Job) {
+        while !job.range.is_empty() {
+            if job.cancel.load(Ordering::Relaxed) {
+                self.give_back(job);
+                return;
+            }
+            let chunk = job.range.start..job.range.end.min(job.range.start + self.chain.batch_records());
+            let records = chunk.len();
+            match self.chain.run(&job.batch, chunk) {
+                Ok(verdicts) => {
+                    if self.answer(&mut job, verdicts, records) {
+                        return;
+                    }
+                }
+                Err(_) => {
+                    if self.isolate(&mut job, records) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs the next records one by one, to find the one that a call broke on. `true` when the job is over.
+    fn isolate(&mut self, job: &mut Job, records: usize) -> bool {
+        for _ in 0..records {
+            if job.cancel.load(Ordering::Relaxed) {
+                return false;
+            }
+            let one = job.range.start..job.range.start + 1;
+            let result = match self.chain.run(&job.batch, one.clone()) {
+                // The plugin's own word about this record: asking again changes nothing.
+                Err(failure) if failure.kind == Kind::Error => Err(failure),
+                // Once more alone, in a fresh instance, before it is called the culprit.
+                Err(_) => self.chain.run(&job.batch, one),
+                Ok(verdicts) => Ok(verdicts),
+            };
+            let verdicts = result.unwrap_or_else(|failure| Verdicts {
+                done: 0,
+                effects: Effects::default(),
+                failure: Some(failure),
+            });
+            if self.answer(job, verdicts, 1) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends what became of the next `records` records. `true` when the job is over.
+    fn answer(&mut self, job: &mut Job, verdicts: Verdicts, records: usize) -> bool {
+        let Verdicts { done, effects, failure } = verdicts;
+        self.chain.keep();
+        if failure.is_some() {
+            self.failed.insert((job.lane, job.epoch), job.run);
+        }
+        let returned = if failure.is_some() { job.range.len() } else { records };
+        let range = job.range.start..job.range.start + returned;
+        job.range.start += returned;
+        let first = job.first;
+        job.first = first.plus(returned as u64);
+        let last = job.range.is_empty();
+        let outputs = effects.counts(done, &self.routes);
+        (self.ran)(Ran {
+            lane: job.lane,
+            epoch: job.epoch,
+            run: job.run,
+            first,
+            batch: Arc::clone(&job.batch),
+            range,
+            outputs,
+            effects,
+            failure,
+            last,
+        });
+        last
+    }
+
+    fn give_back(&mut self, job: Job) {
+        let Job { lane, epoch, run, first, batch, range, .. } = job;
+        let (outputs, effects) = (Vec::new(), Effects::default());
+        (self.ran)(Ran { lane, epoch, run, first, batch, range, outputs, effects, failure: None, last: true });
+    }
+}
+
+/// See [`Executor::failed`].
+const LANES_REMEMBERED: usize = 1024;

@@ -1,0 +1,254 @@
+//! Where this worker stands in its group: partitions that come, and partitions that go.
+//!
+//! librdkafka waits, with its heartbeats up, until the worker answers a rebalance. Partitions that come are looked up first (their
+//! committed offsets, or the gap that retention left); partitions that go are drained, committed and then given back. A
+//! partition that was lost is dropped at once and nothing of it is committed.
+
+use std::time::Instant;
+
+use super::Shell;
+use super::closing;
+use super::end;
+use super::end::End;
+use super::lane::Lane;
+use crate::kafka::consumer::Position;
+use crate::kafka::lookup::Answer;
+use crate::kafka::lookup::StartOf;
+use crate::kafka::settings::OnGap;
+use crate::metrics::State;
+use crate::partition;
+use crate::partition::PartitionState;
+use crate::record::Epoch;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// See the head of the file.
+pub(super) enum Group {
+    /// The topics are being looked up; the group was not joined.
+    Outside,
+    /// A member, or on the way to be one.
+    Member,
+    /// Partitions came, and it is being looked up where they start.
+    Starting(Vec<TopicPartition>),
+    /// Partitions go: they are being drained, and then committed.
+    Revoking { partitions: Vec<TopicPartition>, deadline: Instant, committing: bool },
+}
+
+impl Group {
+    /// Whether nothing is being waited for.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self, Group::Member)
+    }
+}
+
+impl Shell {
+    /// A question was answered.
+    pub(super) fn on_answer(&mut self, now: Instant, answer: Answer) {
+        match answer {
+            Answer::Waiting { reason } => {
+                let why = format!("no broker of {} answers: {reason}", self.settings.kafka.brokers.join(","));
+                if self.timers.may_log(now, "waiting for a broker") {
+                    tracing::warn!("{why}; waiting for one");
+                }
+                if self.closing.is_none() {
+                    self.set_state(State::Waiting, why);
+                }
+            }
+            Answer::Topics { missing } if missing.is_empty() => self.join(now),
+            Answer::Topics { missing } => self.close(now, End::Invalid(missing.join("\n"))),
+            Answer::Starts(starts) => self.on_starts(now, starts),
+        }
+    }
+
+    fn join(&mut self, now: Instant) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.status.answered(0);
+        match self.consumer.subscribe(&self.settings.kafka.input.topics) {
+            Ok(()) => {
+                self.group = Group::Member;
+                self.set_state(State::Starting, "joining the group");
+            }
+            Err(reason) => {
+                self.close(now, End::Invalid(format!("failed to subscribe to the input's topics: {reason}")))
+            }
+        }
+    }
+
+    /// The group gives partitions to this worker.
+    pub(super) fn on_assign(&mut self, partitions: Vec<TopicPartition>) {
+        self.metrics.rebalances.with_label_values(&["assign"]).inc();
+        if partitions.is_empty() || self.closing.is_some() {
+            if let Err(reason) = self.consumer.assign(&[]) {
+                tracing::warn!("failed to answer an empty assignment: {reason}");
+            }
+            self.joined();
+            return;
+        }
+        tracing::info!("assigned {}", names(&partitions));
+        self.lookup.ask_starts(partitions.clone());
+        self.group = Group::Starting(partitions);
+    }
+
+    fn on_starts(&mut self, now: Instant, starts: Vec<StartOf>) {
+        self.status.answered(0);
+        let asked = match &self.group {
+            Group::Starting(partitions) => partitions.clone(),
+            Group::Outside | Group::Member | Group::Revoking { .. } => Vec::new(),
+        };
+        let mut positions = Vec::new();
+        for start in starts {
+            let partition = &start.position.partition;
+            if let Some(index) = self.lanes.iter().position(|lane| lane.partition == *partition) {
+                self.on_offset_found(now, index, &start);
+            } else if asked.contains(partition) {
+                if let Some(gap) = start.gap {
+                    if self.settings.kafka.input.on_gap == OnGap::Stop {
+                        self.close(now, End::Stopped(end::gap(partition, gap.committed.0, gap.oldest.0)));
+                        return;
+                    }
+                    self.count_missed(partition, gap.missed(), gap.committed, gap.oldest);
+                }
+                positions.push((start.position.clone(), start.committed));
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        let assigned: Vec<Position> = positions.iter().map(|(position, _)| position.clone()).collect();
+        if let Err(reason) = self.consumer.assign(&assigned) {
+            self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&asked))));
+            return;
+        }
+        for (position, committed) in positions {
+            let executor = self.quietest_executor();
+            let number = self.new_lane_number();
+            self.metrics.add_topic(&position.partition.topic);
+            let state = PartitionState::new(self.settings.policy, Epoch(0), position.offset, !committed);
+            self.lanes.push(Lane::new(number, position.partition, state, executor));
+        }
+        self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        // A start that is not yet committed is stored with the first event.
+        self.tell_all(now, &partition::Event::Tick);
+        self.group = Group::Member;
+        self.joined();
+    }
+
+    /// The executor with the fewest lanes.
+    fn quietest_executor(&self) -> usize {
+        (0..self.executors.len())
+            .min_by_key(|&executor| self.lanes.iter().filter(|lane| lane.executor == executor).count())
+            .unwrap_or(0)
+    }
+
+    fn joined(&mut self) {
+        self.status.set_joined(true);
+        if self.closing.is_none() {
+            self.set_state(State::Running, "running");
+        }
+    }
+
+    fn count_missed(&self, partition: &TopicPartition, missed: u64, from: Offset, to: Offset) {
+        tracing::warn!("{partition}: the records from {from} to {to} are gone, {missed} at most were missed");
+        self.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
+    }
+
+    /// The position of a partition that is being read is gone.
+    pub(super) fn on_offset_gone(&mut self, partition: TopicPartition) {
+        if self.closing.is_none() {
+            self.lookup.ask_starts(vec![partition]);
+        }
+    }
+
+    /// What there is of a partition whose position was gone.
+    fn on_offset_found(&mut self, now: Instant, index: usize, start: &StartOf) {
+        let lane = &self.lanes[index];
+        let low = lane.state.low();
+        let partition = lane.partition.clone();
+        if low >= start.oldest && low <= start.end {
+            // The broker knows it after all: go on there.
+            if let Err(reason) = self.consumer.seek(&partition, low) {
+                self.close(now, End::Bug(format!("failed to read {partition} again from {low}: {reason}")));
+            }
+            return;
+        }
+        if self.settings.kafka.input.on_gap == OnGap::Stop {
+            self.close(now, End::Stopped(end::gap(&partition, low.0, start.oldest.0)));
+            return;
+        }
+        let missed = u64::try_from(start.oldest.0 - low.0).unwrap_or(0);
+        self.count_missed(&partition, missed, low, start.oldest);
+        // What is in flight of it was read before the records went; it is finished, and reading goes on behind the gap.
+        if let Err(reason) = self.consumer.seek(&partition, start.oldest) {
+            self.close(now, End::Bug(format!("failed to read {partition} from {}: {reason}", start.oldest)));
+        }
+    }
+
+    /// The group takes partitions from this worker.
+    pub(super) fn on_revoke(&mut self, now: Instant, partitions: Vec<TopicPartition>) {
+        let lost = self.consumer.assignment_lost();
+        self.metrics.rebalances.with_label_values(&[if lost { "lost" } else { "revoke" }]).inc();
+        let leaving = self.closing.as_ref().is_some_and(closing::is_leaving);
+        if lost || leaving || partitions.is_empty() {
+            if lost {
+                tracing::warn!("lost {}: the group has given them to others", names(&partitions));
+            }
+            self.give_back(&partitions);
+            return;
+        }
+        tracing::info!("revoked {}; finishing what is in flight", names(&partitions));
+        let deadline = now + self.settings.drain_timeout;
+        for index in 0..self.lanes.len() {
+            if partitions.contains(&self.lanes[index].partition) {
+                self.tell(now, index, partition::Event::Drain { deadline });
+            }
+        }
+        self.group = Group::Revoking { partitions, deadline, committing: false };
+    }
+
+    /// Goes on with a revoke: drained, then committed, then given back.
+    pub(super) fn go_on_revoking(&mut self, now: Instant) {
+        let Group::Revoking { partitions, deadline, committing } = &self.group else { return };
+        let (deadline, committing, partitions) = (*deadline, *committing, partitions.clone());
+        let late = now >= deadline;
+        if !committing {
+            let out = |lane: &Lane| partitions.contains(&lane.partition) && lane.released.is_none();
+            if self.lanes.iter().any(out) {
+                return;
+            }
+            self.store_offsets();
+            if !self.consumer.assignment_lost() && self.begin_commit(now) {
+                // The commit has as much time as the drain had.
+                let deadline = now + self.settings.drain_timeout;
+                self.group = Group::Revoking { partitions, deadline, committing: true };
+                return;
+            }
+        } else if !self.commit_ended(now) && !late {
+            return;
+        }
+        self.give_back(&partitions);
+    }
+
+    /// Lets go of partitions and of everything that is in flight of them.
+    pub(super) fn give_back(&mut self, partitions: &[TopicPartition]) {
+        for lane in self.lanes.iter_mut().filter(|lane| partitions.contains(&lane.partition)) {
+            lane.drop_queue();
+            self.metrics.remove_lag(&lane.partition.topic, lane.partition.partition);
+        }
+        self.lanes.retain(|lane| !partitions.contains(&lane.partition));
+        self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        if let Err(reason) = self.consumer.unassign(partitions) {
+            tracing::warn!("failed to give back {}: {reason}", names(partitions));
+        }
+        if !matches!(self.group, Group::Outside) {
+            self.group = Group::Member;
+        }
+        self.joined();
+    }
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
+    names.join(", ")
+}

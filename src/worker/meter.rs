@@ -1,0 +1,116 @@
+//! What one executor tells the metrics about one step.
+//!
+//! Handles are looked up once; a call costs a few additions, and nothing here is done for each record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Histogram;
+use prometheus::IntCounter;
+use prometheus::IntGauge;
+
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::metrics::Metrics;
+use crate::outcome::Outcome;
+use crate::plugin::Instance;
+
+/// The numbers of one step, as one executor sees it.
+pub(super) struct Meter {
+    metrics: Arc<Metrics>,
+    step: Arc<str>,
+    records_in: IntCounter,
+    records_out: IntCounter,
+    duration: Histogram,
+    batch: Histogram,
+    memory: IntGauge,
+    instances: IntGauge,
+    /// What this executor's instance last had.
+    memory_bytes: i64,
+}
+
+impl Meter {
+    pub(super) fn new(metrics: &Arc<Metrics>, step: &Arc<str>) -> Meter {
+        let label = &[&**step];
+        Meter {
+            records_in: metrics.step_records_in.with_label_values(label),
+            records_out: metrics.step_records_out.with_label_values(label),
+            duration: metrics.step_duration_seconds.with_label_values(label),
+            batch: metrics.step_batch_records.with_label_values(label),
+            memory: metrics.plugin_memory_bytes.with_label_values(label),
+            instances: metrics.plugin_instances.with_label_values(label),
+            metrics: Arc::clone(metrics),
+            step: Arc::clone(step),
+            memory_bytes: 0,
+        }
+    }
+
+    /// The step's instance was made at the start of the pipeline.
+    pub(super) fn started(&mut self, memory_bytes: u64) {
+        self.metrics.plugin_instantiations.with_label_values(&[&self.step, "start"]).inc();
+        self.instances.inc();
+        self.remember(memory_bytes);
+    }
+
+    /// An instance was made in place of one that was spoilt.
+    pub(super) fn instantiated(&self) {
+        self.metrics.plugin_instantiations.with_label_values(&[&self.step, "trap"]).inc();
+        self.instances.inc();
+    }
+
+    /// A call ended.
+    pub(super) fn called(
+        &mut self,
+        records: usize,
+        took: Duration,
+        result: &Result<Outcome, Failure>,
+        memory_bytes: u64,
+    ) {
+        self.duration.observe(took.as_secs_f64());
+        self.batch.observe(u32::try_from(records).map_or(f64::INFINITY, f64::from));
+        self.records_in.inc_by(records as u64);
+        match result {
+            Ok(outcome) => {
+                self.records_out.inc_by(outcome.outputs.len() as u64);
+                for failed in &outcome.failed {
+                    self.failed(&failed.failure);
+                }
+                self.remember(memory_bytes);
+            }
+            Err(failure) => {
+                self.failed(failure);
+                if failure.kind.spoils_instance() {
+                    self.instances.dec();
+                    self.remember(0);
+                }
+            }
+        }
+    }
+
+    /// A record or a call failed.
+    pub(super) fn failed(&self, failure: &Failure) {
+        self.metrics.step_errors.with_label_values(&[&self.step, failure.kind.label()]).inc();
+        if failure.kind == Kind::Retry {
+            self.metrics.retries.with_label_values(&["step"]).inc();
+        }
+    }
+
+    /// The outcome of the calls so far is kept, and so is what they counted.
+    pub(super) fn keep(&self, instance: &mut Instance) {
+        let effects = instance.take_effects();
+        for (name, by) in &effects.counts {
+            self.metrics.count(&self.step, name, *by);
+        }
+        for (name, value) in &effects.observations {
+            self.metrics.observe(&self.step, name, *value);
+        }
+    }
+
+    fn remember(&mut self, memory_bytes: u64) {
+        let bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
+        if bytes != self.memory_bytes {
+            self.memory.add(bytes - self.memory_bytes);
+            self.memory_bytes = bytes;
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! The shell: one thread owns the consumer, the partitions and the producer, and turns what happens into calls.
+//!
+//! ```text
+//!  consumer --poll--> lane.open --seal--> lane.queue --dispatch--> executors
+//!     ^                                                               | Ran
+//!     | store, seek, pause                                            v
+//!     +------- actions <------- PartitionState <------- inbox <-------+
+//!                  | Send                                 ^
+//!                  v                                      | Report
+//!              producer ----> Kafka ----> delivery thread-+
+//! ```
+//!
+//! The worker is the only caller of the consumer and the only one that produces. It never blocks: with work in flight it waits on
+//! its inbox for a millisecond at most, and with nothing in flight in the consumer's poll. It decides nothing about a record: that is
+//! `partition`'s. The inbox is bounded by what is in flight: every message in it stands for records or outputs that are
+//! counted there.
+
+mod chain;
+pub mod clock;
+mod closing;
+mod effects;
+mod end;
+mod executor;
+mod group;
+mod lane;
+mod meter;
+mod reading;
+mod sending;
+mod status;
+mod timers;
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+pub use end::End;
+pub use status::Status;
+
+use crate::batch::Batch;
+use crate::kafka;
+use crate::kafka::Consumer;
+use crate::kafka::Lookup;
+use crate::kafka::Producer;
+use crate::kafka::lookup::Answer;
+use crate::kafka::producer::Report;
+use crate::metrics::Metrics;
+use crate::metrics::State;
+use crate::partition;
+use crate::partition::Action;
+use crate::partition::Policy;
+use crate::plugin::Instance;
+use crate::plugin::Step;
+use crate::sink::Routes;
+use chain::Chain;
+use closing::Closing;
+use executor::Executors;
+use executor::Ran;
+use group::Group;
+use lane::Lane;
+use lane::Waiting;
+use meter::Meter;
+use reading::Reading;
+use sending::Sending;
+use timers::Timers;
+
+/// What a worker needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The connection, the input and the outputs.
+    pub kafka: kafka::Settings,
+    /// What becomes of records that fail.
+    pub policy: Policy,
+    /// Where the steps' ports lead.
+    pub routes: Routes,
+    /// Records in flight at most.
+    pub max_in_flight_records: usize,
+    /// Bytes in flight at most: inputs, and outputs that are not acknowledged.
+    pub max_in_flight_bytes: usize,
+    /// The longest time that a revoke waits for what is in flight.
+    pub drain_timeout: Duration,
+    /// The longest time that an end waits for what is in flight.
+    pub shutdown_timeout: Duration,
+}
+
+/// Everything that can happen to a worker besides what its consumer's poll brings.
+enum Event {
+    /// Records come back from an executor.
+    Ran(Ran),
+    /// The delivery thread of the producer with this number found something.
+    Report { producer: u32, report: Report },
+    /// A question was answered.
+    Answer(Answer),
+    /// The pipeline shall end.
+    Drain,
+}
+
+/// A worker that runs.
+pub struct Worker {
+    inbox: mpsc::Sender<Event>,
+    status: Arc<Status>,
+    thread: Option<JoinHandle<End>>,
+}
+
+impl Worker {
+    /// Starts the worker number `number`, with one executor for each set of instances. Each set holds one instance of each
+    /// step, in order.
+    ///
+    /// # Errors
+    /// What librdkafka says of a setting it refuses, or that a thread can't be started: a fragment.
+    pub fn start(
+        settings: Settings,
+        number: usize,
+        instances: Vec<Vec<(Step, Instance)>>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Worker, String> {
+        let (inbox, events) = mpsc::channel();
+        let status = Arc::new(Status::default());
+        let chains = instances
+            .into_iter()
+            .map(|steps| {
+                let links = steps.into_iter().map(|(step, instance)| {
+                    let mut meter = Meter::new(&metrics, &step.settings().name);
+                    meter.started(instance.memory_bytes());
+                    (step, instance, meter)
+                });
+                Chain::new(links.collect(), settings.routes.clone())
+            })
+            .collect();
+        let ran = {
+            let inbox = inbox.clone();
+            // The worker is gone only when the process ends.
+            move |ran| drop(inbox.send(Event::Ran(ran)))
+        };
+        let executors = Executors::start(chains, &settings.routes, number, &ran)
+            .map_err(|error| format!("failed to start an executor: {error}"))?;
+        let consumer = Consumer::new(&settings.kafka, number)?;
+        let answer = {
+            let inbox = inbox.clone();
+            move |answer| drop(inbox.send(Event::Answer(answer)))
+        };
+        let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
+            .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
+        let producer = start_producer(&settings, number, 0, &inbox)?;
+        let shell = Shell {
+            number,
+            reading: Reading::new(),
+            timers: Timers::new(clock::now()),
+            settings,
+            metrics,
+            status: Arc::clone(&status),
+            inbox: inbox.clone(),
+            events,
+            lookup,
+            consumer,
+            executors,
+            producer: Some(producer),
+            producer_number: 0,
+            hold: None,
+            lanes: Vec::new(),
+            next_lane: 0,
+            spare: Vec::new(),
+            backlog: VecDeque::new(),
+            bytes_out: 0,
+            group: Group::Outside,
+            closing: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()))
+                    .unwrap_or_else(|_| End::Bug("the worker's thread panicked; the log holds the place".into()))
+            })
+            .map_err(|error| format!("failed to start the worker's thread: {error}"))?;
+        Ok(Worker { inbox, status, thread: Some(thread) })
+    }
+
+    /// A function that asks it to finish what is in flight, commit, leave the group and end.
+    #[must_use]
+    pub fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let inbox = self.inbox.clone();
+        // It has ended already if this fails.
+        Arc::new(move || drop(inbox.send(Event::Drain)))
+    }
+
+    /// What it shows of itself.
+    #[must_use]
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Waits until it ended. A second call says that it was drained.
+    pub fn wait(&mut self) -> End {
+        match self.thread.take() {
+            Some(thread) => thread.join().unwrap_or_else(|_| End::Bug("the worker's thread panicked".into())),
+            None => End::Drained,
+        }
+    }
+}
+
+fn start_producer(
+    settings: &Settings,
+    worker: usize,
+    number: u32,
+    inbox: &mpsc::Sender<Event>,
+) -> Result<Producer, String> {
+    let inbox = inbox.clone();
+    // The queue may hold the outputs of everything in flight, and those of records that become many.
+    let queue_bytes = settings.max_in_flight_bytes.saturating_mul(2);
+    Producer::start(&settings.kafka, worker, queue_bytes, move |report| {
+        drop(inbox.send(Event::Report { producer: number, report }));
+    })
+}
+
+/// The worker's own state. Its parts are in the files that act on them.
+struct Shell {
+    number: usize,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+    inbox: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    // Before the consumer: it holds a share of the client.
+    lookup: Lookup,
+    consumer: Consumer,
+    executors: Executors,
+    /// `None` only while it is made anew.
+    producer: Option<Producer>,
+    /// How often the producer was made anew: reports of an older one are of no use.
+    producer_number: u32,
+    /// After a delivery failure nothing is handed out before this, and how long the wait was.
+    hold: Option<(Instant, Duration)>,
+    lanes: Vec<Lane>,
+    next_lane: u32,
+    /// Empty batches with their memory.
+    spare: Vec<Batch>,
+    /// Outcomes whose outputs the producer has no room for yet, in order.
+    backlog: VecDeque<Sending>,
+    /// Bytes of outputs that are not acknowledged.
+    bytes_out: usize,
+    reading: Reading,
+    timers: Timers,
+    group: Group,
+    closing: Option<Closing>,
+}
+
+/// With something in flight, the longest wait for the inbox.
+const WAIT: Duration = Duration::from_millis(1);
+/// The same when everything in flight waits for a retry.
+const WAIT_FOR_RETRY: Duration = Duration::from_millis(10);
+/// With nothing in flight, the longest wait in the consumer's poll.
+const IDLE_POLL_MS: i32 = 100;
+
+impl Shell {
+    fn run(mut self) -> End {
+        self.lookup.ask_topics();
+        loop {
+            let now = clock::now();
+            let mut busy = self.drain_inbox(now);
+            busy |= self.send_backlog(now);
+            busy |= self.read(now);
+            busy |= self.dispatch(now);
+            self.tick(now);
+            if let Some(end) = self.go_on_closing(now) {
+                let state = if matches!(end, End::Drained) { State::Stopped } else { State::Failed };
+                self.set_state(state, "ended");
+                return end;
+            }
+            if !busy {
+                self.wait(now);
+            }
+        }
+    }
+
+    fn drain_inbox(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Ok(event) = self.events.try_recv() {
+            busy = true;
+            self.on_event(now, event);
+        }
+        busy
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let in_flight: usize = self.lanes.iter().map(Lane::in_flight).sum();
+        let at_work = self.lanes.iter().any(|lane| lane.jobs > 0) || !self.backlog.is_empty() || self.bytes_out > 0;
+        if in_flight == 0 && !at_work && self.closing.is_none() && self.group.is_settled() {
+            if let Some(polled) = self.consumer.poll(IDLE_POLL_MS) {
+                self.on_polled(now, polled);
+            }
+            return;
+        }
+        let waits = !at_work && self.lanes.iter().any(|lane| lane.state.waits_until(now).is_some());
+        if let Ok(event) = self.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
+            self.on_event(clock::now(), event);
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Ran(ran) => self.on_ran(now, ran),
+            Event::Report { producer, report } if producer == self.producer_number => self.on_report(now, report),
+            Event::Report { .. } => {}
+            Event::Answer(answer) => self.on_answer(now, answer),
+            Event::Drain => self.close(now, End::Drained),
+        }
+    }
+
+    /// Records come back from an executor.
+    fn on_ran(&mut self, now: Instant, ran: Ran) {
+        let Some(index) = self.lanes.iter().position(|lane| lane.number == ran.lane) else {
+            // The lane was revoked, lost or rewound meanwhile.
+            self.recycle(ran.batch);
+            return;
+        };
+        let lane = &mut self.lanes[index];
+        lane.bytes = lane.bytes.saturating_sub(lane::bytes_of(&ran.batch, &ran.range));
+        if ran.last {
+            lane.jobs = lane.jobs.saturating_sub(1);
+        }
+        let event = partition::Event::Ran {
+            epoch: ran.epoch,
+            run: ran.run,
+            first: ran.first,
+            outputs: &ran.outputs,
+            failure: ran.failure.as_ref(),
+            returned: ran.range.len(),
+        };
+        let actions = lane.state.handle(now, event);
+        let mut ran = Some(ran);
+        for action in actions {
+            match action {
+                Action::Send { upto } => self.begin_sending(now, index, upto, &mut ran),
+                Action::RunAgain { from, attempt, at } => {
+                    self.requeue(index, from, Some(attempt), ran.as_ref());
+                    self.wait_for_retry(now, index, at);
+                }
+                Action::Requeue { from } => self.requeue(index, from, None, ran.as_ref()),
+                other @ (Action::Store { .. }
+                | Action::Stop { .. }
+                | Action::DropQueue
+                | Action::Seek { .. }
+                | Action::Released { .. }) => self.act(now, index, other),
+            }
+        }
+        if let Some(ran) = ran {
+            self.recycle(ran.batch);
+        }
+    }
+
+    /// Puts records of `ran` back into their lane's queue.
+    fn requeue(&mut self, index: usize, from: crate::record::Seq, attempt: Option<u32>, ran: Option<&Ran>) {
+        let Some(ran) = ran else { return };
+        let lane = &mut self.lanes[index];
+        if !lane.state.may_receive() {
+            return;
+        }
+        let done = usize::try_from(from.0.saturating_sub(ran.first.0)).unwrap_or(usize::MAX).min(ran.range.len());
+        let range = ran.range.start + done..ran.range.end;
+        if range.is_empty() {
+            return;
+        }
+        let mut batch = Arc::clone(&ran.batch);
+        if let Some(attempt) = attempt {
+            Arc::make_mut(&mut batch).set_attempt(range.start, attempt);
+        }
+        lane.bytes += lane::bytes_of(&batch, &range);
+        lane.requeue(Waiting { first: ran.first.plus(done as u64), batch, range });
+    }
+
+    /// The lane's next record waits until `at`; for a long wait its fetching is paused.
+    fn wait_for_retry(&mut self, now: Instant, index: usize, at: Instant) {
+        let lane = &mut self.lanes[index];
+        if !lane.paused && at.saturating_duration_since(now) > partition::WAIT_WITHOUT_PAUSE {
+            lane.paused = true;
+            self.consumer.pause(&lane.partition);
+        }
+    }
+
+    /// Carries out what a partition's state asks for, besides what belongs to an executor's records.
+    fn act(&mut self, now: Instant, index: usize, action: Action) {
+        let lane = &mut self.lanes[index];
+        match action {
+            Action::Store { offset, leader_epoch } => lane.store(offset, leader_epoch),
+            Action::DropQueue => lane.drop_queue(),
+            Action::Released { settled } => lane.released = Some(settled),
+            Action::Stop { offset, tries, failure } => {
+                let brokers = self.settings.kafka.brokers.join(",");
+                let group = &self.settings.kafka.input.group;
+                let message = end::stopped_at(&lane.partition, offset, tries, &failure, &brokers, group);
+                self.metrics.records_processed.with_label_values(&["failed"]).inc();
+                self.close(now, End::Stopped(message));
+            }
+            Action::Seek { epoch: _, offset } => {
+                let partition = lane.partition.clone();
+                if let Err(reason) = self.consumer.seek(&partition, offset) {
+                    self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
+                }
+            }
+            Action::Send { .. } | Action::RunAgain { .. } | Action::Requeue { .. } => {
+                debug_assert!(false, "belongs to an executor's records");
+            }
+        }
+    }
+
+    /// Gives an event to a lane's state and carries out what it asks for.
+    fn tell(&mut self, now: Instant, index: usize, event: partition::Event<'_>) {
+        let actions = self.lanes[index].state.handle(now, event);
+        for action in actions {
+            self.act(now, index, action);
+        }
+    }
+
+    fn tell_all(&mut self, now: Instant, event: &partition::Event<'_>) {
+        for index in 0..self.lanes.len() {
+            self.tell(now, index, event.clone());
+        }
+    }
+
+    /// Hands waiting records to the executors.
+    fn dispatch(&mut self, now: Instant) -> bool {
+        if self.hold.is_some_and(|(until, _)| until > now) {
+            return false;
+        }
+        let mut busy = false;
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].paused && self.lanes[index].state.waits_until(now).is_none() {
+                self.lanes[index].paused = false;
+                self.consumer.resume(&self.lanes[index].partition);
+            }
+            while self.lanes[index].jobs < lane::JOBS_MAX {
+                if self.lanes[index].queue.is_empty() {
+                    self.seal(now, index);
+                }
+                let lane = &mut self.lanes[index];
+                if !lane.queue.front().is_some_and(|waiting| lane.state.may_dispatch(now, waiting.first)) {
+                    break;
+                }
+                let Some(Waiting { first, batch, range }) = lane.queue.pop_front() else { break };
+                let records = range.len();
+                let job = executor::Job {
+                    lane: lane.number,
+                    epoch: lane.state.epoch(),
+                    run: lane.state.run(),
+                    first,
+                    batch,
+                    range,
+                    cancel: Arc::clone(&lane.cancel),
+                };
+                lane.jobs += 1;
+                let executor = lane.executor;
+                self.tell(now, index, partition::Event::Dispatched { records });
+                if !self.executors.dispatch(executor, job) {
+                    self.close(now, End::Bug(format!("executor {executor} is gone; the log holds the place")));
+                    return true;
+                }
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// Keeps the memory of a batch that nothing refers to any more.
+    fn recycle(&mut self, batch: Arc<Batch>) {
+        if self.spare.len() < SPARE_MAX
+            && let Ok(batch) = Arc::try_unwrap(batch)
+        {
+            self.spare.push(batch);
+        }
+    }
+
+    fn set_state(&mut self, state: State, why: impl Into<String>) {
+        self.metrics.set_state(state);
+        self.status.set_state(state, why);
+    }
+}
+
+/// Batches whose memory is kept.
+const SPARE_MAX: usize = 64;

@@ -1,0 +1,231 @@
+//! What a worker does now and then: storing offsets, ending waits, and telling the metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Shell;
+use super::clock;
+use super::lane::Lane;
+use crate::kafka::consumer::Position;
+use crate::kafka::stats::Stats;
+use crate::partition;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// When things were last done, and what must be remembered for the end.
+pub(super) struct Timers {
+    stored: Instant,
+    measured: Instant,
+    /// When a kind of message was last logged, and how many were kept back since.
+    logged: BTreeMap<String, (Instant, u64)>,
+    /// When the explicit commit that is under way began.
+    committing: Option<Instant>,
+    /// Whether the last explicit commit failed or was not answered.
+    pub(super) commit_failed: bool,
+    /// The partitions that were released with records in flight.
+    pub(super) unsettled: Vec<(TopicPartition, Offset)>,
+}
+
+/// Offsets are stored this often: it costs a look-up in the client for each partition.
+const STORE_EVERY: Duration = Duration::from_millis(50);
+/// Gauges are set this often.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// A message of one kind is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+impl Timers {
+    pub(super) fn new(now: Instant) -> Timers {
+        Timers {
+            stored: now,
+            measured: now,
+            logged: BTreeMap::new(),
+            committing: None,
+            commit_failed: false,
+            unsettled: Vec::new(),
+        }
+    }
+
+    /// Whether a message of this kind may be logged: once in ten seconds.
+    pub(super) fn may_log(&mut self, now: Instant, kind: &str) -> bool {
+        match self.logged.get_mut(kind) {
+            Some((last, kept_back)) if now.saturating_duration_since(*last) < LOG_EVERY => {
+                *kept_back += 1;
+                false
+            }
+            Some((last, kept_back)) => {
+                if *kept_back > 0 {
+                    tracing::info!("{kept_back} more of the same were not logged: {kind}");
+                }
+                (*last, *kept_back) = (now, 0);
+                true
+            }
+            None => {
+                self.logged.insert(kind.to_owned(), (now, 0));
+                true
+            }
+        }
+    }
+}
+
+impl Shell {
+    pub(super) fn tick(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.timers.stored);
+        if since >= STORE_EVERY {
+            self.timers.stored = now;
+            self.count_waiting(now, since);
+            self.tell_all(now, &partition::Event::Tick);
+            self.store_offsets();
+            self.count_finished(now);
+        }
+        if now.saturating_duration_since(self.timers.measured) >= MEASURE_EVERY {
+            self.timers.measured = now;
+            self.advance_idle(now);
+            self.measure();
+        }
+        self.go_on_revoking(now);
+    }
+
+    /// Stores what is settled, to be committed with the next commit.
+    pub(super) fn store_offsets(&mut self) {
+        let positions: Vec<Position> = self.lanes.iter_mut().filter_map(|lane| lane.to_store.take()).collect();
+        if !positions.is_empty() {
+            for partition in self.consumer.store(&positions) {
+                // It went to another worker meanwhile, who repeats what was not committed.
+                tracing::debug!("offset of {partition} not stored: it is not assigned any more");
+            }
+        }
+        for lane in &mut self.lanes {
+            let low = lane.state.low();
+            if lane.released == Some(false) && !self.timers.unsettled.iter().any(|(known, _)| *known == lane.partition)
+            {
+                tracing::warn!("{}: records from offset {low} on were in flight and will be repeated", lane.partition);
+                self.timers.unsettled.push((lane.partition.clone(), low));
+            }
+        }
+    }
+
+    /// Commits what is stored. `false` if the client refuses.
+    pub(super) fn begin_commit(&mut self, now: Instant) -> bool {
+        // A result that nobody waited for any more.
+        while self.consumer.poll_commit().is_some() {}
+        self.timers.commit_failed = true;
+        match self.consumer.commit() {
+            Ok(()) => {
+                self.timers.committing = Some(now);
+                true
+            }
+            Err(reason) => {
+                tracing::warn!("failed to commit offsets: {reason}");
+                false
+            }
+        }
+    }
+
+    /// Whether the commit has its answer.
+    pub(super) fn commit_ended(&mut self, now: Instant) -> bool {
+        let Some(result) = self.consumer.poll_commit() else { return false };
+        let label = &[if result.is_ok() { "ok" } else { "error" }];
+        self.metrics.commits.with_label_values(label).inc();
+        if let Some(began) = self.timers.committing.take() {
+            let took = now.saturating_duration_since(began).as_secs_f64();
+            self.metrics.commit_duration_seconds.with_label_values(label).observe(took);
+        }
+        self.timers.commit_failed = result.is_err();
+        if let Err(reason) = result {
+            tracing::warn!("failed to commit offsets: {reason}");
+        }
+        true
+    }
+
+    /// With nothing in flight, what may be committed is where the consumer stands: control markers are behind it then.
+    fn advance_idle(&mut self, now: Instant) {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            if lane.in_flight() == 0
+                && lane.state.may_receive()
+                && let Some(position) = self.consumer.position(&lane.partition)
+            {
+                self.tell(now, index, partition::Event::Position { position });
+            }
+        }
+    }
+
+    fn count_waiting(&self, now: Instant, since: Duration) {
+        let since = since.as_secs_f64();
+        let lanes = |which: &dyn Fn(&Lane) -> bool| {
+            let count = self.lanes.iter().filter(|lane| which(lane)).count();
+            u32::try_from(count).map_or(0.0, f64::from)
+        };
+        let retry = lanes(&|lane| lane.state.waits_until(now).is_some());
+        if retry > 0.0 {
+            self.metrics.waiting_seconds.with_label_values(&["retry"]).inc_by(retry * since);
+        }
+        if self.reading.at_bound {
+            let held = lanes(&|_| true);
+            self.metrics.waiting_seconds.with_label_values(&["in_flight"]).inc_by(held * since);
+        }
+    }
+
+    /// Counts what was settled, and what is in flight.
+    fn count_finished(&mut self, now: Instant) {
+        let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
+        self.metrics.in_flight_records.set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.metrics.in_flight_bytes.set(i64::try_from(self.bytes_in_flight()).unwrap_or(i64::MAX));
+        let unix_ms = clock::unix_ms();
+        for lane in &mut self.lanes {
+            let settled = lane.state.take_settled();
+            self.metrics.records_processed.with_label_values(&["emitted"]).inc_by(settled.emitted);
+            self.metrics.records_processed.with_label_values(&["filtered"]).inc_by(settled.filtered);
+            let first = lane.state.first();
+            while let Some(polled) = lane.polled.pop_front_if(|polled| polled.end <= first) {
+                let took = now.saturating_duration_since(polled.at).as_secs_f64();
+                self.metrics.record_duration_seconds.observe(took);
+                if polled.oldest > 0 {
+                    self.metrics.record_age_seconds.observe(seconds(unix_ms - polled.oldest));
+                }
+            }
+        }
+    }
+
+    /// Sets the gauges that a scrape looks at.
+    fn measure(&self) {
+        let unix_ms = clock::unix_ms();
+        let mut ages: BTreeMap<&str, i64> = BTreeMap::new();
+        for lane in &self.lanes {
+            let TopicPartition { topic, partition } = &lane.partition;
+            if let Some(end) = lane.end {
+                self.metrics.set_lag(topic, *partition, (end - lane.state.low().0).max(0));
+            }
+            let age =
+                lane.polled.front().filter(|polled| polled.oldest > 0).map_or(0, |polled| unix_ms - polled.oldest);
+            let oldest = ages.entry(topic).or_default();
+            *oldest = (*oldest).max(age);
+        }
+        for (topic, age) in ages {
+            self.metrics.set_lag_seconds(topic, seconds(age));
+        }
+        let alive = self.executors.are_alive();
+        self.status.beat(alive);
+    }
+
+    /// librdkafka's statistics.
+    pub(super) fn on_stats(&mut self, stats: &Stats) {
+        if let Some(idle) = stats.idle_us {
+            self.status.answered(idle / 1000);
+        }
+        if !stats.ends.is_empty() || stats.connected_brokers > 0 {
+            self.metrics.kafka_connected_brokers.set(i64::try_from(stats.connected_brokers).unwrap_or(i64::MAX));
+        }
+        for (partition, end) in &stats.ends {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
+                lane.end = Some(*end);
+            }
+        }
+    }
+}
+
+/// Milliseconds as seconds; exact up to 49 days, which is more than any bucket.
+fn seconds(ms: i64) -> f64 {
+    f64::from(u32::try_from(ms.max(0)).unwrap_or(u32::MAX)) / 1000.0
+}

@@ -1,0 +1,91 @@
+//! The command line as a user meets it: what is listed, and what is said of mistakes.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::process::Command;
+use std::process::Output;
+
+fn wasmill(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wasmill")).args(arguments).env("NO_COLOR", "1").output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn help_lists_the_commands_that_work_and_gives_examples() {
+    let help = text(&wasmill(&["--help"]));
+    for verb in ["run", "dev", "check", "inspect"] {
+        assert!(help.contains(&format!("  {verb} ")), "{verb} is missing:\n{help}");
+        let own = text(&wasmill(&[verb, "--help"]));
+        assert!(own.contains("Examples:"), "{verb} has no examples:\n{own}");
+    }
+    for verb in ["tap", "dlq", "reload", "schema"] {
+        assert!(!help.contains(&format!("  {verb} ")), "{verb} doesn't work yet:\n{help}");
+    }
+}
+
+#[test]
+fn bad_use_of_the_command_line_is_2() {
+    assert_eq!(wasmill(&["run", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(wasmill(&["frobnicate"]).status.code(), Some(2));
+}
+
+/// A component of the contract that forwards nothing and needs nothing but its types; `import` may be one more import.
+fn component(world: &str, import: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(module {import}
+            (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+            (func (export "wasmill:plugin/{world}@0.1.0#init") (param i32 i32 i32 i32) (result i32) (i32.const 0))
+            (func (export "wasmill:plugin/{world}@0.1.0#process")
+                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable))"#
+    ))
+    .unwrap()
+}
+
+/// Six mistakes, each with a message that says what, where and what to do, and with exit code 78.
+#[test]
+fn planted_mistakes_are_78_with_place_and_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
+                 [output.main]\ntopic = \"orders.clean\"\n";
+    let good = component("batch-handler", "");
+    let typed = component("handler", "");
+    let wasi = component(
+        "batch-handler",
+        r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
+    );
+    let cases: [(&str, String, &[u8], &[&str]); 6] = [
+        ("misspelt key", whole.replace("topics", "topic"), &good, &["`topic`", ".toml:4:1", "did you mean `topics`?"]),
+        ("missing file", whole.replace("p.wasm", "q.wasm"), &good, &["q.wasm", ".toml:6:", "help"]),
+        ("unknown output key", whole.replace("[output.main]", "[output.mian]"), &good, &["main", ".toml:"]),
+        ("wrong world", whole.into(), &typed, &["batch-handler", "handler", "p.wasm"]),
+        ("import not granted", whole.into(), &wasi, &["wasi_snapshot_preview1", "p.wasm"]),
+        ("loop", whole.replace("orders.clean", "orders"), &good, &["`orders`", ".toml:8:", "help"]),
+    ];
+    for (name, pipeline, wasm, expected) in cases {
+        fs::write(folder.path().join("p.wasm"), wasm).unwrap();
+        let file = folder.path().join("pipe.toml");
+        fs::write(&file, pipeline).unwrap();
+        let output = wasmill(&["check", "--offline", file.to_str().unwrap()]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(78), "{name}: {said}");
+        for part in expected {
+            assert!(said.contains(part), "{name}: {part:?} is missing in:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_sound_pipeline_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("p.wasm"), component("batch-handler", "")).unwrap();
+    let file = folder.path().join("pipe.toml");
+    let text_of = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
+                   [output.main]\ntopic = \"orders.clean\"\n";
+    fs::write(&file, text_of).unwrap();
+    let output = wasmill(&["check", "--offline", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}

@@ -1,0 +1,111 @@
+//! Where a group begins: at `start` without a commit, and what happens when the commit's place is gone.
+
+use std::time::Duration;
+
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Reader;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn latest_skips_what_is_there_and_takes_what_comes() {
+    let input = java::create("latest-in", 1, &[]);
+    let output = java::create("latest-out", 1, &[]);
+    let group = unique("latest");
+    Feed::fill(&input, 500);
+    let old = java::dump(&input, 0);
+    let pipeline = Pipeline::new(&input, &output, &group, "start = \"latest\"");
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run();
+    process.ready();
+    process.wait("the partition", LIMIT, |process| process.metric("wasmill_assigned_partitions") == Some(1.0));
+    java::produce(&input, 0, &[old[7].1.clone()]);
+    process.wait("the new record", LIMIT, |_| java::committed(&group, &input) == [501]);
+    let arrived: Vec<_> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(arrived, [old[7].1.clone()]);
+}
+
+/// A pipeline whose group committed 1000, and whose input begins at 1500 now.
+fn gap(name: &str, more: &str) -> (Pipeline, String, String, String) {
+    let input = java::create(&format!("{name}-in"), 1, &[]);
+    let output = java::create(&format!("{name}-out"), 1, &[]);
+    let group = unique(name);
+    let pipeline = Pipeline::new(&input, &output, &group, more);
+    pipeline.install(&component::forward());
+    Feed::fill(&input, 1000);
+    let mut process = pipeline.run();
+    process.wait("the first thousand", LIMIT, |_| java::committed(&group, &input) == [1000]);
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    Feed::fill(&input, 1000);
+    java::delete_records(&input, 0, 1500);
+    (pipeline, input, output, group)
+}
+
+#[test]
+fn a_commit_whose_place_is_gone_stops_the_pipeline_and_names_both_offsets() {
+    let (pipeline, input, output, group) = gap("gap", "");
+    let mut process = pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(1));
+    let log = process.log();
+    let message = log.lines().find(|line| line.contains(&input) && line.contains("1000") && line.contains("1500"));
+    assert!(message.is_some_and(|line| line.contains("on_gap")), "{log}");
+    assert_eq!(java::committed(&group, &input), [1000]);
+    assert_eq!(java::ends(&output), [1000]);
+}
+
+#[test]
+fn on_gap_continue_goes_on_where_the_topic_begins() {
+    let (pipeline, input, output, group) = gap("gap-on", "on_gap = \"continue\"");
+    let mut process = pipeline.run();
+    process.wait("the rest", LIMIT, |_| java::committed(&group, &input) == [2000]);
+    let rest: Vec<_> = java::dump(&input, 0).into_iter().map(|(_, raw)| raw).collect();
+    let arrived: Vec<_> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(rest.len(), 500);
+    assert!(arrived[1000..] == rest);
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_a_mistake_with_the_command_that_creates_it() {
+    let output = java::create("absent-out", 1, &[]);
+    let input = unique("absent-in");
+    let pipeline = Pipeline::new(&input, &output, &unique("absent"), "");
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(78));
+    let log = process.log();
+    assert!(log.contains("kafka-topics") && log.contains("--create") && log.contains(&input), "{log}");
+}
+
+#[test]
+fn probes_and_metrics_show_a_pipeline_at_work() {
+    let input = java::create("probe-in", 2, &[]);
+    let output = java::create("probe-out", 2, &[]);
+    let group = unique("probe");
+    let feed = Feed::fill(&input, 3000);
+    let reader = Reader::start(&output);
+    let pipeline = Pipeline::new(&input, &output, &group, "");
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run();
+    process.ready();
+    process.wait("all to be committed", LIMIT, |_| java::committed(&group, &input) == feed.stop());
+    let (status, checks) = process.get("/readyz?verbose").unwrap();
+    assert_eq!(status, 200, "{checks}");
+    assert!(checks.lines().all(|line| line.is_empty() || line.starts_with("[+]")), "{checks}");
+    assert_eq!(process.get("/livez").unwrap().0, 200);
+    for (metric, value) in [
+        ("wasmill_records_consumed_total", 3000.0),
+        ("wasmill_records_processed_total", 3000.0),
+        ("wasmill_records_produced_total", 3000.0),
+        ("wasmill_assigned_partitions", 2.0),
+        ("wasmill_in_flight_records", 0.0),
+    ] {
+        process.wait(metric, LIMIT, |process| process.metric(metric) == Some(value));
+    }
+    process.wait("lag zero", LIMIT, |process| process.metric("wasmill_consumer_lag_records") == Some(0.0));
+    assert_eq!(reader.tally().fresh, 3000);
+}

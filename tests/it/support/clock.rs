@@ -1,0 +1,49 @@
+//! Time for tests: waiting for a condition with a deadline. The only place that reads a clock.
+#![expect(clippy::disallowed_methods, reason = "tests watch processes from outside")]
+
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+const STEP: Duration = Duration::from_millis(10);
+
+/// A running measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch(Instant);
+
+impl Watch {
+    pub(crate) fn start() -> Watch {
+        Watch(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+/// If there is none within `limit`; `what` says what was waited for.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let watch = Watch::start();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(watch.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        thread::sleep(STEP);
+    }
+}
+
+/// As [`wait_for`] with a condition.
+pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    wait_for(what, limit, || holds().then_some(()));
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,42 @@
+//! Plugins made from text: `tests/plugins/odd_record.wat` as a component, with what it does to one record put in.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use wit_component::ComponentEncoder;
+use wit_component::StringEncoding;
+
+const ODD_RECORD: &str = include_str!("../../plugins/odd_record.wat");
+
+/// What a plugin does when it meets its record, as WebAssembly text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Behaviour {
+    /// Before the outcome is built.
+    pub(crate) before: &'static str,
+    /// To the outcome.
+    pub(crate) after: &'static str,
+}
+
+/// A component that forwards every record as it came.
+pub(crate) fn forward() -> Vec<u8> {
+    with(0, -1, Behaviour::default())
+}
+
+/// A component that forwards every record but one.
+pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u8> {
+    let text = ODD_RECORD
+        .replace("BEFORE))", &format!("{}))", behaviour.before))
+        .replace("AFTER))", &format!("{}))", behaviour.after))
+        .replace("const PARTITION)", &format!("const {partition})"))
+        .replace("const OFFSET)", &format!("const {offset})"));
+    component(&text)
+}
+
+fn component(core: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(core).unwrap();
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")).unwrap();
+    let world = resolve.select_world(&[package], Some("transform-batch")).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+}

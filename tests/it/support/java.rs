@@ -1,0 +1,253 @@
+//! Kafka's own Java client, asked through `tests/kafka/Oracle.java`: one JVM for the whole binary.
+//!
+//! It creates topics, feeds, reads back and counts. Invariant: nothing that a test claims about delivery was read by the
+//! client that wasmill itself is built on.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::ChildStdout;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::kafka;
+use crate::support::broker;
+use crate::support::clock;
+use crate::support::unique;
+
+const SOURCE: &str = "tests/kafka/Oracle.java";
+
+/// A record as it lies in a topic, byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Raw {
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// What a topic holds of a feed, in the order of its partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Records of the feed, each counted once.
+    pub(crate) fresh: u64,
+    /// Records that were there before.
+    pub(crate) repeats: u64,
+    /// Records that, repeats aside, came after a later one of their key, or in another partition than their key's.
+    pub(crate) disorder: u64,
+    /// Records that no feed sent.
+    pub(crate) foreign: u64,
+    /// For each input partition one above the highest offset whose record is there.
+    pub(crate) heights: Vec<i64>,
+}
+
+/// Creates a topic with a name of its own.
+pub(crate) fn create(name: &str, partitions: usize, configs: &[&str]) -> String {
+    let topic = unique(name);
+    let mut request = format!("create\t{topic}\t{partitions}");
+    for config in configs {
+        request.push('\t');
+        request.push_str(config);
+    }
+    ask(&request);
+    topic
+}
+
+/// Removes the records of a partition that are below an offset, as retention does.
+pub(crate) fn delete_records(topic: &str, partition: usize, before: i64) {
+    ask(&format!("delete-records\t{topic}\t{partition}\t{before}"));
+}
+
+/// The offsets where a topic's partitions end.
+pub(crate) fn ends(topic: &str) -> Vec<i64> {
+    numbers(&ask(&format!("end\t{topic}"))[0])
+}
+
+/// What a group has committed; -1 where it has nothing.
+pub(crate) fn committed(group: &str, topic: &str) -> Vec<i64> {
+    numbers(&ask(&format!("committed\t{group}\t{topic}"))[0])
+}
+
+/// How many records a group has not committed.
+pub(crate) fn lag(group: &str, topic: &str) -> i64 {
+    // Ends first: a commit in between may only make the lag smaller.
+    let ends = ends(topic);
+    ends.iter().zip(committed(group, topic)).map(|(end, committed)| (end - committed.max(0)).max(0)).sum()
+}
+
+/// The partitions of each member of a group that is not rebalancing.
+pub(crate) fn members(group: &str) -> Option<Vec<usize>> {
+    let answer = ask(&format!("group\t{group}"));
+    let owned = |list: &String| if list.is_empty() { 0 } else { list.split(',').count() };
+    (answer[0] == "Stable").then(|| answer[1..].iter().map(owned).collect())
+}
+
+/// Writes records to a partition in one batch; the first one's offset.
+pub(crate) fn produce(topic: &str, partition: usize, records: &[Raw]) -> i64 {
+    let mut request = format!("produce\t{topic}\t{partition}");
+    for record in records {
+        request.push('\t');
+        request.push_str(&write_raw(record));
+    }
+    ask(&request)[0].parse().unwrap()
+}
+
+/// All records of a partition with their offsets.
+pub(crate) fn dump(topic: &str, partition: usize) -> Vec<(i64, Raw)> {
+    let answer = ask(&format!("dump\t{topic}\t{partition}"));
+    answer.iter().filter(|text| !text.is_empty()).map(|text| read_raw(text)).collect()
+}
+
+/// Numbered records that a topic gets from a thread of the Java process.
+#[derive(Debug)]
+pub(crate) struct Feed(String);
+
+impl Feed {
+    /// Starts a feed of `rate` records a second, of about `100 + pad` bytes, until `count` are sent; 0 is "until stopped".
+    pub(crate) fn start(topic: &str, rate: u32, keys: u32, pad: u32, count: u64) -> Feed {
+        let name = unique("feed");
+        ask(&format!("feed\t{name}\t{topic}\t{rate}\t{keys}\t{pad}\t{count}"));
+        Feed(name)
+    }
+
+    /// Fills a topic and returns when all of it is acknowledged.
+    pub(crate) fn fill(topic: &str, count: u64) -> Feed {
+        let feed = Feed::start(topic, 100_000, 97, 40, count);
+        let fed = || ask(&format!("fed\t{}", feed.0))[0] == "over";
+        clock::wait_until("a feed to end", Duration::from_secs(60), fed);
+        feed
+    }
+
+    /// Ends it; the number of acknowledged records in each partition.
+    pub(crate) fn stop(&self) -> Vec<i64> {
+        numbers(&ask(&format!("stop-feed\t{}", self.0))[1])
+    }
+}
+
+/// A reader of a whole topic that goes on in the Java process, as a consumer that reads only what is committed.
+#[derive(Debug)]
+pub(crate) struct Reader(String);
+
+impl Reader {
+    pub(crate) fn start(topic: &str) -> Reader {
+        let name = unique("watch");
+        ask(&format!("watch\t{name}\t{topic}"));
+        Reader(name)
+    }
+
+    /// Counts all that the topic holds now.
+    pub(crate) fn tally(&self) -> Tally {
+        let answer = ask(&format!("tally\t{}", self.0));
+        let number = |index: usize| answer[index].parse().unwrap();
+        let heights = numbers(&answer[4]);
+        Tally { fresh: number(0), repeats: number(1), disorder: number(2), foreign: number(3), heights }
+    }
+
+    /// How many records the broker appended between two times, of a topic with `LogAppendTime`.
+    pub(crate) fn appended(&self, from_ms: u64, to_ms: u64) -> u64 {
+        ask(&format!("appended\t{}\t{from_ms}\t{to_ms}", self.0))[0].parse().unwrap()
+    }
+
+    /// How many of a feed's acknowledged records are not there, and which, as `partition/offset`.
+    pub(crate) fn missing(&self, feed: &Feed) -> (u64, String) {
+        let answer = ask(&format!("missing\t{}\t{}", self.0, feed.0));
+        (answer[0].parse().unwrap(), answer[1].clone())
+    }
+}
+
+/// One request, one answer, and the JVM is started by the first.
+fn ask(request: &str) -> Vec<String> {
+    static JVM: OnceLock<Mutex<Jvm>> = OnceLock::new();
+    let mut jvm = JVM.get_or_init(|| Mutex::new(Jvm::start())).lock().unwrap_or_else(PoisonError::into_inner);
+    writeln!(jvm.requests, "{request}").unwrap();
+    jvm.requests.flush().unwrap();
+    let mut answer = String::new();
+    jvm.answers.read_line(&mut answer).unwrap();
+    let mut fields = answer.trim_end_matches('\n').split('\t').map(str::to_owned);
+    let asked: String = request.chars().take(120).collect();
+    match fields.next().as_deref() {
+        Some("ok") => fields.collect(),
+        _ => panic!("the Java client answered {asked:?} with {answer:?}"),
+    }
+}
+
+/// The process that answers. It ends when its stdin does, at the latest with this process.
+struct Jvm {
+    _child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Jvm {
+    fn start() -> Jvm {
+        let classes = compile();
+        let path = format!("{}:{}", classes.display(), broker::jars().join("*").display());
+        let mut command = kafka::bound(Path::new("java"));
+        command.args(["-Xmx768m", "-XX:+UseSerialGC", "-Dlog4j2.level=ERROR", "-cp", &path, "Oracle"]);
+        command.arg(broker::brokers()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = kafka::spawn_bound(command).unwrap();
+        let requests = child.stdin.take().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Jvm { _child: child, requests, answers }
+    }
+}
+
+/// Compiles the source unless that was done before.
+fn compile() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
+    let classes = kafka::home().join("classes");
+    let stamp = classes.join("Oracle.java");
+    let wanted = fs::read(&source).unwrap();
+    if fs::read(&stamp).is_ok_and(|had| had == wanted) {
+        return classes;
+    }
+    fs::create_dir_all(&classes).unwrap();
+    let jars = broker::jars().join("*");
+    let status = Command::new("javac").arg("-cp").arg(jars).arg("-d").arg(&classes).arg(&source).status().unwrap();
+    assert!(status.success(), "javac {}: {status}", source.display());
+    fs::write(stamp, wanted).unwrap();
+    classes
+}
+
+fn numbers(text: &str) -> Vec<i64> {
+    text.split(',').filter(|n| !n.is_empty()).map(|n| n.parse().unwrap()).collect()
+}
+
+fn write_raw(record: &Raw) -> String {
+    let Raw { timestamp, key, value, headers } = record;
+    let mut text = format!("0,{timestamp},{},{}", hex(key.as_deref()), hex(value.as_deref()));
+    for (name, value) in headers {
+        text.push_str(&format!(",{}={}", hex(Some(name)), hex(value.as_deref())));
+    }
+    text
+}
+
+fn read_raw(text: &str) -> (i64, Raw) {
+    let fields: Vec<&str> = text.split(',').collect();
+    let header = |field: &&str| {
+        let (name, value) = field.split_once('=').unwrap();
+        (unhex(name).unwrap(), unhex(value))
+    };
+    let headers = fields[4..].iter().map(header).collect();
+    let raw = Raw { timestamp: fields[1].parse().unwrap(), key: unhex(fields[2]), value: unhex(fields[3]), headers };
+    (fields[0].parse().unwrap(), raw)
+}
+
+fn hex(bytes: Option<&[u8]>) -> String {
+    bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (text != "-").then(|| (0..text.len()).step_by(2).map(byte).collect())
+}

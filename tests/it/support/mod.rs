@@ -1,0 +1,34 @@
+//! What every scenario stands on: a broker, the Java client, wasmill processes and plugins made from text.
+
+pub(crate) mod broker;
+pub(crate) mod clock;
+pub(crate) mod component;
+pub(crate) mod java;
+pub(crate) mod random;
+pub(crate) mod wasmill;
+
+use std::io;
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+/// Held by a test that loads the machine: two at once would measure each other.
+pub(crate) fn load() -> MutexGuard<'static, ()> {
+    static LOAD: Mutex<()> = Mutex::new(());
+    LOAD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A name that no other test and no earlier run has.
+pub(crate) fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{}-{count}", clock::unix_ms())
+}
+
+/// Prints a figure, past the test harness's capture: figures are what these tests are for.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

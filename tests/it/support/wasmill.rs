@@ -1,0 +1,232 @@
+//! The binary under test: a pipeline's folder, and processes that run it and are watched from outside.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::kafka;
+use crate::support::broker;
+use crate::support::clock;
+
+/// How long a process may take from its start to ready.
+const READY: Duration = Duration::from_secs(60);
+
+/// A pipeline's folder: `plugin.wasm`, and a folder for each process with its file.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    folder: TempDir,
+    body: String,
+    processes: AtomicU32,
+}
+
+impl Pipeline {
+    /// A pipeline from topic to topic under a group, through `plugin.wasm`; `more` is added to `[input]` and what follows it.
+    pub(crate) fn new(input: &str, output: &str, group: &str, more: &str) -> Pipeline {
+        Pipeline::with_step(input, output, group, more, "")
+    }
+
+    /// As [`Pipeline::new`], with more in the step.
+    pub(crate) fn with_step(input: &str, output: &str, group: &str, more: &str, step: &str) -> Pipeline {
+        let body = format!(
+            "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
+             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
+        );
+        Pipeline { folder: tempfile::tempdir().unwrap(), body, processes: AtomicU32::new(0) }
+    }
+
+    /// Puts a plugin in place, as one does it: beside, then renamed.
+    pub(crate) fn install(&self, wasm: &[u8]) {
+        let beside = self.folder.path().join("plugin.new");
+        fs::write(&beside, wasm).unwrap();
+        fs::rename(beside, self.folder.path().join("plugin.wasm")).unwrap();
+    }
+
+    /// Starts `wasmill run`.
+    pub(crate) fn run(&self) -> Process {
+        let port = free_port();
+        let file = self.write(port);
+        Process::start(&["run", file.to_str().unwrap()], port)
+    }
+
+    /// A file of this pipeline that no process has.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.write(free_port())
+    }
+
+    /// Where the plugin is, and everything else may be.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, port: u16) -> PathBuf {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.path().join(number.to_string());
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("pipeline.toml");
+        let brokers = broker::brokers();
+        let text =
+            format!("[kafka]\nbrokers = [\"{brokers}\"]\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
+        fs::write(&file, text).unwrap();
+        file
+    }
+}
+
+/// A running wasmill. It is killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    port: u16,
+    /// All it has written to stderr, and to stdout.
+    log: Arc<Mutex<String>>,
+    out: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `wasmill dev` on a file with a feed.
+    pub(crate) fn dev(file: &Path, feed: &Path) -> Process {
+        let port = free_port();
+        let http = format!("127.0.0.1:{port}");
+        let arguments = ["dev", file.to_str().unwrap(), "--feed", feed.to_str().unwrap(), "--http", &http];
+        Process::start(&arguments, port)
+    }
+
+    /// Starts wasmill with these arguments; its metrics are at `port`.
+    fn start(arguments: &[&str], port: u16) -> Process {
+        let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::default();
+        let out = Arc::default();
+        let readers = vec![
+            collect(child.stderr.take().unwrap(), Arc::clone(&log)),
+            collect(child.stdout.take().unwrap(), Arc::clone(&out)),
+        ];
+        Process { child, port, log, out, readers }
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// What it wrote to stdout.
+    pub(crate) fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Waits until `/readyz` says so.
+    pub(crate) fn ready(&mut self) {
+        self.wait("wasmill to be ready", READY, |process| {
+            process.get("/readyz").is_some_and(|(status, _)| status == 200)
+        });
+    }
+
+    /// Waits for something while it runs.
+    ///
+    /// # Panics
+    /// If that takes too long or the process ends; its log is printed as for every failed test.
+    pub(crate) fn wait(&mut self, what: &str, limit: Duration, mut holds: impl FnMut(&Process) -> bool) {
+        let watch = clock::Watch::start();
+        clock::wait_until(what, limit + Duration::from_secs(1), || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("wasmill ended with {status} while waiting for {what}");
+            }
+            assert!(watch.elapsed() < limit, "waited {limit:?} in vain for {what}");
+            holds(self)
+        });
+    }
+
+    /// The sum of a metric over its series, if it can be had.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let (_, body) = self.get("/metrics")?;
+        let of = |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "));
+        let values: Vec<f64> = body.lines().filter(of).filter_map(|l| l.rsplit(' ').next()?.parse().ok()).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// Status and body of a page, if the process answers.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        let body = answer.split_once("\r\n\r\n")?.1.to_owned();
+        Some((status, body))
+    }
+
+    /// kill -9; the time when it was done.
+    pub(crate) fn kill(mut self) -> u64 {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        clock::unix_ms()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        // std has no other signal than KILL.
+        let pid = self.child.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end and its last words: the exit code, none after a signal.
+    pub(crate) fn exit(&mut self, limit: Duration) -> Option<i32> {
+        let watch = clock::Watch::start();
+        let status = clock::wait_for("wasmill to end", limit + Duration::from_secs(1), || {
+            assert!(watch.elapsed() < limit, "wasmill did not end within {limit:?}");
+            self.child.try_wait().unwrap()
+        });
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status.code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            crate::support::say(&format!("the log of a wasmill in a failed test:\n{}", self.log()));
+        }
+    }
+}
+
+/// A port that nothing listens on now.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Keeps what a process writes, line by line, until it closes its end.
+fn collect(from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut to = to.lock().unwrap();
+            to.push_str(&line);
+            to.push('\n');
+        }
+    })
+}

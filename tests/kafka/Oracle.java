@@ -1,0 +1,641 @@
+// What Kafka's own Java client sees, for tests that may not trust the client they are about.
+//
+// One request a line on stdin, fields parted by tabs; one answer a line on stdout: `ok` or `error`, a tab, and fields
+// parted by tabs. Numbers for partitions are in the order of partitions, parted by commas. It ends with its stdin.
+// Feeds and watches run on threads of their own under a name; all else is answered before the next line is read.
+//
+// Bytes cross in hexadecimal, `-` is null. A record is `offset,timestamp,key,value,name=value,name=value`. `produce`
+// and `dump` write and read the batches by hand: the client's header names are strings and lose what isn't UTF-8.
+//
+// One file, so that one `javac` makes all of it: the requests, a feed, a reader, the verifier, raw batches.
+
+import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.net.Socket;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.BitSet;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLongArray;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.zip.CRC32;
+import java.util.zip.CRC32C;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.IsolationLevel;
+import org.apache.kafka.common.Node;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.message.FetchRequestData;
+import org.apache.kafka.common.message.FetchResponseData;
+import org.apache.kafka.common.message.ProduceRequestData;
+import org.apache.kafka.common.message.ProduceResponseData;
+import org.apache.kafka.common.protocol.ApiKeys;
+import org.apache.kafka.common.protocol.Errors;
+import org.apache.kafka.common.record.internal.DefaultRecordBatch;
+import org.apache.kafka.common.record.internal.MemoryRecords;
+import org.apache.kafka.common.record.internal.RecordBatch;
+import org.apache.kafka.common.requests.AbstractRequest;
+import org.apache.kafka.common.requests.AbstractResponse;
+import org.apache.kafka.common.requests.FetchRequest;
+import org.apache.kafka.common.requests.FetchResponse;
+import org.apache.kafka.common.requests.ProduceRequest;
+import org.apache.kafka.common.requests.ProduceResponse;
+import org.apache.kafka.common.requests.RequestHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.BufferSupplier;
+import org.apache.kafka.common.utils.Utils;
+
+public final class Oracle {
+    private static final long WAIT_MS = 60_000;
+
+    private final String brokers;
+    private final Admin admin;
+    private final Map<String, Feed> feeds = new HashMap<>();
+    private final Map<String, Watch> watches = new HashMap<>();
+
+    public static void main(String[] args) throws Exception {
+        Oracle oracle = new Oracle(args[0]);
+        BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            String answer;
+            try {
+                answer = "ok\t" + oracle.answer(line.split("\t", -1));
+            } catch (Exception e) {
+                answer = "error\t" + e.toString().replaceAll("\\s+", " ");
+            }
+            System.out.println(answer);
+            System.out.flush();
+        }
+        System.exit(0);
+    }
+
+    private Oracle(String brokers) {
+        this.brokers = brokers;
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        this.admin = Admin.create(settings);
+    }
+
+    private String answer(String[] words) throws Exception {
+        switch (words[0]) {
+            case "create": return create(words);
+            case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
+            case "begin": return commas(offsets(words[1], OffsetSpec.earliest()));
+            case "end": return commas(offsets(words[1], OffsetSpec.latest()));
+            case "committed": return commas(committed(words[1], words[2]));
+            case "group": return group(words[1]);
+            case "produce": return produce(words);
+            case "dump": return dump(words[1], Integer.parseInt(words[2]));
+            case "feed": return feed(words);
+            case "fed": return feeds.get(words[1]).acked();
+            case "stop-feed": return feeds.get(words[1]).finish();
+            case "watch": return watch(words[1], words[2]);
+            case "tally": return watches.get(words[1]).tally();
+            case "appended": return watches.get(words[1]).appended(Long.parseLong(words[2]), Long.parseLong(words[3]));
+            case "missing": return watches.get(words[1]).missing(feeds.get(words[2]));
+            default: throw new IllegalArgumentException("unknown request " + words[0]);
+        }
+    }
+
+    private String create(String[] words) throws Exception {
+        NewTopic topic = new NewTopic(words[1], Integer.parseInt(words[2]), (short) 1);
+        Map<String, String> configs = new HashMap<>();
+        for (int i = 3; i < words.length; i++) {
+            String[] pair = words[i].split("=", 2);
+            configs.put(pair[0], pair[1]);
+        }
+        admin.createTopics(List.of(topic.configs(configs))).all().get();
+        // The answer says that the controller has it; a client may ask a broker that hasn't heard.
+        long deadline = System.currentTimeMillis() + WAIT_MS;
+        while (true) {
+            try {
+                offsets(words[1], OffsetSpec.latest());
+                return "";
+            } catch (Exception e) {
+                if (System.currentTimeMillis() > deadline) throw e;
+                Thread.sleep(20);
+            }
+        }
+    }
+
+    private String deleteRecords(String topic, int partition, long before) throws Exception {
+        TopicPartition at = new TopicPartition(topic, partition);
+        admin.deleteRecords(Map.of(at, RecordsToDelete.beforeOffset(before))).all().get();
+        return "";
+    }
+
+    private List<TopicPartition> partitions(String topic) throws Exception {
+        int count = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
+        return IntStream.range(0, count).mapToObj(p -> new TopicPartition(topic, p)).collect(Collectors.toList());
+    }
+
+    private List<Long> offsets(String topic, OffsetSpec spec) throws Exception {
+        List<TopicPartition> partitions = partitions(topic);
+        Map<TopicPartition, OffsetSpec> ask = partitions.stream().collect(Collectors.toMap(p -> p, p -> spec));
+        var found = admin.listOffsets(ask, new ListOffsetsOptions(IsolationLevel.READ_COMMITTED)).all().get();
+        return partitions.stream().map(p -> found.get(p).offset()).collect(Collectors.toList());
+    }
+
+    private List<Long> committed(String group, String topic) throws Exception {
+        Map<TopicPartition, OffsetAndMetadata> found =
+            admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
+        List<Long> offsets = new ArrayList<>();
+        for (TopicPartition partition : partitions(topic)) {
+            OffsetAndMetadata at = found.get(partition);
+            offsets.add(at == null ? -1 : at.offset());
+        }
+        return offsets;
+    }
+
+    /** The group's state, then for each member its partitions, as `orders-0,orders-1`. */
+    private String group(String group) throws Exception {
+        ConsumerGroupDescription found = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+        StringBuilder answer = new StringBuilder(found.groupState().toString());
+        found.members().forEach(member -> answer.append('\t').append(member.assignment().topicPartitions().stream()
+            .map(TopicPartition::toString).sorted().collect(Collectors.joining(","))));
+        return answer.toString();
+    }
+
+    private String feed(String[] words) throws Exception {
+        Feed feed = new Feed(brokers, words[2], partitions(words[2]).size(), Integer.parseInt(words[3]),
+            Integer.parseInt(words[4]), Integer.parseInt(words[5]), Long.parseLong(words[6]));
+        feeds.put(words[1], feed);
+        feed.start();
+        return "";
+    }
+
+    private String watch(String name, String topic) throws Exception {
+        List<TopicPartition> partitions = partitions(topic);
+        Watch watch = new Watch(consumer(), partitions, () -> offsets(topic, OffsetSpec.latest()));
+        watches.put(name, watch);
+        watch.start();
+        return "";
+    }
+
+    private KafkaConsumer<byte[], byte[]> consumer() {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        settings.put("isolation.level", "read_committed");
+        settings.put("enable.auto.commit", "false");
+        settings.put("auto.offset.reset", "none");
+        settings.put("max.poll.records", "5000");
+        settings.put("fetch.max.wait.ms", "50");
+        return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    /** `produce TOPIC PARTITION RECORD..`, all in one batch; answers with the first record's offset. */
+    private String produce(String[] words) throws Exception {
+        List<Raw> records = new ArrayList<>();
+        for (int i = 3; i < words.length; i++) records.add(Raw.parse(words[i]));
+        short version = 12; // the last that names topics
+        var partition = new ProduceRequestData.PartitionProduceData().setIndex(Integer.parseInt(words[2]))
+            .setRecords(MemoryRecords.readableRecords(Raw.batch(records)));
+        var topic = new ProduceRequestData.TopicProduceData().setName(words[1]).setPartitionData(List.of(partition));
+        ProduceRequestData data = new ProduceRequestData().setAcks((short) -1).setTimeoutMs((int) WAIT_MS);
+        data.topicData().add(topic);
+        ProduceResponse response = (ProduceResponse) ask(words[1], Integer.parseInt(words[2]), ApiKeys.PRODUCE, version,
+            new ProduceRequest(data, version));
+        ProduceResponseData.PartitionProduceResponse result =
+            response.data().responses().iterator().next().partitionResponses().get(0);
+        Errors.forCode(result.errorCode()).maybeThrow();
+        return Long.toString(result.baseOffset());
+    }
+
+    private String dump(String topic, int partition) throws Exception {
+        long at = offsets(topic, OffsetSpec.earliest()).get(partition);
+        long end = offsets(topic, OffsetSpec.latest()).get(partition);
+        List<String> found = new ArrayList<>();
+        while (at < end) {
+            MemoryRecords records = fetch(topic, partition, at);
+            for (RecordBatch batch : records.batches()) {
+                batch.ensureValid();
+                if (!batch.isControlBatch()) Raw.read((DefaultRecordBatch) batch, at, found);
+                at = batch.nextOffset();
+            }
+        }
+        return String.join("\t", found);
+    }
+
+    private MemoryRecords fetch(String topic, int partition, long offset) throws Exception {
+        short version = 12;
+        int max = 64 << 20;
+        var at = new FetchRequestData.FetchPartition().setPartition(partition).setFetchOffset(offset)
+            .setPartitionMaxBytes(max);
+        FetchRequestData data = new FetchRequestData().setMaxWaitMs(1000).setMinBytes(1).setMaxBytes(max)
+            .setIsolationLevel(IsolationLevel.READ_COMMITTED.id())
+            .setSessionId(0).setSessionEpoch(-1)
+            .setTopics(List.of(new FetchRequestData.FetchTopic().setTopic(topic).setPartitions(List.of(at))));
+        FetchRequest request = new FetchRequest(data, version);
+        FetchResponse response = (FetchResponse) ask(topic, partition, ApiKeys.FETCH, version, request);
+        FetchResponseData.PartitionData result = response.data().responses().get(0).partitions().get(0);
+        Errors.forCode(result.errorCode()).maybeThrow();
+        return (MemoryRecords) result.records();
+    }
+
+    /** A request on a connection of its own to the partition's leader. */
+    private AbstractResponse ask(String topic, int partition, ApiKeys api, short version, AbstractRequest request)
+        throws Exception {
+        var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+        Node leader = found.partitions().get(partition).leader();
+        RequestHeader header = new RequestHeader(api, version, "oracle", 1);
+        ByteBuffer bytes = request.serializeWithHeader(header);
+        try (Socket socket = new Socket(leader.host(), leader.port())) {
+            socket.setSoTimeout((int) WAIT_MS);
+            DataOutputStream out = new DataOutputStream(socket.getOutputStream());
+            out.writeInt(bytes.remaining());
+            out.write(Utils.toArray(bytes));
+            out.flush();
+            DataInputStream in = new DataInputStream(socket.getInputStream());
+            byte[] answer = new byte[in.readInt()];
+            in.readFully(answer);
+            return AbstractResponse.parseResponse(ByteBuffer.wrap(answer), header);
+        }
+    }
+
+    static String commas(List<Long> numbers) {
+        return numbers.stream().map(String::valueOf).collect(Collectors.joining(","));
+    }
+}
+
+/** What a feed's record holds: where it was sent, its number there, and a sum over all of it. */
+final class Identity {
+    final int partition;
+    final long seq;
+    final String key;
+
+    private Identity(int partition, long seq, String key) {
+        this.partition = partition;
+        this.seq = seq;
+        this.key = key;
+    }
+
+    static byte[] value(int partition, long seq, String key, String pad) {
+        String place = "{\"partition\":" + partition + ",\"seq\":" + seq;
+        String head = place + ",\"key\":\"" + key + "\",\"pad\":\"" + pad + "\"";
+        return (head + ",\"hash\":\"" + sum(head) + "\"}").getBytes(StandardCharsets.US_ASCII);
+    }
+
+    /** Null if these bytes are not as {@link #value} made them, or not under their key. */
+    static Identity of(byte[] recordKey, byte[] value) {
+        if (recordKey == null || value == null) return null;
+        String text = new String(value, StandardCharsets.ISO_8859_1);
+        int hash = text.lastIndexOf(",\"hash\":\"");
+        if (hash < 0 || !text.endsWith(",\"hash\":\"" + sum(text.substring(0, hash)) + "\"}")) return null;
+        int seqAt = text.indexOf(",\"seq\":");
+        int keyAt = text.indexOf(",\"key\":\"");
+        int keyEnd = text.indexOf("\",\"pad\"");
+        String key = text.substring(keyAt + 8, keyEnd);
+        if (!key.equals(new String(recordKey, StandardCharsets.ISO_8859_1))) return null;
+        int partition = Integer.parseInt(text.substring(13, seqAt));
+        return new Identity(partition, Long.parseLong(text.substring(seqAt + 7, keyAt)), key);
+    }
+
+    private static String sum(String text) {
+        CRC32 crc = new CRC32();
+        crc.update(text.getBytes(StandardCharsets.ISO_8859_1));
+        return Long.toHexString(1L << 32 | crc.getValue()).substring(1);
+    }
+}
+
+/** Sends numbered records at a steady rate, each key to one partition, until its count is reached or it is stopped. */
+final class Feed extends Thread {
+    private final KafkaProducer<byte[], byte[]> producer;
+    private final String topic;
+    private final int partitions;
+    private final int rate;
+    private final int keys;
+    private final String pad;
+    private final long count;
+    final AtomicLongArray acked;
+    private volatile boolean stopping;
+    private volatile Exception failure;
+
+    Feed(String brokers, String topic, int partitions, int rate, int keys, int bytes, long count) {
+        super("feed");
+        setDaemon(true);
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        settings.put("acks", "all");
+        settings.put("enable.idempotence", "true");
+        settings.put("linger.ms", "5");
+        this.producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+        this.topic = topic;
+        this.partitions = partitions;
+        this.rate = rate;
+        this.keys = keys;
+        this.pad = "x".repeat(bytes);
+        this.count = count == 0 ? Long.MAX_VALUE : count;
+        this.acked = new AtomicLongArray(partitions);
+    }
+
+    @Override
+    public void run() {
+        long[] sent = new long[partitions];
+        long total = 0;
+        long start = System.nanoTime();
+        try {
+            while (!stopping && failure == null && total < count) {
+                long due = Math.min(count, (System.nanoTime() - start) * rate / 1_000_000_000L);
+                for (; total < due; total++) {
+                    String key = "k" + (total % keys);
+                    byte[] keyBytes = key.getBytes(StandardCharsets.US_ASCII);
+                    int partition = Utils.toPositive(Utils.murmur2(keyBytes)) % partitions;
+                    byte[] value = Identity.value(partition, sent[partition]++, key, pad);
+                    producer.send(new ProducerRecord<>(topic, partition, keyBytes, value), (metadata, e) -> {
+                        if (e != null) failure = e;
+                        else acked.incrementAndGet(partition);
+                    });
+                }
+                Thread.sleep(2);
+            }
+            producer.flush();
+        } catch (Exception e) {
+            failure = e;
+        }
+        producer.close();
+    }
+
+    /** Whether it is over, and the records acknowledged in each partition. */
+    String acked() throws Exception {
+        if (failure != null) throw failure;
+        return (isAlive() ? "running" : "over") + "\t" + Oracle.commas(counts());
+    }
+
+    String finish() throws Exception {
+        stopping = true;
+        join();
+        return acked();
+    }
+
+    List<Long> counts() {
+        return IntStream.range(0, partitions).mapToObj(acked::get).collect(Collectors.toList());
+    }
+}
+
+/** Reads a topic from its beginning and goes on, keeping count of what a feed's records became. */
+final class Watch extends Thread {
+    interface Ends {
+        List<Long> now() throws Exception;
+    }
+
+    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final List<TopicPartition> partitions;
+    private final Ends ends;
+    private final Tally tally = new Tally();
+    private final long[] next;
+    private Exception failure;
+
+    Watch(KafkaConsumer<byte[], byte[]> consumer, List<TopicPartition> partitions, Ends ends) {
+        super("watch");
+        setDaemon(true);
+        this.consumer = consumer;
+        this.partitions = partitions;
+        this.ends = ends;
+        this.next = new long[partitions.size()];
+    }
+
+    @Override
+    public void run() {
+        try {
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            while (true) {
+                var records = consumer.poll(Duration.ofMillis(100));
+                synchronized (this) {
+                    for (ConsumerRecord<byte[], byte[]> record : records) {
+                        tally.see(record.partition(), record.timestamp(), record.key(), record.value());
+                    }
+                    for (TopicPartition at : partitions) next[at.partition()] = consumer.position(at);
+                    notifyAll();
+                }
+            }
+        } catch (Exception e) {
+            synchronized (this) {
+                failure = e;
+                notifyAll();
+            }
+        }
+    }
+
+    /** Waits until all that the topic holds now is read. */
+    private void catchUp() throws Exception {
+        List<Long> end = ends.now();
+        long deadline = System.currentTimeMillis() + 60_000;
+        while (IntStream.range(0, next.length).anyMatch(p -> next[p] < end.get(p))) {
+            if (failure != null) throw failure;
+            if (System.currentTimeMillis() > deadline) throw new IOException("the topic could not be read to its end");
+            wait(1000);
+        }
+    }
+
+    synchronized String tally() throws Exception {
+        catchUp();
+        return tally.report();
+    }
+
+    /** How many records the broker appended in these milliseconds (a topic with LogAppendTime). */
+    synchronized String appended(long from, long to) throws Exception {
+        catchUp();
+        return Long.toString(tally.appended.subMap(from, true, to, true).values().stream().mapToLong(n -> n).sum());
+    }
+
+    synchronized String missing(Feed feed) throws Exception {
+        catchUp();
+        return tally.missing(feed.counts());
+    }
+}
+
+/** The verifier: what is new, repeated, out of order or not the feed's. */
+final class Tally {
+    private final Map<Integer, BitSet> seen = new TreeMap<>();
+    private final Map<String, long[]> last = new HashMap<>();
+    final TreeMap<Long, Long> appended = new TreeMap<>();
+    private long fresh;
+    private long repeats;
+    private long disorder;
+    private long foreign;
+
+    void see(int outPartition, long timestamp, byte[] key, byte[] value) {
+        appended.merge(timestamp, 1L, Long::sum);
+        Identity id = Identity.of(key, value);
+        if (id == null) {
+            foreign++;
+            return;
+        }
+        BitSet of = seen.computeIfAbsent(id.partition, p -> new BitSet());
+        if (of.get((int) id.seq)) {
+            repeats++;
+            return;
+        }
+        of.set((int) id.seq);
+        fresh++;
+        long[] before = last.computeIfAbsent(id.key, k -> new long[] {outPartition, -1});
+        // A key's records in two partitions have no order at all.
+        if (before[0] != outPartition || before[1] >= id.seq) disorder++;
+        before[1] = Math.max(before[1], id.seq);
+    }
+
+    /** Fresh, repeats, disorder, foreign; then by input partition one above the highest number seen. */
+    String report() {
+        int partitions = seen.keySet().stream().mapToInt(p -> p + 1).max().orElse(0);
+        List<Long> heights = new ArrayList<>();
+        for (int p = 0; p < partitions; p++) heights.add(seen.containsKey(p) ? (long) seen.get(p).length() : 0L);
+        return fresh + "\t" + repeats + "\t" + disorder + "\t" + foreign + "\t" + Oracle.commas(heights);
+    }
+
+    /** How many of the feed's records are not there, then the first of them. */
+    String missing(List<Long> fed) {
+        long missing = 0;
+        List<String> first = new ArrayList<>();
+        for (int p = 0; p < fed.size(); p++) {
+            BitSet of = seen.getOrDefault(p, new BitSet());
+            long end = fed.get(p);
+            missing += end - of.get(0, (int) end).cardinality();
+            for (int at = of.nextClearBit(0); at < end && first.size() < 10; at = of.nextClearBit(at + 1)) {
+                first.add(p + "/" + at);
+            }
+        }
+        return missing + "\t" + String.join(",", first);
+    }
+}
+
+/** A record's bytes as they lie in a batch. */
+final class Raw {
+    private long timestamp;
+    private byte[] key;
+    private byte[] value;
+    private final List<byte[][]> headers = new ArrayList<>();
+
+    static Raw parse(String text) {
+        String[] fields = text.split(",", -1);
+        Raw raw = new Raw();
+        raw.timestamp = Long.parseLong(fields[1]);
+        raw.key = unhex(fields[2]);
+        raw.value = unhex(fields[3]);
+        for (int i = 4; i < fields.length; i++) {
+            String[] pair = fields[i].split("=", -1);
+            raw.headers.add(new byte[][] {unhex(pair[0]), unhex(pair[1])});
+        }
+        return raw;
+    }
+
+    /** A record batch of version 2, uncompressed. */
+    static ByteBuffer batch(List<Raw> records) throws IOException {
+        long base = records.get(0).timestamp;
+        long max = records.stream().mapToLong(r -> r.timestamp).max().orElse(base);
+        ByteArrayOutputStream body = new ByteArrayOutputStream();
+        DataOutputStream out = new DataOutputStream(body);
+        out.writeShort(0); // attributes: no compression, create time
+        out.writeInt(records.size() - 1); // last offset delta
+        out.writeLong(base);
+        out.writeLong(max);
+        out.writeLong(-1); // producer
+        out.writeShort(-1); // producer epoch
+        out.writeInt(-1); // sequence
+        out.writeInt(records.size());
+        for (int i = 0; i < records.size(); i++) records.get(i).write(out, base, i);
+        byte[] bytes = body.toByteArray();
+        CRC32C crc = new CRC32C();
+        crc.update(bytes);
+        ByteBuffer batch = ByteBuffer.allocate(21 + bytes.length);
+        batch.putLong(0).putInt(9 + bytes.length).putInt(-1).put((byte) 2).putInt((int) crc.getValue()).put(bytes);
+        batch.flip();
+        return batch;
+    }
+
+    private void write(DataOutputStream to, long base, int delta) throws IOException {
+        ByteArrayOutputStream body = new ByteArrayOutputStream();
+        DataOutputStream out = new DataOutputStream(body);
+        out.writeByte(0);
+        varint(out, timestamp - base);
+        varint(out, delta);
+        bytes(out, key);
+        bytes(out, value);
+        varint(out, headers.size());
+        for (byte[][] header : headers) {
+            bytes(out, header[0]);
+            bytes(out, header[1]);
+        }
+        varint(to, body.size());
+        to.write(body.toByteArray());
+    }
+
+    static void read(DefaultRecordBatch batch, long from, List<String> to) throws IOException {
+        try (DataInputStream in = new DataInputStream(batch.recordInputStream(BufferSupplier.create()))) {
+            for (int i = 0; i < batch.countOrNull(); i++) {
+                unvarint(in); // length
+                in.readByte(); // attributes
+                long timestamp = batch.baseTimestamp() + unvarint(in);
+                long offset = batch.baseOffset() + unvarint(in);
+                StringBuilder text = new StringBuilder();
+                text.append(offset).append(',').append(timestamp);
+                text.append(',').append(unbytes(in)).append(',').append(unbytes(in));
+                long headers = unvarint(in);
+                for (long h = 0; h < headers; h++) text.append(',').append(unbytes(in)).append('=').append(unbytes(in));
+                if (offset >= from) to.add(text.toString());
+            }
+        }
+    }
+
+    private static void bytes(DataOutputStream out, byte[] bytes) throws IOException {
+        varint(out, bytes == null ? -1 : bytes.length);
+        if (bytes != null) out.write(bytes);
+    }
+
+    private static String unbytes(DataInputStream in) throws IOException {
+        int length = (int) unvarint(in);
+        if (length < 0) return "-";
+        byte[] bytes = new byte[length];
+        in.readFully(bytes);
+        return hex(bytes);
+    }
+
+    private static void varint(DataOutputStream out, long number) throws IOException {
+        long bits = (number << 1) ^ (number >> 63);
+        for (; (bits & ~0x7fL) != 0; bits >>>= 7) out.writeByte((int) (bits & 0x7f | 0x80));
+        out.writeByte((int) bits);
+    }
+
+    private static long unvarint(DataInputStream in) throws IOException {
+        long bits = 0;
+        for (int shift = 0; ; shift += 7) {
+            int next = in.readUnsignedByte();
+            bits |= (long) (next & 0x7f) << shift;
+            if (next < 0x80) return (bits >>> 1) ^ -(bits & 1);
+        }
+    }
+
+    private static String hex(byte[] bytes) {
+        StringBuilder text = new StringBuilder(bytes.length * 2);
+        for (byte b : bytes) text.append(Character.forDigit(b >> 4 & 15, 16)).append(Character.forDigit(b & 15, 16));
+        return text.toString();
+    }
+
+    private static byte[] unhex(String text) {
+        if (text.equals("-")) return null;
+        byte[] bytes = new byte[text.length() / 2];
+        for (int i = 0; i < bytes.length; i++) bytes[i] = (byte) Integer.parseInt(text.substring(2 * i, 2 * i + 2), 16);
+        return bytes;
+    }
+}

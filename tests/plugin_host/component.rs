@@ -1,0 +1,117 @@
+//! Plugins from text: WAT and the project's own WIT become a core module with component metadata.
+//!
+//! No toolchain is needed, and a fixture follows every change of the contract but one of memory layout.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmill::plugin::Engine;
+use wasmill::plugin::LoadError;
+use wasmill::plugin::Settings;
+use wasmill::plugin::Step;
+use wit_component::ComponentEncoder;
+use wit_component::StringEncoding;
+use wit_component::embed_component_metadata;
+use wit_parser::Resolve;
+
+/// The worlds that fixtures are built for.
+const WIT: &str = "
+    package test:fixture;
+    world batch {
+        import wasmill:plugin/log@0.1.0;
+        import wasmill:plugin/metrics@0.1.0;
+        export wasmill:plugin/batch-handler@0.1.0;
+    }
+    world typed { export wasmill:plugin/handler@0.1.0; }
+    world greedy {
+        import wasi:filesystem/types@0.2.6;
+        import wasi:sockets/tcp@0.2.6;
+        export wasmill:plugin/batch-handler@0.1.0;
+    }
+";
+const WASI: [(&str, &str); 2] = [
+    ("filesystem.wit", "package wasi:filesystem@0.2.6; interface types { touch: func(); }"),
+    ("sockets.wit", "package wasi:sockets@0.2.6; interface tcp { touch: func(); }"),
+];
+const INIT: &str =
+    "(func $init (param i32 i32 i32 i32) (result i32) (i32.store8 (i32.const 0) (i32.const 0)) (i32.const 0))";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A fixture of `tests/plugins/`, for the world `batch`.
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    batch(&text(name))
+}
+
+/// The text of a fixture, without the prelude.
+pub(crate) fn text(name: &str) -> String {
+    std::fs::read_to_string(root().join("tests/plugins").join(name).with_extension("wat")).unwrap()
+}
+
+/// A core module for the world `batch` from the text that would stand in a fixture's file.
+pub(crate) fn batch(text: &str) -> Vec<u8> {
+    described(&with_prelude(text), "batch")
+}
+
+/// The text of a module with the prelude, and with an `init` that agrees if there is none.
+pub(crate) fn with_prelude(text: &str) -> String {
+    let prelude = std::fs::read_to_string(root().join("tests/plugins/prelude.wat")).unwrap();
+    let init = if text.contains("$init") { "" } else { INIT };
+    format!("(module {text}\n{init}\n{prelude})")
+}
+
+/// A core module with the metadata of a world.
+pub(crate) fn described(module: &str, world: &str) -> Vec<u8> {
+    of_version(module, world, "0.1.0")
+}
+
+/// The same, built against another version of the contract.
+pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
+    let versioned = |text: &str| text.replace("@0.1.0", &format!("@{version}"));
+    let mut core = wat::parse_str(versioned(module)).unwrap();
+    let mut resolve = Resolve::default();
+    let contract = std::fs::read_to_string(root().join("wit/plugin.wit")).unwrap();
+    resolve.push_str("plugin.wit", &versioned(&contract)).unwrap();
+    for (path, text) in WASI {
+        resolve.push_str(path, text).unwrap();
+    }
+    let package = resolve.push_str("fixture.wit", &versioned(WIT)).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
+    core
+}
+
+/// The component of a core module, as `wasm-tools component new` makes it.
+pub(crate) fn component(core: &[u8]) -> Vec<u8> {
+    ComponentEncoder::default().validate(true).module(core).unwrap().encode().unwrap()
+}
+
+/// Settings with limits that no well-behaved fixture reaches.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        name: "mask".into(),
+        wasm: "unset".into(),
+        settings: "{\"fields\":[]}".into(),
+        ports: vec!["main".into(), "audit".into()],
+        timeout: Duration::from_secs(60),
+        memory_bytes: 16 << 20,
+        batch_records: 128,
+    }
+}
+
+/// Loads a file of these bytes.
+pub(crate) fn load(bytes: &[u8], settings: Settings) -> Result<Step, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    let wasm = folder.path().join("plugin.wasm");
+    std::fs::write(&wasm, bytes).unwrap();
+    Step::load(&engine(), Settings { wasm, ..settings })
+}
+
+/// The engine of this process.
+pub(crate) fn engine() -> Engine {
+    static ENGINE: std::sync::LazyLock<Arc<Engine>> = std::sync::LazyLock::new(|| Arc::new(Engine::new().unwrap()));
+    (**ENGINE).clone()
+}

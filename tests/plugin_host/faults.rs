@@ -1,0 +1,149 @@
+//! Plugins that break: every one is stopped, told apart, and gone with its store.
+
+use std::time::Duration;
+
+use wasmill::failure::Failure;
+use wasmill::failure::Kind;
+use wasmill::plugin::Settings;
+
+use crate::component::batch;
+use crate::component::fixture;
+use crate::component::load;
+use crate::component::settings;
+use crate::records;
+
+/// What a fixture's first call comes to, or its instantiation.
+fn fault(core: &[u8], settings: Settings) -> Failure {
+    let step = load(core, settings).unwrap();
+    match step.instantiate() {
+        Ok(mut instance) => instance.process(&records(0).view()).unwrap_err(),
+        Err(failure) => failure,
+    }
+}
+
+fn check(failure: &Failure, kind: Kind, reason: &str) {
+    assert_eq!(failure.kind, kind, "{failure}");
+    assert!(failure.reason.contains(reason), "{failure} lacks `{reason}`");
+    assert_eq!(failure.step.as_deref(), Some("mask"));
+}
+
+fn hasty() -> Settings {
+    Settings { timeout: Duration::from_millis(300), ..settings() }
+}
+
+#[test]
+fn a_trap_names_the_function() {
+    let failure = fault(&fixture("trap"), settings());
+    check(&failure, Kind::Trap, "wasm trap: unreachable executed in `give_up`");
+    assert!(failure.backtrace.contains("give_up"), "{}", failure.backtrace);
+}
+
+#[test]
+fn a_loop_anywhere_ends_at_the_deadline() {
+    for (name, reason) in [
+        ("loop", "ran longer than its timeout of 300ms in `process`"),
+        ("init_loop", "init: ran longer than its timeout"),
+        ("start_loop", "instantiate: ran longer than its timeout"),
+        ("grow_spin", "ran longer than its timeout"),
+    ] {
+        check(&fault(&fixture(name), hasty()), Kind::Timeout, reason);
+    }
+}
+
+#[test]
+fn a_loop_in_the_allocator_or_after_the_return_ends_at_the_deadline() {
+    let process =
+        "(func $process (type $process) (call $outcome (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const 0)))";
+    let text = crate::component::with_prelude(process);
+    let spin = "(loop $spin (br $spin))";
+    let after = text.replace("(param i32)\n  (global.set $next", &format!("(param i32)\n  {spin} (global.set $next"));
+    let allocator =
+        text.replace("  (local.get $at))\n(func $array", &format!("  {spin} (local.get $at))\n(func $array"));
+    for looping in [after, allocator] {
+        assert_ne!(looping, text);
+        check(&fault(&crate::component::described(&looping, "batch"), hasty()), Kind::Timeout, "ran longer");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test is a shell of its own")]
+fn the_deadline_is_of_one_call_not_of_all() {
+    let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1), ..settings() }).unwrap();
+    let mut instance = step.instantiate().unwrap();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        instance.process(&records(0).view()).unwrap();
+    }
+}
+
+#[test]
+fn refused_memory_is_told_apart_from_other_traps() {
+    let failure = fault(&fixture("grow"), settings());
+    check(&failure, Kind::Memory, "needs more than its limit of 16777216 bytes of memory in `process`");
+}
+
+#[test]
+fn growth_that_is_impossible_hides_none_that_is_real() {
+    let cheat = batch(
+        "(func $process (type $process) (local $left i32)
+           (local.set $left (i32.const 1000))
+           (loop $again
+             (drop (memory.grow (i32.const 1)))
+             (drop (memory.grow (i32.const 65536)))
+             (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+             (br_if $again (local.get $left)))
+           (if (i32.gt_u (memory.size) (i32.const 256)) (then unreachable))
+           (call $outcome (call $array (local.get 4) (i32.const 0)) (local.get 4)
+             (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))",
+    );
+    let step = load(&cheat, settings()).unwrap();
+    let mut instance = step.instantiate().unwrap();
+    instance.process(&records(0).view()).unwrap();
+    assert_eq!(instance.memory_bytes(), 16 << 20);
+}
+
+#[test]
+fn memories_and_tables_are_summed() {
+    let process = "(func $process (type $process) (i32.const 0))";
+    let limit = |memory_bytes| Settings { memory_bytes, ..settings() };
+    let memories = |count, pages| batch(&format!("{} {process}", format!("(memory {pages})").repeat(count)));
+    check(&fault(&memories(3, 100), limit(16 << 20)), Kind::Memory, "instantiate: ");
+    check(&fault(&memories(40, 1), limit(1 << 30)), Kind::Memory, "memory count too high");
+    check(&fault(&fixture("tables"), limit(16 << 20)), Kind::Memory, "instantiate: ");
+    let step = load(&fixture("identity"), settings()).unwrap();
+    assert_eq!(step.instantiate().unwrap().memory_bytes(), 2 << 16);
+}
+
+#[test]
+fn recursion_is_a_trap_and_not_the_end_of_the_process() {
+    check(&fault(&fixture("recurse"), settings()), Kind::Trap, "wasm trap: stack overflow in `deeper`");
+}
+
+#[test]
+fn results_that_alias_each_other_stop_at_the_hosts_own_bound() {
+    check(&fault(&fixture("bomb"), settings()), Kind::BadOutput, "more data than one call may return");
+}
+
+#[test]
+fn results_that_cannot_be_lifted_are_bad_output() {
+    check(&fault(&fixture("bad_pointer"), settings()), Kind::BadOutput, "out of bounds");
+    check(&fault(&fixture("bad_utf8"), settings()), Kind::BadOutput, "utf-8");
+    check(&fault(&fixture("bad_tag"), settings()), Kind::BadOutput, "discriminant");
+}
+
+#[test]
+fn an_error_from_init_is_the_plugins_own_text() {
+    let failure = fault(&fixture("init_error"), settings());
+    assert_eq!((failure.kind, &*failure.reason), (Kind::Error, "{\"fields\":[]}"));
+}
+
+#[test]
+fn a_fresh_instance_works_after_a_fault() {
+    let step = load(&fixture("talk"), settings()).unwrap();
+    let mut spoiled = step.instantiate().unwrap();
+    let failure = spoiled.process(&records(1).view()).unwrap_err();
+    assert!(failure.kind.spoils_instance());
+    drop(spoiled);
+    step.instantiate().unwrap().process(&records(0).view()).unwrap();
+}

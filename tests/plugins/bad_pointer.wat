@@ -1,0 +1,6 @@
+;; Its data lies outside of its memory.
+(func $process (type $process)
+  (call $outcome
+    (call $array (local.get 4) (i32.const 0)) (local.get 4)
+    (i32.const 0) (i32.const 0)
+    (i32.const -65536) (i32.const 1)))

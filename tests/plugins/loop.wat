@@ -1,0 +1,2 @@
+;; Never returns.
+(func $process (type $process) (loop (br 0)) unreachable)

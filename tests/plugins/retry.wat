@@ -1,0 +1,15 @@
+;; Wants the last record again after 1500 ms, and drops the others.
+(data (i32.const 64) "busy")
+(func $process (type $process)
+  (drop (call $outcome
+    (call $array (local.get 4) (i32.const 0)) (local.get 4)
+    (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (i32.store (i32.const 52) (i32.const 128))
+  (i32.store (i32.const 56) (i32.const 1))
+  (i32.store (i32.const 128) (i32.sub (local.get 4) (i32.const 1)))
+  (i32.store8 (i32.const 132) (i32.const 0))
+  (i32.store8 (i32.const 136) (i32.const 1))
+  (i32.store (i32.const 140) (i32.const 1500))
+  (i32.store (i32.const 144) (i32.const 64))
+  (i32.store (i32.const 148) (i32.const 4))
+  (i32.const 0))

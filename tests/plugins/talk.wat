@@ -1,0 +1,16 @@
+;; Writes a line and counts, then traps if the partition is 1 and else drops its records.
+(import "wasmill:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
+(import "wasmill:plugin/metrics@0.1.0" "count" (func $count (param i32 i32 i64)))
+(import "wasmill:plugin/metrics@0.1.0" "observe" (func $observe (param i32 i32 f64)))
+(data (i32.const 64) "line\0aseen")
+(func $process (type $process)
+  (call $write (i32.const 2) (i32.const 64) (i32.const 9))
+  (call $count (i32.const 69) (i32.const 4) (i64.const 2))
+  (call $count (i32.const 69) (i32.const 4) (i64.const 3))
+  (call $count (i32.const 64) (i32.const 9) (i64.const 1))
+  (call $observe (i32.const 69) (i32.const 4) (f64.const 1.5))
+  (call $observe (i32.const 69) (i32.const 4) (f64.const nan))
+  (if (i32.eq (local.get 2) (i32.const 1)) (then unreachable))
+  (call $outcome
+    (call $array (local.get 4) (i32.const 0)) (local.get 4)
+    (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))

@@ -1,0 +1,204 @@
+//! The rules of the tree that the compiler doesn't hold: who imports whom, where unsafe code lives, how files open.
+//!
+//! The table is the architecture. A row may import the rows named in it, and only rows above it, so there are no cycles.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// A room and what it may import, as prefixes of a path behind `crate::`.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("record", &[]),
+    ("failure", &[]),
+    ("batch", &["record", "failure"]),
+    ("outcome", &["record", "failure", "batch"]),
+    ("metrics", &["record", "failure"]),
+    ("telemetry", &["record", "failure"]),
+    ("partition", &["record", "failure"]),
+    ("sink", &["record", "failure", "outcome", "batch"]),
+    ("kafka", &["clock", "record", "failure", "batch", "metrics"]),
+    ("plugin", &["clock", "record", "failure", "outcome", "batch", "metrics"]),
+    (
+        "worker",
+        &[
+            "clock",
+            "record",
+            "failure",
+            "batch",
+            "outcome",
+            "metrics",
+            "telemetry",
+            "partition",
+            "sink",
+            "kafka",
+            "plugin",
+        ],
+    ),
+    // Of the rooms that act, `config` may know only what it fills in.
+    (
+        "config",
+        &[
+            "record",
+            // The rooms' names, to say `kafka::Settings`.
+            "partition;",
+            "sink;",
+            "kafka;",
+            "plugin;",
+            "partition::Policy",
+            "partition::Retries",
+            "partition::Then",
+            "sink::Routes",
+            "kafka::settings",
+            "kafka::Settings",
+            "plugin::Settings",
+        ],
+    ),
+    ("pipeline", &["failure", "worker", "config", "plugin", "metrics"]),
+    ("admin", &["pipeline", "metrics"]),
+    ("cli", &["clock", "record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin"]),
+];
+
+const UNSAFE_FILES: [&str; 2] = ["src/kafka/sys.rs", "src/plugin/precompiled.rs"];
+const LINES_MAX: usize = 800;
+
+#[test]
+fn rooms_import_only_what_their_row_names() {
+    let mut wrong = Vec::new();
+    for file in rust_files(&["src"]) {
+        let room = room_of(&file.name);
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let Some(&(_, allowed)) = LAYERS.iter().find(|&&(name, _)| name == room) else {
+            wrong.push(format!("{}: the room `{room}` has no row in LAYERS", file.name));
+            continue;
+        };
+        for (number, code) in file.code() {
+            for path in code.split("crate::").skip(1) {
+                let inside =
+                    path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with([':', ';', ' ', ')']));
+                let named = |prefix: &&str| {
+                    path.strip_prefix(*prefix)
+                        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+                };
+                if !inside && !allowed.iter().any(named) {
+                    let path =
+                        path.split(|c: char| !c.is_alphanumeric() && c != ':' && c != '_').next().unwrap_or(path);
+                    wrong.push(format!("{}:{number}: `{room}` may not import crate::{path}", file.name));
+                }
+            }
+            if code.contains("use crate::") && code.contains('{') {
+                wrong.push(format!("{}:{number}: one path for each use of crate::", file.name));
+            }
+            if code.contains("super::super") || (file.is_top_level() && code.starts_with("use super::")) {
+                wrong.push(format!("{}:{number}: write crate::, not super::, to leave a room", file.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn rows_import_only_rows_above_them() {
+    for (index, (room, allowed)) in LAYERS.iter().enumerate() {
+        for path in *allowed {
+            let target = path.split(&[':', ';']).next().unwrap_or(path);
+            let above = LAYERS[..index].iter().any(|&(name, _)| name == target);
+            assert!(above, "`{room}` names `{target}`, which isn't above it");
+        }
+    }
+}
+
+#[test]
+fn files_open_with_what_they_own_and_stay_small() {
+    let mut wrong = Vec::new();
+    for file in rust_files(&["src", "benches", "tests", "xtask"]) {
+        if !file.text.starts_with("//! ") {
+            wrong.push(format!("{}: the first line is no `//!` comment", file.name));
+        }
+        if file.text.lines().count() > LINES_MAX && !file.text.contains("//! Long because ") {
+            wrong.push(format!("{}: over {LINES_MAX} lines without `//! Long because ...` in its head", file.name));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn two_files_may_hold_unsafe_code() {
+    let word = concat!("un", "safe");
+    let mut wrong = Vec::new();
+    for file in rust_files(&["src", "benches", "tests", "xtask"]) {
+        let holds = |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word);
+        if !UNSAFE_FILES.contains(&file.name.as_str()) {
+            wrong.extend(
+                file.code().filter(|(_, code)| holds(code)).map(|(number, _)| format!("{}:{number}", file.name)),
+            );
+        } else if !file.text.contains("JUSTIFICATION:") {
+            wrong.push(format!("{}: no JUSTIFICATION: in its head", file.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{word} code in {wrong:?}");
+}
+
+#[test]
+fn sources_are_ascii() {
+    let mut wrong = Vec::new();
+    for extension in ["rs", "toml", "wit", "wat", "md"] {
+        for file in files(&[""], extension) {
+            let lines = file.text.lines().enumerate().filter(|(_, line)| !line.is_ascii());
+            wrong.extend(lines.map(|(index, _)| format!("{}:{}", file.name, index + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "not ASCII: {wrong:?}");
+}
+
+struct File {
+    /// Relative to the root.
+    name: String,
+    text: String,
+}
+
+impl File {
+    /// The lines that aren't comments, with their numbers.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(index, line)| (index + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    fn is_top_level(&self) -> bool {
+        Path::new(&self.name).components().count() == 2
+    }
+}
+
+/// `src/kafka/sys.rs` and `src/kafka.rs` are of the room `kafka`.
+fn room_of(name: &str) -> &str {
+    name.trim_start_matches("src/").split(['/', '.']).next().unwrap_or(name)
+}
+
+fn rust_files(folders: &[&str]) -> Vec<File> {
+    files(folders, "rs")
+}
+
+fn files(folders: &[&str], extension: &str) -> Vec<File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut left: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).filter(|path| path.exists()).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder can be listed") {
+            let path = entry.expect("the folder can be listed").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && !path.is_symlink() {
+                if name != "target" && !name.starts_with('.') {
+                    left.push(path);
+                }
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let text = fs::read_to_string(&path).expect("the file is text");
+                let name = path.strip_prefix(root).expect("it lies below the root").display().to_string();
+                found.push(File { name, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}

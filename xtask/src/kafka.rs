@@ -1,0 +1,303 @@
+//! Apache Kafka for the tests: its jars by Maven, and one KRaft node on free loopback ports.
+//!
+//! The integration tests include this file as a module, so a node is started in one way only. Nothing here is optional: a
+//! part that can be neither found nor installed is an error that names the command. Invariant: a node never outlives the
+//! process that started it, however that ends.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// The version in `tests/kafka/pom.xml`, which names the folder under `target/`.
+const VERSION: &str = "4.3.1";
+const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+const JAVA_PACKAGES: [&str; 2] = ["default-jdk-headless", "maven"];
+/// A node's folder is this and the id of the process that started it.
+const NODE: &str = "node-";
+/// How often a starting node is asked, and for how long.
+const STEP: Duration = Duration::from_millis(50);
+const START: Duration = Duration::from_secs(60);
+
+/// The folder with Kafka's jars, fetched if they aren't there. Java is there too when this returns.
+///
+/// # Errors
+/// What is missing and the command that brings it.
+pub(crate) fn prepare() -> Result<PathBuf, String> {
+    let home = home();
+    let jars = home.join("jars");
+    let pom = root().join("tests/kafka/pom.xml");
+    let wanted = fs::read(&pom).map_err(|e| format!("reading {}: {e}", pom.display()))?;
+    let stamp = home.join("pom.xml");
+    if fs::read(&stamp).is_ok_and(|had| had == wanted) {
+        install(&["java", "javac"])?;
+        return Ok(jars);
+    }
+    install(&["java", "javac", "mvn"])?;
+    say(&format!("fetching Apache Kafka {VERSION} by Maven into {}", jars.display()));
+    let maven = Command::new("mvn")
+        .args(["--batch-mode", "--quiet", "--file"])
+        .arg(&pom)
+        .arg(COPY_DEPENDENCIES)
+        .arg("-DincludeScope=runtime")
+        .arg(format!("-DoutputDirectory={}", jars.display()))
+        // What Maven says would otherwise be taken for the caller's own output.
+        .stdout(io::stderr())
+        .status();
+    match maven {
+        Ok(status) if status.success() => {}
+        Ok(status) => return Err(format!("mvn {COPY_DEPENDENCIES} of {}: {status}", pom.display())),
+        Err(e) => return Err(format!("running mvn: {e}")),
+    }
+    fs::write(&stamp, wanted).map_err(|e| format!("writing {}: {e}", stamp.display()))?;
+    Ok(jars)
+}
+
+/// Starts a node for a person and stays until it is interrupted or the node ends.
+///
+/// # Errors
+/// Why there is no node.
+pub(crate) fn start() -> Result<(), String> {
+    let jars = prepare()?;
+    let mut node = Node::start(&jars)?;
+    say(&format!(
+        "Apache Kafka {VERSION} listens at {}, ctrl-c ends it; its log: {}",
+        node.brokers(),
+        node.log.display()
+    ));
+    node.wait()
+}
+
+/// A running broker and controller in one process.
+#[derive(Debug)]
+pub(crate) struct Node {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Node {
+    /// Starts a node with nothing in it.
+    ///
+    /// # Errors
+    /// Why it doesn't run, with the end of its log.
+    pub(crate) fn start(jars: &Path) -> Result<Node, String> {
+        remove_stale();
+        // Another process may take a free port before the node does: then it says so and ends, and other ports may do.
+        let mut last = String::new();
+        for attempt in 0..3 {
+            let folder = home().join(format!("{NODE}{}", std::process::id())).join(attempt.to_string());
+            match Node::try_start(jars, &folder) {
+                Ok(node) => return Ok(node),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    fn try_start(jars: &Path, data: &Path) -> Result<Node, String> {
+        let (port, controller) = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
+        fs::create_dir_all(data).map_err(|e| format!("creating {}: {e}", data.display()))?;
+        let settings = data.join("server.properties");
+        fs::write(&settings, properties(data, port, controller))
+            .map_err(|e| format!("writing {}: {e}", settings.display()))?;
+        let log = data.join("node.log");
+        let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
+
+        let mut format = java_command(jars, &file)?;
+        format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "d2FzbWlsbC10ZXN0cy0wMQ", "--config"]);
+        let formatted = format.arg(&settings).status().map_err(|e| format!("running Kafka's StorageTool: {e}"))?;
+        if !formatted.success() {
+            return Err(format!("formatting {}: {formatted}\n{}", data.display(), tail(&log)));
+        }
+
+        let mut server = java_command(jars, &file)?;
+        server.arg("kafka.Kafka").arg(&settings);
+        let child = spawn_bound(server).map_err(|e| format!("starting Kafka: {e}"))?;
+        let mut node = Node { child, port, log };
+        let mut waited = Duration::ZERO;
+        // A socket that answers is not yet a broker that does, but clients wait for the rest.
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = node.child.try_wait().map_err(|e| format!("waiting for Kafka: {e}"))? {
+                return Err(format!("Kafka ended while starting: {status}\n{}", tail(&node.log)));
+            }
+            if waited > START {
+                return Err(format!("Kafka does not listen after {} s\n{}", START.as_secs(), tail(&node.log)));
+            }
+            thread::sleep(STEP);
+            waited += STEP;
+        }
+        Ok(node)
+    }
+
+    /// Its address, as clients want it.
+    #[must_use]
+    pub(crate) fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn wait(&mut self) -> Result<(), String> {
+        let status = self.child.wait().map_err(|e| format!("waiting for Kafka: {e}"))?;
+        Err(format!("Kafka ended: {status}\n{}", tail(&self.log)))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that the kernel kills when this one ends, be it by kill -9.
+///
+/// # Errors
+/// Why it can't be started.
+pub(crate) fn spawn_bound(mut command: Command) -> io::Result<Child> {
+    // The kernel's rule is about the thread that started the process, so that thread has to stay.
+    let (send, receive) = mpsc::channel();
+    thread::Builder::new().name("keeper".into()).spawn(move || {
+        let _ = send.send(command.spawn());
+        loop {
+            thread::park();
+        }
+    })?;
+    receive.recv().map_err(|_| io::Error::other("the thread that starts processes is gone"))?
+}
+
+/// A command that runs `program` so that [`spawn_bound`] can keep its promise.
+#[must_use]
+pub(crate) fn bound(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+fn java_command(jars: &Path, log: &File) -> Result<Command, String> {
+    let clone = || log.try_clone().map_err(|e| format!("opening Kafka's log twice: {e}"));
+    let mut command = bound(Path::new("java"));
+    command
+        .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN", "-cp"])
+        .arg(jars.join("*"))
+        .stdin(Stdio::null())
+        .stdout(clone()?)
+        .stderr(clone()?);
+    Ok(command)
+}
+
+fn properties(data: &Path, port: u16, controller: u16) -> String {
+    let logs = data.join("logs");
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         controller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         log.dirs={}\n\
+         auto.create.topics.enable=false\n\
+         offsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=4\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         transaction.state.log.num.partitions=4\n\
+         transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
+         share.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\n\
+         group.initial.rebalance.delay.ms=0\n\
+         group.min.session.timeout.ms=1000\n",
+        logs.display()
+    )
+}
+
+/// Removes the data of nodes whose starter is gone: a process that is killed can't do it itself.
+fn remove_stale() {
+    let Ok(entries) = fs::read_dir(home()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(NODE));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Two ports that nothing listens on now.
+fn free_ports() -> io::Result<(u16, u16)> {
+    let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let two = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok((one.local_addr()?.port(), two.local_addr()?.port()))
+}
+
+/// Sees to it that these programs are there.
+fn install(programs: &[&str]) -> Result<(), String> {
+    let missing = || programs.iter().find(|program| !runs(program));
+    let Some(program) = missing() else { return Ok(()) };
+    let command = format!("apt-get install -y {}", JAVA_PACKAGES.join(" "));
+    if !(is_root() && runs("apt-get")) {
+        return Err(format!(
+            "{program} is missing, needed for Apache Kafka: install a JDK and Maven, on Debian by {command}"
+        ));
+    }
+    say(&format!("{program} is missing, installing it by {command}"));
+    apt(&["update"])?;
+    apt(&["install", "-y", JAVA_PACKAGES[0], JAVA_PACKAGES[1]])?;
+    match missing() {
+        None => Ok(()),
+        Some(program) => Err(format!("{program} is still missing after {command}")),
+    }
+}
+
+fn apt(arguments: &[&str]) -> Result<(), String> {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(io::stderr())
+        .status()
+        .map_err(|e| format!("running apt-get: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("apt-get {}: {status}", arguments.join(" "))) }
+}
+
+fn runs(program: &str) -> bool {
+    let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let above = here.parent().filter(|_| here.ends_with("xtask"));
+    above.unwrap_or(here).to_owned()
+}
+
+/// The folder for all that is fetched or made here.
+#[must_use]
+pub(crate) fn home() -> PathBuf {
+    root().join("target").join(format!("kafka-{VERSION}"))
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
