@@ -288,8 +288,8 @@ impl PartitionState {
                 self.next_run = self.next_run.plus(records as u64);
             }
             Event::Ran { epoch, run, first, outputs, failure, returned } => {
-                self.running = self.running.saturating_sub(returned);
                 if epoch == self.epoch {
+                    self.running = self.running.saturating_sub(returned);
                     self.ran(now, run, first, outputs, failure, returned, &mut actions);
                 }
             }

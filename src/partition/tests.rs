@@ -41,8 +41,8 @@ enum Step {
     Rewind,
     /// Time passes, in milliseconds.
     Wait(u64),
-    /// The partition goes away within so many milliseconds, and comes back.
-    Drain(u64),
+    /// The partition goes away within so many milliseconds, and comes back; nothing may answer any more meanwhile.
+    Drain(u64, bool),
     /// The same at once, with nothing committed but what was.
     Crash,
 }
@@ -70,7 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..50).prop_map(Step::Refuse),
         1 => Just(Step::Rewind),
         6 => (1_u64..3000).prop_map(Step::Wait),
-        1 => (0_u64..500).prop_map(Step::Drain),
+        1 => (0_u64..500, prop::bool::ANY).prop_map(|(within, stuck)| Step::Drain(within, stuck)),
         1 => Just(Step::Crash),
     ]
 }
@@ -181,6 +181,8 @@ impl World {
                             self.first_sent.push(record);
                         }
                         self.handled[record] = true;
+                        let offset = self.log[record].offset;
+                        assert!(self.stopped.is_none_or(|at| offset < at), "{offset} was sent after the stop");
                         let epoch = self.state.epoch();
                         self.sent.extend((0..self.log[record].outputs).map(|index| Sent { epoch, seq, record, index }));
                     }
@@ -215,6 +217,10 @@ impl World {
                 Action::Released { settled } => {
                     released = true;
                     if settled && self.stopped.is_none() {
+                        assert!(
+                            self.out.iter().all(|out| out.epoch != self.state.epoch()),
+                            "released with records at an executor"
+                        );
                         assert!(
                             self.sent.iter().all(|sent| sent.epoch != self.state.epoch()),
                             "released with outputs under way"
@@ -252,6 +258,11 @@ impl World {
         if !self.state.may_dispatch(self.now, first) {
             return;
         }
+        let (epoch, run) = (self.state.epoch(), self.state.run());
+        assert!(
+            self.out.iter().all(|out| out.epoch != epoch || out.run == run || out.first > first),
+            "handed out past records that are on their way back"
+        );
         // A job's records follow each other.
         let follows = self.queue.iter().zip(first.0..).take_while(|((seq, _), expected)| seq.0 == *expected).count();
         let count = count.min(follows);
@@ -332,7 +343,7 @@ impl World {
         }
     }
 
-    fn drain(&mut self, within: u64) {
+    fn drain(&mut self, within: u64, stuck: bool) {
         let deadline = self.now + Duration::from_millis(within);
         let mut released = self.tell(Event::Drain { deadline }, &[]);
         for _ in 0..200 {
@@ -340,8 +351,10 @@ impl World {
                 break;
             }
             self.now += Duration::from_millis(7);
-            released |= self.give_back(2, Fails::No);
-            released |= self.acknowledge(0);
+            if !stuck {
+                released |= self.give_back(2, Fails::No);
+                released |= self.acknowledge(0);
+            }
             if !released {
                 released |= self.tell(Event::Tick, &[]);
             }
@@ -367,21 +380,20 @@ impl World {
             }
             Step::Refuse(which) => self.refuse(which),
             Step::Rewind => {
-                // A producer of a new life: nothing of the old one is reported any more.
+                // Reports of the old producer's outputs may still come, with their old epoch.
                 self.tell(Event::Rewind, &[]);
-                let epoch = self.state.epoch();
-                self.sent.retain(|sent| sent.epoch == epoch);
             }
             Step::Wait(ms) => {
                 self.now += Duration::from_millis(ms);
                 self.tell(Event::Tick, &[]);
             }
-            Step::Drain(within) => self.drain(within),
+            Step::Drain(within, stuck) => self.drain(within, stuck),
             Step::Crash => self.take_over(),
         }
         if self.stopped.is_some() {
             // The pipeline ends: drained, and started again with what it needs mended.
-            self.drain(300);
+            self.give_back(1, Fails::No);
+            self.drain(300, false);
         }
     }
 
