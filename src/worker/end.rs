@@ -27,11 +27,16 @@ pub(super) fn stopped_at(
     brokers: &str,
     group: &str,
 ) -> String {
-    let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+    let tried = match (failure.kind.spoils_instance(), tries) {
+        // An executor runs the culprit once more alone, in a fresh instance, before it says so.
+        (true, _) => "run again alone, with the same result".to_owned(),
+        (false, 1) => "tried once".to_owned(),
+        (false, tries) => format!("tried {tries} times"),
+    };
     let backtrace = if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) };
     let TopicPartition { topic, partition: number } = partition;
     format!(
-        "stopped at topic {topic}, partition {number}, offset {offset} (tried {times}): {failure}{backtrace}\n\
+        "stopped at topic {topic}, partition {number}, offset {offset} ({tried}): {failure}{backtrace}\n\
          everything below this record is delivered and committed, nothing at or above it is\n\
          ways out: mend the plugin, or what the record needs, and start again: it goes on with this record; or give the record \
          up, while the pipeline is down: kafka-consumer-groups.sh --bootstrap-server {brokers} --group {group} --topic \
