@@ -19,7 +19,7 @@ usage: cargo xtask TASK
 
   demo                          build everything and run examples/orders on the embedded broker
   test [--full]                 everything that CI runs; --full: the long schedules too
-  bench [boundary|end-to-end]   the benchmarks, or one of them; what follows goes to the benchmark
+  bench [boundary]              the benchmark of the boundary; what follows goes to it
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
 
