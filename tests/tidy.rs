@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["clock", "record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin"]),
 ];
 
-const UNSAFE_FILES: [&str; 2] = ["src/kafka/sys.rs", "src/plugin/precompiled.rs"];
+/// Of the program, and the rival that it is measured against.
+const UNSAFE_FILES: [&str; 3] = ["src/kafka/sys.rs", "src/plugin/precompiled.rs", "benches/end_to_end/native_loop.rs"];
 const LINES_MAX: usize = 800;
 
 #[test]
@@ -125,7 +126,7 @@ fn files_open_with_what_they_own_and_stay_small() {
 }
 
 #[test]
-fn two_files_may_hold_unsafe_code() {
+fn named_files_may_hold_unsafe_code() {
     let word = concat!("un", "safe");
     let mut wrong = Vec::new();
     for file in rust_files(&["src", "benches", "tests", "xtask"]) {

@@ -1,6 +1,6 @@
 //! What the boundary to a plugin costs, against native closures with owned outputs in the same process.
 //!
-//! `boundary BENCH.wasm [MODE]`: for each task (or that of one mode) and batch size five alternating pairs, with the median and the spread of their
+//! `boundary BENCH.wasm CAREFUL [MODE]`: for each task (or that of one mode) and batch size five alternating pairs, with the median and the spread of their
 //! ratio. Both sides read the same batch, and the bytes of every output are looked up.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
@@ -11,6 +11,7 @@ mod native;
 use std::hint::black_box;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -45,8 +46,8 @@ const TASKS: [(&str, &str, Closure, Option<f64>); 4] = [
 fn main() {
     // `cargo bench` adds an argument of its own.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let Some(wasm) = arguments.next() else {
-        println!("usage: boundary BENCH.wasm [MODE]");
+    let (Some(wasm), Some(careful)) = (arguments.next(), arguments.next()) else {
+        println!("usage: boundary BENCH.wasm CAREFUL [MODE]");
         return;
     };
     let only = arguments.next();
@@ -64,28 +65,43 @@ fn main() {
                 mode == "json" || of_closure(&batch, closure) == of_plugin(&batch, &mut instance),
                 "{task} differs"
             );
-            let pairs: [(f64, f64); PAIRS] = std::array::from_fn(|_| {
-                (
-                    ns_a_record(size, || of_closure(&batch, closure)),
-                    ns_a_record(size, || of_plugin(&batch, &mut instance)),
-                )
-            });
-            let native = median(pairs.map(|(native, _)| native));
-            let plugin = median(pairs.map(|(_, plugin)| plugin));
-            let ratios = pairs.map(|(native, plugin)| plugin / native);
-            let ratio = median(ratios);
-            let least = ratios.into_iter().fold(f64::INFINITY, f64::min);
-            let greatest = ratios.into_iter().fold(0.0, f64::max);
-            let verdict = match goal {
-                Some(goal) if size == 128 && ratio <= goal => format!("  goal {goal:.2}: met"),
-                Some(goal) if size == 128 => format!("  goal {goal:.2}: MISSED"),
-                Some(_) | None => String::new(),
-            };
-            println!(
-                "{task:<22}{size:>6}{native:>10.1}{plugin:>10.1}{ratio:>8.2} ({least:.2} to {greatest:.2}){verdict}"
-            );
+            print(task, size, goal, &mut instance, &batch, || ns_a_record(size, || of_closure(&batch, closure)));
+            if mode == "json" && size == SIZES[SIZES.len() - 1] {
+                print("JSON edit, native LTO", size, None, &mut instance, &batch, || of_program(&careful));
+            }
         }
     }
+}
+
+/// Measures the pairs of a task and prints its line.
+fn print(
+    task: &str,
+    size: usize,
+    goal: Option<f64>,
+    instance: &mut Instance,
+    batch: &Batch,
+    mut native: impl FnMut() -> f64,
+) {
+    let pairs: [(f64, f64); PAIRS] =
+        std::array::from_fn(|_| (native(), ns_a_record(size, || of_plugin(batch, instance))));
+    let ratios = pairs.map(|(native, plugin)| plugin / native);
+    let ratio = median(ratios);
+    let least = ratios.into_iter().fold(f64::INFINITY, f64::min);
+    let greatest = ratios.into_iter().fold(0.0, f64::max);
+    let verdict = match goal {
+        Some(goal) if size == 128 && ratio <= goal => format!("  goal {goal:.2}: met"),
+        Some(goal) if size == 128 => format!("  goal {goal:.2}: MISSED"),
+        Some(_) | None => String::new(),
+    };
+    let native = median(pairs.map(|(native, _)| native));
+    let plugin = median(pairs.map(|(_, plugin)| plugin));
+    println!("{task:<22}{size:>6}{native:>10.1}{plugin:>10.1}{ratio:>8.2} ({least:.2} to {greatest:.2}){verdict}");
+}
+
+/// What a program says that it takes.
+fn of_program(path: &str) -> f64 {
+    let output = Command::new(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
 fn instance(engine: &Engine, wasm: &Path, mode: &str) -> Instance {
@@ -105,15 +121,7 @@ fn instance(engine: &Engine, wasm: &Path, mode: &str) -> Instance {
 fn records(count: usize) -> Batch {
     let mut batch = Batch::new(TopicPartition { topic: "orders".into(), partition: 0 });
     for (n, offset) in (0..count).zip(0..) {
-        let document = |note: &str, end: &str| {
-            format!(
-                r#"{{"id":{},"email":"someone@example.org","phone":"+1 555 0100","total":12.5,"note":"{note}"}}{end}"#,
-                100_000 + n
-            )
-        };
-        // A blank may end a document; its byte is even, and the filter lets those records through.
-        let end = if n % 2 == 0 { " " } else { "" };
-        let value = document(&"x".repeat(100 - document("", end).len()), end);
+        let value = native::document(n);
         let header = Header { name: b"trace", value: Some(b"0123456789abcdef012") };
         let key = format!("key{n:05}");
         batch.push(offset, 1_700_000_000_000, 0, Some(key.as_bytes()), Some(value.as_bytes()), std::iter::once(header));

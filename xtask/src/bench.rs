@@ -1,29 +1,53 @@
-//! The benchmark of the boundary. It prints ratios to native code of the same process, as absolute times say little on a
-//! shared machine. There is no end-to-end benchmark yet.
+//! The benchmarks. They print ratios to native code of the same run, as absolute times say little on a shared machine.
 
+use std::path::PathBuf;
+
+use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
 use crate::tools;
 use crate::wasm;
 
 const BOUNDARY: &str = "boundary";
+const END_TO_END: &str = "end_to_end";
 
-/// Runs the benchmark, which gets what follows its name.
+/// Runs both benchmarks, or the one that is named, which gets what follows its name.
 ///
 /// # Errors
 /// An unknown name, or what failed.
 pub(crate) fn run(which: &[&str]) -> Result<(), String> {
-    let arguments: &[&str] = match which {
-        [] => &[],
-        [name, rest @ ..] if *name == BOUNDARY => rest,
-        [name, ..] => return Err(format!("no benchmark `{name}`: there is {BOUNDARY}")),
+    let (names, arguments): (&[&str], &[&str]) = match which {
+        [] => (&[BOUNDARY, END_TO_END], &[]),
+        [name, rest @ ..] if *name == BOUNDARY => (&[BOUNDARY], rest),
+        [name, rest @ ..] if *name == END_TO_END => (&[END_TO_END], rest),
+        [name, ..] => return Err(format!("no benchmark `{name}`: there are {BOUNDARY} and {END_TO_END}")),
     };
     let mut stages = Stages::default();
     stages.run("tools", tools::for_host)?;
     stages.run("plugins for WebAssembly", wasm::build)?;
-    stages.run("benchmark boundary", || {
-        let guest = stage::plugins().join("target/wasm/bench.wasm");
-        let mut bench = stage::cargo(stage::root(), "bench");
-        stage::succeed(bench.args(["--bench", BOUNDARY, "--"]).arg(guest).args(arguments))
-    })
+    let guest = stage::plugins().join("target/wasm/bench.wasm");
+    for &name in names {
+        let mut files = vec![guest.clone()];
+        if name == BOUNDARY {
+            stages.run("the JSON edit with fat LTO", build_careful)?;
+            files.push(careful());
+        } else {
+            stages.run("Apache Kafka", || kafka::prepare().map(|_| ()))?;
+        }
+        stages.run(&format!("benchmark {name}"), || {
+            let mut bench = stage::cargo(stage::root(), "bench");
+            stage::succeed(bench.args(["--bench", name, "--"]).args(&files).args(arguments))
+        })?;
+    }
+    Ok(())
+}
+
+/// Builds the native JSON edit in the plugins' workspace, whose release profile has fat LTO.
+fn build_careful() -> Result<(), String> {
+    let mut cargo = stage::cargo(&stage::plugins(), "build");
+    stage::succeed(cargo.args(["--release", "--package", "bench", "--example", "native_json"]))
+}
+
+fn careful() -> PathBuf {
+    stage::plugins().join("target/release/examples/native_json")
 }

@@ -19,7 +19,7 @@ usage: cargo xtask TASK
 
   demo                          build everything and run examples/orders on the embedded broker
   test [--full]                 everything that CI runs; --full: the long schedules too
-  bench [boundary]              the benchmark of the boundary; what follows goes to it
+  bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
 

@@ -1,0 +1,133 @@
+//! A process that carries records from topic to topic, watched from outside.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use crate::kafka;
+use crate::native_loop::Task;
+
+/// Who carries the records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Contestant {
+    /// The native loop.
+    Native(Task),
+    /// wasmill with the plugin `bench` in this mode.
+    Wasmill(&'static str),
+}
+
+/// What a process may take for its end.
+const END: Duration = Duration::from_secs(30);
+
+impl Contestant {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Contestant::Native(_) => "native".into(),
+            Contestant::Wasmill(mode) => format!("wasmill-{mode}"),
+        }
+    }
+
+    pub(crate) fn start(self, brokers: &str, group: &str, input: &str, output: &str, wasm: &str) -> Process {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = match self {
+            Contestant::Native(task) => {
+                let task = if matches!(task, Task::Json) { "json" } else { "identity" };
+                let mut command = kafka::bound(&std::env::current_exe().unwrap());
+                command.args(["native", brokers, group, input, output, task]);
+                command
+            }
+            Contestant::Wasmill(mode) => {
+                // Nothing listens there between now and its start, most likely.
+                let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+                let wasm = Path::new(wasm).canonicalize().unwrap();
+                let file = folder.path().join("bench.toml");
+                let text = format!(
+                    "[kafka]\nbrokers = [\"{brokers}\"]\n[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\
+                     [[step]]\nwasm = \"{}\"\nsettings = {{ mode = \"{mode}\" }}\n\
+                     [output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
+                    wasm.display()
+                );
+                fs::write(&file, text).unwrap();
+                let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
+                command.arg("run").arg(file);
+                command
+            }
+        };
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap());
+        Process { child: command.spawn().unwrap(), terminate: matches!(self, Contestant::Wasmill(_)), folder }
+    }
+}
+
+/// One that runs. It is killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    /// Whether SIGTERM ends it; else the end of its stdin does.
+    terminate: bool,
+    folder: TempDir,
+}
+
+impl Process {
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// User and system time of all its threads so far.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name, which may hold anything: field 3 is the first.
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
+        // 100 ticks a second: USER_HZ of Linux on x86_64 and aarch64.
+        (ticks(14) + ticks(15)) / 100.0
+    }
+
+    pub(crate) fn peak_rss_mib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Lets it finish, and waits for its end.
+    pub(crate) fn stop(mut self) {
+        if self.terminate {
+            let pid = self.child.id().to_string();
+            // std has no other signal than KILL.
+            assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
+        } else {
+            self.child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        }
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < END, "a contestant does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(status.success(), "a contestant ended with {status}:\n{}", self.log());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

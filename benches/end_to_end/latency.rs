@@ -1,0 +1,107 @@
+//! How long a record takes from producing to reading, at 10,000 records a second.
+//!
+//! The sender writes its clock into the value, and the reader, in the same process, looks at the same clock: the figures hold the
+//! client's and the broker's share too, which is the same for all contestants.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::Message as _;
+use rdkafka::Offset;
+use rdkafka::producer::BaseRecord;
+use rdkafka::producer::Producer as _;
+
+use crate::PARTITIONS;
+use crate::ROUNDS;
+use crate::contestant::Contestant;
+use crate::native_loop::Task;
+use crate::spread;
+use crate::topics::Cluster;
+
+const RATE: u64 = 10_000;
+/// Not counted: joining the group, first connections, caches.
+const WARM_UP: Duration = Duration::from_secs(2);
+const MEASURED: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(60);
+/// What wasmill's median may be above the native loop's.
+const GOAL_MS: f64 = 2.0;
+
+pub(crate) fn run(cluster: &Cluster, wasm: &str) {
+    println!(
+        "{RATE} records/s, from producing to reading, {ROUNDS} rounds of {MEASURED:?}: median (least to greatest), ms"
+    );
+    println!("{:<30}{:>24}{:>24}", "", "p50", "p99");
+    let contestants = [Contestant::Native(Task::Identity), Contestant::Wasmill("forward")];
+    let mut rounds = [const { Vec::new() }; 2];
+    for round in 0..ROUNDS {
+        for (contestant, figures) in contestants.iter().zip(&mut rounds) {
+            figures.push(measure(cluster, *contestant, wasm, round));
+        }
+    }
+    for (contestant, figures) in contestants.iter().zip(&rounds) {
+        let p50 = spread(figures.iter().map(|&(p50, _)| p50).collect());
+        let p99 = spread(figures.iter().map(|&(_, p99)| p99).collect());
+        println!("{:<30}{:>24}{:>24}", contestant.name(), p50.show(2), p99.show(2));
+    }
+    let above = spread(rounds[1].iter().zip(&rounds[0]).map(|(own, native)| own.0 - native.0).collect());
+    let verdict = if above.median <= GOAL_MS { "met" } else { "MISSED" };
+    println!("p50 above the native loop's, by round: {} ms  goal {GOAL_MS}: {verdict}", above.show(2));
+}
+
+/// The median and the 99th of a hundred, milliseconds.
+fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, round: usize) -> (f64, f64) {
+    let (input, output) =
+        (format!("lat-in-{}-{round}", contestant.name()), format!("lat-out-{}-{round}", contestant.name()));
+    cluster.create(&input, PARTITIONS, &[]);
+    cluster.create(&output, PARTITIONS, &[]);
+    let process = contestant.start(cluster.brokers(), &output, &input, &output, wasm);
+    let began = Instant::now();
+    let over = Arc::new(AtomicBool::new(false));
+    let sender = {
+        let (producer, over) = (cluster.producer(), Arc::clone(&over));
+        let input = input.clone();
+        std::thread::spawn(move || {
+            let mut sent = 0_u64;
+            while !over.load(Ordering::Relaxed) {
+                let due = u64::try_from(began.elapsed().as_micros()).unwrap() * RATE / 1_000_000;
+                while sent < due {
+                    let key = format!("{sent:08}");
+                    let value = format!("{:0100}", began.elapsed().as_nanos());
+                    producer.send(BaseRecord::to(&input).key(&key).payload(&value)).map_err(|(e, _)| e).unwrap();
+                    sent += 1;
+                }
+                producer.poll(Duration::from_micros(500));
+            }
+            producer.flush(LIMIT).unwrap();
+        })
+    };
+    let reader = cluster.reader(&output, PARTITIONS, Offset::Beginning);
+    let mut latencies = Vec::new();
+    // The end of the warm-up: so long after the first output.
+    let mut from = None;
+    loop {
+        assert!(began.elapsed() < LIMIT, "{} is too slow", contestant.name());
+        let Some(message) = reader.poll(Duration::from_secs(1)) else { continue };
+        let now = began.elapsed();
+        let from = *from.get_or_insert(now + WARM_UP);
+        if now >= from + MEASURED {
+            break;
+        }
+        let message = message.unwrap();
+        let sent: u64 = std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap();
+        if Duration::from_nanos(sent) >= from {
+            latencies.push((now - Duration::from_nanos(sent)).as_secs_f64() * 1e3);
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    sender.join().unwrap();
+    process.stop();
+    cluster.delete(&input);
+    cluster.delete(&output);
+    latencies.sort_by(f64::total_cmp);
+    assert!(!latencies.is_empty(), "nothing was measured");
+    (latencies[latencies.len() / 2], latencies[latencies.len() * 99 / 100])
+}

@@ -1,0 +1,209 @@
+//! From topic to topic on a real Apache Kafka, against a native loop on librdkafka's own calls.
+//!
+//! `end_to_end BENCH.wasm`: rounds in which every contestant drains the same topic once, one process after the other, with the
+//! medians and the spread of their ratios to the native loop of the same round. Every output is read back and compared by
+//! digest. *Steady* is from the first output's append time to the last one's; CPU is that of the contestant's process alone,
+//! over the same stretch. Then the latency of records that come 10,000 a second.
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
+#![expect(clippy::print_stdout, reason = "the figures are its output")]
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+mod contestant;
+#[expect(dead_code, reason = "xtask starts a node for people, this benchmark for itself")]
+#[path = "../../xtask/src/kafka.rs"]
+mod kafka;
+mod latency;
+#[expect(dead_code, reason = "the boundary's benchmark has more tasks")]
+#[path = "../boundary/native.rs"]
+mod native;
+mod native_loop;
+mod topics;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use contestant::Contestant;
+use native_loop::Task;
+use topics::Cluster;
+use topics::Digest;
+
+/// As in the program itself, for the native loop too: `malloc` of the whole process.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Rounds of which the median is taken.
+const ROUNDS: usize = 5;
+const RECORDS: usize = 2_000_000;
+const PARTITIONS: i32 = 4;
+/// A contestant that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at how far a contestant is.
+const STEP: Duration = Duration::from_millis(20);
+
+/// One who takes part in a task, and the least rate and the most CPU time that it shall have relative to the native loop's.
+type Entry = (Contestant, Option<(f64, f64)>);
+
+/// The tasks and who takes part, the native loop first.
+const TASKS: [(&str, Task, &[Entry]); 2] = [
+    (
+        "identity",
+        Task::Identity,
+        &[
+            (Contestant::Native(Task::Identity), None),
+            (Contestant::Wasmill("forward"), Some((0.65, 1.7))),
+            (Contestant::Wasmill("copy"), Some((0.5, 2.0))),
+        ],
+    ),
+    (
+        "JSON edit",
+        Task::Json,
+        &[(Contestant::Native(Task::Json), None), (Contestant::Wasmill("json"), Some((1.1, 1.3)))],
+    ),
+];
+
+fn main() {
+    // `cargo bench` adds an argument of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        // This program is the native loop too: a process of its own.
+        ["native", brokers, group, input, output, task] => {
+            let task = if task == "json" { Task::Json } else { Task::Identity };
+            native_loop::run(brokers, group, input, output, task);
+        }
+        [wasm] => {
+            throughput(&cluster(), wasm, None);
+            latency::run(&cluster(), wasm);
+        }
+        [wasm, "latency"] => latency::run(&cluster(), wasm),
+        [wasm, task] => throughput(&cluster(), wasm, Some(task)),
+        _ => println!("usage: end_to_end BENCH.wasm [identity | json | latency]"),
+    }
+}
+
+fn cluster() -> Cluster {
+    Cluster::start(kafka::Node::start(&kafka::prepare().unwrap()).unwrap())
+}
+
+/// What one run of one contestant came to.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    /// Records a second, in thousands.
+    rate: f64,
+    /// CPU seconds for a million records.
+    cpu: f64,
+    /// Peak resident memory, MiB.
+    rss: f64,
+}
+
+fn throughput(cluster: &Cluster, wasm: &str, only: Option<&str>) {
+    println!(
+        "{RECORDS} records, {PARTITIONS} partitions; {ROUNDS} rounds: median (least to greatest); ratios are to the native loop of the same \
+         round"
+    );
+    println!(
+        "{:<30}{:>24}{:>22}{:>9}   ratio of rates, of CPU times",
+        "", "thousand records/s", "CPU s per million", "RSS MiB"
+    );
+    for (name, task, contestants) in TASKS {
+        let key = if matches!(task, Task::Json) { "json" } else { "identity" };
+        if only.is_some_and(|only| only != key) {
+            continue;
+        }
+        let input = format!("in-{key}");
+        cluster.create(&input, PARTITIONS, &[]);
+        let expected = cluster.fill(&input, RECORDS, task);
+        // Not counted: the broker's own code is compiled while it runs.
+        for (contestant, _) in contestants {
+            drain(cluster, *contestant, wasm, &input, ROUNDS, expected);
+        }
+        let mut rounds = vec![Vec::with_capacity(ROUNDS); contestants.len()];
+        for round in 0..ROUNDS {
+            for (place, (contestant, _)) in contestants.iter().enumerate() {
+                rounds[place].push(drain(cluster, *contestant, wasm, &input, round, expected));
+            }
+        }
+        for ((contestant, goals), figures) in contestants.iter().zip(&rounds) {
+            let of = |value: fn(&Figures) -> f64| spread(figures.iter().map(value).collect());
+            let mut line = format!("{:<30}", format!("{name}, {}", contestant.name()));
+            line.push_str(&format!("{:>24}", of(|f| f.rate).show(0)));
+            line.push_str(&format!("{:>22}", of(|f| f.cpu).show(2)));
+            line.push_str(&format!("{:>9.0}", of(|f| f.rss).median));
+            if let Some((rate, cpu)) = goals {
+                let ratio = |value: fn(&Figures) -> f64| {
+                    spread(figures.iter().zip(&rounds[0]).map(|(own, native)| value(own) / value(native)).collect())
+                };
+                let (rates, cpus) = (ratio(|f| f.rate), ratio(|f| f.cpu));
+                let verdict = if rates.median >= *rate && cpus.median <= *cpu { "met" } else { "MISSED" };
+                line.push_str(&format!("   {}, {}  goal {rate}, {cpu}: {verdict}", rates.show(2), cpus.show(2)));
+            }
+            println!("{line}");
+        }
+    }
+}
+
+/// Lets a contestant carry everything from `input` to a topic of its own.
+fn drain(
+    cluster: &Cluster,
+    contestant: Contestant,
+    wasm: &str,
+    input: &str,
+    round: usize,
+    expected: Digest,
+) -> Figures {
+    let output = format!("{input}-{}-{round}", contestant.name());
+    cluster.create(&output, PARTITIONS, &["message.timestamp.type=LogAppendTime"]);
+    let began = Instant::now();
+    let mut process = contestant.start(cluster.brokers(), &output, input, &output, wasm);
+    let wanted = i64::try_from(RECORDS).unwrap();
+    // CPU time and records when the first outputs were seen.
+    let mut first: Option<(f64, i64)> = None;
+    loop {
+        let there = cluster.count(&output, PARTITIONS);
+        if first.is_none() && there > 0 {
+            first = Some((process.cpu_seconds(), there));
+        }
+        if there >= wanted {
+            break;
+        }
+        let failed = if process.is_alive() { began.elapsed() >= LIMIT } else { true };
+        assert!(
+            !failed,
+            "{}: {there} of {wanted} records, then it stands still or is gone\n{}",
+            contestant.name(),
+            process.log()
+        );
+        std::thread::sleep(STEP);
+    }
+    let (cpu, rss) = (process.cpu_seconds(), process.peak_rss_mib());
+    process.stop();
+    let (digest, took) = cluster.read(&output, PARTITIONS);
+    assert!(digest == expected, "{} made {digest:?} of {expected:?}", contestant.name());
+    cluster.delete(&output);
+    let (cpu_before, records_before) = first.unwrap();
+    let records = |count: i64| f64::from(i32::try_from(count).unwrap());
+    Figures {
+        rate: records(wanted) / took.as_secs_f64() / 1e3,
+        cpu: (cpu - cpu_before) / records(wanted - records_before) * 1e6,
+        rss,
+    }
+}
+
+/// The median of some figures, the least and the greatest.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    median: f64,
+    least: f64,
+    greatest: f64,
+}
+
+impl Spread {
+    fn show(self, digits: usize) -> String {
+        format!("{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.greatest)
+    }
+}
+
+fn spread(mut figures: Vec<f64>) -> Spread {
+    figures.sort_by(f64::total_cmp);
+    Spread { median: figures[figures.len() / 2], least: figures[0], greatest: figures[figures.len() - 1] }
+}
