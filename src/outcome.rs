@@ -79,11 +79,17 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     }
     check_failed(&counts, &failed)?;
 
-    let mut parents = Vec::with_capacity(usize::try_from(m).unwrap_or(0));
-    for (index, &count) in counts.iter().enumerate() {
-        let index = u32::try_from(index).map_err(|_| "more than 2^32 records".to_owned())?;
-        parents.extend(std::iter::repeat_n(index, count as usize));
-    }
+    let records = u32::try_from(n).map_err(|_| "more than 2^32 records".to_owned())?;
+    let parents: Vec<u32> = if m == n as u64 && counts.iter().all(|&count| count == 1) {
+        // Mostly each record has one output.
+        (0..records).collect()
+    } else {
+        let mut parents = Vec::with_capacity(usize::try_from(m).unwrap_or(0));
+        for (index, &count) in (0..records).zip(&counts) {
+            parents.extend(std::iter::repeat_n(index, count as usize));
+        }
+        parents
+    };
     let ends = if forwards(input, &outputs, &parents, caps) {
         Vec::new()
     } else {

@@ -38,7 +38,8 @@ pub(crate) enum Task {
 }
 
 /// The settings that both sides of the benchmark share are wasmill's own defaults; the rest is what was found best.
-const CONSUMER: [(&str, &str); 11] = [
+const CONSUMER: [(&str, &str); 12] = [
+    ("enable.metrics.push", "false"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "earliest"),
@@ -51,7 +52,8 @@ const CONSUMER: [(&str, &str); 11] = [
     ("fetch.wait.max.ms", "100"),
     ("check.crcs", "true"),
 ];
-const PRODUCER: [(&str, &str); 9] = [
+const PRODUCER: [(&str, &str); 10] = [
+    ("enable.metrics.push", "false"),
     ("enable.idempotence", "true"),
     ("acks", "all"),
     ("partitioner", "murmur2_random"),

@@ -259,6 +259,8 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
     config.insert("statistics.interval.ms".into(), "5000".into());
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
+    // Telemetry that brokers may ask clients for: it costs a lock and a histogram at every poll of a record.
+    config.entry("enable.metrics.push".into()).or_insert_with(|| "false".into());
     let protocol = match (&settings.tls, &settings.sasl) {
         (None, None) => "plaintext",
         (Some(_), None) => "ssl",

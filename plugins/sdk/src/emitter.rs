@@ -5,6 +5,7 @@
 //! columns are whole; an output is either in all of them or, taken back, in none.
 
 use crate::record::Header;
+use crate::record::Headers;
 use crate::record::NULL;
 
 /// The length or number that means "as in the input record".
@@ -14,7 +15,7 @@ const ANY_PARTITION: i32 = -1;
 const INPUT_TIMESTAMP: i64 = -1;
 
 /// Takes the outputs of records. Records that emit nothing are dropped, which is a success.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Emitter {
     pub(crate) outputs: u32,
     pub(crate) ports: Vec<u32>,
@@ -24,15 +25,15 @@ pub struct Emitter {
     pub(crate) data: Vec<u8>,
     /// What `data` makes room for when it gets its first byte.
     data_hint: usize,
+    /// Whether ports, partitions and timestamps are all empty so far: one look instead of three.
+    plain: bool,
 }
 
-/// A point to go back to.
+/// A point to go back to. The columns with one entry for each output need none of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     outputs: u32,
-    ports: usize,
-    partitions: usize,
-    timestamps: usize,
+    plain: bool,
     layout: usize,
     data: usize,
 }
@@ -40,7 +41,16 @@ pub(crate) struct Mark {
 impl Emitter {
     /// An emitter with room for outputs of the size of its inputs.
     pub(crate) fn with_capacity(layout: usize, data: usize) -> Emitter {
-        Emitter { layout: Vec::with_capacity(layout), data_hint: data, ..Emitter::default() }
+        Emitter {
+            outputs: 0,
+            ports: Vec::new(),
+            partitions: Vec::new(),
+            timestamps: Vec::new(),
+            layout: Vec::with_capacity(layout),
+            data: Vec::new(),
+            data_hint: data,
+            plain: true,
+        }
     }
 
     /// Emits the record as it came. `port` is an index into the ports given to `init`; 0 is the default port.
@@ -57,22 +67,17 @@ impl Emitter {
 
     /// How many outputs the call has so far.
     pub(crate) fn mark(&self) -> Mark {
-        Mark {
-            outputs: self.outputs,
-            ports: self.ports.len(),
-            partitions: self.partitions.len(),
-            timestamps: self.timestamps.len(),
-            layout: self.layout.len(),
-            data: self.data.len(),
-        }
+        Mark { outputs: self.outputs, plain: self.plain, layout: self.layout.len(), data: self.data.len() }
     }
 
     /// Takes back all that was emitted since.
     pub(crate) fn take_back(&mut self, mark: Mark) {
         self.outputs = mark.outputs;
-        self.ports.truncate(mark.ports);
-        self.partitions.truncate(mark.partitions);
-        self.timestamps.truncate(mark.timestamps);
+        self.plain = mark.plain;
+        let outputs = if mark.plain { 0 } else { mark.outputs as usize };
+        self.ports.truncate(outputs);
+        self.partitions.truncate(outputs);
+        self.timestamps.truncate(outputs);
         self.layout.truncate(mark.layout);
         self.data.truncate(mark.data);
     }
@@ -83,6 +88,11 @@ impl Emitter {
     }
 
     fn columns(&mut self, port: u32, partition: Option<i32>, timestamp: Option<i64>) {
+        if self.plain && port == DEFAULT_PORT && partition.is_none() && timestamp.is_none() {
+            self.outputs += 1;
+            return;
+        }
+        self.plain = false;
         push(&mut self.ports, self.outputs, port, DEFAULT_PORT);
         push(&mut self.partitions, self.outputs, partition.unwrap_or(ANY_PARTITION), ANY_PARTITION);
         push(&mut self.timestamps, self.outputs, timestamp.unwrap_or(INPUT_TIMESTAMP), INPUT_TIMESTAMP);
@@ -137,8 +147,8 @@ impl<'a, H: OutputHeaders> Output<'a, H> {
         Output { key: Some(key), ..self }
     }
 
-    /// Sets the headers, all of them. To add one: `record.headers().chain([Header::new("name", b"value")])`.
-    pub fn headers<'h, I: IntoIterator<Item = Header<'h>>>(self, headers: I) -> Output<'a, I> {
+    /// Sets the headers, all of them. To add one: `record.headers().iter().chain([Header::new("name", b"value")])`.
+    pub fn headers<I: OutputHeaders>(self, headers: I) -> Output<'a, I> {
         let Output { to, port, key, headers: _, timestamp, partition } = self;
         Output { to, port, key, headers, timestamp, partition }
     }
@@ -211,7 +221,7 @@ impl<'a, H: OutputHeaders> Output<'a, H> {
 #[derive(Clone, Copy, Debug)]
 pub struct Unchanged;
 
-/// What [`Output`] can take its headers from: [`Unchanged`] or any iterator over [`Header`]s.
+/// What [`Output`] can take its headers from: [`Unchanged`], a record's [`Headers`], or any iterator over [`Header`]s.
 pub trait OutputHeaders {
     #[doc(hidden)]
     fn write(self, to: &mut Emitter);
@@ -219,6 +229,16 @@ pub trait OutputHeaders {
 
 impl OutputHeaders for Unchanged {
     fn write(self, _: &mut Emitter) {}
+}
+
+impl OutputHeaders for Headers<'_> {
+    fn write(self, to: &mut Emitter) {
+        if let Some(count) = to.layout.last_mut() {
+            *count = length(self.len());
+        }
+        to.layout.extend_from_slice(self.lengths);
+        to.data.extend_from_slice(self.data);
+    }
 }
 
 impl<'h, I: IntoIterator<Item = Header<'h>>> OutputHeaders for I {

@@ -35,7 +35,7 @@ impl<'a> Record<'a> {
     /// The last header of that name, the one that counts where names repeat.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<Header<'a>> {
-        self.headers.filter(|header| header.name == name.as_bytes()).last()
+        self.headers.iter().filter(|header| header.name == name.as_bytes()).last()
     }
 }
 
@@ -56,7 +56,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// An iterator over the headers of a record.
+/// The headers of a record. Given to an output as they are, they are copied in one piece.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
     /// For each header the lengths of its name and its value.
@@ -65,25 +65,61 @@ pub struct Headers<'a> {
     pub(crate) data: &'a [u8],
 }
 
-impl<'a> Iterator for Headers<'a> {
+impl<'a> Headers<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lengths.len() / 2
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// The headers in their order.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'a> {
+        Iter { left: *self }
+    }
+}
+
+// Not for `Headers` itself: an output would then copy them one by one.
+impl<'a> IntoIterator for &Headers<'a> {
+    type Item = Header<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// An iterator over the headers of a record.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    left: Headers<'a>,
+}
+
+impl<'a> Iterator for Iter<'a> {
     type Item = Header<'a>;
 
     fn next(&mut self) -> Option<Header<'a>> {
-        let (&[name, value], lengths) = self.lengths.split_first_chunk()?;
-        self.lengths = lengths;
-        let name = take(&mut self.data, name).unwrap_or_default();
-        let value = take(&mut self.data, value);
+        let (&[name, value], lengths) = self.left.lengths.split_first_chunk()?;
+        self.left.lengths = lengths;
+        let name = take(&mut self.left.data, name).unwrap_or_default();
+        let value = take(&mut self.left.data, value);
         Some(Header { name, value })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.lengths.len() / 2;
+        let left = self.left.len();
         (left, Some(left))
     }
 }
 
-impl ExactSizeIterator for Headers<'_> {}
-impl FusedIterator for Headers<'_> {}
+impl ExactSizeIterator for Iter<'_> {}
+impl FusedIterator for Iter<'_> {}
 
 /// Cuts a field of that length off the front of `data`; `None` is null.
 ///

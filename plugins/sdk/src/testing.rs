@@ -262,7 +262,7 @@ fn read(inputs: &[Input], outcome: Outcome) -> Vec<Tested> {
                 layout = rest;
                 let bytes = lengths.iter().map(|&length| length.max(0)).sum();
                 let headers = Headers { lengths, data: take(&mut data, bytes).unwrap_or_default() };
-                headers.map(|Header { name, value }| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
+                headers.iter().map(|Header { name, value }| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
             };
             Emitted {
                 port: ports.get(output).copied().unwrap_or(0),

@@ -43,7 +43,7 @@ fn outcome(process: impl FnMut(usize, Record<'_>, &mut Emitter) -> Verdict) -> O
 fn records_read_as_they_came() {
     let mut seen = Vec::new();
     outcome(|_, record, _| {
-        let headers: Vec<_> = record.headers().map(|h| (h.name.to_vec(), h.value.map(<[u8]>::to_vec))).collect();
+        let headers: Vec<_> = record.headers().iter().map(|h| (h.name.to_vec(), h.value.map(<[u8]>::to_vec))).collect();
         let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
         seen.push((record.offset, record.timestamp, record.attempt, key, value, headers));
         assert_eq!((record.topic, record.partition), ("orders", 3));
@@ -95,7 +95,7 @@ fn a_column_is_filled_up_when_it_gets_its_first_entry() {
 #[test]
 fn bytes_go_out_in_the_order_key_value_headers() {
     let outcome = outcome(|_, record, out| {
-        let headers = record.headers().chain([Header::new("c", b"")]);
+        let headers = record.headers().iter().chain([Header::new("c", b"")]);
         out.output(0).key(Some(b"key")).headers(headers).write(|to| to.extend_from_slice(b"VAL"));
         Ok(())
     });
