@@ -1,5 +1,7 @@
 //! Whole files in, whole messages out: what a user reads, to the letter.
 
+mod further;
+
 use std::collections::BTreeMap;
 use std::fs;
 
