@@ -30,7 +30,10 @@ pub(super) type Passed = BTreeMap<Spanned<String>, Scalar>;
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Pipeline {
     /// The pipeline's name, in metrics and logs: 1 to 100 of `a-z A-Z 0-9 . _ -`.
-    #[schemars(with = "Option<String>", extend("x-default" = "the file's name without `.toml`", "examples" = ["orders"]))]
+    #[schemars(
+        with = "Option<String>",
+        extend("x-default" = "the file's name without `.toml`", "examples" = ["orders"])
+    )]
     pub(super) name: Option<Text>,
     /// What a crash may do to outputs: `"at_least_once"` repeats some and loses none.
     #[schemars(with = "Option<String>", extend("enum" = ["at_least_once"], "default" = "at_least_once"))]
@@ -74,7 +77,10 @@ pub(super) struct Kafka {
     #[schemars(with = "Vec<String>", extend("minItems" = 1, "examples" = [["localhost:9092"]]))]
     pub(super) brokers: Option<Spanned<Vec<Text>>>,
     /// `client.id` of the connections; the worker's number is appended.
-    #[schemars(with = "Option<String>", extend("x-default" = "`wasmill-` and the pipeline's name", "examples" = ["orders"]))]
+    #[schemars(
+        with = "Option<String>",
+        extend("x-default" = "`wasmill-` and the pipeline's name", "examples" = ["orders"])
+    )]
     pub(super) client_id: Option<Text>,
     /// `true` for TLS with the system's authorities, or a table.
     #[schemars(with = "Option<Tls>", extend("default" = false, "examples" = [true]))]
