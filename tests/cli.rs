@@ -16,14 +16,28 @@ fn text(output: &Output) -> String {
 #[test]
 fn help_lists_the_commands_that_work_and_gives_examples() {
     let help = text(&wasmill(&["--help"]));
-    for verb in ["run", "dev", "check", "inspect"] {
+    for verb in ["run", "dev", "check", "inspect", "config", "schema"] {
         assert!(help.contains(&format!("  {verb} ")), "{verb} is missing:\n{help}");
         let own = text(&wasmill(&[verb, "--help"]));
         assert!(own.contains("Examples:"), "{verb} has no examples:\n{own}");
     }
-    for verb in ["tap", "dlq", "reload", "schema"] {
+    for verb in ["tap", "dlq", "reload", "test"] {
         assert!(!help.contains(&format!("  {verb} ")), "{verb} doesn't work yet:\n{help}");
     }
+}
+
+#[test]
+fn config_show_says_what_is_wrong_with_78_and_schema_prints_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipe.toml");
+    fs::write(&file, "[kafka]\nbrokers = []\n").unwrap();
+    let shown = wasmill(&["config", "show", file.to_str().unwrap()]);
+    assert_eq!(shown.status.code(), Some(78));
+    assert!(text(&shown).contains("`kafka.brokers` is missing"), "{}", text(&shown));
+    assert!(text(&wasmill(&["config", "show", "--help"])).contains("Examples:"));
+    let schema = wasmill(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
 }
 
 #[test]

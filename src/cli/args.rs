@@ -7,10 +7,12 @@ use clap::Subcommand;
 use clap::ValueEnum;
 
 use super::check;
+use super::config;
 use super::dev;
 use super::exit_code::CODES;
 use super::inspect;
 use super::run;
+use super::schema;
 use crate::telemetry;
 
 /// Wasmill runs your code between Kafka topics: one binary, one TOML file, one WebAssembly component.
@@ -29,10 +31,14 @@ pub(super) enum Verb {
     Run(run::Args),
     /// Try a pipeline on an embedded broker: nothing to install
     Dev(dev::Args),
-    /// Check a pipeline file and its components
+    /// Check pipeline files, their components, and what the brokers say about them
     Check(check::Args),
     /// Say what a component is and what it needs
     Inspect(inspect::Args),
+    /// Look at the configuration of a pipeline
+    Config(config::Args),
+    /// Print the JSON Schema of pipeline files
+    Schema(schema::Args),
 }
 
 impl Verb {
@@ -46,7 +52,7 @@ fn after_help() -> String {
     format!(
         "Examples:
   wasmill dev orders.toml --feed orders.ndjson
-  wasmill check --offline orders.toml
+  wasmill check orders.toml
   wasmill run orders.toml
 
 {CODES}"

@@ -1,43 +1,143 @@
-//! `wasmill check`: a pipeline file and its components, without running them.
+//! `wasmill check`: pipeline files, their components, and what the brokers say about them, without running anything.
+//!
+//! Levels don't hide one another: what is wrong in a field is said together with what is wrong in a component or a topic,
+//! as far as these can be looked at. Here is the order of things; `components.rs` looks into plugins, `brokers.rs` asks
+//! and judges, `format.rs` prints.
 
-use std::io;
-use std::io::Write;
+mod brokers;
+mod components;
+mod format;
+
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::args::PipelineFile;
 use super::exit_code::Exit;
-use super::load;
+use crate::config;
+use crate::config::Examined;
+use crate::config::Level;
+use crate::config::Overrides;
+use crate::config::Pipeline;
+use crate::config::Report;
+use crate::config::Sound;
 
-/// Checks the fields of a pipeline file, then the components of its steps: world, version and imports.
+use format::Format;
+
+/// Checks pipeline files: fields, components (world, imports, and their `init` with the step's settings), brokers, topics,
+/// permissions, and outputs that lead back into the input.
 ///
-/// Only with --offline: brokers, topics and permissions are not checked yet.
+/// Everything that is wrong is told in one go, each with its place, its reason and what to do. Nothing is created, joined or
+/// written. Brokers that can't be reached are code 69 when nothing else is wrong.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
-  wasmill check --offline orders.toml && wasmill run orders.toml")]
+  wasmill check orders.toml && wasmill run orders.toml
+  wasmill check --offline pipelines/*.toml
+  wasmill check --deny-warnings --format github pipelines/*.toml
+  wasmill check --format json orders.toml | jq '.findings[].message'")]
 pub(super) struct Args {
-    #[command(flatten)]
-    file: PipelineFile,
-    /// Check the file and the components only
+    /// The pipeline files; several in the variable go on lines of their own
+    #[arg(value_name = "FILE", required = true, value_delimiter = '\n', env = "WASMILL_FILE")]
+    paths: Vec<PathBuf>,
+    /// Change a value of every file, as in `--set limits.parallelism=2`; several in the variable go on lines of their own
+    #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = '\n', env = "WASMILL_SET")]
+    set: Vec<String>,
+    /// Check files and components only, and ask no broker
     #[arg(long, env = "WASMILL_OFFLINE")]
     offline: bool,
+    /// Take warnings for errors
+    #[arg(long, env = "WASMILL_DENY_WARNINGS")]
+    deny_warnings: bool,
+    /// For people, for programs, or as annotations of a GitHub workflow
+    #[arg(long, value_enum, default_value = "human", env = "WASMILL_CHECK_FORMAT")]
+    format: Format,
+}
+
+/// What there is to say about one file.
+struct Checked {
+    file: String,
+    report: Report,
+    /// What was read of it, to look further.
+    pipeline: Option<(Pipeline, Sound)>,
+    /// What is no finding: what was seen, and what couldn't be found out.
+    notes: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    if !args.offline {
-        return Err(Exit::Usage(
-            "check: brokers and topics can't be checked yet; add --offline to check the file and its components".into(),
-        ));
-    }
-    let config = load::file(&args.file, None)?;
-    let steps = load::steps(&config)?;
-    let outputs = config.kafka.outputs.len();
-    // If nobody reads stdout, the code says it too.
-    let _ =
-        writeln!(io::stdout(), "{}: ok ({}, {})", config.name, plural(steps.len(), "step"), plural(outputs, "output"));
-    Ok(())
+    let mut files: Vec<Checked> = args.paths.iter().map(|path| fields(path, &args.set)).collect();
+    std::thread::scope(|scope| {
+        // Brokers are waited for while components are compiled.
+        let asked = (!args.offline).then(|| {
+            scope.spawn({
+                let questions: Vec<_> =
+                    files.iter().map(|file| file.pipeline.as_ref().and_then(brokers::question)).collect();
+                move || brokers::ask(questions)
+            })
+        });
+        components::check(&mut files)?;
+        let asked = asked.map(std::thread::ScopedJoinHandle::join);
+        match asked {
+            Some(Ok(answers)) => brokers::check(&mut files, answers),
+            Some(Err(_)) => return Err(Exit::Bug("asking the brokers failed; please report the lines above".into())),
+            None => {}
+        }
+        Ok(())
+    })?;
+    warnings(&mut files);
+    format::print(&files, args.format);
+    verdict(&files, args.deny_warnings)
 }
 
-fn plural(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+/// The first level: what the file says.
+fn fields(path: &std::path::Path, set: &[String]) -> Checked {
+    let overrides = Overrides { set: set.to_vec(), http: None };
+    let env = |name: &str| std::env::var(name).ok();
+    let Examined { report, pipeline } = config::examine(path, &overrides, &env);
+    Checked { file: path.display().to_string(), report, pipeline, notes: Vec::new() }
+}
+
+/// What would run, and may not do what is meant.
+fn warnings(files: &mut [Checked]) {
+    let mut groups: Vec<(String, Vec<String>, String)> = Vec::new();
+    for file in files {
+        let Some((pipeline, sound)) = file.pipeline.as_ref().filter(|(_, sound)| sound.group) else { continue };
+        let (spans, group) = (&pipeline.spans, &pipeline.kafka.input.group);
+        if spans.group.is_none() && spans.name.is_none() {
+            file.report.add_levelled(
+                Level::Warning,
+                spans.input,
+                format!("the consumer group is called `{group}` after the file: renaming it would start afresh"),
+                "",
+                format!("under `[input]`, write `group = \"{group}\"`"),
+            );
+        }
+        let brokers = pipeline.kafka.brokers.clone();
+        let at = spans.group.unwrap_or(spans.input);
+        let other = groups.iter().find(|(other, cluster, _)| other == group && *cluster == brokers);
+        if let Some((_, _, other)) = other.filter(|_| sound.connection) {
+            file.report.add_levelled(
+                Level::Warning,
+                at,
+                format!("{other} has the same consumer group: each of the two would get only a part of the partitions"),
+                "",
+                "give each pipeline its own `group`",
+            );
+        }
+        groups.push((group.clone(), brokers, file.file.clone()));
+    }
+}
+
+/// What the findings of all files mean for the process.
+fn verdict(files: &[Checked], deny_warnings: bool) -> Result<(), Exit> {
+    let count = |level: Level| {
+        files.iter().flat_map(|file| file.report.findings()).filter(|finding| finding.level == level).count()
+    };
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    if errors > 0 || (deny_warnings && warnings > 0) {
+        // The findings were printed, each with its own words.
+        return Err(Exit::Invalid(String::new()));
+    }
+    if count(Level::Unreachable) > 0 {
+        return Err(Exit::Unreachable(String::new()));
+    }
+    Ok(())
 }

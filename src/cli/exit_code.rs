@@ -11,6 +11,8 @@ pub(super) enum Exit {
     Stopped(String),
     /// The command line was used wrongly.
     Usage(String),
+    /// No broker could be asked, and nothing else was found wrong.
+    Unreachable(String),
     /// Our own bug.
     Bug(String),
     /// The drain deadline passed: records will be repeated.
@@ -22,12 +24,13 @@ pub(super) enum Exit {
 }
 
 impl Exit {
-    /// The one place where codes are decided. 69 is kept for a `check` that reaches no broker.
+    /// The one place where codes are decided.
     pub(super) fn code(&self) -> u8 {
         match self {
             Exit::Fine => 0,
             Exit::Stopped(_) => 1,
             Exit::Usage(_) => 2,
+            Exit::Unreachable(_) => 69,
             Exit::Bug(_) => 70,
             Exit::DeadlinePassed(_) => 75,
             Exit::Invalid(_) => 78,
@@ -40,6 +43,7 @@ impl Exit {
             Exit::Fine | Exit::Signal(_) => "",
             Exit::Stopped(text)
             | Exit::Usage(text)
+            | Exit::Unreachable(text)
             | Exit::Bug(text)
             | Exit::DeadlinePassed(text)
             | Exit::Invalid(text) => text,
@@ -58,6 +62,7 @@ pub(super) const CODES: &str = "Exit codes:
   0    done, or drained after a signal
   1    the pipeline stopped on a record
   2    the command line was used wrongly
+  69   `check` reached no broker, and found nothing else
   70   a bug of wasmill
   75   the drain deadline passed: some records will be repeated
   78   something is wrong in a file, a component or a topic

@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod config;
 mod dev;
 mod exit_code;
 mod feed;
@@ -12,6 +13,7 @@ mod inspect;
 mod load;
 mod print;
 mod run;
+mod schema;
 mod service;
 mod signals;
 
@@ -57,6 +59,8 @@ fn run_verb(verb: &Verb) -> Exit {
         Verb::Dev(args) => dev::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Inspect(args) => inspect::run(args),
+        Verb::Config(args) => config::run(args),
+        Verb::Schema(args) => schema::run(args),
     };
     done.err().unwrap_or(Exit::Fine)
 }

@@ -7,7 +7,7 @@ mod connection;
 mod limits;
 mod outputs;
 mod step;
-mod topics;
+pub(super) mod topics;
 mod value;
 
 use std::net::SocketAddr;
@@ -45,14 +45,14 @@ struct Check<'a> {
     whole: bool,
 }
 
-/// Checks the raw file. The pipeline is of use only while the report is empty.
+/// Checks the raw file. Where the report has something to say, the pipeline holds a default or what is wrong.
 pub(super) fn pipeline(
     read: Read,
     path: &Path,
     source: &Arc<Source>,
-    secrets: &Secrets,
+    secrets: &Arc<Secrets>,
     report: &mut Report,
-) -> Option<Pipeline> {
+) -> Pipeline {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let raw = read.raw;
     let check = &mut Check { report, secrets, folder, whole: read.whole };
@@ -82,15 +82,17 @@ pub(super) fn pipeline(
             "add `[output.main]` with the `topic` that the last step writes to",
         );
     }
-    let ports = routes.as_ref().map(Routes::ports).unwrap_or_default();
+    let routes = routes.unwrap_or_else(|| Routes::only_main(raw.step.len()));
+    let ports = routes.ports();
     let (steps, step_spans) = step::steps(check, &raw.step, &ports);
     let commit_every = limits::commit_every(check, &raw.limits);
     let (limits, policy) = limits::limits(check, &raw.limits, &raw.on_error);
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
 
+    let group_span = input.group.as_ref().map(|group| group.span().into());
     let input = topics::input(check, input, topics, &name);
     let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();
-    Some(Pipeline {
+    Pipeline {
         kafka: Settings {
             brokers: connection.brokers,
             client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
@@ -105,19 +107,23 @@ pub(super) fn pipeline(
         file: path.to_owned(),
         steps,
         policy,
-        routes: routes?,
+        routes,
         limits,
         http,
         shutdown_timeout,
         source: Arc::clone(source),
+        secrets: Arc::clone(secrets),
         spans: Spans {
+            name: raw.name.as_ref().map(|name| name.span().into()),
             brokers: brokers_span,
+            input: input_at,
+            group: group_span,
             topics: topic_spans,
             steps: step_spans,
             outputs: output_spans,
             http: http_span,
         },
-    })
+    }
 }
 
 impl Check<'_> {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
+use toml::de::DeArray;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
@@ -16,14 +17,39 @@ use super::report::Report;
 /// A file of a secret is not larger than this.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The places of values that came from `${...}`.
-#[derive(Debug, Default)]
-pub(super) struct Secrets(Vec<Range<usize>>);
+/// Shorter values are not looked for in the words of others: they would be found everywhere.
+const HIDDEN_CHARS_MIN: usize = 4;
+
+/// The values that came from `${...}`.
+#[derive(Default)]
+pub(super) struct Secrets(Vec<Filled>);
+
+struct Filled {
+    place: Range<usize>,
+    /// As they are written, without defaults and messages.
+    references: Vec<String>,
+    /// What they put in.
+    values: Vec<String>,
+}
 
 impl Secrets {
     /// Whether a value came from `${...}`, or holds one that did.
     pub(super) fn touch(&self, span: &Range<usize>) -> bool {
-        self.0.iter().any(|secret| span.start <= secret.start && secret.end <= span.end)
+        self.0.iter().any(|secret| span.start <= secret.place.start && secret.place.end <= span.end)
+    }
+
+    /// The references that a value was made of.
+    pub(super) fn references(&self, span: &Range<usize>) -> &[String] {
+        self.0.iter().find(|secret| secret.place == *span).map_or(&[], |secret| &secret.references)
+    }
+
+    /// A text of somebody else's, without the values that it may have been told.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let mut values: Vec<&String> = self.0.iter().flat_map(|secret| &secret.values).collect();
+        values.retain(|value| value.chars().count() >= HIDDEN_CHARS_MIN);
+        // The longest first: one may be a part of another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
     }
 }
 
@@ -36,26 +62,37 @@ pub(super) struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Replaces every `${...}` of a tree.
+    /// Replaces every `${...}` of a tree. What can't be filled in is reported and taken out: whatever stood in its place would
+    /// only be found wrong too.
     pub(super) fn fill(&self, table: &mut DeTable<'_>, secrets: &mut Secrets, report: &mut Report) {
-        for (_, value) in table.iter_mut() {
-            self.fill_value(value, secrets, report);
+        let mut out = Vec::new();
+        for (key, value) in table.iter_mut() {
+            if !self.fill_value(value, secrets, report) {
+                out.push(key.get_ref().clone());
+            }
+        }
+        for key in out {
+            table.remove(key.as_ref());
         }
     }
 
-    fn fill_value(&self, value: &mut Spanned<DeValue<'_>>, secrets: &mut Secrets, report: &mut Report) {
+    /// Whether the value may stay.
+    fn fill_value(&self, value: &mut Spanned<DeValue<'_>>, secrets: &mut Secrets, report: &mut Report) -> bool {
         let span = value.span();
         match value.get_mut() {
             DeValue::String(text) => {
                 if text.contains("${") {
                     match self.filled(text) {
-                        Ok((filled, is_secret)) => {
-                            if is_secret {
-                                secrets.0.push(span.clone());
+                        Ok((filled, references, values)) => {
+                            if !references.is_empty() {
+                                secrets.0.push(Filled { place: span.clone(), references, values });
                             }
                             *text = Cow::Owned(filled);
                         }
-                        Err(problem) => report.add(span.clone().into(), problem.message, problem.help),
+                        Err(problem) => {
+                            report.add(span.into(), problem.message, problem.help);
+                            return false;
+                        }
                     }
                 }
                 if text.contains('\0') {
@@ -64,18 +101,26 @@ impl Values<'_> {
                         "a value holds the character NUL",
                         "remove it: Kafka takes no text with it",
                     );
+                    return false;
                 }
             }
-            DeValue::Array(items) => items.iter_mut().for_each(|item| self.fill_value(item, secrets, report)),
+            DeValue::Array(items) => {
+                let kept: Vec<bool> = items.iter_mut().map(|item| self.fill_value(item, secrets, report)).collect();
+                if kept.contains(&false) {
+                    let all = std::mem::replace(items, DeArray::new());
+                    *items = all.into_iter().zip(kept).filter(|(_, stays)| *stays).map(|(item, _)| item).collect();
+                }
+            }
             DeValue::Table(table) => self.fill(table, secrets, report),
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
         }
+        true
     }
 
-    /// The text, and whether anything in it came from outside.
-    fn filled(&self, text: &str) -> Result<(String, bool), Problem> {
+    /// The text, the references in it, and what they put in.
+    fn filled(&self, text: &str) -> Result<(String, Vec<String>, Vec<String>), Problem> {
         let mut filled = String::new();
-        let mut is_secret = false;
+        let (mut references, mut values) = (Vec::new(), Vec::new());
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             if let Some(before) = rest[..at].strip_suffix('$') {
@@ -89,12 +134,17 @@ impl Values<'_> {
             let end = inside.find('}').ok_or_else(|| {
                 Problem::new("`${` without its `}`", "close it, or write `$${` for the characters themselves")
             })?;
-            filled.push_str(&self.value(&inside[..end])?);
-            is_secret = true;
+            let value = self.value(&inside[..end])?;
+            filled.push_str(&value);
+            values.push(value);
+            references.push(match inside[..end].strip_prefix("file:") {
+                Some(_) => format!("${{{}}}", &inside[..end]),
+                None => format!("${{{}}}", inside[..end].split(':').next().unwrap_or_default()),
+            });
             rest = &inside[end + 1..];
         }
         filled.push_str(rest);
-        Ok((filled, is_secret))
+        Ok((filled, references, values))
     }
 
     fn value(&self, inside: &str) -> Result<String, Problem> {

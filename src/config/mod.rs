@@ -1,7 +1,7 @@
 //! From a pipeline's file to checked values: the only room that knows TOML.
 //!
 //! [`load`] reads the file, lays the command line's overrides over it, fills in `${...}`, reads the keys and checks what
-//! they mean. It finds everything that is wrong in one go and opens nothing but files: brokers are asked and components
+//! they mean; [`examine`] does the same and gives what can be looked into further although something is wrong. It finds everything that is wrong in one go and opens nothing but files: brokers are asked and components
 //! are looked into elsewhere, which add their findings to a [`Report`] at the places that [`Pipeline`] keeps. Invariant:
 //! a `Pipeline` holds no option that means "default", and no value that came from `${...}` is ever shown.
 
@@ -12,6 +12,9 @@ mod interpolate;
 mod raw;
 mod report;
 mod reserved;
+mod schema;
+mod show;
+mod sound;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -26,8 +29,14 @@ use std::time::Duration;
 use crate::partition::Policy;
 use crate::sink::Routes;
 
+pub use check::topics::reads;
 pub use report::Finding;
+pub use report::Level;
 pub use report::Report;
+pub use schema::schema;
+pub use show::show;
+pub use sound::Sound;
+pub use sound::StepSound;
 pub use source::Source;
 pub use source::Span;
 
@@ -59,6 +68,7 @@ pub struct Pipeline {
     pub source: Arc<Source>,
     /// Where the values stand that can only be checked later.
     pub spans: Spans,
+    secrets: Arc<interpolate::Secrets>,
 }
 
 impl Pipeline {
@@ -66,6 +76,18 @@ impl Pipeline {
     #[must_use]
     pub fn report(&self) -> Report {
         Report::new(Arc::clone(&self.source))
+    }
+
+    /// Whether a value may be shown; one that came from `${...}` may not.
+    #[must_use]
+    pub fn is_shown(&self, span: Span) -> bool {
+        !self.secrets.touch(&(span.start..span.end))
+    }
+
+    /// A text of somebody else's that was told the pipeline's values, without those that came from `${...}`.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        self.secrets.hide(text)
     }
 }
 
@@ -92,8 +114,14 @@ pub struct Limits {
 /// Where the values stand that can only be checked with a broker or a component at hand.
 #[derive(Clone, Debug)]
 pub struct Spans {
+    /// `name`, if it is set.
+    pub name: Option<Span>,
     /// `kafka.brokers`.
     pub brokers: Span,
+    /// `[input]`.
+    pub input: Span,
+    /// `input.group`, if it is set.
+    pub group: Option<Span>,
     /// `input.topics`, one by one.
     pub topics: Vec<Span>,
     /// The steps, in order.
@@ -131,11 +159,40 @@ pub struct Overrides {
     pub http: Option<String>,
 }
 
+/// What there is to say about a pipeline's file, and what is left of it.
+pub struct Examined {
+    /// Everything that is wrong with it.
+    pub report: Report,
+    /// What was read, and which parts of it mean what they say; `None` if it can't be read at all.
+    pub pipeline: Option<(Pipeline, Sound)>,
+}
+
 /// Reads and checks a pipeline's file; `env` looks up an environment variable.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Report> {
+    let Examined { report, pipeline } = examine(path, overrides, env);
+    match pipeline {
+        Some((pipeline, _)) if report.is_empty() => Ok(pipeline),
+        _ => Err(report),
+    }
+}
+
+/// As [`load`], for somebody who looks further although something is wrong.
+#[must_use]
+pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Examined {
+    let source = match source(path, overrides) {
+        Ok(source) => Arc::new(source),
+        Err(report) => return Examined { report, pipeline: None },
+    };
+    let mut report = Report::new(Arc::clone(&source));
+    let pipeline = check_source(path, &source, env, &mut report);
+    Examined { report, pipeline }
+}
+
+/// The file's text and those of the command line.
+fn source(path: &Path, overrides: &Overrides) -> Result<Source, Report> {
     let mut source = Source::new(path.display().to_string(), read(path)?);
     for argument in &overrides.set {
         let text = document::set(argument).map_err(|why| {
@@ -147,13 +204,7 @@ pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<Str
     if let Some(address) = &overrides.http {
         source.push("--http".into(), format!("http.listen = {}", toml::Value::String(address.clone())));
     }
-    let source = Arc::new(source);
-    let mut report = Report::new(Arc::clone(&source));
-    let checked = check_source(path, &source, env, &mut report);
-    match checked {
-        Some(pipeline) if report.is_empty() => Ok(pipeline),
-        _ => Err(report),
-    }
+    Ok(source)
 }
 
 fn check_source(
@@ -161,16 +212,21 @@ fn check_source(
     source: &Arc<Source>,
     env: &dyn Fn(&str) -> Option<String>,
     report: &mut Report,
-) -> Option<Pipeline> {
+) -> Option<(Pipeline, Sound)> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut document = document::parse(source, report)?;
+    let is_merged = report.is_empty();
+    let places = sound::Places::of(document.get_ref());
     let mut secrets = interpolate::Secrets::default();
     interpolate::Values { env, folder }.fill(document.get_mut(), &mut secrets, report);
     let is_filled = report.is_empty();
-    let read = fields::read(document, report)?;
-    // Whatever stands in place of a missing value would only be found wrong too.
-    is_filled.then_some(())?;
-    check::pipeline(read, path, source, &secrets, report)
+    let mut read = fields::read(document, report)?;
+    // What couldn't be filled in was taken out, and isn't missing.
+    read.whole &= is_filled;
+    let secrets = Arc::new(secrets);
+    let pipeline = check::pipeline(read, path, source, &secrets, report);
+    let sound = places.sound(&pipeline, report, is_merged);
+    Some((pipeline, sound))
 }
 
 fn read(path: &Path) -> Result<String, Report> {

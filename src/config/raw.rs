@@ -2,10 +2,15 @@
 //!
 //! Plain structs that deny unknown fields, because any other serde shape loses the place of a mistake. Numbers with a
 //! unit stay text here; `check` reads them. Never `flatten` (it accepts misspelt keys), `untagged` or `tag`.
+//!
+//! What stands here about a key is what users read: `schema.rs` makes the schema of it, the documentation's tables and
+//! the defaults that `config show` prints. `default` is a value as it may be written; `x-default` says in words what
+//! stands in for a value that isn't the same everywhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error;
@@ -14,131 +19,266 @@ use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
 
+use super::schema;
+
 pub(super) type Text = Spanned<String>;
 pub(super) type Number = Spanned<i64>;
 pub(super) type Passed = BTreeMap<Spanned<String>, Scalar>;
 
-#[derive(Deserialize)]
+/// A pipeline: what is read, what is done to it, and where it goes.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Pipeline {
+    /// The pipeline's name, in metrics and logs: 1 to 100 of `a-z A-Z 0-9 . _ -`.
+    #[schemars(
+        with = "Option<String>",
+        extend("x-default" = "the file's name without `.toml`", "examples" = ["orders"])
+    )]
     pub(super) name: Option<Text>,
+    /// What a crash may do to outputs: `"at_least_once"` repeats some and loses none.
+    #[schemars(with = "Option<String>", extend("enum" = ["at_least_once"], "default" = "at_least_once"))]
     pub(super) delivery: Option<Text>,
+    /// Which records keep their order: `"partition"` keeps that of every input partition.
+    #[schemars(with = "Option<String>", extend("enum" = ["partition"], "default" = "partition"))]
     pub(super) order: Option<Text>,
+    /// The longest time from a stop signal to the end; after it the process ends with code 75.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "25s", "examples" = ["50s"]))]
     pub(super) shutdown_timeout: Option<Text>,
+    /// The connection.
+    #[schemars(with = "Kafka")]
     pub(super) kafka: Option<Spanned<Kafka>>,
+    /// What is read.
+    #[schemars(with = "Input")]
     pub(super) input: Option<Spanned<Input>>,
+    /// The steps, which run in the order of the file; there is at least one.
     #[serde(default)]
+    #[schemars(with = "Vec<Step>", extend("minItems" = 1))]
     pub(super) step: Vec<Spanned<Step>>,
+    /// The outputs by the names of the plugins' ports: 1 to 64 of `a-z 0-9 _ -`. The last step's port `main` leads to
+    /// `[output.main]`, which is needed.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Output>", extend("required" = ["main"]))]
     pub(super) output: BTreeMap<Spanned<String>, Spanned<Output>>,
+    /// How much is done at once, and how long things may take.
     #[serde(default)]
     pub(super) limits: Limits,
+    /// What is done about a record that fails.
     #[serde(default)]
     pub(super) on_error: OnError,
+    /// Metrics and probes.
     #[serde(default)]
     pub(super) http: Http,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Kafka {
+    /// `host:port` of some brokers; the others are found through them.
+    #[schemars(with = "Vec<String>", extend("minItems" = 1, "examples" = [["localhost:9092"]]))]
     pub(super) brokers: Option<Spanned<Vec<Text>>>,
+    /// `client.id` of the connections; the worker's number is appended.
+    #[schemars(
+        with = "Option<String>",
+        extend("x-default" = "`wasmill-` and the pipeline's name", "examples" = ["orders"])
+    )]
     pub(super) client_id: Option<Text>,
+    /// `true` for TLS with the system's authorities, or a table.
+    #[schemars(with = "Option<Tls>", extend("default" = false, "examples" = [true]))]
     pub(super) tls: Option<Tls>,
+    /// How wasmill says who it is; works with and without TLS.
+    #[schemars(with = "Option<Sasl>")]
     pub(super) sasl: Option<Spanned<Sasl>>,
+    /// Permits `librdkafka = { "enable.ssl.certificate.verification" = false }`, and does nothing else.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) insecure: Option<Spanned<bool>>,
+    /// librdkafka's own keys for all connections.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>", extend("examples" = [{"client.rack": "eu-1a"}]))]
     pub(super) librdkafka: Passed,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct TlsFiles {
+    /// The authority's certificate, PEM.
+    #[schemars(with = "Option<schema::Path>", extend("x-default" = "the system's", "examples" = ["/etc/pki/ca.pem"]))]
     pub(super) ca: Option<Text>,
+    /// The client's certificate, PEM; needs `key`.
+    #[schemars(with = "Option<schema::Path>", extend("examples" = ["/etc/pki/me.pem"]))]
     pub(super) cert: Option<Text>,
+    /// The client's private key, PEM; needs `cert`.
+    #[schemars(with = "Option<schema::Path>", extend("examples" = ["/run/secrets/me.key"]))]
     pub(super) key: Option<Text>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Sasl {
+    /// The mechanism.
+    #[schemars(
+        with = "String",
+        extend("enum" = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], "examples" = ["SCRAM-SHA-512"])
+    )]
     pub(super) mechanism: Option<Text>,
+    /// The user.
+    #[schemars(with = "String", extend("examples" = ["${KAFKA_USER}"]))]
     pub(super) username: Option<Text>,
+    /// The password; better a reference than the text itself.
+    #[schemars(with = "String", extend("examples" = ["${file:/run/secrets/kafka}"]))]
     pub(super) password: Option<Text>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Input {
+    /// Topics; one that begins with `^` is a pattern.
+    #[schemars(with = "Vec<String>", extend("minItems" = 1, "examples" = [["orders", "^returns\\..*"]]))]
     pub(super) topics: Option<Spanned<Vec<Text>>>,
+    /// The consumer group. Another group starts afresh, so write it down before you rename the file.
+    #[schemars(with = "Option<String>", extend("x-default" = "the pipeline's name", "examples" = ["orders"]))]
     pub(super) group: Option<Text>,
+    /// Static membership: a restart within `session_timeout` moves no partitions. Empty is none.
+    #[schemars(with = "Option<String>", extend("examples" = ["${HOSTNAME:-}"]))]
     pub(super) instance_id: Option<Text>,
+    /// Where a partition without a committed offset starts: `"earliest"`, `"latest"`, or a time with its zone.
+    #[schemars(with = "Option<String>", extend("default" = "earliest", "examples" = ["2026-01-31T00:00:00Z"]))]
     pub(super) start: Option<Spanned<toml::Value>>,
+    /// What happens when retention has passed the committed offset: `"stop"`, or `"continue"` at the oldest record.
+    #[schemars(with = "Option<String>", extend("enum" = ["stop", "continue"], "default" = "stop"))]
     pub(super) on_gap: Option<Text>,
+    /// `"read_uncommitted"` reads records of open and aborted transactions too.
+    #[schemars(
+        with = "Option<String>",
+        extend("enum" = ["read_committed", "read_uncommitted"], "default" = "read_committed")
+    )]
     pub(super) isolation: Option<Text>,
+    /// The group throws a silent member out after this; at most `max_poll_interval`.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "45s", "examples" = ["10s"]))]
     pub(super) session_timeout: Option<Text>,
+    /// The longest time that a member may be busy without asking for records.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "5m", "examples" = ["10m"]))]
     pub(super) max_poll_interval: Option<Text>,
+    /// librdkafka's own keys for the consumer.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>", extend("examples" = [{"fetch.min.bytes": 1}]))]
     pub(super) librdkafka: Passed,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Step {
+    /// The step's name, in metrics and messages: unique, 1 to 100 of `a-z A-Z 0-9 . _ -`.
+    #[schemars(
+        with = "Option<String>",
+        extend("x-default" = "the component's file name without `.wasm`", "examples" = ["mask"])
+    )]
     pub(super) name: Option<Text>,
+    /// The component.
+    #[schemars(with = "schema::Path", extend("examples" = ["plugins/mask.wasm"]))]
     pub(super) wasm: Option<Text>,
+    /// What the plugin gets as a JSON object; dates and times become strings.
+    #[schemars(
+        with = "Option<BTreeMap<String, serde_json::Value>>",
+        extend("examples" = [{"fields": ["email", "phone"]}])
+    )]
     pub(super) settings: Option<Spanned<toml::Table>>,
+    /// The longest time of one call; below `limits.drain_timeout`.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["50ms"]))]
     pub(super) timeout: Option<Text>,
+    /// Memory of one instance, from 1 MiB to 4 GiB.
+    #[schemars(with = "Option<Size>", extend("default" = "64 MiB", "examples" = ["32 MiB"]))]
     pub(super) memory: Option<Spanned<Size>>,
+    /// Records that one call gets at most; nothing waits for a batch to fill.
+    #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 4096, "default" = 128, "examples" = [1]))]
     pub(super) batch: Option<Number>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Output {
+    /// The topic that is written.
+    #[schemars(with = "String", extend("examples" = ["orders.clean"]))]
     pub(super) topic: Option<Text>,
+    /// Who chooses the partition when the plugin doesn't: `"by_key"` does as Kafka's own client.
+    #[schemars(with = "Option<String>", extend("enum" = ["by_key", "same_as_input"], "default" = "by_key"))]
     pub(super) partition: Option<Text>,
+    /// The codec of what is written.
+    #[schemars(
+        with = "Option<String>",
+        extend("enum" = ["none", "gzip", "snappy", "lz4", "zstd"], "default" = "none", "examples" = ["zstd"])
+    )]
     pub(super) compression: Option<Text>,
+    /// librdkafka's own keys for the topic.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>", extend("examples" = [{"compression.level": 3}]))]
     pub(super) librdkafka: Passed,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Limits {
+    /// Threads that run plugins.
+    #[schemars(
+        with = "Option<i64>",
+        extend("minimum" = 1, "maximum" = 1024, "x-default" = "the number of cores", "examples" = [8])
+    )]
     pub(super) parallelism: Option<Number>,
+    /// What may be in flight.
     #[serde(default)]
     pub(super) max_in_flight: MaxInFlight,
+    /// How often offsets are committed. What was done since the last commit is repeated after a crash.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["500ms"]))]
     pub(super) commit_every: Option<Text>,
+    /// The longest time that a partition in flight is waited for when the group takes it away; below a third of
+    /// `input.max_poll_interval`.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "5s", "examples" = ["10s"]))]
     pub(super) drain_timeout: Option<Text>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct MaxInFlight {
+    /// Records that were read and aren't done.
+    #[schemars(
+        with = "Option<i64>",
+        extend("minimum" = 1, "maximum" = 10_000_000, "default" = 20_000, "examples" = [5_000])
+    )]
     pub(super) records: Option<Number>,
+    /// Bytes of these records and of their outputs.
+    #[schemars(with = "Option<Size>", extend("default" = "64 MiB", "examples" = ["32 MiB"]))]
     pub(super) bytes: Option<Spanned<Size>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct OnError {
+    /// How often a record whose plugin says "retry" is tried again: a number, or `"forever"`.
+    #[schemars(with = "Option<Retries>", extend("default" = 3, "examples" = ["forever"]))]
     pub(super) retries: Option<Spanned<Retries>>,
+    /// How long to wait before a retry.
     #[serde(default)]
     pub(super) backoff: Backoff,
+    /// What becomes of a record that can't be helped: `"stop"` commits everything below it and ends with code 1.
+    #[schemars(with = "Option<String>", extend("enum" = ["stop"], "default" = "stop"))]
     pub(super) then: Option<Text>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Backoff {
+    /// The wait before the first retry; it doubles with each.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "100ms", "examples" = ["200ms"]))]
     pub(super) from: Option<Text>,
+    /// The longest wait.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "10s", "examples" = ["1m"]))]
     pub(super) to: Option<Text>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Http {
+    /// Address and port of `/metrics`, `/livez` and `/readyz`; port 0 takes a free one.
+    #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9108", "examples" = ["0.0.0.0:9108"]))]
     pub(super) listen: Option<Text>,
 }
 

@@ -4,12 +4,12 @@
 //! came from `${...}` never reach this file: whoever adds a finding leaves them out.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use annotate_snippets::AnnotationKind;
 use annotate_snippets::Group;
-use annotate_snippets::Level;
 use annotate_snippets::Renderer;
 use annotate_snippets::Snippet;
 
@@ -17,9 +17,22 @@ use super::source::Line;
 use super::source::Source;
 use super::source::Span;
 
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The pipeline can't run like this.
+    Error,
+    /// Nobody could be asked, so nothing is known about what they would have said.
+    Unreachable,
+    /// It runs, and may not do what is meant.
+    Warning,
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
     /// What is wrong: a lowercase fragment.
     pub message: String,
     /// The file, or the option of the command line.
@@ -56,6 +69,7 @@ impl Report {
         let file = path.display().to_string();
         let mut report = Report::new(Arc::new(Source::new(file.clone(), String::new())));
         report.findings.push(Finding {
+            level: Level::Error,
             message: message.into(),
             file,
             line: None,
@@ -81,9 +95,22 @@ impl Report {
         label: impl Into<String>,
         help: impl Into<String>,
     ) {
+        self.add_levelled(Level::Error, span, message, label, help);
+    }
+
+    /// As [`Report::add_labelled`], with the level.
+    pub fn add_levelled(
+        &mut self,
+        level: Level,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let place = self.source.line(span);
         let help = help.into();
         self.findings.push(Finding {
+            level,
             message: message.into(),
             file: place.as_ref().map(|place| place.origin.clone()).unwrap_or_default(),
             line: place.as_ref().map(|place| place.number),
@@ -101,6 +128,17 @@ impl Report {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// Whether something was found at a place.
+    pub(super) fn touches(&self, place: &Range<usize>) -> bool {
+        let meets = |span: Span| span.start < place.end && place.start < span.end;
+        self.findings.iter().filter_map(|finding| finding.order).any(meets)
+    }
+
+    /// Where something was found.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        self.findings.iter().filter_map(|finding| finding.order)
     }
 
     /// What is wrong, in the order of the file.
@@ -124,7 +162,11 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title = Level::ERROR.primary_title(&self.message);
+        let level = match self.level {
+            Level::Error | Level::Unreachable => annotate_snippets::Level::ERROR,
+            Level::Warning => annotate_snippets::Level::WARNING,
+        };
+        let title = level.primary_title(&self.message);
         let group = match &self.place {
             Some(place) => {
                 let marked = AnnotationKind::Primary.span(place.marked.clone());

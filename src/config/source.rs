@@ -125,12 +125,17 @@ fn covered(text: &str) -> String {
 
 fn secrets(table: &DeTable<'_>, inherited: bool, left: usize, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
-        let name = key.get_ref().to_ascii_lowercase();
-        // In `sasl` a misspelt key may be the password's.
-        let plain = name == "mechanism" || name == "username";
-        let secret = inherited || ["password", "secret", "token", "sasl"].iter().any(|word| name.contains(word));
-        collect(value, secret && !plain, left, spans);
+        collect(value, is_secret(key.get_ref(), inherited), left, spans);
     }
+}
+
+/// Whether what stands under this key is never shown; `inherited` is the answer for the table that it is in.
+pub(super) fn is_secret(key: &str, inherited: bool) -> bool {
+    let name = key.to_ascii_lowercase();
+    // In `sasl` a misspelt key may be the password's.
+    let plain = name == "mechanism" || name == "username";
+    let secret = inherited || ["password", "secret", "token", "sasl"].iter().any(|word| name.contains(word));
+    secret && !plain
 }
 
 fn collect(value: &Spanned<DeValue<'_>>, secret: bool, left: usize, spans: &mut Vec<Range<usize>>) {

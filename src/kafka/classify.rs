@@ -21,6 +21,11 @@ pub(crate) mod code {
     pub(crate) const AUTO_OFFSET_RESET: Code = Code(-140);
     pub(crate) const ASSIGN_PARTITIONS: Code = Code(-175);
     pub(crate) const REVOKE_PARTITIONS: Code = Code(-174);
+    /// The broker's certificate, or its refusal of ours.
+    pub(crate) const SSL: Code = Code(-181);
+    /// The broker refuses user or password.
+    pub(crate) const AUTHENTICATION: Code = Code(-169);
+    pub(crate) const SASL_AUTHENTICATION_FAILED: Code = Code(58);
     /// No broker answers.
     pub(crate) const ALL_BROKERS_DOWN: Code = Code(-187);
     /// Nothing is stored that wasn't committed.
@@ -31,6 +36,7 @@ pub(crate) mod code {
     pub(crate) const UNKNOWN_TOPIC_OR_PART: Code = Code(3);
     pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
     pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
+    pub(crate) const GROUP_ID_NOT_FOUND: Code = Code(69);
 }
 
 /// Codes by which a broker, or librdkafka before it, refuses one record.

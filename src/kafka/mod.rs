@@ -7,6 +7,7 @@ mod classify;
 pub mod consumer;
 pub mod embedded;
 pub mod lookup;
+pub mod probe;
 pub mod producer;
 pub mod settings;
 pub mod stats;

@@ -177,6 +177,14 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
     Some(reason)
 }
 
+/// The configuration of a client that only asks.
+pub(crate) fn asker(settings: &Settings) -> BTreeMap<String, String> {
+    let mut config = client(settings, 0);
+    config.insert("client.id".into(), format!("{}-check", settings.client_id));
+    config.insert("statistics.interval.ms".into(), "0".into());
+    config
+}
+
 /// The consumer's configuration for the worker of this number.
 pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     let input = &settings.input;

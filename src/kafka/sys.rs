@@ -397,6 +397,105 @@ impl Client {
         }
     }
 
+    /// The names of the topics that this client may know of; with `all` false, none, but a broker has answered. Blocks.
+    pub(crate) fn topic_names(&self, all: bool, timeout_ms: i32) -> Result<Vec<String>, Error> {
+        let mut metadata = std::ptr::null();
+        // SAFETY: the client is alive; a null topic means "all" or "those that are used here"; on success the metadata is ours
+        // and is destroyed below, once. It holds `topic_cnt` topics with NUL-terminated names.
+        unsafe {
+            Error::check(codes::rd_kafka_metadata(
+                self.handle.as_ptr(),
+                c_int::from(all),
+                std::ptr::null_mut(),
+                &raw mut metadata,
+                timeout_ms,
+            ))?;
+            let found = &*metadata;
+            let count = usize::try_from(found.topic_cnt).unwrap_or(0);
+            let names = (0..count).map(|index| text((*found.topics.add(index)).topic)).collect();
+            rd::rd_kafka_metadata_destroy(metadata);
+            Ok(names)
+        }
+    }
+
+    /// What the brokers say of these topics, and what this client may do with them. Blocks.
+    pub(crate) fn describe_topics(
+        self: &Arc<Client>,
+        names: &[&str],
+        timeout_ms: i32,
+    ) -> Result<Vec<Described>, Error> {
+        let reply = self.new_queue();
+        let names: Vec<CString> = names.iter().map(|name| c_topic(name)).collect();
+        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout_ms)?;
+        // SAFETY: client, options and queue are alive. The collection is a copy of the names, ours, and destroyed once the
+        // request, which copies it again, is under way.
+        unsafe {
+            let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+            rd::rd_kafka_DescribeTopics(self.handle.as_ptr(), topics, options.pointer.as_ptr(), reply.pointer.as_ptr());
+            rd::rd_kafka_TopicCollection_destroy(topics);
+        }
+        let event = admin_reply(&reply, timeout_ms)?;
+        // SAFETY: the event is alive and owns the result, which is null if it is another one's, and everything in it. Lists
+        // have as many elements as they say.
+        unsafe {
+            let result = rd::rd_kafka_event_DescribeTopics_result(event.pointer.as_ptr());
+            if result.is_null() {
+                return Err(unexpected());
+            }
+            let mut count = 0;
+            let all = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+            let describe = |index: usize| {
+                let topic = *all.add(index);
+                let (mut partitions, mut operations) = (0, 0);
+                rd::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                let list = rd::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut operations);
+                Described {
+                    name: text(rd::rd_kafka_TopicDescription_name(topic)),
+                    error: borrowed_error(rd::rd_kafka_TopicDescription_error(topic)),
+                    partitions,
+                    operations: operations_of(list, operations),
+                }
+            };
+            Ok((0..count).map(describe).collect())
+        }
+    }
+
+    /// What the brokers say of a consumer group, and what this client may do with it. Blocks.
+    pub(crate) fn describe_group(self: &Arc<Client>, group: &str, timeout_ms: i32) -> Result<Described, Error> {
+        let reply = self.new_queue();
+        let name = CString::new(group).unwrap_or_default();
+        let mut names = [name.as_ptr()];
+        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+        let options = AdminOptions::new(self, kind, timeout_ms)?;
+        // SAFETY: client, options and queue are alive; the one name is copied.
+        unsafe {
+            let (client, queue) = (self.handle.as_ptr(), reply.pointer.as_ptr());
+            rd::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), 1, options.pointer.as_ptr(), queue);
+        }
+        let event = admin_reply(&reply, timeout_ms)?;
+        // SAFETY: as in `describe_topics`.
+        unsafe {
+            let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event.pointer.as_ptr());
+            if result.is_null() {
+                return Err(unexpected());
+            }
+            let mut count = 0;
+            let all = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
+            if count != 1 {
+                return Err(unexpected());
+            }
+            let mut operations = 0;
+            let list = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(*all, &raw mut operations);
+            Ok(Described {
+                name: group.to_owned(),
+                error: borrowed_error(rd::rd_kafka_ConsumerGroupDescription_error(*all)),
+                partitions: 0,
+                operations: operations_of(list, operations),
+            })
+        }
+    }
+
     /// The error after which this client can't be used, if there was one.
     pub(crate) fn fatal_error(&self) -> Option<Error> {
         let mut reason = [0 as c_char; 512];
@@ -439,6 +538,87 @@ impl Drop for Client {
         // SAFETY: this is the last owner: queues, events and topics hold shares of the client.
         unsafe { rd::rd_kafka_destroy_flags(self.handle.as_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int) }
     }
+}
+
+/// A topic or a group, as the brokers describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) error: Option<Error>,
+    pub(crate) partitions: usize,
+    /// Kafka's numbers of what this client may do; `None` if the brokers don't say.
+    pub(crate) operations: Option<Vec<i32>>,
+}
+
+/// The options of one administrative request: its time limit, and that it asks for what is permitted.
+struct AdminOptions {
+    pointer: NonNull<rd::rd_kafka_AdminOptions_t>,
+}
+
+impl AdminOptions {
+    fn new(client: &Client, kind: rd::rd_kafka_admin_op_t, timeout_ms: i32) -> Result<AdminOptions, Error> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client is alive, and the options are ours until they are dropped. The first setter's code is one of
+        // librdkafka's own two for its arguments; the time limit is one that it accepts, so it isn't read.
+        unsafe {
+            let pointer = rd::rd_kafka_AdminOptions_new(client.handle.as_ptr(), kind);
+            let options = AdminOptions { pointer: NonNull::new(pointer).ok_or_else(unexpected)? };
+            let _ = rd::rd_kafka_AdminOptions_set_request_timeout(
+                pointer,
+                timeout_ms.clamp(100, 60_000),
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
+            Error::take(rd::rd_kafka_AdminOptions_set_include_authorized_operations(pointer, 1))?;
+            Ok(options)
+        }
+    }
+}
+
+impl Drop for AdminOptions {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is ours and dropped once.
+        unsafe { rd::rd_kafka_AdminOptions_destroy(self.pointer.as_ptr()) }
+    }
+}
+
+/// The answer to an administrative request, which arrives a moment after its time limit at the latest.
+fn admin_reply(reply: &Queue, timeout_ms: i32) -> Result<Event, Error> {
+    let event = reply
+        .poll(timeout_ms.saturating_add(500))
+        .ok_or_else(|| Error { code: Code(-185), text: Code(-185).to_string() })?;
+    match event.code() {
+        Code::OK => Ok(event),
+        code => Err(Error { code, text: event.error_text() }),
+    }
+}
+
+/// librdkafka answers what it was asked; this is what is said if it doesn't.
+fn unexpected() -> Error {
+    Error { code: Code(-1), text: "librdkafka gave no answer of the kind that was asked for".to_owned() }
+}
+
+/// # Safety
+/// `error` is null or alive.
+unsafe fn borrowed_error(error: *const rd::rd_kafka_error_t) -> Option<Error> {
+    if error.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise; the string lives as long as the error.
+    unsafe {
+        let code = Code(codes::rd_kafka_error_code(error));
+        (code != Code::OK).then(|| Error { code, text: text(rd::rd_kafka_error_string(error)) })
+    }
+}
+
+/// # Safety
+/// `list` is null or has `count` elements.
+unsafe fn operations_of(list: *const rd::rd_kafka_AclOperation_t, count: usize) -> Option<Vec<i32>> {
+    if list.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise. Read as numbers: the broker may send an operation that the binding's enum lacks.
+    Some((0..count).map(|index| unsafe { list.add(index).cast::<c_int>().read() }).collect())
 }
 
 /// A queue of events.

@@ -28,6 +28,12 @@ impl Routes {
         Some(Routes { outputs, main, steps })
     }
 
+    /// Those of a file whose outputs are not known.
+    #[must_use]
+    pub fn only_main(steps: usize) -> Routes {
+        Routes { outputs: vec!["main".to_owned()], main: 0, steps }
+    }
+
     /// The names of a step's ports, which are the same for every step.
     #[must_use]
     pub fn ports(&self) -> Vec<String> {

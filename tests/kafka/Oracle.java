@@ -42,6 +42,11 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
@@ -61,6 +66,9 @@ import org.apache.kafka.common.requests.FetchResponse;
 import org.apache.kafka.common.requests.ProduceRequest;
 import org.apache.kafka.common.requests.ProduceResponse;
 import org.apache.kafka.common.requests.RequestHeader;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.utils.BufferSupplier;
@@ -100,6 +108,7 @@ public final class Oracle {
     private String answer(String[] words) throws Exception {
         switch (words[0]) {
             case "create": return create(words);
+            case "allow": return allow(words[1], words[2], words[3], words[4]);
             case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "begin": return commas(offsets(words[1], OffsetSpec.earliest()));
             case "end": return commas(offsets(words[1], OffsetSpec.latest()));
@@ -137,6 +146,21 @@ public final class Oracle {
                 Thread.sleep(20);
             }
         }
+    }
+
+    /** From now on nobody but this user may do anything with the resource, and this user only what is allowed. */
+    private String allow(String user, String type, String name, String operation) throws Exception {
+        ResourcePattern resource = new ResourcePattern(ResourceType.fromString(type), name, PatternType.LITERAL);
+        AccessControlEntry entry =
+            new AccessControlEntry("User:" + user, "*", AclOperation.fromString(operation), AclPermissionType.ALLOW);
+        admin.createAcls(List.of(new AclBinding(resource, entry))).all().get();
+        // The controller has it; the broker's own authorizer learns of it a moment later.
+        long deadline = System.currentTimeMillis() + WAIT_MS;
+        while (admin.describeAcls(new AclBindingFilter(resource.toFilter(), entry.toFilter())).values().get().isEmpty()) {
+            if (System.currentTimeMillis() > deadline) throw new IllegalStateException("the broker has no such rule");
+            Thread.sleep(20);
+        }
+        return "";
     }
 
     private String deleteRecords(String topic, int partition, long before) throws Exception {

@@ -196,6 +196,7 @@ fn java_command(jars: &Path, log: &File) -> Result<Command, String> {
     Ok(command)
 }
 
+/// Everybody may do everything, but for resources with rules of their own.
 fn properties(data: &Path, port: u16, controller: u16) -> String {
     let logs = data.join("logs");
     format!(
@@ -206,6 +207,8 @@ fn properties(data: &Path, port: u16, controller: u16) -> String {
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          log.dirs={}\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         allow.everyone.if.no.acl.found=true\n\
          auto.create.topics.enable=false\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=4\n\

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod docs;
 mod kafka;
 mod stage;
 mod test;
@@ -20,6 +21,7 @@ usage: cargo xtask TASK
   demo                          build everything and run examples/orders on the embedded broker
   test [--full]                 everything that CI runs; --full: the long schedules too
   bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
+  docs                          write anew what is generated: schemas/, the tables of docs/configuration.md
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Length::Short),
         ["test", "--full"] => test::run(test::Length::Full),
         ["bench", ref which @ ..] => bench::run(which),
+        ["docs"] => docs::run(),
         ["plugins"] => wasm::build(),
         ["kafka"] => kafka::start(),
         ["help" | "-h" | "--help"] => {

@@ -78,10 +78,7 @@ pub(super) fn overlap(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>
     let Some(topics) = topics else { return };
     for output in outputs {
         let Some(topic) = &output.topic else { continue };
-        let reads = topics.get_ref().iter().find(|input| match input.get_ref().starts_with('^') {
-            true => Pattern::new(input.get_ref()).is_ok_and(|pattern| pattern.reads(topic.get_ref())),
-            false => input == &topic,
-        });
+        let reads = topics.get_ref().iter().find(|input| reads(input.get_ref(), topic.get_ref()));
         let Some(input) = reads else { continue };
         let (name, shown) = (&output.settings.name, check.shown(topic));
         let message = match input.get_ref().starts_with('^') {
@@ -163,6 +160,15 @@ fn is_topic(topic: &str) -> bool {
 /// Never written by a pipeline, and never matched by a pattern.
 fn is_reserved(topic: &str) -> bool {
     topic.starts_with("__") || topic.ends_with(".changelog") || topic.ends_with(".repartition")
+}
+
+/// Whether a topic or a pattern of `input.topics` reads this topic.
+#[must_use]
+pub fn reads(input: &str, topic: &str) -> bool {
+    match input.starts_with('^') {
+        true => Pattern::new(input).is_ok_and(|pattern| pattern.reads(topic)),
+        false => input == topic,
+    }
 }
 
 /// A pattern of topics, read as librdkafka reads it: a POSIX extended regular expression over bytes.

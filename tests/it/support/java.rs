@@ -63,6 +63,11 @@ pub(crate) fn create(name: &str, partitions: usize, configs: &[&str]) -> String 
     topic
 }
 
+/// From now on only this user may do this with the resource: `kind` is `topic` or `group`. Clients of ours are `ANONYMOUS`.
+pub(crate) fn allow(user: &str, kind: &str, name: &str, operation: &str) {
+    ask(&format!("allow\t{user}\t{kind}\t{name}\t{operation}"));
+}
+
 /// Removes the records of a partition that are below an offset, as retention does.
 pub(crate) fn delete_records(topic: &str, partition: usize, before: i64) {
     ask(&format!("delete-records\t{topic}\t{partition}\t{before}"));

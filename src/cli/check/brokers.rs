@@ -1,0 +1,316 @@
+//! The third level of `check`: whether brokers answer, topics are there, and this user may do what the pipeline does.
+//!
+//! Every finding has the command that mends it. What the brokers don't tell is said as a note, not guessed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Checked;
+use crate::config;
+use crate::config::Level;
+use crate::config::Pipeline;
+use crate::config::Report;
+use crate::config::Sound;
+use crate::config::Span;
+use crate::kafka;
+use crate::kafka::probe;
+use crate::kafka::probe::Answer;
+use crate::kafka::probe::Answers;
+use crate::kafka::probe::Question;
+use crate::kafka::probe::Unanswered;
+use crate::kafka::settings::Partition;
+
+/// For all files together, as they are asked at the same time: `check` has ended after ten seconds.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Files that are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
+
+/// Topics that a note names one by one.
+const NAMED_MAX: usize = 5;
+
+/// What is to be asked about a file, and of whom.
+pub(super) type Asked = (kafka::Settings, Question);
+
+/// What came of it; `None` if nothing was asked.
+pub(super) type Reply = Option<Result<Answers, Unanswered>>;
+
+/// What is to be asked about a file; `None` if who is meant isn't clear.
+pub(super) fn question((pipeline, sound): &(Pipeline, Sound)) -> Option<Asked> {
+    if !sound.connection {
+        return None;
+    }
+    let mut topics = BTreeSet::new();
+    let mut names = false;
+    for (topic, _) in inputs(pipeline, sound) {
+        match topic.starts_with('^') {
+            true => names = true,
+            false => _ = topics.insert(topic.to_owned()),
+        }
+    }
+    topics.extend(outputs(pipeline, sound).map(|output| output.topic.to_owned()));
+    let group = sound.group.then(|| pipeline.kafka.input.group.clone());
+    Some((pipeline.kafka.clone(), Question { topics: topics.into_iter().collect(), names, group }))
+}
+
+/// Asks, for all files at once.
+pub(super) fn ask(questions: Vec<Option<Asked>>) -> Vec<Reply> {
+    let mut replies = Vec::with_capacity(questions.len());
+    for some in questions.chunks(ASKED_AT_ONCE) {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (some.iter())
+                .map(|asked| {
+                    asked.as_ref().map(|(settings, question)| scope.spawn(|| first_and_second(settings, question)))
+                })
+                .collect();
+            let lost = || Err(Unanswered::Unreached("the thread that asked was lost".into()));
+            replies.extend(
+                threads.into_iter().map(|thread| thread.map(|thread| thread.join().unwrap_or_else(|_| lost()))),
+            );
+        });
+    }
+    replies
+}
+
+/// Asks; the topics that patterns read are known only then, and are asked about too.
+fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<Answers, Unanswered> {
+    let mut answers = probe::ask(settings, question, LIMIT)?;
+    let patterns = settings.input.topics.iter().filter(|topic| topic.starts_with('^'));
+    let read: BTreeSet<String> = patterns
+        .flat_map(|pattern| answers.names.iter().filter(|name| config::reads(pattern, name)))
+        .filter(|name| !answers.topics.contains_key(*name))
+        .cloned()
+        .collect();
+    if question.names && !read.is_empty() {
+        let more = Question { topics: read.into_iter().collect(), names: false, group: None };
+        answers.topics.extend(probe::ask(settings, &more, LIMIT / 3)?.topics);
+    }
+    Ok(answers)
+}
+
+/// Adds what the replies mean for all files.
+pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
+    for (file, reply) in files.iter_mut().zip(replies) {
+        let Some((pipeline, sound)) = &file.pipeline else { continue };
+        let judge = Judge { pipeline, sound, report: &mut file.report, notes: &mut file.notes };
+        match reply {
+            Some(Ok(answers)) => judge.answers(&answers),
+            Some(Err(unanswered)) => judge.unanswered(unanswered),
+            None => file.notes.push("no broker was asked: what is wrong above leaves open which one and how".into()),
+        }
+    }
+}
+
+struct Output<'a> {
+    name: &'a str,
+    topic: &'a str,
+    span: Span,
+    same_partition: bool,
+}
+
+fn inputs<'a>(pipeline: &'a Pipeline, sound: &'a Sound) -> impl Iterator<Item = (&'a str, Span)> {
+    let topics = pipeline.kafka.input.topics.iter().zip(&pipeline.spans.topics).zip(&sound.topics);
+    topics.filter(|(_, sound)| **sound).map(|((topic, span), _)| (topic.as_str(), *span))
+}
+
+fn outputs<'a>(pipeline: &'a Pipeline, sound: &'a Sound) -> impl Iterator<Item = Output<'a>> {
+    let outputs = pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs).zip(&sound.outputs);
+    outputs.filter(|(_, sound)| **sound).map(|((output, spans), _)| Output {
+        name: &output.name,
+        topic: &output.topic,
+        span: spans.topic,
+        same_partition: output.partition == Partition::SameAsInput,
+    })
+}
+
+struct Judge<'a> {
+    pipeline: &'a Pipeline,
+    sound: &'a Sound,
+    report: &'a mut Report,
+    notes: &'a mut Vec<String>,
+}
+
+impl Judge<'_> {
+    fn unanswered(self, unanswered: Unanswered) {
+        let at = self.pipeline.spans.brokers;
+        let brokers = self.brokers();
+        let said = |reason: String| match self.pipeline.is_shown(at) {
+            true => format!(": {}", self.pipeline.hide(&reason)),
+            false => String::new(),
+        };
+        match unanswered {
+            Unanswered::Unreached(reason) => self.report.add_levelled(
+                Level::Unreachable,
+                at,
+                format!("no broker answers{}", said(reason)),
+                "not reached, so topics and permissions were not checked",
+                format!(
+                    "start one, or see whether address, `tls` and `sasl` are those of a listener: \
+                     kafka-broker-api-versions.sh --bootstrap-server {brokers}"
+                ),
+            ),
+            Unanswered::Refused(reason) => self.report.add(
+                at,
+                format!("the brokers can't be talked to{}", said(reason)),
+                "set `kafka.tls` and `kafka.sasl` as the listener at this address wants them",
+            ),
+        }
+    }
+
+    fn answers(mut self, answers: &Answers) {
+        let (pipeline, sound) = (self.pipeline, self.sound);
+        let mut most_partitions = 0;
+        for (topic, span) in inputs(pipeline, sound) {
+            if topic.starts_with('^') {
+                most_partitions = most_partitions.max(self.pattern(topic, span, answers));
+                continue;
+            }
+            if let Some(partitions) = self.topic(topic, span, None, answers) {
+                most_partitions = most_partitions.max(partitions);
+            }
+        }
+        for output in outputs(pipeline, sound) {
+            let found = self.topic(output.topic, output.span, Some(output.name), answers);
+            let Some(partitions) = found.filter(|&partitions| output.same_partition && partitions < most_partitions)
+            else {
+                continue;
+            };
+            let (brokers, topic) = (self.brokers(), self.shown(output.topic, output.span));
+            self.report.add_levelled(
+                Level::Warning,
+                output.span,
+                format!(
+                    "`{topic}` has {partitions} partitions and the input {most_partitions}: with \
+                     `partition = \"same_as_input\"` records of the others are refused"
+                ),
+                "",
+                format!(
+                    "give it more: kafka-topics.sh --bootstrap-server {brokers} --alter --topic {topic} --partitions \
+                     {most_partitions}"
+                ),
+            );
+        }
+        self.group(answers.group.as_ref());
+    }
+
+    /// The most partitions of a topic that the pattern reads now.
+    fn pattern(&mut self, pattern: &str, span: Span, answers: &Answers) -> usize {
+        let shown = self.shown(pattern, span);
+        let read: Vec<&String> = answers.names.iter().filter(|name| config::reads(pattern, name)).collect();
+        if read.is_empty() {
+            self.report.add_levelled(
+                Level::Warning,
+                span,
+                format!("the pattern `{shown}` reads no topic that is there now, or none that this user may see"),
+                "",
+                format!("list what there is: kafka-topics.sh --bootstrap-server {} --list", self.brokers()),
+            );
+            return 0;
+        }
+        let named: Vec<&str> = read.iter().take(NAMED_MAX).map(|name| name.as_str()).collect();
+        let more = if read.len() > NAMED_MAX { ", .." } else { "" };
+        if self.pipeline.is_shown(span) {
+            self.notes.push(format!("`{shown}` reads {} topics now: {}{more}", read.len(), named.join(", ")));
+        }
+        let partitions = read.into_iter().filter_map(|name| self.topic(name, span, None, answers));
+        partitions.max().unwrap_or(0)
+    }
+
+    /// The partitions of a topic, if it is there; `output` is the one that writes it, else the input reads it.
+    fn topic(&mut self, topic: &str, span: Span, output: Option<&str>, answers: &Answers) -> Option<usize> {
+        let (shown, brokers) = (self.shown(topic, span), self.brokers());
+        let (what, operation) = match output {
+            None => (format!("the input topic `{shown}`"), "Read"),
+            Some(output) => (format!("the topic `{shown}` of output `{output}`"), "Write"),
+        };
+        match answers.topics.get(topic)? {
+            Answer::There { partitions, may: Some(may) } => {
+                let allowed = if operation == "Read" { may.read } else { may.write };
+                if !allowed {
+                    self.denied(span, &what, operation, &format!("--topic {shown}"));
+                }
+                Some(*partitions)
+            }
+            Answer::There { partitions, may: None } => {
+                let verb = operation.to_lowercase();
+                self.notes
+                    .push(format!("the brokers don't tell whether this user may {verb} `{shown}`; `run` finds out"));
+                Some(*partitions)
+            }
+            Answer::Missing => {
+                let create = format!(
+                    "create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {shown} --partitions 4"
+                );
+                let near = near(topic, &answers.names).filter(|_| self.pipeline.is_shown(span));
+                let help = near.map_or_else(|| create.clone(), |near| format!("did you mean `{near}`? Or {create}"));
+                self.report.add(span, format!("{what} does not exist"), help);
+                None
+            }
+            Answer::Denied => {
+                self.denied(span, &what, operation, &format!("--topic {shown}"));
+                None
+            }
+            Answer::Unknown(why) => {
+                self.unknown(span, &what, why);
+                None
+            }
+        }
+    }
+
+    fn group(&mut self, answer: Option<&Answer>) {
+        let span = self.pipeline.spans.group.unwrap_or(self.pipeline.spans.input);
+        let at = self.pipeline.spans.group.or(self.pipeline.spans.name).unwrap_or(span);
+        let shown = self.shown(&self.pipeline.kafka.input.group, at);
+        match answer {
+            Some(Answer::There { may: Some(may), .. }) if may.read => {}
+            Some(Answer::There { may: Some(_), .. } | Answer::Denied) => {
+                self.denied(span, &format!("the consumer group `{shown}`"), "Read", &format!("--group {shown}"));
+            }
+            Some(Answer::There { may: None, .. } | Answer::Missing) => {
+                self.notes.push(format!(
+                    "the brokers don't tell whether this user may join the group `{shown}`; `run` finds out"
+                ));
+            }
+            Some(Answer::Unknown(why)) => {
+                self.unknown(span, &format!("the consumer group `{shown}`"), why);
+            }
+            None => {}
+        }
+    }
+
+    fn denied(&mut self, span: Span, what: &str, operation: &str, resource: &str) {
+        let user = self.pipeline.kafka.sasl.as_ref().map(|sasl| self.pipeline.hide(&sasl.username));
+        let user = user.filter(|user| user != "***").unwrap_or_else(|| "NAME".to_owned());
+        let brokers = self.brokers();
+        self.report.add(
+            span,
+            format!("no permission to {} {what}", operation.to_lowercase()),
+            format!(
+                "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal User:{user} \
+                 --operation Describe --operation {operation} {resource}"
+            ),
+        );
+    }
+
+    /// A broker was reached and then gave no answer, or one that nobody foresaw.
+    fn unknown(&mut self, span: Span, what: &str, why: &str) {
+        let message = format!("{what} couldn't be checked: {}", self.pipeline.hide(why));
+        self.report.add_levelled(Level::Unreachable, span, message, "", "check again when the brokers answer");
+    }
+
+    /// The brokers for a command.
+    fn brokers(&self) -> String {
+        let is_shown = self.pipeline.is_shown(self.pipeline.spans.brokers);
+        if is_shown { self.pipeline.kafka.brokers.join(",") } else { "BROKERS".to_owned() }
+    }
+
+    fn shown(&self, text: &str, span: Span) -> String {
+        if self.pipeline.is_shown(span) { text.to_owned() } else { "***".to_owned() }
+    }
+}
+
+/// The name of a topic that may be meant.
+fn near<'a>(topic: &str, names: &'a [String]) -> Option<&'a str> {
+    let (distance, name) = names.iter().map(|name| (strsim::damerau_levenshtein(topic, name), name)).min()?;
+    (distance <= 2).then_some(name.as_str())
+}

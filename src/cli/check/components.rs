@@ -1,0 +1,46 @@
+//! The second level of `check`: each component is loaded and, where its settings and ports can be trusted, made ready.
+
+use super::Checked;
+use crate::cli::exit_code::Exit;
+use crate::config::Pipeline;
+use crate::config::Report;
+use crate::config::Sound;
+use crate::plugin::Engine;
+use crate::plugin::Step;
+
+/// Adds what is wrong with the components of all files.
+pub(super) fn check(files: &mut [Checked]) -> Result<(), Exit> {
+    let engine = Engine::new().map_err(|error| Exit::Bug(error.to_string()))?;
+    for file in files {
+        if let Some((pipeline, sound)) = &file.pipeline {
+            steps(&engine, pipeline, sound, &mut file.report);
+        }
+    }
+    Ok(())
+}
+
+fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Report) {
+    let steps = pipeline.steps.iter().zip(&pipeline.spans.steps).zip(&sound.steps);
+    for ((settings, spans), sound) in steps.filter(|(_, sound)| sound.component) {
+        let step = match Step::load(engine, settings.clone()) {
+            Ok(step) => step,
+            Err(error) => {
+                let text = pipeline.hide(&error.to_string());
+                // By its own rule an error's last part is what to do.
+                let (message, help) = text.rsplit_once("; ").map_or((&*text, None), |(what, help)| (what, Some(help)));
+                let inspect = "`wasmill inspect` says what it is and needs";
+                report.add(spans.wasm, message, help.unwrap_or(inspect));
+                continue;
+            }
+        };
+        if !sound.init {
+            continue;
+        }
+        if let Err(failure) = step.instantiate() {
+            let message = pipeline.hide(&format!("step `{}` does not start: {}", settings.name, failure.reason.trim()));
+            let help =
+                "its plugin was given these `settings`, ports, `timeout` and `memory`: change what it complains of";
+            report.add(spans.settings, message, help);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `wasmill config show`: what a pipeline's file comes to.
+
+use std::io;
+use std::io::Write as _;
+
+use clap::Args as ClapArgs;
+use clap::Subcommand;
+
+use super::args::PipelineFile;
+use super::exit_code::Exit;
+use crate::config;
+
+/// Looks at the configuration of a pipeline.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill config show orders.toml
+  wasmill config show orders.toml --set input.group=orders-2")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print every value that takes effect, and where it came from
+    Show(Show),
+}
+
+/// Prints every value that takes effect, and where it came from: a line of the file, `--set`, or the default.
+///
+/// It is TOML and can be pasted back, but for values that came from `${...}` and passwords, which are shown as `***`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill config show orders.toml
+  wasmill config show orders.toml --set input.group=orders-2")]
+struct Show {
+    #[command(flatten)]
+    file: PipelineFile,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let Verb::Show(show) = &args.verb;
+    let overrides = config::Overrides { set: show.file.set.clone(), http: None };
+    let env = |name: &str| std::env::var(name).ok();
+    let text = config::show(&show.file.path, &overrides, &env).map_err(|report| Exit::Invalid(report.to_string()))?;
+    // If nobody reads stdout, there is nobody to tell.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The JSON Schema of a pipeline's file, made from the structs that read it.
+//!
+//! Draft 7, which editors know best, in one piece without references and in the order of the structs. The shapes that a
+//! derive can't see are written by hand here: values with a unit, and the keys that take one of two things. Whatever
+//! `config` accepts fits the schema; the other way round only as far as a schema can say it.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use schemars::json_schema;
+use serde_json::Value as Json;
+use serde_json::json;
+
+use super::raw;
+
+/// The schema, as JSON.
+#[must_use]
+pub fn schema() -> Json {
+    let mut settings = SchemaSettings::draft07();
+    settings.inline_subschemas = true;
+    let mut schema = Json::from(settings.into_generator().into_root_schema_for::<raw::Pipeline>());
+    tidy(&mut schema);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("title".into(), json!("A pipeline of wasmill"));
+        // Lists and tables that have a default for serde, so that a missing one is found with all else that is missing.
+        root.insert("required".into(), json!(["kafka", "input", "step", "output"]));
+    }
+    schema
+}
+
+/// TOML has no null, numbers have no format here, and a word may come from outside.
+fn tidy(schema: &mut Json) {
+    match schema {
+        Json::Array(items) => items.iter_mut().for_each(tidy),
+        Json::Object(object) => {
+            object.remove("format");
+            if let Some(Json::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [one] = &types[..] {
+                    let one = one.clone();
+                    object.insert("type".into(), one);
+                }
+            }
+            if let Some(Json::Array(either)) = object.get_mut("anyOf") {
+                either.retain(|one| one != &json!({"type": "null"}));
+                if let [Json::Object(one)] = &either[..] {
+                    let one = one.clone();
+                    object.remove("anyOf");
+                    for (key, value) in one {
+                        object.entry(key).or_insert(value);
+                    }
+                }
+            }
+            if let Some(words) = object.remove("enum") {
+                object.insert("anyOf".into(), json!([{"enum": words}, {"pattern": "\\$\\{"}]));
+            }
+            if let Some(Json::String(text)) = object.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            object.values_mut().for_each(tidy_inside);
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
+}
+
+/// `anyOf` was made of `enum` one level up, and is left alone.
+fn tidy_inside(schema: &mut Json) {
+    let made = |item: &Json| item.get("enum").is_some() || item.get("pattern").is_some();
+    if !schema.as_array().is_some_and(|items| items.iter().any(made)) {
+        tidy(schema);
+    }
+}
+
+/// Text that is a time: `"200ms"`.
+pub(super) struct Time;
+
+/// Text that is a path, relative to the file.
+pub(super) struct Path;
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "x-unit": "time"})
+    }
+}
+
+impl JsonSchema for Path {
+    fn schema_name() -> Cow<'static, str> {
+        "Path".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "x-unit": "path"})
+    }
+}
+
+impl JsonSchema for raw::Tls {
+    fn schema_name() -> Cow<'static, str> {
+        "Tls".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let files = generator.subschema_for::<raw::TlsFiles>();
+        json_schema!({"anyOf": [{"type": "boolean"}, files]})
+    }
+}
+
+impl JsonSchema for raw::Retries {
+    fn schema_name() -> Cow<'static, str> {
+        "Retries".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": u32::MAX}, {"enum": ["forever"]}, {"pattern": "\\$\\{"}]
+        })
+    }
+}
+
+impl JsonSchema for raw::Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "integer"], "x-unit": "size"})
+    }
+}
+
+impl JsonSchema for raw::Scalar {
+    fn schema_name() -> Cow<'static, str> {
+        "Scalar".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number", "boolean"]})
+    }
+}

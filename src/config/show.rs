@@ -1,0 +1,283 @@
+//! The effective configuration: every value with where it came from.
+//!
+//! TOML that can be pasted back, but for the values that are never shown. What there is to show is walked along the
+//! schema, so a key that exists is a key that is shown. Nothing here decides a default: the schema has them, and a test
+//! holds that a file with all of them written down means the same as one without.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::Overrides;
+use super::Pipeline;
+use super::document;
+use super::interpolate::Secrets;
+use super::interpolate::Values;
+use super::report::Report;
+use super::schema::schema;
+use super::source;
+use super::source::Source;
+
+/// Origins stand below each other, unless a value is longer than this.
+const COLUMN_MAX: usize = 48;
+
+/// The effective configuration as text.
+///
+/// # Errors
+/// As [`super::load`]: everything that is wrong with the file.
+pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Report> {
+    let pipeline = super::load(path, overrides, env)?;
+    let source = Arc::clone(&pipeline.source);
+    let mut report = Report::new(Arc::clone(&source));
+    let Some(mut document) = document::parse(&source, &mut report) else { return Err(report) };
+    let mut secrets = Secrets::default();
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    Values { env, folder }.fill(document.get_mut(), &mut secrets, &mut report);
+    let mut page = Page { pipeline: &pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
+    page.file(document.get_ref());
+    Ok(page.text(path))
+}
+
+struct Page<'a> {
+    pipeline: &'a Pipeline,
+    source: &'a Source,
+    secrets: &'a Secrets,
+    lines: Vec<Line>,
+}
+
+enum Line {
+    Header(String),
+    Value(String, String),
+}
+
+/// Where a value is, while the file is walked.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// As the schema counts: `step.0.name`.
+    path: &'a str,
+    /// As it is written under the last header.
+    key: &'a str,
+    /// Whether it is never shown.
+    secret: bool,
+}
+
+impl Page<'_> {
+    fn file(&mut self, document: &DeTable<'_>) {
+        let schema = schema();
+        let Some(properties) = schema["properties"].as_object() else { return };
+        let is_table = |schema: &Json| schema["type"] == "object" || schema["type"] == "array";
+        for (key, schema) in properties.iter().filter(|(_, schema)| !is_table(schema)) {
+            self.entry(At { path: key, key, secret: false }, schema, document.get(key.as_str()));
+        }
+        for (key, schema) in properties.iter().filter(|(_, schema)| is_table(schema)) {
+            let value = document.get(key.as_str());
+            match (value.map(Spanned::get_ref), key.as_str()) {
+                (Some(DeValue::Array(items)), _) => {
+                    for (index, item) in items.iter().enumerate() {
+                        self.lines.push(Line::Header(format!("[[{key}]]")));
+                        self.entries(&format!("{key}.{index}"), "", &schema["items"], table(Some(item)), false);
+                    }
+                }
+                (Some(DeValue::Table(outputs)), "output") => {
+                    let mut outputs: Vec<_> = outputs.iter().collect();
+                    outputs.sort_by_key(|(name, _)| name.span().start);
+                    for (name, output) in outputs {
+                        let name = written(name.get_ref());
+                        self.lines.push(Line::Header(format!("[output.{name}]")));
+                        let schema = &schema["additionalProperties"];
+                        self.entries(&format!("output.{name}"), "", schema, table(Some(output)), false);
+                    }
+                }
+                _ => {
+                    self.lines.push(Line::Header(format!("[{key}]")));
+                    self.entries(key, "", schema, table(value), source::is_secret(key, false));
+                }
+            }
+        }
+    }
+
+    /// The keys of a table: those that the schema knows in its order, then those that it leaves to others.
+    fn entries(&mut self, path: &str, above: &str, schema: &Json, table: Option<&DeTable<'_>>, secret: bool) {
+        let dotted = |above: &str, key: &str| match above {
+            "" => written(key),
+            above => format!("{above}.{}", written(key)),
+        };
+        let schema =
+            schema["anyOf"].as_array().and_then(|all| all.iter().find(|one| one["type"] == "object")).unwrap_or(schema);
+        let properties = schema["properties"].as_object();
+        for (key, schema) in properties.into_iter().flatten() {
+            let (path, written) = (format!("{path}.{key}"), dotted(above, key));
+            let at = At { path: &path, key: &written, secret: source::is_secret(key, secret) };
+            self.entry(at, schema, table.and_then(|table| table.get(key.as_str())));
+        }
+        let is_known = |key: &str| properties.is_some_and(|known| known.contains_key(key));
+        let mut others: Vec<_> = table.into_iter().flatten().filter(|(key, _)| !is_known(key.get_ref())).collect();
+        others.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in others {
+            let (path, written) = (format!("{path}.{}", key.get_ref()), dotted(above, key.get_ref()));
+            let at = At { path: &path, key: &written, secret: source::is_secret(key.get_ref(), secret) };
+            self.entry(at, &Json::Null, Some(value));
+        }
+    }
+
+    fn entry(&mut self, at: At<'_>, schema: &Json, value: Option<&Spanned<DeValue<'_>>>) {
+        match (value, table(value)) {
+            (_, Some(table)) if !table.is_empty() => self.entries(at.path, at.key, schema, Some(table), at.secret),
+            (Some(value), _) => {
+                let text = self.value(value, at.secret);
+                self.line(at.key, &text, self.origin(value));
+            }
+            (None, _) => {
+                if let Some(default) = schema.get("default") {
+                    self.line(at.key, &from_json(default), "default".into());
+                } else if let Some((default, words)) = self.computed(at.path).zip(schema["x-default"].as_str()) {
+                    self.line(at.key, &default, format!("default: {words}"));
+                } else if schema["properties"].is_object() {
+                    self.entries(at.path, at.key, schema, None, at.secret);
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, key: &str, value: &str, origin: String) {
+        self.lines.push(Line::Value(format!("{key} = {value}"), origin));
+    }
+
+    /// A default that isn't the same everywhere, as it came out.
+    fn computed(&self, path: &str) -> Option<String> {
+        let pipeline = self.pipeline;
+        let is_shown = pipeline.spans.name.is_none_or(|name| pipeline.is_shown(name));
+        let named = |text: &str, is_shown: bool| if is_shown { quoted(text) } else { quoted("***") };
+        match path {
+            "name" => Some(quoted(&pipeline.name)),
+            "kafka.client_id" => Some(named(&pipeline.kafka.client_id, is_shown)),
+            "input.group" => Some(named(&pipeline.kafka.input.group, is_shown)),
+            "limits.parallelism" => Some(pipeline.limits.parallelism.to_string()),
+            path => {
+                let index: usize = path.strip_prefix("step.")?.strip_suffix(".name")?.parse().ok()?;
+                Some(named(&pipeline.steps.get(index)?.name, pipeline.is_shown(pipeline.spans.steps.get(index)?.wasm)))
+            }
+        }
+    }
+
+    /// The value in TOML, on one line.
+    fn value(&self, value: &Spanned<DeValue<'_>>, secret: bool) -> String {
+        match value.get_ref() {
+            DeValue::String(_) if secret || !self.secrets.references(&value.span()).is_empty() => quoted("***"),
+            DeValue::String(text) => quoted(text),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            DeValue::Array(items) => {
+                let items: Vec<String> = items.iter().map(|item| self.value(item, secret)).collect();
+                format!("[{}]", items.join(", "))
+            }
+            DeValue::Table(table) => {
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(key, _)| key.span().start);
+                let entry = |key: &str, value| {
+                    format!("{} = {}", written(key), self.value(value, source::is_secret(key, secret)))
+                };
+                let entries: Vec<String> = entries.iter().map(|(key, value)| entry(key.get_ref(), value)).collect();
+                if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
+            }
+        }
+    }
+
+    /// The references that a value was made of, and its line.
+    fn origin(&self, value: &Spanned<DeValue<'_>>) -> String {
+        let mut parts = Vec::new();
+        self.references(value, &mut parts);
+        if let Some(line) = self.source.line(value.span().into()) {
+            let is_option = line.origin.starts_with("--");
+            parts.push(if is_option { line.origin } else { format!("{}:{}", line.origin, line.number) });
+        }
+        parts.join(", ")
+    }
+
+    fn references(&self, value: &Spanned<DeValue<'_>>, parts: &mut Vec<String>) {
+        parts.extend(self.secrets.references(&value.span()).iter().cloned());
+        match value.get_ref() {
+            DeValue::Array(items) => items.iter().for_each(|item| self.references(item, parts)),
+            DeValue::Table(table) => table.iter().for_each(|(_, item)| self.references(item, parts)),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+    }
+
+    fn text(&self, path: &Path) -> String {
+        let widths = self.lines.iter().filter_map(|line| match line {
+            Line::Value(value, _) => Some(value.chars().count()).filter(|width| *width <= COLUMN_MAX),
+            Line::Header(_) => None,
+        });
+        let width = widths.max().unwrap_or(0);
+        // A line break in the path would end the comment.
+        let mut text =
+            format!("# What {} comes to. `***` stands for what is not shown.\n", one_line(&path.display().to_string()));
+        for line in &self.lines {
+            // Writing to a string can't fail.
+            let _ = match line {
+                Line::Header(header) => writeln!(text, "\n{header}"),
+                Line::Value(value, origin) => writeln!(text, "{value:width$}  # {}", one_line(origin)),
+            };
+        }
+        text
+    }
+}
+
+fn table<'a, 'b>(value: Option<&'a Spanned<DeValue<'b>>>) -> Option<&'a DeTable<'b>> {
+    match value?.get_ref() {
+        DeValue::Table(table) => Some(table),
+        DeValue::Array(_)
+        | DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => None,
+    }
+}
+
+/// A key as TOML wants it.
+fn written(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'));
+    if is_bare { key.to_owned() } else { quoted(key) }
+}
+
+/// A string in TOML, on one line.
+fn quoted(text: &str) -> String {
+    if text.contains(|c: char| c.is_control()) {
+        // The only form that has no line breaks.
+        return format!("\"{}\"", text.chars().map(escaped).collect::<String>());
+    }
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn escaped(c: char) -> String {
+    match c {
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    }
+}
+
+fn from_json(value: &Json) -> String {
+    match value {
+        Json::String(text) => quoted(text),
+        Json::Array(items) => format!("[{}]", items.iter().map(from_json).collect::<Vec<_>>().join(", ")),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => value.to_string(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

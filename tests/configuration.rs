@@ -1,0 +1,342 @@
+//! The schema in the repository, the tables of `docs/configuration.md` and every pipeline in the documentation are those of
+//! this version. `cargo xtask docs` writes the first two anew.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde_json::Map;
+use serde_json::Value as Json;
+use wasmill::config;
+
+const SCHEMA: &str = "schemas/pipeline.json";
+const PAGE: &str = "docs/configuration.md";
+/// A table of the page stands between a line that begins so, with the section's name behind, and the next line [`END`].
+const BEGIN: &str = "<!-- generated from the sources by `cargo xtask docs`: ";
+const END: &str = "<!-- end -->";
+
+#[test]
+fn the_schema_in_the_repository_is_current() {
+    same(SCHEMA, &format!("{:#}\n", config::schema()));
+}
+
+#[test]
+fn the_tables_of_the_page_are_current() {
+    let page = fs::read_to_string(root().join(PAGE)).unwrap();
+    let mut new = String::new();
+    let mut lines = page.lines();
+    let mut sections = Vec::new();
+    while let Some(line) = lines.next() {
+        writeln!(new, "{line}").unwrap();
+        if let Some(section) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(" -->")) {
+            new.push_str(&table(section));
+            writeln!(new, "{END}").unwrap();
+            assert!(lines.any(|line| line == END), "{PAGE}: `{section}` has no end");
+            sections.push(section.to_owned());
+        }
+    }
+    let schema = config::schema();
+    for (key, schema) in schema["properties"].as_object().unwrap() {
+        let section = if is_section(schema) { key.as_str() } else { "top level" };
+        assert!(sections.iter().any(|found| found == section), "{PAGE} has no table for `{key}`");
+    }
+    same(PAGE, &new);
+}
+
+/// Each key with what it is: a key without a word about it would be a line that says nothing.
+#[test]
+fn every_key_is_described() {
+    fn look(schema: &Json, path: &str) {
+        for (key, child) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            assert!(child["description"].as_str().is_some_and(|text| text.ends_with('.')), "{path} is not described");
+            look(object(child), &path);
+            look(&child["items"], &path);
+            look(&child["additionalProperties"], &path);
+        }
+    }
+    look(&config::schema(), "");
+}
+
+#[test]
+fn every_pipeline_in_the_documentation_fits_the_schema() {
+    let schema = config::schema();
+    let mut count = 0;
+    for (name, text, whole) in pipelines() {
+        let mut problems = Vec::new();
+        let value = json(&toml::Value::Table(text.parse().unwrap_or_else(|error| panic!("{name}: {error}"))));
+        fits(&schema, &value, &name, whole, &mut problems);
+        assert!(problems.is_empty(), "{problems:#?}");
+        count += 1;
+    }
+    assert!(count >= 3, "only {count} pipelines were found");
+}
+
+/// The same mistakes that `check` finds are found by an editor that has the schema.
+#[test]
+fn what_does_not_fit_is_found() {
+    let schema = config::schema();
+    let whole = "[kafka]\nbrokers = [\"a:1\"]\n[input]\ntopics = [\"t\"]\n[[step]]\nwasm = \"p.wasm\"\n[output.main]\ntopic = \"u\"\n";
+    for (old, new, expected) in [
+        ("topics", "topic", "`topic` is not known"),
+        ("[\"t\"]", "\"t\"", "is no array"),
+        ("topic = \"u\"", "topic = \"u\"\ncompression = \"zip\"", "fits none"),
+        ("wasm = \"p.wasm\"", "batch = 5000", "is above 4096"),
+        ("wasm = \"p.wasm\"", "batch = 50", "`wasm` is missing"),
+        ("[output.main]", "[output.other]", "`main` is missing"),
+        ("[kafka]\n", "[on_error]\nretries = \"often\"\n[kafka]\n", "fits none"),
+        ("brokers", "tls = { cat = \"x\" }\nbrokers", "fits none"),
+    ] {
+        assert!(whole.contains(old));
+        let value = json(&toml::Value::Table(whole.replacen(old, new, 1).parse().unwrap()));
+        let mut problems = Vec::new();
+        fits(&schema, &value, "file", true, &mut problems);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{new}: {problems:?}");
+    }
+}
+
+/// The pipelines of the examples and of the Markdown; a fragment of one has no need to be whole.
+fn pipelines() -> Vec<(String, String, bool)> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(root().join("examples")).unwrap() {
+        let file = folder.unwrap().path().join("pipeline.toml");
+        if let Ok(text) = fs::read_to_string(&file) {
+            found.push((file.display().to_string(), text, true));
+        }
+    }
+    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for page in pages.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|ext| ext == "md")) {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            // A manifest of a plugin is no pipeline.
+            if !block.contains("[package]") && !block.contains("[dependencies]") && !block.contains("[lib]") {
+                let is_whole = block.contains("[kafka]") && block.contains("[input]");
+                found.push((page.display().to_string(), block.to_owned(), is_whole));
+            }
+        }
+    }
+    found
+}
+
+/// What of draft 7 our schema uses; anything else in it fails the test, so that nothing is left unchecked.
+fn fits(schema: &Json, value: &Json, at: &str, whole: bool, problems: &mut Vec<String>) {
+    let Some(rules) = schema.as_object() else { return };
+    for (rule, wanted) in rules {
+        match rule.as_str() {
+            "type" => {
+                let is = |name: &str| match name {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_i64(),
+                    "number" => value.is_number(),
+                    name => panic!("no type of a schema: {name}"),
+                };
+                let names: Vec<&str> = wanted
+                    .as_str()
+                    .into_iter()
+                    .chain(wanted.as_array().into_iter().flatten().filter_map(Json::as_str))
+                    .collect();
+                if !names.iter().any(|name| is(name)) {
+                    problems.push(format!("{at} is no {}", names.join(" or ")));
+                }
+            }
+            "enum" => {
+                if !wanted.as_array().unwrap().contains(value) {
+                    problems.push(format!("{at} is none of {wanted}"));
+                }
+            }
+            "pattern" => {
+                assert_eq!(wanted, "\\$\\{", "this test knows one pattern");
+                if !value.as_str().is_some_and(|text| text.contains("${")) {
+                    problems.push(format!("{at} is no reference"));
+                }
+            }
+            "minimum" | "maximum" => {
+                let (number, bound) = (value.as_i64(), wanted.as_i64().unwrap());
+                if rule == "minimum" && number.is_some_and(|number| number < bound) {
+                    problems.push(format!("{at} is below {bound}"));
+                }
+                if rule == "maximum" && number.is_some_and(|number| number > bound) {
+                    problems.push(format!("{at} is above {bound}"));
+                }
+            }
+            "minItems" => {
+                if value.as_array().is_some_and(|items| (items.len() as u64) < wanted.as_u64().unwrap()) {
+                    problems.push(format!("{at} has too few items"));
+                }
+            }
+            "anyOf" => {
+                let fits_one = |one: &Json| {
+                    let mut found = Vec::new();
+                    fits(one, value, at, whole, &mut found);
+                    found.is_empty()
+                };
+                if !wanted.as_array().unwrap().iter().any(fits_one) {
+                    problems.push(format!("{at} fits none of {wanted}"));
+                }
+            }
+            "required" => {
+                let has = |key: &Json| value.get(key.as_str().unwrap()).is_some();
+                let missing = wanted.as_array().unwrap().iter().filter(|key| whole && value.is_object() && !has(key));
+                problems.extend(missing.map(|key| format!("{at}: `{}` is missing", key.as_str().unwrap())));
+            }
+            "items" => {
+                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                    fits(wanted, item, &format!("{at}.{index}"), whole, problems);
+                }
+            }
+            "properties" => {
+                for (key, child) in value.as_object().into_iter().flatten() {
+                    if let Some(wanted) = wanted.get(key) {
+                        fits(wanted, child, &format!("{at}.{key}"), whole, problems);
+                    }
+                }
+            }
+            "additionalProperties" => {
+                let known = rules.get("properties").and_then(Json::as_object);
+                for (key, child) in value.as_object().into_iter().flatten() {
+                    if known.is_some_and(|known| known.contains_key(key)) {
+                        continue;
+                    }
+                    if wanted == &Json::Bool(false) {
+                        problems.push(format!("{at}: `{key}` is not known"));
+                    } else {
+                        fits(wanted, child, &format!("{at}.{key}"), whole, problems);
+                    }
+                }
+            }
+            "description" | "default" | "examples" | "title" | "$schema" | "x-default" | "x-unit" => {}
+            rule => panic!("this test doesn't know the rule `{rule}`"),
+        }
+    }
+}
+
+/// As an editor hands TOML to a schema: dates are text.
+fn json(value: &toml::Value) -> Json {
+    match value {
+        toml::Value::String(text) => text.as_str().into(),
+        toml::Value::Integer(number) => (*number).into(),
+        toml::Value::Float(number) => (*number).into(),
+        toml::Value::Boolean(value) => (*value).into(),
+        toml::Value::Datetime(time) => time.to_string().into(),
+        toml::Value::Array(items) => items.iter().map(json).collect(),
+        toml::Value::Table(table) => {
+            Json::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect::<Map<_, _>>())
+        }
+    }
+}
+
+/// The table of one section.
+fn table(section: &str) -> String {
+    let schema = config::schema();
+    let mut text = String::from("\n| key | what it is | value | default | example |\n|---|---|---|---|---|\n");
+    let properties = &schema["properties"];
+    match section {
+        "top level" => {
+            for (key, schema) in properties.as_object().unwrap().iter().filter(|(_, schema)| !is_section(schema)) {
+                row(&mut text, key, schema, false);
+            }
+        }
+        "step" => rows(&mut text, "", &properties["step"]["items"]),
+        "output" => rows(&mut text, "", &properties["output"]["additionalProperties"]),
+        section => rows(&mut text, "", &properties[section]),
+    }
+    text.push('\n');
+    text
+}
+
+fn rows(text: &mut String, above: &str, schema: &Json) {
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    for (key, child) in schema["properties"].as_object().into_iter().flatten() {
+        let name = format!("{above}{key}");
+        let inside = object(child);
+        // A table that is nothing but its keys needs no line of its own.
+        if !(inside["properties"].is_object() && child["properties"].is_object() && inside["required"].is_null()) {
+            row(text, &name, child, required.contains(&key.as_str()));
+        }
+        rows(text, &format!("{name}."), inside);
+    }
+}
+
+fn row(text: &mut String, key: &str, schema: &Json, required: bool) {
+    let words = schema["description"].as_str().unwrap_or_default();
+    let default = match (schema.get("default"), schema["x-default"].as_str()) {
+        _ if required => "needed".to_owned(),
+        (Some(default), _) => format!("`{}`", written(default)),
+        (None, Some(words)) => words.to_owned(),
+        (None, None) => "none".to_owned(),
+    };
+    let example = schema["examples"][0].clone();
+    let example = if example.is_null() { String::new() } else { format!("`{}`", written(&example)) };
+    writeln!(text, "| `{key}` | {words} | {} | {default} | {example} |", kind(schema)).unwrap();
+}
+
+/// What a value may be.
+fn kind(schema: &Json) -> String {
+    if let Some(either) = schema["anyOf"].as_array() {
+        let kinds: Vec<String> = either.iter().filter(|one| one.get("pattern").is_none()).map(kind).collect();
+        return kinds.join(" or ");
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(unit) = schema["x-unit"].as_str() {
+        return unit.to_owned();
+    }
+    let bounds = match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
+        (Some(min), Some(max)) => format!(", {min} to {max}"),
+        _ => String::new(),
+    };
+    match schema["type"].as_str() {
+        Some("integer") => format!("number{bounds}"),
+        Some("boolean") => "`true`, `false`".to_owned(),
+        Some("array") => "list of text".to_owned(),
+        Some("object") => "table".to_owned(),
+        _ => "text".to_owned(),
+    }
+}
+
+fn is_section(schema: &Json) -> bool {
+    schema["type"] == "object" || schema["type"] == "array"
+}
+
+/// The schema of the table, where a key may be something else too.
+fn object(schema: &Json) -> &Json {
+    let either = schema["anyOf"].as_array();
+    either.and_then(|all| all.iter().find(|one| one["type"] == "object")).unwrap_or(schema)
+}
+
+/// A value as it is written in a file.
+fn written(value: &Json) -> String {
+    match value {
+        Json::Array(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
+        Json::Object(entries) => {
+            let is_bare = |key: &str| key.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'));
+            let key = |key: &str| if is_bare(key) { key.to_owned() } else { format!("\"{key}\"") };
+            let entries: Vec<String> =
+                entries.iter().map(|(name, value)| format!("{} = {}", key(name), written(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.to_string(),
+    }
+}
+
+/// The file holds this text; with `WASMILL_BLESS` it does afterwards.
+fn same(name: &str, expected: &str) {
+    let path = root().join(name);
+    if env::var_os("WASMILL_BLESS").is_some() {
+        fs::write(&path, expected).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{name} is not current: cargo xtask docs writes it anew");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
