@@ -207,6 +207,8 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
         ("auto.offset.reset", "error".to_owned()),
         ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
         ("allow.auto.create.topics", "false".to_owned()),
+        // The ends of partitions, and when brokers last answered.
+        ("statistics.interval.ms", "5000".to_owned()),
     ];
     config.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
     if let Some(id) = &input.instance_id {
@@ -257,7 +259,6 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     config.extend(settings.librdkafka.clone());
     config.insert("bootstrap.servers".into(), settings.brokers.join(","));
     config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
-    config.insert("statistics.interval.ms".into(), "5000".into());
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
     let protocol = match (&settings.tls, &settings.sasl) {
         (None, None) => "plaintext",
