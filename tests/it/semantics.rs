@@ -1,6 +1,5 @@
 //! What Kafka's users take for granted: keys in the partitions that its own client chooses, no aborted record, and lag that
 //! reaches 0 over gaps.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
