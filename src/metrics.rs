@@ -10,6 +10,8 @@ mod state;
 mod table;
 
 use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use prometheus::CounterVec;
 use prometheus::GaugeVec;
@@ -33,6 +35,7 @@ use table::Table;
 pub struct Metrics {
     registry: Registry,
     custom: Custom,
+    librdkafka: OnceLock<String>,
 
     /// `topic`: records taken from Kafka; those read again after a rewind count again.
     pub records_consumed: IntCounterVec,
@@ -44,13 +47,13 @@ pub struct Metrics {
     pub records_processed: IntCounterVec,
     /// `output`: records that the broker acknowledged.
     pub records_produced: IntCounterVec,
-    /// `output`: their bytes.
+    /// `output`: bytes of their keys and values.
     pub bytes_produced: IntCounterVec,
-    /// Seconds from poll to "the offset may be committed".
+    /// Seconds from poll to "the offset may be committed", one observation a record; the time of its batch's first record.
     pub record_duration_seconds: Histogram,
-    /// Seconds from a record's timestamp to the acknowledgement of its last output.
+    /// Seconds from a record's timestamp to the acknowledgement of its last output, one observation a record.
     pub record_age_seconds: Histogram,
-    /// `stage` = step, produce: records that are tried again.
+    /// `stage` = step, produce: records that are tried again, on the plugin's word or after a delivery that failed.
     pub retries: IntCounterVec,
     /// Records that were polled and aren't finished.
     pub in_flight_records: IntGauge,
@@ -84,7 +87,7 @@ pub struct Metrics {
     pub produce_errors: IntCounterVec,
     /// `code`: errors that librdkafka reported.
     pub kafka_errors: IntCounterVec,
-    /// Brokers with an open connection.
+    /// Brokers that the consumer is connected to.
     pub kafka_connected_brokers: IntGauge,
 
     /// `step`: instances that exist.
@@ -120,7 +123,10 @@ const REASONS: &[&str] = &["in_flight", "retry", "halt"];
 const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
 const RESULTS: &[&str] = &["ok", "error"];
 const INSTANTIATIONS: &[&str] = &["start", "trap"];
-const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "error"];
+/// The levels of lines that guests log.
+pub const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+/// The line of wasmtime's versions in Cargo.toml; a test compares them.
+const WASMTIME: &str = "48";
 
 impl Metrics {
     /// The metrics of `pipeline`, at 0 for each of its steps and outputs.
@@ -147,7 +153,7 @@ impl Metrics {
             ),
             records_missed: t.counter(
                 "records_missed_total",
-                "Records that retention removed before they were read.",
+                "Records that retention removed before they were read, under on_gap = continue; at most, as offsets have gaps.",
                 &["topic"],
                 &[],
             ),
@@ -165,7 +171,7 @@ impl Metrics {
             ),
             bytes_produced: t.counter(
                 "bytes_produced_total",
-                "Bytes of keys, values and headers that the broker acknowledged.",
+                "Bytes of keys and values that the broker acknowledged.",
                 &["output"],
                 &[outputs],
             ),
@@ -187,15 +193,15 @@ impl Metrics {
             ),
             waiting_seconds: t.float_counter(
                 "waiting_seconds_total",
-                "Time that partitions were held back.",
+                "Time that partitions were held back, summed over them.",
                 &["reason"],
                 &[REASONS],
             ),
 
-            step_records_in: t.counter("step_records_in_total", "Records that went into a step.", &["step"], &[steps]),
+            step_records_in: t.counter("step_records_in_total", "Records that went into a step; those run again count again.", &["step"], &[steps]),
             step_records_out: t.counter(
                 "step_records_out_total",
-                "Records that came out of a step.",
+                "Records that came out of a step; those run again count again.",
                 &["step"],
                 &[steps],
             ),
@@ -221,11 +227,11 @@ impl Metrics {
             ),
 
             assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that this process has."),
-            rebalances: t.counter("rebalances_total", "Changes of the assignment.", &["kind"], &[REBALANCES]),
+            rebalances: t.counter("rebalances_total", "Changes of the assignment: partitions that came, that were asked back, and that were lost.", &["kind"], &[REBALANCES]),
             commits: t.counter("commits_total", "Offset commits.", &["result"], &[RESULTS]),
             commit_duration_seconds: t.histogram(
                 "commit_duration_seconds",
-                "Time of one offset commit.",
+                "Time of a commit that is waited for: when partitions are given back, and at the end.",
                 &["result"],
                 &[RESULTS],
                 BROKER,
@@ -239,7 +245,7 @@ impl Metrics {
             ),
             produce_errors: t.counter("produce_errors_total", "Deliveries that failed.", &["output", "code"], &[]),
             kafka_errors: t.counter("kafka_errors_total", "Errors that the Kafka client reported.", &["code"], &[]),
-            kafka_connected_brokers: t.single_gauge("kafka_connected_brokers", "Brokers with an open connection."),
+            kafka_connected_brokers: t.single_gauge("kafka_connected_brokers", "Brokers that the consumer is connected to."),
 
             plugin_instances: t.gauge("plugin_instances", "Plugin instances that exist.", &["step"], &[steps]),
             plugin_memory_bytes: t.gauge(
@@ -256,32 +262,32 @@ impl Metrics {
             ),
             plugin_instantiations: t.counter(
                 "plugin_instantiations_total",
-                "Plugin instances made.",
+                "Plugin instances made: at the start, and in place of one that a trap or another fault spoilt.",
                 &["step", "reason"],
                 &[steps, INSTANTIATIONS],
             ),
             plugin_compile_seconds: t.float_gauge(
                 "plugin_compile_seconds",
-                "Time that compiling the step's component took.",
+                "Time that reading, checking and compiling the step's component took.",
                 &["step"],
                 &[steps],
             ),
             plugin_logs: t.counter(
                 "plugin_logs_total",
-                "Lines that plugins logged.",
+                "Lines that plugins logged, those that were suppressed too.",
                 &["step", "level"],
-                &[steps, LEVELS],
+                &[steps, &LEVELS],
             ),
 
             consumer_lag_records: t.gauge(
                 "consumer_lag_records",
-                "Records between our committed offset and the end of the partition.",
+                "Records, gaps counted in, between the committed offset and the end of the partition.",
                 &["topic", "partition"],
                 &[],
             ),
             consumer_lag_seconds: t.float_gauge(
                 "consumer_lag_seconds",
-                "Age of the oldest record that isn't committed; 0 when caught up.",
+                "Age of the oldest record that isn't committed, of all partitions here; 0 when caught up.",
                 &["topic"],
                 &[],
             ),
@@ -299,6 +305,7 @@ impl Metrics {
             ),
             build_info: t.build_info(),
             custom: Custom::new(t, steps),
+            librdkafka: OnceLock::new(),
             registry: table.finish(),
         })
     }
@@ -354,11 +361,30 @@ impl Metrics {
         self.custom.replace_info(&self.plugin_info, step, [plugin, version, digest]);
     }
 
-    /// Says which librdkafka this process runs; the other parts are known.
+    /// Says what an instance of a step may have, and how long it took to compile the step's component.
+    pub fn set_plugin_limits(&self, step: &str, memory_bytes: u64, compile_time: Duration) {
+        let bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
+        self.plugin_memory_limit_bytes.with_label_values(&[step]).set(bytes);
+        self.plugin_compile_seconds.with_label_values(&[step]).set(compile_time.as_secs_f64());
+    }
+
+    /// Says which librdkafka this process runs, once; the other parts are known.
     pub fn set_librdkafka(&self, version: &str) {
-        let revision = option_env!("WASMILL_REVISION").unwrap_or("unknown");
-        self.build_info.reset();
-        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, "48", version]).set(1);
+        // The first one stands.
+        let _ = self.librdkafka.set(version.to_owned());
+        let [(_, version), (_, revision), (_, wasmtime), (_, librdkafka)] = self.versions();
+        self.build_info.with_label_values(&[version, revision, wasmtime, librdkafka]).set(1);
+    }
+
+    /// The parts of this process and their versions: wasmill, the revision of its source, wasmtime, librdkafka.
+    #[must_use]
+    pub fn versions(&self) -> [(&'static str, &str); 4] {
+        [
+            ("wasmill", env!("CARGO_PKG_VERSION")),
+            ("revision", option_env!("WASMILL_REVISION").unwrap_or("unknown")),
+            ("wasmtime", WASMTIME),
+            ("librdkafka", self.librdkafka.get().map_or("unknown", String::as_str)),
+        ]
     }
 
     /// Adds to what a guest counts. The name is mended to `[a-z0-9_]{1,64}`; beyond the bound of a step it is `other`.
@@ -372,5 +398,7 @@ impl Metrics {
     }
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

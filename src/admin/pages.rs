@@ -13,11 +13,11 @@ use axum::routing::get;
 
 use super::HealthCheck;
 use crate::metrics::Metrics;
-use crate::pipeline::Health;
+use crate::pipeline::Check;
 
 const NOT_FOUND: &str = "not here; there are
 /metrics          in Prometheus' text format
-/livez            200 while the process works
+/livez            200 while the process works; ?verbose shows its threads
 /readyz           200 while records would flow; ?verbose says what is missing
 /version          what runs here
 ";
@@ -42,33 +42,37 @@ async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.exposition())
 }
 
-async fn livez(State(shared): State<Shared>) -> impl IntoResponse {
-    if (shared.health)().live {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "a thread of the data path stands still\n")
-    }
+async fn livez(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let health = (shared.health)();
+    answer(health.live, "not live; /livez?verbose says why\n", is_verbose(query.as_deref()), &health.threads)
 }
 
 async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let health = (shared.health)();
-    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")));
-    let text = match (verbose, health.ready) {
-        (true, _) => checks(&health),
+    answer(health.ready, "not ready; /readyz?verbose says why\n", is_verbose(query.as_deref()), &health.checks)
+}
+
+async fn version(State(shared): State<Shared>) -> String {
+    shared.metrics.versions().map(|(part, version)| format!("{part} {version}\n")).concat()
+}
+
+fn is_verbose(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")))
+}
+
+fn answer(ok: bool, short: &str, verbose: bool, list: &[Check]) -> (StatusCode, String) {
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let text = match (verbose, ok) {
+        (true, _) => checks(list),
         (false, true) => "ok\n".to_owned(),
-        (false, false) => "not ready; /readyz?verbose says why\n".to_owned(),
+        (false, false) => short.to_owned(),
     };
     (status, text)
 }
 
-async fn version() -> String {
-    format!("wasmill {}\n", env!("CARGO_PKG_VERSION"))
-}
-
-fn checks(health: &Health) -> String {
+fn checks(checks: &[Check]) -> String {
     let mut text = String::new();
-    for check in &health.checks {
+    for check in checks {
         let written = if check.ok {
             writeln!(text, "[+]{} ok", check.name)
         } else {

@@ -31,29 +31,37 @@ fn server(health: &Arc<Mutex<Health>>) -> Server {
     Server::start(ANY, metrics, Arc::new(move || health.lock().unwrap().clone())).unwrap()
 }
 
+fn check(ok: bool, name: &str, detail: &str) -> Check {
+    Check { ok, name: name.into(), detail: detail.into() }
+}
+
 #[test]
 fn probes_tell_what_the_pipeline_says_now() {
     let health = Arc::new(Mutex::new(Health {
         live: true,
         ready: false,
-        checks: vec![
-            Check { ok: true, name: "config".into(), detail: "ok".into() },
-            Check { ok: false, name: "broker".into(), detail: "none of 2 answers".into() },
-        ],
+        checks: vec![check(true, "config", "ok"), check(false, "brokers", "none answers")],
+        threads: vec![check(true, "thread/worker", "ok")],
     }));
     let server = server(&health);
     assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
-    assert_eq!(ask(&server, "/readyz").0, 503);
-    assert_eq!(ask(&server, "/readyz?verbose"), (503, "[+]config ok\n[-]broker: none of 2 answers\n".into()));
+    assert_eq!(ask(&server, "/livez?verbose"), (200, "[+]thread/worker ok\n".into()));
+    assert_eq!(ask(&server, "/readyz"), (503, "not ready; /readyz?verbose says why\n".into()));
+    assert_eq!(ask(&server, "/readyz?verbose"), (503, "[+]config ok\n[-]brokers: none answers\n".into()));
     {
         let mut health = health.lock().unwrap();
         health.ready = true;
         health.checks[1].ok = true;
     }
     assert_eq!(ask(&server, "/readyz"), (200, "ok\n".into()));
-    assert_eq!(ask(&server, "/readyz?verbose=1"), (200, "[+]config ok\n[+]broker ok\n".into()));
-    health.lock().unwrap().live = false;
-    assert_eq!(ask(&server, "/livez").0, 503);
+    assert_eq!(ask(&server, "/readyz?verbose=1"), (200, "[+]config ok\n[+]brokers ok\n".into()));
+    {
+        let mut health = health.lock().unwrap();
+        health.live = false;
+        health.threads[0] = check(false, "thread/worker", "stands still");
+    }
+    assert_eq!(ask(&server, "/livez"), (503, "not live; /livez?verbose says why\n".into()));
+    assert_eq!(ask(&server, "/livez?verbose"), (503, "[-]thread/worker: stands still\n".into()));
 }
 
 #[test]
@@ -62,7 +70,11 @@ fn metrics_and_version_are_there_and_other_paths_are_answered_with_these() {
     let (status, text) = ask(&server, "/metrics");
     assert_eq!(status, 200);
     assert!(text.contains("# TYPE wasmill_records_processed_total counter"), "{text}");
-    assert_eq!(ask(&server, "/version"), (200, format!("wasmill {}\n", env!("CARGO_PKG_VERSION"))));
+    let (status, versions) = ask(&server, "/version");
+    assert_eq!(status, 200);
+    let parts: Vec<&str> = versions.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(parts, ["wasmill", "revision", "wasmtime", "librdkafka"], "{versions}");
+    assert!(versions.starts_with(concat!("wasmill ", env!("CARGO_PKG_VERSION"), "\n")), "{versions}");
     let (status, text) = ask(&server, "/metricz");
     assert_eq!(status, 404);
     assert!(text.contains("/metrics") && text.contains("/readyz"), "{text}");

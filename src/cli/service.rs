@@ -11,6 +11,7 @@ use super::exit_code::Exit;
 use super::signals::Signals;
 use crate::admin;
 use crate::config;
+use crate::kafka;
 use crate::metrics::Metrics;
 use crate::pipeline;
 use crate::pipeline::Check;
@@ -40,6 +41,11 @@ impl Service {
         let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).collect();
         let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
         let metrics = Metrics::new(&config.name, &steps, &outputs);
+        metrics.set_librdkafka(&kafka::version());
+        // What a pattern finds begins when it is found.
+        for topic in config.kafka.input.topics.iter().filter(|topic| !topic.starts_with('^')) {
+            metrics.add_topic(topic);
+        }
         let started: Arc<OnceLock<Handle>> = Arc::default();
         let health = {
             let started = Arc::clone(&started);
@@ -95,5 +101,5 @@ fn starting(name: &str) -> Health {
         Check { ok: true, name: "config".into(), detail: "ok".into() },
         Check { ok: false, name: name.into(), detail: "starting".into() },
     ];
-    Health { live: true, ready: false, checks }
+    Health { live: true, ready: false, checks, threads: Vec::new() }
 }

@@ -36,8 +36,8 @@ pub enum Polled {
     Assign(Vec<TopicPartition>),
     /// The group takes these partitions; it waits for [`Consumer::unassign`].
     Revoke(Vec<TopicPartition>),
-    /// An automatic commit ended: `Err` holds the reason.
-    Committed(Result<(), String>),
+    /// An automatic commit ended.
+    Committed(Committed),
     /// librdkafka's statistics.
     Stats(Stats),
     /// The position of a partition is gone: retention has passed it, or the topic was made anew.
@@ -45,6 +45,9 @@ pub enum Polled {
     /// Something went wrong that mends itself or is beyond us; for log and metrics.
     Error(ClientError),
 }
+
+/// What a commit came to: the offsets that the group has now, none if there was nothing to commit, or why it failed.
+pub type Committed = Result<Vec<(TopicPartition, Offset)>, String>;
 
 /// An error that a client reports of itself.
 #[derive(Clone, Debug)]
@@ -247,9 +250,9 @@ impl Consumer {
     }
 
     /// The result of [`Consumer::commit`], once it is there. Having had nothing to commit is success.
-    pub fn poll_commit(&self) -> Option<Result<(), String>> {
+    pub fn poll_commit(&self) -> Option<Committed> {
         let event = self.commits.poll(0)?;
-        Some(commit_result(&event).unwrap_or(Ok(())))
+        Some(commit_result(&event).unwrap_or_else(|| Ok(Vec::new())))
     }
 
     /// Where the consumer stands in a partition: behind its last record and the control markers it passed since.
@@ -276,15 +279,18 @@ impl Consumer {
 }
 
 /// `None` when there was nothing to commit.
-fn commit_result(event: &sys::Event) -> Option<Result<(), String>> {
+fn commit_result(event: &sys::Event) -> Option<Committed> {
     match event.code() {
         code::NO_OFFSET => None,
         Code::OK => {
             let entries = event.partitions().entries();
-            let failed = entries.iter().find(|entry| entry.code != Code::OK);
-            Some(failed.map_or(Ok(()), |entry| {
-                Err(format!("{}/{} at {}: {}", entry.topic, entry.partition, entry.offset, entry.code))
-            }))
+            if let Some(entry) = entries.iter().find(|entry| entry.code != Code::OK) {
+                let sys::Entry { topic, partition, offset, code, .. } = entry;
+                return Some(Err(format!("{topic}/{partition} at {offset}: {code}")));
+            }
+            // A partition of the assignment that had nothing to commit is there without an offset.
+            let committed = entries.into_iter().filter(|entry| entry.offset >= 0);
+            Some(Ok(committed.map(|entry| (Offset(entry.offset), named(entry))).map(|(at, of)| (of, at)).collect()))
         }
         other => Some(Err(format!("{other} ({})", other.name()))),
     }

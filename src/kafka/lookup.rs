@@ -17,6 +17,8 @@ use super::consumer::Consumer;
 use super::consumer::Position;
 use super::settings::Start;
 use super::sys::Client;
+use super::sys::Code;
+use super::sys::Entry;
 use super::sys::Error;
 use super::sys::PartitionList;
 use crate::record::Offset;
@@ -27,6 +29,7 @@ use crate::record::TopicPartition;
 enum Question {
     Topics,
     Starts(Vec<TopicPartition>),
+    Ends(Vec<TopicPartition>),
 }
 
 /// One answer.
@@ -39,6 +42,8 @@ pub enum Answer {
     },
     /// Where the partitions start.
     Starts(Vec<StartOf>),
+    /// Where partitions end, as far as brokers said: behind the last record that this group may read.
+    Ends(Vec<(TopicPartition, Offset)>),
     /// No broker has answered yet, and why; the question is still being asked.
     Waiting {
         /// librdkafka's words.
@@ -120,6 +125,11 @@ impl Lookup {
         self.ask(Question::Starts(partitions));
     }
 
+    /// Asks where these partitions end, once: a question that no broker answers is dropped.
+    pub fn ask_ends(&self, partitions: Vec<TopicPartition>) {
+        self.ask(Question::Ends(partitions));
+    }
+
     fn ask(&self, question: Question) {
         if let Some(questions) = &self.questions {
             // The thread ends only when it is dropped.
@@ -159,6 +169,7 @@ impl Asker {
                 let result = match &question {
                     Question::Topics => self.topics(),
                     Question::Starts(partitions) => self.starts(partitions),
+                    Question::Ends(partitions) => Ok(self.ends(partitions)),
                 };
                 if self.stop.load(Ordering::Relaxed) {
                     return;
@@ -249,6 +260,20 @@ impl Asker {
             starts.push(start);
         }
         Ok(Answer::Starts(starts))
+    }
+
+    fn ends(&self, partitions: &[TopicPartition]) -> Answer {
+        let mut list = PartitionList::new();
+        for partition in partitions {
+            // -1 in place of a time is the end.
+            list.add(&partition.topic, partition.partition, -1, -1);
+        }
+        let answered = self.client.offsets_for_times(&mut list, REQUEST_MS).is_ok();
+        let known = list.entries().into_iter().filter(|entry| answered && entry.code == Code::OK && entry.offset >= 0);
+        let end = |entry: Entry| {
+            (TopicPartition { topic: entry.topic.into(), partition: entry.partition }, Offset(entry.offset))
+        };
+        Answer::Ends(known.map(end).collect())
     }
 
     /// The start of a partition without a committed offset.

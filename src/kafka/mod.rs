@@ -17,3 +17,9 @@ pub use consumer::Consumer;
 pub use lookup::Lookup;
 pub use producer::Producer;
 pub use settings::Settings;
+
+/// librdkafka's version.
+#[must_use]
+pub fn version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
@@ -14,8 +15,6 @@ use super::classify;
 use super::classify::code;
 use super::consumer::log_line;
 use super::settings;
-use super::stats;
-use super::stats::Stats;
 use super::sys::Client;
 use super::sys::Code;
 use super::sys::Event;
@@ -119,8 +118,6 @@ pub enum Report {
         /// librdkafka's words.
         reason: String,
     },
-    /// librdkafka's statistics of this client.
-    Stats(Stats),
     /// An error that mends itself, for log and metrics.
     Error {
         /// Kafka's name of it.
@@ -144,6 +141,8 @@ pub struct Producer {
     topics: Arc<[OutputTopic]>,
     client: Arc<Client>,
     stop: Arc<AtomicBool>,
+    /// Moved by the delivery thread at each look at its queue.
+    turns: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -175,18 +174,20 @@ impl Producer {
             .collect();
         let topics: Arc<[OutputTopic]> = topics?.into();
         let stop = Arc::new(AtomicBool::new(false));
+        let turns = Arc::new(AtomicU64::new(0));
         let delivery = Delivery {
             queue: client.queue(),
             client: Arc::clone(&client),
             topics: Arc::clone(&topics),
             runs: Vec::new(),
+            turns: Arc::clone(&turns),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name(format!("delivery-{worker}"))
             .spawn(move || delivery.run(&stopped, report))
             .map_err(|error| format!("failed to start the delivery thread: {error}"))?;
-        Ok(Producer { topics, client, stop, thread: Some(thread) })
+        Ok(Producer { topics, client, stop, turns, thread: Some(thread) })
     }
 
     /// Queues an output for the topic of this place in the file. A `partition` of -1 leaves the choice to the partitioner.
@@ -199,6 +200,12 @@ impl Producer {
             code::QUEUE_FULL => SendError::Full,
             other => SendError::Failed(classify::delivery(other, &other.to_string(), &topic.name)),
         })
+    }
+
+    /// How often the delivery thread has looked at its queue: ten times a second at least, unless it stands still.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// Messages that were queued and not yet reported.
@@ -227,19 +234,16 @@ struct Delivery {
     client: Arc<Client>,
     topics: Arc<[OutputTopic]>,
     runs: Vec<Run>,
+    turns: Arc<AtomicU64>,
 }
 
 impl Delivery {
     fn run(mut self, stop: &AtomicBool, mut report: impl FnMut(Report)) {
         while !stop.load(Ordering::Relaxed) {
+            self.turns.fetch_add(1, Ordering::Relaxed);
             let Some(event) = self.queue.poll(POLL_MS) else { continue };
             match event.kind() {
                 EventKind::Delivery => self.delivered(event, &mut report),
-                EventKind::Stats => {
-                    if let Some(stats) = stats::parse(&event.stats()) {
-                        report(Report::Stats(stats));
-                    }
-                }
                 EventKind::Log => log_line(&event),
                 EventKind::Error if event.is_fatal() || event.code() == code::FATAL => {
                     let reason =
@@ -247,7 +251,11 @@ impl Delivery {
                     report(Report::Fatal { reason });
                 }
                 EventKind::Error => report(Report::Error { name: event.code().name(), text: event.error_text() }),
-                EventKind::Fetch | EventKind::Rebalance | EventKind::OffsetCommit | EventKind::Other => {}
+                EventKind::Fetch
+                | EventKind::Rebalance
+                | EventKind::OffsetCommit
+                | EventKind::Stats
+                | EventKind::Other => {}
             }
         }
     }

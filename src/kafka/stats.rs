@@ -4,17 +4,19 @@
 //! shows; `-1` and below mean that it is not known.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use crate::record::Offset;
 use crate::record::TopicPartition;
 
 /// What one client said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// For each assigned partition the offset behind its last visible record.
-    pub ends: Vec<(TopicPartition, i64)>,
-    /// Brokers that this client is connected to.
+    pub ends: Vec<(TopicPartition, Offset)>,
+    /// Brokers that this client is connected to: several connections to one, as to a group's coordinator, count once.
     pub connected_brokers: usize,
     /// Microseconds since any of them last answered; `None` without a connection. A connection alone says little: a frozen broker
     /// keeps it up.
@@ -31,6 +33,8 @@ struct Raw {
 
 #[derive(Deserialize)]
 struct RawBroker {
+    /// -1 for an address that was only named, and is not yet known as a broker.
+    nodeid: i64,
     state: String,
     rxidle: i64,
 }
@@ -57,11 +61,14 @@ pub(super) fn parse(json: &str) -> Option<Stats> {
     for (topic, RawTopic { partitions }) in raw.topics {
         let topic: std::sync::Arc<str> = topic.into();
         let known = partitions.values().filter(|p| p.desired && p.partition >= 0 && p.ls_offset >= 0);
-        ends.extend(known.map(|p| (TopicPartition { topic: topic.clone(), partition: p.partition }, p.ls_offset)));
+        ends.extend(
+            known.map(|p| (TopicPartition { topic: topic.clone(), partition: p.partition }, Offset(p.ls_offset))),
+        );
     }
+    let nodes: BTreeSet<i64> = up.iter().map(|broker| broker.nodeid).filter(|&node| node >= 0).collect();
     Some(Stats {
         ends,
-        connected_brokers: up.len(),
+        connected_brokers: nodes.len(),
         idle_us: up.iter().map(|broker| broker.rxidle).filter(|&idle| idle >= 0).min(),
     })
 }
@@ -73,12 +80,14 @@ mod tests {
     #[test]
     fn only_assigned_partitions_and_connected_brokers_count() {
         let json = r#"{"ts":1,"brokers":{
-            "a:1/1":{"state":"UP","rxidle":900,"x":[1]}, "b:1/2":{"state":"UP","rxidle":50}, "c":{"state":"DOWN","rxidle":1}},
+            "a:1/1":{"nodeid":1,"state":"UP","rxidle":900,"x":[1]}, "b:1/2":{"nodeid":2,"state":"UP","rxidle":50},
+            "GroupCoordinator":{"nodeid":2,"state":"UP","rxidle":70}, "a:1":{"nodeid":-1,"state":"UP","rxidle":80},
+            "c":{"nodeid":3,"state":"DOWN","rxidle":1}},
             "topics":{"orders":{"age":3,"partitions":{
                 "0":{"partition":0,"desired":true,"ls_offset":17}, "1":{"partition":1,"desired":false,"ls_offset":4},
                 "2":{"partition":2,"desired":true,"ls_offset":-1001}, "-1":{"partition":-1,"desired":false,"ls_offset":-1001}}}}}"#;
         let stats = parse(json).unwrap();
-        assert_eq!(stats.ends, [(TopicPartition { topic: "orders".into(), partition: 0 }, 17)]);
+        assert_eq!(stats.ends, [(TopicPartition { topic: "orders".into(), partition: 0 }, Offset(17))]);
         assert_eq!((stats.connected_brokers, stats.idle_us), (2, Some(50)));
         assert_eq!(parse("{\"brokers\": 1}"), None);
     }

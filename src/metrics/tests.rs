@@ -39,6 +39,11 @@ fn a_topic_begins_at_zero_and_a_revoked_partition_has_no_lag() {
     metrics.remove_lag("in", 3);
     assert_eq!(value(&metrics, lag), None);
     metrics.remove_lag("in", 3);
+    let age = r#"wasmill_consumer_lag_seconds{pipeline="orders",topic="in"}"#;
+    metrics.set_lag_seconds("in", 1.5);
+    assert_eq!(value(&metrics, age), Some(1.5));
+    metrics.remove_lag_seconds("in");
+    assert_eq!(value(&metrics, age), None);
 }
 
 #[test]

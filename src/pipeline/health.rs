@@ -9,6 +9,8 @@ pub struct Health {
     pub ready: bool,
     /// The single checks behind `ready`, for `/readyz?verbose`.
     pub checks: Vec<Check>,
+    /// Those behind `live`.
+    pub threads: Vec<Check>,
 }
 
 /// One line of `/readyz?verbose`.

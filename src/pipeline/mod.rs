@@ -71,6 +71,12 @@ pub struct Handle {
 /// # Errors
 /// See [`StartError`]. Whether brokers can be reached doesn't matter: it waits for them.
 pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -> Result<Handle, StartError> {
+    for step in steps {
+        let settings = step.settings();
+        let plugin = settings.wasm.file_stem().unwrap_or_default().to_string_lossy();
+        metrics.set_plugin_info(&settings.name, &plugin, step.version(), &step.digest()[..12]);
+        metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());
+    }
     let mut executors = Vec::with_capacity(config.limits.parallelism);
     for _ in 0..config.limits.parallelism {
         let mut instances = Vec::with_capacity(steps.len());
@@ -106,16 +112,29 @@ impl Handle {
     #[must_use]
     pub fn health(&self) -> Health {
         let (state, why) = self.status.state();
+        let check = |ok: bool, name: &str, why: &str| Check {
+            ok,
+            name: name.into(),
+            detail: if ok { "ok".to_owned() } else { why.to_owned() },
+        };
+        let threads: Vec<Check> = self
+            .status
+            .threads()
+            .map(|(name, alive)| {
+                check(alive, &format!("thread/{name}"), "stands still or is gone; the log may hold why")
+            })
+            .into();
+        let live = threads.iter().all(|thread| thread.ok);
+        let (answers, acknowledged) = (self.status.has_answers(), self.status.has_acknowledgements());
         let running = state == State::Running;
-        let answers = self.status.has_answers();
-        let detail = if running { "ok".to_owned() } else { format!("{}: {why}", state.label()) };
-        let brokers = if answers { "ok" } else { "no broker has answered for 15 s" };
-        let checks = vec![
-            Check { ok: true, name: "config".into(), detail: "ok".into() },
-            Check { ok: running, name: format!("pipeline/{}", self.name), detail },
-            Check { ok: answers, name: "brokers".into(), detail: brokers.into() },
+        let mut checks = vec![
+            check(true, "config", ""),
+            check(running, &format!("pipeline/{}", self.name), &format!("{}: {why}", state.label())),
+            check(answers, "brokers", "none has answered for 15 s"),
+            check(acknowledged, "outputs", "none was acknowledged for 15 s"),
         ];
-        Health { live: self.status.is_alive(), ready: running && answers, checks }
+        checks.extend(threads.iter().cloned());
+        Health { live, ready: checks.iter().all(|check| check.ok), checks, threads }
     }
 
     /// Asks it to finish what is in flight, commit, leave the group and end.

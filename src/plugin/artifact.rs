@@ -41,6 +41,8 @@ pub struct Inspection {
     pub imports: Vec<Import>,
     /// The tools that made it, as they say themselves: name and version.
     pub producers: Vec<(String, String)>,
+    /// The version of the plugin itself, as its custom section `version` has it; empty without one.
+    pub version: String,
 }
 
 /// The form of a file.
@@ -139,6 +141,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
         exports,
         imports,
         producers: producers(bytes).map_err(malformed)?,
+        version: version(bytes).map_err(malformed)?,
     };
     Ok(Artifact { bytes, inspection })
 }
@@ -191,6 +194,23 @@ fn producers(bytes: &[u8]) -> Result<Vec<(String, String)>, BinaryReaderError> {
     }
     Ok(producers)
 }
+
+/// The text of the outermost custom section `version`, cut: tools for metadata write it.
+fn version(bytes: &[u8]) -> Result<String, BinaryReaderError> {
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        if let Payload::CustomSection(section) = &payload
+            && section.name() == "version"
+        {
+            let text = String::from_utf8_lossy(section.data());
+            return Ok(text.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect());
+        }
+    }
+    Ok(String::new())
+}
+
+/// A version is a label of a metric.
+const VERSION_CHARS_MAX: usize = 64;
 
 /// Whether an import is an interface of types alone, which needs nothing from the host and can reach nothing.
 fn is_types_only(name: &str, types: TypesRef<'_>) -> bool {

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::Component;
 
@@ -14,6 +15,7 @@ use crate::plugin::Settings;
 use crate::plugin::artifact;
 use crate::plugin::artifact::ArtifactError;
 use crate::plugin::engine::Engine;
+use crate::plugin::engine::TICK;
 use crate::plugin::host::Host;
 use crate::plugin::host::LogGate;
 use crate::plugin::host::Names;
@@ -29,6 +31,8 @@ pub struct Step {
 struct Inner {
     settings: Arc<Settings>,
     digest: String,
+    version: String,
+    compile_time: Duration,
     engine: Engine,
     component: v0::PluginPre<Host>,
     log: Arc<LogGate>,
@@ -76,13 +80,13 @@ impl Step {
     /// # Errors
     /// If the file can't be read or isn't a plugin that this step can run.
     pub fn load(engine: &Engine, settings: Settings) -> Result<Step, LoadError> {
+        let began = engine.clock().now();
         let bytes = match fs::read(&settings.wasm) {
             Ok(bytes) => bytes,
             Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
         };
-        let opened =
-            artifact::open(&bytes).and_then(|artifact| Ok((artifact.component()?, artifact.inspection.digest)));
-        let (component, digest) = match opened {
+        let opened = artifact::open(&bytes).and_then(|artifact| Ok((artifact.component()?, artifact.inspection)));
+        let (component, inspection) = match opened {
             Ok(opened) => opened,
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
         };
@@ -95,11 +99,14 @@ impl Step {
                 return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason });
             }
         };
+        let ticks = engine.clock().now().saturating_sub(began);
         let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock()));
         Ok(Step {
             inner: Arc::new(Inner {
                 settings: Arc::new(settings),
-                digest,
+                digest: inspection.digest,
+                version: inspection.version,
+                compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
                 engine: engine.clone(),
                 component,
                 log,
@@ -118,6 +125,30 @@ impl Step {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.inner.digest
+    }
+
+    /// The version that its file carries, in the custom section `version`; empty without one.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.inner.version
+    }
+
+    /// The time that reading, checking and compiling it took.
+    #[must_use]
+    pub fn compile_time(&self) -> Duration {
+        self.inner.compile_time
+    }
+
+    /// The clock of deadlines: it stands still only if no deadline would be kept.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.inner.engine.clock().now()
+    }
+
+    /// How many lines its guests wrote since the last call, written to the log or not: by level, `trace` first.
+    #[must_use]
+    pub fn take_logged(&self) -> [u64; 5] {
+        self.inner.log.take_counts()
     }
 
     /// Makes an instance and calls its `init` with the step's settings and ports.

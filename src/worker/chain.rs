@@ -135,6 +135,7 @@ impl Link {
         let began: Instant = clock::now();
         let result = instance.process(input);
         self.meter.called(input.len(), clock::now() - began, &result, instance.memory_bytes());
+        self.meter.logged(self.step.take_logged());
         match &result {
             Err(failure) if failure.kind.spoils_instance() => {}
             Ok(_) | Err(_) => self.instance = Some(instance),

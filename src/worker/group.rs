@@ -57,6 +57,7 @@ impl Shell {
             Answer::Topics { missing } if missing.is_empty() => self.join(now),
             Answer::Topics { missing } => self.close(now, End::Invalid(missing.join("\n"))),
             Answer::Starts(starts) => self.on_starts(now, starts),
+            Answer::Ends(ends) => self.on_ends(&ends),
         }
     }
 
@@ -110,23 +111,23 @@ impl Shell {
                     }
                     self.count_missed(partition, gap.missed(), gap.committed, gap.oldest);
                 }
-                positions.push((start.position.clone(), start.committed));
+                positions.push((start.position.clone(), start.committed, start.end));
             }
         }
         if asked.is_empty() {
             return;
         }
-        let assigned: Vec<Position> = positions.iter().map(|(position, _)| position.clone()).collect();
+        let assigned: Vec<Position> = positions.iter().map(|(position, ..)| position.clone()).collect();
         if let Err(reason) = self.consumer.assign(&assigned) {
             self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&asked))));
             return;
         }
-        for (position, committed) in positions {
+        for (position, committed, end) in positions {
             let executor = self.quietest_executor();
             let number = self.new_lane_number();
             self.metrics.add_topic(&position.partition.topic);
             let state = PartitionState::new(self.settings.policy, Epoch(0), position.offset, !committed);
-            self.lanes.push(Lane::new(number, position.partition, state, executor));
+            self.lanes.push(Lane::new(now, number, position.partition, state, executor, end));
         }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
         // A start that is not yet committed is stored with the first event.
@@ -194,7 +195,7 @@ impl Shell {
             if lost {
                 tracing::warn!("lost {}: the group has given them to others", names(&partitions));
             }
-            self.give_back(&partitions);
+            self.give_back(now, &partitions);
             return;
         }
         tracing::info!("revoked {}; finishing what is in flight", names(&partitions));
@@ -227,16 +228,22 @@ impl Shell {
         } else if !self.commit_ended(now) && !late {
             return;
         }
-        self.give_back(&partitions);
+        self.give_back(now, &partitions);
     }
 
     /// Lets go of partitions and of everything that is in flight of them.
-    pub(super) fn give_back(&mut self, partitions: &[TopicPartition]) {
+    pub(super) fn give_back(&mut self, now: Instant, partitions: &[TopicPartition]) {
+        self.count_finished(now);
         for lane in self.lanes.iter_mut().filter(|lane| partitions.contains(&lane.partition)) {
             lane.drop_queue();
             self.metrics.remove_lag(&lane.partition.topic, lane.partition.partition);
         }
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
+        for TopicPartition { topic, .. } in partitions {
+            if !self.lanes.iter().any(|lane| lane.partition.topic == *topic) {
+                self.metrics.remove_lag_seconds(topic);
+            }
+        }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
         if let Err(reason) = self.consumer.unassign(partitions) {
             tracing::warn!("failed to give back {}: {reason}", names(partitions));

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::ages::Ages;
 use crate::batch::Batch;
 use crate::kafka::consumer::Position;
 use crate::partition::PartitionState;
@@ -45,20 +46,13 @@ pub(super) struct Lane {
     pub(super) to_store: Option<Position>,
     /// The drain is over; whether everything was settled.
     pub(super) released: Option<bool>,
-    /// The offset behind the last visible record, if known.
-    pub(super) end: Option<i64>,
-    /// The batches in flight, for the metrics of duration and age.
-    pub(super) polled: VecDeque<Polled>,
-}
-
-/// When a batch was polled.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Polled {
-    /// The first record behind it.
-    pub(super) end: Seq,
-    pub(super) at: Instant,
-    /// The timestamp of its first record, milliseconds since 1970-01-01 UTC; -1 is none.
-    pub(super) oldest: i64,
+    /// The offset behind the last visible record.
+    pub(super) end: i64,
+    /// Since when records are there that aren't committed, as far as this worker saw; milliseconds since 1970-01-01 UTC.
+    pub(super) behind_since: Option<i64>,
+    /// When the first record of `open` was polled.
+    pub(super) opened: Instant,
+    pub(super) ages: Ages,
 }
 
 /// Records that wait for an executor.
@@ -70,13 +64,19 @@ pub(super) struct Waiting {
 }
 
 impl Lane {
-    pub(super) fn new(number: u32, partition: TopicPartition, state: PartitionState, executor: usize) -> Lane {
+    pub(super) fn new(
+        now: Instant,
+        number: u32,
+        partition: TopicPartition,
+        state: PartitionState,
+        executor: usize,
+        end: Offset,
+    ) -> Lane {
         Lane {
             number,
             topic_bytes: partition.topic.as_bytes().into(),
             open: Batch::new(partition.clone()),
             partition,
-            state,
             executor,
             leader_epoch: -1,
             queue: VecDeque::new(),
@@ -86,9 +86,29 @@ impl Lane {
             paused: false,
             to_store: None,
             released: None,
-            end: None,
-            polled: VecDeque::new(),
+            end: end.0,
+            behind_since: None,
+            opened: now,
+            ages: Ages::new(state.low()),
+            state,
         }
+    }
+
+    /// How many records aren't committed, gaps counted in.
+    pub(super) fn lag(&self) -> i64 {
+        (self.end - self.ages.committed().0).max(0)
+    }
+
+    /// How old the oldest record is that isn't committed, in milliseconds; 0 without one. What wasn't read yet is as old as the wait
+    /// for it.
+    pub(super) fn lag_ms(&mut self, unix_ms: i64) -> i64 {
+        if self.lag() == 0 {
+            self.behind_since = None;
+            return 0;
+        }
+        let since = *self.behind_since.get_or_insert(unix_ms);
+        let unsealed = || (!self.open.is_empty()).then(|| self.open.record(0).timestamp).filter(|&at| at > 0);
+        (unix_ms - self.ages.oldest().or_else(unsealed).unwrap_or(since)).max(0)
     }
 
     /// Records received and not settled.

@@ -10,7 +10,7 @@ use prometheus::IntCounter;
 use prometheus::IntGauge;
 
 use crate::failure::Failure;
-use crate::failure::Kind;
+use crate::metrics::LEVELS;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::plugin::Instance;
@@ -25,6 +25,8 @@ pub(super) struct Meter {
     batch: Histogram,
     memory: IntGauge,
     instances: IntGauge,
+    /// By level, `trace` first.
+    logs: [IntCounter; 5],
     /// What this executor's instance last had.
     memory_bytes: i64,
 }
@@ -39,6 +41,7 @@ impl Meter {
             batch: metrics.step_batch_records.with_label_values(label),
             memory: metrics.plugin_memory_bytes.with_label_values(label),
             instances: metrics.plugin_instances.with_label_values(label),
+            logs: LEVELS.map(|level| metrics.plugin_logs.with_label_values(&[step, level])),
             metrics: Arc::clone(metrics),
             step: Arc::clone(step),
             memory_bytes: 0,
@@ -72,8 +75,9 @@ impl Meter {
         match result {
             Ok(outcome) => {
                 self.records_out.inc_by(outcome.outputs.len() as u64);
-                for failed in &outcome.failed {
-                    self.failed(&failed.failure);
+                // What came behind the first one is run again, and counted then.
+                if let Some(first) = outcome.failed.first() {
+                    self.failed(&first.failure);
                 }
                 self.remember(memory_bytes);
             }
@@ -90,8 +94,12 @@ impl Meter {
     /// A record or a call failed.
     pub(super) fn failed(&self, failure: &Failure) {
         self.metrics.step_errors.with_label_values(&[&self.step, failure.kind.label()]).inc();
-        if failure.kind == Kind::Retry {
-            self.metrics.retries.with_label_values(&["step"]).inc();
+    }
+
+    /// Guests wrote so many lines, by level.
+    pub(super) fn logged(&self, lines: [u64; 5]) {
+        for (counter, lines) in self.logs.iter().zip(lines).filter(|(_, lines)| *lines > 0) {
+            counter.inc_by(lines);
         }
     }
 

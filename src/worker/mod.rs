@@ -15,6 +15,7 @@
 //! `partition`'s. The inbox is bounded by what is in flight: every message in it stands for records or outputs that are
 //! counted there.
 
+mod ages;
 mod chain;
 pub mod clock;
 mod closing;
@@ -119,6 +120,7 @@ impl Worker {
     ) -> Result<Worker, String> {
         let (inbox, events) = mpsc::channel();
         let status = Arc::new(Status::default());
+        let ticker = instances.iter().flatten().map(|(step, _)| step.clone()).next();
         let chains = instances
             .into_iter()
             .map(|steps| {
@@ -148,7 +150,8 @@ impl Worker {
         let shell = Shell {
             number,
             reading: Reading::new(),
-            timers: Timers::new(clock::now()),
+            timers: Timers::new(clock::now(), &metrics),
+            ticker,
             settings,
             metrics,
             status: Arc::clone(&status),
@@ -243,6 +246,8 @@ struct Shell {
     bytes_out: usize,
     reading: Reading,
     timers: Timers,
+    /// Any step: its deadlines are those of all.
+    ticker: Option<Step>,
     group: Group,
     closing: Option<Closing>,
 }
@@ -265,6 +270,7 @@ impl Shell {
             busy |= self.dispatch(now);
             self.tick(now);
             if let Some(end) = self.go_on_closing(now) {
+                self.count_finished(now);
                 let state = if matches!(end, End::Drained) { State::Stopped } else { State::Failed };
                 self.set_state(state, "ended");
                 return end;
@@ -335,6 +341,7 @@ impl Shell {
             match action {
                 Action::Send { upto } => self.begin_sending(now, index, upto, &mut ran),
                 Action::RunAgain { from, attempt, at } => {
+                    self.metrics.retries.with_label_values(&["step"]).inc();
                     self.requeue(index, from, Some(attempt), ran.as_ref());
                     self.wait_for_retry(now, index, at);
                 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
-use super::lane;
 use super::lane::Lane;
 use super::lane::Waiting;
 use crate::batch::Batch;
@@ -84,7 +83,7 @@ impl Shell {
             Polled::Record(fetched) => return self.on_record(now, fetched),
             Polled::Assign(partitions) => self.on_assign(partitions),
             Polled::Revoke(partitions) => self.on_revoke(now, partitions),
-            Polled::Committed(result) => self.on_committed(&result),
+            Polled::Committed(result) => self.on_committed(result),
             Polled::Stats(stats) => self.on_stats(&stats),
             Polled::OffsetGone(partition) => self.on_offset_gone(partition),
             Polled::Error(error) => self.on_client_error(now, &error),
@@ -109,6 +108,9 @@ impl Shell {
             self.lanes[index].leader_epoch = place.leader_epoch;
         }
         let lane = &mut self.lanes[index];
+        if lane.open.is_empty() {
+            lane.opened = now;
+        }
         let before = lane.open.bytes();
         place.copy_to(&mut lane.open, 0);
         let bytes = lane.open.bytes() - before;
@@ -135,22 +137,12 @@ impl Shell {
         let label = &[&*lane.partition.topic];
         self.metrics.records_consumed.with_label_values(label).inc_by(batch.len() as u64);
         self.metrics.bytes_consumed.with_label_values(label).inc_by(batch.bytes() as u64);
-        let oldest = batch.record(0).timestamp;
-        lane.polled.push_back(lane::Polled { end: first.plus(batch.len() as u64), at: now, oldest });
+        lane.ages.receive(lane.opened, batch.view().timestamps);
         let leader_epoch = lane.leader_epoch;
         let batch = std::sync::Arc::new(batch);
         let range = 0..batch.len();
         lane.queue.push_back(Waiting { first, batch: std::sync::Arc::clone(&batch), range });
         self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
-    }
-
-    fn on_committed(&self, result: &Result<(), String>) {
-        let label = if result.is_ok() { "ok" } else { "error" };
-        self.metrics.commits.with_label_values(&[label]).inc();
-        if let Err(reason) = result {
-            // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
-            tracing::warn!("failed to commit offsets: {reason}");
-        }
     }
 
     fn on_client_error(&mut self, now: Instant, error: &ClientError) {

@@ -126,6 +126,7 @@ impl Shell {
         match report {
             Report::Delivered { runs, produced, bytes } => {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
+                self.status.acknowledged();
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
                 for Run { lane, kind: Kind::Output, first, last } in runs {
@@ -143,7 +144,6 @@ impl Shell {
             }
             Report::Purged => {}
             Report::Fatal { reason } => self.start_over(now, &reason),
-            Report::Stats(stats) => self.on_stats(&stats),
             Report::Error { name, text } => {
                 self.metrics.kafka_errors.with_label_values(&[&name]).inc();
                 if self.timers.may_log(now, &name) {
@@ -160,7 +160,10 @@ impl Shell {
             self.metrics.bytes_produced.with_label_values(label).inc_by(took.bytes);
             if let Some(latency) = took.latency_us {
                 let latency = Duration::from_micros(latency).as_secs_f64();
-                self.metrics.produce_duration_seconds.with_label_values(label).observe(latency);
+                let durations = self.metrics.produce_duration_seconds.with_label_values(label).local();
+                // The records of a report were acknowledged together.
+                (0..took.records).for_each(|_| durations.observe(latency));
+                durations.flush();
             }
         }
     }
@@ -188,7 +191,9 @@ impl Shell {
         let wait = self.hold.map_or(HOLD_MIN, |(_, last)| (last * 2).min(HOLD_MAX));
         self.hold = Some((now + wait, wait));
         tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
-        self.metrics.retries.with_label_values(&["produce"]).inc();
+        self.count_finished(now);
+        let again: usize = self.lanes.iter().map(|lane| lane.state.in_flight()).sum();
+        self.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
         if let Some(old) = self.producer.take() {
             // Destroying a client can take a while, and nobody waits for it.
             let reaper = std::thread::Builder::new().name("reaper".into());
@@ -204,7 +209,7 @@ impl Shell {
             let lane = &mut self.lanes[index];
             lane.number = number;
             lane.jobs = 0;
-            lane.polled.clear();
+            lane.ages.rewind();
             self.tell(now, index, partition::Event::Rewind);
             self.lanes[index].bytes = 0;
         }

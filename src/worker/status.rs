@@ -13,14 +13,20 @@ use crate::metrics::State;
 const BEAT_MS_MAX: i64 = 10_000;
 /// Brokers that answer nothing for so long are as good as gone.
 const ANSWER_MS_MAX: i64 = 15_000;
+/// Looks, one each second, at a thread that doesn't move, until it isn't alive. They are counted and no time is taken: after a
+/// process was stopped and goes on, its threads get their turn first.
+const LOOKS_MAX: u32 = 10;
 
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Status {
     beat: AtomicI64,
-    threads_alive: AtomicBool,
+    executors: AtomicBool,
+    delivery: AtomicBool,
+    ticker: AtomicBool,
     joined: AtomicBool,
     answered: AtomicI64,
+    acknowledged: AtomicI64,
     /// Locked for a copy by the worker when it changes and by probes when they read; never with another lock.
     state: Mutex<(State, String)>,
 }
@@ -29,19 +35,36 @@ impl Default for Status {
     fn default() -> Status {
         Status {
             beat: AtomicI64::new(clock::unix_ms()),
-            threads_alive: AtomicBool::new(true),
+            executors: AtomicBool::new(true),
+            delivery: AtomicBool::new(true),
+            ticker: AtomicBool::new(true),
             joined: AtomicBool::new(false),
             answered: AtomicI64::new(clock::unix_ms()),
+            acknowledged: AtomicI64::new(clock::unix_ms()),
             state: Mutex::new((State::Starting, "connecting".into())),
         }
     }
 }
 
+/// Which of the worker's helpers move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Alive {
+    pub(super) executors: bool,
+    pub(super) delivery: bool,
+    pub(super) ticker: bool,
+}
+
 impl Status {
-    /// Whether the worker moves and its threads are there.
+    /// The threads of the data path, and whether each moves.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.threads_alive.load(Ordering::Relaxed) && clock::unix_ms() - self.beat.load(Ordering::Relaxed) < BEAT_MS_MAX
+    pub fn threads(&self) -> [(&'static str, bool); 4] {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        [
+            ("worker", clock::unix_ms() - self.beat.load(Ordering::Relaxed) < BEAT_MS_MAX),
+            ("executors", is(&self.executors)),
+            ("delivery", is(&self.delivery)),
+            ("ticker", is(&self.ticker)),
+        ]
     }
 
     /// Whether the group was joined.
@@ -50,10 +73,16 @@ impl Status {
         self.joined.load(Ordering::Relaxed)
     }
 
-    /// Whether brokers have answered lately.
+    /// Whether brokers have answered the consumer lately.
     #[must_use]
     pub fn has_answers(&self) -> bool {
         clock::unix_ms() - self.answered.load(Ordering::Relaxed) < ANSWER_MS_MAX
+    }
+
+    /// Whether an output was acknowledged lately, or none was waiting for it.
+    #[must_use]
+    pub fn has_acknowledgements(&self) -> bool {
+        clock::unix_ms() - self.acknowledged.load(Ordering::Relaxed) < ANSWER_MS_MAX
     }
 
     /// What the pipeline is doing, and why.
@@ -62,9 +91,11 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn beat(&self, threads_alive: bool) {
+    pub(super) fn beat(&self, alive: Alive) {
         self.beat.store(clock::unix_ms(), Ordering::Relaxed);
-        self.threads_alive.store(threads_alive, Ordering::Relaxed);
+        self.executors.store(alive.executors, Ordering::Relaxed);
+        self.delivery.store(alive.delivery, Ordering::Relaxed);
+        self.ticker.store(alive.ticker, Ordering::Relaxed);
     }
 
     pub(super) fn set_joined(&self, joined: bool) {
@@ -76,7 +107,65 @@ impl Status {
         self.answered.fetch_max(clock::unix_ms() - ago_ms, Ordering::Relaxed);
     }
 
+    /// An output was acknowledged, or none waits.
+    pub(super) fn acknowledged(&self) {
+        self.acknowledged.store(clock::unix_ms(), Ordering::Relaxed);
+    }
+
     pub(super) fn set_state(&self, state: State, why: impl Into<String>) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (state, why.into());
+    }
+}
+
+/// Whether a number that a thread moves still moves.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    seen: Option<u64>,
+    looks: u32,
+}
+
+impl Pulse {
+    /// A look at the number, once a second.
+    pub(super) fn beats(&mut self, count: u64) -> bool {
+        if self.seen.replace(count) == Some(count) {
+            self.looks = self.looks.saturating_add(1);
+        } else {
+            self.looks = 0;
+        }
+        self.looks < LOOKS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_stands_still_for_ten_seconds_is_not_alive_until_it_moves() {
+        let mut pulse = Pulse::default();
+        assert!((0..=9).all(|_| pulse.beats(7)));
+        assert!(!pulse.beats(7) && !pulse.beats(7));
+        assert!(pulse.beats(8));
+    }
+
+    #[test]
+    fn each_thread_counts_and_silence_of_brokers_does_not() {
+        let status = Status::default();
+        status.answered.store(0, Ordering::Relaxed);
+        status.acknowledged.store(0, Ordering::Relaxed);
+        let alive = |status: &Status| status.threads().map(|(_, alive)| alive);
+        assert_eq!(alive(&status), [true; 4]);
+        assert!(!status.has_answers() && !status.has_acknowledgements());
+        status.beat(Alive { executors: false, delivery: true, ticker: true });
+        assert_eq!(alive(&status), [true, false, true, true]);
+        status.beat(Alive { executors: true, delivery: false, ticker: true });
+        assert_eq!(alive(&status), [true, true, false, true]);
+        status.beat(Alive { executors: true, delivery: true, ticker: false });
+        assert_eq!(alive(&status), [true, true, true, false]);
+        status.beat.store(clock::unix_ms() - BEAT_MS_MAX, Ordering::Relaxed);
+        assert!(!alive(&status)[0]);
+        status.answered(3000);
+        status.acknowledged();
+        assert!(status.has_answers() && status.has_acknowledgements());
     }
 }

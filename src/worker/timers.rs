@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+use prometheus::local::LocalHistogram;
+
 use super::Shell;
 use super::clock;
 use super::lane::Lane;
+use super::status::Alive;
+use super::status::Pulse;
+use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
 use crate::kafka::stats::Stats;
+use crate::metrics::Metrics;
+use crate::metrics::State;
 use crate::partition;
 use crate::record::Offset;
 use crate::record::TopicPartition;
@@ -17,6 +24,13 @@ use crate::record::TopicPartition;
 pub(super) struct Timers {
     stored: Instant,
     measured: Instant,
+    /// When the ends of busy partitions were asked for.
+    asked: Instant,
+    /// The records that were settled since the last flush.
+    durations: LocalHistogram,
+    ages: LocalHistogram,
+    delivery: Pulse,
+    ticker: Pulse,
     /// When a kind of message was last logged, and how many were kept back since.
     logged: BTreeMap<String, (Instant, u64)>,
     /// When the explicit commit that is under way began.
@@ -31,14 +45,22 @@ pub(super) struct Timers {
 const STORE_EVERY: Duration = Duration::from_millis(50);
 /// Gauges are set this often.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// The end of a partition is asked for this often while it may not be fetched: with an answer that takes two seconds, lag is
+/// at most ten seconds old.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 /// A message of one kind is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Timers {
-    pub(super) fn new(now: Instant) -> Timers {
+    pub(super) fn new(now: Instant, metrics: &Metrics) -> Timers {
         Timers {
             stored: now,
             measured: now,
+            asked: now,
+            durations: metrics.record_duration_seconds.local(),
+            ages: metrics.record_age_seconds.local(),
+            delivery: Pulse::default(),
+            ticker: Pulse::default(),
             logged: BTreeMap::new(),
             committing: None,
             commit_failed: false,
@@ -82,6 +104,12 @@ impl Shell {
             self.timers.measured = now;
             self.advance_idle(now);
             self.measure();
+            self.show_life();
+            self.judge_brokers();
+        }
+        if now.saturating_duration_since(self.timers.asked) >= ASK_EVERY {
+            self.timers.asked = now;
+            self.ask_ends();
         }
         self.go_on_revoking(now);
     }
@@ -125,17 +153,29 @@ impl Shell {
     /// Whether the commit has its answer.
     pub(super) fn commit_ended(&mut self, now: Instant) -> bool {
         let Some(result) = self.consumer.poll_commit() else { return false };
-        let label = &[if result.is_ok() { "ok" } else { "error" }];
-        self.metrics.commits.with_label_values(label).inc();
         if let Some(began) = self.timers.committing.take() {
             let took = now.saturating_duration_since(began).as_secs_f64();
-            self.metrics.commit_duration_seconds.with_label_values(label).observe(took);
+            self.metrics.commit_duration_seconds.with_label_values(&[result_label(&result)]).observe(took);
         }
         self.timers.commit_failed = result.is_err();
-        if let Err(reason) = result {
-            tracing::warn!("failed to commit offsets: {reason}");
-        }
+        self.on_committed(result);
         true
+    }
+
+    /// A commit ended.
+    pub(super) fn on_committed(&mut self, result: Committed) {
+        self.metrics.commits.with_label_values(&[result_label(&result)]).inc();
+        match result {
+            Ok(committed) => {
+                for (partition, offset) in committed {
+                    if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition) {
+                        lane.ages.commit(offset);
+                    }
+                }
+            }
+            // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
+            Err(reason) => tracing::warn!("failed to commit offsets: {reason}"),
+        }
     }
 
     /// With nothing in flight, what may be committed is where the consumer stands: control markers are behind it then.
@@ -157,7 +197,8 @@ impl Shell {
             let count = self.lanes.iter().filter(|lane| which(lane)).count();
             u32::try_from(count).map_or(0.0, f64::from)
         };
-        let retry = lanes(&|lane| lane.state.waits_until(now).is_some());
+        let held_back = self.hold.is_some_and(|(until, _)| until > now);
+        let retry = lanes(&|lane| held_back || lane.state.waits_until(now).is_some());
         if retry > 0.0 {
             self.metrics.waiting_seconds.with_label_values(&["retry"]).inc_by(retry * since);
         }
@@ -168,61 +209,117 @@ impl Shell {
     }
 
     /// Counts what was settled, and what is in flight.
-    fn count_finished(&mut self, now: Instant) {
+    pub(super) fn count_finished(&mut self, now: Instant) {
         let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
         self.metrics.in_flight_records.set(i64::try_from(records).unwrap_or(i64::MAX));
         self.metrics.in_flight_bytes.set(i64::try_from(self.bytes_in_flight()).unwrap_or(i64::MAX));
         let unix_ms = clock::unix_ms();
+        let Timers { durations, ages, .. } = &self.timers;
         for lane in &mut self.lanes {
             let settled = lane.state.take_settled();
             self.metrics.records_processed.with_label_values(&["emitted"]).inc_by(settled.emitted);
             self.metrics.records_processed.with_label_values(&["filtered"]).inc_by(settled.filtered);
-            let first = lane.state.first();
-            while let Some(polled) = lane.polled.pop_front_if(|polled| polled.end <= first) {
-                let took = now.saturating_duration_since(polled.at).as_secs_f64();
-                self.metrics.record_duration_seconds.observe(took);
-                if polled.oldest > 0 {
-                    self.metrics.record_age_seconds.observe(seconds(unix_ms - polled.oldest));
+            for done in lane.ages.settle(lane.state.first(), lane.state.low()) {
+                let took = now.saturating_duration_since(done.at).as_secs_f64();
+                for timestamp in done.timestamps {
+                    durations.observe(took);
+                    if timestamp > 0 {
+                        ages.observe(seconds(unix_ms - timestamp));
+                    }
                 }
             }
         }
+        durations.flush();
+        ages.flush();
     }
 
     /// Sets the gauges that a scrape looks at.
-    fn measure(&self) {
+    fn measure(&mut self) {
         let unix_ms = clock::unix_ms();
         let mut ages: BTreeMap<&str, i64> = BTreeMap::new();
-        for lane in &self.lanes {
+        for lane in &mut self.lanes {
+            let age = lane.lag_ms(unix_ms);
             let TopicPartition { topic, partition } = &lane.partition;
-            if let Some(end) = lane.end {
-                self.metrics.set_lag(topic, *partition, (end - lane.state.low().0).max(0));
-            }
-            let age =
-                lane.polled.front().filter(|polled| polled.oldest > 0).map_or(0, |polled| unix_ms - polled.oldest);
+            self.metrics.set_lag(topic, *partition, lane.lag());
             let oldest = ages.entry(topic).or_default();
             *oldest = (*oldest).max(age);
         }
         for (topic, age) in ages {
             self.metrics.set_lag_seconds(topic, seconds(age));
         }
-        let alive = self.executors.are_alive();
+    }
+
+    /// Shows probes that this thread moves, and which of its helpers do.
+    fn show_life(&mut self) {
+        let alive = Alive {
+            executors: self.executors.are_alive(),
+            delivery: self.producer.as_ref().is_some_and(|producer| self.timers.delivery.beats(producer.turns())),
+            ticker: self.ticker.as_ref().is_none_or(|step| self.timers.ticker.beats(step.ticks())),
+        };
         self.status.beat(alive);
     }
 
-    /// librdkafka's statistics.
+    /// Whether brokers still answer is part of what the pipeline is doing: connections say nothing, as a frozen broker keeps them up.
+    fn judge_brokers(&mut self) {
+        if self.producer.as_ref().is_none_or(|producer| producer.unreported() == 0) {
+            self.status.acknowledged();
+        }
+        if self.closing.is_some() || !self.group.is_settled() || !self.status.is_joined() {
+            return;
+        }
+        let (state, _) = self.status.state();
+        let silence = if !self.status.has_answers() {
+            Some("no broker has answered for 15 s")
+        } else if !self.status.has_acknowledgements() {
+            Some("no output was acknowledged for 15 s")
+        } else {
+            None
+        };
+        match silence {
+            Some(silence) if state == State::Running => {
+                tracing::warn!("{silence}; nothing is lost, and it goes on when brokers do");
+                self.set_state(State::Waiting, silence);
+            }
+            None if state == State::Waiting => {
+                tracing::info!("brokers answer again");
+                self.set_state(State::Running, "running");
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Asks for the ends of busy partitions: librdkafka learns an end when it fetches, and it doesn't while its queue is full or the
+    /// partition is paused.
+    fn ask_ends(&self) {
+        let busy = |lane: &&Lane| lane.paused || lane.in_flight() > 0;
+        let partitions: Vec<TopicPartition> =
+            self.lanes.iter().filter(busy).map(|lane| lane.partition.clone()).collect();
+        if !partitions.is_empty() {
+            self.lookup.ask_ends(partitions);
+        }
+    }
+
+    /// Where partitions end, as brokers or librdkafka's last fetch say; the larger one is the newer one.
+    pub(super) fn on_ends(&mut self, ends: &[(TopicPartition, Offset)]) {
+        for (partition, end) in ends {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
+                lane.end = lane.end.max(end.0);
+            }
+        }
+    }
+
+    /// librdkafka's statistics of the consumer.
     pub(super) fn on_stats(&mut self, stats: &Stats) {
         if let Some(idle) = stats.idle_us {
             self.status.answered(idle / 1000);
         }
-        if !stats.ends.is_empty() || stats.connected_brokers > 0 {
-            self.metrics.kafka_connected_brokers.set(i64::try_from(stats.connected_brokers).unwrap_or(i64::MAX));
-        }
-        for (partition, end) in &stats.ends {
-            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
-                lane.end = Some(*end);
-            }
-        }
+        self.metrics.kafka_connected_brokers.set(i64::try_from(stats.connected_brokers).unwrap_or(i64::MAX));
+        self.on_ends(&stats.ends);
     }
+}
+
+fn result_label(result: &Committed) -> &'static str {
+    if result.is_ok() { "ok" } else { "error" }
 }
 
 /// Milliseconds as seconds; exact up to 49 days, which is more than any bucket.

@@ -11,9 +11,13 @@ mod hostile;
 #[expect(dead_code, reason = "xtask starts a node for people, the tests for themselves")]
 #[path = "../../xtask/src/kafka.rs"]
 mod kafka;
+mod membership;
+mod memory;
 mod oracle;
+mod probes;
 mod rebalance;
 mod retry;
+mod semantics;
 mod shutdown;
 mod start;
 mod support;

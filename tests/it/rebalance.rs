@@ -34,10 +34,10 @@ fn a_second_process_joins_and_leaves_under_load() {
     });
     for time in 1..=2 {
         let mut second = pipeline.run();
-        let join = moves_on(&mut first, &reader, &group, &[1, 2]);
+        let join = moves_on(&mut first, &reader, &group, &[1, 2], STANDSTILL);
         second.ready();
         second.terminate();
-        let leave = moves_on(&mut first, &reader, &group, &[3]);
+        let leave = moves_on(&mut first, &reader, &group, &[3], STANDSTILL);
         assert_eq!(second.exit(Duration::from_secs(25)), Some(0));
         say(&format!(
             "join: {time} of 2: longest standstill of a partition {join:?} at the join, {leave:?} at the leave"
@@ -56,8 +56,14 @@ fn a_second_process_joins_and_leaves_under_load() {
 }
 
 /// Waits until the members have these numbers of partitions and every partition has moved since; the longest time
-/// that one did not.
-fn moves_on(process: &mut Process, reader: &Reader, group: &str, wanted: &[usize]) -> Duration {
+/// that one did not, which may be `limit`.
+pub(crate) fn moves_on(
+    process: &mut Process,
+    reader: &Reader,
+    group: &str,
+    wanted: &[usize],
+    limit: Duration,
+) -> Duration {
     let start = clock::Watch::start();
     let mut heights = reader.tally().heights;
     let mut moved = vec![Duration::ZERO; heights.len()];
@@ -73,7 +79,7 @@ fn moves_on(process: &mut Process, reader: &Reader, group: &str, wanted: &[usize
                 moved[partition] = now;
             }
         }
-        assert!(longest < STANDSTILL, "a partition stood still for {longest:?}");
+        assert!(longest < limit, "a partition stood still for {longest:?}");
         if settled.is_none() {
             let mut members = java::members(group).unwrap_or_default();
             members.sort_unstable();

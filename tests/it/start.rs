@@ -63,6 +63,7 @@ fn on_gap_continue_goes_on_where_the_topic_begins() {
     let (pipeline, input, output, group) = gap("gap-on", "on_gap = \"continue\"");
     let mut process = pipeline.run();
     process.wait("the rest", LIMIT, |_| java::committed(&group, &input) == [2000]);
+    assert_eq!(process.metric("wasmill_records_missed_total"), Some(500.0));
     let rest: Vec<_> = java::dump(&input, 0).into_iter().map(|(_, raw)| raw).collect();
     let arrived: Vec<_> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
     assert_eq!(rest.len(), 500);

@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -42,6 +43,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclBindingFilter;
@@ -115,6 +117,8 @@ public final class Oracle {
             case "committed": return commas(committed(words[1], words[2]));
             case "group": return group(words[1]);
             case "produce": return produce(words);
+            case "choose": return choose(words);
+            case "transact": return transact(words);
             case "dump": return dump(words[1], Integer.parseInt(words[2]));
             case "feed": return feed(words);
             case "fed": return feeds.get(words[1]).acked();
@@ -244,6 +248,44 @@ public final class Oracle {
             response.data().responses().iterator().next().partitionResponses().get(0);
         Errors.forCode(result.errorCode()).maybeThrow();
         return Long.toString(result.baseOffset());
+    }
+
+    /** `choose TOPIC KEY..` sends a record for each key; answers with the partition that the client chose for each. */
+    private String choose(String[] words) throws Exception {
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        try (KafkaProducer<byte[], byte[]> producer = producer(Map.of())) {
+            for (int i = 2; i < words.length; i++) {
+                sent.add(producer.send(new ProducerRecord<>(words[1], Raw.unhex(words[i]), new byte[0])));
+            }
+        }
+        List<Long> partitions = new ArrayList<>();
+        for (Future<RecordMetadata> one : sent) partitions.add((long) one.get().partition());
+        return commas(partitions);
+    }
+
+    /** `transact commit|abort TOPIC PARTITION RECORD..`, as one transaction of a producer of its own. */
+    private String transact(String[] words) throws Exception {
+        String id = "oracle-" + System.nanoTime();
+        try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", id))) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            for (int i = 4; i < words.length; i++) {
+                producer.send(Raw.parse(words[i]).toRecord(words[2], Integer.parseInt(words[3])));
+            }
+            // Aborted records are in the log too, not only thrown away by the client.
+            producer.flush();
+            if (words[1].equals("commit")) producer.commitTransaction();
+            else producer.abortTransaction();
+        }
+        return "";
+    }
+
+    private KafkaProducer<byte[], byte[]> producer(Map<String, String> more) {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        settings.put("acks", "all");
+        settings.putAll(more);
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
     }
 
     private String dump(String topic, int partition) throws Exception {
@@ -564,6 +606,13 @@ final class Raw {
         return raw;
     }
 
+    /** As the client sends it; its header names are strings. */
+    ProducerRecord<byte[], byte[]> toRecord(String topic, int partition) {
+        ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(topic, partition, timestamp, key, value);
+        for (byte[][] header : headers) record.headers().add(new String(header[0], StandardCharsets.UTF_8), header[1]);
+        return record;
+    }
+
     /** A record batch of version 2, uncompressed. */
     static ByteBuffer batch(List<Raw> records) throws IOException {
         long base = records.get(0).timestamp;
@@ -656,7 +705,7 @@ final class Raw {
         return text.toString();
     }
 
-    private static byte[] unhex(String text) {
+    static byte[] unhex(String text) {
         if (text.equals("-")) return null;
         byte[] bytes = new byte[text.length() / 2];
         for (int i = 0; i < bytes.length; i++) bytes[i] = (byte) Integer.parseInt(text.substring(2 * i, 2 * i + 2), 16);

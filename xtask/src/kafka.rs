@@ -218,6 +218,7 @@ fn properties(data: &Path, port: u16, controller: u16) -> String {
          transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
          share.coordinator.state.topic.replication.factor=1\n\
          share.coordinator.state.topic.min.isr=1\n\
+         log.cleaner.backoff.ms=500\n\
          group.initial.rebalance.delay.ms=0\n\
          group.min.session.timeout.ms=1000\n",
         logs.display()

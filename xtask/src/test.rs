@@ -48,6 +48,11 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     stages.run("tools", tools::for_host)?;
     stages.run("clippy, host", || strict(host("clippy")))?;
     stages.run("clippy, plugins", || strict(guests("clippy")))?;
+    stages.run("alerts", || {
+        tools::for_alerts()?;
+        let mut promtool = stage::program("promtool", root);
+        stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
+    })?;
     stages.run("unit and model tests", || test(&["--workspace", "--lib", "--bins"]))?;
     stages.run("tests of the plugins", || stage::succeed(guests("test").arg("--workspace")))?;
     stages.run("plugins for WebAssembly", wasm::build)?;

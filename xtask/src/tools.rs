@@ -22,6 +22,14 @@ pub(crate) fn for_host() -> Result<(), String> {
     if missing.is_empty() { Ok(()) } else { apt_install(&missing, "the host's C libraries") }
 }
 
+/// Sees to it that Prometheus' rules can be tested.
+///
+/// # Errors
+/// What is missing and the command that installs it.
+pub(crate) fn for_alerts() -> Result<(), String> {
+    if runs("promtool") { Ok(()) } else { apt_install(&["prometheus"], "the tests of the alerts (promtool)") }
+}
+
 /// Installs Debian packages, if that is possible here, and says so.
 ///
 /// # Errors

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::plugin::engine::TICK;
@@ -26,6 +28,8 @@ pub(in crate::plugin) struct LogGate {
     clock: Ticks,
     /// Locked by executors while one of their guests writes a line, never across a guest's own code or another lock.
     window: Mutex<Window>,
+    /// Lines that guests wrote, by level, since they were last asked for.
+    counts: [AtomicU64; 5],
 }
 
 #[derive(Default)]
@@ -55,7 +59,16 @@ impl Window {
 
 impl LogGate {
     pub(in crate::plugin) fn new(step: Arc<str>, clock: Ticks) -> LogGate {
-        LogGate { step, clock, window: Mutex::new(Window::default()) }
+        LogGate { step, clock, window: Mutex::new(Window::default()), counts: Default::default() }
+    }
+
+    /// The lines since the last call, those that were suppressed too, `trace` first.
+    pub(in crate::plugin) fn take_counts(&self) -> [u64; 5] {
+        // Most calls log nothing: a look costs less than a swap.
+        self.counts.each_ref().map(|count| match count.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => count.swap(0, Ordering::Relaxed),
+        })
     }
 }
 
@@ -74,6 +87,14 @@ impl log::Host for Host {
     fn write(&mut self, level: log::Level, message: String) {
         let gate = &*self.log.gate;
         let now = gate.clock.now();
+        let count = match level {
+            log::Level::Trace => 0,
+            log::Level::Debug => 1,
+            log::Level::Info => 2,
+            log::Level::Warn => 3,
+            log::Level::Error => 4,
+        };
+        gate.counts[count].fetch_add(1, Ordering::Relaxed);
         let (passes, suppressed) = gate.window.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
         let step = &*gate.step;
         if suppressed > 0 {

@@ -107,6 +107,37 @@ pub(crate) fn produce(topic: &str, partition: usize, records: &[Raw]) -> i64 {
     ask(&request)[0].parse().unwrap()
 }
 
+/// Sends a record for each key and lets Kafka's own client choose the partition; which one it chose for each.
+pub(crate) fn choose(topic: &str, keys: &[Option<Vec<u8>>]) -> Vec<i64> {
+    let mut request = format!("choose\t{topic}");
+    for key in keys {
+        request.push('\t');
+        request.push_str(&hex(key.as_deref()));
+    }
+    numbers(&ask(&request)[0])
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Commit,
+    Abort,
+}
+
+/// Writes records to a partition in one transaction, which ends so.
+pub(crate) fn transact(ending: Ending, topic: &str, partition: usize, records: &[Raw]) {
+    let ending = match ending {
+        Ending::Commit => "commit",
+        Ending::Abort => "abort",
+    };
+    let mut request = format!("transact\t{ending}\t{topic}\t{partition}");
+    for record in records {
+        request.push('\t');
+        request.push_str(&write_raw(record));
+    }
+    ask(&request);
+}
+
 /// All records of a partition with their offsets.
 pub(crate) fn dump(topic: &str, partition: usize) -> Vec<(i64, Raw)> {
     let answer = ask(&format!("dump\t{topic}\t{partition}"));
@@ -128,9 +159,13 @@ impl Feed {
     /// Fills a topic and returns when all of it is acknowledged.
     pub(crate) fn fill(topic: &str, count: u64) -> Feed {
         let feed = Feed::start(topic, 100_000, 97, 40, count);
-        let fed = || ask(&format!("fed\t{}", feed.0))[0] == "over";
-        clock::wait_until("a feed to end", Duration::from_secs(60), fed);
+        feed.end(Duration::from_secs(60));
         feed
+    }
+
+    /// Waits until all of it is acknowledged.
+    pub(crate) fn end(&self, limit: Duration) {
+        clock::wait_until("a feed to end", limit, || ask(&format!("fed\t{}", self.0))[0] == "over");
     }
 
     /// Ends it; the number of acknowledged records in each partition.

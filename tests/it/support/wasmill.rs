@@ -36,6 +36,8 @@ const READY: Duration = Duration::from_secs(60);
 pub(crate) struct Pipeline {
     folder: TempDir,
     body: String,
+    /// Other brokers than those that all tests share.
+    brokers: Option<String>,
     processes: AtomicU32,
 }
 
@@ -51,7 +53,12 @@ impl Pipeline {
             "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
         );
-        Pipeline { folder: tempfile::tempdir().unwrap(), body, processes: AtomicU32::new(0) }
+        Pipeline { folder: tempfile::tempdir().unwrap(), body, brokers: None, processes: AtomicU32::new(0) }
+    }
+
+    /// The same against other brokers.
+    pub(crate) fn at(self, brokers: String) -> Pipeline {
+        Pipeline { brokers: Some(brokers), ..self }
     }
 
     /// Puts a plugin in place, as one does it: beside, then renamed.
@@ -83,7 +90,7 @@ impl Pipeline {
         let folder = self.folder.path().join(number.to_string());
         fs::create_dir(&folder).unwrap();
         let file = folder.join("pipeline.toml");
-        let brokers = broker::brokers();
+        let brokers = self.brokers.as_deref().unwrap_or_else(|| broker::brokers());
         let text =
             format!("[kafka]\nbrokers = [\"{brokers}\"]\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
         fs::write(&file, text).unwrap();
@@ -163,6 +170,13 @@ impl Process {
         let of = |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "));
         let values: Vec<f64> = body.lines().filter(of).filter_map(|l| l.rsplit(' ').next()?.parse().ok()).collect();
         (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// A line of its memory in the kernel's words, such as `VmRSS` (what it has) or `VmHWM` (the most it had), in bytes.
+    pub(crate) fn memory(&self, what: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// Status and body of a page, if the process answers.

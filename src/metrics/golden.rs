@@ -1,0 +1,363 @@
+//! The whole exposition as a text that is committed, and docs/metrics.md made of it and of the guide here.
+//!
+//! Names, types, labels, buckets and help are public: who changes one sees it in a diff. `WASMILL_BLESS=1 cargo test --lib metrics`
+//! writes both files anew. Every metric has a word in the guide on what to do with it, and every metric that the alerts name
+//! exists.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Metrics;
+use super::State;
+
+const EXPOSITION: &str = "src/metrics/exposition.txt";
+const DOCUMENT: &str = "docs/metrics.md";
+const ALERTS: &str = "deploy/prometheus/alerts.yaml";
+
+/// A section of the document: its title, what is said first, and for each metric what to do with it.
+type Section = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const GUIDE: &[Section] = &[
+    (
+        "Is it well",
+        "Look at these first, in this order.",
+        &[
+            (
+                "wasmill_pipeline_state",
+                "Alert on `failed`. `waiting` is an outage of the brokers, and `halted` needs a person. `/readyz?verbose` says why.",
+            ),
+            (
+                "wasmill_consumer_lag_seconds",
+                "The lag that users feel. Alert on what they would notice; it doesn't depend on how many records come.",
+            ),
+            (
+                "wasmill_consumer_lag_records",
+                "Alert on growth, not on a number. It is as old as 10 s at most, and its series are gone when a partition goes elsewhere.",
+            ),
+            (
+                "wasmill_records_processed_total",
+                "The rate of the pipeline, by what became of the records. `failed` stopped it: the log names the record.",
+            ),
+            (
+                "wasmill_in_flight_records",
+                "Near `limits.max_in_flight_records` all the time: the plugin or the output is slower than the input.",
+            ),
+            ("wasmill_in_flight_bytes", "The same for `limits.max_in_flight_bytes`."),
+            (
+                "wasmill_waiting_seconds_total",
+                "`in_flight` that grows: back-pressure, see the next sections for whose. `retry`: waits of records that are tried \
+                 again, or after a delivery that failed.",
+            ),
+            (
+                "wasmill_retries_total",
+                "`step`: what the plugin needs is not there. `produce`: deliveries fail; look at the log.",
+            ),
+        ],
+    ),
+    (
+        "Input",
+        "",
+        &[
+            (
+                "wasmill_records_consumed_total",
+                "The rate of reading; far above the rate of processing after a start over.",
+            ),
+            ("wasmill_bytes_consumed_total", "Divide by the records for their size."),
+            (
+                "wasmill_records_missed_total",
+                "Anything above 0 is lost data: retention is shorter than the pipeline was down.",
+            ),
+            ("wasmill_assigned_partitions", "Sum over the processes of a group: the partitions of its topics."),
+            (
+                "wasmill_rebalances_total",
+                "Some with every deployment. Many: members come and go; raise `input.session_timeout`. `lost`: this process was \
+                 away too long, and records are repeated.",
+            ),
+            (
+                "wasmill_commits_total",
+                "`error`: what was delivered since the last commit would be repeated after a crash.",
+            ),
+            ("wasmill_commit_duration_seconds", "Slow ones make rebalances slow: look at the group's coordinator."),
+        ],
+    ),
+    (
+        "Steps",
+        "",
+        &[
+            ("wasmill_step_records_in_total", "The rate of a step."),
+            ("wasmill_step_records_out_total", "Divided by what went in: how much a step filters or multiplies."),
+            (
+                "wasmill_step_duration_seconds",
+                "Rate of the sum: the share of one core that the plugin takes. Near `parallelism`: the plugin is the bottleneck.",
+            ),
+            (
+                "wasmill_step_batch_records",
+                "Small batches under load: raise `batch` for fast plugins. Large and slow ones: lower it, as a call must end within \
+                 `timeout`.",
+            ),
+            (
+                "wasmill_step_errors_total",
+                "`reject` and `retry` are the plugin's word about a record; all others are faults of the plugin itself.",
+            ),
+        ],
+    ),
+    (
+        "Output",
+        "",
+        &[
+            ("wasmill_records_produced_total", "The rate of writing."),
+            ("wasmill_bytes_produced_total", "Divide by the records for their size."),
+            (
+                "wasmill_produce_duration_seconds",
+                "Above some hundred milliseconds: the brokers of the output are slow, or throttle.",
+            ),
+            (
+                "wasmill_produce_errors_total",
+                "`code` is Kafka's. Each makes the pipeline start over, or stop if it is the record's fault.",
+            ),
+            (
+                "wasmill_record_duration_seconds",
+                "How long a record is under way, waiting for its batch, the steps and the brokers.",
+            ),
+            (
+                "wasmill_record_age_seconds",
+                "End to end, from the record's own timestamp: what a reader of the output sees.",
+            ),
+        ],
+    ),
+    (
+        "Brokers",
+        "",
+        &[
+            (
+                "wasmill_kafka_connected_brokers",
+                "0: no broker can be reached. It says nothing about brokers that are connected and frozen.",
+            ),
+            ("wasmill_kafka_errors_total", "`code` is librdkafka's. It mends most of them by itself."),
+        ],
+    ),
+    (
+        "Plugins",
+        "",
+        &[
+            (
+                "wasmill_plugin_info",
+                "Which version runs where. `version` is empty unless the file carries one; `digest` always tells.",
+            ),
+            (
+                "wasmill_plugin_instances",
+                "One for each executor. Fewer: an instance was spoilt and can't be made anew.",
+            ),
+            (
+                "wasmill_plugin_memory_bytes",
+                "Divide by the limit and the instances; near 1 the plugin is about to be refused memory.",
+            ),
+            ("wasmill_plugin_memory_limit_bytes", "`memory` of the step."),
+            (
+                "wasmill_plugin_instantiations_total",
+                "`trap`: the plugin broke and begins anew, without what it had remembered.",
+            ),
+            ("wasmill_plugin_compile_seconds", "Most of the time from start to ready."),
+            ("wasmill_plugin_logs_total", "At most 100 lines a second of a step are written; all are counted."),
+            ("wasmill_plugin_custom_total", "The plugin's author knows. Names are lower case, 50 at most for a step."),
+            ("wasmill_plugin_custom", "The same for values; the buckets are powers of ten."),
+            (
+                "wasmill_metric_series_dropped_total",
+                "Above 0: the plugin makes names of what should be no name, such as a key.",
+            ),
+        ],
+    ),
+    (
+        "Process",
+        "These have no label `pipeline`, and the names that every Prometheus client uses.",
+        &[
+            ("wasmill_build_info", "Which build runs where."),
+            ("process_cpu_seconds_total", "The rate is the number of cores in use."),
+            (
+                "process_resident_memory_bytes",
+                "Bounded by the limits of records and bytes in flight, the plugins' memory and the client's queues.",
+            ),
+            ("process_virtual_memory_bytes", "Large and harmless: WebAssembly memories reserve addresses."),
+            ("process_open_fds", "Connections, mostly."),
+            ("process_max_fds", "What the system allows."),
+            ("process_threads", "Constant while it runs, but for new connections."),
+            ("process_start_time_seconds", "Changes say that it was started again."),
+        ],
+    ),
+];
+
+/// A metric as the exposition has it.
+#[derive(Debug, Default)]
+struct Family {
+    help: String,
+    kind: String,
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Metrics with every series that can be.
+fn filled() -> std::sync::Arc<Metrics> {
+    let metrics = Metrics::new("orders", &["mask"], &["main"]);
+    metrics.set_librdkafka("2");
+    metrics.add_topic("in");
+    metrics.set_lag("in", 0, 1);
+    metrics.set_lag_seconds("in", 1.0);
+    metrics.set_state(State::Running);
+    metrics.set_plugin_info("mask", "mask", "0.1.0", "0123456789ab");
+    metrics.set_plugin_limits("mask", 1, Duration::from_secs(1));
+    metrics.produce_errors.with_label_values(&["main", "msg_size_too_large"]).inc();
+    metrics.kafka_errors.with_label_values(&["_TRANSPORT"]).inc();
+    metrics.count("mask", "seen", 1);
+    metrics.observe("mask", "size", 1.0);
+    metrics
+}
+
+/// The exposition without values, and with the build's versions left out.
+fn exposition() -> String {
+    let mut text = String::new();
+    for line in filled().exposition().lines() {
+        let series = match line.rsplit_once(' ') {
+            Some((series, _)) if !line.starts_with('#') => series,
+            Some(_) | None => line,
+        };
+        if series.starts_with("wasmill_build_info{") {
+            text.push_str("wasmill_build_info{librdkafka=\"\",revision=\"\",version=\"\",wasmtime=\"\"}");
+        } else {
+            text.push_str(series);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn families(exposition: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut current = String::new();
+    for line in exposition.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            current = name.to_owned();
+            families.entry(current.clone()).or_default().help = help.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            families.get_mut(&current).unwrap().kind = rest.split(' ').nth(1).unwrap().to_owned();
+        } else {
+            assert!(line.starts_with(&current), "{line} is not of {current}");
+            let labels = line.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+            for pair in labels.split(',').filter(|pair| !pair.is_empty()) {
+                let (name, value) = pair.split_once('=').unwrap();
+                let value = value.trim_matches('"').to_owned();
+                families.get_mut(&current).unwrap().labels.entry(name.to_owned()).or_default().insert(value);
+            }
+        }
+    }
+    families
+}
+
+fn document(exposition: &str) -> String {
+    let mut left = families(exposition);
+    let mut text = String::from(
+        "# Metrics\n\nMade from the code by `WASMILL_BLESS=1 cargo test --lib metrics`; a test holds it current.\n\
+         [operations.md](operations.md#alerts) has the alerts that are made of them.\n\n\
+         Every series has the label `pipeline`, unless said otherwise. Label sets that can be known at the start are there from then \
+         on with 0;\nseries of a topic by pattern begin when it is found, and those with a `code` or a plugin's `name` with the \
+         first event.\n",
+    );
+    for (title, intro, metrics) in GUIDE {
+        text.push_str(&format!("\n## {title}\n\n"));
+        if !intro.is_empty() {
+            text.push_str(&format!("{intro}\n\n"));
+        }
+        text.push_str("| metric | type | labels | meaning | what to do with it |\n|---|---|---|---|---|\n");
+        for (name, advice) in *metrics {
+            let family = left.remove(*name).unwrap_or_else(|| panic!("the guide names {name}, which isn't exposed"));
+            let label = |(label, values): (&String, &BTreeSet<String>)| {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                if values.len() > 1 { format!("`{label}` = {}", values.join(", ")) } else { format!("`{label}`") }
+            };
+            let own = |(label, _): &(&String, &BTreeSet<String>)| *label != "pipeline" && *label != "le";
+            let labels: Vec<String> = family.labels.iter().filter(own).map(label).collect();
+            let Family { help, kind, .. } = family;
+            text.push_str(&format!("| `{name}` | {kind} | {} | {help} | {advice} |\n", labels.join("; ")));
+        }
+    }
+    assert!(left.is_empty(), "the guide says nothing of {:?}", left.keys());
+    text
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Compares a committed file with what it has to be, or writes it.
+fn holds(name: &str, wanted: &str) {
+    if env::var_os("WASMILL_BLESS").is_some() {
+        fs::write(path(name), wanted).unwrap();
+    }
+    let found = fs::read_to_string(path(name)).unwrap_or_default();
+    let line = found.lines().zip(wanted.lines()).position(|(found, wanted)| found != wanted);
+    let line = line.unwrap_or_else(|| found.lines().count().min(wanted.lines().count()));
+    assert!(
+        found == wanted,
+        "{name} is not current from line {} on, which has to be\n{}\nif that is meant: WASMILL_BLESS=1 cargo test --lib metrics",
+        line + 1,
+        wanted.lines().nth(line).unwrap_or("(the end)")
+    );
+}
+
+#[test]
+fn the_exposition_is_as_committed() {
+    holds(EXPOSITION, &exposition());
+}
+
+#[test]
+fn the_document_is_current() {
+    holds(DOCUMENT, &document(&exposition()));
+}
+
+#[test]
+fn names_keep_prometheus_rules() {
+    for (name, Family { kind, help, .. }) in families(&exposition()) {
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+        let units = ["_milliseconds", "_ms", "_kb", "_mb", "_minutes"];
+        assert!(!units.iter().any(|unit| name.ends_with(unit)), "{name}: seconds and bytes are the units");
+        assert!(name.starts_with("wasmill_") && help.ends_with('.') || name.starts_with("process_"), "{name}: {help}");
+    }
+}
+
+#[test]
+fn alerts_name_metrics_that_exist_and_places_that_exist() {
+    let alerts = fs::read_to_string(path(ALERTS)).unwrap();
+    let families = families(&exposition());
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    let ours = ["wasmill_", "process_"];
+    // Comments and texts for people name no series.
+    let expressions = alerts.lines().map(|line| line.split('#').next().unwrap_or_default());
+    named.extend(expressions.flat_map(|line| line.split(word)).filter(|word| ours.iter().any(|p| word.starts_with(p))));
+    assert!(named.len() > 8, "{named:?}");
+    for name in named {
+        let bare = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let histogram = bare.and_then(|bare| families.get(bare)).is_some_and(|family| family.kind == "histogram");
+        assert!(families.contains_key(name) || histogram, "{ALERTS} names {name}, which isn't exposed");
+    }
+    let operations = fs::read_to_string(path("docs/operations.md")).unwrap();
+    let places: Vec<&str> =
+        alerts.lines().filter_map(|line| line.split_once("operations.md#")).map(|(_, at)| at).collect();
+    let rules = alerts.lines().filter(|line| line.trim_start().starts_with("- alert:")).count();
+    assert_eq!(places.len(), rules, "each alert says where help is");
+    for place in places {
+        let heading =
+            |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']).to_lowercase() == place.trim();
+        assert!(operations.lines().any(heading), "docs/operations.md has no heading {place}");
+    }
+}
+
+#[test]
+fn wasmtime_is_the_line_of_the_lock_file() {
+    let lock = fs::read_to_string(path("Cargo.lock")).unwrap();
+    let wanted = format!("name = \"wasmtime\"\nversion = \"{}.", super::WASMTIME);
+    assert!(lock.contains(&wanted), "the label `wasmtime` of wasmill_build_info is out of date");
+}

@@ -1,0 +1,90 @@
+//! A second process comes and goes again and again under load, by SIGTERM and by kill -9 in turns: nothing is lost, no partition
+//! is left alone, and what is repeated has a bound.
+
+use std::env;
+use std::time::Duration;
+
+use crate::rebalance::moves_on;
+use crate::support;
+use crate::support::clock;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Reader;
+use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+/// For a partition, from one delivered record to the next, the session of a killed member included.
+const STANDSTILL: Duration = Duration::from_secs(30);
+/// `limits.max_in_flight_records`.
+const MAX_IN_FLIGHT: u64 = 20_000;
+/// `commit_every` and what a commit may take.
+const COMMIT_MS: u64 = 1000 + 200;
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
+    let _alone = support::load();
+    let times = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 10 } else { 4 };
+    let input = java::create("member-in", 3, &[]);
+    let output = java::create("member-out", 3, &["message.timestamp.type=LogAppendTime"]);
+    let group = unique("member");
+    let more = "session_timeout = \"6s\"\n[limits]\ncommit_every = \"1s\"";
+    let pipeline = Pipeline::new(&input, &output, &group, more);
+    pipeline.install(&component::forward());
+    let reader = Reader::start(&output);
+    let feed = Feed::start(&input, 15_000, 997, 20, 0);
+
+    let mut first = pipeline.run();
+    first.wait("every partition to be delivered", LIMIT, |_| {
+        let heights = reader.tally().heights;
+        heights.len() == 3 && heights.iter().all(|&height| height > 0)
+    });
+    for time in 1..=times {
+        let before = reader.tally().repeats;
+        let mut second = pipeline.run();
+        let join = moves_on(&mut first, &reader, &group, &[1, 2], STANDSTILL);
+        let joined = reader.tally().repeats;
+        let (how, bound) = if time % 2 == 1 {
+            second.terminate();
+            assert_eq!(second.exit(Duration::from_secs(25)), Some(0));
+            ("SIGTERM", 0)
+        } else {
+            let at = kill(second);
+            // Its last records are in the topic: the answer counts them all.
+            ("kill -9", MAX_IN_FLIGHT + reader.appended(at - COMMIT_MS, at))
+        };
+        let leave = moves_on(&mut first, &reader, &group, &[3], STANDSTILL);
+        let left = reader.tally().repeats;
+        say(&format!(
+            "member: {time} of {times}: joined, longest standstill {join:?}, {} repeated; left by {how}, {leave:?}, {} repeated of \
+             at most {bound}",
+            joined - before,
+            left - joined
+        ));
+        assert_eq!(joined, before, "partitions were drained and committed before they went to the second process");
+        assert!(left - joined <= bound, "{how} repeated {} records, {bound} are allowed", left - joined);
+    }
+
+    let fed = feed.stop();
+    first.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &input) == 0);
+    first.terminate();
+    assert_eq!(first.exit(Duration::from_secs(25)), Some(0));
+    let tally = reader.tally();
+    say(&format!("member: {} records, {} repeated after {times} comings and goings", tally.fresh, tally.repeats));
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    assert_eq!((tally.disorder, tally.foreign), (0, 0));
+    assert_eq!(tally.heights, fed);
+}
+
+/// kill -9 of a process that has records in flight; the time when it was done.
+fn kill(mut process: Process) -> u64 {
+    process.wait("records in flight", LIMIT, |process| {
+        process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0)
+    });
+    let at = process.kill();
+    assert!(at <= clock::unix_ms());
+    at
+}

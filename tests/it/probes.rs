@@ -1,0 +1,64 @@
+//! What probes say while brokers are silent and while a pipeline drains. A mock broker is enough, and can be silenced: its answers
+//! are held back while its connections stay.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+
+use crate::support::clock;
+use crate::support::component;
+use crate::support::say;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+/// Answers are held back for so long.
+const SILENCE: Duration = Duration::from_secs(40);
+const NOT_READY: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[test]
+fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["in", "out"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    let pipeline = Pipeline::new("in", "out", "probes", "").at(cluster.bootstrap_servers());
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run();
+    process.ready();
+    process.wait("the partition", LIMIT, |process| process.metric("wasmill_assigned_partitions") == Some(1.0));
+    let (status, checks) = process.get("/readyz?verbose").unwrap();
+    assert_eq!(status, 200, "{checks}");
+    for check in ["config", "pipeline/", "brokers", "outputs", "thread/worker", "thread/delivery", "thread/ticker"] {
+        assert!(checks.contains(&format!("[+]{check}")), "{checks}");
+    }
+    process.wait("the broker", LIMIT, |process| process.metric("wasmill_kafka_connected_brokers") == Some(1.0));
+
+    cluster.broker_round_trip_time(1, SILENCE).unwrap();
+    let watch = clock::Watch::start();
+    not_ready(&mut process, "[-]brokers: none has answered", NOT_READY);
+    say(&format!("probes: not ready {:?} after the broker's last answer", watch.elapsed()));
+    process.wait("the state", LIMIT, |process| {
+        process.get("/metrics").is_some_and(|(_, text)| {
+            text.lines().any(|line| line.contains("state=\"waiting\"") && line.ends_with(" 1"))
+        })
+    });
+    cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    process.wait("answers", LIMIT, |process| process.get("/readyz").is_some_and(|(status, _)| status == 200));
+
+    // It can't leave the group while nobody answers, which makes its end long enough to be seen.
+    cluster.broker_round_trip_time(1, SILENCE).unwrap();
+    process.terminate();
+    not_ready(&mut process, "draining", Duration::from_secs(5));
+}
+
+/// Waits until it isn't ready for this reason, while it lives on.
+fn not_ready(process: &mut Process, why: &str, limit: Duration) {
+    process.wait(why, limit, |process| {
+        let live = process.get("/livez").map(|(status, _)| status);
+        assert_eq!(live, Some(200));
+        process.get("/readyz?verbose").is_some_and(|(status, checks)| status == 503 && checks.contains(why))
+    });
+    assert_eq!(process.get("/readyz").unwrap().0, 503);
+}
