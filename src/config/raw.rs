@@ -127,6 +127,8 @@ pub(super) struct OnError {
     #[serde(default)]
     pub(super) backoff: Backoff,
     pub(super) then: Option<Text>,
+    pub(super) dead_letter: Option<Text>,
+    pub(super) dialect: Option<Text>,
 }
 
 #[derive(Deserialize, Default)]

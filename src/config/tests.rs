@@ -12,6 +12,7 @@ use crate::kafka::settings::Partition;
 use crate::kafka::settings::Start;
 use crate::kafka::settings::refused;
 use crate::partition::Retries;
+use crate::partition::Then;
 
 const SMALLEST: &str = r#"[kafka]
 brokers = ["localhost:9092"]
@@ -69,7 +70,9 @@ topic = "orders.enriched"
 [on_error]
 retries = "forever"
 backoff = { from = "200ms", to = "20s" }
-then = "stop"
+then = "dead_letter"
+dead_letter = "orders.dead"
+dialect = "connect"
 [http]
 listen = "0.0.0.0:9200"
 "#;
@@ -427,11 +430,56 @@ help: write it as a list: `topics = ["orders"]`
 }
 
 #[test]
+fn records_that_fail_stop_the_pipeline_or_go_to_their_topic_or_nowhere() {
+    let policy = |more: &str| {
+        let pipeline = ok(&and(&format!("[on_error]\n{more}")));
+        (pipeline.policy.then, pipeline.kafka.dead_letter.map(|output| output.topic), pipeline.dialect)
+    };
+    let dead = Some("orders.dead".to_owned());
+    assert_eq!(policy(""), (Then::Stop, None, Dialect::Streams));
+    assert_eq!(policy("then = \"skip\""), (Then::Skip, None, Dialect::Streams));
+    assert_eq!(policy("dead_letter = \"orders.dead\""), (Then::DeadLetter, dead.clone(), Dialect::Streams));
+    let both = "then = \"dead_letter\"\ndead_letter = \"orders.dead\"\ndialect = \"connect\"";
+    assert_eq!(policy(both), (Then::DeadLetter, dead, Dialect::Connect));
+}
+
+#[test]
+fn dead_letters_need_a_topic_of_their_own() {
+    check(
+        &and("[on_error]\nthen = \"skip\"\ndead_letter = \"orders.dead\""),
+        r#"
+error: `then` is `skip`, so nothing would be written to the topic of `dead_letter`
+  --> orders.toml:10:8
+   |
+10 | then = "skip"
+   |        ^^^^^^
+help: remove one of the two: without `then`, records that can't be helped go to that topic
+"#,
+    );
+    for (more, title) in [
+        ("then = \"dead_letter\"", "`on_error.dead_letter` is missing"),
+        (
+            "then = \"stop\"\ndead_letter = \"dead\"",
+            "`then` is `stop`, so nothing would be written to the topic of `dead_letter`",
+        ),
+        ("dialect = \"connect\"", "`dialect` is about dead letters, and there are none"),
+        ("dead_letter = \"dead\"\ndialect = \"flink\"", "`dialect`: `flink` is not a known value"),
+        ("dead_letter = \"__dead\"", "`__dead` is a reserved name"),
+        ("dead_letter = \"orders\"", "`dead_letter` is `orders`, which the input reads"),
+        ("dead_letter = \"orders.clean\"", "`dead_letter` is `orders.clean`, which output `main` writes"),
+    ] {
+        titles(&and(&format!("[on_error]\n{more}")), &[title]);
+    }
+    let pattern =
+        with("topics = [\"orders\"]", "topics = [\"^orders\\\\.d.*\"]") + "[on_error]\ndead_letter = \"orders.dead\"\n";
+    titles(&pattern, &["`dead_letter` is `orders.dead`, which the input reads by `^orders\\.d.*`"]);
+}
+
+#[test]
 fn what_is_not_here_yet_is_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
         (and("[reload]\nwatch = true"), "reload"),
-        (and("[on_error]\ndead_letter = \"orders.dead\""), "on_error.dead_letter"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
         (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow"),
@@ -443,7 +491,6 @@ fn what_is_not_here_yet_is_not_called_unknown() {
     for (text, value) in [
         (first("delivery = \"exactly_once\""), "`delivery`: `exactly_once`"),
         (first("order = \"key\""), "`order`: `key`"),
-        (and("[on_error]\nthen = \"skip\""), "`then`: `skip`"),
         (
             with("brokers", "sasl = { mechanism = \"OAUTHBEARER\", username = \"a\", password = \"b\" }\nbrokers"),
             "`mechanism`: `OAUTHBEARER`",

@@ -31,11 +31,14 @@ pub(crate) mod code {
     pub(crate) const UNKNOWN_TOPIC_OR_PART: Code = Code(3);
     pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
     pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
+    /// The topic doesn't take a message of this size: the broker's word, and librdkafka's before it sends one.
+    pub(crate) const MESSAGE_TOO_LARGE: Code = Code(10);
+    /// The broker refused another record of the same request.
+    pub(crate) const INVALID_DIFFERENT_RECORD: Code = Code(-138);
 }
 
 /// Codes by which a broker, or librdkafka before it, refuses one record.
-const REFUSED: [i32; 8] = [
-    10,   // MESSAGE_TOO_LARGE
+const REFUSED: [i32; 7] = [
     18,   // RECORD_LIST_TOO_LARGE
     32,   // INVALID_TIMESTAMP
     76,   // UNSUPPORTED_COMPRESSION_TYPE
@@ -59,7 +62,11 @@ const DENIED: [i32; 8] = [
 
 /// The failure of a record whose output was refused or couldn't be delivered.
 pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
-    let kind = if REFUSED.contains(&code.0) {
+    let kind = if code == code::MESSAGE_TOO_LARGE {
+        Kind::TooLarge
+    } else if code == code::INVALID_DIFFERENT_RECORD {
+        Kind::Beside
+    } else if REFUSED.contains(&code.0) {
         Kind::Refused
     } else if DENIED.contains(&code.0) {
         Kind::Denied

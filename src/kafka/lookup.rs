@@ -178,9 +178,10 @@ impl Asker {
     fn topics(&mut self) -> Result<Answer, Error> {
         let mut missing = Vec::new();
         let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
-        let outputs = self.settings.outputs.iter().map(|output| &output.topic);
+        let outputs = self.settings.outputs.iter().map(|output| ("output", &output.topic));
+        let dead_letters = self.settings.dead_letter.iter().map(|output| ("dead-letter", &output.topic));
         let named: Vec<(&str, &String)> =
-            inputs.map(|topic| ("input", topic)).chain(outputs.map(|topic| ("output", topic))).collect();
+            inputs.map(|topic| ("input", topic)).chain(outputs).chain(dead_letters).collect();
         for (role, topic) in named {
             match self.client.partition_count(topic, REQUEST_MS) {
                 Ok(partitions) => {

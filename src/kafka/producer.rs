@@ -44,6 +44,8 @@ pub struct Tag {
 pub enum Kind {
     /// An output of a step.
     Output,
+    /// A record that was given up.
+    DeadLetter,
 }
 
 /// Lanes are numbered below this.
@@ -55,13 +57,15 @@ impl Tag {
     fn pack(self) -> u64 {
         let kind = match self.kind {
             Kind::Output => 0,
+            Kind::DeadLetter => 1,
         };
         u64::from(self.lane) << 42 | kind << 40 | self.seq.0
     }
 
     fn unpack(packed: u64) -> Tag {
         let lane = u32::try_from(packed >> 42).unwrap_or(u32::MAX);
-        Tag { lane, kind: Kind::Output, seq: Seq(packed & (SEQ_MAX - 1)) }
+        let kind = if packed >> 40 & 3 == 1 { Kind::DeadLetter } else { Kind::Output };
+        Tag { lane, kind, seq: Seq(packed & (SEQ_MAX - 1)) }
     }
 }
 
@@ -96,7 +100,7 @@ pub enum Report {
     Delivered {
         /// Whose they were.
         runs: Vec<Run>,
-        /// What each output took, in file order.
+        /// What each output took, in file order, and then the dead letters'.
         produced: Vec<Produced>,
         /// Bytes of keys and values of them all.
         bytes: usize,
@@ -105,7 +109,7 @@ pub enum Report {
     Failed {
         /// Whose it was.
         tag: Tag,
-        /// The output, by its place in the file.
+        /// The output, by its place in the file; the dead letters' is behind the last.
         output: usize,
         /// Bytes of its key and value.
         bytes: usize,
@@ -165,8 +169,7 @@ impl Producer {
     ) -> Result<Producer, String> {
         let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes))?;
         let topics: Result<Vec<OutputTopic>, String> = settings
-            .outputs
-            .iter()
+            .written()
             .map(|output| {
                 let handle = Topic::new(&client, &output.topic, &settings::topic(output))
                     .map_err(|reason| format!("output `{}`: {reason}", output.name))?;
@@ -189,7 +192,7 @@ impl Producer {
         Ok(Producer { topics, client, stop, thread: Some(thread) })
     }
 
-    /// Queues an output for the topic of this place in the file. A `partition` of -1 leaves the choice to the partitioner.
+    /// Queues an output for the topic of this place in the file, or behind them for the dead letters'. A `partition` of -1 leaves the choice to the partitioner.
     ///
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
@@ -304,8 +307,10 @@ mod tests {
 
     #[test]
     fn a_tag_survives_its_journey() {
-        let tag = Tag { lane: LANES_MAX - 1, kind: Kind::Output, seq: Seq(SEQ_MAX - 1) };
-        assert_eq!(Tag::unpack(tag.pack()), tag);
+        for kind in [Kind::Output, Kind::DeadLetter] {
+            let tag = Tag { lane: LANES_MAX - 1, kind, seq: Seq(SEQ_MAX - 1) };
+            assert_eq!(Tag::unpack(tag.pack()), tag);
+        }
     }
 
     #[test]

@@ -25,8 +25,17 @@ pub struct Settings {
     pub input: Input,
     /// What is written, in file order.
     pub outputs: Vec<Output>,
+    /// Where records go that are given up, if they go anywhere.
+    pub dead_letter: Option<Output>,
     /// How often offsets are committed.
     pub commit_every: Duration,
+}
+
+impl Settings {
+    /// Every topic that is written: the outputs', and behind them the dead letters'.
+    pub fn written(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().chain(&self.dead_letter)
+    }
 }
 
 /// TLS of the connection. Paths are as in the file system.

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::letters::Posted;
 use crate::batch::Batch;
 use crate::kafka::consumer::Position;
 use crate::partition::PartitionState;
@@ -47,6 +48,8 @@ pub(super) struct Lane {
     pub(super) released: Option<bool>,
     /// The offset behind the last visible record, if known.
     pub(super) end: Option<i64>,
+    /// The dead letters that the producer has, in order.
+    pub(super) letters: VecDeque<(Seq, Posted)>,
     /// The batches in flight, for the metrics of duration and age.
     pub(super) polled: VecDeque<Polled>,
 }
@@ -87,6 +90,7 @@ impl Lane {
             to_store: None,
             released: None,
             end: None,
+            letters: VecDeque::new(),
             polled: VecDeque::new(),
         }
     }

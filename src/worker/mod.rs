@@ -23,6 +23,7 @@ mod end;
 mod executor;
 mod group;
 mod lane;
+mod letters;
 mod meter;
 mod reading;
 mod sending;
@@ -41,6 +42,7 @@ pub use end::End;
 pub use status::Status;
 
 use crate::batch::Batch;
+use crate::failure::Failure;
 use crate::kafka;
 use crate::kafka::Consumer;
 use crate::kafka::Lookup;
@@ -54,6 +56,8 @@ use crate::partition::Action;
 use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::record::Seq;
+use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use chain::Chain;
 use closing::Closing;
@@ -62,6 +66,8 @@ use executor::Ran;
 use group::Group;
 use lane::Lane;
 use lane::Waiting;
+use letters::Letter;
+use letters::Letters;
 use meter::Meter;
 use reading::Reading;
 use sending::Sending;
@@ -74,8 +80,12 @@ pub struct Settings {
     pub kafka: kafka::Settings,
     /// What becomes of records that fail.
     pub policy: Policy,
+    /// The steps' names.
+    pub steps: Vec<Arc<str>>,
     /// Where the steps' ports lead.
     pub routes: Routes,
+    /// What dead letters say.
+    pub dead_letters: DeadLetters,
     /// Records in flight at most.
     pub max_in_flight_records: usize,
     /// Bytes in flight at most: inputs, and outputs that are not acknowledged.
@@ -127,7 +137,7 @@ impl Worker {
                     meter.started(instance.memory_bytes());
                     (step, instance, meter)
                 });
-                Chain::new(links.collect(), settings.routes.clone())
+                Chain::new(links.collect(), settings.routes.clone(), settings.policy.goes_on())
             })
             .collect();
         let ran = {
@@ -164,6 +174,7 @@ impl Worker {
             next_lane: 0,
             spare: Vec::new(),
             backlog: VecDeque::new(),
+            letters: Letters::default(),
             bytes_out: 0,
             group: Group::Outside,
             closing: None,
@@ -239,6 +250,8 @@ struct Shell {
     spare: Vec<Batch>,
     /// Outcomes whose outputs the producer has no room for yet, in order.
     backlog: VecDeque<Sending>,
+    /// Dead letters that the producer has no room for yet, in order.
+    letters: Letters,
     /// Bytes of outputs that are not acknowledged.
     bytes_out: usize,
     reading: Reading,
@@ -261,6 +274,7 @@ impl Shell {
             let now = clock::now();
             let mut busy = self.drain_inbox(now);
             busy |= self.send_backlog(now);
+            busy |= self.send_letters(now);
             busy |= self.read(now);
             busy |= self.dispatch(now);
             self.tick(now);
@@ -310,7 +324,7 @@ impl Shell {
     }
 
     /// Records come back from an executor.
-    fn on_ran(&mut self, now: Instant, ran: Ran) {
+    fn on_ran(&mut self, now: Instant, mut ran: Ran) {
         let Some(index) = self.lanes.iter().position(|lane| lane.number == ran.lane) else {
             // The lane was revoked, lost or rewound meanwhile.
             self.recycle(ran.batch);
@@ -326,14 +340,21 @@ impl Shell {
             run: ran.run,
             first: ran.first,
             outputs: &ran.outputs,
+            failed: &ran.failed,
             failure: ran.failure.as_ref(),
             returned: ran.range.len(),
         };
-        let actions = lane.state.handle(now, event);
+        let actions: Vec<Action> = lane.state.handle(now, event).collect();
+        let first = ran.first;
+        let (letters, hopeless) = self.give_up_among(now, index, &actions, &mut ran);
+        let mut letters = Some(letters);
         let mut ran = Some(ran);
         for action in actions {
             match action {
-                Action::Send { upto } => self.begin_sending(now, index, upto, &mut ran),
+                Action::DeadLetter { .. } | Action::Skip { .. } => {}
+                Action::Send { upto } => {
+                    self.begin_sending(now, index, upto, letters.take().unwrap_or_default(), &mut ran);
+                }
                 Action::RunAgain { from, attempt, at } => {
                     self.requeue(index, from, Some(attempt), ran.as_ref());
                     self.wait_for_retry(now, index, at);
@@ -341,18 +362,54 @@ impl Shell {
                 Action::Requeue { from } => self.requeue(index, from, None, ran.as_ref()),
                 other @ (Action::Store { .. }
                 | Action::Stop { .. }
+                | Action::Trip { .. }
                 | Action::DropQueue
                 | Action::Seek { .. }
                 | Action::Released { .. }) => self.act(now, index, other),
             }
+        }
+        if let Some(letters) = letters.filter(|letters| !letters.is_empty()) {
+            self.begin_sending(now, index, first, letters, &mut ran);
+        }
+        if let Some((seq, failure)) = hopeless
+            && let Some(epoch) = self.lanes.get(index).map(|lane| lane.state.epoch())
+        {
+            self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
         }
         if let Some(ran) = ran {
             self.recycle(ran.batch);
         }
     }
 
+    /// The dead letters of the records of `ran` that are given up, whose outputs are taken back; and the first record whose dead
+    /// letter doesn't fit its topic.
+    fn give_up_among(
+        &mut self,
+        now: Instant,
+        index: usize,
+        actions: &[Action],
+        ran: &mut Ran,
+    ) -> (Vec<Letter>, Option<(Seq, Failure)>) {
+        let mut letters = Vec::new();
+        for action in actions {
+            let (Action::DeadLetter { seq, .. } | Action::Skip { seq, .. }) = action else { continue };
+            let record = usize::try_from(seq.0 - ran.first.0).unwrap_or(usize::MAX);
+            let place = ran.range.start + record;
+            ran.effects.give_up(record);
+            if let Action::DeadLetter { seq, tries, failure } = action {
+                match self.write_letter(now, index, (&ran.batch, place), (*seq, *tries), failure.clone()) {
+                    Some(letter) => letters.push(letter),
+                    None => return (letters, Some((*seq, failure.clone()))),
+                }
+            } else if let Action::Skip { tries, failure, .. } = action {
+                self.say_given_up(now, index, ran.batch.record(place).offset, *tries, failure, "skipped");
+            }
+        }
+        (letters, None)
+    }
+
     /// Puts records of `ran` back into their lane's queue.
-    fn requeue(&mut self, index: usize, from: crate::record::Seq, attempt: Option<u32>, ran: Option<&Ran>) {
+    fn requeue(&mut self, index: usize, from: Seq, attempt: Option<u32>, ran: Option<&Ran>) {
         let Some(ran) = ran else { return };
         let lane = &mut self.lanes[index];
         if !lane.state.may_receive() {
@@ -394,13 +451,24 @@ impl Shell {
                 self.metrics.records_processed.with_label_values(&["failed"]).inc();
                 self.close(now, End::Stopped(message));
             }
+            Action::Trip { offset, trip, failure } => {
+                let message = end::tripped_at(&lane.partition, offset, trip, &failure);
+                self.metrics.records_processed.with_label_values(&["failed"]).inc();
+                self.close(now, End::Stopped(message));
+            }
             Action::Seek { epoch: _, offset } => {
+                self.begin_lane_anew(index);
+                let lane = &self.lanes[index];
                 let partition = lane.partition.clone();
                 if let Err(reason) = self.consumer.seek(&partition, offset) {
                     self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
                 }
             }
-            Action::Send { .. } | Action::RunAgain { .. } | Action::Requeue { .. } => {
+            Action::Send { .. }
+            | Action::RunAgain { .. }
+            | Action::Requeue { .. }
+            | Action::DeadLetter { .. }
+            | Action::Skip { .. } => {
                 debug_assert!(false, "belongs to an executor's records");
             }
         }

@@ -44,7 +44,10 @@ impl Shell {
         let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
         let bytes = self.bytes_in_flight();
         let room = self.settings.max_in_flight_records.saturating_sub(records);
-        let full = room == 0 || bytes >= self.settings.max_in_flight_bytes || !self.backlog.is_empty();
+        let full = room == 0
+            || bytes >= self.settings.max_in_flight_bytes
+            || !self.backlog.is_empty()
+            || !self.letters.is_empty();
         self.reading.at_bound = full;
         if full {
             if self.reading.trickled.is_some_and(|last| now - last < TRICKLE) {
@@ -75,7 +78,7 @@ impl Shell {
     pub(super) fn bytes_in_flight(&self) -> usize {
         let lanes: usize = self.lanes.iter().map(|lane| lane.bytes).sum();
         let backlog: usize = self.backlog.iter().map(|sending| sending.bytes).sum();
-        lanes + backlog + self.bytes_out
+        lanes + backlog + self.letters.bytes() + self.bytes_out
     }
 
     /// Deals with what a poll brought. Returns the bytes it added to what is in flight.

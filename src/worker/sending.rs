@@ -12,6 +12,7 @@ use super::effects::Effects;
 use super::end::End;
 use super::executor::Ran;
 use super::lane;
+use super::letters::Letter;
 use super::start_producer;
 use crate::batch::Batch;
 use crate::failure::Class;
@@ -25,7 +26,9 @@ use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
 use crate::kafka::settings::Partition;
 use crate::partition;
+use crate::partition::Action;
 use crate::record::Seq;
+use crate::sink::Routes;
 
 /// An outcome whose outputs are being handed to the producer.
 pub(super) struct Sending {
@@ -39,8 +42,37 @@ pub(super) struct Sending {
     records: usize,
     effects: Effects,
     cursor: Cursor,
-    /// Bytes of the records.
+    /// The dead letters of records of the run, in order; they follow its outputs.
+    letters: Vec<Letter>,
+    /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
+}
+
+/// How far the outputs of a run got.
+enum Sent {
+    All,
+    /// The producer has no room.
+    Full,
+    /// An output of a record isn't taken.
+    Failed {
+        /// The record, counted from the start of the run.
+        root: usize,
+        output: usize,
+        failure: Failure,
+    },
+}
+
+impl Sending {
+    /// How many outputs of a record are not sent yet, of which the cursor stands at the first.
+    fn unsent_of(&self, root: usize, routes: &Routes) -> u32 {
+        let mut cursor = self.cursor.clone();
+        let mut unsent = 0;
+        while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, root + 1) {
+            unsent += 1;
+            cursor.advance(&output);
+        }
+        unsent
+    }
 }
 
 /// The longest wait after deliveries that fail again and again.
@@ -49,20 +81,28 @@ const HOLD_MAX: Duration = Duration::from_secs(10);
 const HOLD_MIN: Duration = Duration::from_millis(100);
 
 impl Shell {
-    /// The outputs of `ran`'s records below `upto` go to the producer.
-    pub(super) fn begin_sending(&mut self, now: Instant, index: usize, upto: Seq, ran: &mut Option<Ran>) {
+    /// The outputs of `ran`'s records below `upto` go to the producer, and then the dead letters of those among them that were given up.
+    pub(super) fn begin_sending(
+        &mut self,
+        now: Instant,
+        index: usize,
+        upto: Seq,
+        letters: Vec<Letter>,
+        ran: &mut Option<Ran>,
+    ) {
         let Some(whole) = ran else { return };
         let records = usize::try_from(upto.0.saturating_sub(whole.first.0)).unwrap_or(0);
         let range = whole.range.start..whole.range.start + records;
         let mut sending = Sending {
             lane: self.lanes[index].number,
             first: whole.first,
-            bytes: lane::bytes_of(&whole.batch, &range),
+            bytes: lane::bytes_of(&whole.batch, &range) + letters.iter().map(Letter::bytes).sum::<usize>(),
             batch: Arc::clone(&whole.batch),
             start: range.start,
             records,
             effects: std::mem::take(&mut whole.effects),
             cursor: Cursor::default(),
+            letters,
         };
         if !self.backlog.is_empty() || !self.send(now, &mut sending) {
             self.backlog.push_back(sending);
@@ -86,39 +126,49 @@ impl Shell {
     /// `false` if the producer is full before everything is sent.
     fn send(&mut self, now: Instant, sending: &mut Sending) -> bool {
         let Some(index) = self.lanes.iter().position(|lane| lane.number == sending.lane) else { return true };
-        let input_partition = self.lanes[index].partition.partition;
-        let mut failed = None;
-        {
-            let Some(producer) = &self.producer else { return true };
-            let Sending { effects, batch, cursor, .. } = sending;
-            while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records)
-            {
-                let seq = sending.first.plus(output.root as u64);
-                let chosen = output.record.partition.unwrap_or_else(|| {
-                    match self.settings.kafka.outputs[output.output].partition {
-                        Partition::ByKey => -1,
-                        Partition::SameAsInput => input_partition,
-                    }
-                });
-                let tag = Tag { lane: sending.lane, kind: Kind::Output, seq };
-                match producer.send(output.output, &output.record, chosen, tag) {
-                    Ok(()) => {
-                        let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-                        self.bytes_out += size(output.record.key) + size(output.record.value);
-                        cursor.advance(&output);
-                    }
-                    Err(SendError::Full) => return false,
-                    Err(SendError::Failed(failure)) => {
-                        failed = Some((seq, output.output, failure));
-                        break;
+        loop {
+            match self.send_outputs(index, sending) {
+                Sent::All => break,
+                Sent::Full => return false,
+                Sent::Failed { root, output, failure } => {
+                    if !self.on_unsendable(now, index, sending, root, output, failure) {
+                        return true;
                     }
                 }
             }
         }
-        if let Some((seq, output, failure)) = failed {
-            self.on_delivery_failure(now, index, seq, output, failure);
-        }
+        sending.letters.drain(..).for_each(|letter| self.letters.push(letter));
+        self.send_letters(now);
         true
+    }
+
+    /// Hands outputs to the producer until all are there or one isn't taken.
+    fn send_outputs(&mut self, index: usize, sending: &mut Sending) -> Sent {
+        let input_partition = self.lanes[index].partition.partition;
+        let Some(producer) = &self.producer else { return Sent::All };
+        let Sending { effects, batch, cursor, .. } = sending;
+        while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records) {
+            let seq = sending.first.plus(output.root as u64);
+            let chosen =
+                output.record.partition.unwrap_or_else(|| match self.settings.kafka.outputs[output.output].partition {
+                    Partition::ByKey => -1,
+                    Partition::SameAsInput => input_partition,
+                });
+            let tag = Tag { lane: sending.lane, kind: Kind::Output, seq };
+            match producer.send(output.output, &output.record, chosen, tag) {
+                Ok(()) => {
+                    let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+                    self.bytes_out += size(output.record.key) + size(output.record.value);
+                    cursor.advance(&output);
+                }
+                Err(SendError::Full) => return Sent::Full,
+                Err(SendError::Failed(mut failure)) => {
+                    failure.step = self.settings.steps.get(output.step).cloned();
+                    return Sent::Failed { root: output.root, output: output.output, failure };
+                }
+            }
+        }
+        Sent::All
     }
 
     /// What the delivery thread found.
@@ -128,17 +178,24 @@ impl Shell {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
-                for Run { lane, kind: Kind::Output, first, last } in runs {
-                    if let Some(index) = self.lanes.iter().position(|other| other.number == lane) {
-                        let epoch = self.lanes[index].state.epoch();
-                        self.tell(now, index, partition::Event::Delivered { epoch, first, last });
+                for Run { lane, kind, first, last } in runs {
+                    let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { continue };
+                    match kind {
+                        Kind::Output => {
+                            let epoch = self.lanes[index].state.epoch();
+                            self.tell(now, index, partition::Event::Delivered { epoch, first, last });
+                        }
+                        Kind::DeadLetter => self.on_letters_delivered(now, index, first, last),
                     }
                 }
             }
             Report::Failed { tag, output, bytes, failure } => {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 if let Some(index) = self.lanes.iter().position(|lane| lane.number == tag.lane) {
-                    self.on_delivery_failure(now, index, tag.seq, output, failure);
+                    match tag.kind {
+                        Kind::Output => self.on_delivery_failure(now, index, tag.seq, output, failure),
+                        Kind::DeadLetter => self.on_letter_failure(now, index, tag.seq, failure),
+                    }
                 }
             }
             Report::Purged => {}
@@ -165,21 +222,98 @@ impl Shell {
         }
     }
 
+    /// An output of a record can't be sent. `false` if what is behind it isn't sent either.
+    fn on_unsendable(
+        &mut self,
+        now: Instant,
+        index: usize,
+        sending: &mut Sending,
+        root: usize,
+        output: usize,
+        failure: Failure,
+    ) -> bool {
+        let seq = sending.first.plus(root as u64);
+        if failure.kind.class() != Class::Refused || !self.settings.policy.goes_on() {
+            self.on_delivery_failure(now, index, seq, output, failure);
+            return false;
+        }
+        self.count_produce_error(output, &failure);
+        let unsent = sending.unsent_of(root, &self.settings.routes);
+        sending.effects.give_up(root);
+        let epoch = self.lanes[index].state.epoch();
+        let event = partition::Event::Unsendable { epoch, seq, unsent, failure: &failure };
+        let mut stops = None;
+        for action in self.lanes[index].state.handle(now, event) {
+            match action {
+                Action::DeadLetter { seq, tries, failure } => {
+                    let place = sending.start + root;
+                    match self.write_letter(now, index, (&sending.batch, place), (seq, tries), failure.clone()) {
+                        Some(letter) => {
+                            sending.bytes += letter.bytes();
+                            let at = sending.letters.partition_point(|other| other.seq < seq);
+                            sending.letters.insert(at, letter);
+                        }
+                        None => stops = Some(failure),
+                    }
+                }
+                Action::Skip { tries, failure, .. } => {
+                    let offset = sending.batch.record(sending.start + root).offset;
+                    self.say_given_up(now, index, offset, tries, &failure, "skipped");
+                }
+                other @ (Action::Send { .. }
+                | Action::RunAgain { .. }
+                | Action::Requeue { .. }
+                | Action::Store { .. }
+                | Action::Stop { .. }
+                | Action::Trip { .. }
+                | Action::DropQueue
+                | Action::Seek { .. }
+                | Action::Released { .. }) => self.act(now, index, other),
+            }
+        }
+        if let Some(failure) = &stops {
+            self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure });
+        }
+        stops.is_none()
+    }
+
     /// An output of a record was not taken.
     fn on_delivery_failure(&mut self, now: Instant, index: usize, seq: Seq, output: usize, failure: Failure) {
-        let name = &*self.settings.kafka.outputs[output].name;
-        self.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
+        self.count_produce_error(output, &failure);
+        let epoch = self.lanes[index].state.epoch();
         match failure.kind.class() {
             Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
-                let epoch = self.lanes[index].state.epoch();
                 self.tell(now, index, partition::Event::Refused { epoch, seq, failure: &failure });
             }
+            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
             Class::Halt | Class::Infrastructure => {
                 let lane = &self.lanes[index];
                 let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
                 self.start_over(now, &format!("an output of {} offset {offset}: {failure}", lane.partition));
             }
         }
+    }
+
+    /// A dead letter was not taken. It is never left out: the record's offset waits for it.
+    pub(super) fn on_letter_failure(&mut self, now: Instant, index: usize, seq: Seq, failure: Failure) {
+        self.count_produce_error(self.settings.kafka.outputs.len(), &failure);
+        let epoch = self.lanes[index].state.epoch();
+        match failure.kind.class() {
+            Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
+                self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
+            }
+            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
+            Class::Halt | Class::Infrastructure => {
+                let lane = &self.lanes[index];
+                let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
+                self.start_over(now, &format!("the dead letter of {} offset {offset}: {failure}", lane.partition));
+            }
+        }
+    }
+
+    fn count_produce_error(&self, output: usize, failure: &Failure) {
+        let name = self.settings.kafka.written().nth(output).map_or("", |output| &*output.name);
+        self.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
     }
 
     /// Outputs may be missing for a reason that is not a record's: every partition is read again from its first unsettled record, by a
@@ -198,20 +332,28 @@ impl Shell {
         }
         self.producer_number += 1;
         self.backlog.clear();
+        self.letters.clear();
         self.bytes_out = 0;
         for index in 0..self.lanes.len() {
-            let number = self.new_lane_number();
-            let lane = &mut self.lanes[index];
-            lane.number = number;
-            lane.jobs = 0;
-            lane.polled.clear();
+            self.begin_lane_anew(index);
             self.tell(now, index, partition::Event::Rewind);
-            self.lanes[index].bytes = 0;
         }
         match start_producer(&self.settings, self.number, self.producer_number, &self.inbox) {
             Ok(producer) => self.producer = Some(producer),
             Err(reason) => self.close(now, End::Stopped(format!("failed to start a producer: {reason}"))),
         }
+    }
+
+    /// What is under way of a lane belongs to nobody any more: it gets a new number.
+    pub(super) fn begin_lane_anew(&mut self, index: usize) {
+        let number = self.new_lane_number();
+        let lane = &mut self.lanes[index];
+        lane.drop_queue();
+        lane.number = number;
+        lane.jobs = 0;
+        lane.bytes = 0;
+        lane.polled.clear();
+        lane.letters.clear();
     }
 
     /// A number that no lane has, in the range that a tag can carry.

@@ -175,8 +175,14 @@ impl Shell {
         let unix_ms = clock::unix_ms();
         for lane in &mut self.lanes {
             let settled = lane.state.take_settled();
-            self.metrics.records_processed.with_label_values(&["emitted"]).inc_by(settled.emitted);
-            self.metrics.records_processed.with_label_values(&["filtered"]).inc_by(settled.filtered);
+            for (outcome, records) in [
+                ("emitted", settled.emitted),
+                ("filtered", settled.filtered),
+                ("skipped", settled.skipped),
+                ("dead_lettered", settled.dead_lettered),
+            ] {
+                self.metrics.records_processed.with_label_values(&[outcome]).inc_by(records);
+            }
             let first = lane.state.first();
             while let Some(polled) = lane.polled.pop_front_if(|polled| polled.end <= first) {
                 let took = now.saturating_duration_since(polled.at).as_secs_f64();

@@ -4,6 +4,7 @@
 //! existing cluster instead, `WASMILL_FULL=1` runs the long schedules, `WASMILL_SEED` repeats one.
 
 mod at_least_once;
+mod dead_letter;
 mod examples;
 mod faults;
 mod hostile;

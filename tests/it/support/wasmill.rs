@@ -51,7 +51,12 @@ impl Pipeline {
             "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
         );
-        Pipeline { folder: tempfile::tempdir().unwrap(), body, processes: AtomicU32::new(0) }
+        Pipeline::of(&body)
+    }
+
+    /// A pipeline whose file has this text behind its brokers and its address.
+    pub(crate) fn of(body: &str) -> Pipeline {
+        Pipeline { folder: tempfile::tempdir().unwrap(), body: body.to_owned(), processes: AtomicU32::new(0) }
     }
 
     /// Puts a plugin in place, as one does it: beside, then renamed.
@@ -175,6 +180,13 @@ impl Process {
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         let body = answer.split_once("\r\n\r\n")?.1.to_owned();
         Some((status, body))
+    }
+
+    /// The most memory that it had so far, in KiB.
+    pub(crate) fn peak_rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim_end_matches("kB").trim().parse().unwrap()
     }
 
     /// kill -9; the time when it was done.

@@ -1,0 +1,191 @@
+//! Records that can't be helped go to the dead-letter topic as they were, and everything else goes on in order.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Duration;
+
+use crate::support;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Raw;
+use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const PARTITIONS: usize = 4;
+/// Of each plugin's instance.
+const MEMORY_MIB: u64 = 16;
+const PARALLELISM: u64 = 2;
+/// The output topic takes no larger message.
+const OUTPUT_BYTES_MAX: usize = 16_384;
+
+/// What a value makes of `plugins/faulty`, and what its dead letter says.
+const FAULTS: [(&str, &str, &str); 7] = [
+    ("trap", "wasmill.trap", "trap"),
+    ("loop", "wasmill.timeout", "timeout"),
+    ("grow", "wasmill.memory", "memory"),
+    ("reject not-mine", "wasmill.reject", "not-mine"),
+    ("port 99", "wasmill.bad-output", "bad-output"),
+    ("error", "wasmill.error", "error"),
+    ("large", "wasmill.too-large", "too-large"),
+];
+
+/// A pipeline of three topics through `plugins/faulty`; the output keeps the partitions of the input.
+struct Case {
+    input: String,
+    output: String,
+    dead: String,
+    group: String,
+    pipeline: Pipeline,
+}
+
+impl Case {
+    fn new(name: &str, on_error: &str) -> Case {
+        let input = java::create(&format!("{name}-in"), PARTITIONS, &[]);
+        let output = java::create(&format!("{name}-out"), PARTITIONS, &["max.message.bytes=16384"]);
+        let dead = java::create(&format!("{name}-dead"), PARTITIONS, &[]);
+        let group = unique(name);
+        let pipeline = Pipeline::of(&format!(
+            "[[step]]\nname = \"faulty\"\nwasm = \"../plugin.wasm\"\ntimeout = \"150ms\"\nmemory = \"{MEMORY_MIB} MiB\"\n\n\
+             [output.main]\ntopic = \"{output}\"\npartition = \"same_as_input\"\n\n\
+             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\n\
+             [limits]\nparallelism = {PARALLELISM}\n\n\
+             [on_error]\ndead_letter = \"{dead}\"\n{on_error}\n"
+        ));
+        pipeline.install(&component::faulty());
+        Case { input, output, dead, group, pipeline }
+    }
+
+    /// Runs until `fed` is committed.
+    fn run(&self, fed: &[i64]) -> Process {
+        let mut process = self.pipeline.run();
+        process.wait("all records to be committed", LIMIT, |_| java::committed(&self.group, &self.input) == fed);
+        process
+    }
+}
+
+/// A dead letter: partition and offset where the record was read, its exception, code, attempts, and the record.
+type Grave = ((usize, i64), [String; 3], Raw);
+
+/// All dead letters of a topic. The records have `own` headers themselves.
+fn graves(topic: &str, own: usize) -> Vec<Grave> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let read = |(_, mut raw): (i64, Raw)| {
+        let ours: BTreeMap<String, String> = raw
+            .headers
+            .split_off(own)
+            .iter()
+            .map(|(name, value)| (text(name), text(value.as_ref().unwrap())))
+            .collect();
+        let place =
+            (ours["__streams.errors.partition"].parse().unwrap(), ours["__streams.errors.offset"].parse().unwrap());
+        let says = ["__streams.errors.exception", "wasmill-code", "wasmill-attempts"].map(|name| ours[name].clone());
+        assert_eq!(ours["wasmill-step"], "faulty");
+        assert_eq!(ours["wasmill-digest"].len(), 64);
+        assert!(ours["wasmill-time"].ends_with('Z'), "{}", ours["wasmill-time"]);
+        (place, says, raw)
+    };
+    (0..PARTITIONS).flat_map(|partition| java::dump(topic, partition)).map(read).collect()
+}
+
+fn record(number: usize, value: String) -> Raw {
+    let headers = vec![(b"n".to_vec(), Some(number.to_string().into_bytes())), (b"\xff".to_vec(), None)];
+    let timestamp = 1_700_000_000_000 + i64::try_from(number).unwrap();
+    Raw { timestamp, key: Some(format!("k{}", number % 97).into_bytes()), value: Some(value.into_bytes()), headers }
+}
+
+/// What lies in each partition of the input: of a thousand records one goes wrong in each way.
+fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize>)>> {
+    let mut fed = Vec::new();
+    for partition in 0..PARTITIONS {
+        let made = (0..records / PARTITIONS).map(|n| {
+            let number = n * PARTITIONS + partition;
+            // The ways are spread out, with the first two next to each other.
+            let way = (0..FAULTS.len()).find(|way| poison && n % 1000 == [500, 501, 20, 300, 700, 850, 120][*way]);
+            let value = match way.map(|way| FAULTS[way].0) {
+                Some("large") => format!("large {}", "x".repeat(OUTPUT_BYTES_MAX)),
+                Some(value) => value.to_owned(),
+                None => format!("n{number}"),
+            };
+            (record(number, value), way)
+        });
+        let made: Vec<(Raw, Option<usize>)> = made.collect();
+        for chunk in made.chunks(2000) {
+            let raw: Vec<Raw> = chunk.iter().map(|(raw, _)| raw.clone()).collect();
+            java::produce(topic, partition, &raw);
+        }
+        fed.push(made);
+    }
+    fed
+}
+
+#[test]
+fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go_on_in_order() {
+    let _alone = support::load();
+    let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 50_000 };
+    let quiet = Case::new("quiet", "");
+    feed(&quiet.input, records, false);
+    let each = i64::try_from(records / PARTITIONS).unwrap();
+    let quiet = quiet.run(&[each; PARTITIONS]).peak_rss();
+
+    let case = Case::new("poison", "");
+    let fed = feed(&case.input, records, true);
+    let process = case.run(&[each; PARTITIONS]);
+    let peak = process.peak_rss();
+    let bar = quiet + (PARALLELISM * MEMORY_MIB + 32) * 1024;
+    say(&format!("dead letters: {records} records, peak RSS {peak} KiB, quiet {quiet} KiB, allowed {bar} KiB"));
+
+    let mut expected: Vec<Grave> = Vec::new();
+    for (partition, fed) in fed.iter().enumerate() {
+        let passed: Vec<&Raw> = fed.iter().filter(|(_, way)| way.is_none()).map(|(raw, _)| raw).collect();
+        let found = java::dump(&case.output, partition);
+        assert_eq!(found.len(), passed.len(), "partition {partition}");
+        assert!(found.iter().map(|(_, raw)| raw).eq(passed), "partition {partition} is in order and byte for byte");
+        let lost = (0..).zip(fed).filter_map(|(offset, (raw, way))| {
+            let (_, exception, code) = FAULTS[(*way)?];
+            Some(((partition, offset), [exception, code, "1"].map(String::from), raw.clone()))
+        });
+        expected.extend(lost);
+    }
+    let mut found = graves(&case.dead, 2);
+    in_order(&found);
+    found.sort_by_key(|(place, _, _)| *place);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!((&found.0, &found.1), (&expected.0, &expected.1));
+        assert!(found.2 == expected.2, "{:?} is not as it was", found.0);
+    }
+    assert_eq!(found.len(), expected.len());
+    let count = Some(f64::from(u32::try_from(expected.len()).unwrap()));
+    assert_eq!(process.metric("wasmill_dead_letters_total"), count);
+    assert!(process.get("/metrics").unwrap().1.contains("kind=\"too_large\""));
+    assert!(peak <= bar, "the peak is {peak} KiB, where {bar} are allowed");
+}
+
+/// The dead letters of a partition, within a partition of their topic, are in its order.
+fn in_order(graves: &[Grave]) {
+    let mut last: BTreeMap<(usize, Vec<u8>), i64> = BTreeMap::new();
+    for ((partition, offset), _, raw) in graves {
+        let before = last.insert((*partition, raw.key.clone().unwrap()), *offset);
+        assert!(before.is_none_or(|before| before < *offset), "partition {partition}: {before:?} before {offset}");
+    }
+}
+
+#[test]
+fn retries_are_spent_before_a_dead_letter() {
+    let case = Case::new("spent", "retries = 2\nbackoff = { from = \"50ms\", to = \"50ms\" }");
+    let records: Vec<Raw> = ["a", "retry 9", "b", "retry 1", "c"]
+        .iter()
+        .enumerate()
+        .map(|(number, value)| record(number, (*value).to_owned()))
+        .collect();
+    java::produce(&case.input, 0, &records);
+    let process = case.run(&[5, 0, 0, 0]);
+    let passed: Vec<Raw> = java::dump(&case.output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(passed, [0, 2, 3, 4].map(|place| records[place].clone()));
+    let says = ["wasmill.retry", "retry", "3"].map(String::from);
+    assert_eq!(graves(&case.dead, 2), [((0, 1), says, records[1].clone())]);
+    assert_eq!(process.metric("wasmill_retries_total"), Some(4.0));
+}
