@@ -157,7 +157,7 @@ struct OutputTopic {
 }
 
 impl Producer {
-    /// Makes the client and starts its delivery thread, on which `report` is called.
+    /// Makes the client and starts its delivery thread, on which `report` is called. `limits` are what each topic takes.
     ///
     /// # Errors
     /// What librdkafka says of a setting it refuses.
@@ -165,9 +165,10 @@ impl Producer {
         settings: &Settings,
         worker: usize,
         queue_bytes: usize,
+        limits: &[usize],
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Producer, String> {
-        let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes))?;
+        let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes, limits))?;
         let topics: Result<Vec<OutputTopic>, String> = settings
             .written()
             .map(|output| {
@@ -280,7 +281,7 @@ impl Delivery {
                 code::PURGE_QUEUE | code::PURGE_INFLIGHT => report(Report::Purged),
                 other => {
                     let text = message.error_text();
-                    let failure = classify::delivery(other, &text, &self.topics[output].name);
+                    let failure = classify::report(other, &text, &self.topics[output].name);
                     report(Report::Failed { tag, output, bytes, failure });
                 }
             }

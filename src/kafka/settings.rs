@@ -228,11 +228,18 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
 }
 
 /// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
-pub(crate) fn producer(settings: &Settings, worker: usize, queue_bytes: usize) -> BTreeMap<String, String> {
+///
+/// `limits` are those of the topics that are written: no message is larger than the largest, and no batch of several than the
+/// smallest, since a broker refuses a batch as a whole.
+pub(crate) fn producer(
+    settings: &Settings,
+    worker: usize,
+    queue_bytes: usize,
+    limits: &[usize],
+) -> BTreeMap<String, String> {
     let mut config = client(settings, worker);
     let defaults = [
         ("linger.ms", "5"),
-        ("batch.size", "1000000"),
         ("batch.num.messages", "10000"),
         ("queue.buffering.max.messages", "1000000"),
         // A broker that keeps a message waiting is not asked for more than this in a row.
@@ -240,6 +247,12 @@ pub(crate) fn producer(settings: &Settings, worker: usize, queue_bytes: usize) -
     set(&mut config, &defaults);
     let kbytes = (queue_bytes / 1024).clamp(16 * 1024, 2 * 1024 * 1024);
     config.insert("queue.buffering.max.kbytes".into(), kbytes.to_string());
+    // librdkafka's own bounds of the two.
+    let largest = limits.iter().copied().max().unwrap_or(1_000_000).clamp(1000, 1_000_000_000);
+    let smallest = limits.iter().copied().min().unwrap_or(1_000_000).clamp(1, 1_000_000);
+    config.insert("message.max.bytes".into(), largest.to_string());
+    let own: usize = config.get("batch.size").and_then(|own| own.parse().ok()).unwrap_or(smallest);
+    config.insert("batch.size".into(), own.min(smallest).to_string());
     let fixed = [
         // Without it, retries reorder and repeat.
         ("enable.idempotence", "true"),

@@ -3,6 +3,7 @@
 //! Pure. It doesn't send anything and knows of topics only as numbers of outputs.
 
 mod dead_letter;
+pub mod size;
 
 pub use dead_letter::DeadLetter;
 pub use dead_letter::DeadLetters;

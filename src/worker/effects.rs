@@ -131,6 +131,15 @@ impl Effects {
         }
     }
 
+    /// What the steps wrote and what went on between them, with a bound for the lengths that the broker counts.
+    pub(super) fn own_bytes_max(&self) -> usize {
+        let layer = |layer: &Layer| {
+            let between = layer.input.as_ref().map_or(0, |input| input.bytes() + 5 * input.view().layout.len());
+            between + layer.calls.iter().map(|(_, outputs)| outputs.own_bytes_max()).sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum()
+    }
+
     /// For each of the first `records` records, the number of its outputs that lead to a topic.
     pub(super) fn counts(&self, records: usize, routes: &Routes) -> Vec<u32> {
         let mut counts = vec![0_u32; records];

@@ -20,6 +20,7 @@ use crate::partition;
 use crate::record::Seq;
 use crate::sink::DeadLetter;
 use crate::sink::GivenUp;
+use crate::sink::size;
 
 /// A dead letter that waits for the producer.
 #[derive(Debug)]
@@ -83,9 +84,27 @@ impl Shell {
         self.say_given_up(now, index, record.offset, tries, &failure, "dead-lettered");
         let lane = &self.lanes[index];
         let given_up = GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms() };
-        let written = self.settings.dead_letters.write(&record, given_up, |_| true)?;
+        let limit = self.limits.last().copied().unwrap_or(usize::MAX);
+        let written = self.settings.dead_letters.write(&record, given_up, |letter| size::fits(letter, limit))?;
         let posted = Posted { step: failure.step.unwrap_or_else(|| self.last_step()), kind: failure.kind };
         Some(Letter { lane: lane.number, seq, written, posted })
+    }
+
+    /// A record can be neither processed nor given up: the pipeline stops at it.
+    pub(super) fn on_hopeless(&mut self, now: Instant, index: usize, seq: Seq, why: &str, failure: &Failure) {
+        let epoch = self.lanes[index].state.epoch();
+        let reason = format!("{why}; the record failed by: {}", failure.reason);
+        let failure = Failure { reason, ..failure.clone() };
+        self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
+    }
+
+    /// What is said of a dead letter that its topic doesn't take.
+    pub(super) fn too_large_to_bury(&self) -> String {
+        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
+        let limit = self.limits.last().copied().unwrap_or(usize::MAX);
+        format!(
+            "it can't be given up: topic `{topic}` takes {limit} bytes (`max.message.bytes`), and the record alone is larger"
+        )
     }
 
     /// Hands dead letters to the producer. `true` if it took something.

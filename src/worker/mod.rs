@@ -22,6 +22,7 @@ mod effects;
 mod end;
 mod executor;
 mod group;
+mod halt;
 mod lane;
 mod letters;
 mod meter;
@@ -64,6 +65,7 @@ use closing::Closing;
 use executor::Executors;
 use executor::Ran;
 use group::Group;
+use halt::Halt;
 use lane::Lane;
 use lane::Waiting;
 use letters::Letter;
@@ -154,7 +156,9 @@ impl Worker {
         };
         let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
-        let producer = start_producer(&settings, number, 0, &inbox)?;
+        // The topics' own limits come with the first answer.
+        let limits = vec![usize::MAX; settings.kafka.written().count()];
+        let producer = start_producer(&settings, number, 0, &[], &inbox)?;
         let shell = Shell {
             number,
             reading: Reading::new(),
@@ -169,7 +173,9 @@ impl Worker {
             executors,
             producer: Some(producer),
             producer_number: 0,
+            limits,
             hold: None,
+            halt: None,
             lanes: Vec::new(),
             next_lane: 0,
             spare: Vec::new(),
@@ -216,12 +222,13 @@ fn start_producer(
     settings: &Settings,
     worker: usize,
     number: u32,
+    limits: &[usize],
     inbox: &mpsc::Sender<Event>,
 ) -> Result<Producer, String> {
     let inbox = inbox.clone();
     // The queue may hold the outputs of everything in flight, and those of records that become many.
     let queue_bytes = settings.max_in_flight_bytes.saturating_mul(2);
-    Producer::start(&settings.kafka, worker, queue_bytes, move |report| {
+    Producer::start(&settings.kafka, worker, queue_bytes, limits, move |report| {
         drop(inbox.send(Event::Report { producer: number, report }));
     })
 }
@@ -242,6 +249,10 @@ struct Shell {
     producer: Option<Producer>,
     /// How often the producer was made anew: reports of an older one are of no use.
     producer_number: u32,
+    /// What each topic that is written takes: the outputs', and then the dead letters'.
+    limits: Vec<usize>,
+    /// What a person must mend, if anything.
+    halt: Option<Halt>,
     /// After a delivery failure nothing is handed out before this, and how long the wait was.
     hold: Option<(Instant, Duration)>,
     lanes: Vec<Lane>,
@@ -371,10 +382,8 @@ impl Shell {
         if let Some(letters) = letters.filter(|letters| !letters.is_empty()) {
             self.begin_sending(now, index, first, letters, &mut ran);
         }
-        if let Some((seq, failure)) = hopeless
-            && let Some(epoch) = self.lanes.get(index).map(|lane| lane.state.epoch())
-        {
-            self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
+        if let Some((seq, failure)) = hopeless {
+            self.on_hopeless(now, index, seq, &self.too_large_to_bury(), &failure);
         }
         if let Some(ran) = ran {
             self.recycle(ran.batch);
@@ -490,7 +499,7 @@ impl Shell {
 
     /// Hands waiting records to the executors.
     fn dispatch(&mut self, now: Instant) -> bool {
-        if self.hold.is_some_and(|(until, _)| until > now) {
+        if self.hold.is_some_and(|(until, _)| until > now) || !self.may_go_on(now) {
             return false;
         }
         let mut busy = false;

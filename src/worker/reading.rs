@@ -166,12 +166,10 @@ impl Shell {
                 error.text
             );
             self.close(now, End::Stopped(reason));
+        } else if error.denied && self.closing.is_none() {
+            self.halt_input(now, error);
         } else if self.timers.may_log(now, &error.name) {
-            if error.denied {
-                tracing::error!("Kafka refuses{place}: {} ({})", error.text, error.name);
-            } else {
-                tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
-            }
+            tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
         }
     }
 }

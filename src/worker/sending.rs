@@ -15,6 +15,7 @@ use super::lane;
 use super::letters::Letter;
 use super::start_producer;
 use crate::batch::Batch;
+use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::kafka::producer::Kind;
@@ -29,6 +30,7 @@ use crate::partition;
 use crate::partition::Action;
 use crate::record::Seq;
 use crate::sink::Routes;
+use crate::sink::size;
 
 /// An outcome whose outputs are being handed to the producer.
 pub(super) struct Sending {
@@ -44,6 +46,10 @@ pub(super) struct Sending {
     cursor: Cursor,
     /// The dead letters of records of the run, in order; they follow its outputs.
     letters: Vec<Letter>,
+    /// Whether its outputs were looked at for their size.
+    is_checked: bool,
+    /// The record behind the last one at which the pipeline stops: its output is too large.
+    stops: Option<(usize, usize, Failure)>,
     /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
 }
@@ -63,12 +69,19 @@ enum Sent {
 }
 
 impl Sending {
-    /// How many outputs of a record are not sent yet, of which the cursor stands at the first.
+    /// No output of the run is larger than this, with everything that the broker counts.
+    fn bytes_max(&self) -> usize {
+        let records = self.batch.slice(self.start..self.start + self.records);
+        let read = records.data.len() + 5 * records.layout.len();
+        read + self.effects.own_bytes_max() + size::overhead_max(0)
+    }
+
+    /// How many outputs of a record are not sent yet.
     fn unsent_of(&self, root: usize, routes: &Routes) -> u32 {
         let mut cursor = self.cursor.clone();
         let mut unsent = 0;
         while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, root + 1) {
-            unsent += 1;
+            unsent += u32::from(output.root == root);
             cursor.advance(&output);
         }
         unsent
@@ -103,6 +116,8 @@ impl Shell {
             effects: std::mem::take(&mut whole.effects),
             cursor: Cursor::default(),
             letters,
+            is_checked: false,
+            stops: None,
         };
         if !self.backlog.is_empty() || !self.send(now, &mut sending) {
             self.backlog.push_back(sending);
@@ -126,6 +141,20 @@ impl Shell {
     /// `false` if the producer is full before everything is sent.
     fn send(&mut self, now: Instant, sending: &mut Sending) -> bool {
         let Some(index) = self.lanes.iter().position(|lane| lane.number == sending.lane) else { return true };
+        let mut too_large = if sending.is_checked { Vec::new() } else { self.too_large(sending) };
+        sending.is_checked = true;
+        if !self.settings.policy.goes_on()
+            && let Some((root, output, failure)) = too_large.pop()
+        {
+            // What is before the record at which it stops still goes out.
+            sending.records = root;
+            sending.stops = Some((root, output, failure));
+        }
+        for (root, output, failure) in too_large {
+            if !self.on_unsendable(now, index, sending, root, output, failure) {
+                return true;
+            }
+        }
         loop {
             match self.send_outputs(index, sending) {
                 Sent::All => break,
@@ -137,9 +166,41 @@ impl Shell {
                 }
             }
         }
+        if let Some((root, output, failure)) = sending.stops.take() {
+            self.on_unsendable(now, index, sending, root, output, failure);
+        }
         sending.letters.drain(..).for_each(|letter| self.letters.push(letter));
         self.send_letters(now);
         true
+    }
+
+    /// The records of which an output is larger than its topic takes, each with the first such output; only the first record if it
+    /// is where the pipeline stops. Nothing is looked at when all of the run together is small enough.
+    fn too_large(&self, sending: &Sending) -> Vec<(usize, usize, Failure)> {
+        let mut found: Vec<(usize, usize, Failure)> = Vec::new();
+        let outputs = &self.limits[..self.settings.kafka.outputs.len()];
+        if outputs.iter().min().is_none_or(|&least| sending.bytes_max() <= least) {
+            return found;
+        }
+        let mut cursor = sending.cursor.clone();
+        let Sending { effects, batch, start, records, .. } = sending;
+        while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, *start, *records) {
+            cursor.advance(&output);
+            let limit = outputs[output.output];
+            if found.last().is_some_and(|(root, _, _)| *root == output.root) || size::fits(&output.record, limit) {
+                continue;
+            }
+            let name = &self.settings.kafka.outputs[output.output].topic;
+            let bytes = size::batch_bytes(&output.record);
+            let reason =
+                format!("an output of {bytes} bytes, where topic `{name}` takes {limit} (`max.message.bytes`)");
+            let step = self.settings.steps.get(output.step).cloned();
+            found.push((output.root, output.output, Failure::new(failure::Kind::TooLarge, step, reason)));
+            if !self.settings.policy.goes_on() {
+                break;
+            }
+        }
+        found
     }
 
     /// Hands outputs to the producer until all are there or one isn't taken.
@@ -178,6 +239,7 @@ impl Shell {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
+                self.end_halt(true);
                 for Run { lane, kind, first, last } in runs {
                     let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { continue };
                     match kind {
@@ -272,7 +334,7 @@ impl Shell {
             }
         }
         if let Some(failure) = &stops {
-            self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure });
+            self.on_hopeless(now, index, seq, &self.too_large_to_bury(), failure);
         }
         stops.is_none()
     }
@@ -286,7 +348,13 @@ impl Shell {
                 self.tell(now, index, partition::Event::Refused { epoch, seq, failure: &failure });
             }
             Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
-            Class::Halt | Class::Infrastructure => {
+            Class::Halt => {
+                let topic = self.settings.kafka.outputs[output].topic.clone();
+                let why = self.denied_delivery("output", &topic, &failure);
+                self.read_again(now);
+                self.halt(now, why);
+            }
+            Class::Infrastructure => {
                 let lane = &self.lanes[index];
                 let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
                 self.start_over(now, &format!("an output of {} offset {offset}: {failure}", lane.partition));
@@ -303,7 +371,14 @@ impl Shell {
                 self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
             }
             Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
-            Class::Halt | Class::Infrastructure => {
+            Class::Halt => {
+                let topic =
+                    self.settings.kafka.dead_letter.as_ref().map_or_else(String::new, |output| output.topic.clone());
+                let why = self.denied_delivery("dead-letter", &topic, &failure);
+                self.read_again(now);
+                self.halt(now, why);
+            }
+            Class::Infrastructure => {
                 let lane = &self.lanes[index];
                 let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
                 self.start_over(now, &format!("the dead letter of {} offset {offset}: {failure}", lane.partition));
@@ -322,7 +397,38 @@ impl Shell {
         let wait = self.hold.map_or(HOLD_MIN, |(_, last)| (last * 2).min(HOLD_MAX));
         self.hold = Some((now + wait, wait));
         tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
+        self.read_again(now);
+    }
+
+    /// What is not acknowledged is forgotten, read again, and sent by a new producer.
+    fn read_again(&mut self, now: Instant) {
         self.metrics.retries.with_label_values(&["produce"]).inc();
+        self.drop_producer();
+        self.backlog.clear();
+        self.letters.clear();
+        self.bytes_out = 0;
+        for index in 0..self.lanes.len() {
+            self.begin_lane_anew(index);
+            self.tell(now, index, partition::Event::Rewind);
+        }
+        self.make_producer(now);
+    }
+
+    /// What the topics take is known, or known anew: the producer must not make larger batches.
+    pub(super) fn take_limits(&mut self, now: Instant, limits: Vec<usize>) {
+        if limits == self.limits {
+            return;
+        }
+        self.limits = limits;
+        if self.bytes_out > 0 || !self.backlog.is_empty() || !self.letters.is_empty() {
+            self.read_again(now);
+        } else {
+            self.drop_producer();
+            self.make_producer(now);
+        }
+    }
+
+    fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
             // Destroying a client can take a while, and nobody waits for it.
             let reaper = std::thread::Builder::new().name("reaper".into());
@@ -331,14 +437,10 @@ impl Shell {
             }
         }
         self.producer_number += 1;
-        self.backlog.clear();
-        self.letters.clear();
-        self.bytes_out = 0;
-        for index in 0..self.lanes.len() {
-            self.begin_lane_anew(index);
-            self.tell(now, index, partition::Event::Rewind);
-        }
-        match start_producer(&self.settings, self.number, self.producer_number, &self.inbox) {
+    }
+
+    fn make_producer(&mut self, now: Instant) {
+        match start_producer(&self.settings, self.number, self.producer_number, &self.limits, &self.inbox) {
             Ok(producer) => self.producer = Some(producer),
             Err(reason) => self.close(now, End::Stopped(format!("failed to start a producer: {reason}"))),
         }

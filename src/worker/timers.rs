@@ -77,6 +77,7 @@ impl Shell {
             self.tell_all(now, &partition::Event::Tick);
             self.store_offsets();
             self.count_finished(now);
+            self.end_halt(false);
         }
         if now.saturating_duration_since(self.timers.measured) >= MEASURE_EVERY {
             self.timers.measured = now;
@@ -160,6 +161,9 @@ impl Shell {
         let retry = lanes(&|lane| lane.state.waits_until(now).is_some());
         if retry > 0.0 {
             self.metrics.waiting_seconds.with_label_values(&["retry"]).inc_by(retry * since);
+        }
+        if self.is_halted() {
+            self.metrics.waiting_seconds.with_label_values(&["halt"]).inc_by(lanes(&|_| true) * since);
         }
         if self.reading.at_bound {
             let held = lanes(&|_| true);

@@ -187,5 +187,97 @@ fn retries_are_spent_before_a_dead_letter() {
     assert_eq!(passed, [0, 2, 3, 4].map(|place| records[place].clone()));
     let says = ["wasmill.retry", "retry", "3"].map(String::from);
     assert_eq!(graves(&case.dead, 2), [((0, 1), says, records[1].clone())]);
-    assert_eq!(process.metric("wasmill_retries_total"), Some(4.0));
+    assert_eq!(process.metric("wasmill_dead_letters_total"), Some(1.0));
+}
+
+#[test]
+fn when_every_record_breaks_the_plugin_the_breaker_stops_the_pipeline() {
+    let case = Case::new("all", "");
+    for partition in 0..PARTITIONS {
+        let records: Vec<Raw> = (0..1000).map(|number| record(number, "trap".to_owned())).collect();
+        java::produce(&case.input, partition, &records);
+    }
+    let mut process = case.pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(1));
+    let log = process.log();
+    assert!(log.contains("41 of the last 41 records") && log.contains("told to trap"), "{log}");
+    let graves = graves(&case.dead, 2);
+    let committed = java::committed(&case.group, &case.input);
+    for (partition, committed) in committed.into_iter().enumerate() {
+        let buried: Vec<i64> = graves
+            .iter()
+            .map(|(place, _, _)| *place)
+            .filter(|place| place.0 == partition)
+            .map(|place| place.1)
+            .collect();
+        assert!(buried.len() <= 200, "{} dead letters of partition {partition}", buried.len());
+        let buried = i64::try_from(buried.len()).unwrap();
+        assert_eq!(committed.max(0), buried, "partition {partition}: what is committed is buried, and nothing else");
+    }
+}
+
+#[test]
+fn a_skipped_record_is_counted_and_the_others_go_on() {
+    let input = java::create("skip-in", 1, &[]);
+    let output = java::create("skip-out", 1, &[]);
+    let group = unique("skip");
+    let pipeline = Pipeline::new(&input, &output, &group, "[on_error]\nthen = \"skip\"");
+    pipeline.install(&component::faulty());
+    let values = ["a", "trap", "b", "reject", "c"];
+    let records: Vec<Raw> = values.iter().enumerate().map(|(n, value)| record(n, (*value).to_owned())).collect();
+    java::produce(&input, 0, &records);
+    let mut process = pipeline.run();
+    process.wait("all records to be committed", LIMIT, |_| java::committed(&group, &input) == [5]);
+    let passed: Vec<Raw> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(passed, [0, 2, 4].map(|place| records[place].clone()));
+    let skipped = "outcome=\"skipped\",pipeline=\"pipeline\"} 2";
+    process.wait("two to be counted", LIMIT, |process| {
+        process.get("/metrics").is_some_and(|(_, text)| text.contains(skipped))
+    });
+}
+
+#[test]
+fn outputs_up_to_the_limit_of_their_topic_are_delivered_and_those_above_are_dead_letters() {
+    let case = Case::new("limit", "");
+    let records: Vec<Raw> = (0..400).map(|n| record(n, format!("v{}", "x".repeat(16_000 + n)))).collect();
+    for chunk in records.chunks(50) {
+        java::produce(&case.input, 0, chunk);
+    }
+    let process = case.run(&[400, 0, 0, 0]);
+    let passed: Vec<Raw> = java::dump(&case.output, 0).into_iter().map(|(_, raw)| raw).collect();
+    let buried: Vec<Raw> = graves(&case.dead, 2).into_iter().map(|(_, _, raw)| raw).collect();
+    say(&format!(
+        "limit: the largest value that passed has {} bytes",
+        passed.last().unwrap().value.as_ref().unwrap().len()
+    ));
+    assert!(passed.len() > 250 && passed == records[..passed.len()]);
+    assert_eq!(buried.len(), 400 - passed.len());
+    // Keys differ in length by a byte, so that the limit isn't the same for all; each that is above it is there.
+    assert!(records[passed.len()..].iter().all(|record| buried.contains(record)));
+    let (_, metrics) = process.get("/metrics").unwrap();
+    let errors: Vec<&str> = metrics.lines().filter(|line| line.starts_with("wasmill_produce_errors_total{")).collect();
+    assert!(errors.iter().all(|line| line.contains("code=\"too-large\"")), "the broker refused some: {errors:?}");
+}
+
+#[test]
+fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
+    let input = java::create("bury-in", 1, &[]);
+    let output = java::create("bury-out", 1, &[]);
+    let dead = java::create("bury-dead", 1, &["max.message.bytes=2000"]);
+    let group = unique("bury");
+    let pipeline = Pipeline::new(&input, &output, &group, &format!("[on_error]\ndead_letter = \"{dead}\""));
+    pipeline.install(&component::faulty());
+    let small = record(0, "reject".to_owned());
+    // Without our headers but the place and the code it fits.
+    let tight = record(1, format!("reject {}", "x".repeat(1550)));
+    let large = record(2, format!("reject {}", "x".repeat(1950)));
+    java::produce(&input, 0, &[small, tight.clone(), large]);
+    let mut process = pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(1));
+    let log = process.log();
+    assert!(log.contains("offset 2") && log.contains("takes 2000 bytes") && log.contains(&dead), "{log}");
+    assert_eq!(java::committed(&group, &input), [2]);
+    let buried = java::dump(&dead, 0);
+    assert_eq!(buried.len(), 2);
+    assert_eq!((&buried[1].1.value, buried[1].1.headers.len()), (&tight.value, 2 + 4));
 }
