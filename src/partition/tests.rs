@@ -669,3 +669,35 @@ fn retries_are_spent_and_then_the_policy_decides() {
         "nothing is below the record, nothing above it is committed"
     );
 }
+
+#[test]
+fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
+    let mut world = World::new(Then::DeadLetter, &[1, 1, 1], &[false; 3]);
+    world.receive(3);
+    for _ in 0..=RETRIES {
+        world.dispatch(3);
+        world.give_back(1, Fails::No, 0);
+        world.give_back(0, Fails::Retry, 0);
+        world.now += Duration::from_secs(11);
+    }
+    assert_eq!(world.letters, [1], "the first went through, the second is given up");
+    // The third came back with it, and is the next.
+    assert_eq!(world.queue.iter().map(|&(_, record)| record).collect::<Vec<_>>(), [2]);
+    world.finish();
+    assert_eq!(world.first_sent, [0, 1, 2]);
+    assert_eq!((world.given_up, world.state.in_flight()), (vec![false, true, false], 0));
+}
+
+#[test]
+fn records_that_go_through_push_faults_out_of_the_breakers_window() {
+    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
+    for _ in 0..4 {
+        // Two in eight is what the breaker allows: the first of the calls has both.
+        for among in [0b1010, 0] {
+            world.receive(4);
+            world.dispatch(4);
+            world.give_back(4, Fails::No, among);
+        }
+    }
+    assert_eq!((world.stopped, world.faults()), (None, ALLOWED));
+}

@@ -2,13 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::env;
+use std::thread;
 use std::time::Duration;
 
 use crate::support;
 use crate::support::component;
 use crate::support::java;
+use crate::support::java::Feed;
 use crate::support::java::Raw;
+use crate::support::java::Reader;
+use crate::support::random::Random;
 use crate::support::say;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
@@ -280,4 +285,49 @@ fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
     let buried = java::dump(&dead, 0);
     assert_eq!(buried.len(), 2);
     assert_eq!((&buried[1].1.value, buried[1].1.headers.len()), (&tight.value, 2 + 4));
+}
+
+#[test]
+fn kill_9_loses_neither_outputs_nor_dead_letters() {
+    let _alone = support::load();
+    let mut random = Random::seeded("dead-letter-kill");
+    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 10 } else { 3 };
+    let case = Case::new("kill-dead", "");
+    let reader = Reader::start(&case.output);
+    let feed = Feed::start(&case.input, 5000, 997, 20, 0);
+    let mut planted: BTreeSet<(usize, i64)> = BTreeSet::new();
+    let mut process = case.pipeline.run_with(&["--set", "input.session_timeout=6s"]);
+    for kill in 1..=kills {
+        let before = reader.tally().fresh;
+        process.wait("new outputs", LIMIT, |_| reader.tally().fresh > before + 2000);
+        // Two rounds, so that some are on their way when it is killed, and some are done.
+        for round in 0..2 {
+            for partition in 0..PARTITIONS {
+                let records: Vec<Raw> =
+                    ["trap", "reject", "error"].iter().map(|value| record(0, (*value).to_owned())).collect();
+                let first = java::produce(&case.input, partition, &records);
+                planted.extend((first..first + 3).map(|offset| (partition, offset)));
+            }
+            if round == 0 {
+                let known = process.metric("wasmill_dead_letters_total").unwrap_or(0.0);
+                process.wait("new dead letters", LIMIT, |process| {
+                    process.metric("wasmill_dead_letters_total").is_some_and(|count| count > known)
+                });
+            }
+        }
+        thread::sleep(Duration::from_millis(random.below(300)));
+        let lag = java::lag(&case.group, &case.input);
+        process.kill();
+        say(&format!("dead-letter-kill: kill {kill} of {kills} at lag {lag}"));
+        process = case.pipeline.run_with(&["--set", "input.session_timeout=6s"]);
+    }
+    feed.stop();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&case.group, &case.input) == 0);
+    let graves = graves(&case.dead, 2);
+    let buried: BTreeSet<(usize, i64)> = graves.iter().map(|(place, _, _)| *place).collect();
+    say(&format!("dead-letter-kill: {} planted, {} dead letters", planted.len(), graves.len()));
+    assert_eq!(buried, planted, "each record that was planted is buried, and no other");
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    let tally = reader.tally();
+    assert_eq!((tally.disorder, tally.foreign), (0, 0));
 }

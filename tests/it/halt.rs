@@ -50,3 +50,19 @@ fn a_deleted_output_topic_halts_the_pipeline_until_it_is_created_again() {
     assert_eq!(reader.missing(&second), (0, String::new()), "of {fed:?}");
     assert_eq!(reader.tally().disorder, 0);
 }
+
+#[test]
+fn a_broker_that_is_not_there_is_waited_for() {
+    let pipeline = Pipeline::new("in", "out", &unique("nobody"), "");
+    pipeline.install(&component::forward());
+    // Nothing listens at port 1.
+    let mut process = pipeline.run_with(&["--set", "kafka.brokers=[\"127.0.0.1:1\"]"]);
+    process.wait("it to say that it waits", LIMIT, |process| {
+        let waits =
+            process.get("/readyz?verbose").is_some_and(|(status, text)| status == 503 && text.contains("waiting"));
+        waits && process.log().contains("waiting for one")
+    });
+    assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200));
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+}

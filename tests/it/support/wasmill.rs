@@ -68,9 +68,15 @@ impl Pipeline {
 
     /// Starts `wasmill run`.
     pub(crate) fn run(&self) -> Process {
+        self.run_with(&[])
+    }
+
+    /// As [`Pipeline::run`], with more arguments.
+    pub(crate) fn run_with(&self, more: &[&str]) -> Process {
         let port = free_port();
         let file = self.write(port);
-        Process::start(&["run", file.to_str().unwrap()], port)
+        let arguments: Vec<&str> = ["run", file.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
+        Process::start(&arguments, port)
     }
 
     /// A file of this pipeline that no process has.
