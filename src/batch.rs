@@ -370,6 +370,12 @@ impl Outputs {
         self.parents[index] as usize
     }
 
+    /// A bound for what the lengths and bytes of all outputs take, without what they refer to.
+    #[must_use]
+    pub(crate) fn own_bytes_max(&self) -> usize {
+        self.data.len() + 5 * self.layout.len()
+    }
+
     /// The port of output `index`.
     ///
     /// # Panics

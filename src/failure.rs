@@ -19,6 +19,8 @@ pub enum Class {
     Fault,
     /// The broker refuses this record's output, and would again: the policy decides at once.
     Refused,
+    /// It is not the record's fault: it travelled beside one that was refused, and is sent again.
+    Again,
     /// It is not the record's fault and a person must act (permission, missing topic): tried again every 10 s.
     Halt,
     /// It is not the record's fault and mends itself (time-outs, leaders that move): tried again.
@@ -42,8 +44,12 @@ pub enum Kind {
     Memory,
     /// The guest returned something that the contract forbids.
     BadOutput,
+    /// An output of this record is larger than its topic takes.
+    TooLarge,
     /// The broker refuses an output of this record.
     Refused,
+    /// The broker refused another record of the same request.
+    Beside,
     /// The cluster denies the pipeline what it needs, or a topic is missing.
     Denied,
     /// Anything else that Kafka reports.
@@ -55,6 +61,19 @@ impl Kind {
     pub const OF_STEPS: [Kind; 7] =
         [Kind::Reject, Kind::Retry, Kind::Error, Kind::Trap, Kind::Timeout, Kind::Memory, Kind::BadOutput];
 
+    /// Every kind of failure for which the policy may give a record up, in the order of the `kind` label.
+    pub const OF_RECORDS: [Kind; 9] = [
+        Kind::Reject,
+        Kind::Retry,
+        Kind::Error,
+        Kind::Trap,
+        Kind::Timeout,
+        Kind::Memory,
+        Kind::BadOutput,
+        Kind::TooLarge,
+        Kind::Refused,
+    ];
+
     /// What is done about it.
     #[must_use]
     pub fn class(self) -> Class {
@@ -62,7 +81,8 @@ impl Kind {
             Kind::Retry => Class::Retry,
             Kind::Reject => Class::Reject,
             Kind::Error | Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput => Class::Fault,
-            Kind::Refused => Class::Refused,
+            Kind::TooLarge | Kind::Refused => Class::Refused,
+            Kind::Beside => Class::Again,
             Kind::Denied => Class::Halt,
             Kind::Broker => Class::Infrastructure,
         }
@@ -85,7 +105,9 @@ impl Kind {
             Kind::Timeout => "timeout",
             Kind::Memory => "memory",
             Kind::BadOutput => "bad_output",
-            Kind::Refused => "too_large",
+            Kind::TooLarge => "too_large",
+            Kind::Refused => "refused",
+            Kind::Beside => "beside",
             Kind::Denied => "denied",
             Kind::Broker => "broker",
         }

@@ -43,8 +43,10 @@ pub struct Metrics {
     pub bytes_consumed: IntCounterVec,
     /// `topic`: records that retention removed before they were read, under `on_gap = "continue"`.
     pub records_missed: IntCounterVec,
-    /// `outcome` = emitted, filtered, failed: input records, counted once, when it is final.
+    /// `outcome` = emitted, filtered, skipped, `dead_lettered`, failed: input records, counted once, when it is final.
     pub records_processed: IntCounterVec,
+    /// `step`, `kind`: records whose dead letter the broker acknowledged.
+    pub dead_letters: IntCounterVec,
     /// `output`: records that the broker acknowledged.
     pub records_produced: IntCounterVec,
     /// `output`: bytes of their keys and values.
@@ -117,7 +119,7 @@ const BROKER: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const AGES: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
 const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
 
-const OUTCOMES: &[&str] = &["emitted", "filtered", "failed"];
+const OUTCOMES: &[&str] = &["emitted", "filtered", "skipped", "dead_lettered", "failed"];
 const STAGES: &[&str] = &["step", "produce"];
 const REASONS: &[&str] = &["in_flight", "retry", "halt"];
 const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
@@ -162,6 +164,12 @@ impl Metrics {
                 "Input records by their final outcome; each record has exactly one.",
                 &["outcome"],
                 &[OUTCOMES],
+            ),
+            dead_letters: t.counter(
+                "dead_letters_total",
+                "Records whose dead letter the broker acknowledged.",
+                &["step", "kind"],
+                &[steps, &Kind::OF_RECORDS.map(Kind::label)],
             ),
             records_produced: t.counter(
                 "records_produced_total",

@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let mut config = load::file(&args.file, args.http.listen)?;
     let input = input_topic(&config, args)?;
     let partitions = i32::from(args.partitions.get());
-    let written: BTreeSet<&str> = config.kafka.outputs.iter().map(|output| output.topic.as_str()).collect();
+    let written: BTreeSet<&str> = config.kafka.written().map(|output| output.topic.as_str()).collect();
     let written: Vec<(&str, i32)> = written.into_iter().map(|topic| (topic, partitions)).collect();
     let read = config.kafka.input.topics.iter().map(String::as_str).filter(|topic| !topic.starts_with('^'));
     let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(written.iter().copied()).collect();

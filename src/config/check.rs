@@ -4,6 +4,7 @@
 //! file has its own file here; what they share is [`Check`].
 
 mod connection;
+mod dead_letter;
 mod limits;
 mod outputs;
 mod step;
@@ -74,6 +75,7 @@ pub(super) fn pipeline(
     let outputs = outputs::outputs(check, raw.output);
     let (topics, topic_spans) = topics::inputs(check, input.topics.as_ref(), input_at);
     topics::overlap(check, input.topics.as_ref(), &outputs);
+    let dead_letter = dead_letter::topic(check, &raw.on_error, input.topics.as_ref(), &outputs);
     let routes = Routes::new(outputs.iter().map(|output| output.settings.name.to_string()).collect(), raw.step.len());
     if routes.is_none() && check.whole {
         check.report.add(
@@ -87,6 +89,7 @@ pub(super) fn pipeline(
     let (steps, step_spans) = step::steps(check, &raw.step, &ports);
     let commit_every = limits::commit_every(check, &raw.limits);
     let (limits, policy) = limits::limits(check, &raw.limits, &raw.on_error);
+    let (policy, dialect) = dead_letter::policy(check, &raw.on_error, policy);
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
 
     let group_span = input.group.as_ref().map(|group| group.span().into());
@@ -101,6 +104,7 @@ pub(super) fn pipeline(
             librdkafka: connection.librdkafka,
             input,
             outputs,
+            dead_letter,
             commit_every,
         },
         name,
@@ -108,6 +112,7 @@ pub(super) fn pipeline(
         steps,
         policy,
         routes,
+        dialect,
         limits,
         http,
         shutdown_timeout,
@@ -121,6 +126,7 @@ pub(super) fn pipeline(
             topics: topic_spans,
             steps: step_spans,
             outputs: output_spans,
+            dead_letter: raw.on_error.dead_letter.as_ref().map(|topic| topic.span().into()),
             http: http_span,
         },
     }

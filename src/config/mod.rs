@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::partition::Policy;
+use crate::sink::Dialect;
 use crate::sink::Routes;
 
 pub use check::topics::reads;
@@ -56,6 +57,8 @@ pub struct Pipeline {
     pub steps: Vec<crate::plugin::Settings>,
     /// What is done about records that fail.
     pub policy: Policy,
+    /// Whose header names dead letters have first.
+    pub dialect: Dialect,
     /// Where the steps' ports lead.
     pub routes: Routes,
     /// The bounds.
@@ -128,6 +131,8 @@ pub struct Spans {
     pub steps: Vec<StepSpans>,
     /// The outputs, in the order of the settings' outputs.
     pub outputs: Vec<OutputSpans>,
+    /// `on_error.dead_letter`.
+    pub dead_letter: Option<Span>,
     /// `http.listen`, unless it is the default.
     pub http: Option<Span>,
 }

@@ -258,9 +258,21 @@ pub(super) struct OnError {
     /// How long to wait before a retry.
     #[serde(default)]
     pub(super) backoff: Backoff,
-    /// What becomes of a record that can't be helped: `"stop"` commits everything below it and ends with code 1.
-    #[schemars(with = "Option<String>", extend("enum" = ["stop"], "default" = "stop"))]
+    /// What becomes of a record that can't be helped.
+    #[schemars(
+        with = "Option<String>",
+        extend(
+            "enum" = ["stop", "dead_letter", "skip"],
+            "x-default" = "`\"dead_letter\"` when there is a topic for it, else `\"stop\"`"
+        )
+    )]
     pub(super) then: Option<Text>,
+    /// The topic of dead letters; one that neither the input reads nor an output writes.
+    #[schemars(with = "Option<String>", extend("examples" = ["orders.dead"]))]
+    pub(super) dead_letter: Option<Text>,
+    /// Whose names the headers of a dead letter have: Kafka Streams' or Kafka Connect's.
+    #[schemars(with = "Option<String>", extend("enum" = ["streams", "connect"], "default" = "streams"))]
+    pub(super) dialect: Option<Text>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

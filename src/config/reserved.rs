@@ -17,7 +17,6 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
             "there is no keyed state, window or table"
         }
         ["output", "*", "topics_allowed"] => "a plugin names a port, and the file its topic",
-        ["on_error", "dead_letter" | "dialect"] => "a record that can't be helped stops the pipeline and loses nothing",
         ["http", "admin_token"] => "nothing can be changed over HTTP",
         _ => return None,
     };

@@ -25,6 +25,8 @@ pub struct Sound {
     pub topics: Vec<bool>,
     /// The outputs' topics, one by one.
     pub outputs: Vec<bool>,
+    /// The topic of dead letters.
+    pub dead_letter: bool,
     /// The steps, in order.
     pub steps: Vec<StepSound>,
 }
@@ -96,6 +98,7 @@ impl Places {
                 .zip(&pipeline.kafka.outputs)
                 .map(|(untouched, output)| untouched && !output.topic.is_empty())
                 .collect(),
+            dead_letter: pipeline.spans.dead_letter.as_ref().is_some_and(untouched),
             steps: (pipeline.steps.iter().enumerate())
                 .map(|(index, settings)| {
                     let Some(StepPlaces { whole, component }) = steps.get(index) else { return unclear };

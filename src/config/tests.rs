@@ -1,6 +1,7 @@
 //! Whole files in, whole messages out: what a user reads, to the letter.
 
 mod further;
+mod on_error;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,7 +72,9 @@ topic = "orders.enriched"
 [on_error]
 retries = "forever"
 backoff = { from = "200ms", to = "20s" }
-then = "stop"
+then = "dead_letter"
+dead_letter = "orders.dead"
+dialect = "connect"
 [http]
 listen = "0.0.0.0:9200"
 "#;
@@ -433,7 +436,6 @@ fn what_is_not_here_yet_is_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
         (and("[reload]\nwatch = true"), "reload"),
-        (and("[on_error]\ndead_letter = \"orders.dead\""), "on_error.dead_letter"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
         (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow"),
@@ -445,7 +447,6 @@ fn what_is_not_here_yet_is_not_called_unknown() {
     for (text, value) in [
         (first("delivery = \"exactly_once\""), "`delivery`: `exactly_once`"),
         (first("order = \"key\""), "`order`: `key`"),
-        (and("[on_error]\nthen = \"skip\""), "`then`: `skip`"),
         (
             with("brokers", "sasl = { mechanism = \"OAUTHBEARER\", username = \"a\", password = \"b\" }\nbrokers"),
             "`mechanism`: `OAUTHBEARER`",

@@ -33,15 +33,20 @@ pub(crate) mod code {
     /// The topic doesn't exist: librdkafka's words and the broker's.
     pub(crate) const UNKNOWN_TOPIC: Code = Code(-188);
     pub(crate) const UNKNOWN_PARTITION: Code = Code(-190);
+    pub(crate) const TIMED_OUT: Code = Code(-185);
+    pub(crate) const TRANSPORT: Code = Code(-195);
     pub(crate) const UNKNOWN_TOPIC_OR_PART: Code = Code(3);
     pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
     pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
     pub(crate) const GROUP_ID_NOT_FOUND: Code = Code(69);
+    /// The topic doesn't take a message of this size: the broker's word, and librdkafka's before it sends one.
+    pub(crate) const MESSAGE_TOO_LARGE: Code = Code(10);
+    /// The broker refused another record of the same request.
+    pub(crate) const INVALID_DIFFERENT_RECORD: Code = Code(-138);
 }
 
 /// Codes by which a broker, or librdkafka before it, refuses one record.
-const REFUSED: [i32; 8] = [
-    10,   // MESSAGE_TOO_LARGE
+const REFUSED: [i32; 7] = [
     18,   // RECORD_LIST_TOO_LARGE
     32,   // INVALID_TIMESTAMP
     76,   // UNSUPPORTED_COMPRESSION_TYPE
@@ -52,25 +57,42 @@ const REFUSED: [i32; 8] = [
 ];
 
 /// Codes for which a person must act.
-const DENIED: [i32; 8] = [
+const DENIED: [i32; 9] = [
     3,    // UNKNOWN_TOPIC_OR_PART
     17,   // INVALID_TOPIC
     29,   // TOPIC_AUTHORIZATION_FAILED
     30,   // GROUP_AUTHORIZATION_FAILED
     31,   // CLUSTER_AUTHORIZATION_FAILED
     44,   // POLICY_VIOLATION
+    56,   // KAFKA_STORAGE_ERROR
     -188, // UNKNOWN_TOPIC
     -169, // AUTHENTICATION
 ];
 
+/// Whether a person must act.
+pub(crate) fn is_denied(code: Code) -> bool {
+    DENIED.contains(&code.0)
+}
+
 /// The failure of a record whose output was refused or couldn't be delivered.
 pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
-    let kind = if REFUSED.contains(&code.0) {
+    let kind = if code == code::MESSAGE_TOO_LARGE {
+        Kind::TooLarge
+    } else if code == code::INVALID_DIFFERENT_RECORD {
+        Kind::Beside
+    } else if REFUSED.contains(&code.0) {
         Kind::Refused
-    } else if DENIED.contains(&code.0) {
+    } else if is_denied(code) {
         Kind::Denied
     } else {
         Kind::Broker
     };
     Failure { code: code.name().to_lowercase(), ..Failure::new(kind, None, format!("an output to `{topic}`: {text}")) }
+}
+
+/// The failure of a record whose output was queued and then not delivered.
+pub(crate) fn report(code: Code, text: &str, topic: &str) -> Failure {
+    let failure = delivery(code, text, topic);
+    // The topic was not known when it was queued, or is gone. Sending it again tells which, as the answer comes at once then.
+    if code == code::UNKNOWN_PARTITION { Failure { kind: Kind::Beside, ..failure } } else { failure }
 }

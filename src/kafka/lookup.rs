@@ -4,6 +4,7 @@
 //! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Settings;
+use super::classify;
 use super::classify::code;
 use super::consumer::Consumer;
 use super::consumer::Position;
@@ -30,6 +32,7 @@ enum Question {
     Topics,
     Starts(Vec<TopicPartition>),
     Ends(Vec<TopicPartition>),
+    Probe(Vec<TopicPartition>),
 }
 
 /// One answer.
@@ -39,6 +42,18 @@ pub enum Answer {
     Topics {
         /// One message a missing topic.
         missing: Vec<String>,
+        /// When none is missing, the largest batch in bytes that each topic takes: the outputs', and then the dead letters'.
+        limits: Vec<usize>,
+    },
+    /// The cluster has everything that the pipeline names.
+    Probed {
+        /// As above.
+        limits: Vec<usize>,
+    },
+    /// A person must act; the question is asked again every 10 s.
+    Denied {
+        /// What is missing, and the command that mends it.
+        reason: String,
     },
     /// Where the partitions start.
     Starts(Vec<StartOf>),
@@ -109,6 +124,7 @@ impl Lookup {
             settings: settings.clone(),
             stop: Arc::clone(&stop),
             known_partitions: BTreeMap::new(),
+            told_limits: BTreeSet::new(),
         };
         let thread =
             std::thread::Builder::new().name(format!("lookup-{worker}")).spawn(move || asker.run(&inbox, &answer))?;
@@ -128,6 +144,11 @@ impl Lookup {
     /// Asks where these partitions end, once: a question that no broker answers is dropped.
     pub fn ask_ends(&self, partitions: Vec<TopicPartition>) {
         self.ask(Question::Ends(partitions));
+    }
+
+    /// Asks, until it is so, whether the cluster has everything that the pipeline names and these partitions' offsets.
+    pub fn ask_probe(&self, partitions: Vec<TopicPartition>) {
+        self.ask(Question::Probe(partitions));
     }
 
     fn ask(&self, question: Question) {
@@ -152,6 +173,10 @@ impl Drop for Lookup {
 const REQUEST_MS: i32 = 2000;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Between two tries of what a person must mend.
+const DENIED_PAUSE: Duration = Duration::from_secs(10);
+/// What a topic takes when the cluster doesn't say: Kafka's default is a little more.
+const LIMIT_ASSUMED: usize = 1_000_000;
 
 struct Asker {
     client: Arc<Client>,
@@ -160,6 +185,25 @@ struct Asker {
     /// How many partitions each topic had when it was first seen. Those above it were added while the group ran, and start at
     /// their beginning, since everything in them came after the pipeline began.
     known_partitions: BTreeMap<String, i32>,
+    /// The topics of which it was said that their limit is assumed.
+    told_limits: BTreeSet<String>,
+}
+
+/// What a person does about a topic or a group that the cluster denies: the command, by Kafka's name of the error.
+#[must_use]
+pub fn remedy(code: &str, role: &str, name: &str, brokers: &str) -> String {
+    let code = code.to_ascii_uppercase();
+    let acl = "grant it: kafka-acls.sh --add --allow-principal User:NAME";
+    if role == "group" {
+        format!("{acl} --operation Read --group {name}")
+    } else if code.contains("AUTHORIZATION") {
+        let operation = if role == "input" { "Read" } else { "Write" };
+        format!("{acl} --operation Describe --operation {operation} --topic {name}")
+    } else if code.contains("UNKNOWN_TOPIC") {
+        format!("create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {name} --partitions 4")
+    } else {
+        "the log of the brokers says more".to_owned()
+    }
 }
 
 impl Asker {
@@ -170,18 +214,35 @@ impl Asker {
                     Question::Topics => self.topics(),
                     Question::Starts(partitions) => self.starts(partitions),
                     Question::Ends(partitions) => Ok(self.ends(partitions)),
+                    Question::Probe(partitions) => self.probe(partitions),
                 };
                 if self.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                match result {
+                let pause = match result {
+                    Ok(Answer::Denied { reason }) => {
+                        answer(Answer::Denied { reason });
+                        DENIED_PAUSE
+                    }
                     Ok(found) => {
                         answer(found);
                         break;
                     }
-                    Err(error) => answer(Answer::Waiting { reason: error.to_string() }),
+                    Err(error) if classify::is_denied(error.code) => {
+                        answer(Answer::Denied { reason: self.denied(&error) });
+                        DENIED_PAUSE
+                    }
+                    Err(error) => {
+                        answer(Answer::Waiting { reason: error.to_string() });
+                        PAUSE
+                    }
+                };
+                for _ in 0..pause.as_millis() / PAUSE.as_millis() {
+                    std::thread::sleep(PAUSE);
+                    if self.stop.load(Ordering::Relaxed) {
+                        return;
+                    }
                 }
-                std::thread::sleep(PAUSE);
             }
         }
     }
@@ -189,32 +250,91 @@ impl Asker {
     fn topics(&mut self) -> Result<Answer, Error> {
         let mut missing = Vec::new();
         let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
-        let outputs = self.settings.outputs.iter().map(|output| &output.topic);
+        let outputs = self.settings.outputs.iter().map(|output| ("output", &output.topic));
+        let dead_letters = self.settings.dead_letter.iter().map(|output| ("dead-letter", &output.topic));
         let named: Vec<(&str, &String)> =
-            inputs.map(|topic| ("input", topic)).chain(outputs.map(|topic| ("output", topic))).collect();
+            inputs.map(|topic| ("input", topic)).chain(outputs).chain(dead_letters).collect();
         for (role, topic) in named {
             match self.client.partition_count(topic, REQUEST_MS) {
                 Ok(partitions) => {
                     self.known_partitions.entry(topic.clone()).or_insert(partitions);
                 }
                 Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
-                    let brokers = self.settings.brokers.join(",");
-                    missing.push(format!(
-                        "the {role} topic `{topic}` does not exist; create it: kafka-topics.sh --bootstrap-server {brokers} \
-                         --create --topic {topic} --partitions 4"
-                    ));
+                    let command = remedy(&error.code.name(), role, topic, &self.settings.brokers.join(","));
+                    missing.push(format!("the {role} topic `{topic}` does not exist; {command}"));
                 }
                 Err(error) if error.code == code::TOPIC_AUTHORIZATION_FAILED => {
-                    let operation = if role == "input" { "Read" } else { "Write" };
-                    missing.push(format!(
-                        "no permission for the {role} topic `{topic}`; grant it: kafka-acls.sh --add --allow-principal User:NAME \
-                         --operation Describe --operation {operation} --topic {topic}"
-                    ));
+                    let command = remedy(&error.code.name(), role, topic, &self.settings.brokers.join(","));
+                    missing.push(format!("no permission for the {role} topic `{topic}`; {command}"));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Answer::Topics { missing })
+        let limits = if missing.is_empty() { self.limits()? } else { Vec::new() };
+        Ok(Answer::Topics { missing, limits })
+    }
+
+    /// What each topic that is written takes. Where the cluster doesn't tell, a limit is assumed that every topic has by default.
+    fn limits(&mut self) -> Result<Vec<usize>, Error> {
+        let mut limits = Vec::new();
+        for output in self.settings.written() {
+            let topic = &output.topic;
+            let why = match self.client.topic_setting(topic, "max.message.bytes", REQUEST_MS) {
+                Ok(Some(value)) => match value.parse() {
+                    Ok(limit) => {
+                        limits.push(limit);
+                        continue;
+                    }
+                    Err(_) => format!("it says `{value}`"),
+                },
+                Ok(None) => "it says nothing".to_owned(),
+                Err(error) if [code::TIMED_OUT, code::TRANSPORT, code::ALL_BROKERS_DOWN].contains(&error.code) => {
+                    return Err(error);
+                }
+                Err(error) => error.to_string(),
+            };
+            limits.push(LIMIT_ASSUMED);
+            if self.told_limits.insert(topic.clone()) {
+                tracing::info!(
+                    "the cluster doesn't tell `max.message.bytes` of topic `{topic}` ({why}): {LIMIT_ASSUMED} is assumed; the \
+                     permission for it is DescribeConfigs"
+                );
+            }
+        }
+        Ok(limits)
+    }
+
+    /// Whether the cluster has what it lacked: the topics that are named, and the group's offsets of these partitions.
+    fn probe(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
+        let Answer::Topics { missing, limits } = self.topics()? else {
+            return Ok(Answer::Probed { limits: Vec::new() });
+        };
+        if !missing.is_empty() {
+            return Ok(Answer::Denied { reason: missing.join("; ") });
+        }
+        if !partitions.is_empty() {
+            let mut committed = PartitionList::new();
+            for partition in partitions {
+                committed.add(&partition.topic, partition.partition, -1001, -1);
+            }
+            self.client.committed(&mut committed, REQUEST_MS)?;
+            if let Some(entry) = committed.entries().into_iter().find(|entry| entry.code.0 != 0) {
+                return Err(Error { code: entry.code, text: format!("{}: {}", entry.topic, entry.code) });
+            }
+        }
+        Ok(Answer::Probed { limits })
+    }
+
+    /// The words for an error that a person must mend.
+    fn denied(&self, error: &Error) -> String {
+        let brokers = self.settings.brokers.join(",");
+        let name = error.code.name();
+        let command = if error.code == code::GROUP_AUTHORIZATION_FAILED {
+            remedy(&name, "group", &self.settings.input.group, &brokers)
+        } else {
+            remedy(&name, "input", &self.settings.input.topics.join("` and `"), &brokers)
+        };
+        format!("{error}; {command}")
     }
 
     fn starts(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {

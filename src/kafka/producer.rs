@@ -43,6 +43,8 @@ pub struct Tag {
 pub enum Kind {
     /// An output of a step.
     Output,
+    /// A record that was given up.
+    DeadLetter,
 }
 
 /// Lanes are numbered below this.
@@ -54,13 +56,15 @@ impl Tag {
     fn pack(self) -> u64 {
         let kind = match self.kind {
             Kind::Output => 0,
+            Kind::DeadLetter => 1,
         };
         u64::from(self.lane) << 42 | kind << 40 | self.seq.0
     }
 
     fn unpack(packed: u64) -> Tag {
         let lane = u32::try_from(packed >> 42).unwrap_or(u32::MAX);
-        Tag { lane, kind: Kind::Output, seq: Seq(packed & (SEQ_MAX - 1)) }
+        let kind = if packed >> 40 & 3 == 1 { Kind::DeadLetter } else { Kind::Output };
+        Tag { lane, kind, seq: Seq(packed & (SEQ_MAX - 1)) }
     }
 }
 
@@ -95,7 +99,7 @@ pub enum Report {
     Delivered {
         /// Whose they were.
         runs: Vec<Run>,
-        /// What each output took, in file order.
+        /// What each output took, in file order, and then the dead letters'.
         produced: Vec<Produced>,
         /// Bytes of keys and values of them all.
         bytes: usize,
@@ -104,7 +108,7 @@ pub enum Report {
     Failed {
         /// Whose it was.
         tag: Tag,
-        /// The output, by its place in the file.
+        /// The output, by its place in the file; the dead letters' is behind the last.
         output: usize,
         /// Bytes of its key and value.
         bytes: usize,
@@ -152,7 +156,7 @@ struct OutputTopic {
 }
 
 impl Producer {
-    /// Makes the client and starts its delivery thread, on which `report` is called.
+    /// Makes the client and starts its delivery thread, on which `report` is called. `limits` are what each topic takes.
     ///
     /// # Errors
     /// What librdkafka says of a setting it refuses.
@@ -160,12 +164,12 @@ impl Producer {
         settings: &Settings,
         worker: usize,
         queue_bytes: usize,
+        limits: &[usize],
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Producer, String> {
-        let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes))?;
+        let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes, limits))?;
         let topics: Result<Vec<OutputTopic>, String> = settings
-            .outputs
-            .iter()
+            .written()
             .map(|output| {
                 let handle = Topic::new(&client, &output.topic, &settings::topic(output))
                     .map_err(|reason| format!("output `{}`: {reason}", output.name))?;
@@ -190,7 +194,7 @@ impl Producer {
         Ok(Producer { topics, client, stop, turns, thread: Some(thread) })
     }
 
-    /// Queues an output for the topic of this place in the file. A `partition` of -1 leaves the choice to the partitioner.
+    /// Queues an output for the topic of this place in the file, or behind them for the dead letters'. A `partition` of -1 leaves the choice to the partitioner.
     ///
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
@@ -285,7 +289,7 @@ impl Delivery {
                 code::PURGE_QUEUE | code::PURGE_INFLIGHT => report(Report::Purged),
                 other => {
                     let text = message.error_text();
-                    let failure = classify::delivery(other, &text, &self.topics[output].name);
+                    let failure = classify::report(other, &text, &self.topics[output].name);
                     report(Report::Failed { tag, output, bytes, failure });
                 }
             }
@@ -312,8 +316,10 @@ mod tests {
 
     #[test]
     fn a_tag_survives_its_journey() {
-        let tag = Tag { lane: LANES_MAX - 1, kind: Kind::Output, seq: Seq(SEQ_MAX - 1) };
-        assert_eq!(Tag::unpack(tag.pack()), tag);
+        for kind in [Kind::Output, Kind::DeadLetter] {
+            let tag = Tag { lane: LANES_MAX - 1, kind, seq: Seq(SEQ_MAX - 1) };
+            assert_eq!(Tag::unpack(tag.pack()), tag);
+        }
     }
 
     #[test]

@@ -25,8 +25,17 @@ pub struct Settings {
     pub input: Input,
     /// What is written, in file order.
     pub outputs: Vec<Output>,
+    /// Where records go that are given up, if they go anywhere.
+    pub dead_letter: Option<Output>,
     /// How often offsets are committed.
     pub commit_every: Duration,
+}
+
+impl Settings {
+    /// Every topic that is written: the outputs', and behind them the dead letters'.
+    pub fn written(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().chain(&self.dead_letter)
+    }
 }
 
 /// TLS of the connection. Paths are as in the file system.
@@ -231,11 +240,18 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
 }
 
 /// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
-pub(crate) fn producer(settings: &Settings, worker: usize, queue_bytes: usize) -> BTreeMap<String, String> {
+///
+/// `limits` are those of the topics that are written: no message is larger than the largest, and no batch of several than the
+/// smallest, since a broker refuses a batch as a whole.
+pub(crate) fn producer(
+    settings: &Settings,
+    worker: usize,
+    queue_bytes: usize,
+    limits: &[usize],
+) -> BTreeMap<String, String> {
     let mut config = client(settings, worker);
     let defaults = [
         ("linger.ms", "5"),
-        ("batch.size", "1000000"),
         ("batch.num.messages", "10000"),
         ("queue.buffering.max.messages", "1000000"),
         // A broker that keeps a message waiting is not asked for more than this in a row.
@@ -243,6 +259,12 @@ pub(crate) fn producer(settings: &Settings, worker: usize, queue_bytes: usize) -
     set(&mut config, &defaults);
     let kbytes = (queue_bytes / 1024).clamp(16 * 1024, 2 * 1024 * 1024);
     config.insert("queue.buffering.max.kbytes".into(), kbytes.to_string());
+    // librdkafka's own bounds of the two.
+    let largest = limits.iter().copied().max().unwrap_or(1_000_000).clamp(1000, 1_000_000_000);
+    let smallest = limits.iter().copied().min().unwrap_or(1_000_000).clamp(1, 1_000_000);
+    config.insert("message.max.bytes".into(), largest.to_string());
+    let own: usize = config.get("batch.size").and_then(|own| own.parse().ok()).unwrap_or(smallest);
+    config.insert("batch.size".into(), own.min(smallest).to_string());
     let fixed = [
         // Without it, retries reorder and repeat.
         ("enable.idempotence", "true"),

@@ -87,6 +87,7 @@ mod codes {
             callback: *const c_void,
             opaque: *mut c_void,
         ) -> c_int;
+        pub(super) fn rd_kafka_ConfigResource_error(resource: *const rd::rd_kafka_ConfigResource_t) -> c_int;
         pub(super) fn rd_kafka_metadata(
             client: *mut rd::rd_kafka_t,
             all_topics: c_int,
@@ -493,6 +494,60 @@ impl Client {
                 partitions: 0,
                 operations: operations_of(list, operations),
             })
+        }
+    }
+
+    /// A setting of a topic. Blocks. `None` if the broker doesn't tell it.
+    pub(crate) fn topic_setting(
+        self: &Arc<Client>,
+        topic: &str,
+        name: &str,
+        timeout_ms: i32,
+    ) -> Result<Option<String>, Error> {
+        let reply = self.new_queue();
+        let topic = c_topic(topic);
+        // SAFETY: client and queue are alive. Resource and options are ours: they are copied by the request and destroyed here, once.
+        unsafe {
+            let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+            let options = rd::rd_kafka_AdminOptions_new(self.handle.as_ptr(), operation);
+            let mut reason = [0 as c_char; 128];
+            rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason.as_mut_ptr(), reason.len());
+            let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let mut resource = rd::rd_kafka_ConfigResource_new(kind, topic.as_ptr());
+            let queue = reply.pointer.as_ptr();
+            rd::rd_kafka_DescribeConfigs(self.handle.as_ptr(), &raw mut resource, 1, options, queue);
+            rd::rd_kafka_ConfigResource_destroy(resource);
+            rd::rd_kafka_AdminOptions_destroy(options);
+        }
+        // librdkafka ends the request in time; a little more than that, so that its own words are heard.
+        let Some(event) = reply.poll(timeout_ms + 500) else {
+            return Err(Error { code: Code(-185), text: "timed out".into() });
+        };
+        let code = event.code();
+        if code != Code::OK {
+            return Err(Error { code, text: event.error_text() });
+        }
+        // SAFETY: the event is alive and owns the result with all its resources, entries and strings. The counts are librdkafka's.
+        unsafe {
+            let result = rd::rd_kafka_event_DescribeConfigs_result(event.pointer.as_ptr());
+            if result.is_null() {
+                return Ok(None);
+            }
+            let mut resources = 0;
+            let first = rd::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
+            if resources == 0 || first.is_null() {
+                return Ok(None);
+            }
+            let code = codes::rd_kafka_ConfigResource_error(*first);
+            if code != 0 {
+                return Err(Error { code: Code(code), text: text(rd::rd_kafka_ConfigResource_error_string(*first)) });
+            }
+            let mut count = 0;
+            let entries = rd::rd_kafka_ConfigResource_configs(*first, &raw mut count);
+            Ok((0..count)
+                .map(|index| *entries.add(index))
+                .find(|&entry| text(rd::rd_kafka_ConfigEntry_name(entry)) == name)
+                .map(|entry| text(rd::rd_kafka_ConfigEntry_value(entry))))
         }
     }
 

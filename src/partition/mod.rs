@@ -10,10 +10,12 @@
 //!                        ^  |
 //!                 RunAgain  | retry: the record and all behind it wait
 //!                        +--+
+//!  a record that can't be helped is given up (a dead letter or nothing takes its place) or stops the pipeline
 //!  Revoke, Drain: waiting records are given back; when the rest is settled or the deadline passes: Released
 //!  Rewind, Lost: everything unsettled is forgotten; late results carry an old epoch and change nothing
 //! ```
 
+mod breaker;
 mod invariant;
 mod policy;
 mod retry;
@@ -22,9 +24,12 @@ mod watermark;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use breaker::Trip;
 pub use policy::Policy;
 pub use policy::Retries;
 pub use policy::Then;
@@ -35,8 +40,10 @@ use crate::failure::Failure;
 use crate::record::Epoch;
 use crate::record::Offset;
 use crate::record::Seq;
+use breaker::Breaker;
 use retry::Verdict;
 use retry::Waiting;
+use watermark::Fate;
 use watermark::Watermark;
 
 /// A partition that is assigned to this worker.
@@ -56,6 +63,11 @@ pub struct PartitionState {
     running: usize,
     /// The lowest record that failed for good.
     stopped_at: Option<Seq>,
+    breaker: Breaker,
+    /// The records of which the broker refused an output, by offset, and why: their turn comes again, and then they are given up.
+    refused: BTreeMap<i64, Failure>,
+    /// Whether an output will never be acknowledged: the next tick rewinds. Until then more may be found out.
+    missing: bool,
     phase: Phase,
 }
 
@@ -69,6 +81,14 @@ enum Phase {
     /// A record failed for good: nothing at or above it is sent.
     Stopped,
     Released,
+}
+
+/// What follows from a record that can't be helped.
+#[derive(Clone, Copy, Debug)]
+enum Judged {
+    GiveUp(Fate),
+    Stop,
+    Trip(Trip),
 }
 
 /// What happened to a partition.
@@ -94,8 +114,11 @@ pub enum Event<'a> {
         run: u32,
         /// The first of them.
         first: Seq,
-        /// For each record that succeeded, in order, the number of its outputs.
+        /// For each record that is done, in order, the number of its outputs.
         outputs: &'a [u32],
+        /// Those among them that failed for good, by their places in `outputs`, ascending, and why: empty unless the policy
+        /// [goes on](Policy::goes_on).
+        failed: &'a [(usize, Failure)],
         /// The failure of the record behind these, if it failed.
         failure: Option<&'a Failure>,
         /// How many records come back with this event, run or not.
@@ -110,9 +133,34 @@ pub enum Event<'a> {
         /// The last of them.
         last: Seq,
     },
-    /// The broker refuses an output of a record.
+    /// An output of a record can't be sent. The record is at hand.
+    Unsendable {
+        /// The epoch in which it was to be sent.
+        epoch: Epoch,
+        /// The record.
+        seq: Seq,
+        /// So many of its outputs were not sent, and won't be.
+        unsent: u32,
+        /// Why.
+        failure: &'a Failure,
+    },
+    /// The broker refuses an output of a record. The record isn't at hand any more.
     Refused {
         /// The epoch in which it was sent.
+        epoch: Epoch,
+        /// The record.
+        seq: Seq,
+        /// Why.
+        failure: &'a Failure,
+    },
+    /// An output was not delivered for a reason that is neither its record's nor the producer's.
+    Undelivered {
+        /// The epoch in which it was sent.
+        epoch: Epoch,
+    },
+    /// A record can be neither processed nor given up.
+    Hopeless {
+        /// The epoch in which that was found.
         epoch: Epoch,
         /// The record.
         seq: Seq,
@@ -157,6 +205,24 @@ pub enum Action {
         /// The first of them.
         from: Seq,
     },
+    /// Give up this record, which this event is about: drop its outputs and send a dead letter in their place.
+    DeadLetter {
+        /// The record.
+        seq: Seq,
+        /// How often its turn came.
+        tries: u32,
+        /// Why it failed.
+        failure: Failure,
+    },
+    /// Give up this record, which this event is about: drop its outputs.
+    Skip {
+        /// The record.
+        seq: Seq,
+        /// How often its turn came.
+        tries: u32,
+        /// Why it failed.
+        failure: Failure,
+    },
     /// Store this offset; it is committed with the next commit.
     Store {
         /// Everything below is settled.
@@ -171,6 +237,15 @@ pub enum Action {
         /// How often it was tried.
         tries: u32,
         /// Why it failed.
+        failure: Failure,
+    },
+    /// Too many records broke the guest: end the pipeline instead of giving up one after the other.
+    Trip {
+        /// The record at which it stops.
+        offset: i64,
+        /// What the breaker saw.
+        trip: Trip,
+        /// Why the last one failed.
         failure: Failure,
     },
     /// Drop the records that wait: nothing is handed out any more.
@@ -204,6 +279,9 @@ impl PartitionState {
             next_run: Seq(0),
             running: 0,
             stopped_at: None,
+            breaker: Breaker::new(),
+            refused: BTreeMap::new(),
+            missing: false,
             phase: Phase::Running,
         }
     }
@@ -287,10 +365,10 @@ impl PartitionState {
                 self.running += records;
                 self.next_run = self.next_run.plus(records as u64);
             }
-            Event::Ran { epoch, run, first, outputs, failure, returned } => {
+            Event::Ran { epoch, run, first, outputs, failed, failure, returned } => {
                 if epoch == self.epoch {
                     self.running = self.running.saturating_sub(returned);
-                    self.ran(now, run, first, outputs, failure, returned, &mut actions);
+                    self.ran(now, run, first, outputs, failed, failure, returned, &mut actions);
                 }
             }
             Event::Delivered { epoch, first, last } => {
@@ -298,7 +376,18 @@ impl PartitionState {
                     self.watermark.acknowledge(first, last);
                 }
             }
+            Event::Unsendable { epoch, seq, unsent, failure } => {
+                if epoch == self.epoch && self.phase != Phase::Released {
+                    self.unsendable(seq, unsent, failure, &mut actions);
+                }
+            }
             Event::Refused { epoch, seq, failure } => {
+                if epoch == self.epoch && self.phase != Phase::Released {
+                    self.refused(seq, failure, &mut actions);
+                }
+            }
+            Event::Undelivered { epoch } => self.missing |= epoch == self.epoch,
+            Event::Hopeless { epoch, seq, failure } => {
                 if epoch == self.epoch && self.phase != Phase::Released {
                     self.stop(seq, failure, &mut actions);
                 }
@@ -306,7 +395,11 @@ impl PartitionState {
             Event::Position { position } => self.watermark.advance_position(position),
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
             Event::Rewind => self.rewind(&mut actions),
-            Event::Tick => {}
+            Event::Tick => {
+                if self.missing {
+                    self.rewind(&mut actions);
+                }
+            }
         }
         self.store(&mut actions);
         self.release(now, &mut actions);
@@ -321,6 +414,7 @@ impl PartitionState {
         run: u32,
         first: Seq,
         outputs: &[u32],
+        failed: &[(usize, Failure)],
         failure: Option<&Failure>,
         returned: usize,
         actions: &mut Vec<Action>,
@@ -332,10 +426,15 @@ impl PartitionState {
             actions.push(Action::Requeue { from: first });
             return;
         }
-        self.watermark.send(outputs);
+        let failed = self.with_refused(first, outputs.len(), failed);
+        let (done, worst) = self.give_up_among(first, outputs, &failed, actions);
         let end = self.watermark.sent();
-        if !outputs.is_empty() {
+        if done > 0 {
             actions.push(Action::Send { upto: end });
+        }
+        if let Some((verdict, failure)) = worst {
+            self.end_at(end, verdict, failure, actions);
+            return;
         }
         let Some(failure) = failure else {
             if outputs.len() < returned {
@@ -352,11 +451,136 @@ impl PartitionState {
                     self.run_again_from(end);
                     actions.push(Action::RunAgain { from: end, attempt, at: waiting.until() });
                 }
-                Verdict::Spent => self.stop(end, failure, actions),
+                Verdict::Spent => self.give_up_next(end, failure, actions),
             },
-            Class::Reject | Class::Fault | Class::Refused | Class::Halt | Class::Infrastructure => {
-                self.stop(end, failure, actions);
+            Class::Reject | Class::Fault | Class::Refused | Class::Again | Class::Halt | Class::Infrastructure => {
+                self.give_up_next(end, failure, actions);
             }
+        }
+    }
+
+    /// The records that failed, and those of which the broker refused an output when they ran before.
+    fn with_refused<'f>(
+        &self,
+        first: Seq,
+        count: usize,
+        failed: &'f [(usize, Failure)],
+    ) -> Cow<'f, [(usize, Failure)]> {
+        if self.refused.is_empty() {
+            return Cow::Borrowed(failed);
+        }
+        let found = (0..count).filter_map(|place| {
+            let own = failed.iter().find(|(other, _)| *other == place).map(|(_, failure)| failure);
+            let before = || self.refused.get(&self.watermark.offset_of(first.plus(place as u64))?);
+            own.or_else(before).map(|failure| (place, failure.clone()))
+        });
+        Cow::Owned(found.collect())
+    }
+
+    /// Gives the next records their outcome, and gives up those among them that failed, up to the one at which the pipeline stops:
+    /// how many were done, and why it stops, if it does.
+    fn give_up_among<'f>(
+        &mut self,
+        first: Seq,
+        outputs: &[u32],
+        failed: &'f [(usize, Failure)],
+        actions: &mut Vec<Action>,
+    ) -> (usize, Option<(Judged, &'f Failure)>) {
+        let mut fates = Vec::new();
+        let mut at = 0;
+        let mut worst = None;
+        for (place, failure) in failed {
+            self.breaker.passed(place - at);
+            at = *place;
+            match self.judge(failure) {
+                Judged::GiveUp(fate) => fates.push((*place, fate)),
+                stops @ (Judged::Stop | Judged::Trip(_)) => {
+                    worst = Some((stops, failure));
+                    break;
+                }
+            }
+            actions.push(self.given_up(first.plus(*place as u64), failure));
+            at += 1;
+        }
+        let done = if worst.is_some() { at } else { outputs.len() };
+        self.breaker.passed(done - at);
+        self.watermark.send(&outputs[..done], &fates);
+        (done, worst)
+    }
+
+    /// Gives up the next record without an outcome; what was handed out behind it has ended with it and runs again.
+    fn give_up_next(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
+        match self.judge(failure) {
+            Judged::GiveUp(fate) => {
+                actions.push(self.given_up(seq, failure));
+                self.watermark.send(&[0], &[(0, fate)]);
+                self.run_again_from(seq.plus(1));
+                actions.push(Action::Requeue { from: seq.plus(1) });
+            }
+            stops @ (Judged::Stop | Judged::Trip(_)) => self.end_at(seq, stops, failure, actions),
+        }
+    }
+
+    /// What follows from a record that can't be helped, which is the next to be counted.
+    fn judge(&mut self, failure: &Failure) -> Judged {
+        let fate = match self.policy.then {
+            Then::Stop => return Judged::Stop,
+            Then::DeadLetter => Fate::DeadLettered,
+            Then::Skip => Fate::Skipped,
+        };
+        if failure.kind.class() == Class::Fault {
+            if let Some(trip) = self.breaker.fault() {
+                return Judged::Trip(trip);
+            }
+        } else {
+            self.breaker.passed(1);
+        }
+        Judged::GiveUp(fate)
+    }
+
+    /// What the worker has to do about a record that is given up.
+    fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
+        let tries = retry::tries(seq, self.waiting) + 1;
+        let failure = failure.clone();
+        match self.policy.then {
+            Then::Skip => Action::Skip { seq, tries, failure },
+            Then::DeadLetter | Then::Stop => Action::DeadLetter { seq, tries, failure },
+        }
+    }
+
+    /// An output of a record that has its outcome can't be sent.
+    fn unsendable(&mut self, seq: Seq, unsent: u32, failure: &Failure, actions: &mut Vec<Action>) {
+        let fate = match self.policy.then {
+            Then::Stop => return self.stop(seq, failure, actions),
+            Then::DeadLetter => Fate::DeadLettered,
+            Then::Skip => Fate::Skipped,
+        };
+        if self.watermark.give_up(seq, fate, unsent) {
+            actions.push(self.given_up(seq, failure));
+        }
+    }
+
+    /// The broker refused an output of a record: everything unsettled is read again, and then the record is given up.
+    fn refused(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
+        if !self.policy.goes_on() {
+            return self.stop(seq, failure, actions);
+        }
+        if let Some(offset) = self.watermark.offset_of(seq) {
+            self.refused.insert(offset, failure.clone());
+            self.missing = true;
+        }
+    }
+
+    /// The pipeline ends at a record.
+    fn end_at(&mut self, seq: Seq, why: Judged, failure: &Failure, actions: &mut Vec<Action>) {
+        match why {
+            Judged::Trip(trip) => {
+                let offset = self.watermark.offset_of(seq).unwrap_or_else(|| self.watermark.low().0);
+                if self.stop_at(seq, actions) {
+                    actions.push(Action::Trip { offset, trip, failure: failure.clone() });
+                }
+            }
+            Judged::Stop | Judged::GiveUp(_) => self.stop(seq, failure, actions),
         }
     }
 
@@ -366,20 +590,24 @@ impl PartitionState {
         self.next_run = seq;
     }
 
-    /// The policy for a record that can't be helped.
+    /// A record ends the pipeline.
     fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
-        match self.policy.then {
-            Then::Stop => {
-                let offset = self.watermark.offset_of(seq).unwrap_or_else(|| self.watermark.low().0);
-                let tries = retry::tries(seq, self.waiting) + 1;
-                self.stopped_at = Some(self.stopped_at.map_or(seq, |at| at.min(seq)));
-                if self.phase != Phase::Stopped {
-                    self.phase = Phase::Stopped;
-                    actions.push(Action::DropQueue);
-                    actions.push(Action::Stop { offset, tries, failure: failure.clone() });
-                }
-            }
+        let offset = self.watermark.offset_of(seq).unwrap_or_else(|| self.watermark.low().0);
+        let tries = retry::tries(seq, self.waiting) + 1;
+        if self.stop_at(seq, actions) {
+            actions.push(Action::Stop { offset, tries, failure: failure.clone() });
         }
+    }
+
+    /// Nothing at or above this record is sent any more. `false` if that is so already.
+    fn stop_at(&mut self, seq: Seq, actions: &mut Vec<Action>) -> bool {
+        self.stopped_at = Some(self.stopped_at.map_or(seq, |at| at.min(seq)));
+        if self.phase == Phase::Stopped {
+            return false;
+        }
+        self.phase = Phase::Stopped;
+        actions.push(Action::DropQueue);
+        true
     }
 
     fn drain(&mut self, deadline: Instant, actions: &mut Vec<Action>) {
@@ -403,6 +631,8 @@ impl PartitionState {
         }
         let low = self.watermark.low();
         let settled = self.watermark.take_settled();
+        self.missing = false;
+        self.breaker.rewind(self.watermark.sent().0 - self.watermark.first().0);
         self.epoch = Epoch(self.epoch.0 + 1);
         self.run = 0;
         self.next_run = Seq(0);
@@ -427,6 +657,9 @@ impl PartitionState {
         let low = self.watermark.low();
         if self.phase != Phase::Released && self.stored.is_none_or(|stored| stored < low) {
             self.stored = Some(low);
+            if !self.refused.is_empty() {
+                self.refused = self.refused.split_off(&low.0);
+            }
             actions.push(Action::Store { offset: low, leader_epoch: self.watermark.leader_epoch() });
         }
     }

@@ -29,6 +29,21 @@ pub enum Retries {
 pub enum Then {
     /// The pipeline stops: everything below the record is committed, nothing at or above.
     Stop,
+    /// It is written to the dead-letter topic, and is done when the broker has it there.
+    DeadLetter,
+    /// It is counted and left out.
+    Skip,
+}
+
+impl Policy {
+    /// Whether what is behind a record that can't be helped goes on.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        match self.then {
+            Then::Stop => false,
+            Then::DeadLetter | Then::Skip => true,
+        }
+    }
 }
 
 impl Default for Policy {

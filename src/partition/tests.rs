@@ -1,5 +1,8 @@
 //! The partition's state against a naive oracle, over random schedules.
 //!
+//! The schedule runs under each policy. The breaker has a small window here, and the oracle counts the outcomes for itself: a
+//! record that breaks the guest may be given up only while the breaker allows it, and must be given up then.
+//!
 //! The oracle is a list of records and what really happened to each: which of its outputs the broker has, and whether it was
 //! handled. It knows nothing of epochs, runs or watermarks. A schedule is a list of steps that the harness carries out as far as they
 //! make sense: receive, hand out, return in any split, acknowledge in any order, retry, fail, rewind, drain, crash. At
@@ -14,6 +17,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::Action;
+use super::Breaker;
 use super::Event;
 use super::PartitionState;
 use super::Policy;
@@ -30,14 +34,19 @@ use crate::record::Seq;
 enum Step {
     Receive(usize),
     Dispatch(usize),
-    /// The executor returns so many records; the one behind them fails so.
-    Return(usize, Fails),
+    /// The executor returns so many records; the one behind them fails so. Where records are given up alone, so do those of the
+    /// records among them whose bit is set: a reject for an even place, a fault for an odd one.
+    Return(usize, Fails, u8),
     /// The broker acknowledges one of the outputs under way.
     Acknowledge(usize),
     /// The broker acknowledges the oldest outputs under way.
     AcknowledgeMany(usize),
     /// The broker refuses one of the outputs under way.
     Refuse(usize),
+    /// The broker refuses another record of the same request.
+    RefuseBeside(usize),
+    /// One of the outputs under way was never sent, as it can't be.
+    Unsendable(usize),
     Rewind,
     /// Time passes, in milliseconds.
     Wait(u64),
@@ -64,10 +73,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => (1_usize..6).prop_map(Step::Receive),
         10 => (1_usize..5).prop_map(Step::Dispatch),
-        12 => (0_usize..5, fails).prop_map(|(n, fails)| Step::Return(n, fails)),
+        12 => (0_usize..5, fails, prop_oneof![3 => Just(0), 1 => any::<u8>()])
+            .prop_map(|(n, fails, among)| Step::Return(n, fails, among)),
         12 => (0_usize..50).prop_map(Step::Acknowledge),
         6 => (1_usize..10).prop_map(Step::AcknowledgeMany),
         1 => (0_usize..50).prop_map(Step::Refuse),
+        1 => (0_usize..50).prop_map(Step::RefuseBeside),
+        1 => (0_usize..50).prop_map(Step::Unsendable),
         1 => Just(Step::Rewind),
         6 => (1_u64..3000).prop_map(Step::Wait),
         1 => (0_u64..500, prop::bool::ANY).prop_map(|(within, stuck)| Step::Drain(within, stuck)),
@@ -98,10 +110,19 @@ struct Sent {
     epoch: Epoch,
     seq: Seq,
     record: usize,
-    index: u32,
+    index: Part,
+}
+
+/// What an output under way is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    /// The output of this number.
+    Output(u32),
+    DeadLetter,
 }
 
 struct World {
+    then: Then,
     log: Vec<Logged>,
     state: PartitionState,
     now: Instant,
@@ -121,18 +142,33 @@ struct World {
     handled: Vec<bool>,
     /// The order in which records were first sent.
     first_sent: Vec<usize>,
+    /// Records that the policy gave up and the broker has as dead letters, or that it left out.
+    given_up: Vec<bool>,
+    /// The records that were dead-lettered in this epoch.
+    letters: Vec<usize>,
+    /// Records that broke the guest when their turn came, or not, in the order of their first outcome in this life.
+    outcomes: Vec<(usize, bool)>,
+    /// The records of which the broker refused an output.
+    refused: BTreeSet<usize>,
     /// The record at which it stopped.
     stopped: Option<i64>,
 }
 
+/// The breaker of the model: more than so many of the last so many.
+const WINDOW: usize = 8;
+const ALLOWED: usize = 2;
+
 const RETRIES: u32 = 2;
 
-fn policy() -> Policy {
-    Policy { retries: Retries::Times(RETRIES), then: Then::Stop, ..Policy::default() }
+fn state(then: Then, epoch: Epoch, start: Offset, commit_start: bool) -> PartitionState {
+    let policy = Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() };
+    let mut state = PartitionState::new(policy, epoch, start, commit_start);
+    state.breaker = Breaker::of(WINDOW as u64, ALLOWED);
+    state
 }
 
 impl World {
-    fn new(outputs: &[u32], gaps: &[bool]) -> World {
+    fn new(then: Then, outputs: &[u32], gaps: &[bool]) -> World {
         let mut offset = 3;
         let log: Vec<Logged> = outputs
             .iter()
@@ -146,7 +182,8 @@ impl World {
         let now = Instant::now();
         let start = Offset(3);
         World {
-            state: PartitionState::new(policy(), Epoch(0), start, true),
+            then,
+            state: state(then, Epoch(0), start, true),
             now,
             next: 0,
             queue: VecDeque::new(),
@@ -157,12 +194,19 @@ impl World {
             delivered: vec![BTreeSet::new(); log.len()],
             handled: vec![false; log.len()],
             first_sent: Vec::new(),
+            given_up: vec![false; log.len()],
+            letters: Vec::new(),
+            outcomes: Vec::new(),
+            refused: BTreeSet::new(),
             stopped: None,
             log,
         }
     }
 
     fn is_settled(&self, record: usize) -> bool {
+        if self.given_up[record] {
+            return true;
+        }
         match self.log[record].outputs {
             0 => self.handled[record],
             outputs => self.delivered[record].len() == outputs as usize,
@@ -173,19 +217,77 @@ impl World {
     fn tell(&mut self, event: Event<'_>, returned: &[(Seq, usize)]) -> bool {
         let mut released = false;
         let actions: Vec<Action> = self.state.handle(self.now, event).collect();
+        let given_up: Vec<(Seq, bool)> = actions
+            .iter()
+            .filter_map(|action| {
+                let (Action::DeadLetter { seq, failure, .. } | Action::Skip { seq, failure, .. }) = action else {
+                    return None;
+                };
+                Some((*seq, failure.kind == Kind::Trap))
+            })
+            .collect();
+        // Dead letters come before the outputs of the same run, and the last record's behind them.
+        let turn = |seq: Seq, upto: Option<Seq>| upto.is_none_or(|upto| seq >= upto);
+        let upto = actions.iter().find_map(|action| {
+            let Action::Send { upto } = action else { return None };
+            Some(*upto)
+        });
+        for &(seq, record) in returned {
+            let fate = given_up.iter().find(|(other, _)| *other == seq);
+            if fate.is_some() || upto.is_some_and(|upto| seq < upto) {
+                self.count(record, fate.is_some_and(|(_, is_fault)| *is_fault));
+                assert!(self.faults() <= ALLOWED, "the breaker did not trip at {:?}", self.outcomes);
+            }
+        }
         for action in actions {
             match action {
                 Action::Send { upto } => {
                     for &(seq, record) in returned.iter().filter(|&&(seq, _)| seq < upto) {
-                        if !self.first_sent.contains(&record) {
-                            self.first_sent.push(record);
+                        self.take_turn(record);
+                        if given_up.iter().any(|(other, _)| *other == seq) {
+                            continue;
                         }
                         self.handled[record] = true;
                         let offset = self.log[record].offset;
                         assert!(self.stopped.is_none_or(|at| offset < at), "{offset} was sent after the stop");
                         let epoch = self.state.epoch();
-                        self.sent.extend((0..self.log[record].outputs).map(|index| Sent { epoch, seq, record, index }));
+                        self.sent.extend((0..self.log[record].outputs).map(|index| Sent {
+                            epoch,
+                            seq,
+                            record,
+                            index: Part::Output(index),
+                        }));
+                        assert!(
+                            self.then == Then::Stop || !self.refused.contains(&record),
+                            "{offset} was sent again though the broker had refused it"
+                        );
                     }
+                }
+                Action::DeadLetter { seq, .. } => {
+                    assert_eq!(self.then, Then::DeadLetter);
+                    let record = self.give_up(seq, returned);
+                    if turn(seq, upto) {
+                        self.take_turn(record);
+                    }
+                    assert!(self.letters.last().is_none_or(|&last| last < record), "dead letters are out of order");
+                    self.letters.push(record);
+                    self.sent.push(Sent { epoch: self.state.epoch(), seq, record, index: Part::DeadLetter });
+                }
+                Action::Skip { seq, .. } => {
+                    assert_eq!(self.then, Then::Skip);
+                    let record = self.give_up(seq, returned);
+                    if turn(seq, upto) {
+                        self.take_turn(record);
+                    }
+                    self.given_up[record] = true;
+                }
+                Action::Trip { offset, .. } => {
+                    assert_ne!(self.then, Then::Stop);
+                    let record = self.log.iter().position(|logged| logged.offset == offset).unwrap();
+                    self.count(record, true);
+                    assert!(self.faults() > ALLOWED, "the breaker tripped at {:?}", self.outcomes);
+                    assert!(self.stopped.is_none(), "it stopped twice");
+                    self.stopped = Some(offset);
                 }
                 Action::RunAgain { from, attempt, at } => {
                     assert!(at > self.now, "a retry waits");
@@ -213,6 +315,7 @@ impl World {
                     assert_eq!(epoch, self.state.epoch());
                     self.next = self.log.iter().position(|logged| logged.offset >= offset.0).unwrap_or(self.log.len());
                     self.given = 0;
+                    self.letters.clear();
                 }
                 Action::Released { settled } => {
                     released = true;
@@ -230,6 +333,31 @@ impl World {
             }
         }
         released
+    }
+
+    fn take_turn(&mut self, record: usize) {
+        if !self.first_sent.contains(&record) {
+            self.first_sent.push(record);
+        }
+    }
+
+    /// Checks that a record may be given up; its place in the log.
+    fn give_up(&self, seq: Seq, about: &[(Seq, usize)]) -> usize {
+        let record = about.iter().find(|(other, _)| *other == seq).expect("the record is at hand").1;
+        let offset = self.log[record].offset;
+        assert!(self.stopped.is_none_or(|at| offset < at), "{offset} was given up after the stop");
+        record
+    }
+
+    /// A record got its outcome. What came before in this life counts once.
+    fn count(&mut self, record: usize, is_fault: bool) {
+        if self.outcomes.last().is_none_or(|&(last, _)| last < record) {
+            self.outcomes.push((record, is_fault));
+        }
+    }
+
+    fn faults(&self) -> usize {
+        self.outcomes.iter().rev().take(WINDOW).filter(|(_, is_fault)| *is_fault).count()
     }
 
     fn requeue(&mut self, from: Seq, returned: &[(Seq, usize)]) {
@@ -277,7 +405,7 @@ impl World {
     }
 
     /// `true` if this ended a drain.
-    fn give_back(&mut self, count: usize, fails: Fails) -> bool {
+    fn give_back(&mut self, count: usize, fails: Fails, among: u8) -> bool {
         let Some(mut out) = self.out.pop_front() else { return false };
         let done = count.min(out.records.len());
         let kind = match fails {
@@ -296,13 +424,30 @@ impl World {
         let back: Vec<usize> = out.records.drain(..returned).collect();
         let numbered: Vec<(Seq, usize)> =
             back.iter().enumerate().map(|(n, &record)| (out.first.plus(n as u64), record)).collect();
-        let outputs: Vec<u32> = back[..done].iter().map(|&record| self.log[record].outputs).collect();
+        let goes_on = self.then != Then::Stop;
+        let mut outputs: Vec<u32> = back[..done].iter().map(|&record| self.log[record].outputs).collect();
+        let mut failed: Vec<(usize, Failure)> = (0..done.min(8))
+            .filter(|place| goes_on && among >> place & 1 == 1)
+            .map(|place| (place, if place % 2 == 0 { Kind::Reject } else { Kind::Trap }))
+            .map(|(place, kind)| (place, Failure::new(kind, None, "planned")))
+            .collect();
+        failed.iter().for_each(|(place, _)| outputs[*place] = 0);
+        // Only a retry ends a run where records are given up alone.
+        let failure = failure.filter(|failure| {
+            let alone = goes_on && failure.kind != Kind::Retry;
+            if alone {
+                outputs.push(0);
+                failed.push((done, failure.clone()));
+            }
+            !alone
+        });
         let (epoch, run, first) = (out.epoch, out.run, out.first);
         if !out.records.is_empty() {
             out.first = first.plus(returned as u64);
             self.out.push_front(out);
         }
-        let event = Event::Ran { epoch, run, first, outputs: &outputs, failure: failure.as_ref(), returned };
+        let event =
+            Event::Ran { epoch, run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
         // What comes back of an older epoch isn't this partition's any more.
         let numbered = if epoch == self.state.epoch() { numbered } else { Vec::new() };
         self.tell(event, &numbered)
@@ -313,7 +458,10 @@ impl World {
             return false;
         }
         let sent = self.sent.remove(which % self.sent.len());
-        self.delivered[sent.record].insert(sent.index);
+        match sent.index {
+            Part::Output(index) => _ = self.delivered[sent.record].insert(index),
+            Part::DeadLetter => self.given_up[sent.record] = true,
+        }
         self.tell(Event::Delivered { epoch: sent.epoch, first: sent.seq, last: sent.seq }, &[])
     }
 
@@ -323,13 +471,50 @@ impl World {
         }
         let sent = self.sent.remove(which % self.sent.len());
         let failure = Failure::new(Kind::Refused, None, "planned");
-        self.tell(Event::Refused { epoch: sent.epoch, seq: sent.seq, failure: &failure }, &[]);
+        let Sent { epoch, seq, record, index } = sent;
+        if index == Part::DeadLetter {
+            self.tell(Event::Hopeless { epoch, seq, failure: &failure }, &[]);
+        } else {
+            if epoch == self.state.epoch() && self.state.may_receive() {
+                self.refused.insert(record);
+            }
+            self.tell(Event::Refused { epoch, seq, failure: &failure }, &[]);
+        }
+    }
+
+    fn refuse_beside(&mut self, which: usize) {
+        if !self.sent.is_empty() {
+            let sent = self.sent.remove(which % self.sent.len());
+            self.tell(Event::Undelivered { epoch: sent.epoch }, &[]);
+        }
+    }
+
+    /// The last outputs of a record turn out not to be sendable, and no later one was tried yet.
+    fn unsendable(&mut self, which: usize) {
+        let epoch = self.state.epoch();
+        let Some(&Sent { seq, record, .. }) = self.sent.iter().rev().find(|sent| sent.epoch == epoch) else { return };
+        let letter = |sent: &Sent| sent.seq == seq && sent.epoch == epoch && sent.index == Part::DeadLetter;
+        if self.sent.iter().any(letter) || self.letters.last().is_some_and(|&last| last >= record) {
+            return;
+        }
+        let own = self.sent.iter().filter(|sent| sent.epoch == epoch && sent.seq == seq).count();
+        let unsent = which % own + 1;
+        for _ in 0..unsent {
+            let at = self.sent.iter().rposition(|sent| sent.epoch == epoch && sent.seq == seq).unwrap();
+            self.sent.remove(at);
+        }
+        let failure = Failure::new(Kind::TooLarge, None, "planned");
+        let unsent = u32::try_from(unsent).unwrap();
+        self.tell(Event::Unsendable { epoch, seq, unsent, failure: &failure }, &[(seq, record)]);
     }
 
     /// Another process takes over, with nothing but what is committed.
     fn take_over(&mut self) {
         let epoch = Epoch(self.state.epoch().0 + 100);
-        self.state = PartitionState::new(policy(), epoch, self.committed, false);
+        self.state = state(self.then, epoch, self.committed, false);
+        self.outcomes.clear();
+        self.letters.clear();
+        self.refused.clear();
         self.next = self.log.iter().position(|logged| logged.offset >= self.committed.0).unwrap_or(self.log.len());
         self.queue.clear();
         self.out.clear();
@@ -337,8 +522,10 @@ impl World {
         self.stopped = None;
         // Outputs under way may still arrive: the broker has them, and nobody hears of it.
         for sent in std::mem::take(&mut self.sent) {
-            if sent.index % 2 == 0 {
-                self.delivered[sent.record].insert(sent.index);
+            match sent.index {
+                Part::Output(index) if index % 2 == 0 => _ = self.delivered[sent.record].insert(index),
+                Part::Output(_) => {}
+                Part::DeadLetter => self.given_up[sent.record] = true,
             }
         }
     }
@@ -352,7 +539,7 @@ impl World {
             }
             self.now += Duration::from_millis(7);
             if !stuck {
-                released |= self.give_back(2, Fails::No);
+                released |= self.give_back(2, Fails::No, 0);
                 released |= self.acknowledge(0);
             }
             if !released {
@@ -367,8 +554,8 @@ impl World {
         match *step {
             Step::Receive(count) => self.receive(count),
             Step::Dispatch(count) => self.dispatch(count),
-            Step::Return(count, fails) => {
-                self.give_back(count, fails);
+            Step::Return(count, fails, among) => {
+                self.give_back(count, fails, among);
             }
             Step::Acknowledge(which) => {
                 self.acknowledge(which);
@@ -379,6 +566,8 @@ impl World {
                 }
             }
             Step::Refuse(which) => self.refuse(which),
+            Step::RefuseBeside(which) => self.refuse_beside(which),
+            Step::Unsendable(which) => self.unsendable(which),
             Step::Rewind => {
                 // Reports of the old producer's outputs may still come, with their old epoch.
                 self.tell(Event::Rewind, &[]);
@@ -392,7 +581,7 @@ impl World {
         }
         if self.stopped.is_some() {
             // The pipeline ends: drained, and started again with what it needs mended.
-            self.give_back(1, Fails::No);
+            self.give_back(1, Fails::No, 0);
             self.drain(300, false);
         }
     }
@@ -404,11 +593,12 @@ impl World {
             self.receive(usize::MAX / 2);
             self.dispatch(3);
             while !self.out.is_empty() {
-                self.give_back(usize::MAX / 2, Fails::No);
+                self.give_back(usize::MAX / 2, Fails::No, 0);
             }
             while !self.sent.is_empty() {
                 self.acknowledge(0);
             }
+            self.tell(Event::Tick, &[]);
         }
     }
 }
@@ -421,8 +611,9 @@ proptest! {
         outputs in prop::collection::vec(prop_oneof![3 => Just(1_u32), 1 => Just(0), 1 => Just(3)], 1..40),
         gaps in prop::collection::vec(prop::bool::weighted(0.2), 40),
         steps in prop::collection::vec(step(), 0..120),
+        then in prop_oneof![1 => Just(Then::Stop), 2 => Just(Then::DeadLetter), 1 => Just(Then::Skip)],
     ) {
-        let mut world = World::new(&outputs, &gaps);
+        let mut world = World::new(then, &outputs, &gaps);
         for step in &steps {
             world.carry_out(step);
         }
@@ -439,7 +630,7 @@ proptest! {
 
 #[test]
 fn a_start_that_is_not_committed_is_stored_at_once() {
-    let mut world = World::new(&[], &[]);
+    let mut world = World::new(Then::Stop, &[], &[]);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Tick).collect();
     assert_eq!(actions, [Action::Store { offset: Offset(3), leader_epoch: -1 }]);
     assert_eq!(world.state.handle(world.now, Event::Tick).count(), 0);
@@ -447,13 +638,13 @@ fn a_start_that_is_not_committed_is_stored_at_once() {
 
 #[test]
 fn control_markers_are_passed_only_with_nothing_in_flight() {
-    let mut world = World::new(&[1, 1], &[false, false]);
+    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
     world.tell(Event::Tick, &[]);
     world.receive(1);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Position { position: Offset(9) }).collect();
     assert_eq!(actions, [], "a record is on its way below the position");
     world.dispatch(1);
-    world.give_back(1, Fails::No);
+    world.give_back(1, Fails::No, 0);
     world.acknowledge(0);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Position { position: Offset(9) }).collect();
     assert_eq!(actions, [Action::Store { offset: Offset(9), leader_epoch: 1 }]);
@@ -461,20 +652,52 @@ fn control_markers_are_passed_only_with_nothing_in_flight() {
 
 #[test]
 fn retries_are_spent_and_then_the_policy_decides() {
-    let mut world = World::new(&[1, 1], &[false, false]);
+    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
     world.receive(2);
     for _ in 0..RETRIES {
         world.dispatch(2);
-        world.give_back(0, Fails::Retry);
+        world.give_back(0, Fails::Retry, 0);
         assert_eq!(world.stopped, None);
         world.now += Duration::from_secs(11);
     }
     world.dispatch(2);
-    world.give_back(0, Fails::Retry);
+    world.give_back(0, Fails::Retry, 0);
     assert_eq!(world.stopped, Some(world.log[0].offset));
     assert_eq!(
         world.committed,
         Offset(world.log[0].offset),
         "nothing is below the record, nothing above it is committed"
     );
+}
+
+#[test]
+fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
+    let mut world = World::new(Then::DeadLetter, &[1, 1, 1], &[false; 3]);
+    world.receive(3);
+    for _ in 0..=RETRIES {
+        world.dispatch(3);
+        world.give_back(1, Fails::No, 0);
+        world.give_back(0, Fails::Retry, 0);
+        world.now += Duration::from_secs(11);
+    }
+    assert_eq!(world.letters, [1], "the first went through, the second is given up");
+    // The third came back with it, and is the next.
+    assert_eq!(world.queue.iter().map(|&(_, record)| record).collect::<Vec<_>>(), [2]);
+    world.finish();
+    assert_eq!(world.first_sent, [0, 1, 2]);
+    assert_eq!((world.given_up, world.state.in_flight()), (vec![false, true, false], 0));
+}
+
+#[test]
+fn records_that_go_through_push_faults_out_of_the_breakers_window() {
+    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
+    for _ in 0..4 {
+        // Two in eight is what the breaker allows: the first of the calls has both.
+        for among in [0b1010, 0] {
+            world.receive(4);
+            world.dispatch(4);
+            world.give_back(4, Fails::No, among);
+        }
+    }
+    assert_eq!((world.stopped, world.faults()), (None, ALLOWED));
 }

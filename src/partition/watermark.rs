@@ -28,7 +28,18 @@ struct Entry {
     /// Outputs not yet acknowledged.
     pending: u32,
     leader_epoch: i32,
-    emits: bool,
+    fate: Fate,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Filtered,
+    Emitted,
+    /// Given up, with one dead letter.
+    DeadLettered,
+    /// Given up, with nothing.
+    Skipped,
 }
 
 /// How many records were settled, by what became of them.
@@ -38,6 +49,18 @@ pub struct Settled {
     pub emitted: u64,
     /// Records without outputs.
     pub filtered: u64,
+    /// Records that were given up and whose dead letters are acknowledged.
+    pub dead_lettered: u64,
+    /// Records that were given up and left out.
+    pub skipped: u64,
+}
+
+impl Entry {
+    /// So many of its pending outputs are not coming; a dead letter is one more to wait for.
+    fn give_up(&mut self, fate: Fate, unsent: u32) {
+        self.pending = self.pending.saturating_sub(unsent) + u32::from(fate == Fate::DeadLettered);
+        self.fate = fate;
+    }
 }
 
 impl Watermark {
@@ -53,21 +76,50 @@ impl Watermark {
     }
 
     pub(super) fn receive(&mut self, offsets: &[i64], leader_epoch: i32) {
-        self.entries.extend(offsets.iter().map(|&offset| Entry { offset, pending: 0, leader_epoch, emits: false }));
+        self.entries.extend(offsets.iter().map(|&offset| Entry {
+            offset,
+            pending: 0,
+            leader_epoch,
+            fate: Fate::Filtered,
+        }));
         if let Some(last) = offsets.last() {
             self.position = Offset(last + 1);
         }
     }
 
-    /// Gives the next records their outcome: so many outputs each.
-    pub(super) fn send(&mut self, outputs: &[u32]) {
+    /// Gives the next records their outcome: so many outputs each, and those in `given_up`, by their places, their fate.
+    pub(super) fn send(&mut self, outputs: &[u32], given_up: &[(usize, Fate)]) {
         let from = self.index(self.sent);
         for (entry, &count) in self.entries.iter_mut().skip(from).zip(outputs) {
             entry.pending = count;
-            entry.emits = count > 0;
+            entry.fate = if count > 0 { Fate::Emitted } else { Fate::Filtered };
+        }
+        for &(place, fate) in given_up {
+            if let Some(entry) = self.entries.get_mut(from + place) {
+                entry.give_up(fate, entry.pending);
+            }
         }
         self.sent = self.sent.plus(outputs.len() as u64);
         self.settle();
+    }
+
+    /// Gives up a record that has its outcome; so many of its outputs will never be acknowledged. `false` if it was given up
+    /// before.
+    pub(super) fn give_up(&mut self, seq: Seq, fate: Fate, unsent: u32) -> bool {
+        if seq < self.first || seq >= self.sent {
+            debug_assert!(false, "gave up {seq:?}, which is not waiting for acknowledgements");
+            return false;
+        }
+        let index = self.index(seq);
+        let entry = &mut self.entries[index];
+        let fresh = matches!(entry.fate, Fate::Emitted | Fate::Filtered);
+        if fresh {
+            entry.give_up(fate, unsent);
+        } else {
+            entry.pending = entry.pending.saturating_sub(unsent);
+        }
+        self.settle();
+        fresh
     }
 
     /// One output of each record from `first` to `last` was acknowledged.
@@ -91,12 +143,13 @@ impl Watermark {
 
     fn settle(&mut self) {
         while self.first < self.sent {
-            let Some(&Entry { pending: 0, leader_epoch, emits, .. }) = self.entries.front() else { break };
+            let Some(&Entry { pending: 0, leader_epoch, fate, .. }) = self.entries.front() else { break };
             self.leader_epoch = leader_epoch;
-            if emits {
-                self.settled.emitted += 1;
-            } else {
-                self.settled.filtered += 1;
+            match fate {
+                Fate::Emitted => self.settled.emitted += 1,
+                Fate::Filtered => self.settled.filtered += 1,
+                Fate::DeadLettered => self.settled.dead_lettered += 1,
+                Fate::Skipped => self.settled.skipped += 1,
             }
             self.entries.pop_front();
             self.first = self.first.plus(1);

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::plugin::Step;
+use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Status;
 use crate::worker::Worker;
@@ -89,9 +90,18 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         }
         executors.push(instances);
     }
+    let names = steps.iter().map(|step| Arc::clone(&step.settings().name));
+    let dead_letters = DeadLetters {
+        pipeline: config.name.clone(),
+        worker: 0,
+        dialect: config.dialect,
+        digests: names.clone().zip(steps.iter().map(|step| step.digest().to_owned())).collect(),
+    };
     let settings = worker::Settings {
         kafka: config.kafka,
         policy: config.policy,
+        steps: names.collect(),
+        dead_letters,
         routes: config.routes,
         max_in_flight_records: config.limits.max_in_flight_records,
         max_in_flight_bytes: config.limits.max_in_flight_bytes,

@@ -1,6 +1,14 @@
-//! What an outcome becomes: which output a step's port leads to.
+//! What an outcome becomes: which output a step's port leads to, and the dead letter of a record that was given up.
 //!
 //! Pure. It doesn't send anything and knows of topics only as numbers of outputs.
+
+mod dead_letter;
+pub mod size;
+
+pub use dead_letter::DeadLetter;
+pub use dead_letter::DeadLetters;
+pub use dead_letter::Dialect;
+pub use dead_letter::GivenUp;
 
 /// Where a port leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

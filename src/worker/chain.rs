@@ -1,7 +1,8 @@
 //! The steps of a pipeline, run one after the other over some records.
 //!
 //! A chain is one unit: a record's effects over all steps are kept or dropped together. Verdicts come back for a prefix: up to the
-//! first record that failed, in whatever step. It doesn't know what follows from a failure.
+//! first record that failed, in whatever step; where rejected records are given up alone, they are only marked in it. What follows
+//! from a failure is decided elsewhere.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use super::effects::Layer;
 use super::meter::Meter;
 use crate::batch::Batch;
 use crate::batch::View;
+use crate::failure::Class;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::plugin::Instance;
@@ -23,6 +25,8 @@ use crate::sink::Routes;
 pub(super) struct Chain {
     links: Vec<Link>,
     routes: Routes,
+    /// Whether records that are rejected are given up, and those behind them go on.
+    goes_on: bool,
 }
 
 struct Link {
@@ -37,18 +41,46 @@ struct Link {
 pub(super) struct Verdicts {
     /// How many records, from the first on, went through.
     pub(super) done: usize,
+    /// Those among them that were rejected, ascending, and why.
+    pub(super) failed: Vec<(usize, Failure)>,
     /// What they became, and maybe more behind them.
     pub(super) effects: Effects,
     /// Why the record behind them failed, if it did.
     pub(super) failure: Option<Failure>,
 }
 
+impl Verdicts {
+    /// A record failed: it is given up alone, or it is where the prefix ends.
+    fn fail(&mut self, record: usize, failure: Failure, alone: bool) {
+        if record >= self.done {
+            return;
+        }
+        let place = self.failed.partition_point(|(other, _)| *other < record);
+        if !alone {
+            self.done = record;
+            self.failure = Some(failure);
+            self.failed.truncate(place);
+        } else if !self.has_failed(record) {
+            self.failed.insert(place, (record, failure));
+        }
+    }
+
+    fn has_failed(&self, record: usize) -> bool {
+        !self.failed.is_empty() && self.failed.binary_search_by_key(&record, |(other, _)| *other).is_ok()
+    }
+}
+
 impl Chain {
     /// Takes instances that were made while the pipeline started.
-    pub(super) fn new(links: Vec<(Step, Instance, Meter)>, routes: Routes) -> Chain {
+    pub(super) fn new(links: Vec<(Step, Instance, Meter)>, routes: Routes, goes_on: bool) -> Chain {
         let links =
             links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
-        Chain { links, routes }
+        Chain { links, routes, goes_on }
+    }
+
+    /// Whether a record that can't be helped is given up alone.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// The most records that one call of the first step gets.
@@ -61,13 +93,14 @@ impl Chain {
     /// # Errors
     /// A fault of one of the calls; its instance is gone if it was spoilt.
     pub(super) fn run(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
-        let mut verdicts = Verdicts { done: records.len(), effects: Effects::default(), failure: None };
+        let mut verdicts =
+            Verdicts { done: records.len(), failed: Vec::new(), effects: Effects::default(), failure: None };
         for (step, link) in self.links.iter_mut().enumerate() {
             let (input, roots) = match verdicts.effects.layers.last() {
                 None => (None, Vec::new()),
                 Some(before) => {
                     let source = before.input.as_ref().map_or_else(|| batch.slice(records.clone()), Batch::view);
-                    let (input, roots) = next_input(&self.routes, before, &source, verdicts.done);
+                    let (input, roots) = next_input(&self.routes, before, &source, &verdicts);
                     if input.is_empty() {
                         break;
                     }
@@ -75,11 +108,9 @@ impl Chain {
                 }
             };
             let mut layer = Layer { step, input, roots, calls: Vec::new() };
-            if let Some((root, failure)) = link.run(&mut layer, batch, &records)?
-                && root < verdicts.done
-            {
-                verdicts.done = root;
-                verdicts.failure = Some(failure);
+            for (root, failure) in link.run(&mut layer, batch, &records, self.goes_on)? {
+                let alone = self.goes_on && failure.kind.class() == Class::Reject;
+                verdicts.fail(root, failure, alone);
             }
             verdicts.effects.layers.push(layer);
         }
@@ -97,13 +128,16 @@ impl Chain {
 }
 
 impl Link {
-    /// Calls the step for all of the layer's input, or up to the first record that fails; that record and why.
+    /// Calls the step for all of the layer's input, or up to the first record that ends the run: one that is rejected does so unless
+    /// the chain `goes_on`. The records that failed, in order, and why.
     fn run(
         &mut self,
         layer: &mut Layer,
         batch: &Batch,
         records: &Range<usize>,
-    ) -> Result<Option<(usize, Failure)>, Failure> {
+        goes_on: bool,
+    ) -> Result<Vec<(usize, Failure)>, Failure> {
+        let mut all_failed = Vec::new();
         let total = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
         let most = self.step.settings().batch_records.max(1);
         let mut at = 0;
@@ -116,11 +150,15 @@ impl Link {
             };
             let start = range.start;
             layer.calls.push((range, outcome.outputs));
-            if let Some(failed) = outcome.failed.into_iter().next() {
-                return Ok(Some((layer.root_of(start + failed.index), failed.failure)));
+            for failed in outcome.failed {
+                let ends = !goes_on || failed.failure.kind.class() != Class::Reject;
+                all_failed.push((layer.root_of(start + failed.index), failed.failure));
+                if ends {
+                    return Ok(all_failed);
+                }
             }
         }
-        Ok(None)
+        Ok(all_failed)
     }
 
     fn call(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
@@ -145,14 +183,17 @@ impl Link {
 }
 
 /// The next step's input: what came out of port 0, each output with the offset of the record that caused it.
-fn next_input(routes: &Routes, before: &Layer, input: &View<'_>, limit: usize) -> (Batch, Vec<u32>) {
+fn next_input(routes: &Routes, before: &Layer, input: &View<'_>, verdicts: &Verdicts) -> (Batch, Vec<u32>) {
     let mut batch = Batch::new(input.source().clone());
     let mut roots = Vec::new();
     for (range, outputs) in &before.calls {
         for index in 0..outputs.len() {
             let place = range.start + outputs.parent(index);
             let root = before.root_of(place);
-            if root >= limit || routes.destination(before.step, outputs.port(index)) != Destination::NextStep {
+            if root >= verdicts.done
+                || verdicts.has_failed(root)
+                || routes.destination(before.step, outputs.port(index)) != Destination::NextStep
+            {
                 continue;
             }
             let source = input.record(place);

@@ -16,6 +16,8 @@ use crate::sink::Routes;
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) layers: Vec<Layer>,
+    /// Records whose outputs are not to be sent, ascending.
+    given_up: Vec<usize>,
 }
 
 /// One step's part.
@@ -44,7 +46,7 @@ impl Layer {
 }
 
 /// A place in the effects: the next output of each layer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
     at: Vec<(usize, usize)>,
 }
@@ -55,6 +57,8 @@ pub(super) struct Output<'a> {
     pub(super) root: usize,
     /// The output, by its place in the file.
     pub(super) output: usize,
+    /// The step that made it.
+    pub(super) step: usize,
     pub(super) record: OutRecord<'a>,
     layer: usize,
 }
@@ -73,7 +77,7 @@ impl Cursor {
         self.at.resize(effects.layers.len(), (0, 0));
         let mut best: Option<(usize, usize, usize)> = None;
         for (number, layer) in effects.layers.iter().enumerate() {
-            if let Some((root, output)) = skip_inner(layer, &mut self.at[number], routes)
+            if let Some((root, output)) = skip_inner(layer, &mut self.at[number], routes, &effects.given_up)
                 && root < limit
                 && best.is_none_or(|(_, least, _)| root < least)
             {
@@ -89,7 +93,7 @@ impl Cursor {
             Some(input) => input.record(place),
             None => batch.record(start + place),
         };
-        Some(Output { root, output, record: outputs.resolve(index, &source), layer: number })
+        Some(Output { root, output, step: layer.step, record: outputs.resolve(index, &source), layer: number })
     }
 
     /// Goes on behind this output.
@@ -99,7 +103,7 @@ impl Cursor {
 }
 
 /// Moves on to the layer's next output that leads to a topic; its record and topic.
-fn skip_inner(layer: &Layer, at: &mut (usize, usize), routes: &Routes) -> Option<(usize, usize)> {
+fn skip_inner(layer: &Layer, at: &mut (usize, usize), routes: &Routes, given_up: &[usize]) -> Option<(usize, usize)> {
     loop {
         let (_, outputs) = layer.calls.get(at.0)?;
         if at.1 >= outputs.len() {
@@ -107,13 +111,35 @@ fn skip_inner(layer: &Layer, at: &mut (usize, usize), routes: &Routes) -> Option
             continue;
         }
         match routes.destination(layer.step, outputs.port(at.1)) {
-            Destination::Output(output) => return Some((layer.root(at.0, at.1), output)),
+            Destination::Output(output) => {
+                let root = layer.root(at.0, at.1);
+                if given_up.is_empty() || given_up.binary_search(&root).is_err() {
+                    return Some((root, output));
+                }
+                at.1 += 1;
+            }
             Destination::NextStep => at.1 += 1,
         }
     }
 }
 
 impl Effects {
+    /// Takes back the outputs of a record that are not sent yet.
+    pub(super) fn give_up(&mut self, record: usize) {
+        if let Err(place) = self.given_up.binary_search(&record) {
+            self.given_up.insert(place, record);
+        }
+    }
+
+    /// What the steps wrote and what went on between them, with a bound for the lengths that the broker counts.
+    pub(super) fn own_bytes_max(&self) -> usize {
+        let layer = |layer: &Layer| {
+            let between = layer.input.as_ref().map_or(0, |input| input.bytes() + 5 * input.view().layout.len());
+            between + layer.calls.iter().map(|(_, outputs)| outputs.own_bytes_max()).sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum()
+    }
+
     /// For each of the first `records` records, the number of its outputs that lead to a topic.
     pub(super) fn counts(&self, records: usize, routes: &Routes) -> Vec<u32> {
         let mut counts = vec![0_u32; records];

@@ -1,6 +1,7 @@
 //! How a pipeline ends, and what it says then.
 
 use crate::failure::Failure;
+use crate::partition::Trip;
 use crate::record::TopicPartition;
 
 /// How a pipeline ended.
@@ -42,6 +43,20 @@ pub(super) fn stopped_at(
          up, while the pipeline is down: kafka-consumer-groups.sh --bootstrap-server {brokers} --group {group} --topic \
          {topic}:{number} --reset-offsets --to-offset {} --execute",
         offset + 1
+    )
+}
+
+/// The message for a partition whose records break the guest one after the other.
+pub(super) fn tripped_at(partition: &TopicPartition, offset: i64, trip: Trip, failure: &Failure) -> String {
+    let Trip { faults, records } = trip;
+    let backtrace = if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) };
+    let TopicPartition { topic, partition: number } = partition;
+    format!(
+        "stopped at topic {topic}, partition {number}, offset {offset}: {faults} of the last {records} records broke the plugin, \
+         more than a fifth of {} are not given up one by one; the last one: {failure}{backtrace}\n\
+         everything below this record is done and committed, nothing at or above it is\n\
+         ways out: mend the plugin and start again: it goes on with this record",
+        Trip::WINDOW
     )
 }
 

@@ -46,8 +46,10 @@ pub(super) struct Ran {
     pub(super) batch: Arc<Batch>,
     /// All records that come back with this, run or not.
     pub(super) range: Range<usize>,
-    /// For each record that went through, the number of its outputs.
+    /// For each record that is done, the number of its outputs.
     pub(super) outputs: Vec<u32>,
+    /// Those among them that failed for good, ascending, and why; only where they are given up alone.
+    pub(super) failed: Vec<(usize, Failure)>,
     pub(super) effects: Effects,
     /// Why the record behind these failed.
     pub(super) failure: Option<Failure>,
@@ -177,10 +179,13 @@ impl<R: Fn(Ran)> Executor<R> {
                 Err(_) => self.chain.run(&job.batch, one),
                 Ok(verdicts) => Ok(verdicts),
             };
-            let verdicts = result.unwrap_or_else(|failure| Verdicts {
-                done: 0,
-                effects: Effects::default(),
-                failure: Some(failure),
+            let verdicts = result.unwrap_or_else(|failure| {
+                let effects = Effects::default();
+                if self.chain.goes_on() {
+                    Verdicts { done: 1, failed: vec![(0, failure)], effects, failure: None }
+                } else {
+                    Verdicts { done: 0, failed: Vec::new(), effects, failure: Some(failure) }
+                }
             });
             if self.answer(job, verdicts, 1) {
                 return true;
@@ -191,7 +196,7 @@ impl<R: Fn(Ran)> Executor<R> {
 
     /// Sends what became of the next `records` records. `true` when the job is over.
     fn answer(&mut self, job: &mut Job, verdicts: Verdicts, records: usize) -> bool {
-        let Verdicts { done, effects, failure } = verdicts;
+        let Verdicts { done, failed, effects, failure } = verdicts;
         self.chain.keep();
         if failure.is_some() {
             self.failed.insert((job.lane, job.epoch), job.run);
@@ -211,6 +216,7 @@ impl<R: Fn(Ran)> Executor<R> {
             batch: Arc::clone(&job.batch),
             range,
             outputs,
+            failed,
             effects,
             failure,
             last,
@@ -221,7 +227,8 @@ impl<R: Fn(Ran)> Executor<R> {
     fn give_back(&mut self, job: Job) {
         let Job { lane, epoch, run, first, batch, range, .. } = job;
         let (outputs, effects) = (Vec::new(), Effects::default());
-        (self.ran)(Ran { lane, epoch, run, first, batch, range, outputs, effects, failure: None, last: true });
+        let failed = Vec::new();
+        (self.ran)(Ran { lane, epoch, run, first, batch, range, outputs, failed, effects, failure: None, last: true });
     }
 }
 

@@ -54,8 +54,16 @@ impl Shell {
                     self.set_state(State::Waiting, why);
                 }
             }
-            Answer::Topics { missing } if missing.is_empty() => self.join(now),
-            Answer::Topics { missing } => self.close(now, End::Invalid(missing.join("\n"))),
+            Answer::Topics { missing, limits } if missing.is_empty() => {
+                self.take_limits(now, limits);
+                self.join(now);
+            }
+            Answer::Probed { limits } => {
+                self.take_limits(now, limits);
+                self.on_probed();
+            }
+            Answer::Denied { reason } => self.on_denied(now, reason),
+            Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
             Answer::Starts(starts) => self.on_starts(now, starts),
             Answer::Ends(ends) => self.on_ends(&ends),
         }
@@ -145,7 +153,7 @@ impl Shell {
 
     fn joined(&mut self) {
         self.status.set_joined(true);
-        if self.closing.is_none() {
+        if self.closing.is_none() && !self.is_halted() {
             self.set_state(State::Running, "running");
         }
     }

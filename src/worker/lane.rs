@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::ages::Ages;
+use super::letters::Posted;
 use crate::batch::Batch;
 use crate::kafka::consumer::Position;
 use crate::partition::PartitionState;
@@ -53,6 +54,8 @@ pub(super) struct Lane {
     /// When the first record of `open` was polled.
     pub(super) opened: Instant,
     pub(super) ages: Ages,
+    /// The dead letters that the producer has, in order.
+    pub(super) letters: VecDeque<(Seq, Posted)>,
 }
 
 /// Records that wait for an executor.
@@ -91,6 +94,7 @@ impl Lane {
             opened: now,
             ages: Ages::new(state.low()),
             state,
+            letters: VecDeque::new(),
         }
     }
 

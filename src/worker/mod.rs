@@ -23,7 +23,9 @@ mod effects;
 mod end;
 mod executor;
 mod group;
+mod halt;
 mod lane;
+mod letters;
 mod meter;
 mod reading;
 mod sending;
@@ -42,6 +44,7 @@ pub use end::End;
 pub use status::Status;
 
 use crate::batch::Batch;
+use crate::failure::Failure;
 use crate::kafka;
 use crate::kafka::Consumer;
 use crate::kafka::Lookup;
@@ -55,14 +58,19 @@ use crate::partition::Action;
 use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::record::Seq;
+use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use chain::Chain;
 use closing::Closing;
 use executor::Executors;
 use executor::Ran;
 use group::Group;
+use halt::Halt;
 use lane::Lane;
 use lane::Waiting;
+use letters::Letter;
+use letters::Letters;
 use meter::Meter;
 use reading::Reading;
 use sending::Sending;
@@ -75,8 +83,12 @@ pub struct Settings {
     pub kafka: kafka::Settings,
     /// What becomes of records that fail.
     pub policy: Policy,
+    /// The steps' names.
+    pub steps: Vec<Arc<str>>,
     /// Where the steps' ports lead.
     pub routes: Routes,
+    /// What dead letters say.
+    pub dead_letters: DeadLetters,
     /// Records in flight at most.
     pub max_in_flight_records: usize,
     /// Bytes in flight at most: inputs, and outputs that are not acknowledged.
@@ -129,7 +141,7 @@ impl Worker {
                     meter.started(instance.memory_bytes());
                     (step, instance, meter)
                 });
-                Chain::new(links.collect(), settings.routes.clone())
+                Chain::new(links.collect(), settings.routes.clone(), settings.policy.goes_on())
             })
             .collect();
         let ran = {
@@ -146,7 +158,9 @@ impl Worker {
         };
         let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
-        let producer = start_producer(&settings, number, 0, &inbox)?;
+        // The topics' own limits come with the first answer.
+        let limits = vec![usize::MAX; settings.kafka.written().count()];
+        let producer = start_producer(&settings, number, 0, &[], &inbox)?;
         let shell = Shell {
             number,
             reading: Reading::new(),
@@ -162,11 +176,14 @@ impl Worker {
             executors,
             producer: Some(producer),
             producer_number: 0,
+            limits,
             hold: None,
+            halt: None,
             lanes: Vec::new(),
             next_lane: 0,
             spare: Vec::new(),
             backlog: VecDeque::new(),
+            letters: Letters::default(),
             bytes_out: 0,
             group: Group::Outside,
             closing: None,
@@ -208,12 +225,13 @@ fn start_producer(
     settings: &Settings,
     worker: usize,
     number: u32,
+    limits: &[usize],
     inbox: &mpsc::Sender<Event>,
 ) -> Result<Producer, String> {
     let inbox = inbox.clone();
     // The queue may hold the outputs of everything in flight, and those of records that become many.
     let queue_bytes = settings.max_in_flight_bytes.saturating_mul(2);
-    Producer::start(&settings.kafka, worker, queue_bytes, move |report| {
+    Producer::start(&settings.kafka, worker, queue_bytes, limits, move |report| {
         drop(inbox.send(Event::Report { producer: number, report }));
     })
 }
@@ -234,6 +252,10 @@ struct Shell {
     producer: Option<Producer>,
     /// How often the producer was made anew: reports of an older one are of no use.
     producer_number: u32,
+    /// What each topic that is written takes: the outputs', and then the dead letters'.
+    limits: Vec<usize>,
+    /// What a person must mend, if anything.
+    halt: Option<Halt>,
     /// After a delivery failure nothing is handed out before this, and how long the wait was.
     hold: Option<(Instant, Duration)>,
     lanes: Vec<Lane>,
@@ -242,6 +264,8 @@ struct Shell {
     spare: Vec<Batch>,
     /// Outcomes whose outputs the producer has no room for yet, in order.
     backlog: VecDeque<Sending>,
+    /// Dead letters that the producer has no room for yet, in order.
+    letters: Letters,
     /// Bytes of outputs that are not acknowledged.
     bytes_out: usize,
     reading: Reading,
@@ -266,6 +290,7 @@ impl Shell {
             let now = clock::now();
             let mut busy = self.drain_inbox(now);
             busy |= self.send_backlog(now);
+            busy |= self.send_letters(now);
             busy |= self.read(now);
             busy |= self.dispatch(now);
             self.tick(now);
@@ -316,7 +341,7 @@ impl Shell {
     }
 
     /// Records come back from an executor.
-    fn on_ran(&mut self, now: Instant, ran: Ran) {
+    fn on_ran(&mut self, now: Instant, mut ran: Ran) {
         let Some(index) = self.lanes.iter().position(|lane| lane.number == ran.lane) else {
             // The lane was revoked, lost or rewound meanwhile.
             self.recycle(ran.batch);
@@ -332,14 +357,21 @@ impl Shell {
             run: ran.run,
             first: ran.first,
             outputs: &ran.outputs,
+            failed: &ran.failed,
             failure: ran.failure.as_ref(),
             returned: ran.range.len(),
         };
-        let actions = lane.state.handle(now, event);
+        let actions: Vec<Action> = lane.state.handle(now, event).collect();
+        let first = ran.first;
+        let (letters, hopeless) = self.give_up_among(now, index, &actions, &mut ran);
+        let mut letters = Some(letters);
         let mut ran = Some(ran);
         for action in actions {
             match action {
-                Action::Send { upto } => self.begin_sending(now, index, upto, &mut ran),
+                Action::DeadLetter { .. } | Action::Skip { .. } => {}
+                Action::Send { upto } => {
+                    self.begin_sending(now, index, upto, letters.take().unwrap_or_default(), &mut ran);
+                }
                 Action::RunAgain { from, attempt, at } => {
                     self.metrics.retries.with_label_values(&["step"]).inc();
                     self.requeue(index, from, Some(attempt), ran.as_ref());
@@ -348,18 +380,52 @@ impl Shell {
                 Action::Requeue { from } => self.requeue(index, from, None, ran.as_ref()),
                 other @ (Action::Store { .. }
                 | Action::Stop { .. }
+                | Action::Trip { .. }
                 | Action::DropQueue
                 | Action::Seek { .. }
                 | Action::Released { .. }) => self.act(now, index, other),
             }
+        }
+        if let Some(letters) = letters.filter(|letters| !letters.is_empty()) {
+            self.begin_sending(now, index, first, letters, &mut ran);
+        }
+        if let Some((seq, failure)) = hopeless {
+            self.on_hopeless(now, index, seq, &self.too_large_to_bury(), &failure);
         }
         if let Some(ran) = ran {
             self.recycle(ran.batch);
         }
     }
 
+    /// The dead letters of the records of `ran` that are given up, whose outputs are taken back; and the first record whose dead
+    /// letter doesn't fit its topic.
+    fn give_up_among(
+        &mut self,
+        now: Instant,
+        index: usize,
+        actions: &[Action],
+        ran: &mut Ran,
+    ) -> (Vec<Letter>, Option<(Seq, Failure)>) {
+        let mut letters = Vec::new();
+        for action in actions {
+            let (Action::DeadLetter { seq, .. } | Action::Skip { seq, .. }) = action else { continue };
+            let record = usize::try_from(seq.0 - ran.first.0).unwrap_or(usize::MAX);
+            let place = ran.range.start + record;
+            ran.effects.give_up(record);
+            if let Action::DeadLetter { seq, tries, failure } = action {
+                match self.write_letter(now, index, (&ran.batch, place), (*seq, *tries), failure.clone()) {
+                    Some(letter) => letters.push(letter),
+                    None => return (letters, Some((*seq, failure.clone()))),
+                }
+            } else if let Action::Skip { tries, failure, .. } = action {
+                self.say_given_up(now, index, ran.batch.record(place).offset, *tries, failure, "skipped");
+            }
+        }
+        (letters, None)
+    }
+
     /// Puts records of `ran` back into their lane's queue.
-    fn requeue(&mut self, index: usize, from: crate::record::Seq, attempt: Option<u32>, ran: Option<&Ran>) {
+    fn requeue(&mut self, index: usize, from: Seq, attempt: Option<u32>, ran: Option<&Ran>) {
         let Some(ran) = ran else { return };
         let lane = &mut self.lanes[index];
         if !lane.state.may_receive() {
@@ -401,13 +467,24 @@ impl Shell {
                 self.metrics.records_processed.with_label_values(&["failed"]).inc();
                 self.close(now, End::Stopped(message));
             }
+            Action::Trip { offset, trip, failure } => {
+                let message = end::tripped_at(&lane.partition, offset, trip, &failure);
+                self.metrics.records_processed.with_label_values(&["failed"]).inc();
+                self.close(now, End::Stopped(message));
+            }
             Action::Seek { epoch: _, offset } => {
+                self.begin_lane_anew(index);
+                let lane = &self.lanes[index];
                 let partition = lane.partition.clone();
                 if let Err(reason) = self.consumer.seek(&partition, offset) {
                     self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
                 }
             }
-            Action::Send { .. } | Action::RunAgain { .. } | Action::Requeue { .. } => {
+            Action::Send { .. }
+            | Action::RunAgain { .. }
+            | Action::Requeue { .. }
+            | Action::DeadLetter { .. }
+            | Action::Skip { .. } => {
                 debug_assert!(false, "belongs to an executor's records");
             }
         }
@@ -429,7 +506,7 @@ impl Shell {
 
     /// Hands waiting records to the executors.
     fn dispatch(&mut self, now: Instant) -> bool {
-        if self.hold.is_some_and(|(until, _)| until > now) {
+        if self.hold.is_some_and(|(until, _)| until > now) || !self.may_go_on(now) {
             return false;
         }
         let mut busy = false;

@@ -43,7 +43,10 @@ impl Shell {
         let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
         let bytes = self.bytes_in_flight();
         let room = self.settings.max_in_flight_records.saturating_sub(records);
-        let full = room == 0 || bytes >= self.settings.max_in_flight_bytes || !self.backlog.is_empty();
+        let full = room == 0
+            || bytes >= self.settings.max_in_flight_bytes
+            || !self.backlog.is_empty()
+            || !self.letters.is_empty();
         self.reading.at_bound = full;
         if full {
             if self.reading.trickled.is_some_and(|last| now - last < TRICKLE) {
@@ -74,7 +77,7 @@ impl Shell {
     pub(super) fn bytes_in_flight(&self) -> usize {
         let lanes: usize = self.lanes.iter().map(|lane| lane.bytes).sum();
         let backlog: usize = self.backlog.iter().map(|sending| sending.bytes).sum();
-        lanes + backlog + self.bytes_out
+        lanes + backlog + self.letters.bytes() + self.bytes_out
     }
 
     /// Deals with what a poll brought. Returns the bytes it added to what is in flight.
@@ -155,12 +158,10 @@ impl Shell {
                 error.text
             );
             self.close(now, End::Stopped(reason));
+        } else if error.denied && self.closing.is_none() {
+            self.halt_input(now, error);
         } else if self.timers.may_log(now, &error.name) {
-            if error.denied {
-                tracing::error!("Kafka refuses{place}: {} ({})", error.text, error.name);
-            } else {
-                tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
-            }
+            tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
         }
     }
 }

@@ -12,8 +12,10 @@ use super::effects::Effects;
 use super::end::End;
 use super::executor::Ran;
 use super::lane;
+use super::letters::Letter;
 use super::start_producer;
 use crate::batch::Batch;
+use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::kafka::producer::Kind;
@@ -25,7 +27,10 @@ use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
 use crate::kafka::settings::Partition;
 use crate::partition;
+use crate::partition::Action;
 use crate::record::Seq;
+use crate::sink::Routes;
+use crate::sink::size;
 
 /// An outcome whose outputs are being handed to the producer.
 pub(super) struct Sending {
@@ -39,8 +44,48 @@ pub(super) struct Sending {
     records: usize,
     effects: Effects,
     cursor: Cursor,
-    /// Bytes of the records.
+    /// The dead letters of records of the run, in order; they follow its outputs.
+    letters: Vec<Letter>,
+    /// Whether its outputs were looked at for their size.
+    is_checked: bool,
+    /// The record behind the last one at which the pipeline stops: its output is too large.
+    stops: Option<(usize, usize, Failure)>,
+    /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
+}
+
+/// How far the outputs of a run got.
+enum Sent {
+    All,
+    /// The producer has no room.
+    Full,
+    /// An output of a record isn't taken.
+    Failed {
+        /// The record, counted from the start of the run.
+        root: usize,
+        output: usize,
+        failure: Failure,
+    },
+}
+
+impl Sending {
+    /// No output of the run is larger than this, with everything that the broker counts.
+    fn bytes_max(&self) -> usize {
+        let records = self.batch.slice(self.start..self.start + self.records);
+        let read = records.data.len() + 5 * records.layout.len();
+        read + self.effects.own_bytes_max() + size::overhead_max(0)
+    }
+
+    /// How many outputs of a record are not sent yet.
+    fn unsent_of(&self, root: usize, routes: &Routes) -> u32 {
+        let mut cursor = self.cursor.clone();
+        let mut unsent = 0;
+        while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, root + 1) {
+            unsent += u32::from(output.root == root);
+            cursor.advance(&output);
+        }
+        unsent
+    }
 }
 
 /// The longest wait after deliveries that fail again and again.
@@ -49,20 +94,30 @@ const HOLD_MAX: Duration = Duration::from_secs(10);
 const HOLD_MIN: Duration = Duration::from_millis(100);
 
 impl Shell {
-    /// The outputs of `ran`'s records below `upto` go to the producer.
-    pub(super) fn begin_sending(&mut self, now: Instant, index: usize, upto: Seq, ran: &mut Option<Ran>) {
+    /// The outputs of `ran`'s records below `upto` go to the producer, and then the dead letters of those among them that were given up.
+    pub(super) fn begin_sending(
+        &mut self,
+        now: Instant,
+        index: usize,
+        upto: Seq,
+        letters: Vec<Letter>,
+        ran: &mut Option<Ran>,
+    ) {
         let Some(whole) = ran else { return };
         let records = usize::try_from(upto.0.saturating_sub(whole.first.0)).unwrap_or(0);
         let range = whole.range.start..whole.range.start + records;
         let mut sending = Sending {
             lane: self.lanes[index].number,
             first: whole.first,
-            bytes: lane::bytes_of(&whole.batch, &range),
+            bytes: lane::bytes_of(&whole.batch, &range) + letters.iter().map(Letter::bytes).sum::<usize>(),
             batch: Arc::clone(&whole.batch),
             start: range.start,
             records,
             effects: std::mem::take(&mut whole.effects),
             cursor: Cursor::default(),
+            letters,
+            is_checked: false,
+            stops: None,
         };
         if !self.backlog.is_empty() || !self.send(now, &mut sending) {
             self.backlog.push_back(sending);
@@ -86,39 +141,95 @@ impl Shell {
     /// `false` if the producer is full before everything is sent.
     fn send(&mut self, now: Instant, sending: &mut Sending) -> bool {
         let Some(index) = self.lanes.iter().position(|lane| lane.number == sending.lane) else { return true };
-        let input_partition = self.lanes[index].partition.partition;
-        let mut failed = None;
+        let mut too_large = if sending.is_checked { Vec::new() } else { self.too_large(sending) };
+        sending.is_checked = true;
+        if !self.settings.policy.goes_on()
+            && let Some((root, output, failure)) = too_large.pop()
         {
-            let Some(producer) = &self.producer else { return true };
-            let Sending { effects, batch, cursor, .. } = sending;
-            while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records)
-            {
-                let seq = sending.first.plus(output.root as u64);
-                let chosen = output.record.partition.unwrap_or_else(|| {
-                    match self.settings.kafka.outputs[output.output].partition {
-                        Partition::ByKey => -1,
-                        Partition::SameAsInput => input_partition,
-                    }
-                });
-                let tag = Tag { lane: sending.lane, kind: Kind::Output, seq };
-                match producer.send(output.output, &output.record, chosen, tag) {
-                    Ok(()) => {
-                        let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-                        self.bytes_out += size(output.record.key) + size(output.record.value);
-                        cursor.advance(&output);
-                    }
-                    Err(SendError::Full) => return false,
-                    Err(SendError::Failed(failure)) => {
-                        failed = Some((seq, output.output, failure));
-                        break;
+            // What is before the record at which it stops still goes out.
+            sending.records = root;
+            sending.stops = Some((root, output, failure));
+        }
+        for (root, output, failure) in too_large {
+            if !self.on_unsendable(now, index, sending, root, output, failure) {
+                return true;
+            }
+        }
+        loop {
+            match self.send_outputs(index, sending) {
+                Sent::All => break,
+                Sent::Full => return false,
+                Sent::Failed { root, output, failure } => {
+                    if !self.on_unsendable(now, index, sending, root, output, failure) {
+                        return true;
                     }
                 }
             }
         }
-        if let Some((seq, output, failure)) = failed {
-            self.on_delivery_failure(now, index, seq, output, failure);
+        if let Some((root, output, failure)) = sending.stops.take() {
+            self.on_unsendable(now, index, sending, root, output, failure);
         }
+        sending.letters.drain(..).for_each(|letter| self.letters.push(letter));
+        self.send_letters(now);
         true
+    }
+
+    /// The records of which an output is larger than its topic takes, each with the first such output; only the first record if it
+    /// is where the pipeline stops. Nothing is looked at when all of the run together is small enough.
+    fn too_large(&self, sending: &Sending) -> Vec<(usize, usize, Failure)> {
+        let mut found: Vec<(usize, usize, Failure)> = Vec::new();
+        let outputs = &self.limits[..self.settings.kafka.outputs.len()];
+        if outputs.iter().min().is_none_or(|&least| sending.bytes_max() <= least) {
+            return found;
+        }
+        let mut cursor = sending.cursor.clone();
+        let Sending { effects, batch, start, records, .. } = sending;
+        while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, *start, *records) {
+            cursor.advance(&output);
+            let limit = outputs[output.output];
+            if found.last().is_some_and(|(root, _, _)| *root == output.root) || size::fits(&output.record, limit) {
+                continue;
+            }
+            let name = &self.settings.kafka.outputs[output.output].topic;
+            let bytes = size::batch_bytes(&output.record);
+            let reason =
+                format!("an output of {bytes} bytes, where topic `{name}` takes {limit} (`max.message.bytes`)");
+            let step = self.settings.steps.get(output.step).cloned();
+            found.push((output.root, output.output, Failure::new(failure::Kind::TooLarge, step, reason)));
+            if !self.settings.policy.goes_on() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Hands outputs to the producer until all are there or one isn't taken.
+    fn send_outputs(&mut self, index: usize, sending: &mut Sending) -> Sent {
+        let input_partition = self.lanes[index].partition.partition;
+        let Some(producer) = &self.producer else { return Sent::All };
+        let Sending { effects, batch, cursor, .. } = sending;
+        while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records) {
+            let seq = sending.first.plus(output.root as u64);
+            let chosen =
+                output.record.partition.unwrap_or_else(|| match self.settings.kafka.outputs[output.output].partition {
+                    Partition::ByKey => -1,
+                    Partition::SameAsInput => input_partition,
+                });
+            let tag = Tag { lane: sending.lane, kind: Kind::Output, seq };
+            match producer.send(output.output, &output.record, chosen, tag) {
+                Ok(()) => {
+                    let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+                    self.bytes_out += size(output.record.key) + size(output.record.value);
+                    cursor.advance(&output);
+                }
+                Err(SendError::Full) => return Sent::Full,
+                Err(SendError::Failed(mut failure)) => {
+                    failure.step = self.settings.steps.get(output.step).cloned();
+                    return Sent::Failed { root: output.root, output: output.output, failure };
+                }
+            }
+        }
+        Sent::All
     }
 
     /// What the delivery thread found.
@@ -129,17 +240,25 @@ impl Shell {
                 self.status.acknowledged();
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
-                for Run { lane, kind: Kind::Output, first, last } in runs {
-                    if let Some(index) = self.lanes.iter().position(|other| other.number == lane) {
-                        let epoch = self.lanes[index].state.epoch();
-                        self.tell(now, index, partition::Event::Delivered { epoch, first, last });
+                self.end_halt(true);
+                for Run { lane, kind, first, last } in runs {
+                    let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { continue };
+                    match kind {
+                        Kind::Output => {
+                            let epoch = self.lanes[index].state.epoch();
+                            self.tell(now, index, partition::Event::Delivered { epoch, first, last });
+                        }
+                        Kind::DeadLetter => self.on_letters_delivered(now, index, first, last),
                     }
                 }
             }
             Report::Failed { tag, output, bytes, failure } => {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 if let Some(index) = self.lanes.iter().position(|lane| lane.number == tag.lane) {
-                    self.on_delivery_failure(now, index, tag.seq, output, failure);
+                    match tag.kind {
+                        Kind::Output => self.on_delivery_failure(now, index, tag.seq, output, failure),
+                        Kind::DeadLetter => self.on_letter_failure(now, index, tag.seq, failure),
+                    }
                 }
             }
             Report::Purged => {}
@@ -168,21 +287,111 @@ impl Shell {
         }
     }
 
+    /// An output of a record can't be sent. `false` if what is behind it isn't sent either.
+    fn on_unsendable(
+        &mut self,
+        now: Instant,
+        index: usize,
+        sending: &mut Sending,
+        root: usize,
+        output: usize,
+        failure: Failure,
+    ) -> bool {
+        let seq = sending.first.plus(root as u64);
+        if failure.kind.class() != Class::Refused || !self.settings.policy.goes_on() {
+            self.on_delivery_failure(now, index, seq, output, failure);
+            return false;
+        }
+        self.count_produce_error(output, &failure);
+        let unsent = sending.unsent_of(root, &self.settings.routes);
+        sending.effects.give_up(root);
+        let epoch = self.lanes[index].state.epoch();
+        let event = partition::Event::Unsendable { epoch, seq, unsent, failure: &failure };
+        let mut stops = None;
+        for action in self.lanes[index].state.handle(now, event) {
+            match action {
+                Action::DeadLetter { seq, tries, failure } => {
+                    let place = sending.start + root;
+                    match self.write_letter(now, index, (&sending.batch, place), (seq, tries), failure.clone()) {
+                        Some(letter) => {
+                            sending.bytes += letter.bytes();
+                            let at = sending.letters.partition_point(|other| other.seq < seq);
+                            sending.letters.insert(at, letter);
+                        }
+                        None => stops = Some(failure),
+                    }
+                }
+                Action::Skip { tries, failure, .. } => {
+                    let offset = sending.batch.record(sending.start + root).offset;
+                    self.say_given_up(now, index, offset, tries, &failure, "skipped");
+                }
+                other @ (Action::Send { .. }
+                | Action::RunAgain { .. }
+                | Action::Requeue { .. }
+                | Action::Store { .. }
+                | Action::Stop { .. }
+                | Action::Trip { .. }
+                | Action::DropQueue
+                | Action::Seek { .. }
+                | Action::Released { .. }) => self.act(now, index, other),
+            }
+        }
+        if let Some(failure) = &stops {
+            self.on_hopeless(now, index, seq, &self.too_large_to_bury(), failure);
+        }
+        stops.is_none()
+    }
+
     /// An output of a record was not taken.
     fn on_delivery_failure(&mut self, now: Instant, index: usize, seq: Seq, output: usize, failure: Failure) {
-        let name = &*self.settings.kafka.outputs[output].name;
-        self.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
+        self.count_produce_error(output, &failure);
+        let epoch = self.lanes[index].state.epoch();
         match failure.kind.class() {
             Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
-                let epoch = self.lanes[index].state.epoch();
                 self.tell(now, index, partition::Event::Refused { epoch, seq, failure: &failure });
             }
-            Class::Halt | Class::Infrastructure => {
+            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
+            Class::Halt => {
+                let topic = self.settings.kafka.outputs[output].topic.clone();
+                let why = self.denied_delivery("output", &topic, &failure);
+                self.read_again(now);
+                self.halt(now, why);
+            }
+            Class::Infrastructure => {
                 let lane = &self.lanes[index];
                 let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
                 self.start_over(now, &format!("an output of {} offset {offset}: {failure}", lane.partition));
             }
         }
+    }
+
+    /// A dead letter was not taken. It is never left out: the record's offset waits for it.
+    pub(super) fn on_letter_failure(&mut self, now: Instant, index: usize, seq: Seq, failure: Failure) {
+        self.count_produce_error(self.settings.kafka.outputs.len(), &failure);
+        let epoch = self.lanes[index].state.epoch();
+        match failure.kind.class() {
+            Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
+                self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
+            }
+            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
+            Class::Halt => {
+                let topic =
+                    self.settings.kafka.dead_letter.as_ref().map_or_else(String::new, |output| output.topic.clone());
+                let why = self.denied_delivery("dead-letter", &topic, &failure);
+                self.read_again(now);
+                self.halt(now, why);
+            }
+            Class::Infrastructure => {
+                let lane = &self.lanes[index];
+                let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
+                self.start_over(now, &format!("the dead letter of {} offset {offset}: {failure}", lane.partition));
+            }
+        }
+    }
+
+    fn count_produce_error(&self, output: usize, failure: &Failure) {
+        let name = self.settings.kafka.written().nth(output).map_or("", |output| &*output.name);
+        self.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
     }
 
     /// Outputs may be missing for a reason that is not a record's: every partition is read again from its first unsettled record, by a
@@ -191,9 +400,40 @@ impl Shell {
         let wait = self.hold.map_or(HOLD_MIN, |(_, last)| (last * 2).min(HOLD_MAX));
         self.hold = Some((now + wait, wait));
         tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
+        self.read_again(now);
+    }
+
+    /// What is not acknowledged is forgotten, read again, and sent by a new producer.
+    fn read_again(&mut self, now: Instant) {
         self.count_finished(now);
         let again: usize = self.lanes.iter().map(|lane| lane.state.in_flight()).sum();
         self.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
+        self.drop_producer();
+        self.backlog.clear();
+        self.letters.clear();
+        self.bytes_out = 0;
+        for index in 0..self.lanes.len() {
+            self.begin_lane_anew(index);
+            self.tell(now, index, partition::Event::Rewind);
+        }
+        self.make_producer(now);
+    }
+
+    /// What the topics take is known, or known anew: the producer must not make larger batches.
+    pub(super) fn take_limits(&mut self, now: Instant, limits: Vec<usize>) {
+        if limits == self.limits {
+            return;
+        }
+        self.limits = limits;
+        if self.bytes_out > 0 || !self.backlog.is_empty() || !self.letters.is_empty() {
+            self.read_again(now);
+        } else {
+            self.drop_producer();
+            self.make_producer(now);
+        }
+    }
+
+    fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
             // Destroying a client can take a while, and nobody waits for it.
             let reaper = std::thread::Builder::new().name("reaper".into());
@@ -202,21 +442,25 @@ impl Shell {
             }
         }
         self.producer_number += 1;
-        self.backlog.clear();
-        self.bytes_out = 0;
-        for index in 0..self.lanes.len() {
-            let number = self.new_lane_number();
-            let lane = &mut self.lanes[index];
-            lane.number = number;
-            lane.jobs = 0;
-            lane.ages.rewind();
-            self.tell(now, index, partition::Event::Rewind);
-            self.lanes[index].bytes = 0;
-        }
-        match start_producer(&self.settings, self.number, self.producer_number, &self.inbox) {
+    }
+
+    fn make_producer(&mut self, now: Instant) {
+        match start_producer(&self.settings, self.number, self.producer_number, &self.limits, &self.inbox) {
             Ok(producer) => self.producer = Some(producer),
             Err(reason) => self.close(now, End::Stopped(format!("failed to start a producer: {reason}"))),
         }
+    }
+
+    /// What is under way of a lane belongs to nobody any more: it gets a new number.
+    pub(super) fn begin_lane_anew(&mut self, index: usize) {
+        let number = self.new_lane_number();
+        let lane = &mut self.lanes[index];
+        lane.drop_queue();
+        lane.number = number;
+        lane.jobs = 0;
+        lane.bytes = 0;
+        lane.ages.rewind();
+        lane.letters.clear();
     }
 
     /// A number that no lane has, in the range that a tag can carry.

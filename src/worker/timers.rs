@@ -99,6 +99,7 @@ impl Shell {
             self.tell_all(now, &partition::Event::Tick);
             self.store_offsets();
             self.count_finished(now);
+            self.end_halt(false);
         }
         if now.saturating_duration_since(self.timers.measured) >= MEASURE_EVERY {
             self.timers.measured = now;
@@ -202,6 +203,9 @@ impl Shell {
         if retry > 0.0 {
             self.metrics.waiting_seconds.with_label_values(&["retry"]).inc_by(retry * since);
         }
+        if self.is_halted() {
+            self.metrics.waiting_seconds.with_label_values(&["halt"]).inc_by(lanes(&|_| true) * since);
+        }
         if self.reading.at_bound {
             let held = lanes(&|_| true);
             self.metrics.waiting_seconds.with_label_values(&["in_flight"]).inc_by(held * since);
@@ -217,8 +221,14 @@ impl Shell {
         let Timers { durations, ages, .. } = &self.timers;
         for lane in &mut self.lanes {
             let settled = lane.state.take_settled();
-            self.metrics.records_processed.with_label_values(&["emitted"]).inc_by(settled.emitted);
-            self.metrics.records_processed.with_label_values(&["filtered"]).inc_by(settled.filtered);
+            for (outcome, records) in [
+                ("emitted", settled.emitted),
+                ("filtered", settled.filtered),
+                ("skipped", settled.skipped),
+                ("dead_lettered", settled.dead_lettered),
+            ] {
+                self.metrics.records_processed.with_label_values(&[outcome]).inc_by(records);
+            }
             for done in lane.ages.settle(lane.state.first(), lane.state.low()) {
                 let took = now.saturating_duration_since(done.at).as_secs_f64();
                 for timestamp in done.timestamps {

@@ -5,8 +5,10 @@
 
 mod at_least_once;
 mod check;
+mod dead_letter;
 mod examples;
 mod faults;
+mod halt;
 mod hostile;
 #[expect(dead_code, reason = "xtask starts a node for people, the tests for themselves")]
 #[path = "../../xtask/src/kafka.rs"]

@@ -111,6 +111,7 @@ public final class Oracle {
         switch (words[0]) {
             case "create": return create(words);
             case "allow": return allow(words[1], words[2], words[3], words[4]);
+            case "delete": admin.deleteTopics(List.of(words[1])).all().get(); return "";
             case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "begin": return commas(offsets(words[1], OffsetSpec.earliest()));
             case "end": return commas(offsets(words[1], OffsetSpec.latest()));

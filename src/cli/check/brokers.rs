@@ -102,7 +102,8 @@ pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
 }
 
 struct Output<'a> {
-    name: &'a str,
+    /// `None` for dead letters.
+    name: Option<&'a str>,
     topic: &'a str,
     span: Span,
     same_partition: bool,
@@ -115,12 +116,28 @@ fn inputs<'a>(pipeline: &'a Pipeline, sound: &'a Sound) -> impl Iterator<Item = 
 
 fn outputs<'a>(pipeline: &'a Pipeline, sound: &'a Sound) -> impl Iterator<Item = Output<'a>> {
     let outputs = pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs).zip(&sound.outputs);
-    outputs.filter(|(_, sound)| **sound).map(|((output, spans), _)| Output {
-        name: &output.name,
+    let outputs = outputs.filter(|(_, sound)| **sound).map(|((output, spans), _)| Output {
+        name: Some(&output.name),
         topic: &output.topic,
         span: spans.topic,
         same_partition: output.partition == Partition::SameAsInput,
-    })
+    });
+    let dead_letter = pipeline.kafka.dead_letter.iter().zip(pipeline.spans.dead_letter);
+    let dead_letter = dead_letter.filter(|_| sound.dead_letter).map(|(output, span)| Output {
+        name: None,
+        topic: &output.topic,
+        span,
+        same_partition: false,
+    });
+    outputs.chain(dead_letter)
+}
+
+/// What a topic is for.
+#[derive(Clone, Copy)]
+enum Role<'a> {
+    Read,
+    /// By this output, or for dead letters.
+    Written(Option<&'a str>),
 }
 
 struct Judge<'a> {
@@ -165,12 +182,12 @@ impl Judge<'_> {
                 most_partitions = most_partitions.max(self.pattern(topic, span, answers));
                 continue;
             }
-            if let Some(partitions) = self.topic(topic, span, None, answers) {
+            if let Some(partitions) = self.topic(topic, span, Role::Read, answers) {
                 most_partitions = most_partitions.max(partitions);
             }
         }
         for output in outputs(pipeline, sound) {
-            let found = self.topic(output.topic, output.span, Some(output.name), answers);
+            let found = self.topic(output.topic, output.span, Role::Written(output.name), answers);
             let Some(partitions) = found.filter(|&partitions| output.same_partition && partitions < most_partitions)
             else {
                 continue;
@@ -212,16 +229,17 @@ impl Judge<'_> {
         if self.pipeline.is_shown(span) {
             self.notes.push(format!("`{shown}` reads {} topics now: {}{more}", read.len(), named.join(", ")));
         }
-        let partitions = read.into_iter().filter_map(|name| self.topic(name, span, None, answers));
+        let partitions = read.into_iter().filter_map(|name| self.topic(name, span, Role::Read, answers));
         partitions.max().unwrap_or(0)
     }
 
-    /// The partitions of a topic, if it is there; `output` is the one that writes it, else the input reads it.
-    fn topic(&mut self, topic: &str, span: Span, output: Option<&str>, answers: &Answers) -> Option<usize> {
+    /// The partitions of a topic, if it is there.
+    fn topic(&mut self, topic: &str, span: Span, role: Role<'_>, answers: &Answers) -> Option<usize> {
         let (shown, brokers) = (self.shown(topic, span), self.brokers());
-        let (what, operation) = match output {
-            None => (format!("the input topic `{shown}`"), "Read"),
-            Some(output) => (format!("the topic `{shown}` of output `{output}`"), "Write"),
+        let (what, operation) = match role {
+            Role::Read => (format!("the input topic `{shown}`"), "Read"),
+            Role::Written(Some(output)) => (format!("the topic `{shown}` of output `{output}`"), "Write"),
+            Role::Written(None) => (format!("the dead-letter topic `{shown}`"), "Write"),
         };
         match answers.topics.get(topic)? {
             Answer::There { partitions, may: Some(may) } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::metrics::Metrics;
 
-const OUTCOMES: [&str; 3] = ["emitted", "filtered", "failed"];
+const OUTCOMES: [&str; 5] = ["emitted", "filtered", "skipped", "dead_lettered", "failed"];
 
 /// The counts of one pipeline.
 pub(super) struct Progress {
@@ -17,14 +17,17 @@ impl Progress {
         Progress { metrics, outputs }
     }
 
-    /// Whether each of `fed` records has its outcome and every output was printed.
+    /// Whether each of `fed` records has its outcome and every output and dead letter was printed.
     pub(super) fn is_through(&self, fed: u64, printed: u64) -> bool {
-        self.processed() >= fed && printed >= self.produced()
+        self.processed() >= fed && printed >= self.produced() + self.outcome("dead_lettered")
     }
 
     /// For people, at the end.
     pub(super) fn summary(&self) -> String {
-        format!("in {}  out {}  failed {}", self.processed(), self.produced(), self.outcome("failed"))
+        let given_up = ["skipped", "dead_lettered"].map(|outcome| (outcome.replace('_', "-"), self.outcome(outcome)));
+        let given_up = given_up.iter().filter(|(_, count)| *count > 0);
+        let given_up: String = given_up.map(|(outcome, count)| format!("  {outcome} {count}")).collect();
+        format!("in {}  out {}{given_up}  failed {}", self.processed(), self.produced(), self.outcome("failed"))
     }
 
     /// How many input records have their outcome.
@@ -57,5 +60,9 @@ mod tests {
         assert!(!progress.is_through(3, 2), "one output wasn't printed yet");
         assert!(progress.is_through(3, 3));
         assert_eq!(progress.summary(), "in 3  out 3  failed 0");
+        metrics.records_processed.with_label_values(&["dead_lettered"]).inc();
+        assert!(!progress.is_through(4, 3), "a dead letter wasn't printed yet");
+        assert!(progress.is_through(4, 4));
+        assert_eq!(progress.summary(), "in 4  out 3  dead-lettered 1  failed 0");
     }
 }

@@ -11,7 +11,6 @@ use crate::config::Limits;
 use crate::config::raw;
 use crate::partition::Policy;
 use crate::partition::Retries;
-use crate::partition::Then;
 use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -54,12 +53,11 @@ fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
         let help = "raise `to` or lower `from` (defaults: 100ms and 10s)";
         check.report.add(at.span().into(), "`backoff` ends below its beginning", help);
     }
-    let then = value::one_of(check, raw.then.as_ref(), "then", &[("stop", Then::Stop)], &["dead_letter", "skip"]);
     Policy {
         retries: raw.retries.as_ref().and_then(|retries| self::retries(check, retries)).unwrap_or(defaults.retries),
         backoff_from: from,
         backoff_to: to,
-        then: then.unwrap_or(Then::Stop),
+        then: defaults.then,
     }
 }
 

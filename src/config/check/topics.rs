@@ -75,15 +75,21 @@ pub(super) fn writable(check: &mut Check<'_>, topic: &Text) {
 
 /// Says so when an output's topic is read by the input: its records would come round for ever.
 pub(super) fn overlap(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, outputs: &[Output]) {
-    let Some(topics) = topics else { return };
     for output in outputs {
         let Some(topic) = &output.topic else { continue };
+        not_read(check, topics, topic, &format!("output `{}` writes", output.settings.name));
+    }
+}
+
+/// Says so when a topic that is written is read by the input; `who` begins the message.
+pub(super) fn not_read(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, topic: &Text, who: &str) {
+    if let Some(topics) = topics {
         let reads = topics.get_ref().iter().find(|input| reads(input.get_ref(), topic.get_ref()));
-        let Some(input) = reads else { continue };
-        let (name, shown) = (&output.settings.name, check.shown(topic));
+        let Some(input) = reads else { return };
+        let shown = check.shown(topic);
         let message = match input.get_ref().starts_with('^') {
-            true => format!("output `{name}` writes {shown}, which the input reads by {}", check.shown(input)),
-            false => format!("output `{name}` writes {shown}, which the input reads"),
+            true => format!("{who} {shown}, which the input reads by {}", check.shown(input)),
+            false => format!("{who} {shown}, which the input reads"),
         };
         let help = "its records would come round for ever: write to another topic, or don't read this one";
         check.report.add_labelled(topic.span().into(), message, "read by `input.topics`", help);

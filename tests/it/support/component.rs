@@ -32,6 +32,13 @@ pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u
     component(&text)
 }
 
+/// `plugins/faulty`, which goes wrong as the value of a record says.
+pub(crate) fn faulty() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/faulty.wasm");
+    assert!(path.exists(), "{} is missing: cargo xtask plugins builds it", path.display());
+    std::fs::read(path).unwrap()
+}
+
 fn component(core: &str) -> Vec<u8> {
     let mut module = wat::parse_str(core).unwrap();
     let mut resolve = wit_parser::Resolve::default();

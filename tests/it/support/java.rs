@@ -54,13 +54,23 @@ pub(crate) struct Tally {
 /// Creates a topic with a name of its own.
 pub(crate) fn create(name: &str, partitions: usize, configs: &[&str]) -> String {
     let topic = unique(name);
+    create_again(&topic, partitions, configs);
+    topic
+}
+
+/// Creates a topic of exactly this name.
+pub(crate) fn create_again(topic: &str, partitions: usize, configs: &[&str]) {
     let mut request = format!("create\t{topic}\t{partitions}");
     for config in configs {
         request.push('\t');
         request.push_str(config);
     }
     ask(&request);
-    topic
+}
+
+/// Deletes a topic.
+pub(crate) fn delete(topic: &str) {
+    ask(&format!("delete\t{topic}"));
 }
 
 /// From now on only this user may do this with the resource: `kind` is `topic` or `group`. Clients of ours are `ANONYMOUS`.

@@ -53,7 +53,17 @@ impl Pipeline {
             "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
         );
-        Pipeline { folder: tempfile::tempdir().unwrap(), body, brokers: None, processes: AtomicU32::new(0) }
+        Pipeline::of(&body)
+    }
+
+    /// A pipeline whose file has this text behind its brokers and its address.
+    pub(crate) fn of(body: &str) -> Pipeline {
+        Pipeline {
+            folder: tempfile::tempdir().unwrap(),
+            body: body.to_owned(),
+            brokers: None,
+            processes: AtomicU32::new(0),
+        }
     }
 
     /// The same against other brokers.
@@ -70,9 +80,15 @@ impl Pipeline {
 
     /// Starts `wasmill run`.
     pub(crate) fn run(&self) -> Process {
+        self.run_with(&[])
+    }
+
+    /// As [`Pipeline::run`], with more arguments.
+    pub(crate) fn run_with(&self, more: &[&str]) -> Process {
         let port = free_port();
         let file = self.write(port);
-        Process::start(&["run", file.to_str().unwrap()], port)
+        let arguments: Vec<&str> = ["run", file.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
+        Process::start(&arguments, port)
     }
 
     /// A file of this pipeline that no process has.
@@ -189,6 +205,13 @@ impl Process {
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         let body = answer.split_once("\r\n\r\n")?.1.to_owned();
         Some((status, body))
+    }
+
+    /// The most memory that it had so far, in KiB.
+    pub(crate) fn peak_rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim_end_matches("kB").trim().parse().unwrap()
     }
 
     /// kill -9; the time when it was done.

@@ -1,0 +1,55 @@
+//! What `[on_error]` says of records that can't be helped.
+
+use super::and;
+use super::check;
+use super::ok;
+use super::titles;
+use super::with;
+use crate::partition::Then;
+use crate::sink::Dialect;
+
+#[test]
+fn records_that_fail_stop_the_pipeline_or_go_to_their_topic_or_nowhere() {
+    let policy = |more: &str| {
+        let pipeline = ok(&and(&format!("[on_error]\n{more}")));
+        (pipeline.policy.then, pipeline.kafka.dead_letter.map(|output| output.topic), pipeline.dialect)
+    };
+    let dead = Some("orders.dead".to_owned());
+    assert_eq!(policy(""), (Then::Stop, None, Dialect::Streams));
+    assert_eq!(policy("then = \"skip\""), (Then::Skip, None, Dialect::Streams));
+    assert_eq!(policy("dead_letter = \"orders.dead\""), (Then::DeadLetter, dead.clone(), Dialect::Streams));
+    let both = "then = \"dead_letter\"\ndead_letter = \"orders.dead\"\ndialect = \"connect\"";
+    assert_eq!(policy(both), (Then::DeadLetter, dead, Dialect::Connect));
+}
+
+#[test]
+fn dead_letters_need_a_topic_of_their_own() {
+    check(
+        &and("[on_error]\nthen = \"skip\"\ndead_letter = \"orders.dead\""),
+        r#"
+error: `then` is `skip`, so nothing would be written to the topic of `dead_letter`
+  --> orders.toml:10:8
+   |
+10 | then = "skip"
+   |        ^^^^^^
+help: remove one of the two: without `then`, records that can't be helped go to that topic
+"#,
+    );
+    for (more, title) in [
+        ("then = \"dead_letter\"", "`on_error.dead_letter` is missing"),
+        (
+            "then = \"stop\"\ndead_letter = \"dead\"",
+            "`then` is `stop`, so nothing would be written to the topic of `dead_letter`",
+        ),
+        ("dialect = \"connect\"", "`dialect` is about dead letters, and there are none"),
+        ("dead_letter = \"dead\"\ndialect = \"flink\"", "`dialect`: `flink` is not a known value"),
+        ("dead_letter = \"__dead\"", "`__dead` is a reserved name"),
+        ("dead_letter = \"orders\"", "`dead_letter` is `orders`, which the input reads"),
+        ("dead_letter = \"orders.clean\"", "`dead_letter` is `orders.clean`, which output `main` writes"),
+    ] {
+        titles(&and(&format!("[on_error]\n{more}")), &[title]);
+    }
+    let pattern =
+        with("topics = [\"orders\"]", "topics = [\"^orders\\\\.d.*\"]") + "[on_error]\ndead_letter = \"orders.dead\"\n";
+    titles(&pattern, &["`dead_letter` is `orders.dead`, which the input reads by `^orders\\.d.*`"]);
+}

@@ -1,0 +1,303 @@
+//! The record that takes the place of one that was given up: as it was read, and behind its own headers what went wrong.
+//!
+//! Pure. Key, value, headers and timestamp are those of the record, byte for byte. Our headers are UTF-8 text, numbers decimal:
+//! first the names of Kafka Streams or of Kafka Connect, so that tools for theirs work with ours, then `wasmill-*`. Whether a dead
+//! letter fits its topic is asked here and answered by leaving out what is ours, never a byte of the record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::record::Headers;
+use crate::record::OutRecord;
+use crate::record::Record;
+use crate::record::TopicPartition;
+
+/// Whose header names come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// `__streams.errors.*`, as Kafka Streams writes them since 4.2.
+    #[default]
+    Streams,
+    /// `__connect.errors.*`, as Kafka Connect writes them.
+    Connect,
+}
+
+/// What all dead letters of a pipeline have in common.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The worker's number, which Connect calls a task.
+    pub worker: usize,
+    /// Whose names come first.
+    pub dialect: Dialect,
+    /// The SHA-256 of each step's component, hexadecimal.
+    pub digests: BTreeMap<Arc<str>, String>,
+}
+
+/// Why a record was given up, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenUp<'a> {
+    /// Where it was read.
+    pub source: &'a TopicPartition,
+    /// Why.
+    pub failure: &'a Failure,
+    /// How often its turn came.
+    pub tries: u32,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub at_ms: i64,
+}
+
+/// A dead letter, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    timestamp: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    lengths: Vec<i32>,
+    headers: Vec<u8>,
+}
+
+/// The reason is cut to this many bytes.
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+/// The backtrace is cut to this many bytes.
+const TRACE_BYTES_MAX: usize = 8 << 10;
+
+/// How much of what is ours a dead letter has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    Whole,
+    NoTrace,
+    /// Topic, partition, offset and code.
+    Place,
+}
+
+impl DeadLetters {
+    /// The dead letter of a record, with as much of what is ours as `fits` lets in; `None` if not even the record's place does.
+    #[must_use]
+    pub fn write(
+        &self,
+        record: &Record<'_>,
+        given_up: GivenUp<'_>,
+        fits: impl Fn(&OutRecord<'_>) -> bool,
+    ) -> Option<DeadLetter> {
+        [Detail::Whole, Detail::NoTrace, Detail::Place]
+            .into_iter()
+            .map(|detail| self.write_in(record, given_up, detail))
+            .find(|letter| fits(&letter.record()))
+    }
+
+    fn write_in(&self, record: &Record<'_>, given_up: GivenUp<'_>, detail: Detail) -> DeadLetter {
+        let mut letter = DeadLetter {
+            timestamp: record.timestamp,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            lengths: record.headers.lengths().to_vec(),
+            headers: Vec::new(),
+        };
+        for header in record.headers.iter() {
+            letter.headers.extend_from_slice(header.name);
+            letter.headers.extend_from_slice(header.value.unwrap_or_default());
+        }
+        let GivenUp { source, failure, tries, at_ms } = given_up;
+        let exception = exception(failure);
+        let message = cut(&failure.reason, MESSAGE_BYTES_MAX);
+        let trace = match detail {
+            Detail::Whole => cut(&failure.backtrace, TRACE_BYTES_MAX),
+            Detail::NoTrace | Detail::Place => "",
+        };
+        let step = failure.step.as_deref().unwrap_or_default();
+        let (partition, offset) = (source.partition.to_string(), record.offset.to_string());
+        let place: [(&str, &str); 3] = [("topic", &source.topic), ("partition", &partition), ("offset", &offset)];
+        let whole = detail != Detail::Place;
+        match self.dialect {
+            Dialect::Streams => {
+                if whole {
+                    letter.add("__streams.errors.exception", &exception);
+                    letter.add("__streams.errors.message", message);
+                    letter.add("__streams.errors.stacktrace", trace);
+                }
+                place.iter().for_each(|(name, value)| letter.add(&format!("__streams.errors.{name}"), value));
+            }
+            Dialect::Connect => {
+                place.iter().for_each(|(name, value)| letter.add(&format!("__connect.errors.{name}"), value));
+                if whole {
+                    let is_refused = failure.kind.class() == Class::Refused;
+                    letter.add("__connect.errors.connector.name", &self.pipeline);
+                    letter.add("__connect.errors.task.id", &self.worker.to_string());
+                    letter.add("__connect.errors.stage", if is_refused { "KAFKA_PRODUCE" } else { "TRANSFORMATION" });
+                    letter.add("__connect.errors.class.name", step);
+                    letter.add("__connect.errors.exception.class.name", &exception);
+                    letter.add("__connect.errors.exception.message", message);
+                    letter.add("__connect.errors.exception.stacktrace", trace);
+                }
+            }
+        }
+        if whole {
+            letter.add("wasmill-pipeline", &self.pipeline);
+            letter.add("wasmill-step", step);
+        }
+        letter.add("wasmill-code", &failure.code);
+        if whole {
+            letter.add("wasmill-attempts", &tries.to_string());
+            let digest = failure.step.as_ref().and_then(|step| self.digests.get(step));
+            letter.add("wasmill-digest", digest.map_or("", String::as_str));
+            letter.add("wasmill-time", &time(at_ms));
+        }
+        letter
+    }
+}
+
+impl DeadLetter {
+    /// As the producer takes it.
+    #[must_use]
+    pub fn record(&self) -> OutRecord<'_> {
+        OutRecord {
+            parent: 0,
+            port: 0,
+            partition: None,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: Headers::new(&self.lengths, &self.headers),
+        }
+    }
+
+    /// The bytes of key, value and headers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        size(&self.key) + size(&self.value) + self.headers.len()
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        // Both are a few kilobytes at most.
+        self.lengths.extend([name, value].map(|text| i32::try_from(text.len()).unwrap_or(0)));
+        self.headers.extend_from_slice(name.as_bytes());
+        self.headers.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// What takes the place of an exception's class.
+fn exception(failure: &Failure) -> String {
+    format!("wasmill.{}", failure.kind.label().replace('_', "-"))
+}
+
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// RFC 3339, UTC, milliseconds.
+fn time(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+    use crate::record::Header;
+
+    fn letters(dialect: Dialect) -> DeadLetters {
+        let digests = BTreeMap::from([(Arc::from("mask"), "ab12".to_owned())]);
+        DeadLetters { pipeline: "orders".into(), worker: 0, dialect, digests }
+    }
+
+    fn failure() -> Failure {
+        Failure { backtrace: "at mask::process".into(), ..Failure::new(Kind::Trap, Some("mask".into()), "it broke") }
+    }
+
+    fn written(letters: &DeadLetters, failure: &Failure, limit: usize) -> Option<DeadLetter> {
+        let source = TopicPartition { topic: "orders".into(), partition: 3 };
+        let record = Record {
+            offset: 17,
+            timestamp: 1_000,
+            attempt: 2,
+            key: None,
+            value: Some(b"\xff\x00"),
+            headers: Headers::new(&[2, -1, 0, 1], b"\xfe\xfdx"),
+        };
+        let given_up = GivenUp { source: &source, failure, tries: 3, at_ms: 1_769_817_600_004 };
+        letters.write(&record, given_up, |letter| letter.headers.data().len() <= limit)
+    }
+
+    /// Our headers, as text.
+    fn ours(letter: &DeadLetter) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let headers = letter.record().headers;
+        headers.iter().skip(2).map(|header| (text(header.name), text(header.value.unwrap()))).collect()
+    }
+
+    fn names(letter: &DeadLetter) -> Vec<String> {
+        ours(letter).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_letter_is_the_record_and_behind_its_headers_what_went_wrong() {
+        let letter = written(&letters(Dialect::Streams), &failure(), usize::MAX).unwrap();
+        let record = letter.record();
+        assert_eq!((record.key, record.value, record.timestamp), (None, Some(&b"\xff\x00"[..]), 1_000));
+        let own: Vec<Header<'_>> = record.headers.iter().take(2).collect();
+        assert_eq!(own, [Header { name: b"\xfe\xfd", value: None }, Header { name: b"", value: Some(b"x") }]);
+        let expected = [
+            ("__streams.errors.exception", "wasmill.trap"),
+            ("__streams.errors.message", "it broke"),
+            ("__streams.errors.stacktrace", "at mask::process"),
+            ("__streams.errors.topic", "orders"),
+            ("__streams.errors.partition", "3"),
+            ("__streams.errors.offset", "17"),
+            ("wasmill-pipeline", "orders"),
+            ("wasmill-step", "mask"),
+            ("wasmill-code", "trap"),
+            ("wasmill-attempts", "3"),
+            ("wasmill-digest", "ab12"),
+            ("wasmill-time", "2026-01-31T00:00:00.004Z"),
+        ];
+        assert_eq!(ours(&letter), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn in_connects_words_the_first_group_has_connects_names() {
+        let letter = written(&letters(Dialect::Connect), &failure(), usize::MAX).unwrap();
+        let expected = [
+            ("__connect.errors.topic", "orders"),
+            ("__connect.errors.partition", "3"),
+            ("__connect.errors.offset", "17"),
+            ("__connect.errors.connector.name", "orders"),
+            ("__connect.errors.task.id", "0"),
+            ("__connect.errors.stage", "TRANSFORMATION"),
+            ("__connect.errors.class.name", "mask"),
+            ("__connect.errors.exception.class.name", "wasmill.trap"),
+            ("__connect.errors.exception.message", "it broke"),
+            ("__connect.errors.exception.stacktrace", "at mask::process"),
+        ];
+        let ours = ours(&letter);
+        assert_eq!(ours[..10], expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(names(&letter)[10..], names(&written(&letters(Dialect::Streams), &failure(), 9999).unwrap())[6..]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_from_the_trace_to_all_but_the_place() {
+        let letters = letters(Dialect::Streams);
+        let whole = written(&letters, &failure(), usize::MAX).unwrap().headers.len();
+        let no_trace = written(&letters, &failure(), whole - 1).unwrap();
+        assert_eq!(no_trace.headers.len(), whole - failure().backtrace.len());
+        let place = written(&letters, &failure(), no_trace.headers.len() - 1).unwrap();
+        let kept = ["__streams.errors.topic", "__streams.errors.partition", "__streams.errors.offset", "wasmill-code"];
+        assert_eq!(names(&place), kept);
+        assert_eq!(place.value, no_trace.value);
+        assert_eq!(written(&letters, &failure(), place.headers.len() - 1), None);
+    }
+
+    #[test]
+    fn reason_and_trace_are_cut_between_characters() {
+        let long = Failure { reason: "\u{e9}".repeat(2000), backtrace: "x".repeat(100_000), ..failure() };
+        let letter = written(&letters(Dialect::Streams), &long, usize::MAX).unwrap();
+        let found = ours(&letter);
+        assert_eq!(found[1].1, "\u{e9}".repeat(512));
+        assert_eq!(found[2].1.len(), 8192);
+    }
+}

@@ -1,0 +1,78 @@
+//! How large a record is for the broker that takes it, and what a topic takes.
+//!
+//! The broker measures a whole batch, uncompressed here: its header, and each record with its lengths. A record above its
+//! topic's limit is refused with all that travel beside it, so it must be known before it is sent.
+
+use crate::record::OutRecord;
+
+/// The header of a batch in Kafka's format 2.
+const BATCH_HEADER: usize = 61;
+/// Attributes, the time since the batch's first record and the number in the batch, for the first record of a batch.
+const RECORD_FIXED: usize = 3;
+/// A length takes at most so many bytes.
+const LENGTH_MAX: usize = 5;
+
+/// What is added to the bytes of a record with so many headers, at most.
+#[must_use]
+pub fn overhead_max(headers: usize) -> usize {
+    BATCH_HEADER + RECORD_FIXED + 4 * LENGTH_MAX + headers.saturating_mul(2 * LENGTH_MAX)
+}
+
+/// Whether a topic that takes batches of `limit` bytes takes this record.
+#[must_use]
+pub fn fits(record: &OutRecord<'_>, limit: usize) -> bool {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let most = length(record.key) + length(record.value) + record.headers.data().len();
+    most + overhead_max(record.headers.len()) <= limit || batch_bytes(record) <= limit
+}
+
+/// The size of a batch that holds this record alone.
+#[must_use]
+pub fn batch_bytes(record: &OutRecord<'_>) -> usize {
+    let field = |bytes: Option<&[u8]>| bytes.map_or(1, |bytes| varint(signed(bytes.len())) + bytes.len());
+    let headers: usize = record.headers.iter().map(|header| field(Some(header.name)) + field(header.value)).sum();
+    let count = varint(signed(record.headers.len()));
+    let body = RECORD_FIXED + field(record.key) + field(record.value) + count + headers;
+    BATCH_HEADER + varint(signed(body)) + body
+}
+
+fn signed(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+/// The bytes of a number in Kafka's variable length.
+fn varint(number: i64) -> usize {
+    let zigzag = ((number << 1) ^ (number >> 63)).cast_unsigned();
+    (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Headers;
+
+    fn record<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, headers: Headers<'a>) -> OutRecord<'a> {
+        OutRecord { parent: 0, port: 0, partition: None, timestamp: 0, key, value, headers }
+    }
+
+    #[test]
+    fn a_batch_is_as_large_as_kafka_makes_it() {
+        // Header 61; the record's length 1, fixed 3, null key 1, null value 1, no headers 1.
+        assert_eq!(batch_bytes(&record(None, None, Headers::default())), 68);
+        // A value of 100 takes a length of two bytes, and so does the record.
+        let value = vec![0; 100];
+        assert_eq!(batch_bytes(&record(Some(b"k"), Some(&value), Headers::default())), 61 + 2 + 3 + 2 + 102 + 1);
+        // A header with a name of one byte and null.
+        assert_eq!(batch_bytes(&record(None, None, Headers::new(&[1, -1], b"n"))), 68 + 3);
+    }
+
+    #[test]
+    fn a_record_of_exactly_the_limit_fits() {
+        let value = vec![0; 5000];
+        let record = record(Some(b"key"), Some(&value), Headers::new(&[1, 2], b"nvv"));
+        let bytes = batch_bytes(&record);
+        assert!(fits(&record, bytes));
+        assert!(!fits(&record, bytes - 1));
+        assert!(fits(&record, usize::MAX));
+    }
+}

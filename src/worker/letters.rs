@@ -1,0 +1,177 @@
+//! Records that are given up: their dead letters on the way to the producer, and what is said about them.
+//!
+//! Dead letters are written while the record is at hand and wait here, in order, until the producer has room. They travel with
+//! the outputs of the run they come from, so that a partition's dead letters keep its order. A record is settled when the broker has
+//! its dead letter; only then it is counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Shell;
+use super::clock;
+use crate::batch::Batch;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::kafka::producer;
+use crate::kafka::producer::SendError;
+use crate::kafka::producer::Tag;
+use crate::partition;
+use crate::record::Seq;
+use crate::sink::DeadLetter;
+use crate::sink::GivenUp;
+use crate::sink::size;
+
+/// A dead letter that waits for the producer.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) lane: u32,
+    pub(super) seq: Seq,
+    written: DeadLetter,
+    posted: Posted,
+}
+
+/// What is remembered of a dead letter until it is acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Posted {
+    step: Arc<str>,
+    kind: Kind,
+}
+
+impl Letter {
+    pub(super) fn bytes(&self) -> usize {
+        self.written.bytes()
+    }
+}
+
+/// The dead letters that wait.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    queue: VecDeque<Letter>,
+    bytes: usize,
+}
+
+impl Letters {
+    pub(super) fn push(&mut self, letter: Letter) {
+        self.bytes += letter.bytes();
+        self.queue.push_back(letter);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Letters::default();
+    }
+}
+
+impl Shell {
+    /// Writes the dead letter of a record that is given up, and says so. `None` if it doesn't fit: the pipeline then stops.
+    pub(super) fn write_letter(
+        &mut self,
+        now: Instant,
+        index: usize,
+        (batch, place): (&Batch, usize),
+        (seq, tries): (Seq, u32),
+        failure: Failure,
+    ) -> Option<Letter> {
+        let record = batch.record(place);
+        self.say_given_up(now, index, record.offset, tries, &failure, "dead-lettered");
+        let lane = &self.lanes[index];
+        let given_up = GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms() };
+        let limit = self.limits.last().copied().unwrap_or(usize::MAX);
+        let written = self.settings.dead_letters.write(&record, given_up, |letter| size::fits(letter, limit))?;
+        let posted = Posted { step: failure.step.unwrap_or_else(|| self.last_step()), kind: failure.kind };
+        Some(Letter { lane: lane.number, seq, written, posted })
+    }
+
+    /// A record can be neither processed nor given up: the pipeline stops at it.
+    pub(super) fn on_hopeless(&mut self, now: Instant, index: usize, seq: Seq, why: &str, failure: &Failure) {
+        let epoch = self.lanes[index].state.epoch();
+        let reason = format!("{why}; the record failed by: {}", failure.reason);
+        let failure = Failure { reason, ..failure.clone() };
+        self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
+    }
+
+    /// What is said of a dead letter that its topic doesn't take.
+    pub(super) fn too_large_to_bury(&self) -> String {
+        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
+        let limit = self.limits.last().copied().unwrap_or(usize::MAX);
+        format!(
+            "it can't be given up: topic `{topic}` takes {limit} bytes (`max.message.bytes`), and the record alone is larger"
+        )
+    }
+
+    /// Hands dead letters to the producer. `true` if it took something.
+    pub(super) fn send_letters(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(letter) = self.letters.queue.front() {
+            let index = self.lanes.iter().position(|lane| lane.number == letter.lane);
+            let mut failed = None;
+            if let (Some(index), Some(producer)) = (index, &self.producer) {
+                let tag = Tag { lane: letter.lane, kind: producer::Kind::DeadLetter, seq: letter.seq };
+                let record = letter.written.record();
+                match producer.send(self.settings.kafka.outputs.len(), &record, -1, tag) {
+                    Ok(()) => {
+                        let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+                        self.bytes_out += size(record.key) + size(record.value);
+                        self.lanes[index].letters.push_back((letter.seq, letter.posted.clone()));
+                    }
+                    Err(SendError::Full) => break,
+                    Err(SendError::Failed(failure)) => failed = Some((index, letter.seq, failure)),
+                }
+            }
+            busy = true;
+            if let Some(letter) = self.letters.queue.pop_front() {
+                self.letters.bytes = self.letters.bytes.saturating_sub(letter.bytes());
+            }
+            if let Some((index, seq, failure)) = failed {
+                self.on_letter_failure(now, index, seq, failure);
+            }
+        }
+        busy
+    }
+
+    /// The broker has the dead letters of these records of a lane.
+    pub(super) fn on_letters_delivered(&mut self, now: Instant, index: usize, first: Seq, last: Seq) {
+        let lane = &mut self.lanes[index];
+        while let Some((_, posted)) = lane.letters.pop_front_if(|(seq, _)| *seq <= last) {
+            self.metrics.dead_letters.with_label_values(&[&posted.step, posted.kind.label()]).inc();
+        }
+        let epoch = lane.state.epoch();
+        self.tell(now, index, partition::Event::Delivered { epoch, first, last });
+    }
+
+    /// Says that a record is given up: each, unless there are many of a kind.
+    pub(super) fn say_given_up(
+        &mut self,
+        now: Instant,
+        index: usize,
+        offset: i64,
+        tries: u32,
+        failure: &Failure,
+        what: &str,
+    ) {
+        let step = failure.step.as_deref().unwrap_or_default();
+        if self.timers.may_log(now, &format!("{what}, step `{step}`, {}", failure.kind.label())) {
+            let partition = &self.lanes[index].partition;
+            tracing::warn!(
+                topic = &*partition.topic,
+                partition = partition.partition,
+                offset,
+                attempts = tries,
+                "{what}: {failure}"
+            );
+        }
+    }
+
+    /// The step that the failure of an output counts for when it isn't known: what goes to `[output.main]` is made by it.
+    fn last_step(&self) -> Arc<str> {
+        self.settings.steps.last().cloned().unwrap_or_else(|| "".into())
+    }
+}

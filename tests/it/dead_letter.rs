@@ -1,0 +1,333 @@
+//! Records that can't be helped go to the dead-letter topic as they were, and everything else goes on in order.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use crate::support;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Raw;
+use crate::support::java::Reader;
+use crate::support::random::Random;
+use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const PARTITIONS: usize = 4;
+/// Of each plugin's instance.
+const MEMORY_MIB: u64 = 16;
+const PARALLELISM: u64 = 2;
+/// The output topic takes no larger message.
+const OUTPUT_BYTES_MAX: usize = 16_384;
+
+/// What a value makes of `plugins/faulty`, and what its dead letter says.
+const FAULTS: [(&str, &str, &str); 7] = [
+    ("trap", "wasmill.trap", "trap"),
+    ("loop", "wasmill.timeout", "timeout"),
+    ("grow", "wasmill.memory", "memory"),
+    ("reject not-mine", "wasmill.reject", "not-mine"),
+    ("port 99", "wasmill.bad-output", "bad-output"),
+    ("error", "wasmill.error", "error"),
+    ("large", "wasmill.too-large", "too-large"),
+];
+
+/// A pipeline of three topics through `plugins/faulty`; the output keeps the partitions of the input.
+struct Case {
+    input: String,
+    output: String,
+    dead: String,
+    group: String,
+    pipeline: Pipeline,
+}
+
+impl Case {
+    fn new(name: &str, on_error: &str) -> Case {
+        let input = java::create(&format!("{name}-in"), PARTITIONS, &[]);
+        let output = java::create(&format!("{name}-out"), PARTITIONS, &["max.message.bytes=16384"]);
+        let dead = java::create(&format!("{name}-dead"), PARTITIONS, &[]);
+        let group = unique(name);
+        let pipeline = Pipeline::of(&format!(
+            "[[step]]\nname = \"faulty\"\nwasm = \"../plugin.wasm\"\ntimeout = \"150ms\"\nmemory = \"{MEMORY_MIB} MiB\"\n\n\
+             [output.main]\ntopic = \"{output}\"\npartition = \"same_as_input\"\n\n\
+             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\n\
+             [limits]\nparallelism = {PARALLELISM}\n\n\
+             [on_error]\ndead_letter = \"{dead}\"\n{on_error}\n"
+        ));
+        pipeline.install(&component::faulty());
+        Case { input, output, dead, group, pipeline }
+    }
+
+    /// Runs until `fed` is committed.
+    fn run(&self, fed: &[i64]) -> Process {
+        let mut process = self.pipeline.run();
+        process.wait("all records to be committed", LIMIT, |_| java::committed(&self.group, &self.input) == fed);
+        process
+    }
+}
+
+/// A dead letter: partition and offset where the record was read, its exception, code, attempts, and the record.
+type Grave = ((usize, i64), [String; 3], Raw);
+
+/// All dead letters of a topic. The records have `own` headers themselves.
+fn graves(topic: &str, own: usize) -> Vec<Grave> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let read = |(_, mut raw): (i64, Raw)| {
+        let ours: BTreeMap<String, String> = raw
+            .headers
+            .split_off(own)
+            .iter()
+            .map(|(name, value)| (text(name), text(value.as_ref().unwrap())))
+            .collect();
+        let place =
+            (ours["__streams.errors.partition"].parse().unwrap(), ours["__streams.errors.offset"].parse().unwrap());
+        let says = ["__streams.errors.exception", "wasmill-code", "wasmill-attempts"].map(|name| ours[name].clone());
+        assert_eq!(ours["wasmill-step"], "faulty");
+        assert_eq!(ours["wasmill-digest"].len(), 64);
+        assert!(ours["wasmill-time"].ends_with('Z'), "{}", ours["wasmill-time"]);
+        (place, says, raw)
+    };
+    (0..PARTITIONS).flat_map(|partition| java::dump(topic, partition)).map(read).collect()
+}
+
+fn record(number: usize, value: String) -> Raw {
+    let headers = vec![(b"n".to_vec(), Some(number.to_string().into_bytes())), (b"\xff".to_vec(), None)];
+    let timestamp = 1_700_000_000_000 + i64::try_from(number).unwrap();
+    Raw { timestamp, key: Some(format!("k{}", number % 97).into_bytes()), value: Some(value.into_bytes()), headers }
+}
+
+/// What lies in each partition of the input: of a thousand records one goes wrong in each way.
+fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize>)>> {
+    let mut fed = Vec::new();
+    for partition in 0..PARTITIONS {
+        let made = (0..records / PARTITIONS).map(|n| {
+            let number = n * PARTITIONS + partition;
+            // The ways are spread out, with the first two next to each other.
+            let way = (0..FAULTS.len()).find(|way| poison && n % 1000 == [500, 501, 20, 300, 700, 850, 120][*way]);
+            let value = match way.map(|way| FAULTS[way].0) {
+                Some("large") => format!("large {}", "x".repeat(OUTPUT_BYTES_MAX)),
+                Some(value) => value.to_owned(),
+                None => format!("n{number}"),
+            };
+            (record(number, value), way)
+        });
+        let made: Vec<(Raw, Option<usize>)> = made.collect();
+        for chunk in made.chunks(2000) {
+            let raw: Vec<Raw> = chunk.iter().map(|(raw, _)| raw.clone()).collect();
+            java::produce(topic, partition, &raw);
+        }
+        fed.push(made);
+    }
+    fed
+}
+
+#[test]
+fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go_on_in_order() {
+    let _alone = support::load();
+    let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 50_000 };
+    let quiet = Case::new("quiet", "");
+    feed(&quiet.input, records, false);
+    let each = i64::try_from(records / PARTITIONS).unwrap();
+    let quiet = quiet.run(&[each; PARTITIONS]).peak_rss();
+
+    let case = Case::new("poison", "");
+    let fed = feed(&case.input, records, true);
+    let process = case.run(&[each; PARTITIONS]);
+    let peak = process.peak_rss();
+    let bar = quiet + (PARALLELISM * MEMORY_MIB + 32) * 1024;
+    say(&format!("dead letters: {records} records, peak RSS {peak} KiB, quiet {quiet} KiB, allowed {bar} KiB"));
+
+    let mut expected: Vec<Grave> = Vec::new();
+    for (partition, fed) in fed.iter().enumerate() {
+        let passed: Vec<&Raw> = fed.iter().filter(|(_, way)| way.is_none()).map(|(raw, _)| raw).collect();
+        let found = java::dump(&case.output, partition);
+        assert_eq!(found.len(), passed.len(), "partition {partition}");
+        assert!(found.iter().map(|(_, raw)| raw).eq(passed), "partition {partition} is in order and byte for byte");
+        let lost = (0..).zip(fed).filter_map(|(offset, (raw, way))| {
+            let (_, exception, code) = FAULTS[(*way)?];
+            Some(((partition, offset), [exception, code, "1"].map(String::from), raw.clone()))
+        });
+        expected.extend(lost);
+    }
+    let mut found = graves(&case.dead, 2);
+    in_order(&found);
+    found.sort_by_key(|(place, _, _)| *place);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!((&found.0, &found.1), (&expected.0, &expected.1));
+        assert!(found.2 == expected.2, "{:?} is not as it was", found.0);
+    }
+    assert_eq!(found.len(), expected.len());
+    let count = Some(f64::from(u32::try_from(expected.len()).unwrap()));
+    assert_eq!(process.metric("wasmill_dead_letters_total"), count);
+    assert!(process.get("/metrics").unwrap().1.contains("kind=\"too_large\""));
+    assert!(peak <= bar, "the peak is {peak} KiB, where {bar} are allowed");
+}
+
+/// The dead letters of a partition, within a partition of their topic, are in its order.
+fn in_order(graves: &[Grave]) {
+    let mut last: BTreeMap<(usize, Vec<u8>), i64> = BTreeMap::new();
+    for ((partition, offset), _, raw) in graves {
+        let before = last.insert((*partition, raw.key.clone().unwrap()), *offset);
+        assert!(before.is_none_or(|before| before < *offset), "partition {partition}: {before:?} before {offset}");
+    }
+}
+
+#[test]
+fn retries_are_spent_before_a_dead_letter() {
+    let case = Case::new("spent", "retries = 2\nbackoff = { from = \"50ms\", to = \"50ms\" }");
+    let records: Vec<Raw> = ["a", "retry 9", "b", "retry 1", "c"]
+        .iter()
+        .enumerate()
+        .map(|(number, value)| record(number, (*value).to_owned()))
+        .collect();
+    java::produce(&case.input, 0, &records);
+    let process = case.run(&[5, 0, 0, 0]);
+    let passed: Vec<Raw> = java::dump(&case.output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(passed, [0, 2, 3, 4].map(|place| records[place].clone()));
+    let says = ["wasmill.retry", "retry", "3"].map(String::from);
+    assert_eq!(graves(&case.dead, 2), [((0, 1), says, records[1].clone())]);
+    assert_eq!(process.metric("wasmill_dead_letters_total"), Some(1.0));
+}
+
+#[test]
+fn when_every_record_breaks_the_plugin_the_breaker_stops_the_pipeline() {
+    let case = Case::new("all", "");
+    for partition in 0..PARTITIONS {
+        let records: Vec<Raw> = (0..1000).map(|number| record(number, "trap".to_owned())).collect();
+        java::produce(&case.input, partition, &records);
+    }
+    let mut process = case.pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(1));
+    let log = process.log();
+    assert!(log.contains("41 of the last 41 records") && log.contains("told to trap"), "{log}");
+    let graves = graves(&case.dead, 2);
+    let committed = java::committed(&case.group, &case.input);
+    for (partition, committed) in committed.into_iter().enumerate() {
+        let buried: Vec<i64> = graves
+            .iter()
+            .map(|(place, _, _)| *place)
+            .filter(|place| place.0 == partition)
+            .map(|place| place.1)
+            .collect();
+        assert!(buried.len() <= 200, "{} dead letters of partition {partition}", buried.len());
+        let buried = i64::try_from(buried.len()).unwrap();
+        assert_eq!(committed.max(0), buried, "partition {partition}: what is committed is buried, and nothing else");
+    }
+}
+
+#[test]
+fn a_skipped_record_is_counted_and_the_others_go_on() {
+    let input = java::create("skip-in", 1, &[]);
+    let output = java::create("skip-out", 1, &[]);
+    let group = unique("skip");
+    let pipeline = Pipeline::new(&input, &output, &group, "[on_error]\nthen = \"skip\"");
+    pipeline.install(&component::faulty());
+    let values = ["a", "trap", "b", "reject", "c"];
+    let records: Vec<Raw> = values.iter().enumerate().map(|(n, value)| record(n, (*value).to_owned())).collect();
+    java::produce(&input, 0, &records);
+    let mut process = pipeline.run();
+    process.wait("all records to be committed", LIMIT, |_| java::committed(&group, &input) == [5]);
+    let passed: Vec<Raw> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(passed, [0, 2, 4].map(|place| records[place].clone()));
+    let skipped = "outcome=\"skipped\",pipeline=\"pipeline\"} 2";
+    process.wait("two to be counted", LIMIT, |process| {
+        process.get("/metrics").is_some_and(|(_, text)| text.contains(skipped))
+    });
+}
+
+#[test]
+fn outputs_up_to_the_limit_of_their_topic_are_delivered_and_those_above_are_dead_letters() {
+    let case = Case::new("limit", "");
+    let records: Vec<Raw> = (0..400).map(|n| record(n, format!("v{}", "x".repeat(16_000 + n)))).collect();
+    for chunk in records.chunks(50) {
+        java::produce(&case.input, 0, chunk);
+    }
+    let process = case.run(&[400, 0, 0, 0]);
+    let passed: Vec<Raw> = java::dump(&case.output, 0).into_iter().map(|(_, raw)| raw).collect();
+    let buried: Vec<Raw> = graves(&case.dead, 2).into_iter().map(|(_, _, raw)| raw).collect();
+    say(&format!(
+        "limit: the largest value that passed has {} bytes",
+        passed.last().unwrap().value.as_ref().unwrap().len()
+    ));
+    assert!(passed.len() > 250 && passed == records[..passed.len()]);
+    assert_eq!(buried.len(), 400 - passed.len());
+    // Keys differ in length by a byte, so that the limit isn't the same for all; each that is above it is there.
+    assert!(records[passed.len()..].iter().all(|record| buried.contains(record)));
+    let (_, metrics) = process.get("/metrics").unwrap();
+    let errors: Vec<&str> = metrics.lines().filter(|line| line.starts_with("wasmill_produce_errors_total{")).collect();
+    assert!(errors.iter().all(|line| line.contains("code=\"too-large\"")), "the broker refused some: {errors:?}");
+}
+
+#[test]
+fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
+    let input = java::create("bury-in", 1, &[]);
+    let output = java::create("bury-out", 1, &[]);
+    let dead = java::create("bury-dead", 1, &["max.message.bytes=2000"]);
+    let group = unique("bury");
+    let pipeline = Pipeline::new(&input, &output, &group, &format!("[on_error]\ndead_letter = \"{dead}\""));
+    pipeline.install(&component::faulty());
+    let small = record(0, "reject".to_owned());
+    // Without our headers but the place and the code it fits.
+    let tight = record(1, format!("reject {}", "x".repeat(1550)));
+    let large = record(2, format!("reject {}", "x".repeat(1950)));
+    java::produce(&input, 0, &[small, tight.clone(), large]);
+    let mut process = pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(1));
+    let log = process.log();
+    assert!(log.contains("offset 2") && log.contains("takes 2000 bytes") && log.contains(&dead), "{log}");
+    assert_eq!(java::committed(&group, &input), [2]);
+    let buried = java::dump(&dead, 0);
+    assert_eq!(buried.len(), 2);
+    assert_eq!((&buried[1].1.value, buried[1].1.headers.len()), (&tight.value, 2 + 4));
+}
+
+#[test]
+fn kill_9_loses_neither_outputs_nor_dead_letters() {
+    let _alone = support::load();
+    let mut random = Random::seeded("dead-letter-kill");
+    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 10 } else { 3 };
+    let case = Case::new("kill-dead", "");
+    let reader = Reader::start(&case.output);
+    let feed = Feed::start(&case.input, 5000, 997, 20, 0);
+    let mut planted: BTreeSet<(usize, i64)> = BTreeSet::new();
+    let mut process = case.pipeline.run_with(&["--set", "input.session_timeout=6s"]);
+    for kill in 1..=kills {
+        let before = reader.tally().fresh;
+        process.wait("new outputs", LIMIT, |_| reader.tally().fresh > before + 2000);
+        // Two rounds, so that some are on their way when it is killed, and some are done.
+        for round in 0..2 {
+            for partition in 0..PARTITIONS {
+                let records: Vec<Raw> =
+                    ["trap", "reject", "error"].iter().map(|value| record(0, (*value).to_owned())).collect();
+                let first = java::produce(&case.input, partition, &records);
+                planted.extend((first..first + 3).map(|offset| (partition, offset)));
+            }
+            if round == 0 {
+                let known = process.metric("wasmill_dead_letters_total").unwrap_or(0.0);
+                process.wait("new dead letters", LIMIT, |process| {
+                    process.metric("wasmill_dead_letters_total").is_some_and(|count| count > known)
+                });
+            }
+        }
+        thread::sleep(Duration::from_millis(random.below(300)));
+        let lag = java::lag(&case.group, &case.input);
+        process.kill();
+        say(&format!("dead-letter-kill: kill {kill} of {kills} at lag {lag}"));
+        process = case.pipeline.run_with(&["--set", "input.session_timeout=6s"]);
+    }
+    feed.stop();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&case.group, &case.input) == 0);
+    let graves = graves(&case.dead, 2);
+    let buried: BTreeSet<(usize, i64)> = graves.iter().map(|(place, _, _)| *place).collect();
+    say(&format!("dead-letter-kill: {} planted, {} dead letters", planted.len(), graves.len()));
+    assert_eq!(buried, planted, "each record that was planted is buried, and no other");
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    let tally = reader.tally();
+    assert_eq!((tally.disorder, tally.foreign), (0, 0));
+}

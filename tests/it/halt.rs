@@ -1,0 +1,68 @@
+//! What a person must mend: the pipeline waits for it, says so, and goes on by itself with nothing lost.
+
+use std::time::Duration;
+
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Reader;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[test]
+fn a_deleted_output_topic_halts_the_pipeline_until_it_is_created_again() {
+    let input = java::create("gone-in", 2, &[]);
+    let output = java::create("gone-out", 2, &[]);
+    let group = unique("gone");
+    let pipeline =
+        Pipeline::new(&input, &output, &group, "[kafka.librdkafka]\n\"topic.metadata.propagation.max.ms\" = 1000");
+    pipeline.install(&component::forward());
+    let first = Feed::fill(&input, 2000);
+    let mut process = pipeline.run();
+    process.wait("the first to be committed", LIMIT, |_| java::committed(&group, &input) == first.stop());
+
+    java::delete(&output);
+    let second = Feed::start(&input, 500, 97, 20, 4000);
+    process.wait("the halt", LIMIT, |process| {
+        process.get("/readyz?verbose").is_some_and(|(status, text)| status == 503 && text.contains("halted"))
+    });
+    let (_, text) = process.get("/readyz?verbose").expect("it answers");
+    assert!(text.contains(&output) && text.contains("kafka-topics.sh"), "{text}");
+    assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200));
+    process.wait("time to be counted", LIMIT, |process| {
+        let (_, text) = process.get("/metrics").unwrap_or_default();
+        let halted =
+            text.lines().find(|line| line.starts_with("wasmill_waiting_seconds_total") && line.contains("halt"));
+        halted.is_some_and(|line| !line.ends_with(" 0"))
+            && text.contains("wasmill_pipeline_state{pipeline=\"pipeline\",state=\"halted\"} 1")
+    });
+    let messages = process.log().lines().filter(|line| line.contains("halted, and tried again")).count();
+    assert_eq!(messages, 1, "it is said once");
+
+    java::create_again(&output, 2, &[]);
+    let reader = Reader::start(&output);
+    let fed = second.stop();
+    let ends = || java::ends(&input);
+    process.wait("all to be committed", LIMIT, |_| java::committed(&group, &input) == ends());
+    process.ready();
+    assert_eq!(reader.missing(&second), (0, String::new()), "of {fed:?}");
+    assert_eq!(reader.tally().disorder, 0);
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_waited_for() {
+    let pipeline = Pipeline::new("in", "out", &unique("nobody"), "");
+    pipeline.install(&component::forward());
+    // Nothing listens at port 1.
+    let mut process = pipeline.run_with(&["--set", "kafka.brokers=[\"127.0.0.1:1\"]"]);
+    process.wait("it to say that it waits", LIMIT, |process| {
+        let waits =
+            process.get("/readyz?verbose").is_some_and(|(status, text)| status == 503 && text.contains("waiting"));
+        waits && process.log().contains("waiting for one")
+    });
+    assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200));
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+}
