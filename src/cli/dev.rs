@@ -123,6 +123,7 @@ fn embed(config: &mut config::Pipeline, broker: &Broker) {
     config.kafka.sasl = None;
     config.kafka.librdkafka.clear();
     config.kafka.input.instance_id = None;
+    config.kafka.tells_limits = false;
     // The broker is new: what was fed before the group formed is meant to be read.
     config.kafka.input.start = Start::Earliest;
 }

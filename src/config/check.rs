@@ -106,6 +106,7 @@ pub(super) fn pipeline(
             outputs,
             dead_letter,
             commit_every,
+            tells_limits: true,
         },
         name,
         file: path.to_owned(),

@@ -547,19 +547,6 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
-fn times_must_fit_into_one_another() {
-    let step = "the timeout of step `mask` is not below `limits.drain_timeout`";
-    titles(&with("wasm =", "timeout = \"5s\"\nwasm ="), &[step]);
-    titles(&and("[limits]\ndrain_timeout = \"1s\""), &[step]);
-    ok(&with("wasm =", "timeout = \"4999ms\"\nwasm ="));
-    let drain = "`limits.drain_timeout` is not below a third of `input.max_poll_interval`";
-    titles(&and("[limits]\ndrain_timeout = \"100s\""), &[drain]);
-    ok(&and("[limits]\ndrain_timeout = \"99s\""));
-    let short = with("topics", "session_timeout = \"6s\"\nmax_poll_interval = \"15s\"\ntopics");
-    titles(&short, &[drain]);
-}
-
-#[test]
 fn references_are_filled_in_after_parsing() {
     let group = |text: &str| Case::new().load(with("topics", &format!("group = \"{text}\"\ntopics")));
     for (text, expected) in [

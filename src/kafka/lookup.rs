@@ -276,6 +276,9 @@ impl Asker {
 
     /// What each topic that is written takes. Where the cluster doesn't tell, a limit is assumed that every topic has by default.
     fn limits(&mut self) -> Result<Vec<usize>, Error> {
+        if !self.settings.tells_limits {
+            return Ok(vec![LIMIT_ASSUMED; self.settings.written().count()]);
+        }
         let mut limits = Vec::new();
         for output in self.settings.written() {
             let topic = &output.topic;

@@ -29,6 +29,8 @@ pub struct Settings {
     pub dead_letter: Option<Output>,
     /// How often offsets are committed.
     pub commit_every: Duration,
+    /// Whether the cluster tells what its topics take: the embedded broker doesn't know the question, and never answers it.
+    pub tells_limits: bool,
 }
 
 impl Settings {

@@ -1,4 +1,4 @@
-//! What `[on_error]` says of records that can't be helped.
+//! What `[on_error]` says of records that can't be helped, and times that must fit into one another.
 
 use super::and;
 use super::check;
@@ -52,4 +52,17 @@ help: remove one of the two: without `then`, records that can't be helped go to 
     let pattern =
         with("topics = [\"orders\"]", "topics = [\"^orders\\\\.d.*\"]") + "[on_error]\ndead_letter = \"orders.dead\"\n";
     titles(&pattern, &["`dead_letter` is `orders.dead`, which the input reads by `^orders\\.d.*`"]);
+}
+
+#[test]
+fn times_must_fit_into_one_another() {
+    let step = "the timeout of step `mask` is not below `limits.drain_timeout`";
+    titles(&with("wasm =", "timeout = \"5s\"\nwasm ="), &[step]);
+    titles(&and("[limits]\ndrain_timeout = \"1s\""), &[step]);
+    ok(&with("wasm =", "timeout = \"4999ms\"\nwasm ="));
+    let drain = "`limits.drain_timeout` is not below a third of `input.max_poll_interval`";
+    titles(&and("[limits]\ndrain_timeout = \"100s\""), &[drain]);
+    ok(&and("[limits]\ndrain_timeout = \"99s\""));
+    let short = with("topics", "session_timeout = \"6s\"\nmax_poll_interval = \"15s\"\ntopics");
+    titles(&short, &[drain]);
 }
