@@ -271,7 +271,7 @@ pub(super) struct OnError {
     #[schemars(with = "Option<String>", extend("examples" = ["orders.dead"]))]
     pub(super) dead_letter: Option<Text>,
     /// Whose names the headers of a dead letter have: Kafka Streams' or Kafka Connect's.
-    #[schemars(with = "Option<String>", extend("enum" = ["streams", "connect"], "default" = "streams"))]
+    #[schemars(with = "Option<String>", extend("enum" = ["streams", "connect"], "x-default" = "`\"streams\"`"))]
     pub(super) dialect: Option<Text>,
 }
 

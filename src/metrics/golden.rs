@@ -53,6 +53,10 @@ const GUIDE: &[Section] = &[
                  again, or after a delivery that failed.",
             ),
             (
+                "wasmill_dead_letters_total",
+                "Each is a record that somebody has to look at: its headers say where it was read, why it failed and in which step.",
+            ),
+            (
                 "wasmill_retries_total",
                 "`step`: what the plugin needs is not there. `produce`: deliveries fail; look at the log.",
             ),
