@@ -125,6 +125,7 @@ impl Lookup {
             stop: Arc::clone(&stop),
             known_partitions: BTreeMap::new(),
             told_limits: BTreeSet::new(),
+            limits_unanswered: 0,
         };
         let thread =
             std::thread::Builder::new().name(format!("lookup-{worker}")).spawn(move || asker.run(&inbox, &answer))?;
@@ -171,6 +172,8 @@ impl Drop for Lookup {
 
 /// The longest time that one request may block, and so the longest time that dropping a [`Lookup`] takes.
 const REQUEST_MS: i32 = 2000;
+/// A broker that does not answer so often what a topic takes, but everything else, is not asked any more.
+const LIMITS_UNANSWERED_MAX: u32 = 4;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries of what a person must mend.
@@ -187,6 +190,8 @@ struct Asker {
     known_partitions: BTreeMap<String, i32>,
     /// The topics of which it was said that their limit is assumed.
     told_limits: BTreeSet<String>,
+    /// How often in a row a broker did not answer what a topic takes.
+    limits_unanswered: u32,
 }
 
 /// What a person does about a topic or a group that the cluster denies: the command, by Kafka's name of the error.
@@ -285,13 +290,19 @@ impl Asker {
             let why = match self.client.topic_setting(topic, "max.message.bytes", REQUEST_MS) {
                 Ok(Some(value)) => match value.parse() {
                     Ok(limit) => {
+                        self.limits_unanswered = 0;
                         limits.push(limit);
                         continue;
                     }
                     Err(_) => format!("it says `{value}`"),
                 },
                 Ok(None) => "it says nothing".to_owned(),
-                Err(error) if [code::TIMED_OUT, code::TRANSPORT, code::ALL_BROKERS_DOWN].contains(&error.code) => {
+                // The topics were just told, so a broker answers; one that never answers this question doesn't know it.
+                Err(error)
+                    if [code::TIMED_OUT, code::TRANSPORT, code::ALL_BROKERS_DOWN].contains(&error.code)
+                        && self.limits_unanswered < LIMITS_UNANSWERED_MAX =>
+                {
+                    self.limits_unanswered += 1;
                     return Err(error);
                 }
                 Err(error) => error.to_string(),
