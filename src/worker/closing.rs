@@ -3,6 +3,7 @@
 //! Nothing new is taken. What is at the executors and at the broker is finished; records that only waited are let go, and are
 //! read by whoever comes next. Then offsets are committed, and the group is left.
 
+use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -34,6 +35,23 @@ const LEAVING_LATE: Duration = Duration::from_millis(300);
 /// Whether the group is being left: a revoke is then answered at once.
 pub(super) fn is_leaving(closing: &Closing) -> bool {
     matches!(closing.stage, Stage::Leaving { .. })
+}
+
+/// Destroying clients takes a moment, or as long as silent brokers hold back what was asked of them: then it isn't waited for.
+const LETTING_GO_MAX: Duration = Duration::from_secs(2);
+
+/// Drops all that a worker had, which has ended: offsets are committed and the group was left, or there was no time for it.
+pub(super) fn let_go(shell: Shell) {
+    let (over, wait) = mpsc::channel::<()>();
+    let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+        drop(shell);
+        drop(over);
+    });
+    match reaper {
+        // Ends with the other end of the channel, or by time.
+        Ok(_) => drop(wait.recv_timeout(LETTING_GO_MAX)),
+        Err(error) => tracing::error!("failed to start a thread that drops the clients: {error}"),
+    }
 }
 
 impl Shell {

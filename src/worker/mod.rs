@@ -191,8 +191,11 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
-                std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()))
-                    .unwrap_or_else(|_| End::Bug("the worker's thread panicked; the log holds the place".into()))
+                let mut shell = shell;
+                let end = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()))
+                    .unwrap_or_else(|_| End::Bug("the worker's thread panicked; the log holds the place".into()));
+                closing::let_go(shell);
+                end
             })
             .map_err(|error| format!("failed to start the worker's thread: {error}"))?;
         Ok(Worker { inbox, status, thread: Some(thread) })
@@ -284,7 +287,7 @@ const WAIT_FOR_RETRY: Duration = Duration::from_millis(10);
 const IDLE_POLL_MS: i32 = 100;
 
 impl Shell {
-    fn run(mut self) -> End {
+    fn run(&mut self) -> End {
         self.lookup.ask_topics();
         loop {
             let now = clock::now();
