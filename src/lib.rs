@@ -17,6 +17,8 @@ pub mod failure;
 pub mod batch;
 /// What a plugin said about its records, and whether it may say that.
 pub mod outcome;
+/// Tests only: where a process is made to die in the middle of a record's path.
+pub mod failpoint;
 /// Every number that a pipeline tells about itself.
 pub mod metrics;
 /// Pure: one partition's path from fetched to committed.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 /// A room and what it may import, as prefixes of a path behind `crate::`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("failpoint", &[]),
     ("record", &[]),
     ("failure", &[]),
     ("batch", &["record", "failure"]),
@@ -17,12 +18,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["record", "failure"]),
     ("partition", &["record", "failure"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
-    ("kafka", &["clock", "record", "failure", "batch", "metrics"]),
+    ("kafka", &["clock", "failpoint", "record", "failure", "batch", "metrics"]),
     ("plugin", &["clock", "record", "failure", "outcome", "batch", "metrics"]),
     (
         "worker",
         &[
             "clock",
+            "failpoint",
             "record",
             "failure",
             "batch",

@@ -25,8 +25,10 @@ use crate::record::TopicPartition;
 pub struct Consumer {
     client: Arc<Client>,
     queue: Queue,
-    commits: Queue,
 }
+
+/// A commit on its way. Its answer goes to nobody else, and to nobody when this is dropped.
+pub struct Commit(Queue);
 
 /// What a poll brought.
 pub enum Polled {
@@ -36,8 +38,6 @@ pub enum Polled {
     Assign(Vec<TopicPartition>),
     /// The group takes these partitions; it waits for [`Consumer::unassign`].
     Revoke(Vec<TopicPartition>),
-    /// An automatic commit ended.
-    Committed(Committed),
     /// librdkafka's statistics.
     Stats(Stats),
     /// The position of a partition is gone: retention has passed it, or the topic was made anew.
@@ -122,7 +122,7 @@ impl Consumer {
     /// What librdkafka says of a setting it refuses.
     pub fn new(settings: &Settings, worker: usize) -> Result<Consumer, String> {
         let client = Client::new(Side::Consumer, &settings::consumer(settings, worker))?;
-        Ok(Consumer { queue: client.queue(), commits: client.new_queue(), client })
+        Ok(Consumer { queue: client.queue(), client })
     }
 
     pub(crate) fn client(&self) -> &Arc<Client> {
@@ -161,14 +161,13 @@ impl Consumer {
                     }
                 }
             }
-            EventKind::OffsetCommit => Some(Polled::Committed(commit_result(&event)?)),
             EventKind::Stats => stats::parse(&event.stats()).map(Polled::Stats),
             EventKind::Log => {
                 log_line(&event);
                 None
             }
             EventKind::Error => Some(error(&event)),
-            EventKind::Delivery | EventKind::Other => None,
+            EventKind::Delivery | EventKind::OffsetCommit | EventKind::Other => None,
         }
     }
 
@@ -241,18 +240,14 @@ impl Consumer {
         list.entries().into_iter().filter(|entry| entry.code != Code::OK).map(named).collect()
     }
 
-    /// Commits what is stored; [`Consumer::poll_commit`] brings the result.
+    /// Commits what is stored; [`Commit::poll`] brings the answer.
     ///
     /// # Errors
     /// librdkafka's words.
-    pub fn commit(&self) -> Result<(), String> {
-        self.client.commit_stored(&self.commits).map_err(|error| error.to_string())
-    }
-
-    /// The result of [`Consumer::commit`], once it is there. Having had nothing to commit is success.
-    pub fn poll_commit(&self) -> Option<Committed> {
-        let event = self.commits.poll(0)?;
-        Some(commit_result(&event).unwrap_or_else(|| Ok(Vec::new())))
+    pub fn commit(&self) -> Result<Commit, String> {
+        let answer = self.client.new_queue();
+        self.client.commit_stored(&answer).map_err(|error| error.to_string())?;
+        Ok(Commit(answer))
     }
 
     /// Where the consumer stands in a partition: behind its last record and the control markers it passed since.
@@ -278,21 +273,27 @@ impl Consumer {
     }
 }
 
-/// `None` when there was nothing to commit.
-fn commit_result(event: &sys::Event) -> Option<Committed> {
+impl Commit {
+    /// How it ended, once it has. Having had nothing to commit is success.
+    pub fn poll(&self) -> Option<Committed> {
+        Some(commit_result(&self.0.poll(0)?))
+    }
+}
+
+fn commit_result(event: &sys::Event) -> Committed {
     match event.code() {
-        code::NO_OFFSET => None,
+        code::NO_OFFSET => Ok(Vec::new()),
         Code::OK => {
             let entries = event.partitions().entries();
             if let Some(entry) = entries.iter().find(|entry| entry.code != Code::OK) {
                 let sys::Entry { topic, partition, offset, code, .. } = entry;
-                return Some(Err(format!("{topic}/{partition} at {offset}: {code}")));
+                return Err(format!("{topic}/{partition} at {offset}: {code}"));
             }
             // A partition of the assignment that had nothing to commit is there without an offset.
             let committed = entries.into_iter().filter(|entry| entry.offset >= 0);
-            Some(Ok(committed.map(|entry| (Offset(entry.offset), named(entry))).map(|(at, of)| (of, at)).collect()))
+            Ok(committed.map(|entry| (Offset(entry.offset), named(entry))).map(|(at, of)| (of, at)).collect())
         }
-        other => Some(Err(format!("{other} ({})", other.name()))),
+        other => Err(format!("{other} ({})", other.name())),
     }
 }
 

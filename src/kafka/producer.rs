@@ -22,6 +22,8 @@ use super::sys::EventKind;
 use super::sys::Queue;
 use super::sys::Side;
 use super::sys::Topic;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::failure::Failure;
 use crate::record::OutRecord;
 use crate::record::Seq;
@@ -212,6 +214,12 @@ impl Producer {
         self.turns.load(Ordering::Relaxed)
     }
 
+    /// Whether its delivery thread is there: without it no output is ever known to be delivered.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Messages that were queued and not yet reported.
     #[must_use]
     pub fn unreported(&self) -> usize {
@@ -297,6 +305,7 @@ impl Delivery {
         if !self.runs.is_empty() {
             let runs = std::mem::take(&mut self.runs);
             self.runs.reserve(runs.len().min(64));
+            failpoint::pass(Point::InDelivery);
             report(Report::Delivered { runs, produced, bytes: total });
         }
     }

@@ -220,10 +220,9 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
         ("session.timeout.ms", millis(input.session_timeout)),
         ("max.poll.interval.ms", millis(input.max_poll_interval)),
         ("isolation.level", input.isolation.as_kafka().to_owned()),
-        // Stored only when every output is acknowledged; committed by librdkafka from there.
+        // Stored only when every output is acknowledged; committed by the worker from there, one commit after the other.
         ("enable.auto.offset.store", "false".to_owned()),
-        ("enable.auto.commit", "true".to_owned()),
-        ("auto.commit.interval.ms", millis(settings.commit_every)),
+        ("enable.auto.commit", "false".to_owned()),
         // Any other value also applies when retention has passed the committed offset, and loses records silently.
         ("auto.offset.reset", "error".to_owned()),
         ("partition.assignment.strategy", "cooperative-sticky".to_owned()),

@@ -16,6 +16,8 @@ use super::chain::Chain;
 use super::chain::Verdicts;
 use super::effects::Effects;
 use crate::batch::Batch;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::record::Epoch;
@@ -197,6 +199,7 @@ impl<R: Fn(Ran)> Executor<R> {
     /// Sends what became of the next `records` records. `true` when the job is over.
     fn answer(&mut self, job: &mut Job, verdicts: Verdicts, records: usize) -> bool {
         let Verdicts { done, failed, effects, failure } = verdicts;
+        failpoint::pass(Point::AfterGuest);
         self.chain.keep();
         if failure.is_some() {
             self.failed.insert((job.lane, job.epoch), job.run);

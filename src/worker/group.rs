@@ -11,6 +11,8 @@ use super::closing;
 use super::end;
 use super::end::End;
 use super::lane::Lane;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Answer;
 use crate::kafka::lookup::StartOf;
@@ -130,6 +132,7 @@ impl Shell {
             self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&asked))));
             return;
         }
+        failpoint::pass(Point::AfterAssign);
         for (position, committed, end) in positions {
             let executor = self.quietest_executor();
             let number = self.new_lane_number();
@@ -253,6 +256,7 @@ impl Shell {
             }
         }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        failpoint::pass(Point::InRevoke);
         if let Err(reason) = self.consumer.unassign(partitions) {
             tracing::warn!("failed to give back {}: {reason}", names(partitions));
         }

@@ -10,6 +10,8 @@ use super::Shell;
 use super::lane::Lane;
 use super::lane::Waiting;
 use crate::batch::Batch;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::kafka::consumer::ClientError;
 use crate::kafka::consumer::Fetched;
 use crate::kafka::consumer::Polled;
@@ -86,7 +88,6 @@ impl Shell {
             Polled::Record(fetched) => return self.on_record(now, fetched),
             Polled::Assign(partitions) => self.on_assign(partitions),
             Polled::Revoke(partitions) => self.on_revoke(now, partitions),
-            Polled::Committed(result) => self.on_committed(result),
             Polled::Stats(stats) => self.on_stats(&stats),
             Polled::OffsetGone(partition) => self.on_offset_gone(partition),
             Polled::Error(error) => self.on_client_error(now, &error),
@@ -118,6 +119,7 @@ impl Shell {
         place.copy_to(&mut lane.open, 0);
         let bytes = lane.open.bytes() - before;
         lane.bytes += bytes;
+        failpoint::pass(Point::AfterPoll);
         bytes
     }
 

@@ -15,6 +15,8 @@ use super::lane;
 use super::letters::Letter;
 use super::start_producer;
 use crate::batch::Batch;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -221,6 +223,7 @@ impl Shell {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                     self.bytes_out += size(output.record.key) + size(output.record.value);
                     cursor.advance(&output);
+                    failpoint::pass(Point::AfterEnqueue);
                 }
                 Err(SendError::Full) => return Sent::Full,
                 Err(SendError::Failed(mut failure)) => {
@@ -251,6 +254,7 @@ impl Shell {
                         Kind::DeadLetter => self.on_letters_delivered(now, index, first, last),
                     }
                 }
+                failpoint::pass(Point::AfterAck);
             }
             Report::Failed { tag, output, bytes, failure } => {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);

@@ -8,9 +8,15 @@ use prometheus::local::LocalHistogram;
 
 use super::Shell;
 use super::clock;
+use super::end::End;
+use super::group::Group;
 use super::lane::Lane;
 use super::status::Alive;
 use super::status::Pulse;
+use crate::failpoint;
+use crate::failpoint::Point;
+use crate::kafka::Producer;
+use crate::kafka::consumer::Commit;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
 use crate::kafka::stats::Stats;
@@ -33,9 +39,11 @@ pub(super) struct Timers {
     ticker: Pulse,
     /// When a kind of message was last logged, and how many were kept back since.
     logged: BTreeMap<String, (Instant, u64)>,
-    /// When the explicit commit that is under way began.
-    committing: Option<Instant>,
-    /// Whether the last explicit commit failed or was not answered.
+    /// The commit that is under way, and when it began.
+    committing: Option<(Commit, Instant)>,
+    /// When the last commit began that was made because it was time.
+    committed: Instant,
+    /// Whether the last commit failed or was not answered.
     pub(super) commit_failed: bool,
     /// The partitions that were released with records in flight.
     pub(super) unsettled: Vec<(TopicPartition, Offset)>,
@@ -63,6 +71,7 @@ impl Timers {
             ticker: Pulse::default(),
             logged: BTreeMap::new(),
             committing: None,
+            committed: now,
             commit_failed: false,
             unsettled: Vec::new(),
         }
@@ -106,12 +115,14 @@ impl Shell {
             self.advance_idle(now);
             self.measure();
             self.show_life();
+            self.watch_threads(now);
             self.judge_brokers();
         }
         if now.saturating_duration_since(self.timers.asked) >= ASK_EVERY {
             self.timers.asked = now;
             self.ask_ends();
         }
+        self.commit_now_and_then(now);
         self.go_on_revoking(now);
     }
 
@@ -123,6 +134,7 @@ impl Shell {
                 // It went to another worker meanwhile, who repeats what was not committed.
                 tracing::debug!("offset of {partition} not stored: it is not assigned any more");
             }
+            failpoint::pass(Point::AfterStore);
         }
         for lane in &mut self.lanes {
             let low = lane.state.low();
@@ -134,14 +146,28 @@ impl Shell {
         }
     }
 
+    /// Commits when it is time and the commit before has its answer. librdkafka sends a commit again that had none, and behind a newer
+    /// one that would move the group back.
+    fn commit_now_and_then(&mut self, now: Instant) {
+        // A revoke and an end commit for themselves.
+        if self.closing.is_some() || matches!(self.group, Group::Outside | Group::Revoking { .. }) {
+            return;
+        }
+        let is_free = self.timers.committing.is_none() || self.commit_ended(now);
+        if is_free && now.saturating_duration_since(self.timers.committed) >= self.settings.kafka.commit_every {
+            self.timers.committed = now;
+            self.begin_commit(now);
+        }
+    }
+
     /// Commits what is stored. `false` if the client refuses.
     pub(super) fn begin_commit(&mut self, now: Instant) -> bool {
-        // A result that nobody waited for any more.
-        while self.consumer.poll_commit().is_some() {}
         self.timers.commit_failed = true;
         match self.consumer.commit() {
-            Ok(()) => {
-                self.timers.committing = Some(now);
+            Ok(commit) => {
+                // The answer to one before is of no interest any more.
+                self.timers.committing = Some((commit, now));
+                failpoint::pass(Point::CommitSent);
                 true
             }
             Err(reason) => {
@@ -153,13 +179,17 @@ impl Shell {
 
     /// Whether the commit has its answer.
     pub(super) fn commit_ended(&mut self, now: Instant) -> bool {
-        let Some(result) = self.consumer.poll_commit() else { return false };
-        if let Some(began) = self.timers.committing.take() {
+        let answered = self.timers.committing.as_ref().and_then(|(commit, began)| Some((commit.poll()?, *began)));
+        let Some((result, began)) = answered else { return false };
+        self.timers.committing = None;
+        self.timers.commit_failed = result.is_err();
+        // Nothing new to commit is no commit.
+        if !result.as_ref().is_ok_and(Vec::is_empty) {
             let took = now.saturating_duration_since(began).as_secs_f64();
             self.metrics.commit_duration_seconds.with_label_values(&[result_label(&result)]).observe(took);
+            self.on_committed(result);
+            failpoint::pass(Point::CommitAcked);
         }
-        self.timers.commit_failed = result.is_err();
-        self.on_committed(result);
         true
     }
 
@@ -267,6 +297,16 @@ impl Shell {
             ticker: self.ticker.as_ref().is_none_or(|step| self.timers.ticker.beats(step.ticks())),
         };
         self.status.beat(alive);
+    }
+
+    /// What a thread of the data path had in hand when it ended comes back from nobody: the worker ends, and the next one repeats it.
+    fn watch_threads(&mut self, now: Instant) {
+        let executors = self.executors.are_alive();
+        let delivery = self.producer.as_ref().is_none_or(Producer::is_alive);
+        if self.closing.is_none() && !(executors && delivery) {
+            let which = if executors { "the delivery thread" } else { "an executor" };
+            self.close(now, End::Bug(format!("{which} is gone; the log holds the place")));
+        }
     }
 
     /// Whether brokers still answer is part of what the pipeline is doing: connections say nothing, as a frozen broker keeps them up.

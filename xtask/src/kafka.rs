@@ -26,6 +26,8 @@ const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugi
 const JAVA_PACKAGES: [&str; 2] = ["default-jdk-headless", "maven"];
 /// A node's folder is this and the id of the process that started it.
 const NODE: &str = "node-";
+/// In its folder.
+const SETTINGS: &str = "server.properties";
 /// How often a starting node is asked, and for how long.
 const STEP: Duration = Duration::from_millis(50);
 const START: Duration = Duration::from_secs(60);
@@ -84,6 +86,10 @@ pub(crate) fn start() -> Result<(), String> {
 pub(crate) struct Node {
     child: Child,
     port: u16,
+    /// Where a second listener listens, which tells clients that it is elsewhere.
+    hidden: Option<u16>,
+    jars: PathBuf,
+    folder: PathBuf,
     log: PathBuf,
 }
 
@@ -93,12 +99,20 @@ impl Node {
     /// # Errors
     /// Why it doesn't run, with the end of its log.
     pub(crate) fn start(jars: &Path) -> Result<Node, String> {
+        Node::start_behind(jars, None)
+    }
+
+    /// As [`Node::start`], with a second listener whose clients are told to come to the port `advertised`: a proxy's.
+    ///
+    /// # Errors
+    /// Why it doesn't run, with the end of its log.
+    pub(crate) fn start_behind(jars: &Path, advertised: Option<u16>) -> Result<Node, String> {
         remove_stale();
         // Another process may take a free port before the node does: then it says so and ends, and other ports may do.
         let mut last = String::new();
         for attempt in 0..3 {
             let folder = home().join(format!("{NODE}{}", std::process::id())).join(attempt.to_string());
-            match Node::try_start(jars, &folder) {
+            match Node::try_start(jars, &folder, advertised) {
                 Ok(node) => return Ok(node),
                 Err(e) => last = e,
             }
@@ -106,11 +120,12 @@ impl Node {
         Err(last)
     }
 
-    fn try_start(jars: &Path, data: &Path) -> Result<Node, String> {
-        let (port, controller) = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
+    fn try_start(jars: &Path, data: &Path, advertised: Option<u16>) -> Result<Node, String> {
+        let [port, controller, hidden] = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
         fs::create_dir_all(data).map_err(|e| format!("creating {}: {e}", data.display()))?;
-        let settings = data.join("server.properties");
-        fs::write(&settings, properties(data, port, controller))
+        let settings = data.join(SETTINGS);
+        let second = advertised.map(|advertised| (hidden, advertised));
+        fs::write(&settings, properties(data, port, controller, second))
             .map_err(|e| format!("writing {}: {e}", settings.display()))?;
         let log = data.join("node.log");
         let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
@@ -121,24 +136,60 @@ impl Node {
         if !formatted.success() {
             return Err(format!("formatting {}: {formatted}\n{}", data.display(), tail(&log)));
         }
+        let child = spawn_server(jars, data, &file)?;
+        let hidden = advertised.map(|_| hidden);
+        let mut node = Node { child, port, hidden, jars: jars.to_owned(), folder: data.to_owned(), log };
+        node.listens()?;
+        Ok(node)
+    }
 
-        let mut server = java_command(jars, &file)?;
-        server.arg("kafka.Kafka").arg(&settings);
-        let child = spawn_bound(server).map_err(|e| format!("starting Kafka: {e}"))?;
-        let mut node = Node { child, port, log };
+    /// Waits until it listens.
+    fn listens(&mut self) -> Result<(), String> {
         let mut waited = Duration::ZERO;
         // A socket that answers is not yet a broker that does, but clients wait for the rest.
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            if let Some(status) = node.child.try_wait().map_err(|e| format!("waiting for Kafka: {e}"))? {
-                return Err(format!("Kafka ended while starting: {status}\n{}", tail(&node.log)));
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if let Some(status) = self.child.try_wait().map_err(|e| format!("waiting for Kafka: {e}"))? {
+                return Err(format!("Kafka ended while starting: {status}\n{}", tail(&self.log)));
             }
             if waited > START {
-                return Err(format!("Kafka does not listen after {} s\n{}", START.as_secs(), tail(&node.log)));
+                return Err(format!("Kafka does not listen after {} s\n{}", START.as_secs(), tail(&self.log)));
             }
             thread::sleep(STEP);
             waited += STEP;
         }
-        Ok(node)
+        Ok(())
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        killed.map(|_| ()).map_err(|e| format!("killing Kafka: {e}"))
+    }
+
+    /// Starts a node that was killed again, on its ports and with its data.
+    ///
+    /// # Errors
+    /// Why it doesn't run, with the end of its log.
+    pub(crate) fn start_again(&mut self) -> Result<(), String> {
+        let file = File::options().append(true).open(&self.log);
+        let file = file.map_err(|e| format!("opening {}: {e}", self.log.display()))?;
+        self.child = spawn_server(&self.jars, &self.folder, &file)?;
+        self.listens()
+    }
+
+    /// Its process.
+    #[must_use]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where the second listener really is.
+    #[must_use]
+    pub(crate) fn hidden(&self) -> Option<u16> {
+        self.hidden
     }
 
     /// Its address, as clients want it.
@@ -196,16 +247,33 @@ fn java_command(jars: &Path, log: &File) -> Result<Command, String> {
     Ok(command)
 }
 
-/// Everybody may do everything, but for resources with rules of their own.
-fn properties(data: &Path, port: u16, controller: u16) -> String {
+fn spawn_server(jars: &Path, data: &Path, log: &File) -> Result<Child, String> {
+    let mut server = java_command(jars, log)?;
+    server.arg("kafka.Kafka").arg(data.join(SETTINGS));
+    spawn_bound(server).map_err(|e| format!("starting Kafka: {e}"))
+}
+
+/// Everybody may do everything, but for resources with rules of their own. `second` is where a second listener listens, and where it
+/// says that it does.
+fn properties(data: &Path, port: u16, controller: u16, second: Option<(u16, u16)>) -> String {
     let logs = data.join("logs");
+    let (listener, advertised, protocol) = match second {
+        Some((hidden, advertised)) => (
+            format!(",BEHIND://127.0.0.1:{hidden}"),
+            format!(",BEHIND://127.0.0.1:{advertised}"),
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\n",
+        ),
+        None => (String::new(), String::new(), ""),
+    };
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
+         {protocol}\
          log.dirs={}\n\
          authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
          allow.everyone.if.no.acl.found=true\n\
@@ -237,11 +305,11 @@ fn remove_stale() {
     }
 }
 
-/// Two ports that nothing listens on now.
-fn free_ports() -> io::Result<(u16, u16)> {
-    let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let two = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok((one.local_addr()?.port(), two.local_addr()?.port()))
+/// Ports that nothing listens on now.
+fn free_ports() -> io::Result<[u16; 3]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let (one, two, three) = (bind()?, bind()?, bind()?);
+    Ok([one.local_addr()?.port(), two.local_addr()?.port(), three.local_addr()?.port()])
 }
 
 /// Sees to it that these programs are there.

@@ -6,6 +6,8 @@
 mod bench;
 mod demo;
 mod docs;
+mod faults;
+#[expect(dead_code, reason = "the tests that share it do more with a node")]
 mod kafka;
 mod stage;
 mod test;
@@ -20,6 +22,8 @@ usage: cargo xtask TASK
 
   demo                          build everything and run examples/orders on the embedded broker
   test [--full]                 everything that CI runs; --full: the long schedules too
+  faults [--only ROW,ROW] [--from ROW] [--full] [--seed N]
+                                break things under load and write docs/fault-report.md; --slice: what `test` runs of it
   bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
   docs                          write anew what is generated: schemas/, the tables of docs/configuration.md
   plugins                       build the plugins into plugins/target/wasm/
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(test::Length::Short),
         ["test", "--full"] => test::run(test::Length::Full),
+        ["faults", ref which @ ..] => faults::run(which),
         ["bench", ref which @ ..] => bench::run(which),
         ["docs"] => docs::run(),
         ["plugins"] => wasm::build(),

@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use crate::faults;
 use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
@@ -47,6 +48,11 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     })?;
     stages.run("tools", tools::for_host)?;
     stages.run("clippy, host", || strict(host("clippy")))?;
+    stages.run("clippy, host with failpoints", || {
+        let mut clippy = host("clippy");
+        clippy.args(["--package", "wasmill", "--features", "failpoints", "--bin", "wasmill", "--test", "faults"]);
+        stage::succeed(clippy.args(["--", "-D", "warnings"]))
+    })?;
     stages.run("clippy, plugins", || strict(guests("clippy")))?;
     stages.run("alerts", || {
         tools::for_alerts()?;
@@ -59,6 +65,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     stages.run("Apache Kafka for the tests", || kafka::prepare().map(|_| ()))?;
     stages.run("examples in the documentation", || test(&["--package", "wasmill", "--doc"]))?;
     stages.run("integration tests, on the mock and on a real broker", || test(&["--workspace", "--test", "*"]))?;
+    stages.run("a slice of the faults", || faults::matrix(&["--slice"]))?;
     stages.sum_up();
     Ok(())
 }

@@ -22,6 +22,11 @@ pub(crate) fn brokers() -> &'static str {
     &BROKERS.get_or_init(start).0
 }
 
+/// The same, as wasmill is told.
+pub(crate) fn of_wasmill() -> &'static str {
+    brokers()
+}
+
 /// The folder with Kafka's jars.
 pub(crate) fn jars() -> &'static Path {
     static JARS: OnceLock<PathBuf> = OnceLock::new();

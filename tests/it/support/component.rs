@@ -19,17 +19,27 @@ pub(crate) struct Behaviour {
 
 /// A component that forwards every record as it came.
 pub(crate) fn forward() -> Vec<u8> {
-    with(0, -1, Behaviour::default())
+    forward_with("")
+}
+
+/// As [`forward`], with more functions, as WebAssembly text, that nobody calls.
+pub(crate) fn forward_with(functions: &str) -> Vec<u8> {
+    let text = text(0, -1, Behaviour::default());
+    let inside = text.trim_end().strip_suffix(')').unwrap();
+    component(&format!("{inside}{functions})"))
 }
 
 /// A component that forwards every record but one.
 pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u8> {
-    let text = ODD_RECORD
+    component(&text(partition, offset, behaviour))
+}
+
+fn text(partition: usize, offset: i64, behaviour: Behaviour) -> String {
+    ODD_RECORD
         .replace("BEFORE))", &format!("{}))", behaviour.before))
         .replace("AFTER))", &format!("{}))", behaviour.after))
         .replace("const PARTITION)", &format!("const {partition})"))
-        .replace("const OFFSET)", &format!("const {offset})"));
-    component(&text)
+        .replace("const OFFSET)", &format!("const {offset})"))
 }
 
 /// `plugins/faulty`, which goes wrong as the value of a record says.

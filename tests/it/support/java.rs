@@ -216,7 +216,7 @@ impl Reader {
 }
 
 /// One request, one answer, and the JVM is started by the first.
-fn ask(request: &str) -> Vec<String> {
+pub(crate) fn ask(request: &str) -> Vec<String> {
     static JVM: OnceLock<Mutex<Jvm>> = OnceLock::new();
     let mut jvm = JVM.get_or_init(|| Mutex::new(Jvm::start())).lock().unwrap_or_else(PoisonError::into_inner);
     writeln!(jvm.requests, "{request}").unwrap();

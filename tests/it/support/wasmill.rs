@@ -13,6 +13,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -85,10 +86,15 @@ impl Pipeline {
 
     /// As [`Pipeline::run`], with more arguments.
     pub(crate) fn run_with(&self, more: &[&str]) -> Process {
+        self.run_in(&[], more)
+    }
+
+    /// As [`Pipeline::run_with`], with variables of the environment.
+    pub(crate) fn run_in(&self, variables: &[(&str, &str)], more: &[&str]) -> Process {
         let port = free_port();
         let file = self.write(port);
-        let arguments: Vec<&str> = ["run", file.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
-        Process::start(&arguments, port)
+        let arguments = [&["run", file.to_str().unwrap()], more].concat();
+        Process::start(&arguments, variables, port)
     }
 
     /// A file of this pipeline that no process has.
@@ -106,7 +112,7 @@ impl Pipeline {
         let folder = self.folder.path().join(number.to_string());
         fs::create_dir(&folder).unwrap();
         let file = folder.join("pipeline.toml");
-        let brokers = self.brokers.as_deref().unwrap_or_else(|| broker::brokers());
+        let brokers = self.brokers.as_deref().unwrap_or_else(|| broker::of_wasmill());
         let text =
             format!("[kafka]\nbrokers = [\"{brokers}\"]\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
         fs::write(&file, text).unwrap();
@@ -131,13 +137,18 @@ impl Process {
         let port = free_port();
         let http = format!("127.0.0.1:{port}");
         let arguments = ["dev", file.to_str().unwrap(), "--feed", feed.to_str().unwrap(), "--http", &http];
-        Process::start(&arguments, port)
+        Process::start(&arguments, &[], port)
     }
 
     /// Starts wasmill with these arguments; its metrics are at `port`.
-    fn start(arguments: &[&str], port: u16) -> Process {
+    fn start(arguments: &[&str], variables: &[(&str, &str)], port: u16) -> Process {
         let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::default();
         let out = Arc::default();
@@ -172,7 +183,7 @@ impl Process {
     pub(crate) fn wait(&mut self, what: &str, limit: Duration, mut holds: impl FnMut(&Process) -> bool) {
         let watch = clock::Watch::start();
         clock::wait_until(what, limit + Duration::from_secs(1), || {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.ended() {
                 panic!("wasmill ended with {status} while waiting for {what}");
             }
             assert!(watch.elapsed() < limit, "waited {limit:?} in vain for {what}");
@@ -209,9 +220,19 @@ impl Process {
 
     /// The most memory that it had so far, in KiB.
     pub(crate) fn peak_rss(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim_end_matches("kB").trim().parse().unwrap()
+    }
+
+    /// The system's number of it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// kill -9; the time when it was done.
@@ -224,7 +245,7 @@ impl Process {
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         // std has no other signal than KILL.
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
     }
 
@@ -233,7 +254,7 @@ impl Process {
         let watch = clock::Watch::start();
         let status = clock::wait_for("wasmill to end", limit + Duration::from_secs(1), || {
             assert!(watch.elapsed() < limit, "wasmill did not end within {limit:?}");
-            self.child.try_wait().unwrap()
+            self.ended()
         });
         for reader in self.readers.drain(..) {
             reader.join().unwrap();

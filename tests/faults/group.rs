@@ -1,0 +1,237 @@
+//! What a group goes through: a member frozen past its session (F5), a storm of joins and leaves (F14), slow calls and long waits while
+//! partitions move (F15, F16), and a plugin too slow for its own good (F17).
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::thread;
+use std::time::Duration;
+
+use crate::load;
+use crate::load::Load;
+use crate::load::MAX_IN_FLIGHT;
+use crate::load::PARTITIONS;
+use crate::load::seconds;
+use crate::outage;
+use crate::rows::Case;
+use crate::support::broker;
+use crate::support::clock;
+use crate::support::java;
+use crate::support::java::Raw;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) fn frozen(case: &Case) {
+    case.inject("", "SIGSTOP of one of two workers for three sessions of 3 s, then SIGCONT", || {
+        let load = Load::new("zombie");
+        let mut one = load.start();
+        let mut two = load.pipeline.run();
+        two.ready();
+        two.wait("both to have partitions", LIMIT, |_| {
+            java::members(&load.group).is_some_and(|members| members.len() == 2 && !members.contains(&0))
+        });
+        let (in_flight, lag) = load.busy(&mut one);
+        let at = clock::unix_ms();
+        broker::signal(one.id(), "STOP");
+        let may_repeat = load.may_repeat(at);
+        two.wait("the other one to have all partitions", LIMIT, |_| {
+            java::members(&load.group).is_some_and(|members| members == [PARTITIONS])
+        });
+        thread::sleep(Duration::from_secs(4) + Duration::from_millis(case.below(1000)));
+        broker::signal(one.id(), "CONT");
+        one.wait("both to have partitions again", LIMIT, |_| {
+            java::members(&load.group).is_some_and(|members| members.len() == 2 && !members.contains(&0))
+        });
+        let lost = series(&one, "wasmill_rebalances_total{", "kind=\"lost\"");
+        one.terminate();
+        assert_eq!(one.exit(Duration::from_secs(25)), Some(0), "the exit code");
+        // Not `finish`: what the frozen one had handed to its client is sent when it wakes up, behind what the other one sent. First
+        // occurrences keep their order all the same.
+        let verdict = load.finish(two);
+        assert!(verdict.repeats <= may_repeat, "{} repeated, {may_repeat} allowed", verdict.repeats);
+        format!("lag {lag}, in flight {in_flight}; partitions lost {lost} times; {verdict} (at most {may_repeat})")
+    });
+}
+
+pub(crate) fn storm(case: &Case) {
+    let length = Duration::from_secs(if case.full { 120 } else { 20 });
+    let injected = format!(
+        "a second worker comes or goes every 2 s for {} s, by SIGTERM or kill -9; cooperative (eager is refused by the configuration)",
+        length.as_secs()
+    );
+    case.inject("", &injected, || {
+        let load = Load::new("storm");
+        let mut first = load.start();
+        let (in_flight, lag) = load.busy(&mut first);
+        let watch = clock::Watch::start();
+        let mut second: Option<Process> = None;
+        let (mut joins, mut kills) = (0, 0);
+        while watch.elapsed() < length {
+            second = match second.take() {
+                None => {
+                    joins += 1;
+                    Some(load.pipeline.run())
+                }
+                Some(process) if case.below(3) == 0 => {
+                    kills += 1;
+                    process.kill();
+                    None
+                }
+                Some(mut process) => {
+                    process.terminate();
+                    // It may not have begun to listen for signals: then the signal itself ends it.
+                    process.exit(Duration::from_secs(25));
+                    None
+                }
+            };
+            thread::sleep(Duration::from_secs(2));
+            assert_eq!(first.ended(), None, "the first one stays");
+        }
+        if let Some(mut process) = second {
+            process.terminate();
+            process.exit(Duration::from_secs(25));
+        }
+        let calm = clock::Watch::start();
+        let heights = load.reader.tally().heights;
+        first.wait("every partition to move after the storm", Duration::from_secs(30), |_| {
+            load.reader.tally().heights.iter().zip(&heights).all(|(now, before)| now > before)
+        });
+        let idle = calm.elapsed();
+        let lost = series(&first, "wasmill_rebalances_total{", "kind=\"lost\"");
+        let may_repeat = kills * (MAX_IN_FLIGHT + 10_000);
+        let verdict = load.finish(first);
+        assert!(verdict.repeats <= may_repeat, "{} repeated, {may_repeat} allowed", verdict.repeats);
+        format!(
+            "lag {lag}, in flight {in_flight}; {joins} joins, {kills} kills, the first lost partitions {lost} times; all partitions \
+             moved {} after the storm; {verdict}",
+            seconds(idle)
+        )
+    });
+}
+
+/// A pipeline through `plugins/faulty` with one call for each record.
+struct Slow {
+    input: String,
+    output: String,
+    group: String,
+    pipeline: Pipeline,
+}
+
+impl Slow {
+    fn new(name: &str, timeout: &str, drain: &str, input_more: &str, more: &str) -> Slow {
+        let input = java::create(&format!("{name}-in"), PARTITIONS, &[]);
+        let output = java::create(&format!("{name}-out"), PARTITIONS, &[]);
+        let group = unique(name);
+        let step = format!("timeout = \"{timeout}\"\nbatch = 1");
+        let more = format!("{input_more}\n[limits]\ndrain_timeout = \"{drain}\"\nparallelism = 2\n\n{more}");
+        let pipeline = Pipeline::with_step(&input, &output, &group, &more, &step);
+        pipeline.install(&load::faulty());
+        Slow { input, output, group, pipeline }
+    }
+
+    fn run(&self) -> Process {
+        self.pipeline.run_with(load::SAME_PARTITION)
+    }
+
+    fn feed(&self, values: &[&str]) -> Vec<i64> {
+        let records: Vec<Raw> = (0..)
+            .zip(values)
+            .map(|(number, value)| Raw {
+                timestamp: 1_700_000_000_000 + number,
+                key: Some(b"k".to_vec()),
+                value: Some(value.as_bytes().to_vec()),
+                headers: Vec::new(),
+            })
+            .collect();
+        for partition in 0..PARTITIONS {
+            java::produce(&self.input, partition, &records);
+        }
+        vec![i64::try_from(values.len()).unwrap(); PARTITIONS]
+    }
+
+    fn committed(&self, fed: &[i64]) -> bool {
+        java::committed(&self.group, &self.input) == fed
+    }
+
+    /// Whether every partition of the output is that of the input, record for record.
+    fn is_copied(&self) -> bool {
+        let values =
+            |topic, partition| java::dump(topic, partition).into_iter().map(|(_, raw)| raw).collect::<Vec<_>>();
+        (0..PARTITIONS).all(|partition| values(&self.input, partition) == values(&self.output, partition))
+    }
+}
+
+/// The sum of a metric's series with a label.
+fn series(process: &Process, name: &str, label: &str) -> f64 {
+    let (_, page) = process.get("/metrics").unwrap();
+    let lines = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// What happened to this process's partitions: "lost" is an eviction.
+fn lost(process: &Process) -> f64 {
+    series(process, "wasmill_rebalances_total{", "\"lost\"")
+}
+
+pub(crate) fn revoke_in_a_call(case: &Case) {
+    case.inject("", "a worker joins while calls of about 4 s run, drain_timeout 12 s", || {
+        let slow = Slow::new("call", "11s", "12s", "", "");
+        let fed = slow.feed(&["a", "busy 24000000", "busy 24000000", "b", "c"]);
+        let mut one = slow.run();
+        one.wait("the slow call to run", LIMIT, |_| java::committed(&slow.group, &slow.input).contains(&1));
+        assert!(java::lag(&slow.group, &slow.input) > 0);
+        let watch = clock::Watch::start();
+        let mut two = slow.run();
+        two.wait("both to have partitions", LIMIT, |_| {
+            java::members(&slow.group).is_some_and(|members| members.len() == 2 && !members.contains(&0))
+        });
+        let shared = watch.elapsed();
+        one.wait("all to be committed", LIMIT, |_| slow.committed(&fed));
+        assert!(slow.is_copied(), "each record is there once and in order: the drain waited for the call");
+        let evictions = lost(&one) + lost(&two);
+        assert!(evictions.abs() < 0.5, "lost {evictions} times");
+        format!("shared after {}, lost 0 times, nothing repeated, order kept", seconds(shared))
+    });
+}
+
+pub(crate) fn paused_and_moved(case: &Case) {
+    case.inject("", "a worker comes and goes while records wait 4 s for a retry, fetching paused", || {
+        let slow = Slow::new("pause", "1s", "5s", "", "[on_error]\nretries = 5");
+        let fed = slow.feed(&["a", "retry 2 4000", "b", "c"]);
+        let mut one = slow.run();
+        one.wait("a record to wait", LIMIT, |process| process.metric("wasmill_retries_total").is_some_and(|n| n > 0.0));
+        let mut two = slow.run();
+        two.wait("both to have partitions", LIMIT, |_| {
+            java::members(&slow.group).is_some_and(|members| members.len() == 2 && !members.contains(&0))
+        });
+        two.terminate();
+        assert_eq!(two.exit(Duration::from_secs(25)), Some(0), "the exit code");
+        let watch = clock::Watch::start();
+        one.wait("the lag to reach zero", LIMIT, |_| slow.committed(&fed));
+        assert!(slow.is_copied(), "each record is there once and in order");
+        format!("lag 0 {} after the last move; nothing repeated, order kept", seconds(watch.elapsed()))
+    });
+}
+
+pub(crate) fn slow_plugin(case: &Case) {
+    case.inject("", "calls of 1 to 2 s, max_poll_interval 10 s, session_timeout 6 s", || {
+        let more = "session_timeout = \"6s\"\nmax_poll_interval = \"10s\"";
+        let slow = Slow::new("slow", "3100ms", "3200ms", more, "[on_error]\nthen = \"stop\"");
+        let fed = slow.feed(&["busy 8000000"; 7]);
+        let mut one = slow.run();
+        let watch = clock::Watch::start();
+        one.wait("all to be committed", LIMIT, |_| slow.committed(&fed));
+        let took = watch.elapsed();
+        assert!(took > Duration::from_secs(10), "it was to be slow, and took {took:?}");
+        assert!(lost(&one).abs() < 0.5, "it lost its partitions");
+        assert!(series(&one, "wasmill_rebalances_total{", "\"revoke\"").abs() < 0.5, "it was revoked");
+        assert!(slow.is_copied(), "each record is there once and in order");
+        format!(
+            "{} records in {}, never out of the group; RSS {} MiB",
+            7 * PARTITIONS,
+            seconds(took),
+            outage::rss(&one) / 1024
+        )
+    });
+}

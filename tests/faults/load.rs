@@ -1,0 +1,139 @@
+//! A load of numbered records through a plugin that forwards them, and the verdict on what arrived.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::clock;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Reader;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+/// Records a second.
+const RATE: u32 = 10_000;
+pub(crate) const MAX_IN_FLIGHT: u64 = 20_000;
+/// `commit_every` and what a commit may take.
+const COMMIT_MS: u64 = 500 + 300;
+/// A member that dies is missed after the session timeout; then the backlog has to go.
+pub(crate) const RECOVERY: Duration = Duration::from_secs(90);
+pub(crate) const PARTITIONS: usize = 3;
+
+/// Topics, a feed that goes on, a reader that counts, and a pipeline between them.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) input: String,
+    pub(crate) output: String,
+    pub(crate) group: String,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) reader: Reader,
+    feed: Feed,
+}
+
+/// What arrived in the end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) records: u64,
+    pub(crate) repeats: u64,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { records, repeats } = self;
+        write!(f, "{records} records, 0 missing, {repeats} repeated, 0 disorder")
+    }
+}
+
+impl Load {
+    pub(crate) fn new(name: &str) -> Load {
+        Load::with(name, "")
+    }
+
+    /// `more` follows the keys of `[kafka.librdkafka]`.
+    pub(crate) fn with(name: &str, more: &str) -> Load {
+        let input = java::create(&format!("{name}-in"), PARTITIONS, &[]);
+        let output = java::create(&format!("{name}-out"), PARTITIONS, &["message.timestamp.type=LogAppendTime"]);
+        let group = unique(name);
+        // Output batches that wait for 100 ms keep a thousand records in flight: a commit that doesn't wait for them shows.
+        let settings = format!(
+            "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\n\
+             [kafka.librdkafka]\n\"linger.ms\" = \"100\"\n{more}"
+        );
+        let pipeline = Pipeline::new(&input, &output, &group, &settings);
+        pipeline.install(&component::forward());
+        let reader = Reader::start(&output);
+        let feed = Feed::start(&input, RATE, 997, 20, 0);
+        Load { input, output, group, pipeline, reader, feed }
+    }
+
+    /// A process of the pipeline that has delivered something.
+    pub(crate) fn start(&self) -> Process {
+        let before = self.reader.tally().fresh;
+        let mut process = self.pipeline.run();
+        self.passes(&mut process, before);
+        process
+    }
+
+    /// Waits until more than so many records have arrived.
+    pub(crate) fn passes(&self, process: &mut Process, before: u64) {
+        process.wait("new records to arrive", RECOVERY, |_| self.reader.tally().fresh > before);
+    }
+
+    /// Waits for records in flight and records not committed: what a fault then hits. The numbers of both.
+    pub(crate) fn busy(&self, process: &mut Process) -> (f64, i64) {
+        let mut found = (0.0, 0);
+        process.wait("records in flight and lag above zero", Duration::from_secs(20), |process| {
+            let lag = java::lag(&self.group, &self.input);
+            found = (process.metric("wasmill_in_flight_records").unwrap_or(0.0), lag);
+            found.0 > 0.0 && lag > 0
+        });
+        found
+    }
+
+    /// Records that a fault at `at` may repeat: what was in flight, and what was acknowledged since the last commit.
+    pub(crate) fn may_repeat(&self, at: u64) -> u64 {
+        MAX_IN_FLIGHT + self.reader.appended(at - COMMIT_MS, at)
+    }
+
+    /// Ends the feed, waits until all of it is committed, ends the process and counts. Nothing may be missing, out of order or foreign.
+    pub(crate) fn finish(self, mut process: Process) -> Verdict {
+        let fed = self.feed.stop();
+        process.wait("the lag to reach zero", RECOVERY, |_| java::lag(&self.group, &self.input) == 0);
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code of the last process");
+        let tally = self.reader.tally();
+        assert_eq!(self.reader.missing(&self.feed), (0, String::new()), "records that are missing");
+        assert_eq!((tally.disorder, tally.foreign), (0, 0), "disorder and foreign records");
+        assert_eq!(java::committed(&self.group, &self.input), fed, "committed at the end");
+        assert_eq!(tally.fresh, fed.iter().map(|&fed| u64::try_from(fed).unwrap()).sum::<u64>());
+        Verdict { records: tally.fresh, repeats: tally.repeats }
+    }
+
+    /// How long it takes from now until a record arrives that wasn't there.
+    pub(crate) fn resumes(&self, process: &mut Process) -> Duration {
+        let watch = clock::Watch::start();
+        let before = self.reader.tally().fresh;
+        self.passes(process, before);
+        watch.elapsed()
+    }
+}
+
+/// Arguments: an output keeps the partitions of the input.
+pub(crate) const SAME_PARTITION: &[&str] = &["--set", "output.main.partition=same_as_input"];
+
+/// `plugins/faulty`, which goes wrong as the value of a record says.
+pub(crate) fn faulty() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/faulty.wasm");
+    assert!(path.exists(), "{} is missing: cargo xtask plugins builds it", path.display());
+    fs::read(path).unwrap()
+}
+
+/// Text for a duration.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

@@ -1,0 +1,107 @@
+//! What a machine or a cluster refuses: file descriptors (F31), and a topic that is gone (F32).
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::load::PARTITIONS;
+use crate::load::seconds;
+use crate::rows::Case;
+use crate::support::clock;
+use crate::support::java;
+
+pub(crate) fn descriptors(case: &Case) {
+    for limit in [10_u32, 16, 24, 64] {
+        case.inject(&format!("{limit}"), &format!("ulimit -n {limit}"), || {
+            let load = Load::new("fd");
+            let file = load.pipeline.file();
+            let log = file.with_extension("log");
+            let mut child = Command::new("sh")
+                .args(["-c", "ulimit -n \"$0\"; exec setpriv --pdeathsig KILL -- \"$@\"", &limit.to_string()])
+                .args([env!("CARGO_BIN_EXE_wasmill"), "run"])
+                .arg(&file)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(&log).unwrap())
+                .spawn()
+                .unwrap();
+            let watch = clock::Watch::start();
+            let mut fresh = 0;
+            let status = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break Some(status);
+                }
+                fresh = load.reader.tally().fresh;
+                if watch.elapsed() > Duration::from_secs(10) {
+                    break None;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            };
+            let took = watch.elapsed();
+            let cpu = if status.is_none() { cpu_ticks(child.id()) } else { 0 };
+            let _ = child.kill();
+            let _ = child.wait();
+            let log = fs::read_to_string(&log).unwrap();
+            let said: String = log.lines().last().unwrap_or_default().chars().take(200).collect();
+            match status {
+                None => {
+                    // 10 s are 1000 ticks: to run is not to spin.
+                    assert!(cpu < 800, "it spins: {cpu} of 1000 ticks; it says: {said}");
+                    assert!(fresh > 0 || log.contains("open files"), "it says why it does nothing: {log}");
+                    format!(
+                        "runs, {fresh} records arrived in {}, {cpu} of 1000 CPU ticks; last words: {said}",
+                        seconds(took)
+                    )
+                }
+                Some(status) => {
+                    assert!(log.contains("open files") || log.contains("file"), "{status}, and it says: {log}");
+                    assert!(status.code().is_some_and(|code| code != 0 && code != 101), "{status}: {log}");
+                    format!("{status} after {}: {said}", seconds(took))
+                }
+            }
+        });
+    }
+}
+
+/// User and system time of a process, in hundredths of a second.
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+pub(crate) fn topic_deleted(case: &Case) {
+    case.inject("", "the output's topic is deleted under load, and made again 12 s later", || {
+        let load = Load::new("gone");
+        let mut process = load.start();
+        let (in_flight, lag) = load.busy(&mut process);
+        java::ask(&format!("delete\t{}", load.output));
+        let watch = clock::Watch::start();
+        process.wait("readyz to be 503", Duration::from_secs(60), |process| {
+            process.get("/readyz").is_some_and(|(status, _)| status == 503)
+        });
+        let unready = watch.elapsed();
+        process.wait("the time to go by", Duration::from_secs(30), |_| watch.elapsed() > Duration::from_secs(12));
+        let log = process.log();
+        let named = log.lines().filter(|line| line.contains(&load.output) && !line.contains("librdkafka")).count();
+        assert!(named > 0, "it names the topic:\n{log}");
+        java::ask(&format!("create\t{}\t{PARTITIONS}", load.output));
+        let back = clock::Watch::start();
+        process.wait("records to arrive in the new topic", Duration::from_secs(60), |_| {
+            java::ends(&load.output).iter().sum::<i64>() > 0
+        });
+        let back = back.elapsed();
+        process.wait("readyz to be 200 again", Duration::from_secs(60), |process| {
+            process.get("/readyz").is_some_and(|(status, _)| status == 200)
+        });
+        format!(
+            "lag {lag}, in flight {in_flight}; readyz 503 after {}, no exit; delivering {} after the topic was made again; what the old \
+             topic had is gone with it",
+            seconds(unready),
+            seconds(back)
+        )
+    });
+}

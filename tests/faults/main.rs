@@ -1,0 +1,147 @@
+//! Faults under load, one after the other: each row breaks something on purpose and then counts what arrived.
+//!
+//! `cargo xtask faults` runs it. A row is a process of its own, with a Kafka node of its own, a seed, and Kafka's own Java client as
+//! the judge. Its result goes to docs/fault-report.md as it ends, in the place of an older one. Invariant: a row that was not run, or
+//! that failed, says so there.
+
+mod crash;
+mod ending;
+mod group;
+#[path = "../../xtask/src/kafka.rs"]
+#[expect(dead_code, reason = "xtask starts a node for people, the rows for themselves")]
+mod kafka;
+mod load;
+mod machine;
+mod network;
+mod outage;
+mod plugins;
+mod poison;
+mod proxy;
+mod report;
+mod rows;
+#[expect(dead_code, reason = "shared with tests/it, which uses more of it")]
+mod support;
+
+use std::env;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::process::ExitCode;
+use std::process::Stdio;
+
+use report::Report;
+use report::Result;
+use rows::Case;
+use rows::How;
+use rows::ROWS;
+use rows::Row;
+use support::clock;
+use support::say;
+
+/// What `cargo xtask test` runs: what is worth most in a few minutes.
+const SLICE: [&str; 6] = ["F1", "F3", "F7", "F11", "F14", "F35"];
+
+/// What was asked for.
+#[derive(Debug, Default)]
+struct Arguments {
+    only: Option<String>,
+    from: Option<String>,
+    seed: Option<u64>,
+    full: bool,
+    slice: bool,
+    /// The process of a row: this row is run here, and its results are printed.
+    here: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            say(&format!(
+                "{error}\nusage: cargo xtask faults [--only ROW,ROW] [--from ROW] [--full] [--slice] [--seed N]"
+            ));
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(row) = arguments.here.as_deref().and_then(|id| ROWS.iter().find(|row| row.id == id)) {
+        Case::run_here(row, arguments.full);
+        return ExitCode::SUCCESS;
+    }
+    let failed = run_all(&arguments);
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    say(&format!("failed: {}", failed.join(", ")));
+    ExitCode::FAILURE
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
+        match word.as_str() {
+            "--only" => arguments.only = Some(value()?),
+            "--from" => arguments.from = Some(value()?),
+            "--here" => arguments.here = Some(value()?),
+            "--seed" => arguments.seed = Some(value()?.parse().map_err(|_| "`--seed` needs a number".to_owned())?),
+            "--full" => arguments.full = true,
+            "--slice" => arguments.slice = true,
+            other => return Err(format!("unknown argument `{other}`")),
+        }
+    }
+    let given = [&arguments.only, &arguments.from, &arguments.here].into_iter().flatten();
+    for row in given.flat_map(|list| list.split(',')) {
+        if !ROWS.iter().any(|known| known.id == row) {
+            return Err(format!("there is no row `{row}`: they are F1 to F36"));
+        }
+    }
+    Ok(arguments)
+}
+
+/// Runs the rows that were asked for; those that failed.
+fn run_all(arguments: &Arguments) -> Vec<String> {
+    let mut report = Report::open(arguments.slice);
+    let from = arguments.from.as_ref().and_then(|from| ROWS.iter().position(|row| row.id == *from)).unwrap_or(0);
+    let mut failed = Vec::new();
+    let start = clock::Watch::start();
+    for row in &ROWS[from..] {
+        let wanted = arguments.only.as_ref().is_none_or(|only| only.split(',').any(|id| row.id == id));
+        if !wanted || (arguments.slice && !SLICE.contains(&row.id)) {
+            continue;
+        }
+        let watch = clock::Watch::start();
+        let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
+        say(&format!("==> {} {}: seed {seed}", row.id, row.fault));
+        let results = match row.how {
+            How::Run(_) => in_a_process(row, seed, arguments.full),
+            How::Test { binary, filter, .. } => vec![report::of_test(row.id, binary, filter, arguments.full)],
+            How::NotRun(why) => vec![Result::not_run(row.id, why)],
+        };
+        for result in results {
+            if result.outcome == report::FAILED {
+                failed.push(result.row.clone());
+            }
+            say(&format!("    {} {}: {}", result.row, result.outcome, result.figures));
+            report.put(row, seed, &result);
+        }
+        say(&format!("==> {}: {:.1} s", row.id, watch.elapsed().as_secs_f64()));
+    }
+    say(&format!("==> all: {:.1} s; {}", start.elapsed().as_secs_f64(), report.place()));
+    failed
+}
+
+/// A process of its own has a node, a Java client and a seed of its own.
+fn in_a_process(row: &Row, seed: u64, full: bool) -> Vec<Result> {
+    let mut command = kafka::bound(&env::current_exe().expect("a process knows its program"));
+    command.args(["--here", row.id]).args(full.then_some("--full")).env("WASMILL_SEED", seed.to_string());
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the test can start itself");
+    let out = child.stdout.take().expect("it is piped");
+    let mut results = Vec::new();
+    for line in BufReader::new(out).lines().map_while(std::io::Result::ok) {
+        results.extend(Result::parse(&line));
+    }
+    let status = child.wait().expect("it is our child");
+    if !status.success() || results.is_empty() {
+        results.push(Result::failed(row.id, "", &format!("the row's process ended with {status}")));
+    }
+    results
+}

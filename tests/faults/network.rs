@@ -1,0 +1,156 @@
+//! The network between wasmill and its broker: answers that never come (F10, F11), connections that break (F12), and answers that
+//! mean nothing to anyone (F34).
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::thread;
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::proxy::HEARTBEAT;
+use crate::proxy::OFFSET_COMMIT;
+use crate::proxy::PRODUCE;
+use crate::rows::Case;
+use crate::support::broker;
+use crate::support::clock;
+use crate::support::java;
+use crate::support::wasmill::Process;
+
+/// A request that has no answer for so long is given up; the default of a minute would make rows long.
+const IMPATIENT: &str = "\"socket.timeout.ms\" = \"2000\"";
+
+fn length(case: &Case, short: u64, full: u64) -> Duration {
+    Duration::from_secs(if case.full { full } else { short })
+}
+
+pub(crate) fn commit_unanswered(case: &Case) {
+    let every = 2 + case.below(2);
+    let length = length(case, 15, 60);
+    let injected = format!("every answer {every} to OffsetCommit swallowed for {} s", length.as_secs());
+    case.inject("", &injected, || {
+        let proxy = broker::proxy();
+        let load = Load::with("commit", IMPATIENT);
+        let mut process = load.start();
+        let (in_flight, lag) = load.busy(&mut process);
+        proxy.swallow(OFFSET_COMMIT, every);
+        let looks = forward_only(&load, &mut process, length);
+        let swallowed = proxy.relent();
+        assert!(swallowed > 0, "no answer was swallowed");
+        looks.after(&load, &mut process);
+        let verdict = load.finish(process);
+        format!(
+            "lag {lag}, in flight {in_flight}; {swallowed} swallowed, committed offsets looked at {} times, backward 0; {verdict}",
+            looks.count
+        )
+    });
+}
+
+/// What was seen of committed offsets.
+struct Looks {
+    count: u64,
+    last: Vec<i64>,
+}
+
+impl Looks {
+    fn look(&mut self, load: &Load) {
+        let now = java::committed(&load.group, &load.input);
+        let backward = now.iter().zip(&self.last).any(|(now, last)| now < last);
+        assert!(!backward, "committed offsets went back from {:?} to {now:?}", self.last);
+        (self.count, self.last) = (self.count + 1, now);
+    }
+
+    /// They get going again.
+    fn after(&self, load: &Load, process: &mut Process) {
+        let last = self.last.clone();
+        process.wait("every partition to be committed further", Duration::from_secs(60), |_| {
+            java::committed(&load.group, &load.input).iter().zip(&last).all(|(now, last)| now > last)
+        });
+    }
+}
+
+/// Looks at the committed offsets again and again: they never go back.
+fn forward_only(load: &Load, process: &mut Process, length: Duration) -> Looks {
+    let mut looks = Looks { count: 0, last: vec![-1; 3] };
+    let watch = clock::Watch::start();
+    while watch.elapsed() < length {
+        assert_eq!(process.ended(), None, "wasmill goes on");
+        looks.look(load);
+        thread::sleep(Duration::from_millis(20));
+    }
+    looks
+}
+
+pub(crate) fn produce_unanswered(case: &Case) {
+    let every = 20 + case.below(20);
+    let length = length(case, 15, 60);
+    case.inject("", &format!("every answer {every} to Produce swallowed for {} s", length.as_secs()), || {
+        let proxy = broker::proxy();
+        let load = Load::with("produce", IMPATIENT);
+        let mut process = load.start();
+        let (in_flight, lag) = load.busy(&mut process);
+        proxy.swallow(PRODUCE, every);
+        forward_only(&load, &mut process, length);
+        let swallowed = proxy.relent();
+        assert!(swallowed > 0, "no answer was swallowed");
+        let verdict = load.finish(process);
+        // Nothing else went wrong, so the broker knew each batch that was sent again.
+        assert_eq!(verdict.repeats, 0, "repeated by an idempotent producer");
+        format!("lag {lag}, in flight {in_flight}; {swallowed} swallowed; {verdict}")
+    });
+}
+
+pub(crate) fn flapping(case: &Case) {
+    let length = length(case, 15, 60);
+    case.inject("", &format!("every connection reset each 200 to 2000 ms for {} s", length.as_secs()), || {
+        let proxy = broker::proxy();
+        let load = Load::new("flap");
+        let mut process = load.start();
+        let (in_flight, lag) = load.busy(&mut process);
+        let before = load.reader.tally().fresh;
+        let watch = clock::Watch::start();
+        let (mut times, mut connections) = (0, 0);
+        let delay = Duration::from_millis(case.below(5));
+        proxy.delay(delay);
+        while watch.elapsed() < length {
+            thread::sleep(Duration::from_millis(200 + case.below(1800)));
+            connections += proxy.reset();
+            times += 1;
+            assert_eq!(process.ended(), None, "wasmill goes on");
+            assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez");
+        }
+        let progress = load.reader.tally().fresh - before;
+        assert!(progress > 0, "nothing arrived meanwhile");
+        proxy.relent();
+        let verdict = load.finish(process);
+        format!(
+            "lag {lag}, in flight {in_flight}; {connections} connections reset in {times} goes, answers {delay:?} late; {progress} \
+             records arrived meanwhile; {verdict}"
+        )
+    });
+}
+
+pub(crate) fn unknown_codes(case: &Case) {
+    // Of Kafka 4, with a name that librdkafka doesn't know; and of no Kafka yet.
+    for (name, api, every) in
+        [("heartbeat", HEARTBEAT, 3), ("offset-commit", OFFSET_COMMIT, 3), ("produce", PRODUCE, 40)]
+    {
+        let code = [128, 119, 2000, 31_999][usize::try_from(case.below(4)).unwrap()];
+        case.inject(name, &format!("error code {code} in every answer {every} to {name} for 8 s"), || {
+            let proxy = broker::proxy();
+            let load = Load::new("code");
+            let mut process = load.start();
+            let (in_flight, lag) = load.busy(&mut process);
+            proxy.answer_with(api, code, every);
+            let watch = clock::Watch::start();
+            while watch.elapsed() < Duration::from_secs(8) {
+                assert_eq!(process.ended(), None, "wasmill goes on; its log:\n{}", process.log());
+                assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez");
+                thread::sleep(Duration::from_millis(100));
+            }
+            let changed = proxy.relent();
+            assert!(changed > 0, "no answer was changed");
+            let resumes = load.resumes(&mut process);
+            let verdict = load.finish(process);
+            format!("lag {lag}, in flight {in_flight}; {changed} answers changed; next record after {resumes:.1?}; {verdict}")
+        });
+    }
+}

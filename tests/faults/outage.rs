@@ -1,0 +1,103 @@
+//! A broker that dies and comes back (F7), and one that is frozen (F8): nobody exits, and it goes on by itself.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::load::seconds;
+use crate::rows::Case;
+use crate::support::broker;
+use crate::support::clock;
+use crate::support::wasmill::Process;
+
+/// From the broker's return to the next record that arrives.
+const BACK: Duration = Duration::from_secs(15);
+
+pub(crate) fn killed(case: &Case) {
+    let times = if case.full { 3 } else { 1 };
+    case.inject("", &format!("kill -9 of the broker {times} times, started again on its data after 2 to 5 s"), || {
+        let load = Load::new("broker");
+        let mut process = load.start();
+        let mut figures = Vec::new();
+        for _ in 0..times {
+            load.passes(&mut process, load.reader.tally().fresh + 10_000);
+            let (in_flight, lag) = load.busy(&mut process);
+            broker::node().kill().unwrap();
+            thread::sleep(Duration::from_millis(2000 + case.below(3000)));
+            assert_eq!(process.ended(), None, "wasmill outlives its broker");
+            assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez without a broker");
+            broker::node().start_again().unwrap();
+            let watch = clock::Watch::start();
+            // The judge needs the broker too: what counts is seen by wasmill's own metric first.
+            let before = process.metric("wasmill_records_produced_total").unwrap();
+            process.wait("outputs to be acknowledged again", BACK, |process| {
+                process.metric("wasmill_records_produced_total").is_some_and(|produced| produced > before)
+            });
+            let back = watch.elapsed();
+            load.resumes(&mut process);
+            figures
+                .push(format!("lag {lag}, in flight {in_flight}, delivering again {} after its return", seconds(back)));
+        }
+        let verdict = load.finish(process);
+        format!("{}; {verdict}", figures.join("; "))
+    });
+}
+
+pub(crate) fn frozen(case: &Case) {
+    // Longer than the 15 s after which silence makes it not ready, and the 5 s between two looks.
+    let frozen = Duration::from_secs(if case.full { 90 } else { 24 });
+    case.inject("", &format!("SIGSTOP of the broker for {} s", frozen.as_secs()), || {
+        let load = Load::new("frozen");
+        let mut process = load.start();
+        load.passes(&mut process, load.reader.tally().fresh + 10_000);
+        let (in_flight, lag) = load.busy(&mut process);
+        let node = broker::node().id();
+        let before = rss(&process);
+        broker::signal(node, "STOP");
+        let watch = clock::Watch::start();
+        let mut unready = None;
+        let mut most = before;
+        while watch.elapsed() < frozen {
+            thread::sleep(Duration::from_millis(250));
+            assert_eq!(process.ended(), None, "wasmill outlives a frozen broker");
+            assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez");
+            let ready = process.get("/readyz").map(|(status, _)| status);
+            match unready {
+                None if ready == Some(503) => unready = Some(watch.elapsed()),
+                None => assert!(watch.elapsed() < Duration::from_secs(20), "readyz is {ready:?} after 20 s"),
+                Some(_) => assert_eq!(ready, Some(503), "readyz stays so"),
+            }
+            most = most.max(rss(&process));
+        }
+        broker::signal(node, "CONT");
+        let watch = clock::Watch::start();
+        let produced = process.metric("wasmill_records_produced_total").unwrap();
+        process.wait("outputs to be acknowledged again", BACK, |process| {
+            process.metric("wasmill_records_produced_total").is_some_and(|now| now > produced)
+        });
+        let back = watch.elapsed();
+        process.wait("readyz to be 200 again", BACK, |process| {
+            process.get("/readyz").is_some_and(|(status, _)| status == 200)
+        });
+        // What is in flight at most, the prefetch, and some air.
+        assert!(most < before + 96 * 1024, "{before} KiB became {most} KiB");
+        let verdict = load.finish(process);
+        format!(
+            "lag {lag}, in flight {in_flight}; readyz 503 after {}, livez 200 throughout; RSS {} to {} MiB; delivering again {} \
+             after SIGCONT; {verdict}",
+            seconds(unready.unwrap()),
+            before / 1024,
+            most / 1024,
+            seconds(back)
+        )
+    });
+}
+
+/// Its memory now, in KiB.
+pub(crate) fn rss(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}

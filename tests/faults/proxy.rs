@@ -1,0 +1,259 @@
+//! A proxy between wasmill and the node that can be told to delay, hold back, reset, or swallow and change answers.
+//!
+//! It knows of Kafka's protocol what it takes for that: a frame is its length, a request begins with its api key, version and number,
+//! and an answer with the number. Invariant: what it isn't told to change passes byte for byte and in order.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashMap;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::Shutdown;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+pub(crate) const PRODUCE: i16 = 0;
+pub(crate) const OFFSET_COMMIT: i16 = 8;
+pub(crate) const HEARTBEAT: i16 = 12;
+
+/// A proxy that listens.
+pub(crate) struct Proxy {
+    listener: Mutex<Option<TcpListener>>,
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+/// What it was told, and what it did.
+#[derive(Default)]
+struct Orders {
+    delay: Duration,
+    /// Nothing comes back from the node.
+    hold: bool,
+    /// The api key whose answers are swallowed: each `every`th of them.
+    swallow: Option<(i16, u64)>,
+    /// The api key whose answers get an error code, each `every`th of them.
+    code: Option<(i16, i16, u64)>,
+    /// Answers that passed, were swallowed or changed, of the chosen key.
+    answers: u64,
+    hits: u64,
+    open: HashMap<u64, [TcpStream; 2]>,
+    next: u64,
+}
+
+impl Proxy {
+    pub(crate) fn bind() -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Proxy { listener: Mutex::new(Some(listener)), port, shared: Arc::default() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Begins to pass on to this port.
+    pub(crate) fn serve(&self, to: u16) {
+        let listener = self.listener.lock().unwrap().take().expect("it serves once");
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(io::Result::ok) {
+                // A node that is down: the client's connection is closed, as a balancer would.
+                let Ok(node) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else { continue };
+                connect(&shared, client, node);
+            }
+        });
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.shared.orders()
+    }
+
+    /// Every answer waits for so long.
+    pub(crate) fn delay(&self, by: Duration) {
+        self.orders().delay = by;
+    }
+
+    /// From now on nothing comes back from the node, until it is told otherwise; connections stay up.
+    pub(crate) fn hold(&self, hold: bool) {
+        self.orders().hold = hold;
+        self.shared.changed.notify_all();
+    }
+
+    /// Each `every`th answer to this kind of request is swallowed.
+    pub(crate) fn swallow(&self, api: i16, every: u64) {
+        let mut orders = self.orders();
+        orders.swallow = Some((api, every));
+        (orders.answers, orders.hits) = (0, 0);
+    }
+
+    /// Each `every`th answer to this kind of request gets an error code.
+    pub(crate) fn answer_with(&self, api: i16, code: i16, every: u64) {
+        let mut orders = self.orders();
+        orders.code = Some((api, code, every));
+        (orders.answers, orders.hits) = (0, 0);
+    }
+
+    /// All passes again; how many answers were swallowed or changed.
+    pub(crate) fn relent(&self) -> u64 {
+        let mut orders = self.orders();
+        (orders.swallow, orders.code, orders.delay, orders.hold) = (None, None, Duration::ZERO, false);
+        self.shared.changed.notify_all();
+        orders.hits
+    }
+
+    /// Resets every connection; how many there were.
+    pub(crate) fn reset(&self) -> usize {
+        let open: Vec<[TcpStream; 2]> = self.orders().open.drain().map(|(_, pair)| pair).collect();
+        for stream in open.iter().flatten() {
+            // With no time to linger the last close is a reset; ending the reading side wakes the threads, which then let go.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+        self.shared.changed.notify_all();
+        open.len()
+    }
+}
+
+impl Shared {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The requests of a connection that have no answer yet: their number, api key and version.
+type Asked = Arc<Mutex<HashMap<i32, (i16, i16)>>>;
+
+fn connect(shared: &Arc<Shared>, client: TcpStream, node: TcpStream) {
+    let _ = client.set_nodelay(true);
+    let _ = node.set_nodelay(true);
+    let (Ok(client_twice), Ok(node_twice)) = (client.try_clone(), node.try_clone()) else { return };
+    let (Ok(client_kept), Ok(node_kept)) = (client.try_clone(), node.try_clone()) else { return };
+    let number = {
+        let mut orders = shared.orders();
+        orders.next += 1;
+        let number = orders.next;
+        orders.open.insert(number, [client_kept, node_kept]);
+        number
+    };
+    let asked: Asked = Arc::default();
+    let up = (Arc::clone(shared), Arc::clone(&asked));
+    thread::spawn(move || requests(&up.0, number, client, node, &up.1));
+    let down = Arc::clone(shared);
+    thread::spawn(move || answers(&down, number, node_twice, client_twice, &asked));
+}
+
+fn requests(shared: &Shared, number: u64, mut from: TcpStream, mut to: TcpStream, asked: &Asked) {
+    while let Ok(frame) = read_frame(&mut from) {
+        let (api, version, id) = (int16(&frame, 4), int16(&frame, 6), int32(&frame, 8));
+        asked.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (api, version));
+        if to.write_all(&frame).is_err() {
+            break;
+        }
+    }
+    end(shared, number, &to);
+}
+
+fn answers(shared: &Shared, number: u64, mut from: TcpStream, mut to: TcpStream, asked: &Asked) {
+    while let Ok(mut frame) = read_frame(&mut from) {
+        let request = asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&int32(&frame, 4));
+        let (passes, delay) = {
+            let mut orders = shared.orders();
+            while orders.hold && orders.open.contains_key(&number) {
+                orders = shared.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
+            }
+            (request.is_none_or(|request| orders.pass(request, &mut frame)), orders.delay)
+        };
+        thread::sleep(delay);
+        if passes && to.write_all(&frame).is_err() {
+            break;
+        }
+    }
+    end(shared, number, &to);
+}
+
+/// One side has ended: so does the other, unless both were reset.
+fn end(shared: &Shared, number: u64, to: &TcpStream) {
+    if shared.orders().open.remove(&number).is_some() {
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
+
+impl Orders {
+    /// Whether an answer passes, which may be changed.
+    fn pass(&mut self, (api, version): (i16, i16), frame: &mut [u8]) -> bool {
+        let chosen = |ordered: Option<i16>| ordered == Some(api);
+        if !chosen(self.swallow.map(|(api, _)| api)) && !chosen(self.code.map(|(api, _, _)| api)) {
+            return true;
+        }
+        self.answers += 1;
+        if let Some((_, every)) = self.swallow
+            && self.answers.is_multiple_of(every)
+        {
+            self.hits += 1;
+            return false;
+        }
+        if let Some((_, code, every)) = self.code
+            && self.answers.is_multiple_of(every)
+            && let Some(at) = place_of_code(api, version, frame.len())
+        {
+            self.hits += 1;
+            frame[at..at + 2].copy_from_slice(&code.to_be_bytes());
+        }
+        true
+    }
+}
+
+/// Where the error code of the last partition is in an answer, the length included.
+fn place_of_code(api: i16, version: i16, length: usize) -> Option<usize> {
+    match (api, version) {
+        // Number, throttle time, code.
+        (HEARTBEAT, 1..=3) => Some(12),
+        (HEARTBEAT, 4..) => Some(13),
+        // The code is the last of its partition; from version 8 on each level ends with a byte of tags.
+        (OFFSET_COMMIT, 3..=7) => Some(length - 2),
+        (OFFSET_COMMIT, 8..) => Some(length - 5),
+        // Code, base offset, append time, start offset; then from 8 on record errors and a message; then the throttle time.
+        (PRODUCE, 5..=7) => Some(length - 30),
+        (PRODUCE, 8) => Some(length - 36),
+        // Compact: one byte each for record errors, message and three levels of tags.
+        (PRODUCE, 9..) => Some(length - 35),
+        _ => None,
+    }
+}
+
+fn read_frame(from: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let size = usize::try_from(i32::from_be_bytes(length)).map_err(io::Error::other)?;
+    if !(8..=256 << 20).contains(&size) {
+        return Err(io::Error::other("no frame of Kafka's"));
+    }
+    let mut frame = vec![0; 4 + size];
+    frame[..4].copy_from_slice(&length);
+    from.read_exact(&mut frame[4..])?;
+    Ok(frame)
+}
+
+fn int16(frame: &[u8], at: usize) -> i16 {
+    i16::from_be_bytes([frame[at], frame[at + 1]])
+}
+
+fn int32(frame: &[u8], at: usize) -> i32 {
+    i32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
+}

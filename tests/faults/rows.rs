@@ -1,0 +1,151 @@
+//! The matrix: every row, what it breaks, and who runs it; rows that are not run say why.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::panic;
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::crash;
+use crate::ending;
+use crate::group;
+use crate::machine;
+use crate::network;
+use crate::outage;
+use crate::plugins;
+use crate::poison;
+use crate::report::Result;
+use crate::support::random::Random;
+
+/// A row of the matrix.
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) fault: &'static str,
+    pub(crate) how: How,
+}
+
+/// Who runs a row.
+pub(crate) enum How {
+    Run(fn(&Case)),
+    /// Tests of another binary, which are run.
+    Test {
+        binary: &'static str,
+        filter: &'static str,
+    },
+    NotRun(&'static str),
+}
+
+const fn run(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
+    Row { id, fault, how: How::Run(how) }
+}
+
+const fn test(id: &'static str, fault: &'static str, binary: &'static str, filter: &'static str) -> Row {
+    Row { id, fault, how: How::Test { binary, filter } }
+}
+
+const fn none(id: &'static str, fault: &'static str, why: &'static str) -> Row {
+    Row { id, fault, how: How::NotRun(why) }
+}
+
+const NO_TRANSACTIONS: &str = "there is no exactly-once delivery in this release";
+const NO_RELOAD: &str = "there is no reload in this release";
+
+pub(crate) const ROWS: [Row; 36] = [
+    run("F1", "crash at a step of a record's path", crash::sweep),
+    test("F2", "kill -9 at any time", "it", "kill_9"),
+    run("F3", "SIGTERM under load", ending::terminated),
+    run("F4", "SIGTERM while the output can't be reached", ending::terminated_without_output),
+    run("F5", "a worker frozen past its session", group::frozen),
+    none("F6", "a second producer of the same transaction", NO_TRANSACTIONS),
+    run("F7", "broker kill -9 and restart", outage::killed),
+    run("F8", "broker frozen", outage::frozen),
+    none("F9", "answer to EndTxn swallowed", NO_TRANSACTIONS),
+    run("F10", "answers to Produce swallowed", network::produce_unanswered),
+    run("F11", "answers to OffsetCommit swallowed", network::commit_unanswered),
+    run("F12", "connections reset again and again", network::flapping),
+    none("F13", "coordinator and leaders move", "three brokers do not fit into a machine of two cores"),
+    run("F14", "workers come and go", group::storm),
+    run("F15", "a revoke during a slow call", group::revoke_in_a_call),
+    run("F16", "paused, then given to another", group::paused_and_moved),
+    run("F17", "a slow plugin", group::slow_plugin),
+    none("F18", "a slow output", "no throttle in the harness yet; a full producer is reached by unit tests only"),
+    test("F19", "records that break the plugin", "it", "dead_letter::records_that_break_the_plugin"),
+    run("F20", "every record breaks the plugin", poison::all),
+    test("F21", "headers and values that few expect", "it", "hostile::hostile_records_arrive"),
+    run("F22", "outputs around the topic's size limit", poison::sizes),
+    test("F23", "a guest that loops, recurses or hoards", "plugin_host", "faults::"),
+    test("F24", "a guest's result that is too large or malformed", "plugin_host", "malformed::"),
+    run("F25", "a component that is no component, or is huge", plugins::bombs),
+    none("F26", "a corrupt module on reload", NO_RELOAD),
+    none("F27", "a reload every second", NO_RELOAD),
+    none("F28", "the worker's disk is full", "it writes nothing: there is neither a cache nor a state folder"),
+    none("F29", "the broker's disk is full", "Kafka ends itself when its log folder fails; see F7 for that"),
+    none("F30", "a memory limit of the system", "no cgroups on the machines that this runs on"),
+    run("F31", "no more file descriptors", machine::descriptors),
+    run("F32", "the output's topic is deleted", machine::topic_deleted),
+    none(
+        "F33",
+        "the clock jumps",
+        "the path uses monotonic time by lint; wall-clock time is in metrics and probes only",
+    ),
+    run("F34", "error codes that nobody knows", network::unknown_codes),
+    run("F35", "a thread panics", crash::panics),
+    none("F36", "half an hour of random faults", "not written yet"),
+];
+
+/// A row while it runs, in a process of its own.
+#[derive(Debug)]
+pub(crate) struct Case {
+    row: &'static str,
+    /// The long schedule.
+    pub(crate) full: bool,
+    random: RefCell<Random>,
+}
+
+/// What the last panic said: it becomes a failed row's figures.
+static LAST_WORDS: Mutex<String> = Mutex::new(String::new());
+
+impl Case {
+    /// Runs a row here and prints its results.
+    pub(crate) fn run_here(row: &Row, full: bool) {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let text = info.payload_as_str().unwrap_or("a panic");
+            let place =
+                info.location().map_or_else(String::new, |place| format!("{}:{}: ", place.file(), place.line()));
+            // Of panics in a row the first is the reason.
+            let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+            if words.is_empty() {
+                *words = format!("{place}{text}");
+            }
+            drop(words);
+            before(info);
+        }));
+        let How::Run(steps) = row.how else { return };
+        let case = Case { row: row.id, full, random: RefCell::new(Random::seeded(row.id)) };
+        steps(&case);
+    }
+
+    /// A number below `bound`, by the seed.
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        self.random.borrow_mut().below(bound)
+    }
+
+    /// Injects a fault and prints the result: the figures that `steps` returns, or why it failed.
+    pub(crate) fn inject(&self, variant: &str, injected: &str, steps: impl FnOnce() -> String) {
+        let row = if variant.is_empty() { self.row.to_owned() } else { format!("{}/{variant}", self.row) };
+        LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let result = match panic::catch_unwind(AssertUnwindSafe(steps)) {
+            Ok(figures) => Result::passed(&row, injected, &figures),
+            Err(_) => {
+                let why = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Result::failed(&row, injected, &why)
+            }
+        };
+        let mut out = std::io::stdout();
+        // Without a reader nobody waits for the result.
+        let _ = writeln!(out, "{}", result.line());
+        let _ = out.flush();
+    }
+}

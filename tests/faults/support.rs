@@ -1,0 +1,30 @@
+//! What rows stand on: the support of `tests/it`, on a node that a row can hurt.
+
+#[path = "broker.rs"]
+pub(crate) mod broker;
+#[path = "../it/support/clock.rs"]
+pub(crate) mod clock;
+#[path = "../it/support/component.rs"]
+pub(crate) mod component;
+#[path = "../it/support/java.rs"]
+pub(crate) mod java;
+#[path = "../it/support/random.rs"]
+pub(crate) mod random;
+#[path = "../it/support/wasmill.rs"]
+pub(crate) mod wasmill;
+
+use std::io;
+use std::io::Write as _;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+/// A name that nothing else in this row has.
+pub(crate) fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", clock::unix_ms(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Prints a line for a person: stdout belongs to the results.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
