@@ -136,8 +136,14 @@ impl Cluster {
 
     /// How many records a topic holds.
     pub(crate) fn count(&self, topic: &str, partitions: i32) -> i64 {
-        // A topic that was just made may lack a leader for a moment; then it holds nothing.
-        let end = |partition| self.watcher.fetch_watermarks(topic, partition, WAIT).map_or(0, |(_, end)| end);
+        let end = |partition| match self.watcher.fetch_watermarks(topic, partition, WAIT) {
+            Ok((_, end)) => end,
+            // A topic that was just made lacks a leader for a moment, and the client goes on believing that until it is told to look.
+            Err(_) => {
+                self.watcher.fetch_metadata(Some(topic), WAIT).unwrap();
+                0
+            }
+        };
         (0..partitions).map(end).sum()
     }
 

@@ -145,7 +145,7 @@ impl Shell {
             .collect();
         match end {
             End::Drained if !unsettled.is_empty() => End::DeadlinePassed(format!(
-                "the deadline of {:?} passed with records in flight, which will be repeated: {}",
+                "the deadline of {:?} passed, or the group gave partitions to others, with records in flight, which will be repeated: {}",
                 self.settings.shutdown_timeout,
                 unsettled.join(", ")
             )),

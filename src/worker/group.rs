@@ -247,6 +247,10 @@ impl Shell {
         self.count_finished(now);
         for lane in self.lanes.iter_mut().filter(|lane| partitions.contains(&lane.partition)) {
             lane.drop_queue();
+            if self.closing.is_some() && lane.released.is_none() {
+                // The drain of the end was not over: whoever has the partition next repeats what was out.
+                self.timers.unsettled.push((lane.partition.clone(), lane.state.low()));
+            }
             self.metrics.remove_lag(&lane.partition.topic, lane.partition.partition);
         }
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
