@@ -10,6 +10,7 @@ use std::path::PathBuf;
 const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("record", &[]),
+    ("secret", &[]),
     ("failure", &[]),
     ("batch", &["record", "failure"]),
     ("outcome", &["record", "failure", "batch"]),
@@ -17,8 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["record", "failure"]),
     ("partition", &["record", "failure"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
-    ("kafka", &["clock", "record", "failure", "batch", "metrics"]),
-    ("plugin", &["clock", "record", "failure", "outcome", "batch", "metrics"]),
+    ("kafka", &["clock", "record", "secret", "failure", "batch", "metrics"]),
+    ("plugin", &["clock", "record", "secret", "failure", "outcome", "batch", "metrics"]),
     (
         "worker",
         &[
@@ -40,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "config",
         &[
             "record",
+            "secret",
             // The rooms' names, to say `kafka::Settings`.
             "partition;",
             "sink;",

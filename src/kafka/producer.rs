@@ -240,7 +240,10 @@ impl Delivery {
                         report(Report::Stats(stats));
                     }
                 }
-                EventKind::Log => log_line(&event),
+                EventKind::Log => {
+                    // The consumer meets the same certificates, and tells of them.
+                    let _ = log_line(&event);
+                }
                 EventKind::Error if event.is_fatal() || event.code() == code::FATAL => {
                     let reason =
                         self.client.fatal_error().map_or_else(|| event.error_text(), |error| error.to_string());

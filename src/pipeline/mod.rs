@@ -83,6 +83,9 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         }
         executors.push(instances);
     }
+    for risk in config.kafka.risks() {
+        tracing::warn!("{risk}");
+    }
     let settings = worker::Settings {
         kafka: config.kafka,
         policy: config.policy,
@@ -109,11 +112,17 @@ impl Handle {
         let running = state == State::Running;
         let answers = self.status.has_answers();
         let detail = if running { "ok".to_owned() } else { format!("{}: {why}", state.label()) };
-        let brokers = if answers { "ok" } else { "no broker has answered for 15 s" };
+        let trouble = self.status.trouble().filter(|_| !(running && answers));
+        let answers = answers && trouble.is_none();
+        let brokers = match trouble {
+            Some(trouble) => trouble,
+            None if answers => "ok".to_owned(),
+            None => "no broker has answered for 15 s".to_owned(),
+        };
         let checks = vec![
             Check { ok: true, name: "config".into(), detail: "ok".into() },
             Check { ok: running, name: format!("pipeline/{}", self.name), detail },
-            Check { ok: answers, name: "brokers".into(), detail: brokers.into() },
+            Check { ok: answers, name: "brokers".into(), detail: brokers },
         ];
         Health { live: self.status.is_alive(), ready: running && answers, checks }
     }

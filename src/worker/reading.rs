@@ -11,6 +11,7 @@ use super::lane;
 use super::lane::Lane;
 use super::lane::Waiting;
 use crate::batch::Batch;
+use crate::kafka::connection::Trouble;
 use crate::kafka::consumer::ClientError;
 use crate::kafka::consumer::Fetched;
 use crate::kafka::consumer::Polled;
@@ -153,6 +154,15 @@ impl Shell {
         }
     }
 
+    /// A broker can't be talked to: one line in ten seconds for each broker and reason, whichever client meets it.
+    pub(super) fn on_trouble(&mut self, now: Instant, trouble: &Trouble) {
+        let text = format!("broker {}: {}", trouble.broker, trouble.text);
+        if self.timers.may_log(now, &text) {
+            tracing::error!("{text}; waiting for it");
+        }
+        self.status.set_trouble(text);
+    }
+
     fn on_client_error(&mut self, now: Instant, error: &ClientError) {
         self.metrics.kafka_errors.with_label_values(&[&error.name]).inc();
         let place = error.partition.as_ref().map_or(String::new(), |(topic, number)| format!(" ({topic}/{number})"));
@@ -163,6 +173,10 @@ impl Shell {
                 error.text
             );
             self.close(now, End::Stopped(reason));
+        } else if let Some(trouble) = &error.trouble {
+            self.on_trouble(now, trouble);
+        } else if error.echo && self.status.trouble().is_some() {
+            // Said already, with its reason.
         } else if self.timers.may_log(now, &error.name) {
             if error.denied {
                 tracing::error!("Kafka refuses{place}: {} ({})", error.text, error.name);

@@ -16,6 +16,7 @@ use super::start_producer;
 use crate::batch::Batch;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::kafka::connection;
 use crate::kafka::producer::Kind;
 use crate::kafka::producer::LANES_MAX;
 use crate::kafka::producer::Produced;
@@ -146,7 +147,11 @@ impl Shell {
             Report::Stats(stats) => self.on_stats(&stats),
             Report::Error { name, text } => {
                 self.metrics.kafka_errors.with_label_values(&[&name]).inc();
-                if self.timers.may_log(now, &name) {
+                if let Some(trouble) = connection::trouble(&text) {
+                    self.on_trouble(now, &trouble);
+                } else if connection::is_echo(&text) && self.status.trouble().is_some() {
+                    // Said already, with its reason.
+                } else if self.timers.may_log(now, &name) {
                     tracing::warn!("Kafka: {text} ({name})");
                 }
             }

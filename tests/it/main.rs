@@ -13,6 +13,7 @@ mod kafka;
 mod oracle;
 mod rebalance;
 mod retry;
+mod security;
 mod shutdown;
 mod start;
 mod support;

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+#[expect(dead_code, reason = "the tests start a node with secured ports too")]
 mod kafka;
 mod stage;
 mod test;

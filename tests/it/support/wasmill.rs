@@ -37,6 +37,8 @@ pub(crate) struct Pipeline {
     folder: TempDir,
     body: String,
     processes: AtomicU32,
+    /// What stands under `[kafka]`, if not the shared cluster.
+    kafka: Option<String>,
 }
 
 impl Pipeline {
@@ -51,7 +53,13 @@ impl Pipeline {
             "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
         );
-        Pipeline { folder: tempfile::tempdir().unwrap(), body, processes: AtomicU32::new(0) }
+        Pipeline { folder: tempfile::tempdir().unwrap(), body, processes: AtomicU32::new(0), kafka: None }
+    }
+
+    /// The same pipeline with another `[kafka]`.
+    pub(crate) fn with_kafka(mut self, kafka: String) -> Pipeline {
+        self.kafka = Some(kafka);
+        self
     }
 
     /// Puts a plugin in place, as one does it: beside, then renamed.
@@ -66,6 +74,13 @@ impl Pipeline {
         let port = free_port();
         let file = self.write(port);
         Process::start(&["run", file.to_str().unwrap()], port)
+    }
+
+    /// As [`Pipeline::run`], with variables of its own.
+    pub(crate) fn run_in(&self, variables: &[(&str, &str)]) -> Process {
+        let port = free_port();
+        let file = self.write(port);
+        Process::start_in(&["run", file.to_str().unwrap()], port, variables)
     }
 
     /// A file of this pipeline that no process has.
@@ -83,9 +98,8 @@ impl Pipeline {
         let folder = self.folder.path().join(number.to_string());
         fs::create_dir(&folder).unwrap();
         let file = folder.join("pipeline.toml");
-        let brokers = broker::brokers();
-        let text =
-            format!("[kafka]\nbrokers = [\"{brokers}\"]\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
+        let kafka = self.kafka.clone().unwrap_or_else(|| format!("brokers = [\"{}\"]", broker::brokers()));
+        let text = format!("[kafka]\n{kafka}\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
         fs::write(&file, text).unwrap();
         file
     }
@@ -113,7 +127,12 @@ impl Process {
 
     /// Starts wasmill with these arguments; its metrics are at `port`.
     fn start(arguments: &[&str], port: u16) -> Process {
+        Process::start_in(arguments, port, &[])
+    }
+
+    fn start_in(arguments: &[&str], port: u16, variables: &[(&str, &str)]) -> Process {
         let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
+        command.envs(variables.iter().copied());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::default();
