@@ -2,7 +2,6 @@
 //!
 //! Records are fed and read back by the Java client over the node's plain port, so a round trip needs the node of our own:
 //! with `WASMILL_TEST_BROKERS` those two tests do nothing.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::env;
 use std::fs;
