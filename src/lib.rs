@@ -11,6 +11,8 @@
 
 /// Where a record is, and what it holds: the vocabulary.
 pub mod record;
+/// Values that are never shown.
+pub mod secret;
 /// What can go wrong, classed by what is done about it.
 pub mod failure;
 /// Records of one partition in one flat arena, the layout that the guest sees.

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("failpoint", &[]),
     ("record", &[]),
+    ("secret", &[]),
     ("failure", &[]),
     ("batch", &["record", "failure"]),
     ("outcome", &["record", "failure", "batch"]),
@@ -18,8 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["record", "failure"]),
     ("partition", &["record", "failure"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
-    ("kafka", &["clock", "failpoint", "record", "failure", "batch", "metrics"]),
-    ("plugin", &["clock", "record", "failure", "outcome", "batch", "metrics"]),
+    ("kafka", &["clock", "failpoint", "record", "secret", "failure", "batch", "metrics"]),
+    ("plugin", &["clock", "record", "secret", "failure", "outcome", "batch", "metrics"]),
     (
         "worker",
         &[
@@ -42,6 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "config",
         &[
             "record",
+            "secret",
             // The rooms' names, to say `kafka::Settings`.
             "partition;",
             "sink;",

@@ -108,7 +108,7 @@ fn instance(engine: &Engine, wasm: &Path, mode: &str) -> Instance {
     let settings = Settings {
         name: mode.into(),
         wasm: PathBuf::from(wasm),
-        settings: format!("{{\"mode\":\"{mode}\"}}"),
+        settings: wasmill::secret::Secret(format!("{{\"mode\":\"{mode}\"}}")),
         ports: vec!["main".into()],
         timeout: Duration::from_secs(10),
         memory_bytes: 64 << 20,

@@ -88,7 +88,7 @@ pub(super) struct Kafka {
     /// How wasmill says who it is; works with and without TLS.
     #[schemars(with = "Option<Sasl>")]
     pub(super) sasl: Option<Spanned<Sasl>>,
-    /// Permits `librdkafka = { "enable.ssl.certificate.verification" = false }`, and does nothing else.
+    /// Permits `librdkafka = { "enable.ssl.certificate.verification" = false }` and `PLAIN` without `tls`, and does nothing else.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) insecure: Option<Spanned<bool>>,
     /// librdkafka's own keys for all connections.

@@ -172,7 +172,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     assert_eq!(input.session_timeout, Duration::from_secs(45));
     assert_eq!(input.max_poll_interval, Duration::from_secs(300));
     let step = &pipeline.steps[0];
-    assert_eq!((&*step.name, step.settings.as_str(), step.batch_records), ("mask", "{}", 128));
+    assert_eq!((&*step.name, step.settings.0.as_str(), step.batch_records), ("mask", "{}", 128));
     assert_eq!((step.timeout, step.memory_bytes), (Duration::from_secs(1), 64 << 20));
     assert_eq!(step.wasm, case.folder.path().join("plugins/mask.wasm"));
     assert_eq!(step.ports, ["main"]);
@@ -207,7 +207,7 @@ fn every_key_arrives() {
     let sasl = kafka.sasl.as_ref().unwrap();
     assert_eq!((sasl.mechanism.as_str(), sasl.username.as_str()), ("SCRAM-SHA-512", "sesame"));
     assert_eq!(sasl.password.0, "hunter2");
-    let passed: Vec<_> = kafka.librdkafka.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let passed: Vec<_> = kafka.librdkafka.iter().map(|(key, value)| format!("{key}={}", value.0)).collect();
     assert_eq!(passed, ["client.rack=eu-1a", "socket.keepalive.enable=true", "socket.timeout.ms=30000"]);
     let input = &kafka.input;
     assert_eq!(input.topics, ["orders", "^returns\\..*"]);
@@ -215,7 +215,7 @@ fn every_key_arrives() {
     assert_eq!(input.start, Start::Timestamp(1_769_817_600_000));
     assert_eq!((input.on_gap, input.isolation), (OnGap::Continue, Isolation::ReadUncommitted));
     assert_eq!((input.session_timeout, input.max_poll_interval), (Duration::from_secs(6), Duration::from_secs(60)));
-    assert_eq!(input.librdkafka["fetch.min.bytes"], "1");
+    assert_eq!(input.librdkafka["fetch.min.bytes"].0, "1");
     let limits = Limits {
         parallelism: 8,
         max_in_flight_records: 5_000,
@@ -228,13 +228,13 @@ fn every_key_arrives() {
     assert_eq!((step.timeout, step.memory_bytes), (Duration::from_millis(50), 32 << 20));
     assert_eq!(step.batch_records, 64);
     let settings = r#"{"deep":{"on":true,"ratio":0.5},"fields":["email","phone"],"since":"2026-01-31"}"#;
-    assert_eq!(step.settings, settings);
+    assert_eq!(step.settings.0, settings);
     // `main` comes first whatever the file's order.
     assert_eq!(step.ports, ["main", "late"]);
     assert_eq!(Some(pipeline.routes), Routes::new(vec!["late".into(), "main".into()], 2));
     let late = &kafka.outputs[0];
     assert_eq!((&*late.name, late.topic.as_str(), late.partition), ("late", "orders.late", Partition::SameAsInput));
-    assert_eq!((late.compression.as_str(), late.librdkafka["compression.level"].as_str()), ("zstd", "3"));
+    assert_eq!((late.compression.as_str(), late.librdkafka["compression.level"].0.as_str()), ("zstd", "3"));
     assert_eq!(pipeline.policy.retries, Retries::Forever);
     assert_eq!(pipeline.policy.backoff_from, Duration::from_millis(200));
     assert_eq!(pipeline.policy.backoff_to, Duration::from_secs(20));
@@ -642,7 +642,7 @@ fn the_command_line_overrides_the_file() {
     assert_eq!(pipeline.kafka.input.topics, ["a", "b"]);
     assert_eq!((pipeline.limits.parallelism, pipeline.limits.max_in_flight_bytes), (3, 1 << 20));
     assert_eq!(pipeline.steps[0].timeout, Duration::from_millis(20));
-    assert_eq!(pipeline.steps[0].settings, r#"{"fields":["a"]}"#);
+    assert_eq!(pipeline.steps[0].settings.0, r#"{"fields":["a"]}"#);
 
     let mut case = Case::new();
     case.overrides.http = Some("127.0.0.1:0".into());

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::classify::code;
+use super::connection;
+use super::connection::Trouble;
 use super::settings;
 use super::stats;
 use super::stats::Stats;
@@ -64,6 +66,10 @@ pub struct ClientError {
     pub denied: bool,
     /// Whether no broker answers.
     pub all_brokers_down: bool,
+    /// Why a broker can't be talked to, if it is about that.
+    pub trouble: Option<Trouble>,
+    /// Whether it repeats what another error says better.
+    pub echo: bool,
 }
 
 /// A record that still lives in librdkafka's memory: copy it and let it go.
@@ -157,15 +163,14 @@ impl Consumer {
                             fatal: false,
                             denied: false,
                             all_brokers_down: false,
+                            trouble: None,
+                            echo: false,
                         }))
                     }
                 }
             }
             EventKind::Stats => stats::parse(&event.stats()).map(Polled::Stats),
-            EventKind::Log => {
-                log_line(&event);
-                None
-            }
+            EventKind::Log => log_line(&event).map(Polled::Error),
             EventKind::Error => Some(error(&event)),
             EventKind::Delivery | EventKind::OffsetCommit | EventKind::Other => None,
         }
@@ -314,23 +319,40 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
     ];
     Polled::Error(ClientError {
         name: code.name(),
-        text,
         partition,
         fatal: fatal || code == code::FATAL,
         denied: denied.contains(&code),
         all_brokers_down: code == code::ALL_BROKERS_DOWN,
+        trouble: connection::trouble(&text),
+        echo: connection::is_echo(&text),
+        text,
     })
 }
 
-/// A log line of librdkafka's, in our log.
-pub(super) fn log_line(event: &sys::Event) {
+/// A log line of librdkafka's, in our log. One about a refused certificate is the only place that says why: it is an error.
+pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
     let (level, facility, line) = event.log();
+    let trouble = connection::trouble(&line);
+    if trouble.is_some() || connection::is_echo(&line) {
+        tracing::debug!(target: "librdkafka", facility, "{line}");
+        return trouble.filter(|_| line.contains(connection::X509)).map(|trouble| ClientError {
+            name: "_SSL".to_owned(),
+            text: line.clone(),
+            partition: None,
+            fatal: false,
+            denied: false,
+            all_brokers_down: false,
+            trouble: Some(trouble),
+            echo: false,
+        });
+    }
     match level {
         0..=3 => tracing::error!(target: "librdkafka", facility, "{line}"),
         4 => tracing::warn!(target: "librdkafka", facility, "{line}"),
         5 | 6 => tracing::info!(target: "librdkafka", facility, "{line}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{line}"),
     }
+    None
 }
 
 fn named(entry: sys::Entry) -> TopicPartition {

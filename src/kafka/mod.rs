@@ -4,6 +4,7 @@
 //! plugins, partitions' states or the config file.
 
 mod classify;
+pub mod connection;
 pub mod consumer;
 pub mod embedded;
 pub mod lookup;

@@ -256,7 +256,10 @@ impl Delivery {
             let Some(event) = self.queue.poll(POLL_MS) else { continue };
             match event.kind() {
                 EventKind::Delivery => self.delivered(event, &mut report),
-                EventKind::Log => log_line(&event),
+                EventKind::Log => {
+                    // The consumer meets the same certificates, and tells of them.
+                    let _ = log_line(&event);
+                }
                 EventKind::Error if event.is_fatal() || event.code() == code::FATAL => {
                     let reason =
                         self.client.fatal_error().map_or_else(|| event.error_text(), |error| error.to_string());

@@ -4,9 +4,10 @@
 //! would break a promise are refused by [`refused`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::secret::Secret;
 
 /// Everything about the connection, the input and the outputs of a pipeline.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct Settings {
     /// SASL, if any.
     pub sasl: Option<Sasl>,
     /// Keys for both clients, passed on as they are.
-    pub librdkafka: BTreeMap<String, String>,
+    pub librdkafka: BTreeMap<String, Secret>,
     /// What is read.
     pub input: Input,
     /// What is written, in file order.
@@ -62,16 +63,6 @@ pub struct Sasl {
     pub password: Secret,
 }
 
-/// A value that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// What is read.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -92,7 +83,7 @@ pub struct Input {
     /// The longest time between two polls.
     pub max_poll_interval: Duration,
     /// Keys for the consumer, passed on as they are.
-    pub librdkafka: BTreeMap<String, String>,
+    pub librdkafka: BTreeMap<String, Secret>,
 }
 
 /// Where a partition without a committed offset starts.
@@ -136,7 +127,7 @@ pub struct Output {
     /// Kafka's name of the codec, `none` without.
     pub compression: String,
     /// Keys for this topic, passed on as they are.
-    pub librdkafka: BTreeMap<String, String>,
+    pub librdkafka: BTreeMap<String, Secret>,
 }
 
 /// Who chooses the partition of an output for which the plugin named none.
@@ -146,6 +137,26 @@ pub enum Partition {
     ByKey,
     /// The number of the input's partition.
     SameAsInput,
+}
+
+/// The key that lets anyone on the network be the broker.
+pub const VERIFICATION: &str = "enable.ssl.certificate.verification";
+
+impl Settings {
+    /// What the file permits and a person should be reminded of at every start.
+    #[must_use]
+    pub fn risks(&self) -> Vec<&'static str> {
+        let mut risks = Vec::new();
+        if self.tls.is_some() && self.librdkafka.get(VERIFICATION).is_some_and(|value| value.0 != "true") {
+            risks.push("INSECURE: brokers' certificates are not verified, so anyone on the network can read and change the records");
+        }
+        if self.tls.is_none() && self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == "PLAIN") {
+            risks.push("INSECURE: PLAIN without TLS sends the password in clear: set `kafka.tls`");
+        } else if self.tls.is_none() && self.sasl.is_some() {
+            risks.push("`kafka.sasl` without `kafka.tls`: the password is not sent, but anyone on the network can read the records");
+        }
+        risks
+    }
 }
 
 /// Why a key of librdkafka's can't be set in a file, or `None` if it can. `insecure` is the file's own word that an
@@ -214,7 +225,7 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
         ("check.crcs", "true"),
     ];
     set(&mut config, &defaults);
-    config.extend(input.librdkafka.clone());
+    config.extend(plain(&input.librdkafka));
     let fixed = [
         ("group.id", input.group.clone()),
         ("session.timeout.ms", millis(input.session_timeout)),
@@ -281,7 +292,7 @@ pub(crate) fn producer(
 
 /// An output topic's own configuration.
 pub(crate) fn topic(output: &Output) -> BTreeMap<String, String> {
-    let mut config = output.librdkafka.clone();
+    let mut config = plain(&output.librdkafka);
     config.insert("compression.codec".into(), output.compression.clone());
     config
 }
@@ -289,7 +300,7 @@ pub(crate) fn topic(output: &Output) -> BTreeMap<String, String> {
 /// What both clients have in common.
 fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
-    config.extend(settings.librdkafka.clone());
+    config.extend(plain(&settings.librdkafka));
     config.insert("bootstrap.servers".into(), settings.brokers.join(","));
     config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
@@ -319,6 +330,11 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
         config.insert("sasl.password".into(), sasl.password.0.clone());
     }
     config
+}
+
+/// A pass-through table as librdkafka gets it.
+fn plain(table: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
+    table.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
 /// Sets what isn't set yet.

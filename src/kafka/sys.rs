@@ -2,8 +2,8 @@
 //!
 //! JUSTIFICATION: through the safe binding a record with a header name that is not UTF-8 panics the process, an error code
 //! that the binding doesn't know is undefined behaviour, producing costs 1.4 to 3 times as much, and rebalances arrive in
-//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue; there are no callbacks at all, so
-//! nothing of ours runs on a thread of its.
+//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue. There is one callback, and it decides
+//! nothing: [`refuse_certificate`] writes down a number that librdkafka tells nowhere else.
 //!
 //! Long because everything unsafe about Kafka is here, and nowhere else.
 //!
@@ -191,6 +191,38 @@ unsafe impl Send for Client {}
 // SAFETY: as above.
 unsafe impl Sync for Client {}
 
+/// Puts OpenSSL's number for a refused certificate into librdkafka's log line, whose own words are the same for all of them,
+/// and leaves the decision as it was: 1 for a certificate without an error, 0 for one with.
+///
+/// The one function of ours on librdkafka's threads. It touches its arguments alone, allocates nothing and can't panic.
+unsafe extern "C" fn refuse_certificate(
+    _client: *mut rd::rd_kafka_t,
+    _broker: *const c_char,
+    _id: i32,
+    x509_error: *mut c_int,
+    _depth: c_int,
+    _certificate: *const c_char,
+    _bytes: usize,
+    reason: *mut c_char,
+    reason_bytes: usize,
+    _opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: librdkafka passes a number that lives as long as the call.
+    let error = unsafe { *x509_error };
+    if error == 0 {
+        return 1;
+    }
+    let digit =
+        |unit: c_int| error.unsigned_abs().checked_div(unit.unsigned_abs()).unwrap_or(0).to_le_bytes()[0] % 10 + b'0';
+    // `connection::X509`, three digits and the NUL.
+    let text = [b'x', b'5', b'0', b'9', b' ', b'e', b'r', b'r', b'o', b'r', b' ', digit(100), digit(10), digit(1), 0];
+    if text.len() <= reason_bytes {
+        // SAFETY: the buffer has `reason_bytes` bytes, the text fits with its NUL, and they don't overlap.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), reason, text.len()) }
+    }
+    0
+}
+
 impl Client {
     /// Makes a client whose every report, its log included, arrives as an event on its queue.
     pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
@@ -211,6 +243,10 @@ impl Client {
                     rd::rd_kafka_conf_destroy(conf);
                     return Err(text(reason.as_ptr()));
                 }
+            }
+            // Without verification there is nothing to explain, and a refusal must not come from us.
+            if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
+                rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(refuse_certificate));
             }
             let events = match side {
                 Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,

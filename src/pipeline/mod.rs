@@ -97,6 +97,9 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         dialect: config.dialect,
         digests: names.clone().zip(steps.iter().map(|step| step.digest().to_owned())).collect(),
     };
+    for risk in config.kafka.risks() {
+        tracing::warn!("{risk}");
+    }
     let settings = worker::Settings {
         kafka: config.kafka,
         policy: config.policy,
@@ -137,10 +140,12 @@ impl Handle {
         let live = threads.iter().all(|thread| thread.ok);
         let (answers, acknowledged) = (self.status.has_answers(), self.status.has_acknowledgements());
         let running = state == State::Running;
+        // Why a broker can't be talked to, while that keeps the pipeline from running.
+        let trouble = self.status.trouble().filter(|_| !(running && answers));
         let mut checks = vec![
             check(true, "config", ""),
             check(running, &format!("pipeline/{}", self.name), &format!("{}: {why}", state.label())),
-            check(answers, "brokers", "none has answered for 15 s"),
+            check(answers && trouble.is_none(), "brokers", trouble.as_deref().unwrap_or("none has answered for 15 s")),
             check(acknowledged, "outputs", "none was acknowledged for 15 s"),
         ];
         checks.extend(threads.iter().cloned());

@@ -65,7 +65,7 @@ impl Instance {
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
         let mut instance = Instance { settings: Arc::clone(settings), store, plugin, ports, epochs };
         instance.enter();
-        match v0::init(&instance.plugin, &mut instance.store, &settings.settings, &settings.ports) {
+        match v0::init(&instance.plugin, &mut instance.store, &settings.settings.0, &settings.ports) {
             Ok(Ok(())) => Ok(instance),
             Ok(Err(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)),
             Err(error) => Err(failed(&error, Entry::Init, &instance.store, settings)),

@@ -33,6 +33,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 /// One step of a pipeline, as its file describes it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,7 +43,7 @@ pub struct Settings {
     /// The component, or a core module with the component model's names.
     pub wasm: PathBuf,
     /// The step's settings, a JSON object.
-    pub settings: String,
+    pub settings: Secret,
     /// The names of its ports, `main` first.
     pub ports: Vec<String>,
     /// The longest time that one call may take.

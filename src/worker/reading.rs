@@ -12,6 +12,7 @@ use super::lane::Waiting;
 use crate::batch::Batch;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::kafka::connection::Trouble;
 use crate::kafka::consumer::ClientError;
 use crate::kafka::consumer::Fetched;
 use crate::kafka::consumer::Polled;
@@ -150,6 +151,15 @@ impl Shell {
         self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
     }
 
+    /// A broker can't be talked to: one line in ten seconds for each broker and reason, whichever client meets it.
+    pub(super) fn on_trouble(&mut self, now: Instant, trouble: &Trouble) {
+        let text = format!("broker {}: {}", trouble.broker, trouble.text);
+        if self.timers.may_log(now, &text) {
+            tracing::error!("{text}; waiting for it");
+        }
+        self.status.set_trouble(text);
+    }
+
     fn on_client_error(&mut self, now: Instant, error: &ClientError) {
         self.metrics.kafka_errors.with_label_values(&[&error.name]).inc();
         let place = error.partition.as_ref().map_or(String::new(), |(topic, number)| format!(" ({topic}/{number})"));
@@ -162,6 +172,10 @@ impl Shell {
             self.close(now, End::Stopped(reason));
         } else if error.denied && self.closing.is_none() {
             self.halt_input(now, error);
+        } else if let Some(trouble) = &error.trouble {
+            self.on_trouble(now, trouble);
+        } else if error.echo && self.status.trouble().is_some() {
+            // Said already, with its reason.
         } else if self.timers.may_log(now, &error.name) {
             tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
         }

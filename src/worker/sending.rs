@@ -20,6 +20,7 @@ use crate::failpoint::Point;
 use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::kafka::connection;
 use crate::kafka::producer::Kind;
 use crate::kafka::producer::LANES_MAX;
 use crate::kafka::producer::Produced;
@@ -269,7 +270,11 @@ impl Shell {
             Report::Fatal { reason } => self.start_over(now, &reason),
             Report::Error { name, text } => {
                 self.metrics.kafka_errors.with_label_values(&[&name]).inc();
-                if self.timers.may_log(now, &name) {
+                if let Some(trouble) = connection::trouble(&text) {
+                    self.on_trouble(now, &trouble);
+                } else if connection::is_echo(&text) && self.status.trouble().is_some() {
+                    // Said already, with its reason.
+                } else if self.timers.may_log(now, &name) {
                     tracing::warn!("Kafka: {text} ({name})");
                 }
             }

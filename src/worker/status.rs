@@ -27,6 +27,8 @@ pub struct Status {
     joined: AtomicBool,
     answered: AtomicI64,
     acknowledged: AtomicI64,
+    /// Why a broker can't be talked to, and when that was seen. Locked as `state` is.
+    trouble: Mutex<Option<(i64, String)>>,
     /// Locked for a copy by the worker when it changes and by probes when they read; never with another lock.
     state: Mutex<(State, String)>,
 }
@@ -41,6 +43,7 @@ impl Default for Status {
             joined: AtomicBool::new(false),
             answered: AtomicI64::new(clock::unix_ms()),
             acknowledged: AtomicI64::new(clock::unix_ms()),
+            trouble: Mutex::new(None),
             state: Mutex::new((State::Starting, "connecting".into())),
         }
     }
@@ -89,6 +92,17 @@ impl Status {
     #[must_use]
     pub fn state(&self) -> (State, String) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why a broker can't be talked to, unless one has answered since.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let (seen, text) = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        (seen >= self.answered.load(Ordering::Relaxed)).then_some(text)
+    }
+
+    pub(super) fn set_trouble(&self, text: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((clock::unix_ms(), text));
     }
 
     pub(super) fn beat(&self, alive: Alive) {

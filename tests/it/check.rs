@@ -192,7 +192,7 @@ fn brokers_that_do_not_answer_are_69_in_time_unless_more_is_wrong() {
 fn no_secret_is_shown_and_none_is_sent_by_mistake() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
-    let sasl = "sasl = { mechanism = \"PLAIN\", username = \"me\", password = \"${CHECK_PASSWORD}\" }";
+    let sasl = "sasl = { mechanism = \"SCRAM-SHA-256\", username = \"me\", password = \"${CHECK_PASSWORD}\" }";
     let whole = pipeline("\"in-${CHECK_PASSWORD}\"", "out", "").replacen("brokers", &format!("{sasl}\nbrokers"), 1);
     fs::write(folder.path().join("a.toml"), &whole).unwrap();
     let done = check(folder.path(), &["a.toml"]);

@@ -71,3 +71,33 @@ fn values(process: &Process) -> Vec<Value> {
     };
     process.out().lines().map(of).collect()
 }
+
+#[test]
+fn payments_go_to_the_topic_of_their_type_byte_for_byte() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/route");
+    let plugin = folder.join("../../plugins/target/wasm/route.wasm");
+    assert!(plugin.exists(), "{} is missing: cargo xtask plugins builds it", plugin.display());
+    let input = folder.join("input.ndjson");
+    let mut process = Process::dev(&folder.join("pipeline.toml"), &input);
+    assert_eq!(process.exit(LIMIT), Some(0));
+    let text = fs::read_to_string(input).unwrap();
+    let expected = text.lines().map(|line| {
+        let payment: Value = serde_json::from_str(line).unwrap();
+        let topic = match payment["payment"]["type"].as_str() {
+            Some("refund") => "payments.refunds",
+            Some("chargeback" | "dispute") => "payments.disputes",
+            _ => "payments.other",
+        };
+        (topic.to_owned(), line.to_owned())
+    });
+    let mut expected: Vec<_> = expected.collect();
+    let output = process.out();
+    let came = output.lines().map(|line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        (record["topic"].as_str().unwrap().to_owned(), record["value"].as_str().unwrap().to_owned())
+    });
+    let mut came: Vec<_> = came.collect();
+    expected.sort();
+    came.sort();
+    assert_eq!(came, expected);
+}

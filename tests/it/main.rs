@@ -20,6 +20,7 @@ mod probes;
 mod rebalance;
 mod retry;
 mod semantics;
+mod security;
 mod shutdown;
 mod start;
 mod support;

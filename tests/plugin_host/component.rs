@@ -94,7 +94,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         name: "mask".into(),
         wasm: "unset".into(),
-        settings: "{\"fields\":[]}".into(),
+        settings: wasmill::secret::Secret("{\"fields\":[]}".into()),
         ports: vec!["main".into(), "audit".into()],
         timeout: Duration::from_secs(60),
         memory_bytes: 16 << 20,

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -107,12 +109,34 @@ impl Node {
     /// # Errors
     /// Why it doesn't run, with the end of its log.
     pub(crate) fn start_behind(jars: &Path, advertised: Option<u16>) -> Result<Node, String> {
+        Node::retry(|folder| Node::try_start(jars, folder, advertised, None))
+    }
+
+    /// Starts a node that also has the ports of [`Secured`], with certificates of its own and users of `StorageTool`'s.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub(crate) fn start_secured(jars: &Path) -> Result<(Node, Secured), String> {
+        install(&["keytool", "openssl"])?;
+        let mut secured = None;
+        let node = Node::retry(|folder| {
+            let made = Secured::make(&folder.join("tls"))?;
+            let node = Node::try_start(jars, folder, None, Some(&made))?;
+            secured = Some(made);
+            Ok(node)
+        })?;
+        Ok((node, secured.ok_or("a node without its certificates")?))
+    }
+
+    fn retry(mut start: impl FnMut(&Path) -> Result<Node, String>) -> Result<Node, String> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
         remove_stale();
         // Another process may take a free port before the node does: then it says so and ends, and other ports may do.
         let mut last = String::new();
-        for attempt in 0..3 {
+        for _ in 0..3 {
+            let attempt = STARTED.fetch_add(1, Ordering::Relaxed);
             let folder = home().join(format!("{NODE}{}", std::process::id())).join(attempt.to_string());
-            match Node::try_start(jars, &folder, advertised) {
+            match start(&folder) {
                 Ok(node) => return Ok(node),
                 Err(e) => last = e,
             }
@@ -120,19 +144,28 @@ impl Node {
         Err(last)
     }
 
-    fn try_start(jars: &Path, data: &Path, advertised: Option<u16>) -> Result<Node, String> {
+    fn try_start(jars: &Path, data: &Path, advertised: Option<u16>, secured: Option<&Secured>) -> Result<Node, String> {
         let [port, controller, hidden] = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
         fs::create_dir_all(data).map_err(|e| format!("creating {}: {e}", data.display()))?;
         let settings = data.join(SETTINGS);
         let second = advertised.map(|advertised| (hidden, advertised));
-        fs::write(&settings, properties(data, port, controller, second))
-            .map_err(|e| format!("writing {}: {e}", settings.display()))?;
+        let mut text = properties(data, port, controller, second);
+        if let Some(secured) = secured {
+            text = secured.add_to(&text);
+        }
+        fs::write(&settings, text).map_err(|e| format!("writing {}: {e}", settings.display()))?;
         let log = data.join("node.log");
         let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
 
         let mut format = java_command(jars, &file)?;
         format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "d2FzbWlsbC10ZXN0cy0wMQ", "--config"]);
-        let formatted = format.arg(&settings).status().map_err(|e| format!("running Kafka's StorageTool: {e}"))?;
+        format.arg(&settings);
+        if secured.is_some() {
+            for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+                format.arg("--add-scram").arg(format!("{mechanism}=[name={USER},password={PASSWORD}]"));
+            }
+        }
+        let formatted = format.status().map_err(|e| format!("running Kafka's StorageTool: {e}"))?;
         if !formatted.success() {
             return Err(format!("formatting {}: {formatted}\n{}", data.display(), tail(&log)));
         }
@@ -208,6 +241,102 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The one user of a secured node, for each mechanism.
+pub(crate) const USER: &str = "mill";
+/// Its password.
+pub(crate) const PASSWORD: &str = "canary-7Qz";
+
+/// What a secured node has beside its plain port.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    /// `ca.pem`, `other-ca.pem`, `client.pem` and `client.key` for clients, and the stores for the node.
+    pub(crate) folder: PathBuf,
+    /// TLS, with a certificate wanted of the client.
+    pub(crate) mutual: u16,
+    /// TLS and SASL.
+    pub(crate) sasl: u16,
+    /// TLS, with a certificate that has expired.
+    pub(crate) expired: u16,
+    /// TLS, with a certificate of another host.
+    pub(crate) elsewhere: u16,
+    /// TLS alone.
+    pub(crate) tls: u16,
+}
+
+impl Secured {
+    fn make(folder: &Path) -> Result<Secured, String> {
+        fs::create_dir_all(folder).map_err(|e| format!("creating {}: {e}", folder.display()))?;
+        let here = "IP:127.0.0.1";
+        let script = format!(
+            "set -e\n\
+             ca() {{ openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=$1 -keyout $1.key -out $1.pem; }}\n\
+             ca ca; ca other-ca\n\
+             printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\n\
+             [p]\ncommonName=supplied\n' > ca.cnf; : > index; echo 1000 > serial\n\
+             leaf() {{\n\
+               openssl req -newkey rsa:2048 -nodes -subj /CN=$1 -keyout $1.key -out $1.csr\n\
+               printf 'subjectAltName=%s\\n' $2 > $1.ext\n\
+               openssl ca -batch -notext -config ca.cnf -cert ca.pem -keyfile ca.key -in $1.csr -extfile $1.ext $3 -out $1.pem\n\
+               openssl pkcs12 -export -in $1.pem -inkey $1.key -name $1 -passout pass:{PASSWORD} -out $1.p12\n\
+             }}\n\
+             leaf broker {here} '-days 30'; leaf client {here} '-days 30'; leaf elsewhere DNS:elsewhere.example '-days 30'\n\
+             leaf expired {here} '-startdate 20200101000000Z -enddate 20200201000000Z'\n\
+             keytool -importcert -noprompt -alias ca -file ca.pem -storetype PKCS12 -storepass {PASSWORD} -keystore trust.p12\n"
+        );
+        let output = Command::new("sh").args(["-c", &script]).current_dir(folder).output();
+        let output = output.map_err(|e| format!("making certificates: {e}"))?;
+        if !output.status.success() {
+            return Err(format!("making certificates: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        let ports = || free_ports().map_err(|e| format!("looking for free ports: {e}"));
+        let ([mutual, sasl, expired], [elsewhere, tls, _]) = (ports()?, ports()?);
+        Ok(Secured { folder: folder.to_owned(), mutual, sasl, expired, elsewhere, tls })
+    }
+
+    /// The properties with the listeners; each port names itself to clients, so a connection stays on its port.
+    fn add_to(&self, plain: &str) -> String {
+        let listeners = [
+            ("MUTUAL", self.mutual, "SSL", "broker"),
+            ("LOGIN", self.sasl, "SASL_SSL", "broker"),
+            ("EXPIRED", self.expired, "SSL", "expired"),
+            ("ELSEWHERE", self.elsewhere, "SSL", "elsewhere"),
+            ("ALONE", self.tls, "SSL", "broker"),
+        ];
+        let folder = self.folder.display();
+        let mut addresses = String::new();
+        let mut map = "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned();
+        let mut more = String::new();
+        for (name, port, protocol, store) in listeners {
+            addresses.push_str(&format!(",{name}://127.0.0.1:{port}"));
+            map.push_str(&format!(",{name}:{protocol}"));
+            let prefix = format!("listener.name.{}", name.to_lowercase());
+            let auth = if name == "MUTUAL" { "required" } else { "none" };
+            more.push_str(&format!(
+                "{prefix}.ssl.keystore.location={folder}/{store}.p12\n{prefix}.ssl.keystore.type=PKCS12\n\
+                 {prefix}.ssl.keystore.password={PASSWORD}\n{prefix}.ssl.key.password={PASSWORD}\n\
+                 {prefix}.ssl.truststore.location={folder}/trust.p12\n{prefix}.ssl.truststore.type=PKCS12\n\
+                 {prefix}.ssl.truststore.password={PASSWORD}\n{prefix}.ssl.client.auth={auth}\n"
+            ));
+        }
+        let module = "org.apache.kafka.common.security";
+        for mechanism in ["scram-sha-256", "scram-sha-512"] {
+            more.push_str(&format!(
+                "listener.name.login.{mechanism}.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"
+            ));
+        }
+        more.push_str(&format!(
+            "listener.name.login.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n\
+             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n"
+        ));
+        let with = |line: &str| match line.split_once('=') {
+            Some(("listeners" | "advertised.listeners", _)) => format!("{line}{addresses}\n"),
+            _ => format!("{line}\n"),
+        };
+        let lines: String = plain.lines().map(with).collect();
+        format!("{lines}{map}\n{more}")
     }
 }
 
@@ -342,7 +471,12 @@ fn apt(arguments: &[&str]) -> Result<(), String> {
 }
 
 fn runs(program: &str) -> bool {
-    let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let version = match program {
+        "openssl" => "version",
+        "keytool" => "-help",
+        _ => "--version",
+    };
+    let status = Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 

@@ -10,12 +10,10 @@ use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
 use crate::kafka::settings::Sasl;
-use crate::kafka::settings::Secret;
 use crate::kafka::settings::Tls;
+use crate::kafka::settings::VERIFICATION;
 use crate::kafka::settings::refused;
-
-/// The key that lets anyone on the network be the broker.
-const VERIFICATION: &str = "enable.ssl.certificate.verification";
+use crate::secret::Secret;
 
 /// `[kafka]`, checked.
 pub(super) struct Connection {
@@ -23,17 +21,30 @@ pub(super) struct Connection {
     pub(super) client_id: Option<String>,
     pub(super) tls: Option<Tls>,
     pub(super) sasl: Option<Sasl>,
-    pub(super) librdkafka: BTreeMap<String, String>,
+    pub(super) librdkafka: BTreeMap<String, Secret>,
 }
 
 pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> Connection {
     let insecure = kafka.insecure.as_ref().is_some_and(|insecure| *insecure.get_ref());
     let unverified = kafka.librdkafka.keys().any(|key| key.get_ref() == VERIFICATION);
-    if let Some(key) = kafka.insecure.filter(|_| insecure && !unverified) {
+    let is_plain =
+        |sasl: &Spanned<raw::Sasl>| sasl.get_ref().mechanism.as_ref().is_some_and(|text| text.get_ref() == "PLAIN");
+    let encrypted = kafka.tls.as_ref().is_some_and(|tls| !matches!(tls, raw::Tls::Switch(false)));
+    let in_clear = kafka.sasl.as_ref().filter(|sasl| is_plain(sasl) && !encrypted);
+    if let Some(sasl) = in_clear.filter(|_| !insecure) {
+        check.report.add(
+            sasl.span().into(),
+            "`PLAIN` without `tls` sends the password in clear",
+            "set `tls` under `[kafka]`; to accept that anyone on the network can read the password, set `insecure = true`",
+        );
+    }
+    if let Some(key) = kafka.insecure.as_ref().filter(|_| insecure && !unverified && in_clear.is_none()) {
         check.report.add(
             key.span().into(),
             "`insecure` alone changes nothing",
-            format!("remove it; it only permits `librdkafka = {{ \"{VERIFICATION}\" = false }}`"),
+            format!(
+                "remove it; it only permits `librdkafka = {{ \"{VERIFICATION}\" = false }}`, and `PLAIN` without `tls`"
+            ),
         );
     }
     if let Some(id) = kafka.client_id.as_ref().filter(|id| !value::is_name(id.get_ref())) {
@@ -128,7 +139,7 @@ fn sasl(check: &mut Check<'_>, sasl: Spanned<raw::Sasl>) -> Option<Sasl> {
 }
 
 /// A table for librdkafka, without the keys that would break a promise.
-pub(super) fn passed(check: &mut Check<'_>, table: raw::Passed, insecure: bool) -> BTreeMap<String, String> {
+pub(super) fn passed(check: &mut Check<'_>, table: raw::Passed, insecure: bool) -> BTreeMap<String, Secret> {
     for (key, value) in &table {
         let name = key.get_ref();
         if name.is_empty() || name.contains('\0') {
@@ -144,5 +155,5 @@ pub(super) fn passed(check: &mut Check<'_>, table: raw::Passed, insecure: bool) 
         let label = if reason.starts_with("set ") { "wasmill sets this one itself" } else { reason };
         check.report.add_labelled(key.span().into(), format!("librdkafka's `{name}` can't be set"), label, help);
     }
-    table.into_iter().map(|(key, value)| (key.into_inner(), value.0)).collect()
+    table.into_iter().map(|(key, value)| (key.into_inner(), Secret(value.0))).collect()
 }

@@ -15,6 +15,7 @@ use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
 use crate::plugin::Settings;
+use crate::secret::Secret;
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -59,7 +60,7 @@ fn step(
     let settings = Settings {
         name: Arc::from(name),
         wasm,
-        settings: settings.unwrap_or_else(|| "{}".to_owned()),
+        settings: Secret(settings.unwrap_or_else(|| "{}".to_owned())),
         ports: ports.to_vec(),
         timeout: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
         memory_bytes: memory.unwrap_or(MEMORY_BYTES),

@@ -17,7 +17,7 @@ fn every_value_is_shown_with_where_it_came_from() {
     let text = with("topics", "instance_id = \"${HOSTNAME:-}\"\nlibrdkafka = { \"fetch.min.bytes\" = 1 }\ntopics")
         .replace(
             "brokers",
-            "sasl = { mechanism = \"PLAIN\", username = \"${KAFKA_USER}\", password = \"hunter2\" }\nbrokers",
+            "sasl = { mechanism = \"SCRAM-SHA-256\", username = \"${KAFKA_USER}\", password = \"hunter2\" }\nbrokers",
         )
         .replace("wasm =", "settings = { fields = [\"a\", \"x${KAFKA_USER}\"], token = \"hunter2\" }\nwasm =");
     let page = shown(&case, &text);
@@ -29,7 +29,7 @@ fn every_value_is_shown_with_where_it_came_from() {
         "brokers = [\"localhost:9092\"] # orders.toml:3",
         "client_id = \"wasmill-orders\" # default: `wasmill-` and the pipeline's name",
         "tls = false # default",
-        "sasl.mechanism = \"PLAIN\" # orders.toml:2",
+        "sasl.mechanism = \"SCRAM-SHA-256\" # orders.toml:2",
         "sasl.username = \"***\" # ${KAFKA_USER}, orders.toml:2",
         "sasl.password = \"***\" # orders.toml:2",
         "group = \"orders\" # default: the pipeline's name",

@@ -10,16 +10,14 @@ use crate::kafka;
 
 /// Where the brokers listen, as `host:port,host:port`.
 pub(crate) fn brokers() -> &'static str {
-    static BROKERS: OnceLock<(String, Option<kafka::Node>)> = OnceLock::new();
-    let start = || match env::var("WASMILL_TEST_BROKERS") {
-        Ok(brokers) => (brokers, None),
-        Err(_) => {
-            let node = kafka::Node::start(jars()).unwrap();
-            // Nobody drops a static: the kernel ends the node with this process.
-            (node.brokers(), Some(node))
-        }
-    };
-    &BROKERS.get_or_init(start).0
+    static BROKERS: OnceLock<String> = OnceLock::new();
+    BROKERS.get_or_init(|| env::var("WASMILL_TEST_BROKERS").unwrap_or_else(|_| node().0.brokers()))
+}
+
+/// The node of our own, with its ports for TLS and SASL. Nobody drops a static: the kernel ends it with this process.
+pub(crate) fn node() -> &'static (kafka::Node, kafka::Secured) {
+    static NODE: OnceLock<(kafka::Node, kafka::Secured)> = OnceLock::new();
+    NODE.get_or_init(|| kafka::Node::start_secured(jars()).unwrap())
 }
 
 /// The same, as wasmill is told.

@@ -40,6 +40,8 @@ pub(crate) struct Pipeline {
     /// Other brokers than those that all tests share.
     brokers: Option<String>,
     processes: AtomicU32,
+    /// What stands under `[kafka]`, if not the shared cluster.
+    kafka: Option<String>,
 }
 
 impl Pipeline {
@@ -64,12 +66,19 @@ impl Pipeline {
             body: body.to_owned(),
             brokers: None,
             processes: AtomicU32::new(0),
+            kafka: None,
         }
     }
 
     /// The same against other brokers.
     pub(crate) fn at(self, brokers: String) -> Pipeline {
         Pipeline { brokers: Some(brokers), ..self }
+    }
+
+    /// The same pipeline with another `[kafka]`.
+    pub(crate) fn with_kafka(mut self, kafka: String) -> Pipeline {
+        self.kafka = Some(kafka);
+        self
     }
 
     /// Puts a plugin in place, as one does it: beside, then renamed.
@@ -112,9 +121,10 @@ impl Pipeline {
         let folder = self.folder.path().join(number.to_string());
         fs::create_dir(&folder).unwrap();
         let file = folder.join("pipeline.toml");
-        let brokers = self.brokers.as_deref().unwrap_or_else(|| broker::of_wasmill());
-        let text =
-            format!("[kafka]\nbrokers = [\"{brokers}\"]\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
+        let kafka = self.kafka.clone().unwrap_or_else(|| {
+            format!("brokers = [\"{}\"]", self.brokers.as_deref().unwrap_or_else(|| broker::of_wasmill()))
+        });
+        let text = format!("[kafka]\n{kafka}\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
         fs::write(&file, text).unwrap();
         file
     }

@@ -1,0 +1,100 @@
+//! Sends a record to the port that a field of its JSON value names.
+//!
+//! `settings = { field = "type", routes = { refund = "refunds" }, default = "main" }`. A dot in `field` goes into a nested
+//! object; strings, numbers and booleans are compared by their text. A record without the field, a tombstone among them,
+//! or with a value that no route names gets `default`: `main`, `drop` or `reject`. A value that isn't JSON is rejected
+//! with the code `bad-json`. Records go on by reference: what comes out is what came in, byte for byte.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use wasmill_sdk::Emitter;
+use wasmill_sdk::Record;
+use wasmill_sdk::Transform;
+use wasmill_sdk::Verdict;
+use wasmill_sdk::reject;
+
+struct Route {
+    /// The field as it is written, for messages.
+    field: String,
+    /// The port of each value.
+    routes: BTreeMap<String, u32>,
+    default: Default,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    field: String,
+    routes: BTreeMap<String, String>,
+    #[serde(default)]
+    default: Default,
+}
+
+/// What happens to a record that no route names.
+#[derive(Clone, Copy, serde::Deserialize, std::default::Default)]
+#[serde(rename_all = "lowercase")]
+enum Default {
+    #[default]
+    Main,
+    Drop,
+    Reject,
+}
+
+impl Transform for Route {
+    fn init(settings: &str, ports: &[String]) -> Result<Self, String> {
+        let Settings { field, routes, default } = serde_json::from_str(settings).map_err(|e| e.to_string())?;
+        if field.split('.').any(str::is_empty) {
+            return Err(format!("`field` is {field:?}: name a field, or a path such as \"order.type\""));
+        }
+        let numbered: BTreeMap<&str, u32> = ports.iter().map(String::as_str).zip(0..).collect();
+        let mut known = BTreeMap::new();
+        for (value, port) in routes {
+            let Some(&number) = numbered.get(port.as_str()) else {
+                return Err(format!(
+                    "`routes.{value}` names the port `{port}`, but the ports are {}: add \
+                     `[output.{port}]`, or correct the name",
+                    ports.join(", ")
+                ));
+            };
+            known.insert(value, number);
+        }
+        Ok(Route { field, routes: known, default })
+    }
+
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+        let Some(value) = record.value else { return self.otherwise("it is a tombstone", out) };
+        let document: Value = serde_json::from_slice(value).map_err(|e| reject("bad-json", e))?;
+        let found = self.field.split('.').try_fold(&document, |inside, name| inside.as_object()?.get(name));
+        let text = match found {
+            Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+            Some(scalar @ (Value::Number(_) | Value::Bool(_))) => Cow::Owned(scalar.to_string()),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
+                return self.otherwise("the field holds no text, number or boolean", out);
+            }
+            None => return self.otherwise("it has no such field", out),
+        };
+        match self.routes.get(&*text) {
+            Some(&port) => out.forward(port),
+            None => return self.otherwise("no route names its value", out),
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    fn otherwise(&self, why: &str, out: &mut Emitter) -> Verdict {
+        match self.default {
+            Default::Main => out.forward(0),
+            Default::Drop => {}
+            Default::Reject => return Err(reject("no-route", format!("`{}`: {why}", self.field))),
+        }
+        Ok(())
+    }
+}
+
+wasmill_sdk::export!(Route);
+
+#[cfg(test)]
+mod tests;

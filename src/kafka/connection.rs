@@ -1,0 +1,125 @@
+//! Why a broker can't be talked to, read from librdkafka's words: one sentence with the broker, the reason and the key to change.
+//!
+//! Pure. librdkafka says the same failure up to four times, as an error and as log lines, in words about its own settings;
+//! here they become one [`Trouble`]. Words it doesn't know are `None` and are shown as they came. Invariant: no text in it
+//! is longer than a line, and none holds a setting's value.
+
+/// What OpenSSL's number for a failed verification follows, in the line that `sys::refuse_certificate` causes.
+pub(crate) const X509: &str = "x509 error ";
+
+/// A connection that can't be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `host:port`, as librdkafka knows it.
+    pub broker: String,
+    /// What is wrong and what to change.
+    pub text: &'static str,
+}
+
+/// What a text of librdkafka's is about.
+pub(crate) fn trouble(text: &str) -> Option<Trouble> {
+    let text = text.lines().next().unwrap_or_default();
+    let reason = reason(text)?;
+    Some(Trouble { broker: broker(text).to_owned(), text: reason })
+}
+
+/// Whether it only repeats what a verification's own line says better.
+pub(crate) fn is_echo(text: &str) -> bool {
+    text.contains("broker certificate could not be verified") || text.ends_with("brokers are down")
+}
+
+fn reason(text: &str) -> Option<&'static str> {
+    let has = |part: &str| text.contains(part);
+    if let Some((_, rest)) = text.split_once(X509) {
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        return Some(match digits.trim_start_matches('0') {
+            "9" => "its certificate is not valid yet: compare the clocks, or have the broker's certificate renewed",
+            "10" => "its certificate has expired: have it renewed; if it is valid, this machine's clock is wrong",
+            "62" | "64" => {
+                "its certificate is for another host name: write the name of the certificate under `kafka.brokers` and in the \
+                 broker's `advertised.listeners`"
+            }
+            "2" | "18" | "19" | "20" | "21" => {
+                "its certificate is of an authority that is not known here: set `kafka.tls.ca` to that authority's PEM"
+            }
+            _ => {
+                "its certificate was not accepted: set `kafka.tls.ca` to the authority's PEM, and see the broker's certificate"
+            }
+        });
+    }
+    let alert = has("certificate required") || has("bad certificate") || has("unknown ca") || has("handshake failure");
+    if alert || has("client SSL authentication might be required") {
+        return Some(
+            "it wants a certificate of this client, and one it trusts: set `kafka.tls.cert` and `kafka.tls.key`",
+        );
+    }
+    if has("connecting to a PLAINTEXT broker listener?") || has("wrong version number") {
+        return Some(
+            "TLS got no answer there, the port may be one without TLS: remove `kafka.tls`, or use the TLS port",
+        );
+    }
+    if has("connecting to a SSL listener?") || has("broker might require SASL authentication") {
+        return Some(
+            "it closed a connection without TLS, the port may be one with TLS or SASL: set `kafka.tls` or `kafka.sasl`",
+        );
+    }
+    if has("Unsupported SASL mechanism") {
+        return Some("it doesn't take this mechanism: change `kafka.sasl.mechanism`");
+    }
+    let sasl =
+        has("SASL") && (has("authentication error") || has("authentication failed") || has("Authentication failed"));
+    sasl.then_some("it refused the user or the password: change `kafka.sasl.username` and `kafka.sasl.password`")
+}
+
+/// From `[thrd:NAME]: sasl_ssl://HOST:PORT/bootstrap: words`.
+fn broker(text: &str) -> &str {
+    let text = text.strip_prefix("[thrd:").and_then(|text| text.split_once("]: ")).map_or(text, |(_, text)| text);
+    let name = text.split_once(": ").map_or("", |(name, _)| name);
+    let name = name.rsplit_once("://").map_or(name, |(_, name)| name);
+    let name = name.split_once('/').map_or(name, |(name, _)| name);
+    if name.is_empty() || name.contains(' ') { "a broker" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, part: &str) {
+        let trouble = trouble(text).expect("it is known");
+        assert_eq!(trouble.broker, "127.0.0.1:9093");
+        assert!(trouble.text.contains(part), "{text}: {}", trouble.text);
+    }
+
+    #[test]
+    fn each_failure_names_the_broker_and_the_key_to_change() {
+        let line = |number| {
+            format!(
+                "[thrd:ssl://127.0.0.1:9093/bootstrap]: ssl://127.0.0.1:9093/bootstrap: Broker certificate verification failed: \
+                 {X509}{number:03}"
+            )
+        };
+        check(&line(10), "expired");
+        check(&line(19), "kafka.tls.ca");
+        check(&line(64), "another host name");
+        check(
+            "ssl://127.0.0.1:9093/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+            "remove `kafka.tls`",
+        );
+        check(
+            "ssl://127.0.0.1:9093/1: error:0A00045C:SSL routines::tlsv13 alert certificate required",
+            "kafka.tls.cert",
+        );
+        check("127.0.0.1:9093/bootstrap: Disconnected (connecting to a SSL listener?)", "set `kafka.tls`");
+        check(
+            "sasl_ssl://127.0.0.1:9093/bootstrap: SASL authentication error: Authentication failed during",
+            "kafka.sasl.password",
+        );
+    }
+
+    #[test]
+    fn other_words_are_nobodys_trouble() {
+        assert_eq!(trouble("127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), None);
+        assert_eq!(trouble(""), None);
+    }
+}

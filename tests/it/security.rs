@@ -1,0 +1,176 @@
+//! TLS and SASL against a node that wants them, and each way in which they fail, told apart.
+//!
+//! Records are fed and read back by the Java client over the node's plain port, so a round trip needs the node of our own:
+//! with `WASMILL_TEST_BROKERS` those two tests do nothing.
+
+use std::env;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::kafka::Node;
+use crate::kafka::PASSWORD;
+use crate::kafka::Secured;
+use crate::kafka::USER;
+use crate::support::broker;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Raw;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The node with the secured ports.
+fn node() -> &'static (Node, Secured) {
+    broker::node()
+}
+
+/// A pipeline on a port of the secured node.
+fn pipeline(port: u16, more: &str) -> Pipeline {
+    let (name, folder) = (unique("secured"), node().1.folder.display());
+    let kafka = format!("brokers = [\"127.0.0.1:{port}\"]\n{}", more.replace("TLS", &folder.to_string()));
+    let pipeline = Pipeline::new(&format!("{name}-in"), &format!("{name}-out"), &name, "").with_kafka(kafka);
+    pipeline.install(&component::forward());
+    pipeline
+}
+
+/// The failure of a pipeline that can't connect: one line in the log, the same reason at `/readyz`, and it waits.
+fn refused(port: u16, kafka: &str, part: &str, key: &str) {
+    let pipeline = pipeline(port, kafka);
+    let mut process = pipeline.run();
+    let address = format!("127.0.0.1:{port}");
+    process.wait("the reason at /readyz", LIMIT, |process| {
+        let page = process.get("/readyz?verbose");
+        page.is_some_and(|(status, body)| {
+            status == 503 && body.contains(&address) && body.contains(part) && body.contains(key)
+        })
+    });
+    process.wait("the reason in the log", LIMIT, |process| process.log().contains(part));
+    let log = process.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(part)).collect();
+    assert_eq!(lines.len(), 1, "one line in ten seconds: {log}");
+    assert!(lines[0].contains(&address) && lines[0].contains(key), "{log}");
+    for noise in ["SSL routines", "SSL handshake failed", "verification callback", PASSWORD] {
+        assert!(!log.contains(noise), "{noise}: {log}");
+    }
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+}
+
+fn login(mechanism: &str, password: &str) -> String {
+    format!(
+        "tls = {{ ca = \"TLS/ca.pem\" }}\nsasl = {{ mechanism = \"{mechanism}\", username = \"{USER}\", password = \"{password}\" }}"
+    )
+}
+
+/// Records go through and come out byte for byte, and their offsets are committed.
+fn connects(port: u16, kafka: &str) {
+    if env::var_os("WASMILL_TEST_BROKERS").is_some() {
+        return;
+    }
+    let (input, output) = (java::create("secured-in", 1, &[]), java::create("secured-out", 1, &[]));
+    let group = unique("secured");
+    let raw =
+        |n: u8| Raw { timestamp: 1_700_000_000_000, key: Some(vec![n]), value: Some(vec![n; 9]), headers: Vec::new() };
+    let records: Vec<_> = (0..50).map(raw).collect();
+    java::produce(&input, 0, &records);
+    let kafka = kafka.replace("TLS", &node().1.folder.display().to_string());
+    let kafka = format!("brokers = [\"127.0.0.1:{port}\"]\n{kafka}");
+    let pipeline = Pipeline::new(&input, &output, &group, "").with_kafka(kafka);
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run();
+    process.wait("the commit", LIMIT, |_| java::committed(&group, &input) == [50]);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+    let arrived: Vec<_> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(arrived, records);
+    assert!(!process.log().contains(PASSWORD), "{}", process.log());
+}
+
+#[test]
+fn every_mechanism_logs_in_over_tls() {
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        connects(node().1.sasl, &login(mechanism, PASSWORD));
+    }
+}
+
+#[test]
+fn tls_connects_with_and_without_a_certificate_of_the_client() {
+    connects(node().1.tls, "tls = { ca = \"TLS/ca.pem\" }");
+    connects(node().1.mutual, "tls = { ca = \"TLS/ca.pem\", cert = \"TLS/client.pem\", key = \"TLS/client.key\" }");
+}
+
+#[test]
+fn a_wrong_password_is_named_and_never_shown() {
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        refused(node().1.sasl, &login(mechanism, "wrong"), "refused the user or the password", "kafka.sasl.password");
+    }
+}
+
+#[test]
+fn an_authority_that_is_unknown_is_named() {
+    refused(node().1.tls, "tls = { ca = \"TLS/other-ca.pem\" }", "authority that is not known", "kafka.tls.ca");
+    refused(node().1.tls, "tls = true", "authority that is not known", "kafka.tls.ca");
+}
+
+#[test]
+fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
+    let ca = "tls = { ca = \"TLS/ca.pem\" }";
+    refused(node().1.elsewhere, ca, "another host name", "kafka.brokers");
+    refused(node().1.expired, ca, "has expired", "clock");
+}
+
+#[test]
+fn a_client_without_the_certificate_that_is_wanted_is_told_so() {
+    refused(node().1.mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
+}
+
+#[test]
+fn no_output_holds_a_secret() {
+    const TOKEN: &str = "canary-9Lx";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, PASSWORD).unwrap();
+    let (name, port) = (unique("canary"), node().1.sasl);
+    let kafka = format!(
+        "brokers = [\"127.0.0.1:{port}\"]\ntls = {{ ca = \"{}/other-ca.pem\" }}\n\
+         sasl = {{ mechanism = \"PLAIN\", username = \"{USER}\", password = \"${{file:{}}}\" }}",
+        node().1.folder.display(),
+        file.display()
+    );
+    let settings = "settings = { token = \"${CANARY}\" }";
+    let pipeline =
+        Pipeline::with_step(&format!("{name}-in"), &format!("{name}-out"), &name, "", settings).with_kafka(kafka);
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run_in(&[("CANARY", TOKEN), ("WASMILL_LOG", "trace")], &[]);
+    process.wait("the reason at /readyz", LIMIT, |process| {
+        process.get("/readyz?verbose").is_some_and(|(_, body)| body.contains("kafka.tls.ca"))
+    });
+    let pages = ["/readyz?verbose", "/metrics"].map(|page| process.get(page).unwrap().1).concat();
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+    let mut seen = format!("{pages}{}{}", process.log(), process.out());
+    // A file that is sound, and ones in which a secret stands where something else is wanted.
+    let sound = pipeline.file();
+    let text = fs::read_to_string(&sound).unwrap();
+    let secret = format!("\"${{file:{}}}\"", file.display());
+    for bad in [text.clone(), text.replace("\"PLAIN\"", &secret), format!("{text}start = \"${{CANARY}}\"\n")] {
+        fs::write(&sound, &bad).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        let output = command
+            .args(["check", "--offline"])
+            .arg(&sound)
+            .env("CANARY", TOKEN)
+            .env("WASMILL_LOG", "trace")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), bad == text, "{output:?}");
+        seen.push_str(&String::from_utf8_lossy(&output.stdout));
+        seen.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(seen.contains("mechanism"), "the bad files were told of: {seen}");
+    for canary in [PASSWORD, TOKEN] {
+        assert!(!seen.contains(canary), "{canary}: {seen}");
+    }
+}
