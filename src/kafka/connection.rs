@@ -23,9 +23,14 @@ pub(crate) fn trouble(text: &str) -> Option<Trouble> {
     Some(Trouble { broker: broker(text).to_owned(), text: reason })
 }
 
-/// Whether it only repeats what a verification's own line says better.
+/// Whether it only repeats what a verification's own line, of this client or of the other one, says better.
 pub(crate) fn is_echo(text: &str) -> bool {
-    text.contains("broker certificate could not be verified") || text.ends_with("brokers are down")
+    text.contains("broker certificate could not be verified")
+}
+
+/// Whether it says no more than that no broker can be talked to.
+pub(crate) fn is_consequence(text: &str) -> bool {
+    text.ends_with("brokers are down")
 }
 
 fn reason(text: &str) -> Option<&'static str> {

@@ -272,8 +272,10 @@ impl Shell {
                 self.metrics.kafka_errors.with_label_values(&[&name]).inc();
                 if let Some(trouble) = connection::trouble(&text) {
                     self.on_trouble(now, &trouble);
-                } else if connection::is_echo(&text) && self.status.trouble().is_some() {
-                    // Said already, with its reason.
+                } else if connection::is_echo(&text)
+                    || (connection::is_consequence(&text) && self.status.trouble().is_some())
+                {
+                    // Said elsewhere, with its reason.
                 } else if self.timers.may_log(now, &name) {
                     tracing::warn!("Kafka: {text} ({name})");
                 }
