@@ -215,10 +215,12 @@ pub(crate) fn paused_and_moved(case: &Case) {
 }
 
 pub(crate) fn slow_plugin(case: &Case) {
+    // More than `max_poll_interval` of calls, also on a machine that makes each in a second.
+    const RECORDS: usize = 14;
     case.inject("", "calls of 1 to 2 s, max_poll_interval 10 s, session_timeout 6 s", || {
         let more = "session_timeout = \"6s\"\nmax_poll_interval = \"10s\"";
         let slow = Slow::new("slow", "3100ms", "3200ms", more, "[on_error]\nthen = \"stop\"");
-        let fed = slow.feed(&["busy 8000000"; 7]);
+        let fed = slow.feed(&["busy 8000000"; RECORDS]);
         let mut one = slow.run();
         let watch = clock::Watch::start();
         one.wait("all to be committed", LIMIT, |_| slow.committed(&fed));
@@ -229,7 +231,7 @@ pub(crate) fn slow_plugin(case: &Case) {
         assert!(slow.is_copied(), "each record is there once and in order");
         format!(
             "{} records in {}, never out of the group; RSS {} MiB",
-            7 * PARTITIONS,
+            RECORDS * PARTITIONS,
             seconds(took),
             outage::rss(&one) / 1024
         )
