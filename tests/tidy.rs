@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 /// A room and what it may import, as prefixes of a path behind `crate::`.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("clock", &[]),
     ("failpoint", &[]),
     ("record", &[]),
     ("secret", &[]),
@@ -19,12 +18,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["record", "failure"]),
     ("partition", &["record", "failure"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
-    ("kafka", &["clock", "failpoint", "record", "secret", "failure", "batch", "metrics"]),
-    ("plugin", &["clock", "record", "secret", "failure", "outcome", "batch", "metrics"]),
+    ("kafka", &["failpoint", "record", "secret", "failure", "batch", "metrics"]),
+    ("plugin", &["record", "secret", "failure", "outcome", "batch", "metrics"]),
     (
         "worker",
         &[
-            "clock",
             "failpoint",
             "record",
             "failure",
@@ -61,7 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
-    ("cli", &["clock", "record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin"]),
+    ("cli", &["record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin"]),
 ];
 
 /// Of the program, and the rival that it is measured against.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use wasmill::batch::Batch;
+use wasmill::plugin::Compiler;
 use wasmill::plugin::Engine;
 use wasmill::plugin::Instance;
 use wasmill::plugin::Settings;
@@ -51,7 +52,7 @@ fn main() {
         return;
     };
     let only = arguments.next();
-    let engine = Engine::new().unwrap();
+    let engine = Engine::new(Compiler::Here).unwrap();
     println!("ns a record, values of 100 bytes; ratio: plugin / native, median of {PAIRS} pairs (least to greatest)");
     println!("{:<22}{:>6}{:>10}{:>10}{:>8}", "task", "batch", "native", "plugin", "ratio");
     for (task, mode, closure, goal) in TASKS {

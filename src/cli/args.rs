@@ -7,6 +7,7 @@ use clap::Subcommand;
 use clap::ValueEnum;
 
 use super::check;
+use super::compile;
 use super::config;
 use super::dev;
 use super::exit_code::CODES;
@@ -39,6 +40,9 @@ pub(super) enum Verb {
     Config(config::Args),
     /// Print the JSON Schema of pipeline files
     Schema(schema::Args),
+    /// Compile a component from stdin to stdout: what a process of this program asks of another
+    #[command(hide = true)]
+    CompileComponent(compile::Args),
 }
 
 impl Verb {
@@ -130,4 +134,12 @@ pub(super) struct Http {
     /// Serve metrics and probes here instead of where the file says
     #[arg(long = "http", value_name = "ADDR", env = "WASMILL_HTTP")]
     pub(super) listen: Option<std::net::SocketAddr>,
+}
+
+/// Where compiled components are kept.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Compiled {
+    /// Keep compiled components in this folder, which must be private [default: wasmill in the user's cache folder]
+    #[arg(long = "cache", value_name = "DIR", env = "WASMILL_CACHE")]
+    pub(super) folder: Option<std::path::PathBuf>,
 }

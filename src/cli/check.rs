@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
+use super::args::Compiled;
 use super::exit_code::Exit;
 use crate::config;
 use crate::config::Examined;
@@ -50,6 +51,8 @@ pub(super) struct Args {
     /// For people, for programs, or as annotations of a GitHub workflow
     #[arg(long, value_enum, default_value = "human", env = "WASMILL_CHECK_FORMAT")]
     format: Format,
+    #[command(flatten)]
+    compiled: Compiled,
 }
 
 /// What there is to say about one file.
@@ -73,7 +76,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
                 move || brokers::ask(questions)
             })
         });
-        components::check(&mut files)?;
+        components::check(&mut files, &args.compiled)?;
         let asked = asked.map(std::thread::ScopedJoinHandle::join);
         match asked {
             Some(Ok(answers)) => brokers::check(&mut files, answers),

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
+use super::args::Compiled;
 use super::args::Http;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
@@ -58,6 +59,8 @@ pub(super) struct Args {
     file: PipelineFile,
     #[command(flatten)]
     http: Http,
+    #[command(flatten)]
+    compiled: Compiled,
     /// Feed the lines of this file into the first input topic
     #[arg(long, value_name = "FILE", env = "WASMILL_FEED")]
     feed: Option<PathBuf>,
@@ -90,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
     let service = Service::listen(&config)?;
     let address = service.local_addr();
-    let steps = load::steps(&config)?;
+    let steps = load::steps(&config, &args.compiled)?;
     let running = service.start(config, &steps)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
     let feed = match (&args.feed, input) {

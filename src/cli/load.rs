@@ -1,23 +1,47 @@
 //! From a path to a checked pipeline and its loaded steps.
 
+use std::env;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use super::args::Compiled;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
 use crate::config;
+use crate::plugin::Cache;
+use crate::plugin::Compiler;
 use crate::plugin::Engine;
 use crate::plugin::Step;
 
 /// Reads and checks a pipeline file.
 pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<config::Pipeline, Exit> {
     let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
-    let env = |name: &str| std::env::var(name).ok();
+    let env = |name: &str| env::var(name).ok();
     config::load(&file.path, &overrides, &env).map_err(|report| Exit::Invalid(report.to_string()))
 }
 
 /// Compiles the components of a pipeline's steps.
-pub(super) fn steps(config: &config::Pipeline) -> Result<Vec<Step>, Exit> {
-    let engine = Engine::new().map_err(|error| Exit::Bug(error.to_string()))?;
+pub(super) fn steps(config: &config::Pipeline, compiled: &Compiled) -> Result<Vec<Step>, Exit> {
+    let engine = engine(compiled)?;
     let load = |settings: &crate::plugin::Settings| Step::load(&engine, settings.clone());
     config.steps.iter().map(load).collect::<Result<_, _>>().map_err(|error| Exit::Invalid(error.to_string()))
+}
+
+/// The engine that compiles in children of this program, and keeps what they made if there is a place for it.
+pub(super) fn engine(compiled: &Compiled) -> Result<Engine, Exit> {
+    let folder = compiled.folder.clone().or_else(user_cache);
+    let cache = folder.and_then(|folder| {
+        let opened = Cache::open(&folder);
+        opened
+            .inspect_err(|error| tracing::warn!("compiled components are not kept in {}: {error}", folder.display()))
+            .ok()
+    });
+    Engine::new(Compiler::of_this_program(cache)).map_err(|error| Exit::Bug(error.to_string()))
+}
+
+/// Where this user's programs keep what they can make again; a service may have no such place.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("wasmill"))
 }

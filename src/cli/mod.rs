@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod compile;
 mod config;
 mod dev;
 mod exit_code;
@@ -61,6 +62,7 @@ fn run_verb(verb: &Verb) -> Exit {
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(args),
+        Verb::CompileComponent(args) => compile::run(args),
     };
     done.err().unwrap_or(Exit::Fine)
 }

@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 
+use super::args::Compiled;
 use super::args::Http;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
@@ -22,11 +23,13 @@ pub(super) struct Args {
     file: PipelineFile,
     #[command(flatten)]
     http: Http,
+    #[command(flatten)]
+    compiled: Compiled,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let config = load::file(&args.file, args.http.listen)?;
     let service = Service::listen(&config)?;
-    let steps = load::steps(&config)?;
+    let steps = load::steps(&config, &args.compiled)?;
     service.start(config, &steps)?.wait()
 }

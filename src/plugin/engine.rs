@@ -19,6 +19,7 @@ use wasmtime::OptLevel;
 use wasmtime::WasmBacktraceDetails;
 use wasmtime::component::Linker;
 
+use crate::plugin::compile::Compiler;
 use crate::plugin::host::Host;
 use crate::plugin::v0;
 
@@ -37,6 +38,7 @@ pub struct Engine {
 
 struct Inner {
     wasmtime: wasmtime::Engine,
+    compiler: Compiler,
     linker: Linker<Host>,
     epochs: EpochThread,
 }
@@ -57,16 +59,20 @@ impl Engine {
     ///
     /// # Errors
     /// If the machine lacks what wasmtime needs, or a thread can't be started.
-    pub fn new() -> Result<Engine, EngineError> {
+    pub fn new(compiler: Compiler) -> Result<Engine, EngineError> {
         let wasmtime = wasmtime::Engine::new(&config()).map_err(EngineError::Wasmtime)?;
         let mut linker = Linker::new(&wasmtime);
         v0::link(&mut linker).map_err(EngineError::Wasmtime)?;
         let epochs = EpochThread::start(wasmtime.clone()).map_err(EngineError::Thread)?;
-        Ok(Engine { inner: Arc::new(Inner { wasmtime, linker, epochs }) })
+        Ok(Engine { inner: Arc::new(Inner { wasmtime, compiler, linker, epochs }) })
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner.wasmtime
+    }
+
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.inner.compiler
     }
 
     pub(super) fn linker(&self) -> &Linker<Host> {
@@ -102,7 +108,8 @@ pub(super) fn epochs_in(timeout: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1
 }
 
-fn config() -> Config {
+/// What the code depends on: the process that compiles and the one that runs must have the same.
+pub(super) fn config() -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);

@@ -6,11 +6,13 @@
 
 mod artifact;
 mod classify;
+mod compile;
 mod componentize;
 mod engine;
 mod host;
 mod instance;
 mod limiter;
+mod precompiled;
 mod step;
 mod v0;
 mod world;
@@ -19,10 +21,14 @@ pub use artifact::ArtifactError;
 pub use artifact::Form;
 pub use artifact::Inspection;
 pub use artifact::inspect;
+pub use compile::Compiler;
+pub use compile::Limits;
+pub use compile::compile_from;
 pub use engine::Engine;
 pub use engine::EngineError;
 pub use host::Effects;
 pub use instance::Instance;
+pub use precompiled::Cache;
 pub use step::LoadError;
 pub use step::Step;
 pub use world::Import;

@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::Component;
-
 use crate::failure::Failure;
 use crate::plugin::Settings;
 use crate::plugin::artifact;
@@ -63,13 +61,13 @@ pub enum LoadError {
         problem: ArtifactError,
     },
     /// The component passed every check but can't be compiled or linked.
-    #[error("step `{step}`: {}: compile: {reason}; build it again with current tools", path.display())]
+    #[error("step `{step}`: {}: compile: {reason}", path.display())]
     Compile {
         /// The step.
         step: Arc<str>,
         /// Its file.
         path: PathBuf,
-        /// Why not.
+        /// Why not, and what to do.
         reason: String,
     },
 }
@@ -90,14 +88,13 @@ impl Step {
             Ok(opened) => opened,
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
         };
-        let component = Component::from_binary(engine.wasmtime(), &component)
-            .and_then(|component| v0::PluginPre::new(engine.linker().instantiate_pre(&component)?));
-        let component = match component {
+        let compiled = engine.compiler().compile(engine.wasmtime(), &component).and_then(|component| {
+            let linked = engine.linker().instantiate_pre(&component).and_then(v0::PluginPre::new);
+            linked.map_err(|error| format!("{error:#}; build it again with current tools"))
+        });
+        let component = match compiled {
             Ok(component) => component,
-            Err(error) => {
-                let reason = format!("{error:#}");
-                return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason });
-            }
+            Err(reason) => return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason }),
         };
         let ticks = engine.clock().now().saturating_sub(began);
         let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock()));

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmill::plugin::Compiler;
 use wasmill::plugin::Engine;
 use wasmill::plugin::LoadError;
 use wasmill::plugin::Settings;
@@ -112,6 +113,7 @@ pub(crate) fn load(bytes: &[u8], settings: Settings) -> Result<Step, LoadError> 
 
 /// The engine of this process.
 pub(crate) fn engine() -> Engine {
-    static ENGINE: std::sync::LazyLock<Arc<Engine>> = std::sync::LazyLock::new(|| Arc::new(Engine::new().unwrap()));
+    static ENGINE: std::sync::LazyLock<Arc<Engine>> =
+        std::sync::LazyLock::new(|| Arc::new(Engine::new(Compiler::Here).unwrap()));
     (**ENGINE).clone()
 }

@@ -1,6 +1,7 @@
 //! Plugins that behave, misbehave and attack, through the host's own interface.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod compiling;
 mod component;
 mod faults;
 mod loading;

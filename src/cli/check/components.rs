@@ -1,7 +1,9 @@
 //! The second level of `check`: each component is loaded and, where its settings and ports can be trusted, made ready.
 
 use super::Checked;
+use crate::cli::args::Compiled;
 use crate::cli::exit_code::Exit;
+use crate::cli::load;
 use crate::config::Pipeline;
 use crate::config::Report;
 use crate::config::Sound;
@@ -9,8 +11,8 @@ use crate::plugin::Engine;
 use crate::plugin::Step;
 
 /// Adds what is wrong with the components of all files.
-pub(super) fn check(files: &mut [Checked]) -> Result<(), Exit> {
-    let engine = Engine::new().map_err(|error| Exit::Bug(error.to_string()))?;
+pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Exit> {
+    let engine = load::engine(compiled)?;
     for file in files {
         if let Some((pipeline, sound)) = &file.pipeline {
             steps(&engine, pipeline, sound, &mut file.report);

@@ -155,6 +155,7 @@ impl Process {
         let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
         command
             .args(arguments)
+            .env("WASMILL_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,0 +1,22 @@
+//! `wasmill compile-component`: the child that compiles a component for another process of this program.
+//!
+//! It isn't listed: what it writes is native code for this version alone.
+
+use std::io;
+
+use clap::Args as ClapArgs;
+
+use super::exit_code::Exit;
+use crate::plugin;
+
+/// Reads a component from stdin and writes its native code to stdout.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Bytes of addresses that this process may use
+    #[arg(long, value_name = "BYTES")]
+    memory: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    plugin::compile_from(io::stdin().lock(), io::stdout().lock(), args.memory).map_err(Exit::Invalid)
+}

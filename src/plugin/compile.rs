@@ -1,0 +1,195 @@
+//! Where components are compiled: in a child process that can be stopped, or in this one.
+//!
+//! Compiling an untrusted component may take any time and memory: a file of two megabytes can take a gigabyte and a minute.
+//! So a service compiles in a child of its own program, which bounds its own memory, gets nothing of the environment and is
+//! killed at its deadline; what comes back goes through [`Cache`], if there is one. This file doesn't load native code:
+//! `precompiled.rs` does.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::Signal;
+use rustix::process::set_parent_process_death_signal;
+use rustix::process::setrlimit;
+use wasmtime::component::Component;
+
+use crate::plugin::engine;
+use crate::plugin::precompiled;
+use crate::plugin::precompiled::Cache;
+use crate::plugin::precompiled::Code;
+
+/// What compiling one component may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of addresses that the child may use, its own program included.
+    pub memory_bytes: u64,
+    /// The longest time.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    /// Room for the interpreters that are the largest components known, of some tens of megabytes.
+    fn default() -> Limits {
+        Limits { memory_bytes: 2 << 30, time: Duration::from_secs(120) }
+    }
+}
+
+/// Who compiles.
+#[derive(Clone, Debug)]
+pub enum Compiler {
+    /// This process, without limits.
+    Here,
+    /// A child for each component that the cache doesn't hold.
+    Child {
+        /// A program that answers `compile-component` with [`compile_from`]: this one.
+        program: PathBuf,
+        /// What a child may take.
+        limits: Limits,
+        /// What was compiled before.
+        cache: Option<Cache>,
+    },
+}
+
+impl Compiler {
+    /// Children of this program, also when its file is replaced while it runs.
+    #[must_use]
+    pub fn of_this_program(cache: Option<Cache>) -> Compiler {
+        Compiler::Child { program: "/proc/self/exe".into(), limits: Limits::default(), cache }
+    }
+
+    /// A component's native code, ready to be linked.
+    ///
+    /// # Errors
+    /// Why it can't be compiled, and what to do.
+    pub(super) fn compile(&self, engine: &wasmtime::Engine, component: &[u8]) -> Result<Component, String> {
+        let failed = |error: wasmtime::Error| format!("{error:#}; build it again with current tools");
+        let Compiler::Child { program, limits, cache } = self else {
+            return Component::from_binary(engine, component).map_err(failed);
+        };
+        let kept = cache.as_ref().and_then(|cache| cache.load(engine, component));
+        if let Some(component) = kept.and_then(|code| precompiled::deserialize(engine, &code).ok()) {
+            return Ok(component);
+        }
+        let code = in_child(program, *limits, component)?;
+        let compiled = precompiled::deserialize(engine, &code).map_err(failed)?;
+        if let Some(cache) = cache {
+            cache.store(engine, component, &code);
+        }
+        Ok(compiled)
+    }
+}
+
+/// The verb by which a program is asked to be the child; `cli` answers it.
+const VERB: &str = "compile-component";
+
+/// What the child does: it bounds itself to so many bytes of addresses, reads a component, and writes its native code.
+///
+/// # Errors
+/// Why it can't be compiled. What takes more memory ends the process.
+pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: u64) -> Result<(), String> {
+    let bound = || -> Result<(), rustix::io::Errno> {
+        let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        setrlimit(Resource::As, limit(memory_bytes))?;
+        setrlimit(Resource::Core, limit(0))
+    };
+    bound().map_err(|error| format!("bound the compiler's memory: {error}"))?;
+    let mut component = Vec::new();
+    input.read_to_end(&mut component).map_err(|error| format!("read the component: {error}"))?;
+    let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
+    let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
+    output.write_all(&code).and_then(|()| output.flush()).map_err(|error| format!("write the code: {error}"))
+}
+
+/// What a child is heard to say of its end.
+const WORDS_MAX: u64 = 16 << 10;
+
+fn in_child(program: &PathBuf, limits: Limits, component: &[u8]) -> Result<Code, String> {
+    let mut command = Command::new(program);
+    command
+        .arg(VERB)
+        .args(["--memory", &limits.memory_bytes.to_string()])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("start the compiler, {}: {error}", program.display()))?;
+    let talk = converse(&mut child, component, limits);
+    let (code, words, in_time) = match talk {
+        Ok(talk) => talk,
+        Err(error) => {
+            // It is of no use, whatever it does.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("talk to the compiler: {error}"));
+        }
+    };
+    let status = child.wait().map_err(|error| format!("wait for the compiler: {error}"))?;
+    if !in_time {
+        let time = limits.time;
+        return Err(format!("it takes longer than {time:?}, so it was stopped; {SMALLER}"));
+    }
+    if status.success() { Ok(Code::of_child(code)) } else { Err(refusal(status, &words, limits)) }
+}
+
+/// The child's output and words, and whether they came in time; it is killed else.
+fn converse(child: &mut Child, component: &[u8], limits: Limits) -> io::Result<(Vec<u8>, String, bool)> {
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(io::Error::other("it has no pipes"));
+    };
+    thread::scope(|scope| {
+        // A child that ends early doesn't read the rest: its status says why.
+        scope.spawn(move || drop(stdin.write_all(component)));
+        let words = scope.spawn(move || {
+            let mut text = Vec::new();
+            // Without its words there is still its status.
+            let _ = stderr.take(WORDS_MAX).read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let (done, ended) = mpsc::sync_channel(1);
+        scope.spawn(move || {
+            let mut code = Vec::new();
+            let read = stdout.take(limits.memory_bytes).read_to_end(&mut code).map(|_| code);
+            // Nobody waits for it any more after the deadline.
+            let _ = done.send(read);
+        });
+        let (code, in_time) = match ended.recv_timeout(limits.time) {
+            Ok(code) => (code, true),
+            Err(_) => {
+                child.kill()?;
+                (Ok(Vec::new()), false)
+            }
+        };
+        let words = words.join().unwrap_or_default();
+        Ok((code?, words, in_time))
+    })
+}
+
+const SMALLER: &str = "make it smaller: build it for release, and leave out what it doesn't need";
+
+/// Why a child ended without its work done.
+fn refusal(status: ExitStatus, words: &str, limits: Limits) -> String {
+    let said = words.trim().trim_start_matches("error: ");
+    let out_of_memory = said.contains("memory allocation of") || said.contains("Cannot allocate memory");
+    if out_of_memory {
+        let memory = bytesize::ByteSize(limits.memory_bytes);
+        return format!("it takes more than {memory} of memory, so it was stopped; {SMALLER}");
+    }
+    if status.code().is_some() {
+        return format!("{said}; build it again with current tools");
+    }
+    format!("the compiler ended with {status}: {said}; {SMALLER}")
+}

@@ -1,0 +1,154 @@
+//! UNSAFE. Native code: what our own compiler wrote, kept in a private folder, and loaded again.
+//!
+//! JUSTIFICATION: a start that compiles takes 0.2 s for a small plugin and half a minute for an interpreter; one that loads
+//! takes milliseconds. And a component that is compiled in a child process, where it can be stopped, has to come back somehow.
+//!
+//! Native code can't be checked, so only its origin counts. It comes from a child of ours or from a folder that nobody else
+//! can write to, where each file carries the SHA-256 of what it holds against damage; a user's own `.cwasm` never comes here.
+//! Invariant: a [`Code`] was written by a process of this program.
+
+#![expect(unsafe_code, reason = "wasmtime can't check native code; see JUSTIFICATION")]
+
+use std::fs;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use sha2::Digest as _;
+use sha2::Sha256;
+use wasmtime::component::Component;
+
+/// Native code that this program's compiler wrote.
+pub(super) struct Code(Vec<u8>);
+
+impl Code {
+    /// What a child of this program wrote.
+    pub(super) fn of_child(bytes: Vec<u8>) -> Code {
+        Code(bytes)
+    }
+}
+
+/// Makes a component of its code.
+///
+/// # Errors
+/// If it is of another version of wasmtime, or another machine.
+pub(super) fn deserialize(engine: &wasmtime::Engine, code: &Code) -> wasmtime::Result<Component> {
+    // SAFETY: wasmtime requires code that `precompile_component` made and nobody changed. See the invariant of `Code`.
+    unsafe { Component::deserialize(engine, &code.0) }
+}
+
+/// Compiled components, by the digest of what they were compiled from.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// What the folder may hold; the oldest files go first.
+const BYTES_MAX: u64 = 1 << 30;
+const SUFFIX: &str = "code";
+const DIGEST_BYTES: usize = 32;
+
+impl Cache {
+    /// Takes a folder, which is made if it isn't there.
+    ///
+    /// # Errors
+    /// If it can't be made, or if others can write to it.
+    pub fn open(folder: &Path) -> io::Result<Cache> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // What is checked is what a link leads to, and it is used by that name.
+        let folder = folder.canonicalize()?;
+        let metadata = fs::metadata(&folder)?;
+        let own = rustix::process::geteuid().as_raw();
+        if metadata.uid() != own {
+            return Err(io::Error::other(format!("it belongs to user {}, and this is user {own}", metadata.uid())));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return Err(io::Error::other("others may enter it, and its code is run unchecked: `chmod 700` it"));
+        }
+        Ok(Cache { folder })
+    }
+
+    /// The code of a component, if it is there and whole.
+    pub(super) fn load(&self, engine: &wasmtime::Engine, component: &[u8]) -> Option<Code> {
+        let mut bytes = fs::read(self.path(engine, component)).ok()?;
+        let code = bytes.split_off(DIGEST_BYTES.min(bytes.len()));
+        let whole = Sha256::digest(&code)[..] == bytes[..];
+        if !whole {
+            tracing::warn!("a compiled component in {} is damaged and is made anew", self.folder.display());
+        }
+        whole.then_some(Code(code))
+    }
+
+    /// Keeps the code of a component. A full disk costs only the time of the next start.
+    pub(super) fn store(&self, engine: &wasmtime::Engine, component: &[u8], code: &Code) {
+        if let Err(error) = self.write(&self.path(engine, component), code).and_then(|()| self.prune()) {
+            tracing::warn!("a compiled component can't be kept in {}: {error}", self.folder.display());
+        }
+    }
+
+    /// A name for the component and everything that its code depends on.
+    fn path(&self, engine: &wasmtime::Engine, component: &[u8]) -> PathBuf {
+        // wasmtime checks again that the code fits: this only keeps those of two versions apart.
+        let mut settings = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut settings);
+        self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(component), settings.finish()))
+    }
+
+    /// Writes beside and renames, so that a reader finds a whole file or none.
+    fn write(&self, path: &Path, Code(code): &Code) -> io::Result<()> {
+        let mut file = Beside::new(path)?;
+        file.file.write_all(&Sha256::digest(code))?;
+        file.file.write_all(code)?;
+        file.rename(path)
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            files.push((metadata.modified()?, metadata.len(), entry.path()));
+        }
+        files.sort();
+        let mut held: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in files {
+            if held <= BYTES_MAX {
+                break;
+            }
+            // Another process may have been faster.
+            let _ = fs::remove_file(path);
+            held -= bytes;
+        }
+        Ok(())
+    }
+}
+
+/// A file that is removed again unless it gets its name.
+struct Beside {
+    file: fs::File,
+    path: PathBuf,
+}
+
+impl Beside {
+    fn new(path: &Path) -> io::Result<Beside> {
+        let path = path.with_extension(format!("{}.part", std::process::id()));
+        Ok(Beside { file: fs::File::create(&path)?, path })
+    }
+
+    fn rename(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // After a rename there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
+    }
+}
