@@ -52,6 +52,67 @@ fn a_deleted_output_topic_halts_the_pipeline_until_it_is_created_again() {
 }
 
 #[test]
+fn without_the_permission_to_write_the_pipeline_halts_until_it_is_given_back() {
+    let topics = Topics::new();
+    denied(&topics, "topic", &topics.output, "read", "--operation Write");
+}
+
+#[test]
+fn without_the_permission_to_read_the_pipeline_halts_until_it_is_given_back() {
+    let topics = Topics::new();
+    denied(&topics, "topic", &topics.input, "write", "--operation Read");
+}
+
+#[test]
+fn without_the_permission_for_its_group_the_pipeline_halts_until_it_is_given_back() {
+    let topics = Topics::new();
+    denied(&topics, "group", &topics.group, "describe", "--group");
+}
+
+struct Topics {
+    input: String,
+    output: String,
+    group: String,
+}
+
+impl Topics {
+    fn new() -> Topics {
+        Topics {
+            input: java::create("denied-in", 2, &[]),
+            output: java::create("denied-out", 2, &[]),
+            group: unique("denied"),
+        }
+    }
+}
+
+/// All permissions for a resource but `left` are taken away under load, and given back when the pipeline has asked for them.
+fn denied(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str) {
+    let Topics { input, output, group } = topics;
+    let pipeline = Pipeline::new(input, output, group, "");
+    pipeline.install(&component::forward());
+    let reader = Reader::start(output);
+    let feed = Feed::start(input, 500, 97, 20, 0);
+    let mut process = pipeline.run();
+    process.wait("first outputs", LIMIT, |_| reader.tally().fresh > 500);
+
+    java::allow("ANONYMOUS", kind, name, left);
+    process.wait("the halt", LIMIT, |process| {
+        process.get("/readyz?verbose").is_some_and(|(status, text)| {
+            status == 503 && text.contains("halted") && text.contains(name) && text.contains(wanted)
+        })
+    });
+    assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200));
+    assert!(process.log().contains("kafka-acls.sh"), "{}", process.log());
+
+    java::allow("ANONYMOUS", kind, name, "all");
+    process.ready();
+    feed.stop();
+    process.wait("all to be committed", LIMIT, |_| java::committed(group, input) == java::ends(input));
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    assert_eq!(reader.tally().disorder, 0);
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_waited_for() {
     let pipeline = Pipeline::new("in", "out", &unique("nobody"), "");
     pipeline.install(&component::forward());
