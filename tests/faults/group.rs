@@ -5,7 +5,6 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::load;
 use crate::load::Load;
 use crate::load::MAX_IN_FLIGHT;
 use crate::load::PARTITIONS;
@@ -14,6 +13,7 @@ use crate::outage;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
+use crate::support::component;
 use crate::support::java;
 use crate::support::java::Raw;
 use crate::support::unique;
@@ -46,8 +46,8 @@ pub(crate) fn frozen(case: &Case) {
         let lost = series(&one, "wasmill_rebalances_total{", "kind=\"lost\"");
         one.terminate();
         assert_eq!(one.exit(Duration::from_secs(25)), Some(0), "the exit code");
-        // Not `finish`: what the frozen one had handed to its client is sent when it wakes up, behind what the other one sent. First
-        // occurrences keep their order all the same.
+        // What the frozen one had handed to its client is sent when it wakes up, behind what the other one sent: first occurrences keep
+        // their order all the same.
         let verdict = load.finish(two);
         assert!(verdict.repeats <= may_repeat, "{} repeated, {may_repeat} allowed", verdict.repeats);
         format!("lag {lag}, in flight {in_flight}; partitions lost {lost} times; {verdict} (at most {may_repeat})")
@@ -126,12 +126,12 @@ impl Slow {
         let step = format!("timeout = \"{timeout}\"\nbatch = 1");
         let more = format!("{input_more}\n[limits]\ndrain_timeout = \"{drain}\"\nparallelism = 2\n\n{more}");
         let pipeline = Pipeline::with_step(&input, &output, &group, &more, &step);
-        pipeline.install(&load::faulty());
+        pipeline.install(&component::faulty());
         Slow { input, output, group, pipeline }
     }
 
     fn run(&self) -> Process {
-        self.pipeline.run_with(load::SAME_PARTITION)
+        self.pipeline.run_with(&["--set", "output.main.partition=same_as_input"])
     }
 
     fn feed(&self, values: &[&str]) -> Vec<i64> {

@@ -2,8 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::support::clock;
@@ -121,16 +119,6 @@ impl Load {
         self.passes(process, before);
         watch.elapsed()
     }
-}
-
-/// Arguments: an output keeps the partitions of the input.
-pub(crate) const SAME_PARTITION: &[&str] = &["--set", "output.main.partition=same_as_input"];
-
-/// `plugins/faulty`, which goes wrong as the value of a record says.
-pub(crate) fn faulty() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/faulty.wasm");
-    assert!(path.exists(), "{} is missing: cargo xtask plugins builds it", path.display());
-    fs::read(path).unwrap()
 }
 
 /// Text for a duration.

@@ -15,7 +15,6 @@ mod machine;
 mod network;
 mod outage;
 mod plugins;
-mod poison;
 mod proxy;
 mod report;
 mod rows;
@@ -37,8 +36,8 @@ use rows::Row;
 use support::clock;
 use support::say;
 
-/// What `cargo xtask test` runs: what is worth most in a few minutes.
-const SLICE: [&str; 6] = ["F1", "F3", "F7", "F11", "F14", "F35"];
+/// What `cargo xtask test` runs: what is worth most in a few minutes. F2, F3 and F14 have their likes among the integration tests.
+const SLICE: [&str; 4] = ["F1", "F7", "F11", "F35"];
 
 /// What was asked for.
 #[derive(Debug, Default)]

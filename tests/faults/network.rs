@@ -25,7 +25,7 @@ fn length(case: &Case, short: u64, full: u64) -> Duration {
 pub(crate) fn commit_unanswered(case: &Case) {
     let every = 2 + case.below(2);
     let length = length(case, 15, 60);
-    let injected = format!("every answer {every} to OffsetCommit swallowed for {} s", length.as_secs());
+    let injected = format!("one in {every} answers to OffsetCommit swallowed for {} s", length.as_secs());
     case.inject("", &injected, || {
         let proxy = broker::proxy();
         let load = Load::with("commit", IMPATIENT);
@@ -82,7 +82,7 @@ fn forward_only(load: &Load, process: &mut Process, length: Duration) -> Looks {
 pub(crate) fn produce_unanswered(case: &Case) {
     let every = 20 + case.below(20);
     let length = length(case, 15, 60);
-    case.inject("", &format!("every answer {every} to Produce swallowed for {} s", length.as_secs()), || {
+    case.inject("", &format!("one in {every} answers to Produce swallowed for {} s", length.as_secs()), || {
         let proxy = broker::proxy();
         let load = Load::with("produce", IMPATIENT);
         let mut process = load.start();
@@ -134,7 +134,7 @@ pub(crate) fn unknown_codes(case: &Case) {
         [("heartbeat", HEARTBEAT, 3), ("offset-commit", OFFSET_COMMIT, 3), ("produce", PRODUCE, 40)]
     {
         let code = [128, 119, 2000, 31_999][usize::try_from(case.below(4)).unwrap()];
-        case.inject(name, &format!("error code {code} in every answer {every} to {name} for 8 s"), || {
+        case.inject(name, &format!("error code {code} in one of {every} answers to {name} for 8 s"), || {
             let proxy = broker::proxy();
             let load = Load::new("code");
             let mut process = load.start();

@@ -14,7 +14,6 @@ use crate::machine;
 use crate::network;
 use crate::outage;
 use crate::plugins;
-use crate::poison;
 use crate::report::Result;
 use crate::support::random::Random;
 
@@ -71,9 +70,9 @@ pub(crate) const ROWS: [Row; 36] = [
     run("F17", "a slow plugin", group::slow_plugin),
     none("F18", "a slow output", "no throttle in the harness yet; a full producer is reached by unit tests only"),
     test("F19", "records that break the plugin", "it", "dead_letter::records_that_break_the_plugin"),
-    run("F20", "every record breaks the plugin", poison::all),
+    test("F20", "every record breaks the plugin", "it", "dead_letter::when_every_record_breaks"),
     test("F21", "headers and values that few expect", "it", "hostile::hostile_records_arrive"),
-    run("F22", "outputs around the topic's size limit", poison::sizes),
+    test("F22", "outputs around the topic's size limit", "it", "dead_letter::outputs_up_to_the_limit"),
     test("F23", "a guest that loops, recurses or hoards", "plugin_host", "faults::"),
     test("F24", "a guest's result that is too large or malformed", "plugin_host", "malformed::"),
     run("F25", "a component that is no component, or is huge", plugins::bombs),

@@ -17,7 +17,6 @@ mod membership;
 mod memory;
 mod oracle;
 mod probes;
-mod rebalance;
 mod retry;
 mod semantics;
 mod security;

@@ -4,7 +4,6 @@
 use std::env;
 use std::time::Duration;
 
-use crate::rebalance::moves_on;
 use crate::support;
 use crate::support::clock;
 use crate::support::component;
@@ -16,8 +15,10 @@ use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
-/// For a partition, from one delivered record to the next, the session of a killed member included.
-const STANDSTILL: Duration = Duration::from_secs(30);
+/// For a partition, from one delivered record to the next.
+const STANDSTILL: Duration = Duration::from_secs(10);
+/// The same when a member was killed, whose session has to run out first.
+const STANDSTILL_KILLED: Duration = Duration::from_secs(30);
 /// `limits.max_in_flight_records`.
 const MAX_IN_FLIGHT: u64 = 20_000;
 /// `commit_every` and what a commit may take.
@@ -35,7 +36,7 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
     let pipeline = Pipeline::new(&input, &output, &group, more);
     pipeline.install(&component::forward());
     let reader = Reader::start(&output);
-    let feed = Feed::start(&input, 15_000, 997, 20, 0);
+    let feed = Feed::start(&input, 20_000, 997, 20, 0);
 
     let mut first = pipeline.run();
     first.wait("every partition to be delivered", LIMIT, |_| {
@@ -47,16 +48,16 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
         let mut second = pipeline.run();
         let join = moves_on(&mut first, &reader, &group, &[1, 2], STANDSTILL);
         let joined = reader.tally().repeats;
-        let (how, bound) = if time % 2 == 1 {
+        let (how, standstill, bound) = if time % 2 == 1 {
             second.terminate();
             assert_eq!(second.exit(Duration::from_secs(25)), Some(0));
-            ("SIGTERM", 0)
+            ("SIGTERM", STANDSTILL, 0)
         } else {
             let at = kill(second);
             // Its last records are in the topic: the answer counts them all.
-            ("kill -9", MAX_IN_FLIGHT + reader.appended(at - COMMIT_MS, at))
+            ("kill -9", STANDSTILL_KILLED, MAX_IN_FLIGHT + reader.appended(at - COMMIT_MS, at))
         };
-        let leave = moves_on(&mut first, &reader, &group, &[3], STANDSTILL);
+        let leave = moves_on(&mut first, &reader, &group, &[3], standstill);
         let left = reader.tally().repeats;
         say(&format!(
             "member: {time} of {times}: joined, longest standstill {join:?}, {} repeated; left by {how}, {leave:?}, {} repeated of \
@@ -87,4 +88,33 @@ fn kill(mut process: Process) -> u64 {
     let at = process.kill();
     assert!(at <= clock::unix_ms());
     at
+}
+
+/// Waits until the members have these numbers of partitions and every partition has moved since; the longest time
+/// that one did not, which may be `limit`.
+fn moves_on(process: &mut Process, reader: &Reader, group: &str, wanted: &[usize], limit: Duration) -> Duration {
+    let start = clock::Watch::start();
+    let mut heights = reader.tally().heights;
+    let mut moved = vec![Duration::ZERO; heights.len()];
+    let mut longest = Duration::ZERO;
+    let mut settled = None;
+    process.wait("the group to settle and every partition to move", Duration::from_secs(60), |_| {
+        let now = start.elapsed();
+        let tally = reader.tally();
+        for (partition, &height) in tally.heights.iter().enumerate() {
+            longest = longest.max(now.saturating_sub(moved[partition]));
+            if height > heights[partition] {
+                heights[partition] = height;
+                moved[partition] = now;
+            }
+        }
+        assert!(longest < limit, "a partition stood still for {longest:?}");
+        if settled.is_none() {
+            let mut members = java::members(group).unwrap_or_default();
+            members.sort_unstable();
+            settled = (members == wanted).then_some(now);
+        }
+        settled.is_some_and(|settled| moved.iter().all(|&moved| moved > settled))
+    });
+    longest
 }
