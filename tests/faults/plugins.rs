@@ -16,8 +16,9 @@ use crate::support::wasmill::Pipeline;
 
 /// Functions of the huge one: compiling them stays below what a component may take.
 const FUNCTIONS: usize = 60_000;
-/// Instructions of the one function of the bomb, four to a turn: compiling it takes more memory than it may.
-const TURNS: usize = 400_000;
+/// The one function of the bomb. Each loop may change any local, so compiling it costs their product in memory.
+const LOOPS: usize = 30_000;
+const LOCALS: usize = 3000;
 /// A compiler is stopped after two minutes.
 const LIMIT: Duration = Duration::from_secs(150);
 /// What may be added to a process while another one compiles for it: the bytes of the file, twice, and some air.
@@ -52,9 +53,20 @@ pub(crate) fn bombs(case: &Case) {
         }
         starts_with(&component::forward_with(&functions), None)
     });
-    case.inject("bomb", &format!("a valid component with one function of {} instructions", 4 * TURNS), || {
-        let turns = "local.get 0 local.get 0 i32.mul local.set 0 ".repeat(TURNS);
-        let function = format!("(func (param i32) (result i32) {turns} local.get 0)");
+    case.inject("bomb", &format!("a valid component with one function of {LOOPS} loops over {LOCALS} locals"), || {
+        let mut function = format!("(func (param i32) (local {})", "i32 ".repeat(LOCALS));
+        for number in 0..LOOPS {
+            let of = |factor: usize| 1 + number * factor % LOCALS;
+            write!(
+                function,
+                "(loop local.get {} local.get 0 i32.add local.set {} local.get {} br_if 0)",
+                of(1),
+                of(7),
+                of(3)
+            )
+            .unwrap();
+        }
+        function.push(')');
         starts_with(&component::forward_with(&function), Some(78))
     });
 }
