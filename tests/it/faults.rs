@@ -46,7 +46,7 @@ const FAULTS: [Case; 6] = [
 ];
 
 /// Every way in which an outcome can be malformed; $own and the functions are those of `tests/plugins/odd_record.wat`.
-const MALFORMED: [Case; 24] = [
+const MALFORMED: [Case; 26] = [
     after("fewer counts", "(call $lengthen (global.get $counts_at) (i32.const -1))", "counts"),
     after(
         "a count without outputs",
@@ -113,6 +113,26 @@ const MALFORMED: [Case; 24] = [
         "bounds",
     ),
     after("a tag that isn't there", "(i32.store8 (global.get $answer) (i32.const 9))", "discriminant"),
+    after(
+        "more bytes by reference than may be sent",
+        "(local.set $layout (call $alloc (i32.const 12000000))) \
+         (local.set $i (i32.const 0)) \
+         (loop $more \
+           (i32.store (i32.add (local.get $layout) (i32.shl (local.get $i) (i32.const 2))) (i32.const -2)) \
+           (local.set $i (i32.add (local.get $i) (i32.const 1))) \
+           (br_if $more (i32.lt_u (local.get $i) (i32.const 2990000)))) \
+         (call $list (global.get $layout_at) (local.get $layout) \
+           (i32.mul (i32.add (local.get $n) (i32.const 899999)) (i32.const 3))) \
+         (i32.store (i32.add (local.get $counts) (i32.shl (local.get $bad) (i32.const 2))) (i32.const 900000))",
+        "more than 67108864 bytes",
+    ),
+    after(
+        "lists that lie in the same bytes",
+        "(drop (memory.grow (i32.const 930))) \
+         (call $list (global.get $data_at) (i32.const 0) (i32.const 60000000)) \
+         (call $list (global.get $layout_at) (i32.const 0) (i32.const 15000000))",
+        "more data than one call may return",
+    ),
     after("an error that isn't UTF-8", "(call $error (i32.const 538) (i32.const 2))", "utf-8"),
 ];
 
