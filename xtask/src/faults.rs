@@ -1,5 +1,7 @@
 //! The faults that are injected under load: `tests/faults`, built with the feature `failpoints`.
 
+use std::process::Command;
+
 use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
@@ -15,16 +17,11 @@ pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     stages.run("tools", tools::for_host)?;
     stages.run("plugins for WebAssembly", wasm::build)?;
     stages.run("Apache Kafka for the tests", || kafka::prepare().map(|_| ()))?;
-    stages.run("faults", || matrix(which))
+    stages.run("faults", || stage::succeed(matrix(&mut stage::cargo(stage::root(), "test")).args(which)))
 }
 
-/// The matrix itself; plugins and Kafka are there.
-///
-/// # Errors
-/// That a row failed, or the build.
-pub(crate) fn matrix(which: &[&str]) -> Result<(), String> {
-    let mut test = stage::cargo(stage::root(), "test");
+/// Makes a `cargo test` that of the matrix itself; plugins and Kafka are there. Its arguments follow.
+pub(crate) fn matrix(test: &mut Command) -> &mut Command {
     // The feature is of the host alone: nothing but the host is built again.
-    test.args(["--package", "wasmill", "--features", "failpoints", "--test", "faults", "--"]);
-    stage::succeed(test.args(which))
+    test.args(["--package", "wasmill", "--features", "failpoints", "--test", "faults", "--"])
 }

@@ -3,7 +3,9 @@
 //! All stages use the one dev profile, so that nothing is compiled twice. Nothing is skipped: what is missing is
 //! installed or fails the stage that needs it.
 
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use crate::faults;
 use crate::kafka;
@@ -36,6 +38,9 @@ const INTEGRATION: [&str; 11] = [
     "tidy",
 ];
 
+/// Tests that run side by side: most of those that take long wait for something.
+const SIDE_BY_SIDE: &str = "4";
+
 /// Runs the stages, up to the first that fails.
 ///
 /// # Errors
@@ -43,44 +48,52 @@ const INTEGRATION: [&str; 11] = [
 pub(crate) fn run(length: Length) -> Result<(), String> {
     let root = stage::root();
     let plugins = stage::plugins();
-    let host = |subcommand: &str| stage::cargo(root, subcommand);
-    let guests = |subcommand: &str| stage::cargo(&plugins, subcommand);
-    let test = |arguments: &[&str]| {
-        let mut command = host("test");
-        command.args(arguments);
+    let host = |arguments: &[&str]| {
+        let mut command = linted(root, arguments);
+        command.env("RUST_TEST_THREADS", SIDE_BY_SIDE);
         if length == Length::Full {
             command.env("WASMILL_FULL", "1");
         }
         stage::succeed(&mut command)
     };
-    let strict =
-        |mut clippy: Command| stage::succeed(clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]));
+    let guests = |arguments: &[&str]| stage::succeed(&mut linted(&plugins, arguments));
 
     let mut stages = Stages::default();
     stages.run("format", || {
-        stage::succeed(host("fmt").args(["--all", "--check"]))?;
-        stage::succeed(guests("fmt").args(["--all", "--check"]))
+        let check = |folder| stage::succeed(stage::cargo(folder, "fmt").args(["--all", "--check"]));
+        check(root).and_then(|()| check(&plugins))
     })?;
     stages.run("tools", tools::for_host)?;
-    stages.run("clippy, host", || strict(host("clippy")))?;
-    stages.run("clippy, host with failpoints", || {
-        let mut clippy = host("clippy");
-        clippy.args(["--package", "wasmill", "--features", "failpoints", "--bin", "wasmill", "--test", "faults"]);
-        stage::succeed(clippy.args(["--", "-D", "warnings"]))
-    })?;
-    stages.run("clippy, plugins", || strict(guests("clippy")))?;
-    stages.run("alerts", || {
+    // While the compiler works, what is missing comes over the network.
+    let downloads = thread::spawn(|| {
         tools::for_alerts()?;
+        wasm::prepare()?;
+        kafka::prepare().map(|_| ())
+    });
+    stages.run("build and clippy, host", || host(&["--no-run", "--workspace", "--all-targets"]))?;
+    stages.run("unit and model tests", || host(&["--workspace", "--lib", "--bins"]))?;
+    stages.run("examples in the documentation", || host(&["--package", "wasmill", "--doc"]))?;
+    stages.run("build, clippy and tests of the plugins", || guests(&["--workspace", "--all-targets"]))?;
+    stages
+        .run("downloads", || downloads.join().unwrap_or_else(|_| Err("the thread of the downloads panicked".into())))?;
+    stages.run("alerts", || {
         let mut promtool = stage::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
-    stages.run("unit and model tests", || test(&["--workspace", "--lib", "--bins"]))?;
-    stages.run("tests of the plugins", || stage::succeed(guests("test").arg("--workspace")))?;
     stages.run("plugins for WebAssembly", wasm::build)?;
-    stages.run("Apache Kafka for the tests", || kafka::prepare().map(|_| ()))?;
-    stages.run("examples in the documentation", || test(&["--package", "wasmill", "--doc"]))?;
-    stages.run("integration tests, on the mock and on a real broker", || test(&INTEGRATION))?;
-    stages.run("a slice of the faults", || faults::matrix(&["--slice"]))?;
+    stages.run("integration tests, on the mock and on a real broker", || host(&INTEGRATION))?;
+    stages.run("a slice of the faults", || stage::succeed(faults::matrix(&mut linted(root, &[])).arg("--slice")))?;
     stages.sum_up();
     Ok(())
+}
+
+/// `cargo test` that lints the workspace while it compiles it, and fails on a warning.
+///
+/// It is what `cargo clippy` does, on the way to the tests: that command alone would compile every dependency once more,
+/// only to look at it, which is a fifth of a run on a new machine.
+fn linted(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = stage::cargo(folder, "test");
+    command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+    command.args(arguments);
+    command
 }

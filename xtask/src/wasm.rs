@@ -23,6 +23,14 @@ const MINOR_VERSION_LEAST: u32 = 95;
 /// The folder in `plugins/` that is not a plugin.
 const SDK: &str = "sdk";
 
+/// Installs what a build needs and this machine lacks.
+///
+/// # Errors
+/// What is missing, with the commands that bring it.
+pub(crate) fn prepare() -> Result<(), String> {
+    toolchain().map(|_| ())
+}
+
 /// Builds all plugins into `plugins/target/wasm/NAME.wasm`. Cargo sees to it that nothing is built twice.
 ///
 /// # Errors
