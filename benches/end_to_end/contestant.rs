@@ -23,6 +23,16 @@ pub(crate) enum Contestant {
     Native(Task),
     /// wasmill with the plugin `bench` in this mode.
     Wasmill(&'static str),
+    /// The same with a key of the file that isn't left to its default.
+    Tuned { mode: &'static str, key: Key },
+}
+
+/// A line under `[[step]]`, under `[limits]`, or under `[kafka.librdkafka]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key {
+    Step(&'static str),
+    Limits(&'static str),
+    Librdkafka(&'static str),
 }
 
 /// What a process may take for its end.
@@ -33,7 +43,13 @@ impl Contestant {
         match self {
             Contestant::Native(_) => "native".into(),
             Contestant::Wasmill(mode) => format!("wasmill-{mode}"),
+            Contestant::Tuned { key: Key::Step(line) | Key::Limits(line) | Key::Librdkafka(line), .. } => line.into(),
         }
+    }
+
+    /// A name that a topic may have.
+    pub(crate) fn slug(self) -> String {
+        self.name().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
     }
 
     pub(crate) fn start(self, brokers: &str, group: &str, input: &str, output: &str, wasm: &str) -> Process {
@@ -45,15 +61,21 @@ impl Contestant {
                 command.args(["native", brokers, group, input, output, task]);
                 command
             }
-            Contestant::Wasmill(mode) => {
+            Contestant::Wasmill(mode) | Contestant::Tuned { mode, .. } => {
+                let (step, limits, librdkafka) = match self {
+                    Contestant::Tuned { key: Key::Step(line), .. } => (line, "", ""),
+                    Contestant::Tuned { key: Key::Limits(line), .. } => ("", line, ""),
+                    Contestant::Tuned { key: Key::Librdkafka(line), .. } => ("", "", line),
+                    Contestant::Native(_) | Contestant::Wasmill(_) => ("", "", ""),
+                };
                 // Nothing listens there between now and its start, most likely.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
                 let wasm = Path::new(wasm).canonicalize().unwrap();
                 let file = folder.path().join("bench.toml");
                 let text = format!(
                     "[kafka]\nbrokers = [\"{brokers}\"]\n[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\
-                     [[step]]\nwasm = \"{}\"\nsettings = {{ mode = \"{mode}\" }}\n\
-                     [output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
+                     [[step]]\nwasm = \"{}\"\nsettings = {{ mode = \"{mode}\" }}\n{step}\n\
+                     [limits]\n{limits}\n[kafka.librdkafka]\n{librdkafka}\n[output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
                     wasm.display()
                 );
                 fs::write(&file, text).unwrap();
@@ -66,7 +88,7 @@ impl Contestant {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log")).unwrap());
-        Process { child: command.spawn().unwrap(), terminate: matches!(self, Contestant::Wasmill(_)), folder }
+        Process { child: command.spawn().unwrap(), terminate: !matches!(self, Contestant::Native(_)), folder }
     }
 }
 

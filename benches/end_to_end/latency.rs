@@ -52,9 +52,9 @@ pub(crate) fn run(cluster: &Cluster, wasm: &str) {
 }
 
 /// The median and the 99th of a hundred, milliseconds.
-fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, round: usize) -> (f64, f64) {
+pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, round: usize) -> (f64, f64) {
     let (input, output) =
-        (format!("lat-in-{}-{round}", contestant.name()), format!("lat-out-{}-{round}", contestant.name()));
+        (format!("lat-in-{}-{round}", contestant.slug()), format!("lat-out-{}-{round}", contestant.slug()));
     cluster.create(&input, PARTITIONS, &[]);
     cluster.create(&output, PARTITIONS, &[]);
     let process = contestant.start(cluster.brokers(), &output, &input, &output, wasm);

@@ -18,6 +18,7 @@ mod latency;
 mod native;
 mod native_loop;
 mod topics;
+mod tuning;
 
 use std::time::Duration;
 use std::time::Instant;
@@ -76,8 +77,9 @@ fn main() {
             latency::run(&cluster(), wasm);
         }
         [wasm, "latency"] => latency::run(&cluster(), wasm),
+        [wasm, "tuning"] => tuning::run(&cluster(), wasm),
         [wasm, task] => throughput(&cluster(), wasm, Some(task)),
-        _ => println!("usage: end_to_end BENCH.wasm [identity | json | latency]"),
+        _ => println!("usage: end_to_end BENCH.wasm [identity | json | latency | tuning]"),
     }
 }
 
@@ -151,7 +153,7 @@ fn drain(
     round: usize,
     expected: Digest,
 ) -> Figures {
-    let output = format!("{input}-{}-{round}", contestant.name());
+    let output = format!("{input}-{}-{round}", contestant.slug());
     cluster.create(&output, PARTITIONS, &["message.timestamp.type=LogAppendTime"]);
     let began = Instant::now();
     let mut process = contestant.start(cluster.brokers(), &output, input, &output, wasm);

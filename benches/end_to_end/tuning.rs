@@ -1,0 +1,75 @@
+//! What the keys of a file that a person may turn come to: curves for `docs/operations.md`.
+//!
+//! There is no rival here: each line is the median of some runs with one key changed and the others left alone.
+
+use crate::Figures;
+use crate::PARTITIONS;
+use crate::RECORDS;
+use crate::contestant::Contestant;
+use crate::contestant::Key;
+use crate::drain;
+use crate::latency;
+use crate::native_loop::Task;
+use crate::spread;
+use crate::topics::Cluster;
+
+const ROUNDS: usize = 3;
+
+/// Of the JSON edit: rate, CPU time and memory.
+const THROUGHPUT: [Key; 11] = [
+    Key::Step("batch = 1"),
+    Key::Step("batch = 16"),
+    Key::Step("batch = 128"),
+    Key::Step("batch = 1024"),
+    Key::Limits("parallelism = 1"),
+    Key::Limits("parallelism = 2"),
+    Key::Limits("parallelism = 4"),
+    Key::Limits("max_in_flight = { records = 1000 }"),
+    Key::Limits("max_in_flight = { records = 5000 }"),
+    Key::Limits("max_in_flight = { records = 20000 }"),
+    Key::Limits("max_in_flight = { records = 100000 }"),
+];
+
+/// Of forwarding: the time from producing to reading, at 10,000 records a second.
+const LATENCY: [Key; 5] = [
+    Key::Librdkafka("'linger.ms' = 0"),
+    Key::Librdkafka("'linger.ms' = 5"),
+    Key::Librdkafka("'linger.ms' = 50"),
+    Key::Step("batch = 1"),
+    Key::Step("batch = 1024"),
+];
+
+pub(crate) fn run(cluster: &Cluster, wasm: &str) {
+    println!("JSON edit, {RECORDS} records, {ROUNDS} rounds: median (least to greatest)");
+    println!("{:<40}{:>24}{:>22}{:>9}", "", "thousand records/s", "CPU s per million", "RSS MiB");
+    let input = "in-tuning";
+    cluster.create(input, PARTITIONS, &[]);
+    let expected = cluster.fill(input, RECORDS, Task::Json);
+    // Not counted: the broker's own code is compiled while it runs.
+    drain(cluster, Contestant::Wasmill("json"), wasm, input, 0, expected);
+    for key in THROUGHPUT {
+        let contestant = Contestant::Tuned { mode: "json", key };
+        let rounds: Vec<Figures> =
+            (0..ROUNDS).map(|round| drain(cluster, contestant, wasm, input, round, expected)).collect();
+        let of = |value: fn(&Figures) -> f64| spread(rounds.iter().map(value).collect());
+        println!(
+            "{:<40}{:>24}{:>22}{:>9.0}",
+            contestant.name(),
+            of(|f| f.rate).show(0),
+            of(|f| f.cpu).show(2),
+            of(|f| f.rss).median
+        );
+    }
+    println!(
+        "\nforwarding, 10,000 records/s, {ROUNDS} rounds: ms from producing to reading, median (least to greatest)"
+    );
+    println!("{:<40}{:>24}{:>24}", "", "p50", "p99");
+    for key in LATENCY {
+        let contestant = Contestant::Tuned { mode: "forward", key };
+        let rounds: Vec<(f64, f64)> =
+            (0..ROUNDS).map(|round| latency::measure(cluster, contestant, wasm, round)).collect();
+        let p50 = spread(rounds.iter().map(|&(p50, _)| p50).collect());
+        let p99 = spread(rounds.iter().map(|&(_, p99)| p99).collect());
+        println!("{:<40}{:>24}{:>24}", contestant.name(), p50.show(2), p99.show(2));
+    }
+}
