@@ -31,7 +31,7 @@ impl Transform for Bench {
         serde_json::from_str(settings).map_err(|e| e.to_string())
     }
 
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
         match self.mode {
             Mode::Copy => out.output(0).key(record.key).headers(record.headers()).value(record.value),
             Mode::Forward => out.forward(0),

@@ -67,7 +67,7 @@ impl Transform for Faulty {
         }
     }
 
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
         self.seen += 1;
         let text = record.value.and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
         let mut words = text.split_ascii_whitespace();

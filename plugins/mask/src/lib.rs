@@ -37,7 +37,7 @@ impl Transform for Mask {
         Ok(Mask { fields, audit })
     }
 
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
         if let Some(port) = self.audit.filter(|_| record.header("audit").is_some()) {
             out.forward(port);
         }

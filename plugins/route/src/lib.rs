@@ -63,7 +63,7 @@ impl Transform for Route {
         Ok(Route { field, routes: known, default })
     }
 
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
         let Some(value) = record.value else { return self.otherwise("it is a tombstone", out) };
         let document: Value = serde_json::from_slice(value).map_err(|e| reject("bad-json", e))?;
         let found = self.field.split('.').try_fold(&document, |inside, name| inside.as_object()?.get(name));
@@ -84,7 +84,7 @@ impl Transform for Route {
 }
 
 impl Route {
-    fn otherwise(&self, why: &str, out: &mut Emitter) -> Verdict {
+    fn otherwise(&self, why: &str, out: &mut Emitter<'_>) -> Verdict {
         match self.default {
             Default::Main => out.forward(0),
             Default::Drop => {}

@@ -30,7 +30,7 @@ pub(crate) fn run<T: Transform>(plugin: &mut T, source: &types::Source, batch: &
 }
 
 fn transform<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch) -> Result<Outcome, String> {
-    let mut out = Emitter::with_capacity(batch.layout.len(), batch.data.len());
+    let mut out = Emitter::new(batch.layout.len(), &batch.data);
     let mut counts = Vec::with_capacity(batch.offsets.len());
     let mut failures = Vec::new();
     for (index, record) in (0..).zip(records(source, batch)) {
@@ -45,6 +45,7 @@ fn transform<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch
             }
         }
     }
+    out.flush();
     let Emitter { ports, partitions, timestamps, layout, data, .. } = out;
     Ok(Outcome { counts, ports, partitions, timestamps, layout, data, failures })
 }

@@ -1,8 +1,11 @@
 //! Where a plugin puts its outputs: they are written straight into the columns that go back to the host.
 //!
 //! What an output takes over from its input is written as a reference, which copies nothing. A column of ports,
-//! partitions or timestamps stays empty while all its entries are the default. Invariant: between two outputs the
-//! columns are whole; an output is either in all of them or, taken back, in none.
+//! partitions or timestamps stays empty while all its entries are the default. Bytes of the input that are copied one after
+//! the other are copied at once, as a copy in WebAssembly costs a call out of it, however short it is. Invariant: between two
+//! outputs the columns are whole but for the bytes in `pending`; an output is either in all of them or, taken back, in none.
+
+use std::ops::Range;
 
 use crate::record::Header;
 use crate::record::Headers;
@@ -16,15 +19,17 @@ const INPUT_TIMESTAMP: i64 = -1;
 
 /// Takes the outputs of records. Records that emit nothing are dropped, which is a success.
 #[derive(Debug)]
-pub struct Emitter {
+pub struct Emitter<'b> {
     pub(crate) outputs: u32,
     pub(crate) ports: Vec<u32>,
     pub(crate) partitions: Vec<i32>,
     pub(crate) timestamps: Vec<i64>,
     pub(crate) layout: Vec<i32>,
     pub(crate) data: Vec<u8>,
-    /// What `data` makes room for when it gets its first byte.
-    data_hint: usize,
+    /// The bytes of the call's records.
+    input: &'b [u8],
+    /// Those of them that come next in `data`.
+    pending: Range<usize>,
     /// Whether ports, partitions and timestamps are all empty so far: one look instead of three.
     plain: bool,
 }
@@ -38,9 +43,9 @@ pub(crate) struct Mark {
     data: usize,
 }
 
-impl Emitter {
+impl<'b> Emitter<'b> {
     /// An emitter with room for outputs of the size of its inputs.
-    pub(crate) fn with_capacity(layout: usize, data: usize) -> Emitter {
+    pub(crate) fn new(layout: usize, input: &'b [u8]) -> Emitter<'b> {
         Emitter {
             outputs: 0,
             ports: Vec::new(),
@@ -48,7 +53,8 @@ impl Emitter {
             timestamps: Vec::new(),
             layout: Vec::with_capacity(layout),
             data: Vec::new(),
-            data_hint: data,
+            input,
+            pending: 0..0,
             plain: true,
         }
     }
@@ -61,17 +67,19 @@ impl Emitter {
 
     /// Begins an output that is like the input but for what is set. It is emitted by [`Output::send`], [`Output::value`]
     /// or [`Output::write`].
-    pub fn output(&mut self, port: u32) -> Output<'_> {
+    pub fn output(&mut self, port: u32) -> Output<'_, 'b> {
         Output { to: self, port, key: None, headers: Unchanged, timestamp: None, partition: None }
     }
 
     /// How many outputs the call has so far.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { outputs: self.outputs, plain: self.plain, layout: self.layout.len(), data: self.data.len() }
+        let data = self.data.len() + self.pending.len();
+        Mark { outputs: self.outputs, plain: self.plain, layout: self.layout.len(), data }
     }
 
     /// Takes back all that was emitted since.
     pub(crate) fn take_back(&mut self, mark: Mark) {
+        self.flush();
         self.outputs = mark.outputs;
         self.plain = mark.plain;
         let outputs = if mark.plain { 0 } else { mark.outputs as usize };
@@ -99,17 +107,48 @@ impl Emitter {
         self.outputs += 1;
     }
 
-    fn room(&mut self) {
-        if self.data.capacity() == 0 {
-            self.data.reserve(self.data_hint);
-        }
-    }
-
     /// Copies a field in; its length for the layout.
     fn field(&mut self, field: Option<&[u8]>) -> i32 {
         let Some(bytes) = field else { return NULL };
-        self.data.extend_from_slice(bytes);
+        self.append(bytes);
         length(bytes.len())
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        match self.place(bytes) {
+            Some(at) if at == self.pending.end => self.pending.end += bytes.len(),
+            Some(at) => {
+                self.flush();
+                self.pending = at..at + bytes.len();
+            }
+            None => {
+                self.flush();
+                self.room();
+                self.data.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Where bytes lie in the input, if they do.
+    fn place(&self, bytes: &[u8]) -> Option<usize> {
+        let at = bytes.as_ptr().addr().checked_sub(self.input.as_ptr().addr())?;
+        let left = self.input.len().checked_sub(at)?;
+        (bytes.len() <= left).then_some(at)
+    }
+
+    /// Copies what is pending. After it `data` is whole.
+    pub(crate) fn flush(&mut self) {
+        if !self.pending.is_empty() {
+            self.room();
+            let pending = std::mem::take(&mut self.pending);
+            self.data.extend_from_slice(&self.input[pending]);
+        }
+    }
+
+    fn room(&mut self) {
+        if self.data.capacity() == 0 {
+            self.data.reserve(self.input.len());
+        }
     }
 }
 
@@ -132,8 +171,8 @@ fn length(bytes: usize) -> i32 {
 /// [`write`](Output::write).
 #[derive(Debug)]
 #[must_use = "an output is emitted by `send`, `value` or `write`"]
-pub struct Output<'a, H = Unchanged> {
-    to: &'a mut Emitter,
+pub struct Output<'a, 'b, H = Unchanged> {
+    to: &'a mut Emitter<'b>,
     port: u32,
     key: Option<Option<&'a [u8]>>,
     headers: H,
@@ -141,14 +180,14 @@ pub struct Output<'a, H = Unchanged> {
     partition: Option<i32>,
 }
 
-impl<'a, H: OutputHeaders> Output<'a, H> {
+impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
     /// Sets the key; `None` is null.
-    pub fn key(self, key: Option<&'a [u8]>) -> Output<'a, H> {
+    pub fn key(self, key: Option<&'a [u8]>) -> Output<'a, 'b, H> {
         Output { key: Some(key), ..self }
     }
 
     /// Sets the headers, all of them. To add one: `record.headers().iter().chain([Header::new("name", b"value")])`.
-    pub fn headers<I: OutputHeaders>(self, headers: I) -> Output<'a, I> {
+    pub fn headers<I: OutputHeaders>(self, headers: I) -> Output<'a, 'b, I> {
         let Output { to, port, key, headers: _, timestamp, partition } = self;
         Output { to, port, key, headers, timestamp, partition }
     }
@@ -157,7 +196,7 @@ impl<'a, H: OutputHeaders> Output<'a, H> {
     ///
     /// # Panics
     /// If it is negative.
-    pub fn timestamp(self, timestamp: i64) -> Output<'a, H> {
+    pub fn timestamp(self, timestamp: i64) -> Output<'a, 'b, H> {
         assert!(timestamp >= 0, "a timestamp must not be negative, but it is {timestamp}");
         Output { timestamp: Some(timestamp), ..self }
     }
@@ -166,7 +205,7 @@ impl<'a, H: OutputHeaders> Output<'a, H> {
     ///
     /// # Panics
     /// If it is above 2^31-1, which no partition of Kafka's is.
-    pub fn partition(self, partition: u32) -> Output<'a, H> {
+    pub fn partition(self, partition: u32) -> Output<'a, 'b, H> {
         let partition = i32::try_from(partition).expect("a partition is at most 2^31-1");
         Output { partition: Some(partition), ..self }
     }
@@ -192,6 +231,8 @@ impl<'a, H: OutputHeaders> Output<'a, H> {
     pub fn write<R: Written>(mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let mark = self.to.mark();
         let key = self.start();
+        self.to.flush();
+        self.to.room();
         let start = self.to.data.len();
         let written = write(&mut self.to.data);
         let bytes = self.to.data.len().checked_sub(start).expect("`write` may only append to the vector");
@@ -205,7 +246,6 @@ impl<'a, H: OutputHeaders> Output<'a, H> {
 
     /// Writes the key; its length. The value's bytes come next.
     fn start(&mut self) -> i32 {
-        self.to.room();
         self.key.map_or(SAME, |key| self.to.field(key))
     }
 
@@ -224,25 +264,28 @@ pub struct Unchanged;
 /// What [`Output`] can take its headers from: [`Unchanged`], a record's [`Headers`], or any iterator over [`Header`]s.
 pub trait OutputHeaders {
     #[doc(hidden)]
-    fn write(self, to: &mut Emitter);
+    fn write(self, to: &mut Emitter<'_>);
 }
 
 impl OutputHeaders for Unchanged {
-    fn write(self, _: &mut Emitter) {}
+    fn write(self, _: &mut Emitter<'_>) {}
 }
 
 impl OutputHeaders for Headers<'_> {
-    fn write(self, to: &mut Emitter) {
+    fn write(self, to: &mut Emitter<'_>) {
         if let Some(count) = to.layout.last_mut() {
             *count = length(self.len());
         }
-        to.layout.extend_from_slice(self.lengths);
-        to.data.extend_from_slice(self.data);
+        // Two by two: a copy of any other length is a call.
+        for &pair in self.lengths.as_chunks::<2>().0 {
+            to.layout.extend_from_slice(&pair);
+        }
+        to.append(self.data);
     }
 }
 
 impl<'h, I: IntoIterator<Item = Header<'h>>> OutputHeaders for I {
-    fn write(self, to: &mut Emitter) {
+    fn write(self, to: &mut Emitter<'_>) {
         let count_at = to.layout.len() - 1;
         for header in self {
             let name = to.field(Some(header.name));

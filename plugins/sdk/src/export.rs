@@ -14,7 +14,7 @@ use crate::columns;
 /// # struct Drop;
 /// # impl wasmill_sdk::Transform for Drop {
 /// #     fn init(_: &str, _: &[String]) -> Result<Self, String> { Ok(Drop) }
-/// #     fn process(&mut self, _: wasmill_sdk::Record<'_>, _: &mut wasmill_sdk::Emitter) -> wasmill_sdk::Verdict { Ok(()) }
+/// #     fn process(&mut self, _: wasmill_sdk::Record<'_>, _: &mut wasmill_sdk::Emitter<'_>) -> wasmill_sdk::Verdict { Ok(()) }
 /// # }
 /// wasmill_sdk::export!(Drop);
 /// ```

@@ -19,7 +19,7 @@
 //!         Ok(Shout)
 //!     }
 //!
-//!     fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+//!     fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
 //!         let Some(value) = record.value else {
 //!             out.forward(0);
 //!             return Ok(());
@@ -89,5 +89,5 @@ pub trait Transform: Sized {
     ///
     /// # Errors
     /// The record failed, see [`reject`], [`retry`] and [`error`]. What it emitted is taken back.
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict;
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict;
 }

@@ -29,7 +29,7 @@ use crate::record::take;
 /// # struct Once;
 /// # impl Transform for Once {
 /// #     fn init(_: &str, _: &[String]) -> Result<Self, String> { Ok(Once) }
-/// #     fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+/// #     fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
 /// #         metrics::count("seen", 1);
 /// #         out.forward(0);
 /// #         if record.attempt == 0 { Err(retry("the first time never works")) } else { Ok(()) }

@@ -16,19 +16,19 @@ use super::run;
 /// A plugin from a function of the record's number.
 struct Plugin<F>(F, usize);
 
-impl<F: FnMut(usize, Record<'_>, &mut Emitter) -> Verdict> Transform for Plugin<F> {
+impl<F: FnMut(usize, Record<'_>, &mut Emitter<'_>) -> Verdict> Transform for Plugin<F> {
     fn init(_: &str, _: &[String]) -> Result<Self, String> {
         Err("made by the test".to_owned())
     }
 
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter) -> Verdict {
+    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
         self.1 += 1;
         (self.0)(self.1 - 1, record, out)
     }
 }
 
 /// Runs three records: a key and two headers, one of them null; a tombstone; an empty value.
-fn outcome(process: impl FnMut(usize, Record<'_>, &mut Emitter) -> Verdict) -> Outcome {
+fn outcome(process: impl FnMut(usize, Record<'_>, &mut Emitter<'_>) -> Verdict) -> Outcome {
     let batch = Batch {
         offsets: vec![5, 7, 8],
         timestamps: vec![1_000, -1, 0],
@@ -103,6 +103,31 @@ fn bytes_go_out_in_the_order_key_value_headers() {
     assert_eq!(outcome.data, b"keyVALaxybckeyVALckeyVALc");
 }
 
+/// Neighbours in the input are copied at once, and nothing comes of it but that.
+#[test]
+fn bytes_of_the_input_are_copied_whatever_their_order_and_whatever_stands_between() {
+    let outcome = outcome(|number, record, out| {
+        let (key, value, headers) = (record.key, record.value, record.headers());
+        out.output(0).key(key).headers(headers).value(value);
+        if number > 0 {
+            return Err(reject("no", "not this one"));
+        }
+        // Taken back while it is pending, and behind it the whole once more.
+        out.output(0).key(key).write(|_| Err::<(), ()>(())).unwrap_err();
+        out.output(0).key(key).headers(headers).value(value);
+        out.output(0).key(value).headers([Header::new("own", b"")]).value(key);
+        out.output(0).key(Some(b"")).headers(headers).value(Some(&value.unwrap_or_default()[1..3]));
+        // Equal bytes that lie elsewhere.
+        out.output(0).key(Some(b"k")).value(Some(b"value"));
+        Ok(())
+    });
+    assert_eq!(outcome.counts, [5, 0, 0]);
+    assert_eq!(String::from_utf8_lossy(&outcome.data), "kvalueaxybkvalueaxybvaluekownalaxybkvalue");
+    let whole = [1, 5, 2, 1, 2, 1, -1];
+    assert_eq!(outcome.layout[..14], [whole, whole].concat());
+    assert_eq!(outcome.layout[14..], [5, 1, 1, 3, 0, 0, 2, 2, 1, 2, 1, -1, 1, 5, -2]);
+}
+
 #[test]
 fn a_record_that_fails_takes_its_outputs_back() {
     let outcome = outcome(|number, _, out| {
@@ -157,7 +182,7 @@ fn the_last_header_of_a_name_counts() {
         data: b"a1a2".to_vec(),
     };
     let mut plugin = Plugin(
-        |_, record: Record<'_>, _: &mut Emitter| {
+        |_, record: Record<'_>, _: &mut Emitter<'_>| {
             assert_eq!(record.header("a"), Some(Header::new("a", b"2")));
             assert_eq!(record.header("b"), None);
             Ok(())
