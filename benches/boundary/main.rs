@@ -33,7 +33,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const PAIRS: usize = 5;
 /// How long one side of a pair runs.
-const SIDE: Duration = Duration::from_millis(150);
+const SIDE: Duration = Duration::from_millis(400);
 const SIZES: [usize; 3] = [1, 16, 128];
 
 /// A task: the mode of the plugin, the closure that does the same, and the ratio to stay under at the largest batch.

@@ -59,7 +59,7 @@ impl Load {
         let group = unique(name);
         // Output batches that wait for 100 ms keep a thousand records in flight: a commit that doesn't wait for them shows.
         let settings = format!(
-            "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\n\
+            "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}\n\
              [kafka.librdkafka]\n\"linger.ms\" = \"100\"\n{more}"
         );
         let pipeline = Pipeline::new(&input, &output, &group, &settings);

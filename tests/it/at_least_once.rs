@@ -45,7 +45,7 @@ fn kill_under_load(test: &str, kills: u64, instance: &str) {
     let group = unique(test);
     // Output batches that wait for 100 ms keep some thousand records in flight: a commit that doesn't wait for them shows.
     let more = format!(
-        "session_timeout = \"6s\"\n{instance}\n[limits]\ncommit_every = \"1s\"\n\
+        "session_timeout = \"6s\"\n{instance}\n[limits]\ncommit_every = \"1s\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}\n\
          [kafka.librdkafka]\n\"linger.ms\" = \"100\""
     );
     let pipeline = Pipeline::new(&input, &output, &group, &more);

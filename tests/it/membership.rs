@@ -32,8 +32,10 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
     let input = java::create("member-in", 3, &[]);
     let output = java::create("member-out", 3, &["message.timestamp.type=LogAppendTime"]);
     let group = unique("member");
-    let more = "session_timeout = \"6s\"\n[limits]\ncommit_every = \"1s\"";
-    let pipeline = Pipeline::new(&input, &output, &group, more);
+    let more = format!(
+        "session_timeout = \"6s\"\n[limits]\ncommit_every = \"1s\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}"
+    );
+    let pipeline = Pipeline::new(&input, &output, &group, &more);
     pipeline.install(&component::forward());
     let reader = Reader::start(&output);
     let feed = Feed::start(&input, 20_000, 997, 20, 0);

@@ -15,7 +15,9 @@ use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-const IN_FLIGHT_RECORDS: usize = 20_000;
+/// What brokers acknowledge within some 50 ms at a million a second: with 20,000 small records a drain was a sixth slower, and with
+/// 200,000 no faster.
+const IN_FLIGHT_RECORDS: usize = 50_000;
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
 /// More is a slip of the finger: an executor is a thread with its own component instances.
