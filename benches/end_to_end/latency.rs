@@ -90,13 +90,20 @@ pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, rou
     let mut latencies = Vec::new();
     // The end of the warm-up: so long after the first output that is no backlog.
     let mut from = None;
+    let mut latest = None;
     loop {
-        assert!(began.elapsed() < LIMIT, "{} is too slow", contestant.name());
+        assert!(
+            began.elapsed() < LIMIT,
+            "{} is too slow: the last record took {latest:?}\n{}",
+            contestant.name(),
+            process.log()
+        );
         let Some(message) = reader.poll(Duration::from_secs(1)) else { continue };
         let now = began.elapsed();
         let message = message.unwrap();
         let sent: u64 = std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap();
         let latency = now - Duration::from_nanos(sent);
+        latest = Some(latency);
         if from.is_none() && latency < CAUGHT_UP {
             from = Some(now + WARM_UP);
         }
