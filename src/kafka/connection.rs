@@ -23,9 +23,11 @@ pub(crate) fn trouble(text: &str) -> Option<Trouble> {
     Some(Trouble { broker: broker(text).to_owned(), text: reason })
 }
 
-/// Whether it only repeats what a verification's own line, of this client or of the other one, says better.
+/// Whether it only repeats what another line says better: a verification's own, of this client or of the other one, or the worker's
+/// that no broker answers. librdkafka takes a broker that is silent for one of 2015, and asks for a setting of its own.
 pub(crate) fn is_echo(text: &str) -> bool {
     text.contains("broker certificate could not be verified")
+        || text.contains("ApiVersionRequest failed: Local: Timed out")
 }
 
 /// Whether it says no more than that no broker can be talked to.
@@ -120,6 +122,13 @@ mod tests {
             "sasl_ssl://127.0.0.1:9093/bootstrap: SASL authentication error: Authentication failed during",
             "kafka.sasl.password",
         );
+    }
+
+    #[test]
+    fn a_silent_broker_is_not_taken_for_an_old_one() {
+        let text =
+            "127.0.0.1:9092/1: ApiVersionRequest failed: Local: Timed out: probably due to broker version < 0.10 (see";
+        assert!(is_echo(text) && trouble(text).is_none());
     }
 
     #[test]

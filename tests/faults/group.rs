@@ -154,11 +154,20 @@ impl Slow {
         java::committed(&self.group, &self.input) == fed
     }
 
-    /// Whether every partition of the output is that of the input, record for record.
-    fn is_copied(&self) -> bool {
-        let values =
-            |topic, partition| java::dump(topic, partition).into_iter().map(|(_, raw)| raw).collect::<Vec<_>>();
-        (0..PARTITIONS).all(|partition| values(&self.input, partition) == values(&self.output, partition))
+    /// Every partition of the output is that of the input, record for record.
+    fn assert_copied(&self) {
+        for partition in 0..PARTITIONS {
+            let values = |topic| java::dump(topic, partition).into_iter().map(|(_, raw)| raw).collect::<Vec<_>>();
+            let (input, output) = (values(&self.input), values(&self.output));
+            let differs = input.iter().zip(&output).position(|(input, output)| input != output);
+            assert!(
+                input == output,
+                "each record is there once and in order; partition {partition} has {} of {}, and differs at {differs:?}: {:?}",
+                output.len(),
+                input.len(),
+                differs.map(|at| (&input[at], &output[at]))
+            );
+        }
     }
 }
 
@@ -188,7 +197,7 @@ pub(crate) fn revoke_in_a_call(case: &Case) {
         });
         let shared = watch.elapsed();
         one.wait("all to be committed", LIMIT, |_| slow.committed(&fed));
-        assert!(slow.is_copied(), "each record is there once and in order: the drain waited for the call");
+        slow.assert_copied();
         let evictions = lost(&one) + lost(&two);
         assert!(evictions.abs() < 0.5, "lost {evictions} times");
         format!("shared after {}, lost 0 times, nothing repeated, order kept", seconds(shared))
@@ -209,7 +218,7 @@ pub(crate) fn paused_and_moved(case: &Case) {
         assert_eq!(two.exit(Duration::from_secs(25)), Some(0), "the exit code");
         let watch = clock::Watch::start();
         one.wait("the lag to reach zero", LIMIT, |_| slow.committed(&fed));
-        assert!(slow.is_copied(), "each record is there once and in order");
+        slow.assert_copied();
         format!("lag 0 {} after the last move; nothing repeated, order kept", seconds(watch.elapsed()))
     });
 }
@@ -228,7 +237,7 @@ pub(crate) fn slow_plugin(case: &Case) {
         assert!(took > Duration::from_secs(10), "it was to be slow, and took {took:?}");
         assert!(lost(&one).abs() < 0.5, "it lost its partitions");
         assert!(series(&one, "wasmill_rebalances_total{", "\"revoke\"").abs() < 0.5, "it was revoked");
-        assert!(slow.is_copied(), "each record is there once and in order");
+        slow.assert_copied();
         format!(
             "{} records in {}, never out of the group; RSS {} MiB",
             RECORDS * PARTITIONS,

@@ -78,7 +78,7 @@ pub(crate) fn topic_deleted(case: &Case) {
         let load = Load::new("gone");
         let mut process = load.start();
         let (in_flight, lag) = load.busy(&mut process);
-        java::ask(&format!("delete\t{}", load.output));
+        java::delete(&load.output);
         let watch = clock::Watch::start();
         process.wait("readyz to be 503", Duration::from_secs(60), |process| {
             process.get("/readyz").is_some_and(|(status, _)| status == 503)
@@ -88,7 +88,7 @@ pub(crate) fn topic_deleted(case: &Case) {
         process.wait("the topic to be named", Duration::from_secs(60), |process| {
             process.log().lines().any(|line| line.contains(&load.output) && line.contains("halted"))
         });
-        java::ask(&format!("create\t{}\t{PARTITIONS}", load.output));
+        java::create_again(&load.output, PARTITIONS, &[]);
         let back = clock::Watch::start();
         process.wait("records to arrive in the new topic", Duration::from_secs(60), |_| {
             java::ends(&load.output).iter().sum::<i64>() > 0

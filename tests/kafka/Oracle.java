@@ -406,6 +406,9 @@ final class Feed extends Thread {
         settings.put("acks", "all");
         settings.put("enable.idempotence", "true");
         settings.put("linger.ms", "5");
+        // It outlasts the longest silence of a broker that a test makes.
+        settings.put("max.block.ms", "300000");
+        settings.put("delivery.timeout.ms", "300000");
         this.producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
         this.topic = topic;
         this.partitions = partitions;

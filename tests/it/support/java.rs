@@ -58,10 +58,11 @@ pub(crate) fn create(name: &str, partitions: usize, configs: &[&str]) -> String 
     topic
 }
 
-/// Creates a topic of exactly this name.
+/// Creates a topic of exactly this name. It keeps its records however old their timestamps are: Kafka deletes what is older than a
+/// week half a minute after its start, and then every five minutes.
 pub(crate) fn create_again(topic: &str, partitions: usize, configs: &[&str]) {
     let mut request = format!("create\t{topic}\t{partitions}");
-    for config in configs {
+    for config in ["retention.ms=-1"].iter().chain(configs) {
         request.push('\t');
         request.push_str(config);
     }
