@@ -134,7 +134,7 @@ fn embed(config: &mut config::Pipeline, broker: &Broker) {
 /// Prints outputs until the pipeline ended; drains it when the feed is through.
 fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progress) -> Result<(), Exit> {
     let ended = await_end(running.handle.clone())?;
-    let mut printer = Printer::new();
+    let printer = Printer::new(progress);
     let mut fed = None;
     let end = loop {
         if let Some(record) = tail.poll(LOOK) {
@@ -150,7 +150,7 @@ fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progr
             fed = Some(finished?);
             feed = None;
         }
-        if fed.is_some_and(|records| progress.is_through(records, printer.printed)) {
+        if fed.is_some_and(|records| progress.is_through(records)) {
             fed = None;
             running.handle.drain();
         }
@@ -177,20 +177,21 @@ fn await_end(handle: Handle) -> Result<Receiver<End>, Exit> {
 }
 
 /// Writes records to stdout.
-struct Printer {
+struct Printer<'a> {
     pretty: bool,
     color: bool,
-    printed: u64,
+    progress: &'a Progress,
 }
 
-impl Printer {
-    fn new() -> Printer {
+impl<'a> Printer<'a> {
+    fn new(progress: &'a Progress) -> Printer<'a> {
         let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Printer { pretty: io::stdout().is_terminal(), color, printed: 0 }
+        Printer { pretty: io::stdout().is_terminal(), color, progress }
     }
 
-    fn print(&mut self, record: &TailRecord) {
-        self.printed += 1;
+    fn print(&self, record: &TailRecord) {
+        let bytes = [&record.key, &record.value].map(|field| field.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        self.progress.print(bytes[0] + bytes[1]);
         let shown = Shown {
             topic: &record.topic,
             partition: record.partition,

@@ -12,6 +12,7 @@ use super::Settings;
 use super::classify::code;
 use super::settings;
 use super::sys::Client;
+use super::sys::Code;
 use super::sys::Described;
 use super::sys::Error;
 use super::sys::Event;
@@ -84,6 +85,8 @@ mod operation {
     pub(super) const WRITE: i32 = 4;
 }
 
+/// Kafka's words for a group's coordinator that is loading its groups, isn't chosen yet, or is another one by now.
+const COORDINATOR_MOVES: [Code; 3] = [Code(14), Code(15), Code(16)];
 /// Between two looks at what the client reports of itself.
 const STEP_MS: i32 = 250;
 /// After all brokers were found down, for one that is just coming up.
@@ -113,11 +116,7 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         }
     }
     if let Some(group) = &question.group {
-        let described = client.describe_group(group, left_ms(deadline));
-        answers.group = Some(match described {
-            Ok(group) => answer(group),
-            Err(error) => denied_or_unknown(&error),
-        });
+        answers.group = Some(ask_of_group(&client, group, deadline));
     }
     let is_missing = answers.topics.values().any(|answer| *answer == Answer::Missing);
     if question.names || is_missing {
@@ -129,6 +128,25 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         }
     }
     Ok(answers)
+}
+
+/// Asks about a group, again and again while its coordinator is coming up.
+fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> Answer {
+    let pause = client.new_queue();
+    loop {
+        let (found, code) = match client.describe_group(group, left_ms(deadline)) {
+            Ok(described) => {
+                let code = described.error.as_ref().map(|error| error.code);
+                (answer(described), code)
+            }
+            Err(error) => (denied_or_unknown(&error), Some(error.code)),
+        };
+        if !code.is_some_and(|code| COORDINATOR_MOVES.contains(&code)) || now() >= deadline {
+            return found;
+        }
+        // Nothing ever comes on this queue.
+        let _ = pause.poll(STEP_MS);
+    }
 }
 
 /// Waits until a broker answers.

@@ -38,9 +38,6 @@ const INTEGRATION: [&str; 11] = [
     "tidy",
 ];
 
-/// Tests that run side by side: most of those that take long wait for something.
-const SIDE_BY_SIDE: &str = "4";
-
 /// Runs the stages, up to the first that fails.
 ///
 /// # Errors
@@ -50,7 +47,6 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     let plugins = stage::plugins();
     let host = |arguments: &[&str]| {
         let mut command = linted(root, arguments);
-        command.env("RUST_TEST_THREADS", SIDE_BY_SIDE);
         if length == Length::Full {
             command.env("WASMILL_FULL", "1");
         }

@@ -1,7 +1,7 @@
 //! The thread that feeds a file into the embedded broker.
 //!
 //! The embedded broker throws away what lies 5 MiB back in a partition, read or not, so the feed stays at most
-//! [`AHEAD_BYTES_MAX`] ahead of the records that have their outcome. A line that is no record ends the feed with its number.
+//! [`AHEAD_BYTES_MAX`] ahead of the records that have their outcome, and waits for what came out to be printed. A line that is no record ends the feed with its number.
 
 use std::fs::File;
 use std::io::BufRead;
@@ -117,7 +117,7 @@ impl Run {
             let place = || format!("{}:{number}", self.path.display());
             let line = line.map_err(|error| format!("read {}: {error}", place()))?;
             let record = feed::parse(&line, self.format).map_err(|error| format!("{}: {error}", place()))?;
-            while !ahead.has_room(self.progress.processed(), record.bytes()) {
+            while !(ahead.has_room(self.progress.processed(), record.bytes()) && self.progress.is_printed()) {
                 if self.is_stopped(WAIT) {
                     return Ok(None);
                 }

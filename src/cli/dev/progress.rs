@@ -1,6 +1,10 @@
 //! How far a pipeline on the embedded broker is, from its own metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use prometheus::IntCounterVec;
 
 use crate::metrics::Metrics;
 
@@ -10,16 +14,42 @@ const OUTCOMES: [&str; 5] = ["emitted", "filtered", "skipped", "dead_lettered", 
 pub(super) struct Progress {
     metrics: Arc<Metrics>,
     outputs: Vec<Arc<str>>,
+    /// Outputs and dead letters that were printed.
+    printed: AtomicU64,
+    /// Bytes of their keys and values.
+    printed_bytes: AtomicU64,
 }
+
+/// Records that may wait to be printed, and their bytes: the embedded broker throws away what lies 5 MiB back.
+const UNPRINTED_MAX: u64 = 4096;
+const UNPRINTED_BYTES_MAX: u64 = 1 << 20;
 
 impl Progress {
     pub(super) fn new(metrics: Arc<Metrics>, outputs: Vec<Arc<str>>) -> Progress {
-        Progress { metrics, outputs }
+        Progress { metrics, outputs, printed: AtomicU64::new(0), printed_bytes: AtomicU64::new(0) }
+    }
+
+    /// An output or a dead letter was printed, with a key and a value of so many bytes.
+    pub(super) fn print(&self, bytes: u64) {
+        self.printed.fetch_add(1, Ordering::Relaxed);
+        self.printed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether each of `fed` records has its outcome and every output and dead letter was printed.
-    pub(super) fn is_through(&self, fed: u64, printed: u64) -> bool {
-        self.processed() >= fed && printed >= self.produced() + self.outcome("dead_lettered")
+    pub(super) fn is_through(&self, fed: u64) -> bool {
+        self.processed() >= fed && self.unprinted() == 0
+    }
+
+    /// Whether printing keeps up.
+    pub(super) fn is_printed(&self) -> bool {
+        let bytes: u64 = self.of_outputs(&self.metrics.bytes_produced);
+        // Dead letters have no count of bytes: with them this is less than there are, and the records bound them.
+        let waiting = bytes.saturating_sub(self.printed_bytes.load(Ordering::Relaxed));
+        self.unprinted() <= UNPRINTED_MAX && waiting <= UNPRINTED_BYTES_MAX
+    }
+
+    fn unprinted(&self) -> u64 {
+        (self.produced() + self.outcome("dead_lettered")).saturating_sub(self.printed.load(Ordering::Relaxed))
     }
 
     /// For people, at the end.
@@ -36,7 +66,11 @@ impl Progress {
     }
 
     fn produced(&self) -> u64 {
-        self.outputs.iter().map(|output| self.metrics.records_produced.with_label_values(&[&**output]).get()).sum()
+        self.of_outputs(&self.metrics.records_produced)
+    }
+
+    fn of_outputs(&self, metric: &IntCounterVec) -> u64 {
+        self.outputs.iter().map(|output| metric.with_label_values(&[&**output]).get()).sum()
     }
 
     fn outcome(&self, outcome: &str) -> u64 {
@@ -55,14 +89,38 @@ mod tests {
         metrics.records_processed.with_label_values(&["emitted"]).inc_by(2);
         metrics.records_produced.with_label_values(&["main"]).inc_by(2);
         metrics.records_produced.with_label_values(&["late"]).inc_by(1);
-        assert!(!progress.is_through(3, 3), "one record has no outcome yet");
+        let print = |records: u64| (0..records).for_each(|_| progress.print(10));
+        print(2);
+        assert!(!progress.is_through(3), "one record has no outcome yet");
         metrics.records_processed.with_label_values(&["filtered"]).inc();
-        assert!(!progress.is_through(3, 2), "one output wasn't printed yet");
-        assert!(progress.is_through(3, 3));
+        assert!(!progress.is_through(3), "one output wasn't printed yet");
+        print(1);
+        assert!(progress.is_through(3));
         assert_eq!(progress.summary(), "in 3  out 3  failed 0");
         metrics.records_processed.with_label_values(&["dead_lettered"]).inc();
-        assert!(!progress.is_through(4, 3), "a dead letter wasn't printed yet");
-        assert!(progress.is_through(4, 4));
+        assert!(!progress.is_through(4), "a dead letter wasn't printed yet");
+        print(1);
+        assert!(progress.is_through(4));
         assert_eq!(progress.summary(), "in 4  out 3  dead-lettered 1  failed 0");
+    }
+
+    #[test]
+    fn printing_lags_behind_when_records_or_bytes_wait() {
+        let metrics = Metrics::new("orders", &[], &["main"]);
+        let progress = Progress::new(Arc::clone(&metrics), vec!["main".into()]);
+        let produced = |records: u64, bytes: u64| {
+            metrics.records_produced.with_label_values(&["main"]).inc_by(records);
+            metrics.bytes_produced.with_label_values(&["main"]).inc_by(bytes);
+        };
+        produced(UNPRINTED_MAX, UNPRINTED_BYTES_MAX);
+        assert!(progress.is_printed());
+        produced(1, 0);
+        assert!(!progress.is_printed());
+        progress.print(0);
+        assert!(progress.is_printed());
+        produced(0, 1);
+        assert!(!progress.is_printed());
+        progress.print(1);
+        assert!(progress.is_printed());
     }
 }
