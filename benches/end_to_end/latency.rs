@@ -63,7 +63,7 @@ pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, rou
         (format!("lat-in-{}-{round}", contestant.slug()), format!("lat-out-{}-{round}", contestant.slug()));
     cluster.create(&input, PARTITIONS, &[]);
     cluster.create(&output, PARTITIONS, &[]);
-    let process = contestant.start(cluster.brokers(), &output, &input, &output, wasm);
+    let mut process = contestant.start(cluster.brokers(), &output, &input, &output, wasm);
     let began = Instant::now();
     let over = Arc::new(AtomicBool::new(false));
     let sender = {
@@ -93,8 +93,8 @@ pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, rou
     let mut latest = None;
     loop {
         assert!(
-            began.elapsed() < LIMIT,
-            "{} is too slow: the last record took {latest:?}\n{}",
+            began.elapsed() < LIMIT && process.is_alive(),
+            "{} is too slow or gone: the last record took {latest:?}\n{}",
             contestant.name(),
             process.log()
         );

@@ -23,6 +23,8 @@ use super::PartitionState;
 use super::Policy;
 use super::Retries;
 use super::Then;
+use super::watermark::Fate;
+use super::watermark::Watermark;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::record::Epoch;
@@ -626,6 +628,19 @@ proptest! {
         prop_assert!(world.first_sent.is_sorted(), "records were first sent out of order: {:?}", world.first_sent);
         prop_assert_eq!(world.state.in_flight(), 0);
     }
+}
+
+/// The broker may be said to refuse two outputs of a record: it has one dead letter all the same.
+#[test]
+fn a_record_is_given_up_once() {
+    let mut watermark = Watermark::new(Offset(0));
+    watermark.receive(&[0], -1);
+    watermark.send(&[2], &[]);
+    assert!(watermark.give_up(Seq(0), Fate::DeadLettered, 1));
+    assert!(!watermark.give_up(Seq(0), Fate::DeadLettered, 1));
+    assert_eq!(watermark.low(), Offset(0), "its dead letter is not acknowledged");
+    watermark.acknowledge(Seq(0), Seq(0));
+    assert_eq!((watermark.low(), watermark.take_settled().dead_lettered), (Offset(1), 1));
 }
 
 #[test]
