@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -35,7 +36,7 @@ impl Server {
     /// # Errors
     /// If the address is taken or can't be bound, or there is no thread to be had.
     pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> io::Result<Server> {
-        let listener = TcpListener::bind(listen)?;
+        let listener = bind(listen)?;
         listener.set_nonblocking(true)?;
         let local_addr = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -69,6 +70,24 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             // A panic of that thread was reported by its hook.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Tries to bind a taken address so often, with a pause between two tries: a process that was killed holds its address until the
+/// kernel has taken its memory apart, and whoever starts the next one may be faster.
+const BINDS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let mut tries = 1;
+    loop {
+        match TcpListener::bind(listen) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < BINDS => {
+                tries += 1;
+                thread::sleep(PAUSE);
+            }
+            bound => return bound,
         }
     }
 }
