@@ -1,7 +1,7 @@
 //! UNSAFE. Native code: what our own compiler wrote, kept in a private folder, and loaded again.
 //!
-//! JUSTIFICATION: a start that compiles takes 0.2 s for a small plugin and half a minute for an interpreter; one that loads
-//! takes milliseconds. And a component that is compiled in a child process, where it can be stopped, has to come back somehow.
+//! JUSTIFICATION: `check --offline` of the plugin `mask` takes 0.27 s when it compiles and 0.02 s when it loads, and a larger
+//! component costs more. And a component that is compiled in a child process, where it can be stopped, has to come back somehow.
 //!
 //! Native code can't be checked, so only its origin counts. It comes from a child of ours or from a folder that nobody else
 //! can write to, where each file carries the SHA-256 of what it holds against damage; a user's own `.cwasm` never comes here.

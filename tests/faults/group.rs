@@ -9,7 +9,6 @@ use crate::load::Load;
 use crate::load::MAX_IN_FLIGHT;
 use crate::load::PARTITIONS;
 use crate::load::seconds;
-use crate::outage;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
@@ -242,7 +241,7 @@ pub(crate) fn slow_plugin(case: &Case) {
             "{} records in {}, never out of the group; RSS {} MiB",
             RECORDS * PARTITIONS,
             seconds(took),
-            outage::rss(&one) / 1024
+            one.memory("VmRSS") >> 20
         )
     });
 }

@@ -1,7 +1,6 @@
 //! A broker that dies and comes back (F7), and one that is frozen (F8): nobody exits, and it goes on by itself.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use crate::load::seconds;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
-use crate::support::wasmill::Process;
 
 /// From the broker's return to the next record that arrives.
 const BACK: Duration = Duration::from_secs(15);
@@ -54,7 +52,7 @@ pub(crate) fn frozen(case: &Case) {
         load.passes(&mut process, load.reader.tally().fresh + 10_000);
         let (in_flight, lag) = load.busy(&mut process);
         let node = broker::node().id();
-        let before = rss(&process);
+        let before = process.memory("VmRSS");
         broker::signal(node, "STOP");
         let watch = clock::Watch::start();
         let mut unready = None;
@@ -69,7 +67,7 @@ pub(crate) fn frozen(case: &Case) {
                 None => assert!(watch.elapsed() < Duration::from_secs(20), "readyz is {ready:?} after 20 s"),
                 Some(_) => assert_eq!(ready, Some(503), "readyz stays so"),
             }
-            most = most.max(rss(&process));
+            most = most.max(process.memory("VmRSS"));
         }
         broker::signal(node, "CONT");
         let watch = clock::Watch::start();
@@ -82,22 +80,15 @@ pub(crate) fn frozen(case: &Case) {
             process.get("/readyz").is_some_and(|(status, _)| status == 200)
         });
         // What is in flight at most, the prefetch, and some air.
-        assert!(most < before + 96 * 1024, "{before} KiB became {most} KiB");
+        assert!(most < before + (96 << 20), "{before} bytes became {most}");
         let verdict = load.finish(process);
         format!(
             "lag {lag}, in flight {in_flight}; readyz 503 after {}, livez 200 throughout; RSS {} to {} MiB; delivering again {} \
              after SIGCONT; {verdict}",
             seconds(unready.unwrap()),
-            before / 1024,
-            most / 1024,
+            before >> 20,
+            most >> 20,
             seconds(back)
         )
     });
-}
-
-/// Its memory now, in KiB.
-pub(crate) fn rss(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim_end_matches("kB").trim().parse().unwrap()
 }

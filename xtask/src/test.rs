@@ -85,8 +85,8 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
 
 /// `cargo test` that lints the workspace while it compiles it, and fails on a warning.
 ///
-/// It is what `cargo clippy` does, on the way to the tests: that command alone would compile every dependency once more,
-/// only to look at it, which is a fifth of a run on a new machine.
+/// It is what `cargo clippy` does, on the way to the tests: that command alone would compile every dependency once more, only to
+/// look at it.
 fn linted(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = stage::cargo(folder, "test");
     command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");

@@ -15,8 +15,8 @@ use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// What brokers acknowledge within some 50 ms at a million a second: with 20,000 small records a drain was a sixth slower, and with
-/// 200,000 no faster.
+/// What brokers acknowledge within 50 ms at a million a second. Draining small records ran at 0.68 of a native loop's rate with
+/// 20,000, at 0.83 with this, and at 0.84 with 200,000; medians of five.
 const IN_FLIGHT_RECORDS: usize = 50_000;
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 

@@ -229,13 +229,6 @@ impl Process {
         Some((status, body))
     }
 
-    /// The most memory that it had so far, in KiB.
-    pub(crate) fn peak_rss(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim_end_matches("kB").trim().parse().unwrap()
-    }
-
     /// The system's number of it.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
