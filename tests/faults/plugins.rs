@@ -85,7 +85,8 @@ fn starts_with(bytes: &[u8], code: Option<i32>) -> String {
         if let Some(status) = process.ended() {
             return Some(Some(status.code()));
         }
-        peak = peak.max(process.memory("VmHWM"));
+        // It may have ended since.
+        peak = peak.max(process.memory_if_any("VmHWM").unwrap_or(0));
         livez += u32::from(process.get("/livez").is_some_and(|(status, _)| status == 200));
         process.get("/readyz").is_some_and(|(status, _)| status == 200).then_some(None)
     });

@@ -211,10 +211,18 @@ impl Process {
     }
 
     /// A line of its memory in the kernel's words, such as `VmRSS` (what it has) or `VmHWM` (the most it had), in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
     pub(crate) fn memory(&self, what: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        self.memory_if_any(what).expect("a process that runs has memory")
+    }
+
+    /// As [`Process::memory`]; none of a process that has ended and wasn't waited for.
+    pub(crate) fn memory_if_any(&self, what: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
     }
 
     /// Status and body of a page, if the process answers.
