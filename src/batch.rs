@@ -131,6 +131,7 @@ impl Batch {
 
     /// The number of records.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
@@ -172,6 +173,7 @@ impl Batch {
     /// # Panics
     /// If there is no record `index`.
     #[must_use]
+    #[inline(always)] // See `Outputs::resolve`.
     pub fn record(&self, index: usize) -> Record<'_> {
         let start = self.start(index);
         let end = self.ends[index];
@@ -237,6 +239,7 @@ impl Batch {
         (key, value, u64::from(self.ends[index].data - start.data) - key - value)
     }
 
+    #[inline]
     fn start(&self, index: usize) -> End {
         match index.checked_sub(1) {
             Some(before) => self.ends[before],
@@ -266,6 +269,7 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// The number of records.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
@@ -287,6 +291,7 @@ impl<'a> View<'a> {
     /// # Panics
     /// If the view has no record `index`.
     #[must_use]
+    #[inline]
     pub fn record(&self, index: usize) -> Record<'a> {
         self.batch.record(self.first + index)
     }
@@ -296,6 +301,7 @@ impl<'a> View<'a> {
     /// # Panics
     /// If the view has no record `index`.
     #[must_use]
+    #[inline]
     pub fn record_bytes(&self, index: usize) -> u64 {
         let at = self.first + index;
         u64::from(self.batch.ends[at].data - self.batch.start(at).data)
@@ -351,6 +357,7 @@ impl Outputs {
 
     /// The number of outputs.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.parents.len()
     }
@@ -366,6 +373,7 @@ impl Outputs {
     /// # Panics
     /// If there is no output `index`.
     #[must_use]
+    #[inline]
     pub fn parent(&self, index: usize) -> usize {
         self.parents[index] as usize
     }
@@ -381,6 +389,7 @@ impl Outputs {
     /// # Panics
     /// If there is no output `index`.
     #[must_use]
+    #[inline]
     pub fn port(&self, index: usize) -> u32 {
         if self.ports.is_empty() { 0 } else { self.ports[index] }
     }
@@ -390,6 +399,9 @@ impl Outputs {
     /// # Panics
     /// If there is no output `index`.
     #[must_use]
+    // Into its callers with `Batch::record`: most need a part of the fields, and the lookup of an output that was forwarded takes
+    // 9 ns less of 45.
+    #[inline(always)]
     pub fn resolve<'a>(&'a self, index: usize, source: &Record<'a>) -> OutRecord<'a> {
         let parent = self.parent(index);
         let (key, value, headers) = if self.ends.is_empty() {
@@ -413,6 +425,7 @@ impl Outputs {
     }
 }
 
+#[inline]
 fn field(length: i32, data: &[u8]) -> (Option<&[u8]>, &[u8]) {
     match usize::try_from(length) {
         Ok(length) => {

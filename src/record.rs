@@ -107,35 +107,41 @@ impl<'a> Headers<'a> {
     /// `lengths` holds a pair for each header; `data` holds at least the bytes they name. Both were checked where
     /// they were made: [`Headers::iter`] ends early, and never panics, if they are not.
     #[must_use]
+    #[inline]
     pub fn new(lengths: &'a [i32], data: &'a [u8]) -> Headers<'a> {
         Headers { lengths, data }
     }
 
     /// The number of headers.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.lengths.len() / 2
     }
 
     /// Whether there are none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
     /// The pairs of lengths, as in [`Headers::new`].
     #[must_use]
+    #[inline]
     pub fn lengths(&self) -> &'a [i32] {
         self.lengths
     }
 
     /// The bytes of names and values.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
 
     /// The headers in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let mut rest = self.data;
         self.lengths.chunks_exact(2).map_while(move |pair| {

@@ -60,11 +60,21 @@ fn records<'a>(source: &'a types::Source, batch: &'a Batch) -> impl Iterator<Ite
         layout = rest;
         let key = take(&mut data, key);
         let value = take(&mut data, value);
-        let bytes = lengths.iter().map(|&length| length.max(0)).sum();
+        let bytes = bytes_of(lengths);
         let headers = Headers { lengths, data: take(&mut data, bytes).unwrap_or_default() };
         let timestamp = (timestamp != i64::from(NULL)).then_some(timestamp);
         Record { topic: &source.topic, partition: source.partition, offset, timestamp, attempt, key, value, headers }
     })
+}
+
+/// The bytes of headers. Mostly there are few, and a loop costs more than two additions.
+#[inline]
+fn bytes_of(lengths: &[i32]) -> i32 {
+    match *lengths {
+        [] => 0,
+        [name, value] => name.max(0) + value.max(0),
+        _ => lengths.iter().map(|&length| length.max(0)).sum(),
+    }
 }
 
 fn to_contract(failure: Failure) -> types::Failure {

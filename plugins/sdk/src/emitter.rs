@@ -108,39 +108,51 @@ impl<'b> Emitter<'b> {
     }
 
     /// Copies a field in; its length for the layout.
+    #[inline]
     fn field(&mut self, field: Option<&[u8]>) -> i32 {
         let Some(bytes) = field else { return NULL };
         self.append(bytes);
         length(bytes.len())
     }
 
+    #[inline]
     fn append(&mut self, bytes: &[u8]) {
-        match self.place(bytes) {
-            Some(at) if at == self.pending.end => self.pending.end += bytes.len(),
-            Some(at) => {
-                self.flush();
-                self.pending = at..at + bytes.len();
-            }
-            None => {
-                self.flush();
-                self.room();
-                self.data.extend_from_slice(bytes);
-            }
+        let end = self.pending.end;
+        if self.place(bytes) == end && bytes.len() <= self.input.len() - end {
+            self.pending.end = end + bytes.len();
+        } else {
+            self.append_other(bytes);
         }
     }
 
-    /// Where bytes lie in the input, if they do.
-    fn place(&self, bytes: &[u8]) -> Option<usize> {
-        let at = bytes.as_ptr().addr().checked_sub(self.input.as_ptr().addr())?;
-        let left = self.input.len().checked_sub(at)?;
-        (bytes.len() <= left).then_some(at)
+    /// Appends bytes that don't follow those before them in the input. Out of line, so that the common case is not.
+    #[inline(never)]
+    fn append_other(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.flush();
+        let at = self.place(bytes);
+        if at < self.input.len() && bytes.len() <= self.input.len() - at {
+            self.pending = at..at + bytes.len();
+        } else {
+            self.room();
+            self.data.extend_from_slice(bytes);
+        }
+    }
+
+    /// Where bytes begin in the input, if they lie in it: what lies elsewhere gets a figure above its length.
+    #[inline]
+    fn place(&self, bytes: &[u8]) -> usize {
+        bytes.as_ptr().addr().wrapping_sub(self.input.as_ptr().addr())
     }
 
     /// Copies what is pending. After it `data` is whole.
     pub(crate) fn flush(&mut self) {
         if !self.pending.is_empty() {
             self.room();
-            let pending = std::mem::take(&mut self.pending);
+            let pending = self.pending.clone();
+            self.pending.start = pending.end;
             self.data.extend_from_slice(&self.input[pending]);
         }
     }
