@@ -121,8 +121,10 @@ pub struct Failure {
     pub kind: Kind,
     /// The step, or `None` when the failure is the broker's.
     pub step: Option<Arc<str>>,
+    /// The SHA-256 of the component that the step ran, hexadecimal; a step's component may be swapped.
+    pub digest: Option<Arc<str>>,
     /// A short and stable code: the plugin's own for a reject, else the kind's.
-    pub code: String,
+    pub code: Box<str>,
     /// For people: a lowercase fragment without a full stop. At most [`REASON_BYTES_MAX`].
     pub reason: String,
     /// The guest's backtrace, or empty.
@@ -141,7 +143,8 @@ impl Failure {
         Failure {
             kind,
             step,
-            code: kind.label().replace('_', "-"),
+            digest: None,
+            code: kind.label().replace('_', "-").into(),
             reason: cut(reason.into()),
             backtrace: String::new(),
             delay: None,
@@ -160,7 +163,7 @@ impl Failure {
             })
             .collect();
         Failure {
-            code: if code.is_empty() { "rejected".into() } else { code },
+            code: if code.is_empty() { "rejected".into() } else { code.into() },
             ..Failure::new(Kind::Reject, Some(step), reason)
         }
     }

@@ -39,4 +39,6 @@ pub mod telemetry;
 pub mod admin;
 pub mod config;
 pub mod pipeline;
+/// What has changed in the file and its components is put in place while the pipeline runs.
+pub mod reload;
 pub mod cli;

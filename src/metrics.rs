@@ -98,8 +98,14 @@ pub struct Metrics {
     pub plugin_memory_bytes: IntGaugeVec,
     /// `step`: bytes of memory that one instance may have.
     pub plugin_memory_limit_bytes: IntGaugeVec,
-    /// `step`, `reason` = start, trap: instances made.
+    /// `step`, `reason` = start, reload, trap: instances made.
     pub plugin_instantiations: IntCounterVec,
+    /// `result` = ok, failed: reloads of the file and its components.
+    pub config_reloads: IntCounterVec,
+    /// `step`: seconds that an executor stood still to put another version in place.
+    pub plugin_swap_seconds: HistogramVec,
+    /// `step`, `result` = ok, failed: other versions that were put in place, or refused.
+    pub plugin_reloads: IntCounterVec,
     /// `step`: seconds that compiling it took.
     pub plugin_compile_seconds: GaugeVec,
     /// `step`, `level`: lines that the guest logged.
@@ -109,6 +115,7 @@ pub struct Metrics {
     consumer_lag_seconds: GaugeVec,
     pipeline_state: IntGaugeVec,
     plugin_info: IntGaugeVec,
+    reload_successful: IntGauge,
     build_info: IntGaugeVec,
 }
 
@@ -124,7 +131,8 @@ const STAGES: &[&str] = &["step", "produce"];
 const REASONS: &[&str] = &["in_flight", "retry", "halt"];
 const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
 const RESULTS: &[&str] = &["ok", "error"];
-const INSTANTIATIONS: &[&str] = &["start", "trap"];
+const INSTANTIATIONS: &[&str] = &["start", "reload", "trap"];
+const RELOADS: &[&str] = &["ok", "failed"];
 /// The levels of lines that guests log.
 pub const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 /// The line of wasmtime's versions in Cargo.toml; a test compares them.
@@ -270,9 +278,28 @@ impl Metrics {
             ),
             plugin_instantiations: t.counter(
                 "plugin_instantiations_total",
-                "Plugin instances made: at the start, and in place of one that a trap or another fault spoilt.",
+                "Plugin instances made: at the start, for another version, and in place of one that a trap or another fault spoilt.",
                 &["step", "reason"],
                 &[steps, INSTANTIATIONS],
+            ),
+            config_reloads: t.counter(
+                "config_reloads_total",
+                "Reloads of the file and its components: a change was found, or a signal asked.",
+                &["result"],
+                &[RELOADS],
+            ),
+            plugin_swap_seconds: t.histogram(
+                "plugin_swap_seconds",
+                "Time that an executor stood still to put another version of a plugin in place.",
+                &["step"],
+                &[steps],
+                MICROS,
+            ),
+            plugin_reloads: t.counter(
+                "plugin_reloads_total",
+                "Other versions of a plugin, or of its settings, that were put in place while the pipeline ran, or refused.",
+                &["step", "result"],
+                &[steps, RELOADS],
             ),
             plugin_compile_seconds: t.float_gauge(
                 "plugin_compile_seconds",
@@ -310,6 +337,10 @@ impl Metrics {
                 "1 for the component that a step runs.",
                 &["step", "plugin", "version", "digest"],
                 &[],
+            ),
+            reload_successful: t.single_gauge(
+                "config_last_reload_successful",
+                "1 if the last reload of the file and its components succeeded, or there was none; 0 if it changed nothing.",
             ),
             build_info: t.build_info(),
             custom: Custom::new(t, steps),
@@ -362,6 +393,11 @@ impl Metrics {
         for other in State::ALL {
             self.pipeline_state.with_label_values(&[other.label()]).set(i64::from(other == state));
         }
+    }
+
+    /// Says whether the last reload succeeded.
+    pub fn set_reload_successful(&self, successful: bool) {
+        self.reload_successful.set(i64::from(successful));
     }
 
     /// Says which component a step runs; the one named before is forgotten.

@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
-    ("cli", &["record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin"]),
+    ("reload", &["metrics", "plugin", "config", "pipeline"]),
+    ("cli", &["record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin", "reload"]),
 ];
 
 /// Of the program, and the rival that it is measured against.

@@ -118,7 +118,7 @@ impl Logs {
 }
 
 /// The pipeline file and what is changed in it.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(super) struct PipelineFile {
     /// The pipeline file
     #[arg(value_name = "FILE", env = "WASMILL_FILE")]

@@ -48,7 +48,7 @@ use progress::Progress;
 /// Runs a pipeline on an embedded broker and prints what comes out.
 ///
 /// The brokers, TLS and SASL of the file are set aside; its topics are created. It ends when the feed is done and
-/// everything came out, or with ctrl-c.
+/// everything came out, or with ctrl-c. A changed component, or changed values of a step, are taken over while it runs.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill dev orders.toml --feed orders.ndjson
@@ -88,13 +88,14 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(written.iter().copied()).collect();
     let broker = Broker::start(&topics).map_err(Exit::Bug)?;
     let tail = Tail::new(broker.bootstrap(), &written).map_err(Exit::Bug)?;
+    let written = load::written(&args.file, args.http.listen, config.clone());
     embed(&mut config, &broker);
 
     let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
     let service = Service::listen(&config)?;
     let address = service.local_addr();
     let steps = load::steps(&config, &args.compiled)?;
-    let running = service.start(config, &steps)?;
+    let running = service.start(config, &steps, written, true)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
     let feed = match (&args.feed, input) {
         (Some(path), Some(topic)) => {

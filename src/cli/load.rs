@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::args::Compiled;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
+use super::service::Written;
 use crate::config;
 use crate::plugin::Cache;
 use crate::plugin::Compiler;
@@ -18,6 +19,13 @@ pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<conf
     let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
     let env = |name: &str| env::var(name).ok();
     config::load(&file.path, &overrides, &env).map_err(|report| Exit::Invalid(report.to_string()))
+}
+
+/// The same, to be read again later.
+pub(super) fn written(file: &PipelineFile, http: Option<SocketAddr>, config: config::Pipeline) -> Written {
+    let file = file.clone();
+    let load = move || self::file(&file, http).map_err(|exit| exit.message().to_owned());
+    Written { config, load: Box::new(load) }
 }
 
 /// Compiles the components of a pipeline's steps.

@@ -12,10 +12,11 @@ use super::service::Service;
 /// Runs until a signal drains it or a record stops it.
 ///
 /// Without a reachable broker it waits and says so. TERM and INT finish what is in flight, commit and leave the group; a
-/// second one leaves at once.
+/// second one leaves at once. HUP takes over what has changed in the components and in the steps' values.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill run orders.toml
+  wasmill run orders.toml --watch
   wasmill run orders.toml --set input.group=orders-2 --http 0.0.0.0:9108
   WASMILL_LOG=wasmill::kafka=debug,info wasmill run orders.toml --log-format json")]
 pub(super) struct Args {
@@ -25,11 +26,15 @@ pub(super) struct Args {
     http: Http,
     #[command(flatten)]
     compiled: Compiled,
+    /// Take over changes of the components and of the steps' values while it runs, as HUP does
+    #[arg(long, env = "WASMILL_WATCH")]
+    watch: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let config = load::file(&args.file, args.http.listen)?;
     let service = Service::listen(&config)?;
     let steps = load::steps(&config, &args.compiled)?;
-    service.start(config, &steps)?.wait()
+    let written = load::written(&args.file, args.http.listen, config.clone());
+    service.start(config, &steps, written, args.watch)?.wait()
 }

@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use super::exit_code::Exit;
 use super::signals::Signals;
@@ -19,12 +21,22 @@ use crate::pipeline::End;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::plugin::Step;
+use crate::reload;
+use crate::reload::Reloader;
 
 /// What listens while the pipeline isn't there yet.
 pub(super) struct Service {
     metrics: Arc<Metrics>,
     started: Arc<OnceLock<Handle>>,
+    /// Whether HUP came before there was a pipeline to reload.
+    hung_up: Arc<AtomicBool>,
     server: admin::Server,
+}
+
+/// What the pipeline's file says, and how to read it again.
+pub(super) struct Written {
+    pub(super) config: config::Pipeline,
+    pub(super) load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
 }
 
 /// A pipeline that runs.
@@ -32,6 +44,7 @@ pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) metrics: Arc<Metrics>,
     _signals: Signals,
+    _reloader: Reloader,
     _server: admin::Server,
 }
 
@@ -59,7 +72,11 @@ impl Service {
             ))
         })?;
         tracing::info!(address = %server.local_addr(), "metrics and probes are served");
-        Ok(Service { metrics, started, server })
+        let hung_up = Arc::default();
+        // Else HUP would end the process while its components are compiled.
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hung_up))
+            .map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
+        Ok(Service { metrics, started, hung_up, server })
     }
 
     /// Where metrics and probes are.
@@ -67,14 +84,33 @@ impl Service {
         self.server.local_addr()
     }
 
-    /// Starts the pipeline, and from then on heeds signals.
-    pub(super) fn start(self, config: config::Pipeline, steps: &[Step]) -> Result<Running, Exit> {
-        let Service { metrics, started, server } = self;
+    /// Starts the pipeline, and from then on heeds signals. `written` is what its file says, which `config` may differ from.
+    pub(super) fn start(
+        self,
+        config: config::Pipeline,
+        steps: &[Step],
+        written: Written,
+        watch: bool,
+    ) -> Result<Running, Exit> {
+        let Service { metrics, started, hung_up, server } = self;
         let handle = pipeline::start(config, steps, &metrics).map_err(|error| Exit::Invalid(error.to_string()))?;
         // Nobody else sets it.
         let _ = started.set(handle.clone());
-        let signals = Signals::start(handle.clone()).map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
-        Ok(Running { handle, metrics, _signals: signals, _server: server })
+        let reloader = Reloader::start(reload::Settings {
+            config: written.config,
+            steps: steps.to_vec(),
+            load: written.load,
+            watch,
+            handle: handle.clone(),
+            metrics: Arc::clone(&metrics),
+        });
+        let reloader = reloader.map_err(|error| Exit::Bug(format!("start the thread that reloads: {error}")))?;
+        let signals = Signals::start(handle.clone(), reloader.asker());
+        let signals = signals.map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
+        if hung_up.load(Ordering::Relaxed) {
+            reloader.asker()();
+        }
+        Ok(Running { handle, metrics, _signals: signals, _reloader: reloader, _server: server })
     }
 }
 

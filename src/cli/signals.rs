@@ -1,9 +1,10 @@
-//! What signals do: the first TERM or INT drains, the second leaves at once.
+//! What signals do: the first TERM or INT drains, the second leaves at once; HUP reloads.
 //!
 //! The handler itself only wakes a thread; the thread may do anything. Leaving at once means without destructors: nothing
 //! more is committed.
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 use std::thread::JoinHandle;
 
@@ -22,15 +23,15 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on TERM and INT drain the pipeline.
-    pub(super) fn start(pipeline: Handle) -> io::Result<Signals> {
+    /// From now on TERM and INT drain the pipeline, and HUP calls `reload`.
+    pub(super) fn start(pipeline: Handle, reload: Arc<dyn Fn() + Send + Sync>) -> io::Result<Signals> {
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let wait = move || {
             let mut draining = false;
             for signal in &mut signals {
                 if signal == SIGHUP {
-                    tracing::warn!("reload: not yet; restart to run a changed file");
+                    reload();
                 } else if draining {
                     let number = u8::try_from(signal).unwrap_or(u8::MAX);
                     signal_hook::low_level::exit(i32::from(Exit::Signal(number).code()));

@@ -87,7 +87,10 @@ pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
     } else {
         Kind::Broker
     };
-    Failure { code: code.name().to_lowercase(), ..Failure::new(kind, None, format!("an output to `{topic}`: {text}")) }
+    Failure {
+        code: code.name().to_lowercase().into(),
+        ..Failure::new(kind, None, format!("an output to `{topic}`: {text}"))
+    }
 }
 
 /// The failure of a record whose output was queued and then not delivered.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 /// Everything about the connection, the input and the outputs of a pipeline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `host:port` of some brokers.
     pub brokers: Vec<String>,
@@ -42,7 +42,7 @@ impl Settings {
 }
 
 /// TLS of the connection. Paths are as in the file system.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate authority's PEM; `None` is the system's.
     pub ca: Option<String>,
@@ -53,7 +53,7 @@ pub struct Tls {
 }
 
 /// SASL of the connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sasl {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub mechanism: String,
@@ -64,7 +64,7 @@ pub struct Sasl {
 }
 
 /// What is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// Topics, or patterns that begin with `^`.
     pub topics: Vec<String>,
@@ -116,7 +116,7 @@ pub enum Isolation {
 }
 
 /// A topic that is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// Its name in the file: `[output.NAME]`.
     pub name: Arc<str>,

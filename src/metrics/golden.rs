@@ -165,6 +165,16 @@ const GUIDE: &[Section] = &[
                 "wasmill_plugin_instantiations_total",
                 "`trap`: the plugin broke and begins anew, without what it had remembered.",
             ),
+            (
+                "wasmill_plugin_reloads_total",
+                "`failed`: the old version goes on; the log and `/readyz?verbose` have the reason.",
+            ),
+            ("wasmill_plugin_swap_seconds", "No record waits longer than this for a swap."),
+            ("wasmill_config_reloads_total", "`failed`: nothing has changed, everything goes on as it was."),
+            (
+                "wasmill_config_last_reload_successful",
+                "0 until a reload succeeds: what runs is not what the files say.",
+            ),
             ("wasmill_plugin_compile_seconds", "Most of the time from start to ready."),
             ("wasmill_plugin_logs_total", "At most 100 lines a second of a step are written; all are counted."),
             ("wasmill_plugin_custom_total", "The plugin's author knows. Names are lower case, 50 at most for a step."),

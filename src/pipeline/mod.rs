@@ -17,10 +17,12 @@ use crate::config;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::metrics::State;
+use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Status;
+use crate::worker::Swapper;
 use crate::worker::Worker;
 
 pub use crate::worker::End;
@@ -65,6 +67,11 @@ pub struct Handle {
     /// under it.
     worker: Arc<Mutex<Option<Worker>>>,
     drain: Arc<dyn Fn() + Send + Sync>,
+    swap: Swapper,
+    metrics: Arc<Metrics>,
+    parallelism: usize,
+    /// What came of the last reload. Locked for a copy by the one that reloads and by probes; never with another lock.
+    reloaded: Arc<Mutex<Result<(), String>>>,
 }
 
 /// Starts a pipeline with steps that were loaded.
@@ -72,31 +79,13 @@ pub struct Handle {
 /// # Errors
 /// See [`StartError`]. Whether brokers can be reached doesn't matter: it waits for them.
 pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -> Result<Handle, StartError> {
-    for step in steps {
-        let settings = step.settings();
-        let plugin = settings.wasm.file_stem().unwrap_or_default().to_string_lossy();
-        metrics.set_plugin_info(&settings.name, &plugin, step.version(), &step.digest()[..12]);
-        metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());
-    }
+    steps.iter().for_each(|step| describe(metrics, step));
     let mut executors = Vec::with_capacity(config.limits.parallelism);
     for _ in 0..config.limits.parallelism {
-        let mut instances = Vec::with_capacity(steps.len());
-        for step in steps {
-            let instance = step.instantiate().map_err(|failure| StartError::Plugin {
-                step: step.settings().name.to_string(),
-                failure: Box::new(failure),
-            })?;
-            instances.push((step.clone(), instance));
-        }
-        executors.push(instances);
+        executors.push(steps.iter().map(instantiate).collect::<Result<Vec<_>, _>>()?);
     }
     let names = steps.iter().map(|step| Arc::clone(&step.settings().name));
-    let dead_letters = DeadLetters {
-        pipeline: config.name.clone(),
-        worker: 0,
-        dialect: config.dialect,
-        digests: names.clone().zip(steps.iter().map(|step| step.digest().to_owned())).collect(),
-    };
+    let dead_letters = DeadLetters { pipeline: config.name.clone(), worker: 0, dialect: config.dialect };
     for risk in config.kafka.risks() {
         tracing::warn!("{risk}");
     }
@@ -116,11 +105,52 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         name: config.name.into(),
         status: Arc::clone(worker.status()),
         drain: worker.drainer(),
+        swap: worker.swapper(),
+        metrics: Arc::clone(metrics),
+        parallelism: config.limits.parallelism,
+        reloaded: Arc::new(Mutex::new(Ok(()))),
         worker: Arc::new(Mutex::new(Some(worker))),
     })
 }
 
+/// Tells the metrics which component a step runs.
+fn describe(metrics: &Metrics, step: &Step) {
+    let settings = step.settings();
+    let plugin = settings.wasm.file_stem().unwrap_or_default().to_string_lossy();
+    metrics.set_plugin_info(&settings.name, &plugin, step.version(), &step.digest()[..12]);
+    metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());
+}
+
+fn instantiate(step: &Step) -> Result<(Step, Instance), StartError> {
+    let failed = |failure| StartError::Plugin { step: step.settings().name.to_string(), failure: Box::new(failure) };
+    Ok((step.clone(), step.instantiate().map_err(failed)?))
+}
+
 impl Handle {
+    /// Puts other versions of steps in the place of those that run: each with its number. Instances are made first, on the caller's
+    /// thread, so either all are swapped or none. Every record is run by one version of each step, records that are in flight by
+    /// either; none waits, and the group isn't left.
+    ///
+    /// # Errors
+    /// If one can't be made ready: nothing has changed then.
+    pub fn swap(&self, steps: &[(usize, Step)]) -> Result<(), StartError> {
+        let mut ready = Vec::with_capacity(steps.len());
+        for (number, step) in steps {
+            let instances = (0..self.parallelism).map(|_| instantiate(step)).collect::<Result<Vec<_>, _>>()?;
+            ready.push((*number, step, instances));
+        }
+        for (number, step, instances) in ready {
+            describe(&self.metrics, step);
+            (self.swap)(number, instances);
+        }
+        Ok(())
+    }
+
+    /// Says for probes what came of the last reload.
+    pub fn set_reloaded(&self, result: Result<(), String>) {
+        *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner) = result;
+    }
+
     /// What a probe is told.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -149,7 +179,11 @@ impl Handle {
             check(acknowledged, "outputs", "none was acknowledged for 15 s"),
         ];
         checks.extend(threads.iter().cloned());
-        Health { live, ready: checks.iter().all(|check| check.ok), checks, threads }
+        let ready = checks.iter().all(|check| check.ok);
+        // What runs goes on as before, so this alone makes nobody unready.
+        let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));
+        Health { live, ready, checks, threads }
     }
 
     /// Asks it to finish what is in flight, commit, leave the group and end.

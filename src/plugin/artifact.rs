@@ -109,6 +109,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     Ok(open(bytes)?.inspection)
 }
 
+/// The SHA-256 of a file's bytes, hexadecimal: what tells one version of a plugin from another.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
 pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
     if wasmtime::Engine::detect_precompiled(bytes).is_some() {
         return Err(ArtifactError::Precompiled);
@@ -134,7 +140,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
     let (world, contract) = World::of(&exports);
     let inspection = Inspection {
         form,
-        digest: format!("{:x}", Sha256::digest(bytes)),
+        digest: digest(bytes),
         bytes: bytes.len() as u64,
         world,
         contract,

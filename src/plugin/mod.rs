@@ -20,6 +20,7 @@ mod world;
 pub use artifact::ArtifactError;
 pub use artifact::Form;
 pub use artifact::Inspection;
+pub use artifact::digest;
 pub use artifact::inspect;
 pub use compile::Compiler;
 pub use compile::Limits;
@@ -42,7 +43,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 /// One step of a pipeline, as its file describes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Unique in the pipeline.
     pub name: Arc<str>,

@@ -28,7 +28,7 @@ pub struct Step {
 
 struct Inner {
     settings: Arc<Settings>,
-    digest: String,
+    digest: Arc<str>,
     version: String,
     compile_time: Duration,
     engine: Engine,
@@ -78,6 +78,20 @@ impl Step {
     /// # Errors
     /// If the file can't be read or isn't a plugin that this step can run.
     pub fn load(engine: &Engine, settings: Settings) -> Result<Step, LoadError> {
+        let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock()));
+        Step::load_with(engine, settings, log, Arc::new(Names::new()))
+    }
+
+    /// Another version of the step, from the file and with the settings as they are now. What bounds a step's log lines and metric
+    /// names goes on over all versions.
+    ///
+    /// # Errors
+    /// As [`Step::load`]; this step stays as it is.
+    pub fn reload(&self, settings: Settings) -> Result<Step, LoadError> {
+        Step::load_with(&self.inner.engine, settings, Arc::clone(&self.inner.log), Arc::clone(&self.inner.names))
+    }
+
+    fn load_with(engine: &Engine, settings: Settings, log: Arc<LogGate>, names: Arc<Names>) -> Result<Step, LoadError> {
         let began = engine.clock().now();
         let bytes = match fs::read(&settings.wasm) {
             Ok(bytes) => bytes,
@@ -97,17 +111,16 @@ impl Step {
             Err(reason) => return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason }),
         };
         let ticks = engine.clock().now().saturating_sub(began);
-        let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock()));
         Ok(Step {
             inner: Arc::new(Inner {
                 settings: Arc::new(settings),
-                digest: inspection.digest,
+                digest: inspection.digest.into(),
                 version: inspection.version,
                 compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
                 engine: engine.clone(),
                 component,
                 log,
-                names: Arc::new(Names::new()),
+                names,
             }),
         })
     }
@@ -120,7 +133,7 @@ impl Step {
 
     /// The SHA-256 of its file, in hexadecimal.
     #[must_use]
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.inner.digest
     }
 

@@ -4,9 +4,6 @@
 //! first the names of Kafka Streams or of Kafka Connect, so that tools for theirs work with ours, then `wasmill-*`. Whether a dead
 //! letter fits its topic is asked here and answered by leaving out what is ours, never a byte of the record.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::record::Headers;
@@ -33,8 +30,6 @@ pub struct DeadLetters {
     pub worker: usize,
     /// Whose names come first.
     pub dialect: Dialect,
-    /// The SHA-256 of each step's component, hexadecimal.
-    pub digests: BTreeMap<Arc<str>, String>,
 }
 
 /// Why a record was given up, and when.
@@ -142,8 +137,7 @@ impl DeadLetters {
         letter.add("wasmill-code", &failure.code);
         if whole {
             letter.add("wasmill-attempts", &tries.to_string());
-            let digest = failure.step.as_ref().and_then(|step| self.digests.get(step));
-            letter.add("wasmill-digest", digest.map_or("", String::as_str));
+            letter.add("wasmill-digest", failure.digest.as_deref().unwrap_or_default());
             letter.add("wasmill-time", &time(at_ms));
         }
         letter
@@ -202,12 +196,16 @@ mod tests {
     use crate::record::Header;
 
     fn letters(dialect: Dialect) -> DeadLetters {
-        let digests = BTreeMap::from([(Arc::from("mask"), "ab12".to_owned())]);
-        DeadLetters { pipeline: "orders".into(), worker: 0, dialect, digests }
+        DeadLetters { pipeline: "orders".into(), worker: 0, dialect }
     }
 
     fn failure() -> Failure {
-        Failure { backtrace: "at mask::process".into(), ..Failure::new(Kind::Trap, Some("mask".into()), "it broke") }
+        let digest = Some("ab12".into());
+        Failure {
+            backtrace: "at mask::process".into(),
+            digest,
+            ..Failure::new(Kind::Trap, Some("mask".into()), "it broke")
+        }
     }
 
     fn written(letters: &DeadLetters, failure: &Failure, limit: usize) -> Option<DeadLetter> {

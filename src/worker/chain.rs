@@ -5,6 +5,7 @@
 //! from a failure is decided elsewhere.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock;
@@ -107,7 +108,8 @@ impl Chain {
                     (Some(input), roots)
                 }
             };
-            let mut layer = Layer { step, input, roots, calls: Vec::new() };
+            let digest = Arc::clone(link.step.digest());
+            let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
             for (root, failure) in link.run(&mut layer, batch, &records, self.goes_on)? {
                 let alone = self.goes_on && failure.kind.class() == Class::Reject;
                 verdicts.fail(root, failure, alone);
@@ -115,6 +117,16 @@ impl Chain {
             verdicts.effects.layers.push(layer);
         }
         Ok(verdicts)
+    }
+
+    /// From the next run on, the step number `number` is another one.
+    pub(super) fn swap(&mut self, number: usize, step: Step, instance: Instance) {
+        let began = clock::now();
+        let link = &mut self.links[number];
+        let memory_bytes = instance.memory_bytes();
+        link.step = step;
+        let had_instance = link.instance.replace(instance).is_some();
+        link.meter.swapped(had_instance, memory_bytes, clock::now() - began);
     }
 
     /// Tells the metrics what the calls of a run counted, as its outcome is kept.
@@ -152,7 +164,7 @@ impl Link {
             layer.calls.push((range, outcome.outputs));
             for failed in outcome.failed {
                 let ends = !goes_on || failed.failure.kind.class() != Class::Reject;
-                all_failed.push((layer.root_of(start + failed.index), failed.failure));
+                all_failed.push((layer.root_of(start + failed.index), self.signed(failed.failure)));
                 if ends {
                     return Ok(all_failed);
                 }
@@ -161,17 +173,23 @@ impl Link {
         Ok(all_failed)
     }
 
+    /// The failure with the component that it comes from.
+    fn signed(&self, failure: Failure) -> Failure {
+        Failure { digest: Some(Arc::clone(self.step.digest())), ..failure }
+    }
+
     fn call(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
             None => {
-                let instance = self.step.instantiate().inspect_err(|failure| self.meter.failed(failure))?;
+                let made = self.step.instantiate().map_err(|failure| self.signed(failure));
+                let instance = made.inspect_err(|failure| self.meter.failed(failure))?;
                 self.meter.instantiated();
                 instance
             }
         };
         let began: Instant = clock::now();
-        let result = instance.process(input);
+        let result = instance.process(input).map_err(|failure| self.signed(failure));
         self.meter.called(input.len(), clock::now() - began, &result, instance.memory_bytes());
         self.meter.logged(self.step.take_logged());
         match &result {

@@ -5,6 +5,7 @@
 //! every output topic the outputs of a record come before those of the next one, whichever steps made them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::batch::Outputs;
@@ -24,6 +25,8 @@ pub(super) struct Effects {
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) step: usize,
+    /// The digest of the component that it ran.
+    pub(super) digest: Arc<str>,
     /// What the step got; `None` for the first one, which gets the records themselves.
     pub(super) input: Option<Batch>,
     /// For each record of `input`, the record that caused it, counted from the start of the run.
@@ -59,6 +62,8 @@ pub(super) struct Output<'a> {
     pub(super) output: usize,
     /// The step that made it.
     pub(super) step: usize,
+    /// The digest of the component that it ran.
+    pub(super) digest: &'a Arc<str>,
     pub(super) record: OutRecord<'a>,
     layer: usize,
 }
@@ -93,7 +98,14 @@ impl Cursor {
             Some(input) => input.record(place),
             None => batch.record(start + place),
         };
-        Some(Output { root, output, step: layer.step, record: outputs.resolve(index, &source), layer: number })
+        Some(Output {
+            root,
+            output,
+            step: layer.step,
+            digest: &layer.digest,
+            record: outputs.resolve(index, &source),
+            layer: number,
+        })
     }
 
     /// Goes on behind this output.

@@ -20,9 +20,18 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::plugin::Instance;
+use crate::plugin::Step;
 use crate::record::Epoch;
 use crate::record::Seq;
 use crate::sink::Routes;
+
+/// What an executor is asked to do, one after the other.
+enum Order {
+    Run(Job),
+    /// From here on the step of this number is another one.
+    Swap(usize, Box<(Step, Instance)>),
+}
 
 /// Records to be run.
 #[derive(Debug)]
@@ -66,7 +75,7 @@ pub(super) struct Executors {
 
 /// One executor's thread; both are `None` only while they are dropped.
 struct Thread {
-    jobs: Option<mpsc::Sender<Job>>,
+    orders: Option<mpsc::Sender<Order>>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -80,12 +89,12 @@ impl Executors {
     ) -> std::io::Result<Executors> {
         let mut threads = Vec::new();
         for (number, chain) in chains.into_iter().enumerate() {
-            let (sender, jobs) = mpsc::channel();
+            let (sender, orders) = mpsc::channel();
             let executor = Executor { chain, routes: routes.clone(), failed: HashMap::new(), ran: ran.clone() };
             let thread = std::thread::Builder::new()
                 .name(format!("executor-{worker}-{number}"))
-                .spawn(move || executor.run(&jobs))?;
-            threads.push(Thread { jobs: Some(sender), handle: Some(thread) });
+                .spawn(move || executor.run(&orders))?;
+            threads.push(Thread { orders: Some(sender), handle: Some(thread) });
         }
         Ok(Executors { threads })
     }
@@ -96,7 +105,20 @@ impl Executors {
 
     /// Hands a job to an executor. `false` if its thread is gone, which is a bug of ours.
     pub(super) fn dispatch(&self, executor: usize, job: Job) -> bool {
-        self.threads[executor].jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+        self.order(executor, Order::Run(job))
+    }
+
+    /// Gives each executor an instance of another version of a step. What was handed out before still runs on the old one.
+    pub(super) fn swap(&self, step: usize, instances: Vec<(Step, Instance)>) {
+        debug_assert_eq!(instances.len(), self.threads.len(), "one for each executor");
+        for (executor, instance) in instances.into_iter().enumerate().take(self.threads.len()) {
+            // An executor that is gone is found by the next job.
+            self.order(executor, Order::Swap(step, Box::new(instance)));
+        }
+    }
+
+    fn order(&self, executor: usize, order: Order) -> bool {
+        self.threads[executor].orders.as_ref().is_some_and(|orders| orders.send(order).is_ok())
     }
 
     /// Whether every thread is alive.
@@ -108,7 +130,7 @@ impl Executors {
 impl Drop for Executors {
     fn drop(&mut self) {
         for thread in &mut self.threads {
-            thread.jobs = None;
+            thread.orders = None;
         }
         for thread in &mut self.threads {
             if let Some(handle) = thread.handle.take() {
@@ -127,8 +149,16 @@ struct Executor<R> {
 }
 
 impl<R: Fn(Ran)> Executor<R> {
-    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
+    fn run(mut self, orders: &mpsc::Receiver<Order>) {
+        while let Ok(order) = orders.recv() {
+            let job = match order {
+                Order::Run(job) => job,
+                Order::Swap(number, with) => {
+                    let (step, instance) = *with;
+                    self.chain.swap(number, step, instance);
+                    continue;
+                }
+            };
             let key = (job.lane, job.epoch);
             match self.failed.get(&key) {
                 Some(&run) if run == job.run => self.give_back(job),

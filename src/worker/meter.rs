@@ -25,6 +25,7 @@ pub(super) struct Meter {
     batch: Histogram,
     memory: IntGauge,
     instances: IntGauge,
+    swaps: Histogram,
     /// By level, `trace` first.
     logs: [IntCounter; 5],
     /// What this executor's instance last had.
@@ -41,6 +42,7 @@ impl Meter {
             batch: metrics.step_batch_records.with_label_values(label),
             memory: metrics.plugin_memory_bytes.with_label_values(label),
             instances: metrics.plugin_instances.with_label_values(label),
+            swaps: metrics.plugin_swap_seconds.with_label_values(label),
             logs: LEVELS.map(|level| metrics.plugin_logs.with_label_values(&[step, level])),
             metrics: Arc::clone(metrics),
             step: Arc::clone(step),
@@ -89,6 +91,16 @@ impl Meter {
                 }
             }
         }
+    }
+
+    /// Another version takes the place of the step's instance, if there was one: it may have been spoilt.
+    pub(super) fn swapped(&mut self, had_instance: bool, memory_bytes: u64, took: Duration) {
+        self.swaps.observe(took.as_secs_f64());
+        self.metrics.plugin_instantiations.with_label_values(&[&self.step, "reload"]).inc();
+        if !had_instance {
+            self.instances.inc();
+        }
+        self.remember(memory_bytes);
     }
 
     /// A record or a call failed.

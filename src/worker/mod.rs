@@ -107,9 +107,14 @@ enum Event {
     Report { producer: u32, report: Report },
     /// A question was answered.
     Answer(Answer),
+    /// A step's plugin is swapped: its number, and an instance of the new version for each executor.
+    Swap { step: usize, instances: Vec<(Step, Instance)> },
     /// The pipeline shall end.
     Drain,
 }
+
+/// Puts another version of the step of this number in place, with an instance for each executor.
+pub type Swapper = Arc<dyn Fn(usize, Vec<(Step, Instance)>) + Send + Sync>;
 
 /// A worker that runs.
 pub struct Worker {
@@ -207,6 +212,15 @@ impl Worker {
         let inbox = self.inbox.clone();
         // It has ended already if this fails.
         Arc::new(move || drop(inbox.send(Event::Drain)))
+    }
+
+    /// A function that puts another version of a step in place: the step's number, and an instance for each executor. Records are
+    /// run by the old one or by the new one, whole batches at a time, and none waits.
+    #[must_use]
+    pub fn swapper(&self) -> Swapper {
+        let inbox = self.inbox.clone();
+        // It has ended already if this fails.
+        Arc::new(move |step, instances| drop(inbox.send(Event::Swap { step, instances })))
     }
 
     /// What it shows of itself.
@@ -339,6 +353,11 @@ impl Shell {
             Event::Report { producer, report } if producer == self.producer_number => self.on_report(now, report),
             Event::Report { .. } => {}
             Event::Answer(answer) => self.on_answer(now, answer),
+            Event::Swap { step, instances } => {
+                // The old version's code is let go with its last instance.
+                self.ticker = instances.first().map(|(step, _)| step.clone()).or_else(|| self.ticker.take());
+                self.executors.swap(step, instances);
+            }
             Event::Drain => self.close(now, End::Drained),
         }
     }

@@ -198,7 +198,9 @@ impl Shell {
             let reason =
                 format!("an output of {bytes} bytes, where topic `{name}` takes {limit} (`max.message.bytes`)");
             let step = self.settings.steps.get(output.step).cloned();
-            found.push((output.root, output.output, Failure::new(failure::Kind::TooLarge, step, reason)));
+            let failure = Failure::new(failure::Kind::TooLarge, step, reason);
+            let failure = Failure { digest: Some(Arc::clone(output.digest)), ..failure };
+            found.push((output.root, output.output, failure));
             if !self.settings.policy.goes_on() {
                 break;
             }
@@ -229,6 +231,7 @@ impl Shell {
                 Err(SendError::Full) => return Sent::Full,
                 Err(SendError::Failed(mut failure)) => {
                     failure.step = self.settings.steps.get(output.step).cloned();
+                    failure.digest = Some(Arc::clone(output.digest));
                     return Sent::Failed { root: output.root, output: output.output, failure };
                 }
             }

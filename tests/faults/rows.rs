@@ -48,7 +48,6 @@ const fn none(id: &'static str, fault: &'static str, why: &'static str) -> Row {
 }
 
 const NO_TRANSACTIONS: &str = "there is no exactly-once delivery in this release";
-const NO_RELOAD: &str = "there is no reload in this release";
 
 pub(crate) const ROWS: [Row; 36] = [
     run("F1", "crash at a step of a record's path", crash::sweep),
@@ -76,9 +75,9 @@ pub(crate) const ROWS: [Row; 36] = [
     test("F23", "a guest that loops, recurses or hoards", "plugin_host", "faults::"),
     test("F24", "a guest's result that is too large or malformed", "plugin_host", "malformed::"),
     run("F25", "a component that is no component, or is huge", plugins::bombs),
-    none("F26", "a corrupt module on reload", NO_RELOAD),
-    none("F27", "a reload every second", NO_RELOAD),
-    none("F28", "the worker's disk is full", "it writes nothing: there is neither a cache nor a state folder"),
+    test("F26", "a corrupt module on reload", "it", "reload::bad_files"),
+    test("F27", "a reload every second", "it", "reload::a_version_each_second"),
+    none("F28", "the worker's disk is full", "it writes compiled components alone, and does without when it can't"),
     none("F29", "the broker's disk is full", "Kafka ends itself when its log folder fails; see F7 for that"),
     none("F30", "a memory limit of the system", "no cgroups on the machines that this runs on"),
     run("F31", "no more file descriptors", machine::descriptors),

@@ -17,6 +17,7 @@ mod membership;
 mod memory;
 mod oracle;
 mod probes;
+mod reload;
 mod retry;
 mod semantics;
 mod security;

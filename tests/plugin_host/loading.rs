@@ -37,7 +37,7 @@ fn a_component_and_the_core_module_of_one_are_both_loaded() {
         let inspection = inspect(bytes).unwrap();
         assert_eq!((inspection.form, inspection.world), (form, World::TransformBatch));
         assert_eq!(inspection.contract.as_deref(), Some("0.1.0"));
-        assert_eq!((inspection.bytes, &*inspection.digest), (bytes.len() as u64, step.digest()));
+        assert_eq!((inspection.bytes, &*inspection.digest), (bytes.len() as u64, &**step.digest()));
         assert_eq!(inspection.digest.len(), 64);
         let log = inspection.imports.iter().find(|import| import.name == "wasmill:plugin/log@0.1.0").unwrap();
         assert_eq!((log.touches, log.granted), ("lines in the log", true));

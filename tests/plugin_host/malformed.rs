@@ -77,7 +77,7 @@ fn refusal(change: impl FnOnce(&mut Guest)) -> String {
     let step = load(&guest.core(), settings()).unwrap();
     let failure = step.instantiate().unwrap().process(&records(0).view()).unwrap_err();
     assert_eq!(failure.kind, Kind::BadOutput, "{failure}");
-    assert_eq!(failure.code, "bad-output");
+    assert_eq!(&*failure.code, "bad-output");
     failure.reason
 }
 

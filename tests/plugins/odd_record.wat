@@ -2,7 +2,7 @@
 ;;
 ;; `BEFORE` and `AFTER` are replaced by what it does when the record at `PARTITION` and `OFFSET` is in the batch: before the
 ;; outcome is built, and to the outcome. $bad is the record's index in the batch, $n the number of records, $own where its
-;; output's three numbers are in the layout. Below 4096 lies what never moves: the answer, zeros, a failure, texts at 512.
+;; output's three numbers are in the layout. `STAMP` is the timestamp of all outputs, 0 is the input's. Below 4096 lies what never moves: the answer, zeros, a failure, texts at 512.
 (module
   (memory (export "memory") 1)
   (global $heap (mut i32) (i32.const 4096))
@@ -77,6 +77,7 @@
     (param $attempts i32) (param $attempts_len i32) (param $layout_in i32) (param $layout_in_len i32)
     (param $data i32) (param $data_len i32) (result i32)
     (local $i i32) (local $bad i32) (local $counts i32) (local $layout i32) (local $own i32)
+    (local $stamps i32)
     (local.set $bad (i32.const -1))
     (if (i32.eq (local.get $partition) (i32.const PARTITION)) (then
       (loop $next
@@ -104,6 +105,15 @@
     (memory.fill (global.get $answer) (i32.const 0) (i32.const 64))
     (call $list (global.get $counts_at) (local.get $counts) (local.get $n))
     (call $list (global.get $layout_at) (local.get $layout) (i32.mul (local.get $n) (i32.const 3)))
+    (if (i64.ne (i64.const STAMP) (i64.const 0)) (then
+      (local.set $stamps (call $alloc (i32.shl (local.get $n) (i32.const 3))))
+      (local.set $i (i32.const 0))
+      (loop $stamp
+        (if (i32.lt_u (local.get $i) (local.get $n)) (then
+          (i64.store (i32.add (local.get $stamps) (i32.shl (local.get $i) (i32.const 3))) (i64.const STAMP))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br $stamp))))
+      (call $list (global.get $timestamps_at) (local.get $stamps) (local.get $n))))
     (local.set $own (i32.add (local.get $layout) (i32.mul (local.get $bad) (i32.const 12))))
     (if (i32.ge_s (local.get $bad) (i32.const 0)) (then AFTER))
     (global.get $answer)))

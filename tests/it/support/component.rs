@@ -34,11 +34,21 @@ pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u
     component(&text(partition, offset, behaviour))
 }
 
+/// A component that forwards every record with this timestamp, by which its version is known.
+pub(crate) fn stamped(version: u32) -> Vec<u8> {
+    component(&stamping(0, -1, Behaviour::default(), version))
+}
+
 fn text(partition: usize, offset: i64, behaviour: Behaviour) -> String {
+    stamping(partition, offset, behaviour, 0)
+}
+
+fn stamping(partition: usize, offset: i64, behaviour: Behaviour, stamp: u32) -> String {
     ODD_RECORD
         .replace("BEFORE))", &format!("{}))", behaviour.before))
         .replace("AFTER))", &format!("{}))", behaviour.after))
         .replace("const PARTITION)", &format!("const {partition})"))
+        .replace("const STAMP)", &format!("const {stamp})"))
         .replace("const OFFSET)", &format!("const {offset})"))
 }
 

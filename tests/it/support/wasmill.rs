@@ -256,9 +256,18 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
         // std has no other signal than KILL.
-        let pid = self.id().to_string();
-        assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
+        let arguments = ["-c", "kill -\"$0\" \"$1\"", name, &self.id().to_string()];
+        assert!(Command::new("sh").args(arguments).status().unwrap().success());
     }
 
     /// Waits for its end and its last words: the exit code, none after a signal.

@@ -1,0 +1,252 @@
+//! A running pipeline takes over what has changed in its file and its components.
+//!
+//! One thread waits for a signal or for the watch, reads everything anew, and makes what has changed ready beside what runs; only
+//! when all of it is ready is it swapped in. Invariant: whatever is wrong with a file, the pipeline runs on as it was, and it is
+//! said once: in the log, in the metrics and by `/readyz?verbose`. It never stops a pipeline.
+
+mod difference;
+mod watch;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::config;
+use crate::metrics::Metrics;
+use crate::pipeline::Handle;
+use crate::plugin;
+use crate::plugin::Step;
+use watch::Watch;
+
+/// What it needs to know.
+pub struct Settings {
+    /// The pipeline as it was started, as its file says.
+    pub config: config::Pipeline,
+    /// Its steps as they run.
+    pub steps: Vec<Step>,
+    /// Reads and checks the file again; the error is for people.
+    pub load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    /// Whether changes of the files are looked for; else only a request counts.
+    pub watch: bool,
+    /// The running pipeline.
+    pub handle: Handle,
+    /// Where results are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The thread that reloads; dropping it stops and joins it.
+pub struct Reloader {
+    inbox: mpsc::Sender<Event>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Event {
+    /// Somebody asks for it.
+    Asked,
+    /// Something happened in a folder that is watched.
+    Touched,
+    Stop,
+}
+
+/// A version is taken once it is the same at two looks that far apart: whoever writes a file may do so bit by bit.
+const QUIET: Duration = Duration::from_millis(300);
+/// The watch may miss something, as on network file systems; the files are looked at this often anyhow.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+impl Reloader {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the machine refuses it.
+    pub fn start(settings: Settings) -> io::Result<Reloader> {
+        let (inbox, events) = mpsc::channel();
+        settings.metrics.set_reload_successful(true);
+        let touched = {
+            let inbox = inbox.clone();
+            move || drop(inbox.send(Event::Touched))
+        };
+        let mut reload = Reload::new(settings);
+        let watch = reload.watches.then(|| Watch::new(touched));
+        let run = move || reload.run(&events, watch);
+        let thread = thread::Builder::new().name("reload".into()).spawn(run)?;
+        Ok(Reloader { inbox, thread: Some(thread) })
+    }
+
+    /// A function that asks for a reload, whether or not a file has changed.
+    #[must_use]
+    pub fn asker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let inbox = self.inbox.clone();
+        // It has ended already if this fails.
+        Arc::new(move || drop(inbox.send(Event::Asked)))
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        // It has ended already if this fails.
+        let _ = self.inbox.send(Event::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was reported by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Reload {
+    config: config::Pipeline,
+    steps: Vec<Step>,
+    load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    watches: bool,
+    handle: Handle,
+    metrics: Arc<Metrics>,
+    /// The digests of the files when they were last looked at, in the order of [`Reload::files`].
+    seen: Vec<Option<String>>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock of a shell")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Why nothing was changed.
+struct Refused {
+    /// The step it is about, if it is about one.
+    step: Option<usize>,
+    reason: String,
+}
+
+impl Reload {
+    fn new(settings: Settings) -> Reload {
+        let Settings { config, steps, load, watch, handle, metrics } = settings;
+        let mut reload = Reload { config, steps, load, watches: watch, handle, metrics, seen: Vec::new() };
+        reload.seen = reload.look();
+        reload
+    }
+
+    fn run(&mut self, events: &mpsc::Receiver<Event>, mut watch: Option<Watch>) {
+        let mut pending = None;
+        // A file may have changed before the watch is there.
+        let mut look_at = watch.is_some().then(|| now() + QUIET);
+        loop {
+            if let Some(watch) = &mut watch {
+                watch.follow(&self.files());
+            }
+            let event = match look_at {
+                Some(at) => events.recv_timeout(at.saturating_duration_since(now())),
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
+                Ok(Event::Asked) => {
+                    self.seen = self.look();
+                    self.reload();
+                }
+                // Sooner, but not put off: something else in the folder may be written all the time.
+                Ok(Event::Touched) => look_at = look_at.map(|at| at.min(now() + QUIET)),
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let found = self.look();
+                    if found == self.seen {
+                        pending = None;
+                    } else if pending.as_ref() == Some(&found) {
+                        pending = None;
+                        self.seen = found;
+                        self.reload();
+                    } else {
+                        pending = Some(found);
+                    }
+                    look_at = Some(now() + if pending.is_some() { QUIET } else { LOOK_EVERY });
+                }
+            }
+        }
+    }
+
+    /// The pipeline's file and its components.
+    fn files(&self) -> Vec<PathBuf> {
+        let components = self.config.steps.iter().map(|step| step.wasm.clone());
+        std::iter::once(self.config.file.clone()).chain(components).collect()
+    }
+
+    /// What the files hold now; `None` for one that can't be read. Files are compared by what they hold: a new time alone is no
+    /// new version, and on Kubernetes the names stay while a link beside them moves.
+    fn look(&self) -> Vec<Option<String>> {
+        self.files().iter().map(|file| fs::read(file).ok().map(|bytes| plugin::digest(&bytes))).collect()
+    }
+
+    fn reload(&mut self) {
+        match self.attempt() {
+            Ok(Some(said)) => {
+                tracing::info!("reloaded: {said}");
+                self.succeeded();
+            }
+            Ok(None) => {
+                tracing::info!("reloaded: nothing has changed");
+                self.succeeded();
+            }
+            Err(Refused { step, reason }) => {
+                if let Some(step) = step {
+                    self.count(step, "failed");
+                }
+                tracing::error!("not reloaded, everything runs on as it was: {reason}");
+                self.metrics.config_reloads.with_label_values(&["failed"]).inc();
+                self.metrics.set_reload_successful(false);
+                self.handle.set_reloaded(Err(reason));
+            }
+        }
+    }
+
+    fn succeeded(&self) {
+        self.metrics.config_reloads.with_label_values(&["ok"]).inc();
+        self.metrics.set_reload_successful(true);
+        self.handle.set_reloaded(Ok(()));
+    }
+
+    fn count(&self, step: usize, result: &str) {
+        let name = &self.steps[step].settings().name;
+        self.metrics.plugin_reloads.with_label_values(&[&**name, result]).inc();
+    }
+
+    /// Makes everything ready that has changed, and swaps it in. What was done, or `None` if there was nothing to do.
+    fn attempt(&mut self) -> Result<Option<String>, Refused> {
+        let config = (self.load)().map_err(|reason| Refused { step: None, reason })?;
+        let restart = difference::needs_restart(&self.config, &config);
+        if !restart.is_empty() {
+            let reason = format!(
+                "{} changed, which takes effect with the next start: restart it, or take the change back",
+                restart.join(", ")
+            );
+            return Err(Refused { step: None, reason });
+        }
+        let mut changed = Vec::new();
+        for (number, settings) in config.steps.iter().enumerate() {
+            let step = &self.steps[number];
+            let is_same_file = fs::read(&settings.wasm).is_ok_and(|bytes| plugin::digest(&bytes) == **step.digest());
+            if is_same_file && settings == step.settings() {
+                continue;
+            }
+            let loaded = step.reload(settings.clone());
+            let loaded = loaded.map_err(|error| Refused { step: Some(number), reason: error.to_string() })?;
+            changed.push((number, loaded));
+        }
+        let first = changed.first().map(|&(number, _)| number);
+        self.handle.swap(&changed).map_err(|error| Refused { step: first, reason: error.to_string() })?;
+        let said = changed.iter().map(|(number, step)| {
+            let (from, to) = (&self.steps[*number], step);
+            let what = if from.digest() == to.digest() { "settings" } else { "component" };
+            format!("step `{}`: {what} {} -> {}", to.settings().name, &from.digest()[..12], &to.digest()[..12])
+        });
+        let said: Vec<String> = said.collect();
+        for (number, step) in changed {
+            self.steps[number] = step;
+            self.count(number, "ok");
+        }
+        self.config = config;
+        Ok((!said.is_empty()).then(|| said.join("; ")))
+    }
+}

@@ -1,0 +1,61 @@
+//! Tells that something happened in the folders of some files.
+//!
+//! Folders are watched and not files: who deploys a file writes another one and renames it, and on Kubernetes a link in the folder
+//! moves. It says only *that* something happened; what has changed is found by reading. Where the operating system can't watch, it
+//! says so once, and the files are looked at from time to time anyhow.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use notify::RecommendedWatcher;
+use notify::RecursiveMode;
+use notify::Watcher as _;
+
+/// See the head of the file.
+pub(super) struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// `touched` is called on a thread of the watcher's.
+    pub(super) fn new(touched: impl Fn() + Send + 'static) -> Watch {
+        let on_event = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                touched();
+            }
+        };
+        let watcher = notify::recommended_watcher(on_event)
+            .inspect_err(|error| tracing::warn!("files can't be watched, so they are looked at every 2 s: {error}"))
+            .ok();
+        Watch { watcher, folders: BTreeSet::new() }
+    }
+
+    /// Watches the folders of these files, and those of what they link to, and no others.
+    pub(super) fn follow(&mut self, files: &[PathBuf]) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let real = files.iter().filter_map(|file| file.canonicalize().ok());
+        let folders: BTreeSet<PathBuf> = files.iter().cloned().chain(real).map(|file| folder(&file)).collect();
+        if folders == self.folders {
+            return;
+        }
+        for gone in self.folders.difference(&folders) {
+            // An error says that the folder is no more.
+            let _ = watcher.unwatch(gone);
+        }
+        for new in folders.difference(&self.folders) {
+            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
+                tracing::warn!("{} can't be watched, so it is looked at every 2 s: {error}", new.display());
+            }
+        }
+        self.folders = folders;
+    }
+}
+
+fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}

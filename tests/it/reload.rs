@@ -1,0 +1,190 @@
+//! Plugins are swapped under load, and bad files change nothing.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use crate::support;
+use crate::support::clock;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Reader;
+use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// From one version to the next.
+const EVERY: Duration = Duration::from_secs(1);
+const OK: &str = "wasmill_plugin_reloads_total{pipeline=\"pipeline\",result=\"ok\",step=\"step-one\"}";
+const FAILED: &str = "wasmill_config_reloads_total{pipeline=\"pipeline\",result=\"failed\"}";
+const SUCCESSFUL: &str = "wasmill_config_last_reload_successful{pipeline=\"pipeline\"}";
+const ASSIGNED: &str = "wasmill_rebalances_total{kind=\"assign\",pipeline=\"pipeline\"}";
+
+#[test]
+fn a_version_each_second_under_load_loses_and_repeats_nothing_and_leaves_the_group_alone() {
+    let _alone = support::load();
+    let versions = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 120 } else { 15 };
+    let input = java::create("swap-in", 3, &[]);
+    let output = java::create("swap-out", 3, &[]);
+    let group = unique("swap");
+    let pipeline = Pipeline::new(&input, &output, &group, "");
+    pipeline.install(&component::stamped(1));
+    let reader = Reader::start(&output);
+    let feed = Feed::start(&input, 10_000, 997, 20, 0);
+    let mut process = pipeline.run_with(&["--watch"]);
+    process.wait("records of the first version", LIMIT, |_| reader.appended(1, 1) > 0);
+    let assigned = process.metric(ASSIGNED);
+
+    for version in 2..=versions {
+        let watch = clock::Watch::start();
+        pipeline.install(&component::stamped(version));
+        process.wait("the next version's records", LIMIT, |_| reader.appended(version.into(), version.into()) > 0);
+        clock::wait_until("a second to pass", LIMIT, || watch.elapsed() >= EVERY);
+    }
+
+    assert_eq!(process.metric(ASSIGNED), assigned, "the group was not left");
+    assert_eq!(process.metric(OK), Some(f64::from(versions - 1)));
+    assert_eq!(process.metric(FAILED), Some(0.0));
+    let pauses = swap_pauses(&process);
+    let fed = feed.stop();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &input) == 0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+    let tally = reader.tally();
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
+    assert_eq!(tally.heights, fed);
+    let stamped: Vec<u64> = (1..=versions).map(|version| reader.appended(version.into(), version.into())).collect();
+    assert_eq!(stamped.iter().sum::<u64>(), tally.fresh, "each record by one version");
+    say(&format!("swap: {} records by {versions} versions, {pauses}", tally.fresh));
+}
+
+/// How long executors stood still, as far as the buckets tell.
+fn swap_pauses(process: &Process) -> String {
+    let bucket = |le: &str| {
+        process
+            .metric(&format!(
+                "wasmill_plugin_swap_seconds_bucket{{pipeline=\"pipeline\",step=\"step-one\",le=\"{le}\"}}"
+            ))
+            .unwrap_or(0.0)
+    };
+    let all = bucket("+Inf");
+    let bounds = ["0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.1"];
+    let p99 = bounds.into_iter().find(|le| bucket(le) >= all * 0.99).unwrap_or("more than 0.1");
+    format!("{all} swaps of an executor, p99 at most {p99} s")
+}
+
+#[test]
+fn bad_files_change_nothing_and_are_told_once() {
+    let input = java::create("bad-in", 1, &[]);
+    let output = java::create("bad-out", 1, &[]);
+    let group = unique("bad");
+    let pipeline = Pipeline::new(&input, &output, &group, "");
+    pipeline.install(&component::stamped(1));
+    let reader = Reader::start(&output);
+    let feed = Feed::start(&input, 1_000, 97, 20, 0);
+    let mut process = pipeline.run_with(&["--watch"]);
+    process.wait("records of the first version", LIMIT, |_| reader.appended(1, 1) > 0);
+
+    let path = pipeline.folder().join("plugin.wasm");
+    let good = component::stamped(1);
+    let foreign = wat::parse_str("(component)").unwrap();
+    let mut failed = 0;
+    let mut expect_failure = |process: &mut Process, what: &str, says: &str| {
+        failed += 1;
+        process.wait(what, LIMIT, |process| process.metric(FAILED) == Some(f64::from(failed)));
+        assert_eq!(process.metric(SUCCESSFUL), Some(0.0), "{what}");
+        let (status, checks) = process.get("/readyz?verbose").unwrap();
+        assert_eq!(status, 200, "{what}: what runs is ready\n{checks}");
+        assert!(checks.contains("[-]reload") && checks.contains(says), "{what}: {says} is not in\n{checks}");
+        let before = reader.appended(1, 1);
+        process.wait("the old version to go on", LIMIT, |_| reader.appended(1, 1) > before);
+    };
+    pipeline.install(b"not a component");
+    expect_failure(&mut process, "a corrupt file", "neither a WebAssembly component");
+    pipeline.install(&good[..good.len() / 2]);
+    expect_failure(&mut process, "a truncated file", "not valid WebAssembly");
+    pipeline.install(&foreign);
+    expect_failure(&mut process, "a component of another world", "exports don't fit");
+    fs::remove_file(&path).unwrap();
+    expect_failure(&mut process, "a deleted file", "no such file");
+
+    // Written bit by bit: half of it stays long enough to be seen, and then it is whole.
+    let second = component::stamped(2);
+    fs::write(&path, &second[..second.len() / 2]).unwrap();
+    expect_failure(&mut process, "a half-written file", "not valid WebAssembly");
+    fs::write(&path, &second).unwrap();
+    let expect_version = |process: &mut Process, what: &str, version: u64| {
+        process.wait(what, LIMIT, |_| reader.appended(version, version) > 0);
+        process.wait("the reload to be told", LIMIT, |process| process.metric(SUCCESSFUL) == Some(1.0));
+        assert!(process.get("/readyz?verbose").unwrap().1.contains("[+]reload"));
+    };
+    expect_version(&mut process, "the rest of it", 2);
+
+    // As Kubernetes mounts files: a name that is a link through a link that is swapped.
+    for version in [3, 4] {
+        let data = pipeline.folder().join(format!("..data-{version}"));
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("plugin.wasm"), component::stamped(version)).unwrap();
+        let beside = pipeline.folder().join("..data.new");
+        symlink(&data, &beside).unwrap();
+        fs::rename(&beside, pipeline.folder().join("..data")).unwrap();
+        if version == 3 {
+            let name = pipeline.folder().join("plugin.link");
+            symlink("..data/plugin.wasm", &name).unwrap();
+            fs::rename(&name, &path).unwrap();
+        }
+        expect_version(&mut process, "the version behind the link", version.into());
+    }
+    // A new time alone is no new version.
+    let reloads = process.metric(OK);
+    fs::write(&path, component::stamped(4)).unwrap();
+    pipeline.install(&component::stamped(5));
+    expect_version(&mut process, "the last version", 5);
+    assert_eq!(process.metric(OK), reloads.map(|reloads| reloads + 1.0));
+    assert_eq!(process.metric(FAILED), Some(5.0));
+    assert_eq!(process.log().matches("not reloaded").count(), 5, "each mistake is told once\n{}", process.log());
+
+    feed.stop();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &input) == 0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    let tally = reader.tally();
+    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
+}
+
+#[test]
+fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
+    let input = java::create("hup-in", 1, &[]);
+    let output = java::create("hup-out", 1, &[]);
+    let group = unique("hup");
+    let pipeline = Pipeline::new(&input, &output, &group, "");
+    pipeline.install(&component::stamped(1));
+    let mut process = pipeline.run();
+    process.ready();
+    process.hang_up();
+    process.wait("a reload without changes", LIMIT, |process| process.log().contains("nothing has changed"));
+
+    let file = pipeline.folder().join("0/pipeline.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[[step]]", "[[step]]\ntimeout = \"2s\"")).unwrap();
+    process.hang_up();
+    process.wait("the step's new settings", LIMIT, |process| process.metric(OK) == Some(1.0));
+    assert!(process.log().contains("step `step-one`: settings"), "{}", process.log());
+
+    fs::write(&file, text.replace("[http]", "[limits]\nparallelism = 1\n[http]")).unwrap();
+    process.hang_up();
+    process.wait("the refusal", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));
+    assert!(process.log().contains("`[limits]` changed, which takes effect with the next start"), "{}", process.log());
+
+    fs::write(&file, text.replace("[[step]]", "[[stop]]")).unwrap();
+    process.hang_up();
+    process.wait("the finding", LIMIT, |process| process.log().contains("pipeline.toml:"));
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+}
