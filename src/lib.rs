@@ -39,6 +39,8 @@ pub mod telemetry;
 pub mod admin;
 pub mod config;
 pub mod pipeline;
+/// The steps without Kafka: for a person, for test cases, and before a swap.
+pub mod trial;
 /// What has changed in the file and its components is put in place while the pipeline runs.
 pub mod reload;
 pub mod cli;

@@ -75,6 +75,20 @@ fn every_pipeline_in_the_documentation_fits_the_schema() {
     assert!(count >= 3, "only {count} pipelines were found");
 }
 
+#[test]
+fn the_test_cases_in_the_documentation_can_be_read() {
+    let page = fs::read_to_string(root().join("docs/plugins.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.test.toml");
+    let blocks = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    let mut count = 0;
+    for block in blocks.filter(|block| block.contains("[[case]]")) {
+        fs::write(&file, block).unwrap();
+        count += config::cases(&file).unwrap().len();
+    }
+    assert_eq!(count, 2);
+}
+
 /// The same mistakes that `check` finds are found by an editor that has the schema.
 #[test]
 fn what_does_not_fit_is_found() {
@@ -112,8 +126,12 @@ fn pipelines() -> Vec<(String, String, bool)> {
         let text = fs::read_to_string(&page).unwrap();
         for block in text.split("```toml\n").skip(1) {
             let block = block.split("```").next().unwrap_or_default();
-            // A manifest of a plugin is no pipeline.
-            if !block.contains("[package]") && !block.contains("[dependencies]") && !block.contains("[lib]") {
+            // A manifest of a plugin is no pipeline, and neither are test cases.
+            if !block.contains("[[case]]")
+                && !block.contains("[package]")
+                && !block.contains("[dependencies]")
+                && !block.contains("[lib]")
+            {
                 let is_whole = block.contains("[kafka]") && block.contains("[input]");
                 found.push((page.display().to_string(), block.to_owned(), is_whole));
             }

@@ -59,8 +59,24 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
-    ("reload", &["metrics", "plugin", "config", "pipeline"]),
-    ("cli", &["record", "failure", "metrics", "telemetry", "kafka", "plugin", "config", "pipeline", "admin", "reload"]),
+    ("trial", &["record", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
+    ("reload", &["trial", "metrics", "plugin", "config", "pipeline"]),
+    (
+        "cli",
+        &[
+            "record",
+            "failure",
+            "metrics",
+            "telemetry",
+            "kafka",
+            "plugin",
+            "config",
+            "pipeline",
+            "admin",
+            "trial",
+            "reload",
+        ],
+    ),
 ];
 
 /// Of the program, and the rival that it is measured against.

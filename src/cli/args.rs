@@ -14,6 +14,8 @@ use super::exit_code::CODES;
 use super::inspect;
 use super::run;
 use super::schema;
+use super::test;
+use super::try_;
 use crate::telemetry;
 
 /// Wasmill runs your code between Kafka topics: one binary, one TOML file, one WebAssembly component.
@@ -32,6 +34,10 @@ pub(super) enum Verb {
     Run(run::Args),
     /// Try a pipeline on an embedded broker: nothing to install
     Dev(dev::Args),
+    /// Send records from stdin through the steps and print what comes out: no broker
+    Try(try_::Args),
+    /// Run the test cases beside pipeline files: no broker
+    Test(test::Args),
     /// Check pipeline files, their components, and what the brokers say about them
     Check(check::Args),
     /// Say what a component is and what it needs
@@ -56,6 +62,7 @@ fn after_help() -> String {
     format!(
         "Examples:
   wasmill dev orders.toml --feed orders.ndjson
+  wasmill try orders.toml --trace < orders.ndjson
   wasmill check orders.toml
   wasmill run orders.toml
 

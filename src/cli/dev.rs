@@ -25,7 +25,6 @@ use super::args::Compiled;
 use super::args::Http;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
-use super::feed::Format;
 use super::load;
 use super::print;
 use super::print::Shown;
@@ -40,6 +39,7 @@ use crate::kafka::embedded::TailRecord;
 use crate::kafka::settings::Start;
 use crate::pipeline::End;
 use crate::pipeline::Handle;
+use crate::trial::line::Format;
 
 use feeder::Feed;
 use feeder::Rate;

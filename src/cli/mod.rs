@@ -9,7 +9,6 @@ mod compile;
 mod config;
 mod dev;
 mod exit_code;
-mod feed;
 mod inspect;
 mod load;
 mod print;
@@ -17,6 +16,8 @@ mod run;
 mod schema;
 mod service;
 mod signals;
+mod test;
+mod try_;
 
 use std::io;
 use std::io::Write;
@@ -58,6 +59,8 @@ fn run_verb(verb: &Verb) -> Exit {
     let done = match verb {
         Verb::Run(args) => run::run(args),
         Verb::Dev(args) => dev::run(args),
+        Verb::Try(args) => try_::run(args),
+        Verb::Test(args) => test::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),

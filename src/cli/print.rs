@@ -3,8 +3,8 @@
 use serde_json::Value;
 use serde_json::json;
 
-use super::feed;
-use super::feed::OwnedHeader;
+use crate::trial::line;
+use crate::trial::line::OwnedHeader;
 
 /// A record that came out.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +19,13 @@ pub(super) struct Shown<'a> {
 /// One line without its end, for a program; `--format record` reads it back.
 pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
     let headers: Vec<Value> =
-        headers.iter().map(|(name, value)| json!([feed::json(Some(name)), feed::json(value.as_deref())])).collect();
+        headers.iter().map(|(name, value)| json!([line::json(Some(name)), line::json(value.as_deref())])).collect();
     json!({
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "key": feed::json(record.key),
-        "value": feed::json(record.value),
+        "key": line::json(record.key),
+        "value": line::json(record.value),
         "headers": headers,
     })
     .to_string()
@@ -33,10 +33,14 @@ pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
 
 /// One line without its end, for a terminal: whatever the record holds, it can't move the cursor.
 pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
-    let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
+    at_place(&format!("{}[{}]@{}", record.topic, record.partition, record.offset), record.key, record.value, color)
+}
+
+/// The same with another place.
+pub(super) fn at_place(place: &str, key: Option<&[u8]>, value: Option<&[u8]>, color: bool) -> String {
     let (dim, plain) = if color { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-    let key = record.key.map_or(String::new(), |key| format!("{}  ", text(Some(key))));
-    format!("{dim}{place}{plain}  {key}{}", text(record.value))
+    let key = key.map_or(String::new(), |key| format!("{}  ", text(Some(key))));
+    format!("{dim}{place}{plain}  {key}{}", text(value))
 }
 
 fn text(bytes: Option<&[u8]>) -> String {

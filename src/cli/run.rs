@@ -36,5 +36,6 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let service = Service::listen(&config)?;
     let steps = load::steps(&config, &args.compiled)?;
     let written = load::written(&args.file, args.http.listen, config.clone());
-    service.start(config, &steps, written, args.watch)?.wait()
+    let watch = args.watch || config.reload.watch;
+    service.start(config, &steps, written, watch)?.wait()
 }

@@ -20,9 +20,11 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Pipeline;
+use super::Reload;
 use super::Spans;
 use super::fields::Read;
 use super::interpolate::Secrets;
+use super::raw;
 use super::raw::Text;
 use super::report::Report;
 use super::source::Source;
@@ -64,6 +66,7 @@ pub(super) fn pipeline(
     let shutdown_timeout =
         value::duration(check, raw.shutdown_timeout.as_ref(), "shutdown_timeout").unwrap_or(SHUTDOWN_TIMEOUT);
     let (http, http_span) = check.http(raw.http.listen.as_ref());
+    let reload = check.reload(&raw.reload, path);
 
     let kafka_at = raw.kafka.as_ref().map_or(Span::START, |kafka| kafka.span().into());
     let kafka = raw.kafka.map(Spanned::into_inner).unwrap_or_default();
@@ -116,6 +119,7 @@ pub(super) fn pipeline(
         dialect,
         limits,
         http,
+        reload,
         shutdown_timeout,
         source: Arc::clone(source),
         secrets: Arc::clone(secrets),
@@ -151,6 +155,19 @@ impl Check<'_> {
                 stem
             }
         }
+    }
+
+    fn reload(&mut self, raw: &raw::Reload, path: &Path) -> Reload {
+        let is = |switch: &Option<Spanned<bool>>| switch.as_ref().is_some_and(|switch| *switch.get_ref());
+        let cases = super::cases_path(path);
+        if let Some(test) = raw.test.as_ref().filter(|test| *test.get_ref() && !cases.is_file()) {
+            let (title, help) = (
+                format!("there are no test cases in `{}`", cases.display()),
+                "write a `[[case]]` there, see `wasmill test --help`, or leave `test` out",
+            );
+            self.report.add(test.span().into(), title, help);
+        }
+        Reload { watch: is(&raw.watch), test: is(&raw.test) }
     }
 
     fn http(&mut self, listen: Option<&Text>) -> (SocketAddr, Option<Span>) {

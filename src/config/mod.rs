@@ -5,6 +5,7 @@
 //! are looked into elsewhere, which add their findings to a [`Report`] at the places that [`Pipeline`] keeps. Invariant:
 //! a `Pipeline` holds no option that means "default", and no value that came from `${...}` is ever shown.
 
+mod cases;
 mod check;
 mod document;
 mod fields;
@@ -30,6 +31,11 @@ use crate::partition::Policy;
 use crate::sink::Dialect;
 use crate::sink::Routes;
 
+pub use cases::Case;
+pub use cases::Expect;
+pub use cases::Records;
+pub use cases::cases;
+pub use cases::cases_path;
 pub use check::topics::reads;
 pub use report::Finding;
 pub use report::Level;
@@ -65,6 +71,8 @@ pub struct Pipeline {
     pub limits: Limits,
     /// Where metrics and probes are served.
     pub http: SocketAddr,
+    /// How a change is taken over.
+    pub reload: Reload,
     /// The longest time that a shutdown may take.
     pub shutdown_timeout: Duration,
     /// The texts it came from.
@@ -99,6 +107,15 @@ impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipeline").field("name", &self.name).field("file", &self.file).finish_non_exhaustive()
     }
+}
+
+/// How a running pipeline takes over what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether it looks for changes by itself.
+    pub watch: bool,
+    /// Whether the test cases have to pass first.
+    pub test: bool,
 }
 
 /// How much a pipeline does at once, and how long it waits.

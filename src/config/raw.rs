@@ -68,6 +68,9 @@ pub(super) struct Pipeline {
     /// Metrics and probes.
     #[serde(default)]
     pub(super) http: Http,
+    /// How a running pipeline takes over what has changed.
+    #[serde(default)]
+    pub(super) reload: Reload,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]
@@ -292,6 +295,17 @@ pub(super) struct Http {
     /// Address and port of `/metrics`, `/livez` and `/readyz`; port 0 takes a free one.
     #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9108", "examples" = ["0.0.0.0:9108"]))]
     pub(super) listen: Option<Text>,
+}
+
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Reload {
+    /// Take over changed components and changed values of steps by itself, as `run --watch` does.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub(super) watch: Option<Spanned<bool>>,
+    /// Take a change over only when the test cases beside the file pass with it.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub(super) test: Option<Spanned<bool>>,
 }
 
 /// `tls = true`, or the files.

@@ -6,7 +6,6 @@
 pub(super) fn later(path: &[&str]) -> Option<&'static str> {
     let what = match path {
         ["state", ..] => "there is no keyed state",
-        ["reload", ..] => "a changed file is taken at the next start",
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
         ["trace", ..] => "there are no traces; `traceparent` headers pass through untouched",
         ["plugins", ..] => "components are compiled at the start and named by `wasm`",

@@ -75,7 +75,7 @@ impl Places {
     /// command line's overrides had a place.
     pub(super) fn sound(&self, pipeline: &Pipeline, report: &Report, merged: bool) -> Sound {
         // A misspelt `[kafka]` or `[output.main]` is found outside of all parts.
-        let known = ["kafka", "input", "step", "output", "limits", "on_error", "http"];
+        let known = ["kafka", "input", "step", "output", "limits", "on_error", "http", "reload"];
         let parts: Vec<&Range<usize>> =
             self.sections.iter().filter(|(name, _)| known.contains(&name.as_str())).flat_map(|(_, all)| all).collect();
         // What is missing altogether is told at the beginning of the file, and is no misspelt part.

@@ -435,7 +435,6 @@ help: write it as a list: `topics = ["orders"]`
 fn what_is_not_here_yet_is_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
-        (and("[reload]\nwatch = true"), "reload"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
         (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow"),

@@ -1,7 +1,7 @@
 //! A running pipeline takes over what has changed in its file and its components.
 //!
 //! One thread waits for a signal or for the watch, reads everything anew, and makes what has changed ready beside what runs; only
-//! when all of it is ready is it swapped in. Invariant: whatever is wrong with a file, the pipeline runs on as it was, and it is
+//! when all of it is ready, and passes the pipeline's test cases if it has to, is it swapped in. Invariant: whatever is wrong with a file, the pipeline runs on as it was, and it is
 //! said once: in the log, in the metrics and by `/readyz?verbose`. It never stops a pipeline.
 
 mod difference;
@@ -23,6 +23,8 @@ use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::plugin;
 use crate::plugin::Step;
+use crate::trial::cases;
+use crate::trial::cases::Verdict;
 use watch::Watch;
 
 /// What it needs to know.
@@ -212,6 +214,19 @@ impl Reload {
         self.metrics.plugin_reloads.with_label_values(&[&**name, result]).inc();
     }
 
+    /// Runs the pipeline's test cases on the steps as they would be. Their calls have the steps' own bounds.
+    fn test(&self, config: &config::Pipeline, changed: &[(usize, Step)]) -> Result<(), String> {
+        let mut steps = self.steps.clone();
+        for (number, step) in changed {
+            steps[*number] = step.clone();
+        }
+        for case in config::cases(&config::cases_path(&config.file))? {
+            let Verdict { name, result, .. } = cases::run(config, &steps, &case);
+            result.map_err(|why| format!("test case `{name}` fails:\n{why}"))?;
+        }
+        Ok(())
+    }
+
     /// Makes everything ready that has changed, and swaps it in. What was done, or `None` if there was nothing to do.
     fn attempt(&mut self) -> Result<Option<String>, Refused> {
         let config = (self.load)().map_err(|reason| Refused { step: None, reason })?;
@@ -235,6 +250,9 @@ impl Reload {
             changed.push((number, loaded));
         }
         let first = changed.first().map(|&(number, _)| number);
+        if config.reload.test && !changed.is_empty() {
+            self.test(&config, &changed).map_err(|reason| Refused { step: first, reason })?;
+        }
         self.handle.swap(&changed).map_err(|error| Refused { step: first, reason: error.to_string() })?;
         let said = changed.iter().map(|(number, step)| {
             let (from, to) = (&self.steps[*number], step);

@@ -42,6 +42,12 @@ impl Routes {
         Routes { outputs: vec!["main".to_owned()], main: 0, steps }
     }
 
+    /// The same outputs for another number of steps.
+    #[must_use]
+    pub fn for_steps(&self, steps: usize) -> Routes {
+        Routes { steps, ..self.clone() }
+    }
+
     /// The names of a step's ports, which are the same for every step.
     #[must_use]
     pub fn ports(&self) -> Vec<String> {

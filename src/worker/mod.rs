@@ -19,6 +19,7 @@ mod ages;
 mod chain;
 pub mod clock;
 mod closing;
+mod dry;
 mod effects;
 mod end;
 mod executor;
@@ -40,6 +41,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use dry::Dry;
+pub use dry::Stage;
 pub use end::End;
 pub use status::Status;
 

@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,6 +33,60 @@ fn orders_come_out_masked() {
         fs::read_to_string(input).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     expected.iter_mut().for_each(hide);
     assert_eq!(values(&process), expected);
+}
+
+#[test]
+fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wasmill = |arguments: &[&str], input: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        command.current_dir(root).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (orders, route) = ("examples/orders/pipeline.toml", "examples/route/pipeline.toml");
+    let (code, out, errors) = wasmill(&["test", orders, route], "");
+    assert_eq!((code, out.matches("ok ").count()), (Some(0), 5), "{out}{errors}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.toml");
+    let plugin = root.join("plugins/target/wasm/mask.wasm");
+    let text = fs::read_to_string(root.join(orders)).unwrap();
+    fs::write(&file, text.replace("../../plugins/target/wasm/mask.wasm", plugin.to_str().unwrap())).unwrap();
+    let case = |expect: &str| {
+        let case = format!("[[case]]\nname = \"a & b\"\ninput = ['{{\"email\":\"a\"}}']\n{expect}\n");
+        fs::write(folder.path().join("orders.test.toml"), case).unwrap();
+    };
+    let file = file.to_str().unwrap();
+    case("expect = ['{\"email\":\"a\"}', 'more']");
+    let (code, out, _) = wasmill(&["test", file], "");
+    assert_eq!(code, Some(1), "{out}");
+    for part in ["FAILED", "output 0:", "***", "output 1 is missing"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    let (code, out, _) = wasmill(&["test", file, "--format", "junit"], "");
+    assert!(code == Some(1) && out.contains("failures=\"1\"") && out.contains("name=\"a &amp; b\""), "{out}");
+    case("expect_error = \"bad-json\"");
+    assert_eq!(wasmill(&["test", file], "").0, Some(1), "it doesn't fail");
+    case("expect_file = \"out.ndjson\"");
+    assert_eq!(wasmill(&["test", file], "").0, Some(1), "the file isn't there");
+    assert_eq!(wasmill(&["test", file, "--bless"], "").0, Some(0));
+    assert_eq!(wasmill(&["test", file], "").0, Some(0));
+    case("expekt = []");
+    let (code, _, errors) = wasmill(&["test", file], "");
+    assert!(code == Some(78) && errors.contains("orders.test.toml") && errors.contains("line 4"), "{errors}");
+
+    // What `try` prints can be tried again, and what fails is named by its line.
+    let (code, out, errors) = wasmill(&["try", file, "--key", "k", "--trace"], "{\"email\":\"a\"}\nnonsense\n{}\n");
+    assert_eq!((code, out.lines().count()), (Some(1), 2), "{out}{errors}");
+    assert!(errors.contains("line 2: step `mask`: reject (bad-json)") && errors.contains("mask: 1 in"), "{errors}");
+    let (code, again, _) = wasmill(&["try", file, "--format", "record", "--step", "mask"], &out);
+    assert_eq!((code, again), (Some(0), out));
+    let (code, _, errors) = wasmill(&["try", file, "--step", "musk"], "");
+    assert!(code == Some(78) && errors.contains("there is no step `musk`: there are mask"), "{errors}");
 }
 
 /// Hides the personal fields of an order itself, and of nothing inside it.

@@ -177,6 +177,29 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
     process.wait("the step's new settings", LIMIT, |process| process.metric(OK) == Some(1.0));
     assert!(process.log().contains("step `step-one`: settings"), "{}", process.log());
 
+    // A version that the pipeline's own test cases refuse, and the same when they are changed.
+    let cases = |stamp: u32| {
+        let case = format!(
+            "[[case]]\nname = \"stamped\"\ninput = [\"x\"]\nexpect = [{{ value = \"x\", timestamp = {stamp} }}]\n"
+        );
+        fs::write(pipeline.folder().join("0/pipeline.test.toml"), case).unwrap();
+    };
+    cases(1);
+    fs::write(
+        &file,
+        text.replace("[http]", "[reload]\ntest = true\n[http]").replace("[[step]]", "[[step]]\ntimeout = \"2s\""),
+    )
+    .unwrap();
+    pipeline.install(&component::stamped(2));
+    process.hang_up();
+    process.wait("the case to refuse", LIMIT, |process| process.log().contains("test case `stamped` fails"));
+    assert_eq!(process.metric(OK), Some(1.0));
+    assert_eq!(process.metric(SUCCESSFUL), Some(0.0));
+    cases(2);
+    process.hang_up();
+    process.wait("the case to pass", LIMIT, |process| process.metric(OK) == Some(2.0));
+    assert_eq!(process.metric(SUCCESSFUL), Some(1.0));
+
     fs::write(&file, text.replace("[http]", "[limits]\nparallelism = 1\n[http]")).unwrap();
     process.hang_up();
     process.wait("the refusal", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));

@@ -60,23 +60,24 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         check(root).and_then(|()| check(&plugins))
     })?;
     stages.run("tools", tools::for_host)?;
-    // While the compiler works, what is missing comes over the network.
-    let downloads = thread::spawn(|| {
+    // While the host is compiled, what is missing comes over the network, and the plugins take the core that a long crate leaves idle.
+    let beside = thread::spawn(|| {
         tools::for_alerts()?;
+        kafka::prepare()?;
         wasm::prepare()?;
-        kafka::prepare().map(|_| ())
+        wasm::build()
     });
     stages.run("build and clippy, host", || host(&["--no-run", "--workspace", "--all-targets"]))?;
     stages.run("unit and model tests", || host(&["--workspace", "--lib", "--bins"]))?;
     stages.run("examples in the documentation", || host(&["--package", "wasmill", "--doc"]))?;
     stages.run("build, clippy and tests of the plugins", || guests(&["--workspace", "--all-targets"]))?;
-    stages
-        .run("downloads", || downloads.join().unwrap_or_else(|_| Err("the thread of the downloads panicked".into())))?;
+    stages.run("downloads, and plugins for WebAssembly", || {
+        beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))
+    })?;
     stages.run("alerts", || {
         let mut promtool = stage::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
-    stages.run("plugins for WebAssembly", wasm::build)?;
     stages.run("integration tests, on the mock and on a real broker", || host(&INTEGRATION))?;
     stages.run("a slice of the faults", || stage::succeed(faults::matrix(&mut linted(root, &[])).arg("--slice")))?;
     stages.sum_up();

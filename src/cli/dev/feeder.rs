@@ -19,12 +19,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cli::exit_code::Exit;
-use crate::cli::feed;
-use crate::cli::feed::FeedRecord;
-use crate::cli::feed::Format;
 use crate::kafka::embedded::FeedError;
 use crate::kafka::embedded::Feeder;
 use crate::record::Header;
+use crate::trial::line;
+use crate::trial::line::FeedRecord;
+use crate::trial::line::Format;
 
 use super::progress::Progress;
 
@@ -116,7 +116,7 @@ impl Run {
             let number = ahead.fed + 1;
             let place = || format!("{}:{number}", self.path.display());
             let line = line.map_err(|error| format!("read {}: {error}", place()))?;
-            let record = feed::parse(&line, self.format).map_err(|error| format!("{}: {error}", place()))?;
+            let record = line::parse(&line, self.format).map_err(|error| format!("{}: {error}", place()))?;
             while !(ahead.has_room(self.progress.processed(), record.bytes()) && self.progress.is_printed()) {
                 if self.is_stopped(WAIT) {
                     return Ok(None);

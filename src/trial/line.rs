@@ -1,4 +1,4 @@
-//! A line of a feed, as a record.
+//! A line of JSON or of anything else, as a record, and a record as a line.
 //!
 //! Either the line is the record's value as it stands, or it is a JSON object that says all of a record. It doesn't send
 //! anything. Invariant: what `dev` prints for a pipe can be fed again.
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub enum Format {
     /// The value of a record
     Value,
     /// {"key", "value", "headers", "timestamp"}
@@ -19,24 +19,24 @@ pub(super) enum Format {
 }
 
 /// A header's name and value; `None` is null.
-pub(super) type OwnedHeader = (Vec<u8>, Option<Vec<u8>>);
+pub type OwnedHeader = (Vec<u8>, Option<Vec<u8>>);
 
 /// Headers in order; names may repeat.
-pub(super) type Headers = Vec<OwnedHeader>;
+pub type Headers = Vec<OwnedHeader>;
 
 /// A record to be fed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct FeedRecord {
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Headers,
+pub struct FeedRecord {
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Headers,
     /// Milliseconds since 1970-01-01 UTC; `None` is the time of producing.
-    pub(super) timestamp: Option<i64>,
+    pub timestamp: Option<i64>,
 }
 
 impl FeedRecord {
     /// The bytes of key, value and headers.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
         (length(&self.key) + length(&self.value) + headers) as u64
@@ -44,7 +44,7 @@ impl FeedRecord {
 }
 
 /// Reads a line, which has no line end.
-pub(super) fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
+pub fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
     match format {
         Format::Value => Ok(FeedRecord { value: Some(line.to_vec()), ..FeedRecord::default() }),
         Format::Record => {
@@ -54,6 +54,21 @@ pub(super) fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
         }
     }
 }
+
+/// What a file of test cases says of a record: a text is its value, an object of a record's fields all of it, and any other JSON is
+/// the value.
+pub fn value(written: &Value) -> Result<FeedRecord, String> {
+    match written {
+        Value::String(text) => parse(text.as_bytes(), Format::Value),
+        Value::Object(fields) if fields.keys().all(|name| FIELDS.contains(&name.as_str())) => record(fields.clone()),
+        other @ (Value::Object(_) | Value::Array(_) | Value::Number(_) | Value::Bool(_) | Value::Null) => {
+            parse(other.to_string().as_bytes(), Format::Value)
+        }
+    }
+}
+
+/// All that a record has.
+const FIELDS: [&str; 4] = ["key", "value", "headers", "timestamp"];
 
 fn record(fields: Map<String, Value>) -> Result<FeedRecord, String> {
     let mut record = FeedRecord::default();
@@ -67,8 +82,8 @@ fn record(fields: Map<String, Value>) -> Result<FeedRecord, String> {
                 let timestamp = field.as_i64().filter(|&timestamp| timestamp >= 0);
                 record.timestamp = Some(timestamp.ok_or("`timestamp` is no number of milliseconds")?);
             }
-            // `dev` prints these; where a record came from doesn't matter when it is fed.
-            "topic" | "partition" | "offset" => {}
+            // `dev` and `try` print these; where a record came from doesn't matter when it is fed.
+            "topic" | "partition" | "offset" | "output" => {}
             _ => return Err(format!("unknown field `{name}`; there are key, value, headers and timestamp")),
         }
     }
@@ -115,7 +130,7 @@ fn bytes(name: &str, field: Value) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// The other way: text as it is, bytes that aren't UTF-8 as base64.
-pub(super) fn json(bytes: Option<&[u8]>) -> Value {
+pub fn json(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => Value::Null,
         Some((_, Ok(text))) => Value::String(text.to_owned()),

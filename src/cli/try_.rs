@@ -1,0 +1,108 @@
+//! `wasmill try`: records from stdin through a pipeline's steps to stdout, without a broker.
+
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::IsTerminal;
+use std::io::Read as _;
+use std::io::Write as _;
+
+use clap::Args as ClapArgs;
+
+use super::args::Compiled;
+use super::args::PipelineFile;
+use super::exit_code::Exit;
+use super::load;
+use super::print;
+use crate::trial::Steps;
+use crate::trial::line;
+use crate::trial::line::Format;
+
+/// Sends records from stdin through a pipeline's steps and prints what comes out, without a broker.
+///
+/// Each line is a record. What fails is told on stderr with the line's number, and the exit code is 1.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill try orders.toml < orders.ndjson
+  echo '{\"email\":\"a@example.org\"}' | wasmill try orders.toml --trace
+  wasmill try orders.toml --step mask --format record < records.ndjson > out.ndjson")]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: PipelineFile,
+    #[command(flatten)]
+    compiled: Compiled,
+    /// What a line is
+    #[arg(long, value_enum, default_value = "value", env = "WASMILL_FORMAT")]
+    format: Format,
+    /// The key of records whose line names none
+    #[arg(long, value_name = "TEXT", env = "WASMILL_KEY")]
+    key: Option<String>,
+    /// Run this step alone
+    #[arg(long, value_name = "NAME", env = "WASMILL_STEP")]
+    step: Option<String>,
+    /// Tell on stderr what each step made of each record, and how long it took
+    #[arg(long, env = "WASMILL_TRACE")]
+    trace: bool,
+}
+
+/// A line is not longer than this.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let config = load::file(&args.file, None)?;
+    let loaded = load::steps(&config, &args.compiled)?;
+    let mut steps = Steps::new(&config, &loaded, args.step.as_deref()).map_err(Exit::Invalid)?;
+    let mut failed = 0_u64;
+    let is_person = io::stdout().is_terminal();
+    let color = is_person && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut input = BufReader::new(io::stdin().lock());
+    let mut line = Vec::new();
+    for number in 1_i64.. {
+        line.clear();
+        let read = (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+        if read.map_err(|error| Exit::Invalid(format!("read stdin: {error}")))? == 0 {
+            break;
+        }
+        if line.len() as u64 > LINE_BYTES_MAX {
+            return Err(Exit::Invalid(format!("line {number} is longer than 64 MiB")));
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let mut record =
+            line::parse(text, args.format).map_err(|error| Exit::Invalid(format!("line {number}: {error}")))?;
+        if record.key.is_none() {
+            record.key = args.key.clone().map(String::into_bytes);
+        }
+        match steps.run(number - 1, &record) {
+            Ok(reaction) => {
+                if args.trace {
+                    say(&format!("line {number}:\n{}", reaction.trace.trim_end()));
+                }
+                for made in &reaction.outputs {
+                    let line = if is_person {
+                        print::at_place(&made.output, made.key.as_deref(), made.value.as_deref(), color)
+                    } else {
+                        made.line()
+                    };
+                    // If stdout is gone, nobody reads on.
+                    if writeln!(io::stdout(), "{line}").is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(failure) => {
+                failed += 1;
+                say(&format!("line {number}: {failure}"));
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        1 => Err(Exit::Stopped("1 record failed".into())),
+        _ => Err(Exit::Stopped(format!("{failed} records failed"))),
+    }
+}
+
+fn say(line: &str) {
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{line}");
+}

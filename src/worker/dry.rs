@@ -1,0 +1,83 @@
+//! What records would become, without Kafka: the same chain that an executor runs, one record at a time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::chain::Chain;
+use super::chain::Verdicts;
+use super::effects::Cursor;
+use super::meter::Meter;
+use crate::batch::Batch;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::metrics::Metrics;
+use crate::plugin::Instance;
+use crate::plugin::Step;
+use crate::record::OutRecord;
+use crate::sink::Routes;
+
+/// See the head of the file.
+pub struct Dry {
+    chain: Chain,
+    routes: Routes,
+}
+
+/// What a step did for a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The step's number.
+    pub step: usize,
+    /// Records that it got: the record, or the outputs of the step before.
+    pub records: usize,
+    /// What it made of them, by port.
+    pub ports: Vec<u32>,
+}
+
+impl Dry {
+    /// Takes one instance of each step. What they do is counted in `metrics`.
+    #[must_use]
+    pub fn new(steps: Vec<(Step, Instance)>, routes: Routes, metrics: &Arc<Metrics>) -> Dry {
+        let links = steps.into_iter().map(|(step, instance)| {
+            let mut meter = Meter::new(metrics, &step.settings().name);
+            meter.started(instance.memory_bytes());
+            (step, instance, meter)
+        });
+        Dry { chain: Chain::new(links.collect(), routes.clone(), false), routes }
+    }
+
+    /// Runs record `index` of a batch; `output` gets each output with its place in the file, in order. What the steps did, in order.
+    ///
+    /// # Errors
+    /// Why the record failed. A fault counts when it comes again in a fresh instance, as in a pipeline that runs.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    pub fn run(
+        &mut self,
+        batch: &Batch,
+        index: usize,
+        mut output: impl FnMut(usize, &OutRecord<'_>),
+    ) -> Result<Vec<Stage>, Failure> {
+        let one: Range<usize> = index..index + 1;
+        let verdicts = match self.chain.run(batch, one.clone()) {
+            Err(failure) if failure.kind != Kind::Error => self.chain.run(batch, one),
+            other => other,
+        };
+        let Verdicts { effects, failure, .. } = verdicts?;
+        self.chain.keep();
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let mut cursor = Cursor::default();
+        while let Some(made) = cursor.peek(&effects, &self.routes, batch, index, 1) {
+            output(made.output, &made.record);
+            cursor.advance(&made);
+        }
+        let stages = effects.layers.iter().map(|layer| Stage {
+            step: layer.step,
+            records: layer.input.as_ref().map_or(1, Batch::len),
+            ports: layer.calls.iter().flat_map(|(_, outputs)| (0..outputs.len()).map(|at| outputs.port(at))).collect(),
+        });
+        Ok(stages.collect())
+    }
+}
