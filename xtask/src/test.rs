@@ -1,6 +1,7 @@
 //! Everything that has to hold before a change goes in. CI runs exactly this.
 //!
-//! All stages use the one dev profile, so that nothing is compiled twice. Nothing is skipped: what is missing is
+//! All stages use the one dev profile and the feature `failpoints`, so that nothing is compiled twice: it adds calls that do nothing
+//! until a fault test names one. Nothing is skipped: what is missing is
 //! installed or fails the stage that needs it.
 
 use std::path::Path;
@@ -23,7 +24,7 @@ pub(crate) enum Length {
     Full,
 }
 
-/// All but the faults, which are built with a feature of their own.
+/// All but the faults, which get arguments of their own.
 const INTEGRATION: [&str; 11] = [
     "--workspace",
     "--test",
@@ -46,7 +47,8 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     let root = stage::root();
     let plugins = stage::plugins();
     let host = |arguments: &[&str]| {
-        let mut command = linted(root, arguments);
+        let mut command = linted(root, &["--features", "wasmill/failpoints"]);
+        command.args(arguments);
         if length == Length::Full {
             command.env("WASMILL_FULL", "1");
         }
