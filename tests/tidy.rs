@@ -59,7 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
-    ("trial", &["record", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
+    ("trial", &["record", "secret", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
     ("reload", &["trial", "metrics", "plugin", "config", "pipeline"]),
     (
         "cli",

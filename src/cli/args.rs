@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use super::check;
 use super::compile;
 use super::config;
+use super::conformance;
 use super::dev;
 use super::exit_code::CODES;
 use super::inspect;
@@ -40,6 +41,8 @@ pub(super) enum Verb {
     Test(test::Args),
     /// Check pipeline files, their components, and what the brokers say about them
     Check(check::Args),
+    /// Ask a plugin whether it keeps the contract: no broker, no pipeline
+    Conformance(conformance::Args),
     /// Say what a component is and what it needs
     Inspect(inspect::Args),
     /// Look at the configuration of a pipeline

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod compile;
 mod config;
+mod conformance;
 mod dev;
 mod exit_code;
 mod inspect;
@@ -62,6 +63,7 @@ fn run_verb(verb: &Verb) -> Exit {
         Verb::Try(args) => try_::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Check(args) => check::run(args),
+        Verb::Conformance(args) => conformance::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(args),

@@ -21,6 +21,7 @@ use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::DeadLetters;
 use crate::worker;
+use crate::worker::Replacement;
 use crate::worker::Status;
 use crate::worker::Swapper;
 use crate::worker::Worker;
@@ -128,21 +129,23 @@ fn instantiate(step: &Step) -> Result<(Step, Instance), StartError> {
 
 impl Handle {
     /// Puts other versions of steps in the place of those that run: each with its number. Instances are made first, on the caller's
-    /// thread, so either all are swapped or none. Every record is run by one version of each step, records that are in flight by
-    /// either; none waits, and the group isn't left.
+    /// thread, so either all are swapped or none, and an executor takes all of them at once. Every record is run by the old versions
+    /// or by the new ones; none waits, and the group isn't left.
     ///
     /// # Errors
     /// If one can't be made ready: nothing has changed then.
     pub fn swap(&self, steps: &[(usize, Step)]) -> Result<(), StartError> {
-        let mut ready = Vec::with_capacity(steps.len());
-        for (number, step) in steps {
-            let instances = (0..self.parallelism).map(|_| instantiate(step)).collect::<Result<Vec<_>, _>>()?;
-            ready.push((*number, step, instances));
+        if steps.is_empty() {
+            return Ok(());
         }
-        for (number, step, instances) in ready {
-            describe(&self.metrics, step);
-            (self.swap)(number, instances);
-        }
+        let replacement = |(number, step): &(usize, Step)| {
+            let (step, instance) = instantiate(step)?;
+            Ok(Replacement { number: *number, step, instance })
+        };
+        let of_executor = |_| steps.iter().map(replacement).collect::<Result<Vec<_>, _>>();
+        let replacements = (0..self.parallelism).map(of_executor).collect::<Result<Vec<_>, _>>()?;
+        steps.iter().for_each(|(_, step)| describe(&self.metrics, step));
+        (self.swap)(replacements);
         Ok(())
     }
 

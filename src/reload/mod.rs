@@ -9,6 +9,8 @@ mod watch;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -108,8 +110,31 @@ struct Reload {
     watches: bool,
     handle: Handle,
     metrics: Arc<Metrics>,
-    /// The digests of the files when they were last looked at, in the order of [`Reload::files`].
+    /// The digests of the files that were last taken or refused, in the order of [`Reload::files`].
     seen: Vec<Option<String>>,
+    looks: Vec<Look>,
+}
+
+/// A file when it was last looked at.
+struct Look {
+    file: PathBuf,
+    identity: Option<[i64; 7]>,
+    digest: Option<String>,
+}
+
+/// What changes whenever the file behind a name does: where it lies, its size and its times. `None` if there is none.
+fn identity(file: &Path) -> Option<[i64; 7]> {
+    let metadata = fs::metadata(file).ok()?;
+    let of = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
+    Some([
+        of(metadata.dev()),
+        of(metadata.ino()),
+        of(metadata.size()),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ])
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of a shell")]
@@ -127,7 +152,8 @@ struct Refused {
 impl Reload {
     fn new(settings: Settings) -> Reload {
         let Settings { config, steps, load, watch, handle, metrics } = settings;
-        let mut reload = Reload { config, steps, load, watches: watch, handle, metrics, seen: Vec::new() };
+        let mut reload =
+            Reload { config, steps, load, watches: watch, handle, metrics, seen: Vec::new(), looks: Vec::new() };
         reload.seen = reload.look();
         reload
     }
@@ -176,37 +202,40 @@ impl Reload {
     }
 
     /// What the files hold now; `None` for one that can't be read. Files are compared by what they hold: a new time alone is no
-    /// new version, and on Kubernetes the names stay while a link beside them moves.
-    fn look(&self) -> Vec<Option<String>> {
-        self.files().iter().map(|file| fs::read(file).ok().map(|bytes| plugin::digest(&bytes))).collect()
+    /// new version, and on Kubernetes the names stay while a link beside them moves. Only a file that was touched is read.
+    fn look(&mut self) -> Vec<Option<String>> {
+        let files = self.files();
+        let mut looks = Vec::with_capacity(files.len());
+        for file in files {
+            let identity = identity(&file);
+            let known =
+                self.looks.iter().find(|look| look.file == file && look.identity == identity && identity.is_some());
+            let digest = match known {
+                Some(look) => look.digest.clone(),
+                None => fs::read(&file).ok().map(|bytes| plugin::digest(&bytes)),
+            };
+            looks.push(Look { file, identity, digest });
+        }
+        let digests = looks.iter().map(|look| look.digest.clone()).collect();
+        self.looks = looks;
+        digests
     }
 
     fn reload(&mut self) {
-        match self.attempt() {
-            Ok(Some(said)) => {
-                tracing::info!("reloaded: {said}");
-                self.succeeded();
-            }
-            Ok(None) => {
-                tracing::info!("reloaded: nothing has changed");
-                self.succeeded();
-            }
-            Err(Refused { step, reason }) => {
-                if let Some(step) = step {
-                    self.count(step, "failed");
-                }
-                tracing::error!("not reloaded, everything runs on as it was: {reason}");
-                self.metrics.config_reloads.with_label_values(&["failed"]).inc();
-                self.metrics.set_reload_successful(false);
-                self.handle.set_reloaded(Err(reason));
-            }
+        let attempt = self.attempt();
+        if let Err(Refused { step: Some(step), .. }) = &attempt {
+            self.count(*step, "failed");
         }
-    }
-
-    fn succeeded(&self) {
-        self.metrics.config_reloads.with_label_values(&["ok"]).inc();
-        self.metrics.set_reload_successful(true);
-        self.handle.set_reloaded(Ok(()));
+        // Who sees the count or the line finds the rest as it is.
+        self.metrics.set_reload_successful(attempt.is_ok());
+        self.handle.set_reloaded(attempt.as_ref().map(|_| ()).map_err(|refused| refused.reason.clone()));
+        let result = if attempt.is_ok() { "ok" } else { "failed" };
+        self.metrics.config_reloads.with_label_values(&[result]).inc();
+        match attempt {
+            Ok(Some(said)) => tracing::info!("reloaded: {said}"),
+            Ok(None) => tracing::info!("reloaded: nothing has changed"),
+            Err(Refused { reason, .. }) => tracing::error!("not reloaded, everything runs on as it was: {reason}"),
+        }
     }
 
     fn count(&self, step: usize, result: &str) {
@@ -255,9 +284,12 @@ impl Reload {
         }
         self.handle.swap(&changed).map_err(|error| Refused { step: first, reason: error.to_string() })?;
         let said = changed.iter().map(|(number, step)| {
-            let (from, to) = (&self.steps[*number], step);
-            let what = if from.digest() == to.digest() { "settings" } else { "component" };
-            format!("step `{}`: {what} {} -> {}", to.settings().name, &from.digest()[..12], &to.digest()[..12])
+            let (name, from, to) = (&step.settings().name, self.steps[*number].digest(), step.digest());
+            if from == to {
+                format!("step `{name}`: new settings")
+            } else {
+                format!("step `{name}`: component {} -> {}", &from[..12], &to[..12])
+            }
         });
         let said: Vec<String> = said.collect();
         for (number, step) in changed {

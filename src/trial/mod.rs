@@ -3,6 +3,7 @@
 //! The chain is the worker's own, so what is seen here is what a running pipeline does. Nothing is produced and nothing committed.
 
 pub mod cases;
+pub mod conformance;
 pub mod line;
 
 use std::fmt::Write as _;

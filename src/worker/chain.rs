@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Replacement;
 use super::clock;
 use super::effects::Effects;
 use super::effects::Layer;
@@ -119,14 +120,16 @@ impl Chain {
         Ok(verdicts)
     }
 
-    /// From the next run on, the step number `number` is another one.
-    pub(super) fn swap(&mut self, number: usize, step: Step, instance: Instance) {
-        let began = clock::now();
-        let link = &mut self.links[number];
-        let memory_bytes = instance.memory_bytes();
-        link.step = step;
-        let had_instance = link.instance.replace(instance).is_some();
-        link.meter.swapped(had_instance, memory_bytes, clock::now() - began);
+    /// From the next run on, these steps are others.
+    pub(super) fn swap(&mut self, steps: Vec<Replacement>) {
+        for Replacement { number, step, instance } in steps {
+            let began = clock::now();
+            let link = &mut self.links[number];
+            let memory_bytes = instance.memory_bytes();
+            link.step = step;
+            let had_instance = link.instance.replace(instance).is_some();
+            link.meter.swapped(had_instance, memory_bytes, clock::now() - began);
+        }
     }
 
     /// Tells the metrics what the calls of a run counted, as its outcome is kept.

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use super::Replacement;
 use super::chain::Chain;
 use super::chain::Verdicts;
 use super::effects::Effects;
@@ -20,8 +21,6 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
 use crate::failure::Kind;
-use crate::plugin::Instance;
-use crate::plugin::Step;
 use crate::record::Epoch;
 use crate::record::Seq;
 use crate::sink::Routes;
@@ -29,8 +28,8 @@ use crate::sink::Routes;
 /// What an executor is asked to do, one after the other.
 enum Order {
     Run(Job),
-    /// From here on the step of this number is another one.
-    Swap(usize, Box<(Step, Instance)>),
+    /// From here on the steps of these numbers are others.
+    Swap(Vec<Replacement>),
 }
 
 /// Records to be run.
@@ -108,12 +107,12 @@ impl Executors {
         self.order(executor, Order::Run(job))
     }
 
-    /// Gives each executor an instance of another version of a step. What was handed out before still runs on the old one.
-    pub(super) fn swap(&self, step: usize, instances: Vec<(Step, Instance)>) {
-        debug_assert_eq!(instances.len(), self.threads.len(), "one for each executor");
-        for (executor, instance) in instances.into_iter().enumerate().take(self.threads.len()) {
+    /// Gives each executor other versions of some steps. What was handed out before still runs on the old ones.
+    pub(super) fn swap(&self, replacements: Vec<Vec<Replacement>>) {
+        debug_assert_eq!(replacements.len(), self.threads.len(), "some for each executor");
+        for (executor, steps) in replacements.into_iter().enumerate().take(self.threads.len()) {
             // An executor that is gone is found by the next job.
-            self.order(executor, Order::Swap(step, Box::new(instance)));
+            self.order(executor, Order::Swap(steps));
         }
     }
 
@@ -153,9 +152,8 @@ impl<R: Fn(Ran)> Executor<R> {
         while let Ok(order) = orders.recv() {
             let job = match order {
                 Order::Run(job) => job,
-                Order::Swap(number, with) => {
-                    let (step, instance) = *with;
-                    self.chain.swap(number, step, instance);
+                Order::Swap(steps) => {
+                    self.chain.swap(steps);
                     continue;
                 }
             };

@@ -110,14 +110,25 @@ enum Event {
     Report { producer: u32, report: Report },
     /// A question was answered.
     Answer(Answer),
-    /// A step's plugin is swapped: its number, and an instance of the new version for each executor.
-    Swap { step: usize, instances: Vec<(Step, Instance)> },
+    /// Steps are swapped, with what each executor gets.
+    Swap(Vec<Vec<Replacement>>),
     /// The pipeline shall end.
     Drain,
 }
 
-/// Puts another version of the step of this number in place, with an instance for each executor.
-pub type Swapper = Arc<dyn Fn(usize, Vec<(Step, Instance)>) + Send + Sync>;
+/// Another version of a step, ready for one executor.
+#[derive(Debug)]
+pub struct Replacement {
+    /// The step's number.
+    pub number: usize,
+    /// What it will be.
+    pub step: Step,
+    /// The executor's instance of it.
+    pub instance: Instance,
+}
+
+/// Puts other versions of steps in place: for each executor those that it gets, between two of its calls.
+pub type Swapper = Arc<dyn Fn(Vec<Vec<Replacement>>) + Send + Sync>;
 
 /// A worker that runs.
 pub struct Worker {
@@ -217,13 +228,13 @@ impl Worker {
         Arc::new(move || drop(inbox.send(Event::Drain)))
     }
 
-    /// A function that puts another version of a step in place: the step's number, and an instance for each executor. Records are
-    /// run by the old one or by the new one, whole batches at a time, and none waits.
+    /// A function that puts other versions of steps in place. Records are run by the old ones or by the new ones, whole batches at a
+    /// time, and none waits.
     #[must_use]
     pub fn swapper(&self) -> Swapper {
         let inbox = self.inbox.clone();
         // It has ended already if this fails.
-        Arc::new(move |step, instances| drop(inbox.send(Event::Swap { step, instances })))
+        Arc::new(move |replacements| drop(inbox.send(Event::Swap(replacements))))
     }
 
     /// What it shows of itself.
@@ -356,10 +367,11 @@ impl Shell {
             Event::Report { producer, report } if producer == self.producer_number => self.on_report(now, report),
             Event::Report { .. } => {}
             Event::Answer(answer) => self.on_answer(now, answer),
-            Event::Swap { step, instances } => {
+            Event::Swap(replacements) => {
                 // The old version's code is let go with its last instance.
-                self.ticker = instances.first().map(|(step, _)| step.clone()).or_else(|| self.ticker.take());
-                self.executors.swap(step, instances);
+                let any = replacements.iter().flatten().next();
+                self.ticker = any.map(|replacement| replacement.step.clone()).or_else(|| self.ticker.take());
+                self.executors.swap(replacements);
             }
             Event::Drain => self.close(now, End::Drained),
         }

@@ -71,13 +71,21 @@
   (func $error (param $pointer i32) (param $length i32)
     (i32.store8 (global.get $answer) (i32.const 1))
     (call $list (global.get $counts_at) (local.get $pointer) (local.get $length)))
+  ;; Gives n outputs this timestamp.
+  (func $stamp (param $stamp i64) (param $n i32) (local $at i32) (local $i i32)
+    (local.set $at (call $alloc (i32.shl (local.get $n) (i32.const 3))))
+    (loop $next
+      (if (i32.lt_u (local.get $i) (local.get $n)) (then
+        (i64.store (i32.add (local.get $at) (i32.shl (local.get $i) (i32.const 3))) (local.get $stamp))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br $next))))
+    (call $list (global.get $timestamps_at) (local.get $at) (local.get $n)))
   (func (export "wasmill:plugin/batch-handler@0.1.0#process")
     (param $topic i32) (param $topic_len i32) (param $partition i32)
     (param $offsets i32) (param $n i32) (param $timestamps i32) (param $timestamps_len i32)
     (param $attempts i32) (param $attempts_len i32) (param $layout_in i32) (param $layout_in_len i32)
     (param $data i32) (param $data_len i32) (result i32)
     (local $i i32) (local $bad i32) (local $counts i32) (local $layout i32) (local $own i32)
-    (local $stamps i32)
     (local.set $bad (i32.const -1))
     (if (i32.eq (local.get $partition) (i32.const PARTITION)) (then
       (loop $next
@@ -105,15 +113,7 @@
     (memory.fill (global.get $answer) (i32.const 0) (i32.const 64))
     (call $list (global.get $counts_at) (local.get $counts) (local.get $n))
     (call $list (global.get $layout_at) (local.get $layout) (i32.mul (local.get $n) (i32.const 3)))
-    (if (i64.ne (i64.const STAMP) (i64.const 0)) (then
-      (local.set $stamps (call $alloc (i32.shl (local.get $n) (i32.const 3))))
-      (local.set $i (i32.const 0))
-      (loop $stamp
-        (if (i32.lt_u (local.get $i) (local.get $n)) (then
-          (i64.store (i32.add (local.get $stamps) (i32.shl (local.get $i) (i32.const 3))) (i64.const STAMP))
-          (local.set $i (i32.add (local.get $i) (i32.const 1)))
-          (br $stamp))))
-      (call $list (global.get $timestamps_at) (local.get $stamps) (local.get $n))))
+    (if (i64.ne (i64.const STAMP) (i64.const 0)) (then (call $stamp (i64.const STAMP) (local.get $n))))
     (local.set $own (i32.add (local.get $layout) (i32.mul (local.get $bad) (i32.const 12))))
     (if (i32.ge_s (local.get $bad) (i32.const 0)) (then AFTER))
     (global.get $answer)))

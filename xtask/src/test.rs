@@ -72,7 +72,10 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     stages.run("build and clippy, host", || host(&["--no-run", "--workspace", "--all-targets"]))?;
     stages.run("unit and model tests", || host(&["--workspace", "--lib", "--bins"]))?;
     stages.run("examples in the documentation", || host(&["--package", "wasmill", "--doc"]))?;
-    stages.run("build, clippy and tests of the plugins", || guests(&["--workspace", "--all-targets"]))?;
+    stages.run("build, clippy and tests of the plugins", || {
+        guests(&["--workspace", "--all-targets"])?;
+        guests(&["--package", "wasmill-sdk", "--all-features", "--doc"])
+    })?;
     stages.run("downloads, and plugins for WebAssembly", || {
         beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))
     })?;

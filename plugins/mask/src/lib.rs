@@ -1,18 +1,18 @@
 //! Hides fields of JSON objects: `email`, `phone` and `name`, or those that `settings.fields` names.
 //!
-//! Only fields at the top of the object are hidden, whatever their value is. Tombstones go on as they are; a value that
+//! Only fields at the top of the object are hidden, whatever their value is; everything else stays byte for byte. Tombstones go on as they are; a value that
 //! isn't JSON is rejected with the code `bad-json`, so that nothing personal slips through unread. Records with a header
 //! `audit` also go to the port `audit`, where the pipeline has one, unmasked.
 
-use serde_json::Value;
 use wasmill_sdk::Emitter;
 use wasmill_sdk::Record;
 use wasmill_sdk::Transform;
 use wasmill_sdk::Verdict;
+use wasmill_sdk::json;
 use wasmill_sdk::reject;
 
-/// What a hidden field holds afterwards.
-const HIDDEN: &str = "***";
+/// What a hidden field holds afterwards, as JSON.
+const HIDDEN: &str = r#""***""#;
 
 struct Mask {
     fields: Vec<String>,
@@ -45,13 +45,8 @@ impl Transform for Mask {
             out.forward(0);
             return Ok(());
         };
-        let mut document: Value = serde_json::from_slice(value).map_err(|e| reject("bad-json", e))?;
-        for field in &self.fields {
-            if let Some(secret) = document.get_mut(field) {
-                *secret = HIDDEN.into();
-            }
-        }
-        out.output(0).write(|to| serde_json::to_writer(to, &document)).map_err(|e| reject("bad-json", e))
+        let hide = |name: &str| self.fields.iter().any(|field| field == name).then_some(HIDDEN);
+        out.output(0).write(|to| json::splice(value, to, hide)).map_err(|e| reject("bad-json", e))
     }
 }
 

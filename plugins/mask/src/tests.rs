@@ -36,6 +36,7 @@ fn hides_the_fields_of_its_settings_and_no_others() {
 fn hides_whatever_a_field_holds_and_leaves_nested_objects_alone() {
     check("{}", r#"{"name":{"first":"Ada"}}"#, r#"{"name":"***"}"#);
     check("{}", r#"{"owner":{"name":"Ada"}}"#, r#"{"owner":{"name":"Ada"}}"#);
+    check("{}", r#"{ "total": 1.50, "na\u006de": "Ada" }"#, r#"{ "total": 1.50, "na\u006de": "***" }"#);
 }
 
 #[test]

@@ -49,6 +49,8 @@ mod columns;
 mod emitter;
 mod export;
 mod failure;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod log;
 pub mod metrics;
 #[cfg(any(test, target_arch = "wasm32"))]

@@ -1,0 +1,79 @@
+//! `wasmill conformance`: whether a plugin keeps the contract.
+
+use std::fs;
+use std::io;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+
+use super::args::Compiled;
+use super::exit_code::Exit;
+use super::load;
+use crate::trial::conformance;
+use crate::trial::line;
+use crate::trial::line::Format;
+
+/// Asks a plugin, and nothing else, whether it keeps the contract.
+///
+/// It gets records that few expect: nulls, every byte, broken JSON, large values and thousands of headers, alone and in calls of 1, 7
+/// and 128, again and again. Exit code 1 says that it breaks a rule, 78 that it is no plugin.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill conformance mask.wasm
+  wasmill conformance route.wasm --settings '{\"field\":\"type\",\"routes\":{\"refund\":\"refunds\"}}' --port refunds
+  wasmill conformance mask.wasm --records orders.ndjson")]
+pub(super) struct Args {
+    /// The component
+    #[arg(value_name = "WASM", env = "WASMILL_WASM")]
+    path: PathBuf,
+    /// Its settings, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", env = "WASMILL_SETTINGS")]
+    settings: String,
+    /// A port besides `main`; may come several times
+    #[arg(long = "port", value_name = "NAME")]
+    ports: Vec<String>,
+    /// Values of more records to ask about, one on each line
+    #[arg(long, value_name = "FILE", env = "WASMILL_RECORDS")]
+    records: Option<PathBuf>,
+    /// The longest time that one call may take
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    compiled: Compiled,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let settings: serde_json::Value = serde_json::from_str(&args.settings)
+        .map_err(|error| Exit::Usage(format!("conformance: --settings is no JSON: {error}")))?;
+    let records = match &args.records {
+        None => Vec::new(),
+        Some(path) => {
+            let bytes = fs::read(path).map_err(|error| Exit::Invalid(format!("read {}: {error}", path.display())))?;
+            let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|&byte| byte == b'\n');
+            lines.map(|text| line::parse(text, Format::Value)).collect::<Result<_, _>>().map_err(Exit::Invalid)?
+        }
+    };
+    let engine = load::engine(&args.compiled)?;
+    let step = conformance::load(&engine, &args.path, settings.to_string(), &args.ports, args.timeout)
+        .map_err(|error| Exit::Invalid(error.to_string()))?;
+    let findings = conformance::examine(&step, &records);
+    let mut broken = 0;
+    for finding in &findings {
+        let line = match &finding.result {
+            Ok(()) => format!("ok      {}", finding.rule),
+            Err(why) => {
+                broken += 1;
+                format!("BROKEN  {}\n        {}", finding.rule, why.replace('\n', "\n        "))
+            }
+        };
+        // If stdout is gone, the exit code still tells.
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+    match broken {
+        0 => Ok(()),
+        1 => Err(Exit::Stopped("the plugin breaks 1 rule of the contract".into())),
+        _ => Err(Exit::Stopped(format!("the plugin breaks {broken} rules of the contract"))),
+    }
+}

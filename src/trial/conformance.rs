@@ -1,0 +1,288 @@
+//! Whether a plugin keeps the contract, asked of the plugin alone: no broker, no pipeline.
+//!
+//! The host refuses what is malformed anyhow; here it is found before a record is. Besides, a plugin must do with a record what it
+//! does whatever came before and whoever else is in the batch, as the host runs records again and cuts batches as it likes.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use super::line::FeedRecord;
+use crate::batch::Batch;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::plugin::Engine;
+use crate::plugin::Instance;
+use crate::plugin::LoadError;
+use crate::plugin::Settings;
+use crate::plugin::Step;
+use crate::record::Header;
+use crate::record::TopicPartition;
+use crate::secret::Secret;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What has to hold.
+    pub rule: &'static str,
+    /// Nothing, or what doesn't: for people.
+    pub result: Result<(), String>,
+}
+
+/// Calls with these many records each have to give the same.
+const BATCHES: [usize; 3] = [1, 7, 128];
+/// What an instance may have: the default of a step in a file.
+const MEMORY_BYTES: u64 = 64 << 20;
+/// Calls after which memory has to stand still, and how often it is looked at then.
+const WARM_CALLS: usize = 20;
+const CALLS: usize = 200;
+/// Headers of a record that has many.
+const HEADERS: usize = 10_000;
+/// Bytes of a large value: a broker takes no larger one unless it is told to.
+const LARGE: usize = 1_000_000;
+
+/// What a plugin made of a record, with every reference resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Became {
+    Outputs(Vec<Output>),
+    /// The failure's kind and code.
+    Failed(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Output {
+    port: u32,
+    partition: Option<i32>,
+    timestamp: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    lengths: Vec<i32>,
+    headers: Vec<u8>,
+}
+
+/// Loads a plugin that no pipeline names: `settings` is a JSON object, `ports` are those besides `main`.
+///
+/// # Errors
+/// If it isn't one.
+pub fn load(
+    engine: &Engine,
+    wasm: &Path,
+    settings: String,
+    ports: &[String],
+    timeout: Duration,
+) -> Result<Step, LoadError> {
+    let name = wasm.file_stem().unwrap_or_default().to_string_lossy();
+    let settings = Settings {
+        name: name.into(),
+        wasm: wasm.to_owned(),
+        settings: Secret(settings),
+        ports: std::iter::once("main".to_owned()).chain(ports.iter().cloned()).collect(),
+        timeout,
+        memory_bytes: MEMORY_BYTES,
+        batch_records: BATCHES[BATCHES.len() - 1],
+    };
+    Step::load(engine, settings)
+}
+
+/// Looks at a plugin with records that few expect, and with `records` of its own.
+#[must_use]
+pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Finding> {
+    let (batch, names) = records_of(records);
+    let mut findings = vec![Finding { rule: "it starts with its settings and ports", result: started(step) }];
+    if findings[0].result.is_ok() {
+        let alone = alone(step, &batch, &names);
+        let expected = alone.as_ref().ok().cloned();
+        findings.push(Finding {
+            rule: "any record is emitted, dropped or failed, and breaks nothing",
+            result: alone.map(|_| ()),
+        });
+        if let Some(expected) = expected {
+            findings.push(Finding {
+                rule: "a record becomes the same whatever came before",
+                result: again(step, &batch, &names, &expected),
+            });
+            for size in BATCHES {
+                findings.push(Finding {
+                    rule: match size {
+                        1 => "a record becomes the same in calls of 1",
+                        7 => "a record becomes the same in calls of 7",
+                        _ => "a record becomes the same in calls of 128",
+                    },
+                    result: in_calls_of(step, &batch, &names, &expected, size),
+                });
+            }
+            findings.push(Finding { rule: "its memory doesn't grow for ever", result: memory(step, &batch) });
+        }
+    }
+    findings
+}
+
+fn started(step: &Step) -> Result<(), String> {
+    step.instantiate().map(|_| ()).map_err(|failure| failure.to_string())
+}
+
+/// Each record in an instance of its own.
+fn alone(step: &Step, batch: &Batch, names: &[String]) -> Result<Vec<Became>, String> {
+    (0..batch.len())
+        .map(|index| {
+            let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
+            let became =
+                call(&mut instance, batch, index..index + 1).map_err(|failure| told(names, index, &failure))?;
+            became.into_iter().next().ok_or_else(|| format!("{}: nothing came back", names[index]))
+        })
+        .collect()
+}
+
+/// All records one by one in one instance, twice and once more backwards.
+fn again(step: &Step, batch: &Batch, names: &[String], expected: &[Became]) -> Result<(), String> {
+    let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
+    for index in (0..batch.len()).chain(0..batch.len()).chain((0..batch.len()).rev()) {
+        let became = call(&mut instance, batch, index..index + 1).map_err(|failure| told(names, index, &failure))?;
+        same(names, index, &expected[index..=index], &became)?;
+    }
+    Ok(())
+}
+
+fn in_calls_of(step: &Step, batch: &Batch, names: &[String], expected: &[Became], size: usize) -> Result<(), String> {
+    let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
+    for start in (0..batch.len()).step_by(size) {
+        let range = start..batch.len().min(start + size);
+        let became = match call(&mut instance, batch, range.clone()) {
+            Ok(became) => became,
+            // Its word about the whole call: the host then asks about each record.
+            Err(failure) if failure.kind == Kind::Error => {
+                let one = |index| call(&mut instance, batch, index..index + 1);
+                let each: Result<Vec<_>, Failure> = range.clone().map(one).collect();
+                each.map_err(|failure| told(names, start, &failure))?.concat()
+            }
+            Err(failure) => {
+                return Err(format!("in a call with {} others: {}", range.len() - 1, told(names, start, &failure)));
+            }
+        };
+        same(names, start, &expected[range], &became)?;
+    }
+    Ok(())
+}
+
+/// The same call again and again: what it remembers has a bound.
+fn memory(step: &Step, batch: &Batch) -> Result<(), String> {
+    let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
+    let mut warm = 0;
+    for number in 0..CALLS {
+        // That it may break was looked at before.
+        if call(&mut instance, batch, 0..batch.len()).is_err_and(|failure| failure.kind.spoils_instance()) {
+            return Ok(());
+        }
+        if number == WARM_CALLS {
+            warm = instance.memory_bytes();
+        }
+    }
+    let end = instance.memory_bytes();
+    if end > warm {
+        return Err(format!(
+            "it had {warm} bytes after {WARM_CALLS} calls with the same records, and {end} after {CALLS}"
+        ));
+    }
+    Ok(())
+}
+
+fn call(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<Vec<Became>, Failure> {
+    let view = batch.slice(range.clone());
+    let outcome = match instance.process(&view) {
+        Ok(outcome) => outcome,
+        Err(failure) if failure.kind == Kind::Error && range.len() == 1 => {
+            return Ok(vec![Became::Failed("error".into())]);
+        }
+        Err(failure) => return Err(failure),
+    };
+    // What it counted is of no interest.
+    drop(instance.take_effects());
+    let mut became = vec![Became::Outputs(Vec::new()); range.len()];
+    for index in 0..outcome.outputs.len() {
+        let made = outcome.outputs.resolve(index, &view.record(outcome.outputs.parent(index)));
+        if let Became::Outputs(outputs) = &mut became[made.parent] {
+            outputs.push(Output {
+                port: made.port,
+                partition: made.partition,
+                timestamp: made.timestamp,
+                key: made.key.map(<[u8]>::to_vec),
+                value: made.value.map(<[u8]>::to_vec),
+                lengths: made.headers.lengths().to_vec(),
+                headers: made.headers.data().to_vec(),
+            });
+        }
+    }
+    for failed in outcome.failed {
+        became[failed.index] = Became::Failed(format!("{} ({})", failed.failure.kind.label(), failed.failure.code));
+    }
+    Ok(became)
+}
+
+fn same(names: &[String], start: usize, expected: &[Became], found: &[Became]) -> Result<(), String> {
+    for (index, (expected, found)) in (start..).zip(expected.iter().zip(found)) {
+        if expected != found {
+            let name = &names[index];
+            return Err(format!("{name}: alone it became {}, and now {}", shown(expected), shown(found)));
+        }
+    }
+    Ok(())
+}
+
+fn shown(became: &Became) -> String {
+    match became {
+        Became::Failed(failure) => failure.clone(),
+        Became::Outputs(outputs) => {
+            let mut text = format!("{outputs:?}");
+            text.truncate(text.floor_char_boundary(SHOWN_BYTES_MAX));
+            text
+        }
+    }
+}
+
+/// Of what differs, this much is shown.
+const SHOWN_BYTES_MAX: usize = 300;
+
+fn told(names: &[String], index: usize, failure: &Failure) -> String {
+    format!("{}: {}: {}", names[index], failure.kind.label(), failure.reason)
+}
+
+/// The records that every plugin is asked about, and the caller's; a name for each.
+fn records_of(own: &[FeedRecord]) -> (Batch, Vec<String>) {
+    let source = TopicPartition { topic: "conformance".into(), partition: 0 };
+    let mut batch = Batch::new(source);
+    let mut names = Vec::new();
+    let mut push = |name: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>], timestamp: i64| {
+        let offset = i64::try_from(names.len()).unwrap_or(i64::MAX);
+        batch.push(offset, timestamp, 0, key, value, headers.iter().copied());
+        names.push(format!("record {offset} ({name})"));
+    };
+    let header = |name: &'static [u8], value: Option<&'static [u8]>| Header { name, value };
+    let odd =
+        [header(b"\xff\x00", Some(b"\x00")), header(b"", None), header(b"a", Some(b"")), header(b"a", Some(b"2"))];
+    let many = vec![header(b"name", Some(b"value")); HEADERS];
+    let large = vec![b'x'; LARGE];
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    push("a text", Some(b"key"), Some(b"text"), &[], 1);
+    push("a tombstone", Some(b"key"), None, &[], 1);
+    push("all null, no timestamp", None, None, &[], -1);
+    push("all empty", Some(b""), Some(b""), &[], 0);
+    push("every byte", Some(&all_bytes), Some(&all_bytes), &odd, i64::MAX);
+    push("a JSON object", None, Some(br#"{"id":1,"email":"a@example.org","nested":{"list":[1,null,"x"]}}"#), &odd, 1);
+    push("a JSON list", None, Some(b"[1,2.5e-3,-0]"), &[], 1);
+    push("broken JSON", None, Some(br#"{"id":1,"#), &[], 1);
+    push("deep JSON", None, Some("[".repeat(10_000).as_bytes()), &[], 1);
+    push("JSON with a lone surrogate", None, Some(br#"{"email":"\ud800"}"#), &[], 1);
+    push("a large value", None, Some(&large), &[], 1);
+    push("10,000 headers", Some(b"key"), Some(b"text"), &many, 1);
+    // Enough for calls of all sizes.
+    for (number, timestamp) in (0..150).zip(1..) {
+        let text = format!(r#"{{"id":{number},"email":"{number}@example.org","note":"one of many"}}"#);
+        push("one of many", Some(text.as_bytes()), Some(text.as_bytes()), &odd[..number % 5], timestamp);
+    }
+    for record in own {
+        let headers: Vec<Header<'_>> =
+            record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+        push("yours", record.key.as_deref(), record.value.as_deref(), &headers, record.timestamp.unwrap_or(-1));
+    }
+    (batch, names)
+}
