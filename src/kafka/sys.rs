@@ -965,13 +965,34 @@ impl<'a> Iterator for MessageHeaders<'a> {
             self.next += 1;
             let until_nul = CStr::from_ptr(name).to_bytes();
             // The call doesn't give the name's length. A header is one block, name, NUL, value (rdkafka_header.c), so a name with
-            // a NUL inside shows in the distance to its value. With a null value such a name ends at its NUL.
-            let distance = (value as usize).wrapping_sub(name as usize + 1);
-            let whole = !value.is_null() && distance > until_nul.len();
-            let name = if whole { bytes(name.cast(), distance).unwrap_or(until_nul) } else { until_nul };
+            // a NUL inside shows in the distance to its value.
+            let length =
+                if value.is_null() { name_length(name) } else { (value as usize).wrapping_sub(name as usize + 1) };
+            let name =
+                if length > until_nul.len() { bytes(name.cast(), length).unwrap_or(until_nul) } else { until_nul };
             Some(Header { name, value: bytes(value, size) })
         }
     }
+}
+
+/// The version whose headers [`name_length`] knows: 2.12.1.
+const HEADERS_OF: i32 = 0x020c_01ff;
+
+/// The length of a header's name whose value is null, which no call gives; 0 if this librdkafka's headers aren't known.
+///
+/// # Safety
+/// `name` is what `rd_kafka_header_get_all` gave for such a header, and the header is alive.
+unsafe fn name_length(name: *const c_char) -> usize {
+    if rd::RD_KAFKA_VERSION != HEADERS_OF {
+        return 0;
+    }
+    let word = |back: usize| {
+        // SAFETY: in this version, which is linked in, a header is a struct of four words (its whole size, the value's size, the
+        // name's size, the value) with the name right behind them (rdkafka_header.h), so all of them are of one block.
+        unsafe { name.cast::<usize>().sub(back).read_unaligned() }
+    };
+    let (value, name_size, value_size) = (word(1), word(2), word(3));
+    if value == 0 && value_size == 0 { name_size } else { 0 }
 }
 
 /// A topic that is produced to, with its own settings.

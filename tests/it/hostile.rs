@@ -22,6 +22,7 @@ fn records() -> Vec<Raw> {
     let odd_headers = vec![
         header(b"not utf-8 \xff\xfe\x80", Some(b"\x00\xff")),
         header(b"nul\x00inside", Some(b"a\x00b")),
+        header(b"nul\x00inside and no value", None),
         header(b"", Some(b"an empty name")),
         header(b"null value", None),
         header(b"empty value", Some(b"")),
