@@ -155,6 +155,10 @@ impl Reload {
         let mut reload =
             Reload { config, steps, load, watches: watch, handle, metrics, seen: Vec::new(), looks: Vec::new() };
         reload.seen = reload.look();
+        // A component may have changed since it was loaded.
+        for (seen, step) in reload.seen[1..].iter_mut().zip(&reload.steps) {
+            *seen = Some(step.digest().to_string());
+        }
         reload
     }
 

@@ -122,6 +122,9 @@ pub(crate) fn of_test(row: &str, binary: &str, filter: &str, full: bool) -> Resu
         "test",
         "--package",
         "wasmill",
+        // As this test is built, so that nothing is built again.
+        "--features",
+        "failpoints",
         "--test",
         binary,
         "--",
