@@ -1,6 +1,5 @@
 //! `wasmill conformance`: whether a plugin keeps the contract.
 
-use std::fs;
 use std::io;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,7 +12,6 @@ use super::exit_code::Exit;
 use super::load;
 use crate::trial::conformance;
 use crate::trial::line;
-use crate::trial::line::Format;
 
 /// Asks a plugin, and nothing else, whether it keeps the contract.
 ///
@@ -47,14 +45,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let settings: serde_json::Value = serde_json::from_str(&args.settings)
         .map_err(|error| Exit::Usage(format!("conformance: --settings is no JSON: {error}")))?;
-    let records = match &args.records {
-        None => Vec::new(),
-        Some(path) => {
-            let bytes = fs::read(path).map_err(|error| Exit::Invalid(format!("read {}: {error}", path.display())))?;
-            let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|&byte| byte == b'\n');
-            lines.map(|text| line::parse(text, Format::Value)).collect::<Result<_, _>>().map_err(Exit::Invalid)?
-        }
-    };
+    let records = args.records.as_deref().map_or_else(|| Ok(Vec::new()), line::values).map_err(Exit::Invalid)?;
     let engine = load::engine(&args.compiled)?;
     let step = conformance::load(&engine, &args.path, settings.to_string(), &args.ports, args.timeout)
         .map_err(|error| Exit::Invalid(error.to_string()))?;

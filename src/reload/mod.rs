@@ -76,8 +76,8 @@ impl Reloader {
             let inbox = inbox.clone();
             move || drop(inbox.send(Event::Touched))
         };
+        let watch = settings.watch.then(|| Watch::new(touched));
         let mut reload = Reload::new(settings);
-        let watch = reload.watches.then(|| Watch::new(touched));
         let run = move || reload.run(&events, watch);
         let thread = thread::Builder::new().name("reload".into()).spawn(run)?;
         Ok(Reloader { inbox, thread: Some(thread) })
@@ -107,7 +107,6 @@ struct Reload {
     config: config::Pipeline,
     steps: Vec<Step>,
     load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
-    watches: bool,
     handle: Handle,
     metrics: Arc<Metrics>,
     /// The digests of the files that were last taken or refused, in the order of [`Reload::files`].
@@ -151,9 +150,8 @@ struct Refused {
 
 impl Reload {
     fn new(settings: Settings) -> Reload {
-        let Settings { config, steps, load, watch, handle, metrics } = settings;
-        let mut reload =
-            Reload { config, steps, load, watches: watch, handle, metrics, seen: Vec::new(), looks: Vec::new() };
+        let Settings { config, steps, load, watch: _, handle, metrics } = settings;
+        let mut reload = Reload { config, steps, load, handle, metrics, seen: Vec::new(), looks: Vec::new() };
         reload.seen = reload.look();
         // A component may have changed since it was loaded.
         for (seen, step) in reload.seen[1..].iter_mut().zip(&reload.steps) {

@@ -11,7 +11,6 @@ use super::Made;
 use super::Steps;
 use super::line;
 use super::line::FeedRecord;
-use super::line::Format;
 use crate::config;
 use crate::config::Case;
 use crate::config::Expect;
@@ -110,11 +109,7 @@ fn records(case: &Case) -> Result<Vec<FeedRecord>, String> {
             };
             records.iter().enumerate().map(record).collect()
         }
-        Records::File(path) => {
-            let bytes = fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?;
-            let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            text.split(|&byte| byte == b'\n').map(|text| line::parse(text, Format::Value)).collect()
-        }
+        Records::File(path) => line::values(path),
     }
 }
 

@@ -3,6 +3,9 @@
 //! Either the line is the record's value as it stands, or it is a JSON object that says all of a record. It doesn't send
 //! anything. Invariant: what `dev` prints for a pipe can be fed again.
 
+use std::fs;
+use std::path::Path;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
@@ -53,6 +56,16 @@ pub fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
             record(fields)
         }
     }
+}
+
+/// The records of a file that has a value on each line.
+///
+/// # Errors
+/// That the file can't be read.
+pub fn values(file: &Path) -> Result<Vec<FeedRecord>, String> {
+    let bytes = fs::read(file).map_err(|error| format!("read {}: {error}", file.display()))?;
+    let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    text.split(|&byte| byte == b'\n').map(|line| parse(line, Format::Value)).collect()
 }
 
 /// What a file of test cases says of a record: a text is its value, an object of a record's fields all of it, and any other JSON is

@@ -1,8 +1,8 @@
 //! Hides fields of JSON objects: `email`, `phone` and `name`, or those that `settings.fields` names.
 //!
-//! Only fields at the top of the object are hidden, whatever their value is; everything else stays byte for byte. Tombstones go on as they are; a value that
-//! isn't JSON is rejected with the code `bad-json`, so that nothing personal slips through unread. Records with a header
-//! `audit` also go to the port `audit`, where the pipeline has one, unmasked.
+//! Only fields at the top of the object are hidden, whatever their value is; everything else stays byte for byte. Tombstones go
+//! on as they are; a value that isn't JSON is rejected with the code `bad-json`, so that nothing personal slips through unread.
+//! Records with a header `audit` also go to the port `audit`, where the pipeline has one, unmasked.
 
 use wasmill_sdk::Emitter;
 use wasmill_sdk::Record;
