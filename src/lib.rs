@@ -43,4 +43,6 @@ pub mod pipeline;
 pub mod trial;
 /// What has changed in the file and its components is put in place while the pipeline runs.
 pub mod reload;
+/// Plugins as source: new ones, and building them.
+pub mod author;
 pub mod cli;

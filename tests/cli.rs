@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::process::Output;
 
@@ -16,12 +17,12 @@ fn text(output: &Output) -> String {
 #[test]
 fn help_lists_the_commands_that_work_and_gives_examples() {
     let help = text(&wasmill(&["--help"]));
-    for verb in ["run", "dev", "try", "test", "conformance", "check", "inspect", "config", "schema"] {
+    for verb in ["run", "dev", "try", "test", "conformance", "check", "inspect", "config", "schema", "new", "build"] {
         assert!(help.contains(&format!("  {verb} ")), "{verb} is missing:\n{help}");
         let own = text(&wasmill(&[verb, "--help"]));
         assert!(own.contains("Examples:"), "{verb} has no examples:\n{own}");
     }
-    for verb in ["tap", "dlq", "reload", "new"] {
+    for verb in ["tap", "dlq", "reload"] {
         assert!(!help.contains(&format!("  {verb} ")), "{verb} doesn't work yet:\n{help}");
     }
 }
@@ -66,7 +67,7 @@ fn planted_mistakes_are_78_with_place_and_fix() {
     let whole = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
                  [output.main]\ntopic = \"orders.clean\"\n";
     let good = component("batch-handler", "");
-    let typed = component("handler", "");
+    let timers = component("timers", "");
     let wasi = component(
         "batch-handler",
         r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
@@ -75,7 +76,12 @@ fn planted_mistakes_are_78_with_place_and_fix() {
         ("misspelt key", whole.replace("topics", "topic"), &good, &["`topic`", ".toml:4:1", "did you mean `topics`?"]),
         ("missing file", whole.replace("p.wasm", "q.wasm"), &good, &["q.wasm", ".toml:6:", "help"]),
         ("unknown output key", whole.replace("[output.main]", "[output.mian]"), &good, &["main", ".toml:"]),
-        ("wrong world", whole.into(), &typed, &["batch-handler", "handler", "p.wasm"]),
+        (
+            "wrong world",
+            whole.into(),
+            &timers,
+            &["wasmill:plugin/batch-handler@1 ", "   wasmill:plugin/timers@0.1.0", "p.wasm"],
+        ),
         ("import not granted", whole.into(), &wasi, &["wasi_snapshot_preview1", "p.wasm"]),
         ("loop", whole.replace("orders.clean", "orders"), &good, &["`orders`", ".toml:8:", "help"]),
     ];
@@ -102,4 +108,40 @@ fn a_sound_pipeline_passes() {
     fs::write(&file, text_of).unwrap();
     let output = wasmill(&["check", "--offline", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+/// Each is told at its own place, without the plugin being asked.
+#[test]
+fn settings_are_held_against_the_plugins_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let mask = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/kept/mask-1.0.0.wasm");
+    fs::copy(mask, folder.path().join("mask.wasm")).unwrap();
+    let file = folder.path().join("pipe.toml");
+    let whole = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\ngroup = \"g\"\n[[step]]\nwasm = \"mask.wasm\"\n\
+                 settings = SETTINGS\n[output.main]\ntopic = \"orders.clean\"\n";
+    let check = |settings: &str| {
+        fs::write(&file, whole.replace("SETTINGS", settings)).unwrap();
+        let output = wasmill(&["check", "--offline", file.to_str().unwrap()]);
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(check("{ fields = [\"iban\"] }").0, Some(0));
+    for (settings, parts) in [
+        (
+            "{ fields = [\"iban\", 7] }",
+            &["`settings.fields.1`: expected a string, found a whole number", "pipe.toml:8:32"][..],
+        ),
+        ("{ fields = \"iban\" }", &["`settings.fields`: expected a list, found a string", "pipe.toml:8:23"]),
+        ("{ feilds = [] }", &["plugin `mask` has no `settings.feilds`", "did you mean `fields`?", "pipe.toml:8:14"]),
+    ] {
+        let (code, said) = check(settings);
+        assert_eq!(code, Some(78), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "{part} is missing in:\n{said}");
+        }
+    }
+    let two = check("{ feilds = [], fields = 1 }").1;
+    assert!(two.contains("2 errors"), "{two}");
+    let run = wasmill(&["run", file.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(78));
+    assert!(text(&run).contains("pipe.toml:8:14"), "{}", text(&run));
 }

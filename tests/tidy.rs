@@ -60,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
     ("trial", &["record", "secret", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
+    ("author", &[]),
     ("reload", &["trial", "metrics", "plugin", "config", "pipeline"]),
     (
         "cli",
@@ -75,6 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "admin",
             "trial",
             "reload",
+            "author",
         ],
     ),
 ];

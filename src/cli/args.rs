@@ -6,6 +6,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+use super::build;
 use super::check;
 use super::compile;
 use super::config;
@@ -13,6 +14,7 @@ use super::conformance;
 use super::dev;
 use super::exit_code::CODES;
 use super::inspect;
+use super::new;
 use super::run;
 use super::schema;
 use super::test;
@@ -35,6 +37,10 @@ pub(super) enum Verb {
     Run(run::Args),
     /// Try a pipeline on an embedded broker: nothing to install
     Dev(dev::Args),
+    /// Make the folder of a new plugin
+    New(new::Args),
+    /// Build the plugin in a folder
+    Build(build::Args),
     /// Send records from stdin through the steps and print what comes out: no broker
     Try(try_::Args),
     /// Run the test cases beside pipeline files: no broker

@@ -31,6 +31,8 @@ use super::print::Shown;
 use super::service;
 use super::service::Running;
 use super::service::Service;
+use crate::author::Project;
+use crate::author::Rebuild;
 use crate::config;
 use crate::kafka::embedded::Broker;
 use crate::kafka::embedded::Feeder;
@@ -48,7 +50,8 @@ use progress::Progress;
 /// Runs a pipeline on an embedded broker and prints what comes out.
 ///
 /// The brokers, TLS and SASL of the file are set aside; its topics are created. It ends when the feed is done and
-/// everything came out, or with ctrl-c. A changed component, or changed values of a step, are taken over while it runs.
+/// everything came out, or with ctrl-c. A changed component, or changed values of a step, are taken over while it runs. A component
+/// whose folder has a `plugin.toml` is built again when its source changes.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill dev orders.toml --feed orders.ndjson
@@ -95,6 +98,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let service = Service::listen(&config)?;
     let address = service.local_addr();
     let steps = load::steps(&config, &args.compiled)?;
+    let rebuild = rebuild(&config)?;
     let running = service.start(config, &steps, written, true)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
     let feed = match (&args.feed, input) {
@@ -106,7 +110,26 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     };
     // People read this; if stderr is gone, nobody does.
     let _ = writeln!(io::stderr(), "metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap());
-    show(&running, &tail, feed, &progress)
+    let shown = show(&running, &tail, feed, &progress);
+    drop(rebuild);
+    shown
+}
+
+/// Builds the steps' plugins again when their source changes, as far as they have source here.
+fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
+    let components: BTreeSet<&PathBuf> = config.steps.iter().map(|step| &step.wasm).collect();
+    let projects = components.into_iter().filter_map(|wasm| Project::of(wasm).transpose());
+    let projects: Vec<Project> = projects.collect::<Result<_, _>>().map_err(Exit::Invalid)?;
+    if projects.is_empty() {
+        return Ok(None);
+    }
+    // People read this; if stderr is gone, nobody does.
+    let tell = |line: &str| drop(writeln!(io::stderr(), "{line}"));
+    for project in &projects {
+        tell(&format!("{} is built again when its source changes", project.folder().display()));
+    }
+    let started = Rebuild::start(projects, tell);
+    started.map(Some).map_err(|error| Exit::Bug(format!("start a thread: {error}")))
 }
 
 /// The topic that is fed: the first of the file.

@@ -30,24 +30,59 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
 }
 
 /// The inspection in words, a line for each thing.
-fn describe(inspection: &plugin::Inspection) -> String {
-    let mut text = format!(
-        "world     {:?}\ncontract  {}\nform      {:?}\nsize      {} bytes\nsha256    {}\n",
-        inspection.world,
-        inspection.contract.as_deref().unwrap_or("none"),
-        inspection.form,
-        inspection.bytes,
-        inspection.digest
-    );
+pub(super) fn describe(inspection: &plugin::Inspection) -> String {
+    let mut text = String::new();
+    if let Some(manifest) = &inspection.manifest {
+        text.push_str(&format!("plugin    {} {}\n", manifest.name, manifest.version));
+        if !manifest.description.is_empty() {
+            text.push_str(&format!("          {}\n", manifest.description));
+        }
+        if let Some(ports) = &manifest.ports {
+            text.push_str(&format!("ports     {}\n", ports.join(", ")));
+        }
+        let unchecked = manifest.unchecked();
+        let schema = match (&manifest.settings, unchecked.is_empty()) {
+            (None, _) => "not described".to_owned(),
+            (Some(_), true) => "described: `wasmill check` holds a step's against it".to_owned(),
+            (Some(_), false) => format!("described; not checked, but by the plugin: {}", unchecked.join(", ")),
+        };
+        text.push_str(&format!("settings  {schema}\n"));
+    }
+    let contract = inspection.contract.as_deref().unwrap_or("none");
+    text.push_str(&format!("world     {}\ncontract  {contract}\n", inspection.world));
+    text.push_str(&format!("form      {}\n", inspection.form));
+    text.push_str(&format!("size      {} bytes\nsha256    {}\n", inspection.bytes, inspection.digest));
     for (tool, version) in &inspection.producers {
         text.push_str(&format!("made by   {tool} {version}\n"));
     }
     for import in &inspection.imports {
-        let granted = if import.granted { "always granted" } else { "not granted: `run` refuses it" };
+        let granted = if import.granted { "every plugin gets it" } else { "no plugin gets it" };
         text.push_str(&format!("imports   {}: {} ({granted})\n", import.name, import.touches));
     }
-    if inspection.imports.is_empty() {
-        text.push_str("imports   nothing: it can touch nothing\n");
+    text.push_str(&reach(inspection));
+    text
+}
+
+/// What it can touch, in a sentence.
+fn reach(inspection: &plugin::Inspection) -> String {
+    let touched = |granted: bool| {
+        let imports = inspection.imports.iter().filter(|import| import.granted == granted);
+        let mut touches: Vec<&str> =
+            imports.map(|import| import.touches).filter(|touches| !touches.starts_with("nothing")).collect();
+        touches.dedup();
+        touches.join(", ")
+    };
+    let (given, wanted) = (touched(true), touched(false));
+    let mut text = match given.is_empty() {
+        true => "touches   nothing but the records that it is given\n".to_owned(),
+        false => format!("touches   the records that it is given, and: {given}\n"),
+    };
+    match wanted.is_empty() {
+        true => text.push_str("allow     nothing to allow: a step runs it as it is\n"),
+        false => text.push_str(&format!(
+            "allow     it wants more than any plugin gets: {wanted}. `run` and `check` refuse it; a step has no `allow` for \
+             that yet, so build it without\n"
+        )),
     }
     text
 }

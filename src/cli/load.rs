@@ -8,6 +8,7 @@ use super::args::Compiled;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
 use super::service::Written;
+use super::settings;
 use crate::config;
 use crate::plugin::Cache;
 use crate::plugin::Compiler;
@@ -32,7 +33,13 @@ pub(super) fn written(file: &PipelineFile, http: Option<SocketAddr>, config: con
 pub(super) fn steps(config: &config::Pipeline, compiled: &Compiled) -> Result<Vec<Step>, Exit> {
     let engine = engine(compiled)?;
     let load = |settings: &crate::plugin::Settings| Step::load(&engine, settings.clone());
-    config.steps.iter().map(load).collect::<Result<_, _>>().map_err(|error| Exit::Invalid(error.to_string()))
+    let loaded: Result<Vec<Step>, _> = config.steps.iter().map(load).collect();
+    let steps = loaded.map_err(|error| Exit::Invalid(error.to_string()))?;
+    let mut report = config.report();
+    for (number, step) in steps.iter().enumerate() {
+        settings::check(config, number, step, &mut report);
+    }
+    if report.is_empty() { Ok(steps) } else { Err(Exit::Invalid(report.to_string())) }
 }
 
 /// The engine that compiles in children of this program, and keeps what they made if there is a place for it.

@@ -4,6 +4,7 @@
 //! the process ends with is decided in `exit_code.rs` alone.
 
 mod args;
+mod build;
 mod check;
 mod compile;
 mod config;
@@ -12,10 +13,12 @@ mod dev;
 mod exit_code;
 mod inspect;
 mod load;
+mod new;
 mod print;
 mod run;
 mod schema;
 mod service;
+mod settings;
 mod signals;
 mod test;
 mod try_;
@@ -60,6 +63,8 @@ fn run_verb(verb: &Verb) -> Exit {
     let done = match verb {
         Verb::Run(args) => run::run(args),
         Verb::Dev(args) => dev::run(args),
+        Verb::New(args) => new::run(args),
+        Verb::Build(args) => build::run(args),
         Verb::Try(args) => try_::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Check(args) => check::run(args),

@@ -4,6 +4,7 @@
 //! since native code can't be checked. Invariant: a component that leaves here is valid WebAssembly, and fits a step.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use sha2::Digest;
 use sha2::Sha256;
@@ -17,9 +18,15 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::TypesRef;
 
 use crate::plugin::componentize;
+use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::Unread;
+use crate::plugin::manifest::shown;
+use crate::plugin::signature::Signatures;
 use crate::plugin::world;
+use crate::plugin::world::Export;
 use crate::plugin::world::Import;
 use crate::plugin::world::Misfit;
+use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
 /// What a file holds.
@@ -36,12 +43,14 @@ pub struct Inspection {
     /// The version of the contract that it was built against, as in `0.1.0`.
     pub contract: Option<String>,
     /// Everything that it exports.
-    pub exports: Vec<String>,
+    pub exports: Vec<Export>,
     /// Everything that it imports.
     pub imports: Vec<Import>,
     /// The tools that made it, as they say themselves: name and version.
     pub producers: Vec<(String, String)>,
-    /// The version of the plugin itself, as its custom section `version` has it; empty without one.
+    /// What it says of itself.
+    pub manifest: Option<Manifest>,
+    /// The version of the plugin itself: its manifest's, or that of its custom section `version`; empty without one.
     pub version: String,
 }
 
@@ -52,6 +61,15 @@ pub enum Form {
     Component,
     /// A core module with the component model's names.
     CoreModule,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Component => "component",
+            Form::CoreModule => "core module, which becomes a component when it is loaded",
+        })
+    }
 }
 
 /// Why a file isn't a plugin.
@@ -75,6 +93,9 @@ pub enum ArtifactError {
     /// A core module whose functions aren't what their names promise.
     #[error("it can't be made into a component: {0}; build it again")]
     Componentize(String),
+    /// Its manifest can't be read.
+    #[error("its manifest, the section `wasmill:manifest`, is not valid: {0}; build it again")]
+    Manifest(String),
     /// A component that a step can't run.
     #[error(transparent)]
     Misfit(#[from] Misfit),
@@ -88,16 +109,20 @@ pub(super) struct Artifact<'a> {
 }
 
 impl<'a> Artifact<'a> {
-    /// The component, if a step may run it: its world, and that it imports nothing that wasn't granted.
-    pub(super) fn component(&self) -> Result<Cow<'a, [u8]>, ArtifactError> {
+    /// The component and the contract that it keeps, if a step may run it: its world, and that it imports nothing that wasn't
+    /// granted.
+    pub(super) fn component(&self) -> Result<(Cow<'a, [u8]>, Track, World), ArtifactError> {
         let Inspection { exports, imports, contract, .. } = &self.inspection;
-        world::admit(exports, imports)?;
-        match self.inspection.form {
-            Form::Component => Ok(Cow::Borrowed(self.bytes)),
-            Form::CoreModule => componentize::componentize(self.bytes, contract.as_deref().unwrap_or_default())
-                .map(Cow::Owned)
-                .map_err(ArtifactError::Componentize),
-        }
+        let (track, world) = world::admit(exports, imports)?;
+        let component = match self.inspection.form {
+            Form::Component => Cow::Borrowed(self.bytes),
+            Form::CoreModule => {
+                let version = contract.as_deref().unwrap_or_default();
+                let made = componentize::componentize(self.bytes, track, world, version);
+                Cow::Owned(made.map_err(ArtifactError::Componentize)?)
+            }
+        };
+        Ok((component, track, world))
     }
 }
 
@@ -107,6 +132,16 @@ impl<'a> Artifact<'a> {
 /// If they hold no component.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     Ok(open(bytes)?.inspection)
+}
+
+/// As [`inspect`], for a file that a step has to be able to run.
+///
+/// # Errors
+/// If it is no plugin, exports other things, or imports what no plugin gets.
+pub fn admit(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
+    let artifact = open(bytes)?;
+    artifact.component()?;
+    Ok(artifact.inspection)
 }
 
 /// The SHA-256 of a file's bytes, hexadecimal: what tells one version of a plugin from another.
@@ -134,10 +169,19 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
             if names.exports.is_empty() {
                 return Err(ArtifactError::NoInterface);
             }
-            (names.exports, names.imports)
+            let exports = names.exports.into_iter().map(|name| Export { name, functions: Vec::new() }).collect();
+            (exports, names.imports)
         }
     };
     let (world, contract) = World::of(&exports);
+    let manifest = Manifest::read(bytes).map_err(|unread| match unread {
+        Unread::File(error) => malformed(error),
+        Unread::Manifest(problem) => ArtifactError::Manifest(problem),
+    })?;
+    let version = match &manifest {
+        Some(manifest) if !manifest.version.is_empty() => manifest.version.clone(),
+        Some(_) | None => version(bytes).map_err(malformed)?,
+    };
     let inspection = Inspection {
         form,
         digest: digest(bytes),
@@ -147,7 +191,8 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
         exports,
         imports,
         producers: producers(bytes).map_err(malformed)?,
-        version: version(bytes).map_err(malformed)?,
+        manifest,
+        version,
     };
     Ok(Artifact { bytes, inspection })
 }
@@ -158,7 +203,7 @@ fn malformed(error: BinaryReaderError) -> ArtifactError {
 
 /// The exports and imports of a valid component.
 #[expect(clippy::wildcard_enum_match_arm, reason = "sections of the binary format, most of which are inside")]
-fn names(component: &[u8], types: TypesRef<'_>) -> Result<(Vec<String>, Vec<Import>), BinaryReaderError> {
+fn names(component: &[u8], types: TypesRef<'_>) -> Result<(Vec<Export>, Vec<Import>), BinaryReaderError> {
     let (mut outer_exports, mut outer_imports) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {
@@ -167,19 +212,23 @@ fn names(component: &[u8], types: TypesRef<'_>) -> Result<(Vec<String>, Vec<Impo
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(imports) if depth == 0 => {
                 for import in imports {
-                    let name = import?.name.name;
-                    outer_imports.push(Import::new(name, is_types_only(name, types)));
+                    outer_imports.push(import?.name.name);
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 0 => {
                 for export in exports {
-                    outer_exports.push(export?.name.name.to_owned());
+                    outer_exports.push(export?.name.name);
                 }
             }
             _ => {}
         }
     }
-    Ok((outer_exports, outer_imports))
+    let imported = outer_imports.iter().filter_map(|name| types.component_item_for_import(name));
+    let exported = outer_exports.iter().filter_map(|name| types.component_item_for_export(name));
+    let signatures = Signatures::new(&types, imported.chain(exported));
+    let export = |name: &&str| signatures.export(name, types.component_item_for_export(name));
+    let import = |name: &&str| Import::new(name, is_types_only(name, types));
+    Ok((outer_exports.iter().map(export).collect(), outer_imports.iter().map(import).collect()))
 }
 
 /// The tools that made a file and what is inside of it, in the order in which they are named.
@@ -208,8 +257,7 @@ fn version(bytes: &[u8]) -> Result<String, BinaryReaderError> {
         if let Payload::CustomSection(section) = &payload
             && section.name() == "version"
         {
-            let text = String::from_utf8_lossy(section.data());
-            return Ok(text.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect());
+            return Ok(shown(&String::from_utf8_lossy(section.data()), VERSION_CHARS_MAX));
         }
     }
     Ok(String::new())

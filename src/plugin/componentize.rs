@@ -14,16 +14,24 @@ use wit_component::embed_component_metadata;
 use wit_parser::Resolve;
 
 use crate::plugin::world::Import;
+use crate::plugin::world::Track;
+use crate::plugin::world::World;
 
-const CONTRACT: &str = include_str!("../../wit/plugin.wit");
-/// The version that the text of the contract has.
-const CONTRACT_VERSION: &str = "@0.1.0";
+/// The texts of the contract.
+fn contract(track: Track) -> &'static str {
+    match track {
+        Track::V0 => include_str!("../../wit/v0/plugin.wit"),
+        Track::V1 => include_str!("../../wit/v1/plugin.wit"),
+    }
+}
+
+/// The world of a module that may import all that is always granted. `HANDLER` and `VERSION` are filled in.
 const WORLD: &str = "
     package wasmill:host;
     world module {
-        import wasmill:plugin/log@0.1.0;
-        import wasmill:plugin/metrics@0.1.0;
-        export wasmill:plugin/batch-handler@0.1.0;
+        import wasmill:plugin/log@VERSION;
+        import wasmill:plugin/metrics@VERSION;
+        export wasmill:plugin/HANDLER@VERSION;
     }
 ";
 /// Component metadata lies in custom sections whose names begin with this.
@@ -73,17 +81,19 @@ impl Names {
     }
 }
 
-/// The component of a valid module that implements this version of the contract and imports no more than it gives.
+/// The component of a valid module that implements a world of this version of the contract and imports no more than it gives.
 ///
 /// # Errors
 /// What doesn't fit, in the encoder's words.
-pub(super) fn componentize(module: &[u8], version: &str) -> Result<Vec<u8>, String> {
-    let versioned = |text: &str| text.replace(CONTRACT_VERSION, &format!("@{version}"));
+pub(super) fn componentize(module: &[u8], track: Track, world: World, version: &str) -> Result<Vec<u8>, String> {
+    let contract = contract(track).replace(&format!("@{}", track.version()), &format!("@{version}"));
+    let handler = if world == World::Transform { "handler" } else { "batch-handler" };
+    let module_world = WORLD.replace("HANDLER", handler).replace("VERSION", version);
     let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
     let encoded = resolve
-        .push_str("plugin.wit", &versioned(CONTRACT))
-        .and_then(|_| resolve.push_str("module.wit", &versioned(WORLD)))
+        .push_str("plugin.wit", &contract)
+        .and_then(|_| resolve.push_str("module.wit", &module_world))
         .and_then(|package| resolve.select_world(&[package], Some("module")))
         .and_then(|world| embed_component_metadata(&mut bare, &resolve, world, StringEncoding::UTF8))
         .and_then(|()| ComponentEncoder::default().validate(true).module(&bare)?.encode());

@@ -20,8 +20,8 @@ use wasmtime::WasmBacktraceDetails;
 use wasmtime::component::Linker;
 
 use crate::plugin::compile::Compiler;
+use crate::plugin::contract;
 use crate::plugin::host::Host;
-use crate::plugin::v0;
 
 /// The length of an epoch: how far past its deadline a guest can get.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -62,7 +62,7 @@ impl Engine {
     pub fn new(compiler: Compiler) -> Result<Engine, EngineError> {
         let wasmtime = wasmtime::Engine::new(&config()).map_err(EngineError::Wasmtime)?;
         let mut linker = Linker::new(&wasmtime);
-        v0::link(&mut linker).map_err(EngineError::Wasmtime)?;
+        contract::link(&mut linker).map_err(EngineError::Wasmtime)?;
         let epochs = EpochThread::start(wasmtime.clone()).map_err(EngineError::Thread)?;
         Ok(Engine { inner: Arc::new(Inner { wasmtime, compiler, linker, epochs }) })
     }

@@ -16,11 +16,13 @@ use crate::outcome::Outcome;
 use crate::plugin::Settings;
 use crate::plugin::classify;
 use crate::plugin::classify::Entry;
+use crate::plugin::contract::Linked;
+use crate::plugin::contract::Plugin;
+use crate::plugin::contract::Returned;
 use crate::plugin::engine::Engine;
 use crate::plugin::engine::epochs_in;
 use crate::plugin::host::Effects;
 use crate::plugin::host::Host;
-use crate::plugin::v0;
 
 /// Outputs that one call may make: 4 million records a second at a call of a quarter of a second, and no more than the
 /// worker could hold for one batch.
@@ -38,7 +40,7 @@ const HANDLES_MAX: usize = 16;
 pub struct Instance {
     settings: Arc<Settings>,
     store: Store<Host>,
-    plugin: v0::Plugin,
+    plugin: Plugin,
     ports: u32,
     epochs: u64,
 }
@@ -48,7 +50,7 @@ impl Instance {
     pub(super) fn new(
         engine: &Engine,
         settings: &Arc<Settings>,
-        component: &v0::PluginPre<Host>,
+        component: &Linked,
         host: Host,
     ) -> Result<Instance, Failure> {
         let mut store = Store::new(engine.wasmtime(), host);
@@ -65,7 +67,7 @@ impl Instance {
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
         let mut instance = Instance { settings: Arc::clone(settings), store, plugin, ports, epochs };
         instance.enter();
-        match v0::init(&instance.plugin, &mut instance.store, &settings.settings.0, &settings.ports) {
+        match instance.plugin.init(&mut instance.store, &settings.settings.0, &settings.ports) {
             Ok(Ok(())) => Ok(instance),
             Ok(Err(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)),
             Err(error) => Err(failed(&error, Entry::Init, &instance.store, settings)),
@@ -80,10 +82,11 @@ impl Instance {
     pub fn process(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
         self.enter();
         let step = &self.settings.name;
-        let outcome = match v0::process(&self.plugin, &mut self.store, step, input) {
-            Ok(Ok(columns)) => outcome::check(input, columns, self.ports, CAPS)
-                .map_err(|broken| Failure::new(Kind::BadOutput, Some(Arc::clone(step)), broken)),
-            Ok(Err(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(step)), text)),
+        let broken = |broken| Failure::new(Kind::BadOutput, Some(Arc::clone(step)), broken);
+        let outcome = match self.plugin.process(&mut self.store, step, input) {
+            Ok(Returned::Outcome(columns)) => outcome::check(input, columns, self.ports, CAPS).map_err(broken),
+            Ok(Returned::Malformed(text)) => Err(broken(text)),
+            Ok(Returned::Error(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(step)), text)),
             Err(error) => Err(failed(&error, Entry::Process, &self.store, &self.settings)),
         };
         if outcome.is_err() {

@@ -12,13 +12,15 @@ use crate::failure::Failure;
 use crate::plugin::Settings;
 use crate::plugin::artifact;
 use crate::plugin::artifact::ArtifactError;
+use crate::plugin::contract::Linked;
 use crate::plugin::engine::Engine;
 use crate::plugin::engine::TICK;
 use crate::plugin::host::Host;
 use crate::plugin::host::LogGate;
 use crate::plugin::host::Names;
 use crate::plugin::instance::Instance;
-use crate::plugin::v0;
+use crate::plugin::manifest::Manifest;
+use crate::plugin::world;
 
 /// A loaded step. Cheap to clone; clones share their compiled code and their bounds.
 #[derive(Clone)]
@@ -30,9 +32,10 @@ struct Inner {
     settings: Arc<Settings>,
     digest: Arc<str>,
     version: String,
+    manifest: Option<Manifest>,
     compile_time: Duration,
     engine: Engine,
-    component: v0::PluginPre<Host>,
+    component: Linked,
     log: Arc<LogGate>,
     names: Arc<Names>,
 }
@@ -98,13 +101,16 @@ impl Step {
             Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
         };
         let opened = artifact::open(&bytes).and_then(|artifact| Ok((artifact.component()?, artifact.inspection)));
-        let (component, inspection) = match opened {
+        let ((component, track, world), inspection) = match opened {
             Ok(opened) => opened,
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
         };
         let compiled = engine.compiler().compile(engine.wasmtime(), &component).and_then(|component| {
-            let linked = engine.linker().instantiate_pre(&component).and_then(v0::PluginPre::new);
-            linked.map_err(|error| format!("{error:#}; build it again with current tools"))
+            let linked = Linked::new(engine.linker(), &component, track, world);
+            linked.map_err(|error| {
+                let functions = world::side_by_side(&inspection.exports);
+                format!("{error:#}; build it again with current tools\n{functions}")
+            })
         });
         let component = match compiled {
             Ok(component) => component,
@@ -116,6 +122,7 @@ impl Step {
                 settings: Arc::new(settings),
                 digest: inspection.digest.into(),
                 version: inspection.version,
+                manifest: inspection.manifest,
                 compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
                 engine: engine.clone(),
                 component,
@@ -137,10 +144,16 @@ impl Step {
         &self.inner.digest
     }
 
-    /// The version that its file carries, in the custom section `version`; empty without one.
+    /// The version that its file carries; empty without one.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.inner.version
+    }
+
+    /// What its plugin says of itself.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.inner.manifest.as_ref()
     }
 
     /// The time that reading, checking and compiling it took.

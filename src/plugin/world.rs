@@ -7,8 +7,6 @@ use std::fmt;
 
 const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
 const HANDLER: &str = "wasmill:plugin/handler";
-/// The track of the contract: any patch version of it fits.
-const TRACK: &str = "0.1";
 /// Granted to every plugin, as nothing flows back through them.
 const ALWAYS_GRANTED: [&str; 2] = ["wasmill:plugin/log", "wasmill:plugin/metrics"];
 
@@ -37,10 +35,47 @@ const TOUCHES: [(&str, &str); 21] = [
     ("wasi", "files, environment, clocks, random numbers"),
 ];
 
+/// A line of versions of the contract in which components stay able to run: what a component needs is its track, not its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Track {
+    /// `0.1`, from before the first release.
+    V0,
+    /// `1`, the current one.
+    V1,
+}
+
+impl Track {
+    /// Every track that this host runs.
+    pub(super) const ALL: [Track; 2] = [Track::V0, Track::V1];
+
+    /// The version whose text is in `wit/`.
+    pub(super) fn version(self) -> &'static str {
+        match self {
+            Track::V0 => "0.1.0",
+            Track::V1 => "1.0.0",
+        }
+    }
+
+    /// The full name of one of our interfaces.
+    pub(super) fn interface(self, name: &str) -> String {
+        format!("wasmill:plugin/{name}@{}", self.version())
+    }
+
+    /// The track of a version, as semantic versioning has it: before 1.0 a minor version is a track, from then on a major one.
+    fn of(version: &str) -> Option<Track> {
+        let numbers: Vec<u64> = version.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        match numbers[..] {
+            [0, 1, _] => Some(Track::V0),
+            [1, _, _] => Some(Track::V1),
+            _ => None,
+        }
+    }
+}
+
 /// The world that a component implements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
-    /// `transform-batch`: records in columns. The one that steps run.
+    /// `transform-batch`: records in columns.
     TransformBatch,
     /// `transform`: typed records.
     Transform,
@@ -52,10 +87,10 @@ pub enum World {
 
 impl World {
     /// The world of a component with these exports, and the version of the contract that it names.
-    pub(super) fn of(exports: &[String]) -> (World, Option<String>) {
-        let batch = exports.iter().find(|name| interface(name) == BATCH_HANDLER);
-        let typed = exports.iter().find(|name| interface(name) == HANDLER);
-        let contract = batch.or(typed).and_then(|name| version(name)).map(str::to_owned);
+    pub(super) fn of(exports: &[Export]) -> (World, Option<String>) {
+        let batch = exports.iter().find(|export| interface(&export.name) == BATCH_HANDLER);
+        let typed = exports.iter().find(|export| interface(&export.name) == HANDLER);
+        let contract = batch.or(typed).and_then(|export| version(&export.name)).map(str::to_owned);
         let world = match (batch, typed) {
             (Some(_), Some(_)) => World::Both,
             (Some(_), None) => World::TransformBatch,
@@ -98,7 +133,7 @@ impl Import {
         Import {
             name: name.to_owned(),
             touches: touches.unwrap_or("something that this host doesn't know"),
-            granted: ALWAYS_GRANTED.contains(&named) && version(name).is_some_and(is_on_track),
+            granted: ALWAYS_GRANTED.contains(&named) && version(name).and_then(Track::of).is_some(),
         }
     }
 
@@ -108,22 +143,29 @@ impl Import {
     }
 }
 
+/// A function or another thing that a component exports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Its name, as in `wasmill:plugin/batch-handler@1.0.0`.
+    pub name: String,
+    /// Its functions as WIT has them, as far as they are known: `init: func(settings: string, ...) -> ...`.
+    pub functions: Vec<String>,
+}
+
 /// Why a step can't run a component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// It exports the wrong things.
-    #[error("its exports don't fit: found {found}, expected {expected}; {advice}")]
+    #[error("its exports don't fit: {advice}\n{}", side_by_side(found))]
     World {
         /// What it exports.
-        found: String,
-        /// What a step runs.
-        expected: String,
+        found: Vec<Export>,
         /// What to do.
         advice: &'static str,
     },
     /// It imports what it wasn't granted.
     #[error(
-        "it imports what it wasn't granted: {}; plugins get `wasmill:plugin/log@0.1` and `wasmill:plugin/metrics@0.1` \
+        "it imports what it wasn't granted: {}; plugins get `wasmill:plugin/log` and `wasmill:plugin/metrics` \
          alone, so build it without WASI (Rust: target wasm32-unknown-unknown; JavaScript and Python: `--stub-wasi`)",
         .0.join(", ")
     )]
@@ -136,39 +178,74 @@ impl Misfit {
     }
 }
 
-/// Whether a step may run a component with these exports and imports.
-pub(super) fn admit(exports: &[String], imports: &[Import]) -> Result<(), Misfit> {
+/// The contract that a component of these exports and imports keeps, if a step may run it.
+pub(super) fn admit(exports: &[Export], imports: &[Import]) -> Result<(Track, World), Misfit> {
     let (world, contract) = World::of(exports);
-    let advice = match world {
-        World::Transform => "the typed world isn't run yet: implement `batch-handler`, as every SDK does",
-        World::Both => "export one of them: it is not clear which one should get the records",
-        World::Other => "build it against `wit/plugin.wit`",
-        World::TransformBatch if !contract.as_deref().is_some_and(is_on_track) => {
-            "it was built against another version of the contract: build it against this version's `wit/plugin.wit`"
+    let track = contract.as_deref().and_then(Track::of);
+    let advice = match (world, track) {
+        (World::Both, _) => "export one of the two: it is not clear which one should get the records",
+        (World::Other, _) => "build it with an SDK, or against `wit/v1/plugin.wit`",
+        (World::TransformBatch | World::Transform, None) => {
+            "it was built against a version of the contract that this wasmill doesn't run: build it against `wit/v1/plugin.wit`"
         }
-        World::TransformBatch if exports.iter().any(|name| is_unknown(name)) => {
+        (World::TransformBatch | World::Transform, Some(_))
+            if exports.iter().any(|export| is_unknown(&export.name)) =>
+        {
             "it has abilities that this version doesn't know: use a newer wasmill, or build it against this version's \
-             `wit/plugin.wit`"
+             `wit/v1/plugin.wit`"
         }
-        World::TransformBatch => {
+        (World::TransformBatch | World::Transform, Some(track)) => {
             let refused: Vec<Import> = imports.iter().filter(|import| !import.granted).cloned().collect();
-            return if refused.is_empty() { Ok(()) } else { Err(Misfit::refusing(&refused)) };
+            return if refused.is_empty() { Ok((track, world)) } else { Err(Misfit::refusing(&refused)) };
         }
     };
-    Err(Misfit::World { found: listed(exports), expected: format!("`{BATCH_HANDLER}@{TRACK}`"), advice })
+    Err(Misfit::World { found: exports.to_vec(), advice })
 }
 
 /// Exports of others are ignored: some languages add their own.
 fn is_unknown(export: &str) -> bool {
-    export.starts_with("wasmill:") && interface(export) != BATCH_HANDLER
+    export.starts_with("wasmill:") && ![BATCH_HANDLER, HANDLER].contains(&interface(export))
 }
 
-fn listed(exports: &[String]) -> String {
-    if exports.is_empty() {
-        return "none".to_owned();
+/// What a step runs, line by line.
+const EXPECTED: [&str; 7] = [
+    "wasmill:plugin/batch-handler@1",
+    "  init: func(settings: string, ports: list<string>) -> result<_, string>",
+    "  process: func(source: source, batch: batch) -> result<outcome, string>",
+    "or wasmill:plugin/handler@1",
+    "  init: func(settings: string, ports: list<string>) -> result<_, string>",
+    "  process: func(source: source, batch: list<message>) -> result<list<verdict>, string>",
+    "(or either of `@0.1`)",
+];
+
+/// Two columns: what is expected and what was found.
+pub(super) fn side_by_side(found: &[Export]) -> String {
+    let mut right = Vec::new();
+    for export in found {
+        right.push(export.name.clone());
+        right.extend(export.functions.iter().map(|function| format!("  {function}")));
     }
-    exports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    if right.is_empty() {
+        right.push("nothing".to_owned());
+    }
+    if right.len() > FOUND_LINES_MAX {
+        let left_out = right.len() - FOUND_LINES_MAX;
+        right.truncate(FOUND_LINES_MAX);
+        right.push(format!("and {left_out} lines more"));
+    }
+    let width = EXPECTED.iter().map(|line| line.len()).max().unwrap_or(0);
+    let mut text = format!("  {:width$}   found", "expected");
+    for line in 0..EXPECTED.len().max(right.len()) {
+        let left = EXPECTED.get(line).copied().unwrap_or_default();
+        let right = right.get(line).map(String::as_str).unwrap_or_default();
+        text.push('\n');
+        text.push_str(format!("  {left:width$}   {right}").trim_end());
+    }
+    text
 }
+
+/// A component may export a lot.
+const FOUND_LINES_MAX: usize = 20;
 
 /// A name without its version.
 fn interface(name: &str) -> &str {
@@ -179,50 +256,47 @@ fn version(name: &str) -> Option<&str> {
     name.split_once('@').map(|(_, version)| version)
 }
 
-fn is_on_track(version: &str) -> bool {
-    version
-        .strip_prefix(TRACK)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refusal(exports: &[&str], imports: &[&str]) -> String {
-        let exports: Vec<String> = exports.iter().map(|&name| name.to_owned()).collect();
+        let exports: Vec<Export> =
+            exports.iter().map(|&name| Export { name: name.to_owned(), functions: Vec::new() }).collect();
         let imports: Vec<Import> = imports.iter().map(|name| Import::new(name, false)).collect();
         admit(&exports, &imports).err().map(|misfit| misfit.to_string()).unwrap_or_default()
     }
 
     #[test]
-    fn any_patch_of_the_track_and_exports_of_others_fit() {
-        let imports = ["wasmill:plugin/log@0.1.7", "wasmill:plugin/metrics@0.1.0"];
-        assert_eq!(refusal(&["wasmill:plugin/batch-handler@0.1.9", "exports", "init"], &imports), "");
+    fn any_version_of_a_track_and_exports_of_others_fit() {
+        let imports = ["wasmill:plugin/log@0.1.7", "wasmill:plugin/metrics@1.2.0"];
+        for handler in ["batch-handler@0.1.9", "handler@0.1.0", "batch-handler@1.0.0", "handler@1.3.2"] {
+            assert_eq!(refusal(&[&format!("wasmill:plugin/{handler}"), "exports", "init"], &imports), "");
+        }
     }
 
     #[test]
     fn another_world_is_refused_with_both_side_by_side() {
         for (exports, found, advice) in [
-            (&["wasmill:plugin/handler@0.1.0"][..], "found `wasmill:plugin/handler@0.1.0`,", "typed world"),
             (
-                &["wasmill:plugin/handler@0.1.0", "wasmill:plugin/batch-handler@0.1.0"],
-                "found `wasmill:plugin/handler@0.1.0`, `wasmill:plugin/batch-handler@0.1.0`,",
-                "one of them",
+                &["wasmill:plugin/handler@0.1.0", "wasmill:plugin/batch-handler@0.1.0"][..],
+                "   wasmill:plugin/batch-handler@0.1.0",
+                "one of the two",
             ),
-            (&["wasi:cli/run@0.2.6"], "found `wasi:cli/run@0.2.6`,", "build it against"),
-            (&[], "found none,", "build it against"),
-            (&["wasmill:plugin/batch-handler@0.2.0"], "found `wasmill:plugin/batch-handler@0.2.0`,", "another version"),
-            (&["wasmill:plugin/batch-handler"], "found `wasmill:plugin/batch-handler`,", "another version"),
+            (&["wasi:cli/run@0.2.6"], "   wasi:cli/run@0.2.6", "build it with"),
+            (&[], "   nothing", "build it with"),
+            (&["wasmill:plugin/batch-handler@0.2.0"], "   wasmill:plugin/batch-handler@0.2.0", "doesn't run"),
+            (&["wasmill:plugin/batch-handler@2.0.0"], "   wasmill:plugin/batch-handler@2.0.0", "doesn't run"),
+            (&["wasmill:plugin/batch-handler@1.0.0-rc.1"], "batch-handler@1.0.0-rc.1", "doesn't run"),
+            (&["wasmill:plugin/batch-handler"], "   wasmill:plugin/batch-handler", "doesn't run"),
             (
                 &["wasmill:plugin/batch-handler@0.1.0", "wasmill:plugin/timers@0.1.0"],
-                "`wasmill:plugin/timers@0.1.0`",
+                "   wasmill:plugin/timers@0.1.0",
                 "newer wasmill",
             ),
         ] {
             let refusal = refusal(exports, &[]);
-            for part in [found, "expected `wasmill:plugin/batch-handler@0.1`", advice] {
+            for part in [found, "expected ", "\n  wasmill:plugin/batch-handler@1 ", advice] {
                 assert!(refusal.contains(part), "{refusal} lacks {part}");
             }
         }

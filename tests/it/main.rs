@@ -5,6 +5,7 @@
 
 mod at_least_once;
 mod check;
+mod conformance;
 mod dead_letter;
 mod examples;
 mod faults;

@@ -20,15 +20,19 @@ use wit_parser::Resolve;
 const WIT: &str = "
     package test:fixture;
     world batch {
-        import wasmill:plugin/log@0.1.0;
-        import wasmill:plugin/metrics@0.1.0;
-        export wasmill:plugin/batch-handler@0.1.0;
+        import wasmill:plugin/log@1.0.0;
+        import wasmill:plugin/metrics@1.0.0;
+        export wasmill:plugin/batch-handler@1.0.0;
     }
-    world typed { export wasmill:plugin/handler@0.1.0; }
+    world typed { export wasmill:plugin/handler@1.0.0; }
+    world both {
+        export wasmill:plugin/handler@1.0.0;
+        export wasmill:plugin/batch-handler@1.0.0;
+    }
     world greedy {
         import wasi:filesystem/types@0.2.6;
         import wasi:sockets/tcp@0.2.6;
-        export wasmill:plugin/batch-handler@0.1.0;
+        export wasmill:plugin/batch-handler@1.0.0;
     }
 ";
 const WASI: [(&str, &str); 2] = [
@@ -66,16 +70,17 @@ pub(crate) fn with_prelude(text: &str) -> String {
 
 /// A core module with the metadata of a world.
 pub(crate) fn described(module: &str, world: &str) -> Vec<u8> {
-    of_version(module, world, "0.1.0")
+    of_version(module, world, "1.0.0")
 }
 
 /// The same, built against another version of the contract.
 pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
-    let versioned = |text: &str| text.replace("@0.1.0", &format!("@{version}"));
+    let versioned = |text: &str| text.replace("@1.0.0", &format!("@{version}"));
     let mut core = wat::parse_str(versioned(module)).unwrap();
     let mut resolve = Resolve::default();
-    let contract = std::fs::read_to_string(root().join("wit/plugin.wit")).unwrap();
-    resolve.push_str("plugin.wit", &versioned(&contract)).unwrap();
+    let (track, written) = if version.starts_with("0.") { ("v0", "@0.1.0") } else { ("v1", "@1.0.0") };
+    let contract = std::fs::read_to_string(root().join("wit").join(track).join("plugin.wit")).unwrap();
+    resolve.push_str("plugin.wit", &contract.replace(written, &format!("@{version}"))).unwrap();
     for (path, text) in WASI {
         resolve.push_str(path, text).unwrap();
     }

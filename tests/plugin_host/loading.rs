@@ -36,10 +36,10 @@ fn a_component_and_the_core_module_of_one_are_both_loaded() {
         step.instantiate().unwrap();
         let inspection = inspect(bytes).unwrap();
         assert_eq!((inspection.form, inspection.world), (form, World::TransformBatch));
-        assert_eq!(inspection.contract.as_deref(), Some("0.1.0"));
+        assert_eq!(inspection.contract.as_deref(), Some("1.0.0"));
         assert_eq!((inspection.bytes, &*inspection.digest), (bytes.len() as u64, &**step.digest()));
         assert_eq!(inspection.digest.len(), 64);
-        let log = inspection.imports.iter().find(|import| import.name == "wasmill:plugin/log@0.1.0").unwrap();
+        let log = inspection.imports.iter().find(|import| import.name == "wasmill:plugin/log@1.0.0").unwrap();
         assert_eq!((log.touches, log.granted), ("lines in the log", true));
         assert!(inspection.imports.iter().all(|import| import.granted), "{:?}", inspection.imports);
         assert!(form == Form::CoreModule || inspection.producers.iter().any(|(name, _)| name == "wit-component"));
@@ -47,28 +47,81 @@ fn a_component_and_the_core_module_of_one_are_both_loaded() {
 }
 
 #[test]
-fn any_patch_of_the_contract_runs_and_another_track_does_not() {
+fn every_version_of_both_tracks_runs_and_others_do_not() {
     let talk = with_prelude(&text("talk"));
-    let step = load(&of_version(&talk, "batch", "0.1.7"), settings()).unwrap();
-    step.instantiate().unwrap().process(&records(0).view()).unwrap();
+    for version in ["0.1.0", "0.1.7", "1.0.0", "1.0.4", "1.3.0"] {
+        let core = of_version(&talk, "batch", version);
+        for bytes in [&core, &component(&core)] {
+            assert_eq!(inspect(bytes).unwrap().contract.as_deref(), Some(version));
+            let step = load(bytes, settings()).unwrap();
+            step.instantiate().unwrap().process(&records(0).view()).unwrap();
+        }
+    }
+    for version in ["0.2.0", "2.0.0"] {
+        let found = format!("   wasmill:plugin/batch-handler@{version}");
+        check(
+            &component(&of_version(&talk, "batch", version)),
+            &[&found, "process: func(source: source,", "doesn't run"],
+        );
+    }
+}
+
+/// The functions that are expected and those that were found stand beside each other.
+#[test]
+fn a_component_of_another_world_is_refused_with_both_side_by_side() {
+    let other = wat::parse_str(
+        r#"(component
+            (core module $code
+                (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+                (func (export "run") (param i32 i32) (result i32) unreachable))
+            (core instance $code (instantiate $code))
+            (func $run (param "values" (list u8)) (result (result (error string)))
+                (canon lift (core func $code "run") (memory $code "memory") (realloc (func $code "realloc"))))
+            (instance $api (export "run" (func $run)))
+            (export "acme:job/api@1.0.0" (instance $api)))"#,
+    )
+    .unwrap();
     check(
-        &of_version(&talk, "batch", "0.2.0"),
-        &["found `wasmill:plugin/batch-handler@0.2.0`, expected `wasmill:plugin/batch-handler@0.1`", "another version"],
+        &other,
+        &[
+            "  expected ",
+            "\n  wasmill:plugin/batch-handler@1 ",
+            "   acme:job/api@1.0.0\n",
+            "  process: func(source: source, batch: batch) -> result<outcome, string>",
+            "     run: func(values: list<u8>) -> result<_, string>\n",
+            "build it with an SDK",
+        ],
     );
+    let nothing = wat::parse_str("(component)").unwrap();
+    check(&nothing, &["   nothing", "wasmill:plugin/batch-handler@1 "]);
+    let typed = with_prelude(&text("drop")).replace(
+        "(export \"wasmill:plugin/batch-handler@1.0.0#init\"",
+        "(func (export \"wasmill:plugin/handler@1.0.0#init\") (param i32 i32 i32 i32) (result i32) unreachable)
+         (func (export \"wasmill:plugin/handler@1.0.0#process\") (param i32 i32 i32 i32 i32) (result i32) unreachable)
+         (export \"wasmill:plugin/batch-handler@1.0.0#init\"",
+    );
+    let both = described(&typed, "both");
+    assert_eq!(inspect(&both).unwrap().world, World::Both);
+    check(&both, &["export one of the two", "   wasmill:plugin/handler@1.0.0"]);
 }
 
 #[test]
-fn a_component_of_another_world_is_refused_with_both_side_by_side() {
-    let typed = "(module
-        (memory (export \"memory\") 1)
-        (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) unreachable)
-        (func (export \"wasmill:plugin/handler@0.1.0#init\") (param i32 i32 i32 i32) (result i32) unreachable)
-        (func (export \"wasmill:plugin/handler@0.1.0#process\") (param i32 i32 i32 i32 i32) (result i32) unreachable))";
-    let typed = described(typed, "typed");
-    assert_eq!(inspect(&typed).unwrap().world, World::Transform);
-    check(&typed, &["found `wasmill:plugin/handler@0.1.0`", "expected `wasmill:plugin/batch-handler@0.1`"]);
-    let nothing = wat::parse_str("(component)").unwrap();
-    check(&nothing, &["found none", "expected `wasmill:plugin/batch-handler@0.1`"]);
+fn a_manifest_is_read_and_a_broken_one_is_refused() {
+    let with = |json: &str| {
+        let section = format!("(@custom \"wasmill:manifest\" {json:?})");
+        with_prelude(&format!("{section} {}", text("drop")))
+    };
+    let json = r#"{"name":"mask","version":"1.2","description":"hides","ports":["main"],"settings":{}}"#;
+    let core = described(&with(json), "batch");
+    for bytes in [&core, &component(&core)] {
+        let inspection = inspect(bytes).unwrap();
+        let manifest = inspection.manifest.unwrap();
+        assert_eq!((&*manifest.name, &*manifest.version, &*manifest.description), ("mask", "1.2", "hides"));
+        assert_eq!(inspection.version, "1.2");
+        assert_eq!(load(bytes, settings()).unwrap().manifest().unwrap().name, "mask");
+    }
+    check(&described(&with("{\"name\":"), "batch"), &["its manifest", "wasmill:manifest", "build it again"]);
 }
 
 #[test]
@@ -95,10 +148,10 @@ fn an_interface_with_other_types_is_refused() {
         "(component
            (component $handler)
            (instance $handler (instantiate $handler))
-           (export \"wasmill:plugin/batch-handler@0.1.0\" (instance $handler)))",
+           (export \"wasmill:plugin/batch-handler@1.0.0\" (instance $handler)))",
     )
     .unwrap();
-    check(&liar, &["compile: "]);
+    check(&liar, &["compile: ", "  process: func(source: source,", "   wasmill:plugin/batch-handler@1.0.0\n"]);
 }
 
 #[test]
@@ -117,7 +170,7 @@ fn what_is_not_a_plugin_is_refused_with_what_it_is() {
     let mut damaged = component(&fixture("drop"));
     damaged.truncate(damaged.len() / 2);
     check(&damaged, &["not valid WebAssembly"]);
-    let lying = wat::parse_str("(module (func (export \"wasmill:plugin/batch-handler@0.1.0#process\")))").unwrap();
+    let lying = wat::parse_str("(module (func (export \"wasmill:plugin/batch-handler@1.0.0#process\")))").unwrap();
     check(&lying, &["can't be made into a component"]);
 }
 

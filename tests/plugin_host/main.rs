@@ -4,6 +4,7 @@
 mod compiling;
 mod component;
 mod faults;
+mod kept;
 mod loading;
 mod malformed;
 

@@ -1,7 +1,7 @@
 ;; Writes a line and counts, then traps if the partition is 1 and else drops its records.
-(import "wasmill:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
-(import "wasmill:plugin/metrics@0.1.0" "count" (func $count (param i32 i32 i64)))
-(import "wasmill:plugin/metrics@0.1.0" "observe" (func $observe (param i32 i32 f64)))
+(import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))
+(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))
+(import "wasmill:plugin/metrics@1.0.0" "observe" (func $observe (param i32 i32 f64)))
 (data (i32.const 64) "line\0aseen")
 (func $process (type $process)
   (call $write (i32.const 2) (i32.const 64) (i32.const 9))

@@ -11,6 +11,9 @@ mod faults;
 mod kafka;
 mod stage;
 mod test;
+// The program builds plugins of others with the same file.
+#[path = "../../src/author/toolchain.rs"]
+mod toolchain;
 mod tools;
 mod wasm;
 

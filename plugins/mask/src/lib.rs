@@ -50,7 +50,7 @@ impl Transform for Mask {
     }
 }
 
-wasmill_sdk::export!(Mask);
+wasmill_sdk::export!(Mask, ports = ["audit"], settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests;

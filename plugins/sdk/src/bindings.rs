@@ -1,15 +1,15 @@
-//! The generated bindings of the contract in `wit/plugin.wit`: the columnar world with its two optional imports.
+//! The generated bindings of the contract in `wit/v1/plugin.wit`, to which this folder's `wit` leads: the columnar world with its two optional imports.
 //!
 //! Only [`crate::columns`], [`crate::log`], [`crate::metrics`] and the `export!` macro know them.
 
 wit_bindgen::generate!({
-    path: "../../wit",
+    path: "wit",
     inline: "
         package wasmill:sdk;
         world plugin {
-            include wasmill:plugin/transform-batch@0.1.0;
-            import wasmill:plugin/log@0.1.0;
-            import wasmill:plugin/metrics@0.1.0;
+            include wasmill:plugin/transform-batch@1.0.0;
+            import wasmill:plugin/log@1.0.0;
+            import wasmill:plugin/metrics@1.0.0;
         }
     ",
     world: "wasmill:sdk/plugin",

@@ -8,7 +8,11 @@ use crate::bindings::wasmill::plugin::columns::Outcome;
 use crate::bindings::wasmill::plugin::types::Source;
 use crate::columns;
 
-/// Makes a [`Transform`] the plugin of this library.
+/// Makes a [`Transform`] the plugin of this library, and writes its manifest.
+///
+/// The manifest is a section of the component that is read without running anything: name, version and description from the
+/// package, the ports that the plugin knows besides `main` (without `ports`: any), and a JSON Schema of its settings from a file
+/// beside `Cargo.toml`.
 ///
 /// ```
 /// # struct Drop;
@@ -16,12 +20,41 @@ use crate::columns;
 /// #     fn init(_: &str, _: &[String]) -> Result<Self, String> { Ok(Drop) }
 /// #     fn process(&mut self, _: wasmill_sdk::Record<'_>, _: &mut wasmill_sdk::Emitter<'_>) -> wasmill_sdk::Verdict { Ok(()) }
 /// # }
-/// wasmill_sdk::export!(Drop);
+/// wasmill_sdk::export!(Drop, ports = ["audit"]);
 /// ```
+///
+/// With a schema, `wasmill check` finds a wrong setting at its place in the pipeline's file:
+/// `export!(Drop, ports = ["audit"], settings = "settings.schema.json")`.
 #[macro_export]
 macro_rules! export {
-    ($transform:ty) => {
+    ($transform:ty $(, ports = [$($port:literal),* $(,)?])? $(, settings = $schema:literal)? $(,)?) => {
         const _: () = {
+            const MANIFEST: &[$crate::manifest::Part<'static>] = &[
+                $crate::manifest::Part::Json("{\"name\":"),
+                $crate::manifest::Part::Text(::std::env!("CARGO_PKG_NAME")),
+                $crate::manifest::Part::Json(",\"version\":"),
+                $crate::manifest::Part::Text(::std::env!("CARGO_PKG_VERSION")),
+                $crate::manifest::Part::Json(",\"description\":"),
+                $crate::manifest::Part::Text(::std::env!("CARGO_PKG_DESCRIPTION")),
+                $(
+                    $crate::manifest::Part::Json(",\"ports\":[\"main\""),
+                    $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($port),)*
+                    $crate::manifest::Part::Json("]"),
+                )?
+                $(
+                    $crate::manifest::Part::Json(",\"settings\":"),
+                    $crate::manifest::Part::Json(::std::include_str!(::std::concat!(
+                        ::std::env!("CARGO_MANIFEST_DIR"),
+                        "/",
+                        $schema
+                    ))),
+                )?
+                $crate::manifest::Part::Json("}"),
+            ];
+            #[used]
+            #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "wasmill:manifest"))]
+            static SECTION: [u8; $crate::manifest::length(MANIFEST)] = $crate::manifest::written(MANIFEST);
+
             ::std::thread_local! {
                 static PLUGIN: $crate::Instance<$transform> = const { $crate::Instance::new() };
             }
@@ -45,7 +78,7 @@ macro_rules! export {
                 }
             }
 
-    $crate::bindings::export!(Component with_types_in $crate::bindings);
+            $crate::bindings::export!(Component with_types_in $crate::bindings);
         };
     };
 }

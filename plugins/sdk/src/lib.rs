@@ -52,6 +52,8 @@ mod failure;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod log;
+#[doc(hidden)]
+pub mod manifest;
 pub mod metrics;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod pool;

@@ -4,6 +4,7 @@ use super::Checked;
 use crate::cli::args::Compiled;
 use crate::cli::exit_code::Exit;
 use crate::cli::load;
+use crate::cli::settings;
 use crate::config::Pipeline;
 use crate::config::Report;
 use crate::config::Sound;
@@ -22,8 +23,8 @@ pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Ex
 }
 
 fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Report) {
-    let steps = pipeline.steps.iter().zip(&pipeline.spans.steps).zip(&sound.steps);
-    for ((settings, spans), sound) in steps.filter(|(_, sound)| sound.component) {
+    let steps = pipeline.steps.iter().zip(&pipeline.spans.steps).zip(&sound.steps).enumerate();
+    for (number, ((settings, spans), sound)) in steps.filter(|(_, (_, sound))| sound.component) {
         let step = match Step::load(engine, settings.clone()) {
             Ok(step) => step,
             Err(error) => {
@@ -36,6 +37,9 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
             }
         };
         if !sound.init {
+            continue;
+        }
+        if settings::check(pipeline, number, &step, report) {
             continue;
         }
         if let Err(failure) = step.instantiate() {

@@ -11,10 +11,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::plugin::contract::Level;
 use crate::plugin::engine::TICK;
 use crate::plugin::engine::Ticks;
 use crate::plugin::host::Host;
-use crate::plugin::v0::log;
 
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 1024;
@@ -83,16 +83,17 @@ impl Log {
     }
 }
 
-impl log::Host for Host {
-    fn write(&mut self, level: log::Level, message: String) {
+impl Host {
+    /// Writes a guest's line, as far as its step's gate lets it through.
+    pub(in crate::plugin) fn write_log(&mut self, level: Level, message: &str) {
         let gate = &*self.log.gate;
         let now = gate.clock.now();
         let count = match level {
-            log::Level::Trace => 0,
-            log::Level::Debug => 1,
-            log::Level::Info => 2,
-            log::Level::Warn => 3,
-            log::Level::Error => 4,
+            Level::Trace => 0,
+            Level::Debug => 1,
+            Level::Info => 2,
+            Level::Warn => 3,
+            Level::Error => 4,
         };
         gate.counts[count].fetch_add(1, Ordering::Relaxed);
         let (passes, suppressed) = gate.window.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
@@ -103,13 +104,13 @@ impl log::Host for Host {
         if !passes {
             return;
         }
-        let line = printable(&message);
+        let line = printable(message);
         match level {
-            log::Level::Trace => tracing::trace!(target: "plugin", step, "{line}"),
-            log::Level::Debug => tracing::debug!(target: "plugin", step, "{line}"),
-            log::Level::Info => tracing::info!(target: "plugin", step, "{line}"),
-            log::Level::Warn => tracing::warn!(target: "plugin", step, "{line}"),
-            log::Level::Error => tracing::error!(target: "plugin", step, "{line}"),
+            Level::Trace => tracing::trace!(target: "plugin", step, "{line}"),
+            Level::Debug => tracing::debug!(target: "plugin", step, "{line}"),
+            Level::Info => tracing::info!(target: "plugin", step, "{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", step, "{line}"),
+            Level::Error => tracing::error!(target: "plugin", step, "{line}"),
         }
     }
 }

@@ -9,9 +9,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::plugin::host::Host;
-use crate::plugin::v0::metrics;
-
 /// The name for whatever has no name of its own: those beyond [`NAMES_MAX`], and those that break the rule for names.
 const OTHER: &str = "other";
 /// Distinct names of a step.
@@ -98,6 +95,26 @@ impl Metrics {
         std::mem::take(&mut self.effects)
     }
 
+    /// Adds to a counter.
+    pub(in crate::plugin) fn count(&mut self, name: &str, by: u64) {
+        let name = self.name(name);
+        let counts = &mut self.effects.counts;
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count = count.saturating_add(by),
+            None => counts.push((name, by)),
+        }
+    }
+
+    /// Adds a value to a histogram.
+    pub(in crate::plugin) fn observe(&mut self, name: &str, value: f64) {
+        if !value.is_finite() || self.effects.observations.len() >= OBSERVATIONS_MAX {
+            self.effects.observations_lost += 1;
+            return;
+        }
+        let name = self.name(name);
+        self.effects.observations.push((name, value));
+    }
+
     fn name(&mut self, name: &str) -> Arc<str> {
         if let Some(name) = self.seen.get(name) {
             return Arc::clone(name);
@@ -107,26 +124,6 @@ impl Metrics {
             self.seen.insert(Arc::clone(&admitted));
         }
         admitted
-    }
-}
-
-impl metrics::Host for Host {
-    fn count(&mut self, name: String, by: u64) {
-        let name = self.metrics.name(&name);
-        let counts = &mut self.metrics.effects.counts;
-        match counts.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => *count = count.saturating_add(by),
-            None => counts.push((name, by)),
-        }
-    }
-
-    fn observe(&mut self, name: String, value: f64) {
-        if !value.is_finite() || self.metrics.effects.observations.len() >= OBSERVATIONS_MAX {
-            self.metrics.effects.observations_lost += 1;
-            return;
-        }
-        let name = self.metrics.name(&name);
-        self.metrics.effects.observations.push((name, value));
     }
 }
 

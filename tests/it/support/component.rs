@@ -7,6 +7,7 @@ use wit_component::ComponentEncoder;
 use wit_component::StringEncoding;
 
 const ODD_RECORD: &str = include_str!("../../plugins/odd_record.wat");
+const ODD_TYPED: &str = include_str!("../../plugins/odd_typed.wat");
 
 /// What a plugin does when it meets its record, as WebAssembly text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +33,14 @@ pub(crate) fn forward_with(functions: &str) -> Vec<u8> {
 /// A component that forwards every record but one.
 pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u8> {
     component(&text(partition, offset, behaviour))
+}
+
+/// A typed component that forwards every record but the one at this offset of any partition; `after` is what it does to the answer then,
+/// as WebAssembly text.
+pub(crate) fn typed(offset: i64, after: &str) -> Vec<u8> {
+    let text =
+        ODD_TYPED.replace("AFTER))", &format!("{after}))")).replace("const OFFSET)", &format!("const {offset})"));
+    of_world(&text, "transform")
 }
 
 /// A component that forwards every record with this timestamp, by which its version is known.
@@ -60,10 +69,14 @@ pub(crate) fn faulty() -> Vec<u8> {
 }
 
 fn component(core: &str) -> Vec<u8> {
+    of_world(core, "transform-batch")
+}
+
+fn of_world(core: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(core).unwrap();
     let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("transform-batch")).unwrap();
+    let (package, _) = resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v1")).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
 }

@@ -1,0 +1,14 @@
+//! Plugins as source: the folder that a new one begins with, how one is built, and building again when its source changes.
+//!
+//! Nothing here runs a plugin. What was built is looked at like any other file.
+
+mod project;
+mod rebuild;
+mod scaffold;
+mod toolchain;
+
+pub use project::Built;
+pub use project::Project;
+pub use rebuild::Rebuild;
+pub use scaffold::NAME_RULE;
+pub use scaffold::create;

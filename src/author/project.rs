@@ -1,0 +1,274 @@
+//! A plugin's folder: what `plugin.toml` says of its build, and doing it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use super::toolchain;
+
+/// The file that says how a plugin is built.
+const FILE: &str = "plugin.toml";
+/// Folders above a component in which its `plugin.toml` is looked for.
+const LEVELS: usize = 8;
+/// Files that a build is watched for, and how deep their folders are looked into.
+const WATCHED_MAX: usize = 5000;
+const DEPTH_MAX: usize = 16;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    build: Build,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Build {
+    lang: Option<Lang>,
+    command: Option<Vec<String>>,
+    output: PathBuf,
+    #[serde(default)]
+    watch: Vec<PathBuf>,
+}
+
+/// A language whose toolchain is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Lang {
+    Rust,
+}
+
+/// How it is built.
+#[derive(Debug)]
+enum How {
+    Rust,
+    Command(Vec<String>),
+}
+
+/// A folder with a `plugin.toml`.
+#[derive(Debug)]
+pub struct Project {
+    folder: PathBuf,
+    how: How,
+    output: PathBuf,
+    watch: Vec<PathBuf>,
+}
+
+/// What a build made.
+#[derive(Debug)]
+pub struct Built {
+    /// The component's file.
+    pub output: PathBuf,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+impl Project {
+    /// The project in a folder. One with a `Cargo.toml` alone is Rust's, and its component goes beside it.
+    ///
+    /// # Errors
+    /// What is wrong with its `plugin.toml`, with file and line.
+    pub fn open(folder: &Path) -> Result<Project, String> {
+        let path = folder.join(FILE);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            let help = "name the folder of a plugin: `wasmill new plugin NAME` makes one";
+            format!("read {}: {error}; {help}", path.display())
+        })?;
+        Project::parse(folder, &text).map_err(|problem| format!("{}:{problem}", path.display()))
+    }
+
+    fn parse(folder: &Path, text: &str) -> Result<Project, String> {
+        let File { build } = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1;
+            format!("{line}: {}", error.message())
+        })?;
+        let how = match (build.lang, build.command) {
+            (Some(Lang::Rust), None) => How::Rust,
+            (None, Some(command)) if !command.is_empty() => How::Command(command),
+            _ => {
+                return Err(
+                    "1: `[build]` needs `lang = \"rust\"`, or a `command` with a program and its arguments".into()
+                );
+            }
+        };
+        let output = folder.join(build.output);
+        let output = output.strip_prefix(".").map(Path::to_path_buf).unwrap_or(output);
+        let watch = build.watch.into_iter().map(|path| folder.join(path)).collect();
+        Ok(Project { folder: folder.to_path_buf(), how, output, watch })
+    }
+
+    /// The project whose output is this component, if there is one in the folders above it.
+    ///
+    /// # Errors
+    /// What is wrong with the `plugin.toml` that was found.
+    pub fn of(component: &Path) -> Result<Option<Project>, String> {
+        let component = std::path::absolute(component).unwrap_or_else(|_| component.to_path_buf());
+        for folder in component.ancestors().skip(1).take(LEVELS) {
+            if folder.join(FILE).is_file() {
+                let project = Project::open(folder)?;
+                return Ok((project.output == component).then_some(project));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Builds the component and puts it in its place, whole at any time. What the tools say goes to stderr.
+    ///
+    /// # Errors
+    /// Why not; what a compiler complains of it has said itself.
+    pub fn build(&self) -> Result<Built, String> {
+        let bytes = match &self.how {
+            How::Rust => {
+                let made = self.rust()?;
+                fs::read(&made).map_err(|error| format!("read {}: {error}", made.display()))?
+            }
+            How::Command(words) => {
+                let (program, arguments) = words.split_first().ok_or("`build.command` is empty")?;
+                let mut command = Command::new(program);
+                // Data goes to stdout, and what a tool says is none.
+                command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).stdout(io::stderr());
+                let status = command.status().map_err(|error| format!("start `{program}`: {error}"))?;
+                if !status.success() {
+                    return Err(format!("`{}`: {status}", words.join(" ")));
+                }
+                return self.built(None);
+            }
+        };
+        self.built(Some(bytes))
+    }
+
+    /// What is in the output's place, after these bytes were put there.
+    fn built(&self, bytes: Option<Vec<u8>>) -> Result<Built, String> {
+        let output = self.output.clone();
+        let failed = |what: &str, error: io::Error| format!("{what} {}: {error}", output.display());
+        let old = fs::read(&output);
+        let bytes = match bytes {
+            None => old.map_err(|error| failed("the build made no", error))?,
+            // What is the same stays as it is, with its time.
+            Some(bytes) if old.is_ok_and(|old| old == bytes) => bytes,
+            Some(bytes) => {
+                let aside = output.with_extension("new");
+                let written = fs::write(&aside, &bytes).and_then(|()| fs::rename(&aside, &output));
+                written.map_err(|error| failed("write", error))?;
+                bytes
+            }
+        };
+        Ok(Built { output, bytes })
+    }
+
+    /// Has cargo build the crate; the module it made.
+    fn rust(&self) -> Result<PathBuf, String> {
+        let mut cargo = toolchain::cargo_build(&self.folder)?;
+        cargo.args(["--message-format", "json-render-diagnostics"]);
+        let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        let output = output.map_err(|error| format!("start cargo: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("cargo could not build it ({})", output.status));
+        }
+        let made = String::from_utf8_lossy(&output.stdout);
+        let module = made.lines().rev().find_map(module);
+        module.ok_or_else(|| "cargo made no module: `Cargo.toml` needs `[lib] crate-type = [\"cdylib\"]`".to_owned())
+    }
+
+    /// The files that a build depends on, as far as `watch` names them: path, size and time of the last change.
+    pub(super) fn sources(&self) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
+        let mut found = Vec::new();
+        for path in &self.watch {
+            collect(path, DEPTH_MAX, &mut found);
+        }
+        found.sort();
+        found
+    }
+}
+
+/// The module of a line in which cargo tells of something that it made.
+fn module(line: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    if message.get("reason")? != "compiler-artifact" {
+        return None;
+    }
+    let files = message.get("filenames")?.as_array()?;
+    files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+}
+
+fn collect(path: &Path, depth: usize, found: &mut Vec<(PathBuf, u64, Option<std::time::SystemTime>)>) {
+    if found.len() >= WATCHED_MAX {
+        return;
+    }
+    // What is no more is a change, too: it is missing in the list.
+    let Ok(metadata) = fs::metadata(path) else { return };
+    if metadata.is_dir() {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            collect(&entry.path(), depth, found);
+        }
+    } else {
+        found.push((path.to_path_buf(), metadata.len(), metadata.modified().ok()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_in_the_file_have_their_line() {
+        for (text, message) in [
+            ("[build]\noutput = \"a.wasm\"", "1: `[build]` needs"),
+            ("[build]\noutput = \"a.wasm\"\ncommand = []", "1: `[build]` needs"),
+            ("[build]\noutput = \"a.wasm\"\nlang = \"cobol\"", "3: unknown variant `cobol`"),
+            ("[build]\noutput = \"a.wasm\"\nlang = \"rust\"\nouput = 1", "4: unknown field `ouput`"),
+            ("[build]\nlang = \"rust\"", "1: missing field `output`"),
+            ("[buidl]", "1: unknown field `buidl`"),
+        ] {
+            let problem = Project::parse(Path::new("p"), text).unwrap_err();
+            assert!(problem.starts_with(message), "{problem} instead of {message}");
+        }
+    }
+
+    #[test]
+    fn a_command_of_ones_own_makes_the_output_and_a_failed_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |command: &str| {
+            let text =
+                format!("[build]\noutput = \"a.wasm\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\nwatch = [\"src\"]");
+            fs::write(folder.path().join(FILE), text).unwrap();
+            Project::open(folder.path()).unwrap()
+        };
+        let built = write("printf abc > a.wasm").build().unwrap();
+        assert_eq!((built.output, built.bytes), (folder.path().join("a.wasm"), b"abc".to_vec()));
+        let failed = write("exit 3").build().unwrap_err();
+        assert!(failed.contains("exit status: 3"), "{failed}");
+        fs::remove_file(folder.path().join("a.wasm")).unwrap();
+        let nothing = write("true").build().unwrap_err();
+        assert!(nothing.contains("the build made no"), "{nothing}");
+    }
+
+    #[test]
+    fn a_component_finds_its_project_and_a_change_of_its_source_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("src/deep")).unwrap();
+        let text = "[build]\noutput = \"out/a.wasm\"\ncommand = [\"true\"]\nwatch = [\"src\", \"gone\"]";
+        fs::write(folder.path().join(FILE), text).unwrap();
+        let project = Project::of(&folder.path().join("out/a.wasm")).unwrap().unwrap();
+        assert!(Project::of(&folder.path().join("out/b.wasm")).unwrap().is_none());
+        assert!(Project::of(Path::new("/nowhere/b.wasm")).unwrap().is_none());
+        let before = project.sources();
+        fs::write(folder.path().join("src/deep/lib.c"), "int").unwrap();
+        let after = project.sources();
+        assert_eq!((before.len(), after.len()), (0, 1));
+        fs::write(folder.path().join("src/deep/lib.c"), "long").unwrap();
+        assert_ne!(project.sources(), after);
+    }
+}

@@ -1,0 +1,119 @@
+//! The folder that a new plugin begins with: source, tests, a pipeline to try it in, and the SDK it is built with.
+//!
+//! The SDK is inside this program, so that the two always fit and nothing has to be fetched but its own dependencies.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// What `NAME` stands for in all of them.
+const RUST: [(&str, &str); 10] = [
+    (".cargo/config.toml", include_str!("../../plugins/.cargo/config.toml")),
+    (".gitignore", include_str!("../../templates/rust/gitignore")),
+    ("Cargo.toml", include_str!("../../templates/rust/Cargo.toml")),
+    ("README.md", include_str!("../../templates/rust/README.md")),
+    ("input.ndjson", include_str!("../../templates/rust/input.ndjson")),
+    ("pipeline.test.toml", include_str!("../../templates/rust/pipeline.test.toml")),
+    ("pipeline.toml", include_str!("../../templates/rust/pipeline.toml")),
+    ("plugin.toml", include_str!("../../templates/rust/plugin.toml")),
+    ("settings.schema.json", include_str!("../../templates/rust/settings.schema.json")),
+    ("src/lib.rs", include_str!("../../templates/rust/src/lib.rs")),
+];
+
+/// The SDK without its own tests.
+const SDK: [(&str, &str); 14] = [
+    ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
+    ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
+    ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
+    ("src/emitter.rs", include_str!("../../plugins/sdk/src/emitter.rs")),
+    ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
+    ("src/failure.rs", include_str!("../../plugins/sdk/src/failure.rs")),
+    ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),
+    ("src/lib.rs", include_str!("../../plugins/sdk/src/lib.rs")),
+    ("src/log.rs", include_str!("../../plugins/sdk/src/log.rs")),
+    ("src/manifest.rs", include_str!("../../plugins/sdk/src/manifest.rs")),
+    ("src/metrics.rs", include_str!("../../plugins/sdk/src/metrics.rs")),
+    ("src/pool.rs", include_str!("../../plugins/sdk/src/pool.rs")),
+    ("src/record.rs", include_str!("../../plugins/sdk/src/record.rs")),
+    ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
+];
+const WIT: (&str, &str) = ("wit/plugin.wit", include_str!("../../wit/v1/plugin.wit"));
+
+/// The SDK's manifest takes its lints from a workspace that a new plugin doesn't have.
+const LINTS: &str = "\n[lints]\nworkspace = true\n";
+
+/// What a plugin may be called.
+pub const NAME_RULE: &str =
+    "a plugin's name has 1 to 64 lower-case letters, digits and `-`, and begins with a letter, as a crate's does";
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !name.ends_with('-')
+}
+
+/// Makes the folder `name` in `parent`.
+///
+/// # Errors
+/// If it is no name, if there is something of that name, or why a file can't be written.
+pub fn create(parent: &Path, name: &str) -> Result<(), String> {
+    if !is_name(name) {
+        return Err(format!("`{name}` can't be a plugin's name: {NAME_RULE}"));
+    }
+    let folder = parent.join(name);
+    let failed = |path: &Path, error: io::Error| format!("make {}: {error}", path.display());
+    if let Err(error) = fs::create_dir(&folder) {
+        let help =
+            if error.kind() == io::ErrorKind::AlreadyExists { "; choose another name, or move it away" } else { "" };
+        return Err(format!("{}{help}", failed(&folder, error)));
+    }
+    let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
+    let sdk = SDK.iter().chain([&WIT]).map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
+    for (path, text) in own.chain(sdk) {
+        let path = folder.join(path);
+        let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
+        parent.and_then(|()| fs::write(&path, text)).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_the_sdk_and_of_the_template_is_in_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = |folder: &str| {
+            let entries = fs::read_dir(root.join(folder)).unwrap();
+            let mut files: Vec<_> =
+                entries.map(|entry| entry.unwrap()).filter(|entry| entry.path().is_file()).collect();
+            files.sort_by_key(fs::DirEntry::path);
+            files.into_iter().map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        let of = |list: &[(&str, &str)], folder: &str| {
+            let in_folder = list.iter().filter_map(|(path, _)| path.strip_prefix(folder));
+            in_folder.filter(|path| !path.contains('/')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(files("plugins/sdk/src"), of(&SDK, "src/"));
+        assert_eq!(files("plugins/sdk/wit"), of(&[WIT], "wit/"));
+        assert_eq!(files("templates/rust/src"), of(&RUST, "src/"));
+        assert_eq!(files("templates/rust").len(), of(&RUST, "").len());
+        assert!(SDK[0].1.contains(LINTS));
+    }
+
+    #[test]
+    fn a_name_is_a_crates_name_and_a_folder_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["", "A", "1a", "a_b", "a/b", "..", "a-", "\u{e9}", &"a".repeat(65)] {
+            assert!(create(folder.path(), name).unwrap_err().contains("can't be a plugin's name"), "{name}");
+        }
+        create(folder.path(), "mine").unwrap();
+        let refusal = create(folder.path(), "mine").unwrap_err();
+        assert!(refusal.contains("mine: File exists") && refusal.contains("choose another name"), "{refusal}");
+        let manifest = fs::read_to_string(folder.path().join("mine/Cargo.toml")).unwrap();
+        assert!(manifest.contains("name = \"mine\"") && !manifest.contains("NAME"));
+        assert!(!fs::read_to_string(folder.path().join("mine/sdk/Cargo.toml")).unwrap().contains("[lints]"));
+    }
+}

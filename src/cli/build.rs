@@ -1,0 +1,42 @@
+//! `wasmill build`: builds the plugin in a folder and looks at what came out.
+
+use std::io;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::exit_code::Exit;
+use super::inspect;
+use crate::author::Project;
+use crate::plugin;
+
+/// Builds the plugin in a folder, as its `plugin.toml` says, and checks that a step can run it.
+///
+/// For Rust the active toolchain is taken if it has the target wasm32-unknown-unknown (`rustup target add` brings it), else
+/// Debian's packages rustc-web, cargo-web and rust-web-src. Nothing is installed. Any other language is built by the command in
+/// `plugin.toml`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill build
+  wasmill build plugins/mask
+
+plugin.toml:
+  [build]
+  lang = \"rust\"                        # or command = [\"make\", \"mask.wasm\"]
+  output = \"mask.wasm\"
+  watch = [\"src\", \"Cargo.toml\"]        # what `wasmill dev` builds it again for")]
+pub(super) struct Args {
+    /// The folder with `plugin.toml`
+    #[arg(value_name = "DIR", default_value = ".", env = "WASMILL_DIR")]
+    folder: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let built = Project::open(&args.folder).and_then(|project| project.build()).map_err(Exit::Invalid)?;
+    let path = built.output.display();
+    let fits = plugin::admit(&built.bytes).map_err(|error| Exit::Invalid(format!("{path}: {error}")))?;
+    // If nobody reads stdout, there is nobody to tell.
+    let _ = io::stdout().write_all(format!("built     {path}\n{}", inspect::describe(&fits)).as_bytes());
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! A step's settings held against the schema that its plugin brings: each fault at its place in the file.
+
+use crate::config::Pipeline;
+use crate::config::Report;
+use crate::plugin::Fault;
+use crate::plugin::Step;
+use crate::plugin::What;
+
+/// Adds what doesn't fit; whether there was something.
+pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) -> bool {
+    let Some(manifest) = step.manifest() else { return false };
+    let faults = manifest.faults(&step.settings().settings.0);
+    for fault in &faults {
+        tell(pipeline, number, &manifest.name, fault, report);
+    }
+    !faults.is_empty()
+}
+
+fn tell(pipeline: &Pipeline, number: usize, plugin: &str, fault: &Fault, report: &mut Report) {
+    let place = pipeline.setting(number, &fault.path);
+    let fallback = pipeline.spans.steps.get(number).map(|spans| spans.settings);
+    // A step without settings has none to point at.
+    let Some(value) = place.map(|place| place.value).or(fallback) else { return };
+    let path = format!("settings.{}", fault.path.join("."));
+    let subject = path.trim_end_matches('.');
+    match &fault.what {
+        What::Unknown { known } => {
+            let key = fault.path.last().map_or("", String::as_str);
+            let near = known.iter().map(|name| (strsim::damerau_levenshtein(key, name), name)).min();
+            let help = match near {
+                Some((0..=2, name)) => format!("did you mean `{name}`?"),
+                _ if known.is_empty() => "remove it: the plugin has no settings there".to_owned(),
+                _ => format!("the plugin knows `{}`", known.join("`, `")),
+            };
+            let at = place.and_then(|place| place.key).unwrap_or(value);
+            report.add(at, format!("plugin `{plugin}` has no `{subject}`"), help);
+        }
+        What::Missing { name } => {
+            report.add(
+                value,
+                format!("plugin `{plugin}` needs `{subject}.{name}`"),
+                "`wasmill inspect` says more of it",
+            );
+        }
+        What::Wrong(text) => {
+            report.add(value, format!("`{subject}`: {text}"), format!("plugin `{plugin}` describes it so"));
+        }
+    }
+}

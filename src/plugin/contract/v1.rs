@@ -1,0 +1,32 @@
+//! The contract `wasmill:plugin@1`: what `wit/v1` generates, for both of its worlds.
+//!
+//! These are the types that the rest of the room knows; older tracks are mapped onto them in files of their own.
+
+/// Components that export `batch-handler`, and the types of all interfaces but `records`.
+pub(super) mod columnar {
+    wasmtime::component::bindgen!({
+        path: "wit/v1",
+        inline: "
+            package wasmill:host;
+            world columnar {
+                import wasmill:plugin/log@1.0.0;
+                import wasmill:plugin/metrics@1.0.0;
+                export wasmill:plugin/batch-handler@1.0.0;
+            }
+        ",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+/// Components that export `handler`.
+pub(super) mod typed {
+    wasmtime::component::bindgen!({
+        path: "wit/v1",
+        inline: "
+            package wasmill:host;
+            world typed { export wasmill:plugin/handler@1.0.0; }
+        ",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: { "wasmill:plugin/types@1.0.0": super::columnar::wasmill::plugin::types },
+    });
+}

@@ -1,0 +1,142 @@
+//! What a plugin says of itself: the custom section `wasmill:manifest`, a JSON object.
+//!
+//! It is read without anything being compiled or run, and trusted for nothing but words. Keys that this version doesn't know are
+//! left alone, as a newer SDK may write them.
+
+use serde::Deserialize;
+use serde_json::Value;
+use wasmparser::BinaryReaderError;
+use wasmparser::Parser;
+use wasmparser::Payload;
+
+use crate::plugin::schema;
+use crate::plugin::schema::Fault;
+
+const SECTION: &str = "wasmill:manifest";
+/// A larger manifest isn't read.
+const BYTES_MAX: usize = 256 << 10;
+/// A longer name or version is cut: both are shown in lines, and the version is a label of a metric.
+const NAME_CHARS_MAX: usize = 64;
+const DESCRIPTION_CHARS_MAX: usize = 1000;
+
+/// What a plugin says of itself; everything but its name may be missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifest {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it does.
+    pub description: String,
+    /// The ports that it writes to; `None` if that depends on its settings.
+    pub ports: Option<Vec<String>>,
+    /// The JSON Schema of its settings.
+    pub settings: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    description: String,
+    ports: Option<Vec<String>>,
+    settings: Option<Value>,
+}
+
+/// Why a manifest can't be used.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The file is broken.
+    File(BinaryReaderError),
+    /// The manifest is.
+    Manifest(String),
+}
+
+impl Manifest {
+    /// The manifest of a plugin's file, wherever in it the section is: tools that make components leave sections inside. The
+    /// outermost one counts.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "sections of the binary format, of which few matter")]
+    pub(super) fn read(bytes: &[u8]) -> Result<Option<Manifest>, Unread> {
+        let mut depth = 0_usize;
+        let mut found: Option<(usize, &[u8])> = None;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload.map_err(Unread::File)?;
+            match &payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CustomSection(section)
+                    if section.name() == SECTION && found.is_none_or(|(outer, _)| depth < outer) =>
+                {
+                    found = Some((depth, section.data()));
+                }
+                _ => {}
+            }
+        }
+        found.map(|(_, json)| Manifest::parse(json).map_err(Unread::Manifest)).transpose()
+    }
+
+    /// What doesn't fit in these settings, a JSON object; nothing if it says nothing of settings.
+    #[must_use]
+    pub fn faults(&self, settings: &str) -> Vec<Fault> {
+        let settings = serde_json::from_str(settings).unwrap_or(Value::Null);
+        self.settings.as_ref().map_or_else(Vec::new, |schema| schema::faults(schema, &settings))
+    }
+
+    /// Keywords in the schema of the settings that nobody checks.
+    #[must_use]
+    pub fn unchecked(&self) -> Vec<String> {
+        self.settings.as_ref().map_or_else(Vec::new, schema::unchecked)
+    }
+
+    fn parse(json: &[u8]) -> Result<Manifest, String> {
+        if json.len() > BYTES_MAX {
+            return Err(format!("it has {} bytes, and {BYTES_MAX} are allowed", json.len()));
+        }
+        let raw: Raw = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        Ok(Manifest {
+            name: shown(&raw.name, NAME_CHARS_MAX),
+            version: shown(&raw.version, NAME_CHARS_MAX),
+            description: shown(&raw.description, DESCRIPTION_CHARS_MAX),
+            ports: raw.ports.map(|ports| ports.iter().map(|port| shown(port, NAME_CHARS_MAX)).collect()),
+            settings: raw.settings,
+        })
+    }
+}
+
+/// A text that can be shown: cut, and without what moves a cursor.
+pub(super) fn shown(text: &str, chars: usize) -> String {
+    text.chars().filter(|character| !character.is_control()).take(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_name_is_needed_and_unknown_keys_are_left_alone() {
+        let manifest = Manifest::parse(br#"{"name":"mask\u001b[31m","state":[1]}"#).unwrap();
+        assert_eq!(manifest, Manifest { name: "mask[31m".into(), ..Manifest::default() });
+        let whole =
+            br#"{"name":"mask","version":"1","description":"d","ports":["main","audit"],"settings":{"type":"object"}}"#;
+        let manifest = Manifest::parse(whole).unwrap();
+        assert_eq!(manifest.ports.unwrap(), ["main", "audit"]);
+        assert!(manifest.settings.is_some());
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused_with_its_place() {
+        for (json, message) in [
+            ("{}", "missing field `name`"),
+            ("[1]", "invalid"),
+            (r#"{"name":1}"#, "invalid type"),
+            ("", "EOF"),
+            (&format!(r#"{{"name":"{}"}}"#, "x".repeat(BYTES_MAX)), "are allowed"),
+        ] {
+            let refusal = Manifest::parse(json.as_bytes()).unwrap_err();
+            assert!(refusal.contains(message), "{refusal} lacks {message}");
+        }
+        assert!(Manifest::parse("[".repeat(10_000).as_bytes()).is_err(), "depth has a bound");
+    }
+}

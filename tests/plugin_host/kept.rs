@@ -1,0 +1,49 @@
+//! Components of every track of the contract, as they were built when it was current: they run for as long as this host does.
+
+use std::path::Path;
+
+use wasmill::batch::Batch;
+use wasmill::plugin::Settings;
+use wasmill::plugin::World;
+use wasmill::plugin::inspect;
+use wasmill::record::TopicPartition;
+use wasmill::secret::Secret;
+
+use crate::component::load;
+use crate::component::settings;
+
+/// What `mask` makes of three records, whatever it was built with.
+#[test]
+fn a_component_of_each_track_and_world_still_runs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/kept");
+    for (file, contract, world, hides) in [
+        ("mask-0.1.0.wasm", "0.1.0", World::TransformBatch, true),
+        ("mask-1.0.0.wasm", "1.0.0", World::TransformBatch, true),
+        ("typed-1.0.0.wasm", "1.0.0", World::Transform, false),
+    ] {
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        let inspection = inspect(&bytes).unwrap();
+        assert_eq!((inspection.contract.as_deref(), inspection.world), (Some(contract), world), "{file}");
+        let settings = Settings { settings: Secret("{\"fields\":[\"email\"]}".into()), ..settings() };
+        let mut instance =
+            load(&bytes, Settings { memory_bytes: 64 << 20, ..settings }).unwrap().instantiate().unwrap();
+        let mut batch = Batch::new(TopicPartition { topic: "orders".into(), partition: 0 });
+        batch.push(0, 5, 0, Some(b"k"), Some(br#"{"email":"a@example.org","id":7}"#), std::iter::empty());
+        batch.push(1, 5, 0, Some(b"k"), None, std::iter::empty());
+        batch.push(2, 5, 0, None, Some(br#"{"id":"#), std::iter::empty());
+        let outcome = instance.process(&batch.view()).unwrap();
+        assert_eq!(outcome.outputs.len(), 2, "{file}");
+        let value = |index| outcome.outputs.resolve(index, &batch.record(index)).value;
+        let masked: &[u8] = if hides { br#"{"email":"***","id":7}"# } else { br#"{"email":"a@example.org","id":7}"# };
+        assert_eq!((value(0), value(1)), (Some(masked), None), "{file}");
+        let [failed] = &outcome.failed[..] else { panic!("{file}: one record is rejected") };
+        assert_eq!((failed.index, &*failed.failure.code), (2, "bad-json"), "{file}");
+    }
+}
+
+/// What is released is never edited: who built against it must find it unchanged. A new version is a new file.
+#[test]
+fn the_released_contract_is_what_was_released() {
+    let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v1/plugin.wit")).unwrap();
+    assert_eq!(wasmill::plugin::digest(&text), "bc81001df3d28e89be24e9690dfd9b7a0af37a56595dd7a41691b834807a11b7");
+}
