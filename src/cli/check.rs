@@ -90,6 +90,23 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     verdict(&files, args.deny_warnings)
 }
 
+/// What the brokers say against a pipeline whose file was read; `None` of it is about components.
+pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
+    let mut report = pipeline.report();
+    let sound = Sound::whole(pipeline);
+    let question = brokers::question(&(pipeline.clone(), sound.clone()));
+    let file = pipeline.file.display().to_string();
+    let checked = Checked { file, report, pipeline: Some((pipeline.clone(), sound)), notes: Vec::new() };
+    let mut files = [checked];
+    brokers::check(&mut files, brokers::ask(vec![question]));
+    let [Checked { report: found, .. }] = files;
+    report = found;
+    if report.findings().iter().any(|finding| finding.level != Level::Warning) {
+        return Err(report.to_string());
+    }
+    Ok(())
+}
+
 /// The first level: what the file says.
 fn fields(path: &std::path::Path, set: &[String]) -> Checked {
     let overrides = Overrides { set: set.to_vec(), http: None };

@@ -50,7 +50,7 @@ use progress::Progress;
 /// Runs a pipeline on an embedded broker and prints what comes out.
 ///
 /// The brokers, TLS and SASL of the file are set aside; its topics are created. It ends when the feed is done and
-/// everything came out, or with ctrl-c. A changed component, or changed values of a step, are taken over while it runs. A component
+/// everything came out, or with ctrl-c. Changes of the file and its components are taken over while it runs. A component
 /// whose folder has a `plugin.toml` is built again when its source changes.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(written.iter().copied()).collect();
     let broker = Broker::start(&topics).map_err(Exit::Bug)?;
     let tail = Tail::new(broker.bootstrap(), &written).map_err(Exit::Bug)?;
-    let written = load::written(&args.file, args.http.listen, config.clone());
+    let written = load::written(&args.file, args.http.listen, config.clone(), Box::new(keeps_its_topics));
     embed(&mut config, &broker);
 
     let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
@@ -113,6 +113,17 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let shown = show(&running, &tail, feed, &progress);
     drop(rebuild);
     shown
+}
+
+/// The embedded broker has the topics that it was started with, and no others.
+fn keeps_its_topics(old: &config::Pipeline, new: &config::Pipeline) -> Result<(), String> {
+    let written = |config: &config::Pipeline| -> Vec<_> {
+        config.kafka.written().map(|output| (Arc::clone(&output.name), output.topic.clone())).collect()
+    };
+    if old.kafka.input == new.kafka.input && written(old) == written(new) {
+        return Ok(());
+    }
+    Err("`dev` made its topics when it started: start it again for other ones".to_owned())
 }
 
 /// Builds the steps' plugins again when their source changes, as far as they have source here.

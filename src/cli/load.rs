@@ -14,6 +14,7 @@ use crate::plugin::Cache;
 use crate::plugin::Compiler;
 use crate::plugin::Engine;
 use crate::plugin::Step;
+use crate::reload;
 
 /// Reads and checks a pipeline file.
 pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<config::Pipeline, Exit> {
@@ -23,10 +24,15 @@ pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<conf
 }
 
 /// The same, to be read again later.
-pub(super) fn written(file: &PipelineFile, http: Option<SocketAddr>, config: config::Pipeline) -> Written {
+pub(super) fn written(
+    file: &PipelineFile,
+    http: Option<SocketAddr>,
+    config: config::Pipeline,
+    probe: reload::Probe,
+) -> Written {
     let file = file.clone();
     let load = move || self::file(&file, http).map_err(|exit| exit.message().to_owned());
-    Written { config, load: Box::new(load) }
+    Written { config, load: Box::new(load), probe }
 }
 
 /// Compiles the components of a pipeline's steps.

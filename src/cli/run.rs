@@ -5,14 +5,17 @@ use clap::Args as ClapArgs;
 use super::args::Compiled;
 use super::args::Http;
 use super::args::PipelineFile;
+use super::check;
 use super::exit_code::Exit;
 use super::load;
 use super::service::Service;
+use crate::config;
 
 /// Runs until a signal drains it or a record stops it.
 ///
 /// Without a reachable broker it waits and says so. TERM and INT finish what is in flight, commit and leave the group; a
-/// second one leaves at once. HUP takes over what has changed in the components and in the steps' values.
+/// second one leaves at once. HUP takes over what has changed in the file and its components: steps, outputs, limits and what is done
+/// about errors in place, anything of the input and the connection with a new consumer.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill run orders.toml
@@ -26,7 +29,7 @@ pub(super) struct Args {
     http: Http,
     #[command(flatten)]
     compiled: Compiled,
-    /// Take over changes of the components and of the steps' values while it runs, as HUP does
+    /// Take over changes of the file and its components while it runs, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
 }
@@ -35,7 +38,8 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let config = load::file(&args.file, args.http.listen)?;
     let service = Service::listen(&config)?;
     let steps = load::steps(&config, &args.compiled)?;
-    let written = load::written(&args.file, args.http.listen, config.clone());
+    let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
+    let written = load::written(&args.file, args.http.listen, config.clone(), probe);
     let watch = args.watch || config.reload.watch;
     service.start(config, &steps, written, watch)?.wait()
 }

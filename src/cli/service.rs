@@ -37,6 +37,8 @@ pub(super) struct Service {
 pub(super) struct Written {
     pub(super) config: config::Pipeline,
     pub(super) load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    /// Why it can't become another one while it runs.
+    pub(super) probe: reload::Probe,
 }
 
 /// A pipeline that runs.
@@ -100,6 +102,7 @@ impl Service {
             config: written.config,
             steps: steps.to_vec(),
             load: written.load,
+            probe: written.probe,
             watch,
             handle: handle.clone(),
             metrics: Arc::clone(&metrics),

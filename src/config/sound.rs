@@ -40,6 +40,21 @@ pub struct StepSound {
     pub init: bool,
 }
 
+impl Sound {
+    /// All of a pipeline in whose file nothing was found wrong.
+    #[must_use]
+    pub fn whole(pipeline: &Pipeline) -> Sound {
+        Sound {
+            connection: true,
+            group: true,
+            topics: vec![true; pipeline.spans.topics.len()],
+            outputs: vec![true; pipeline.spans.outputs.len()],
+            dead_letter: pipeline.spans.dead_letter.is_some(),
+            steps: vec![StepSound { component: true, init: true }; pipeline.steps.len()],
+        }
+    }
+}
+
 /// Where the parts of a file stand, before anything was taken out of it.
 pub(super) struct Places {
     sections: Vec<(String, Vec<Range<usize>>)>,

@@ -33,6 +33,8 @@ enum Question {
     Starts(Vec<TopicPartition>),
     Ends(Vec<TopicPartition>),
     Probe(Vec<TopicPartition>),
+    /// No question: from here on they are about these settings.
+    Change(Box<Settings>),
 }
 
 /// One answer.
@@ -152,6 +154,11 @@ impl Lookup {
         self.ask(Question::Probe(partitions));
     }
 
+    /// From here on questions are about these outputs; the connection stays.
+    pub fn change(&self, settings: Settings) {
+        self.ask(Question::Change(Box::new(settings)));
+    }
+
     fn ask(&self, question: Question) {
         if let Some(questions) = &self.questions {
             // The thread ends only when it is dropped.
@@ -214,12 +221,17 @@ pub fn remedy(code: &str, role: &str, name: &str, brokers: &str) -> String {
 impl Asker {
     fn run(mut self, inbox: &mpsc::Receiver<Question>, answer: &(impl Fn(Answer) + Send)) {
         while let Ok(question) = inbox.recv() {
+            if let Question::Change(settings) = question {
+                self.settings = *settings;
+                continue;
+            }
             loop {
                 let result = match &question {
                     Question::Topics => self.topics(),
                     Question::Starts(partitions) => self.starts(partitions),
                     Question::Ends(partitions) => Ok(self.ends(partitions)),
                     Question::Probe(partitions) => self.probe(partitions),
+                    Question::Change(_) => break,
                 };
                 if self.stop.load(Ordering::Relaxed) {
                     return;

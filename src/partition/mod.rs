@@ -177,6 +177,8 @@ pub enum Event<'a> {
         /// When the wait ends.
         deadline: Instant,
     },
+    /// From here on this policy counts. Nothing is out: neither at an executor nor at the broker.
+    Policy(Policy),
     /// Outputs may be missing for a reason that is not a record's: everything unsettled is read again.
     Rewind,
     /// Time has passed.
@@ -394,6 +396,13 @@ impl PartitionState {
             }
             Event::Position { position } => self.watermark.advance_position(position),
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
+            Event::Policy(policy) => {
+                self.policy = policy;
+                if !policy.goes_on() {
+                    // They are sent once more, and the pipeline stops at the first that is refused again.
+                    self.refused.clear();
+                }
+            }
             Event::Rewind => self.rewind(&mut actions),
             Event::Tick => {
                 if self.missing {

@@ -56,6 +56,8 @@ enum Step {
     Drain(u64, bool),
     /// The same at once, with nothing committed but what was.
     Crash,
+    /// Another policy, if nothing is out.
+    Policy(Then),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,6 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1_u64..3000).prop_map(Step::Wait),
         1 => (0_u64..500, prop::bool::ANY).prop_map(|(within, stuck)| Step::Drain(within, stuck)),
         1 => Just(Step::Crash),
+        2 => prop_oneof![Just(Then::Stop), Just(Then::DeadLetter), Just(Then::Skip)].prop_map(Step::Policy),
     ]
 }
 
@@ -162,9 +165,12 @@ const ALLOWED: usize = 2;
 
 const RETRIES: u32 = 2;
 
+fn policy(then: Then) -> Policy {
+    Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() }
+}
+
 fn state(then: Then, epoch: Epoch, start: Offset, commit_start: bool) -> PartitionState {
-    let policy = Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() };
-    let mut state = PartitionState::new(policy, epoch, start, commit_start);
+    let mut state = PartitionState::new(policy(then), epoch, start, commit_start);
     state.breaker = Breaker::of(WINDOW as u64, ALLOWED);
     state
 }
@@ -580,6 +586,15 @@ impl World {
             }
             Step::Drain(within, stuck) => self.drain(within, stuck),
             Step::Crash => self.take_over(),
+            Step::Policy(then) => {
+                if self.out.is_empty() && self.sent.is_empty() {
+                    self.then = then;
+                    if then == Then::Stop {
+                        self.refused.clear();
+                    }
+                    self.tell(Event::Policy(policy(then)), &[]);
+                }
+            }
         }
         if self.stopped.is_some() {
             // The pipeline ends: drained, and started again with what it needs mended.

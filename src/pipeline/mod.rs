@@ -9,6 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 
 pub use health::Check;
 pub use health::Health;
@@ -21,6 +24,7 @@ use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::DeadLetters;
 use crate::worker;
+use crate::worker::Changer;
 use crate::worker::Replacement;
 use crate::worker::Status;
 use crate::worker::Swapper;
@@ -69,8 +73,10 @@ pub struct Handle {
     worker: Arc<Mutex<Option<Worker>>>,
     drain: Arc<dyn Fn() + Send + Sync>,
     swap: Swapper,
+    change: Changer,
     metrics: Arc<Metrics>,
-    parallelism: usize,
+    /// The number of executors, which a change may change.
+    parallelism: Arc<AtomicUsize>,
     /// What came of the last reload. Locked for a copy by the one that reloads and by probes; never with another lock.
     reloaded: Arc<Mutex<Result<(), String>>>,
 }
@@ -81,37 +87,45 @@ pub struct Handle {
 /// See [`StartError`]. Whether brokers can be reached doesn't matter: it waits for them.
 pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -> Result<Handle, StartError> {
     steps.iter().for_each(|step| describe(metrics, step));
-    let mut executors = Vec::with_capacity(config.limits.parallelism);
-    for _ in 0..config.limits.parallelism {
-        executors.push(steps.iter().map(instantiate).collect::<Result<Vec<_>, _>>()?);
-    }
-    let names = steps.iter().map(|step| Arc::clone(&step.settings().name));
-    let dead_letters = DeadLetters { pipeline: config.name.clone(), worker: 0, dialect: config.dialect };
+    let parallelism = config.limits.parallelism;
+    let executors = executors(steps, parallelism)?;
     for risk in config.kafka.risks() {
         tracing::warn!("{risk}");
     }
-    let settings = worker::Settings {
+    let name = config.name.clone().into();
+    let settings = settings(config, steps);
+    let worker = Worker::start(settings, 0, executors, Arc::clone(metrics)).map_err(StartError::Kafka)?;
+    Ok(Handle {
+        name,
+        status: Arc::clone(worker.status()),
+        drain: worker.drainer(),
+        swap: worker.swapper(),
+        change: worker.changer(),
+        metrics: Arc::clone(metrics),
+        parallelism: Arc::new(AtomicUsize::new(parallelism)),
+        reloaded: Arc::new(Mutex::new(Ok(()))),
+        worker: Arc::new(Mutex::new(Some(worker))),
+    })
+}
+
+/// An instance of each step for each executor.
+fn executors(steps: &[Step], parallelism: usize) -> Result<Vec<Vec<(Step, Instance)>>, StartError> {
+    (0..parallelism).map(|_| steps.iter().map(instantiate).collect()).collect()
+}
+
+/// What the worker needs to know of a pipeline.
+fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
+    worker::Settings {
         kafka: config.kafka,
         policy: config.policy,
-        steps: names.collect(),
-        dead_letters,
+        steps: steps.iter().map(|step| Arc::clone(&step.settings().name)).collect(),
+        dead_letters: DeadLetters { pipeline: config.name, worker: 0, dialect: config.dialect },
         routes: config.routes,
         max_in_flight_records: config.limits.max_in_flight_records,
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
         drain_timeout: config.limits.drain_timeout,
         shutdown_timeout: config.shutdown_timeout,
-    };
-    let worker = Worker::start(settings, 0, executors, Arc::clone(metrics)).map_err(StartError::Kafka)?;
-    Ok(Handle {
-        name: config.name.into(),
-        status: Arc::clone(worker.status()),
-        drain: worker.drainer(),
-        swap: worker.swapper(),
-        metrics: Arc::clone(metrics),
-        parallelism: config.limits.parallelism,
-        reloaded: Arc::new(Mutex::new(Ok(()))),
-        worker: Arc::new(Mutex::new(Some(worker))),
-    })
+    }
 }
 
 /// Tells the metrics which component a step runs.
@@ -143,9 +157,30 @@ impl Handle {
             Ok(Replacement { number: *number, step, instance })
         };
         let of_executor = |_| steps.iter().map(replacement).collect::<Result<Vec<_>, _>>();
-        let replacements = (0..self.parallelism).map(of_executor).collect::<Result<Vec<_>, _>>()?;
+        let replacements =
+            (0..self.parallelism.load(Ordering::Relaxed)).map(of_executor).collect::<Result<Vec<_>, _>>()?;
         steps.iter().for_each(|(_, step)| describe(&self.metrics, step));
         (self.swap)(replacements);
+        Ok(())
+    }
+
+    /// Takes over another configuration, with all steps of it. In place, unless `anew`: nothing is handed out until what is in flight
+    /// is done and acknowledged, and the group isn't left. Anew: the worker finishes, commits and leaves, and another one begins in
+    /// its place.
+    ///
+    /// # Errors
+    /// If something can't be made ready, or no quiet moment comes: nothing has changed then. Or if the pipeline ends meanwhile.
+    pub fn change(&self, config: config::Pipeline, steps: &[Step], anew: bool) -> Result<(), StartError> {
+        let parallelism = config.limits.parallelism;
+        let executors = executors(steps, parallelism)?;
+        let change = worker::Change { settings: settings(config, steps), instances: executors, anew };
+        let (reply, answer) = mpsc::channel();
+        (self.change)(change, reply);
+        // The worker answers within its own bounds, and drops the question if it ends.
+        let answer = answer.recv().unwrap_or_else(|_| Err("the pipeline has ended".to_owned()));
+        answer.map_err(StartError::Kafka)?;
+        self.parallelism.store(parallelism, Ordering::Relaxed);
+        steps.iter().for_each(|step| describe(&self.metrics, step));
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use crate::plugin;
 use crate::plugin::Step;
 use crate::trial::cases;
 use crate::trial::cases::Verdict;
+use difference::Difference;
 use watch::Watch;
 
 /// What it needs to know.
@@ -37,6 +38,8 @@ pub struct Settings {
     pub steps: Vec<Step>,
     /// Reads and checks the file again; the error is for people.
     pub load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    /// Says why the pipeline can't become another one, as far as the brokers know; it gets both. Asked when more than steps changed.
+    pub probe: Probe,
     /// Whether changes of the files are looked for; else only a request counts.
     pub watch: bool,
     /// The running pipeline.
@@ -44,6 +47,9 @@ pub struct Settings {
     /// Where results are counted.
     pub metrics: Arc<Metrics>,
 }
+
+/// See [`Settings::probe`].
+pub type Probe = Box<dyn Fn(&config::Pipeline, &config::Pipeline) -> Result<(), String> + Send>;
 
 /// The thread that reloads; dropping it stops and joins it.
 pub struct Reloader {
@@ -107,6 +113,7 @@ struct Reload {
     config: config::Pipeline,
     steps: Vec<Step>,
     load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    probe: Probe,
     handle: Handle,
     metrics: Arc<Metrics>,
     /// The digests of the files that were last taken or refused, in the order of [`Reload::files`].
@@ -141,6 +148,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
+fn quoted(parts: &[&str]) -> String {
+    parts.iter().map(|part| format!("`{part}`")).collect::<Vec<_>>().join(", ")
+}
+
 /// Why nothing was changed.
 struct Refused {
     /// The step it is about, if it is about one.
@@ -150,8 +161,8 @@ struct Refused {
 
 impl Reload {
     fn new(settings: Settings) -> Reload {
-        let Settings { config, steps, load, watch: _, handle, metrics } = settings;
-        let mut reload = Reload { config, steps, load, handle, metrics, seen: Vec::new(), looks: Vec::new() };
+        let Settings { config, steps, load, probe, watch: _, handle, metrics } = settings;
+        let mut reload = Reload { config, steps, load, probe, handle, metrics, seen: Vec::new(), looks: Vec::new() };
         reload.seen = reload.look();
         // A component may have changed since it was loaded.
         for (seen, step) in reload.seen[1..].iter_mut().zip(&reload.steps) {
@@ -261,13 +272,16 @@ impl Reload {
     /// Makes everything ready that has changed, and swaps it in. What was done, or `None` if there was nothing to do.
     fn attempt(&mut self) -> Result<Option<String>, Refused> {
         let config = (self.load)().map_err(|reason| Refused { step: None, reason })?;
-        let restart = difference::needs_restart(&self.config, &config);
+        let refused = |reason| Refused { step: None, reason };
+        let Difference { in_place, anew, restart } = Difference::of(&self.config, &config);
         if !restart.is_empty() {
-            let reason = format!(
+            return Err(refused(format!(
                 "{} changed, which takes effect with the next start: restart it, or take the change back",
-                restart.join(", ")
-            );
-            return Err(Refused { step: None, reason });
+                quoted(&restart)
+            )));
+        }
+        if !(in_place.is_empty() && anew.is_empty()) {
+            (self.probe)(&self.config, &config).map_err(refused)?;
         }
         let mut changed = Vec::new();
         for (number, settings) in config.steps.iter().enumerate() {
@@ -281,10 +295,20 @@ impl Reload {
             changed.push((number, loaded));
         }
         let first = changed.first().map(|&(number, _)| number);
-        if config.reload.test && !changed.is_empty() {
+        let differs = !(in_place.is_empty() && anew.is_empty());
+        if config.reload.test && (differs || !changed.is_empty()) {
             self.test(&config, &changed).map_err(|reason| Refused { step: first, reason })?;
         }
-        self.handle.swap(&changed).map_err(|error| Refused { step: first, reason: error.to_string() })?;
+        let taken = if differs {
+            let mut steps = self.steps.clone();
+            for (number, step) in &changed {
+                steps[*number] = step.clone();
+            }
+            self.handle.change(config.clone(), &steps, !anew.is_empty())
+        } else {
+            self.handle.swap(&changed)
+        };
+        taken.map_err(|error| Refused { step: first, reason: error.to_string() })?;
         let said = changed.iter().map(|(number, step)| {
             let (name, from, to) = (&step.settings().name, self.steps[*number].digest(), step.digest());
             if from == to {
@@ -293,7 +317,13 @@ impl Reload {
                 format!("step `{name}`: component {} -> {}", &from[..12], &to[..12])
             }
         });
-        let said: Vec<String> = said.collect();
+        let mut said: Vec<String> = said.collect();
+        if !in_place.is_empty() {
+            said.push(format!("{} in place", quoted(&in_place)));
+        }
+        if !anew.is_empty() {
+            said.push(format!("{} with a new consumer", quoted(&anew)));
+        }
         for (number, step) in changed {
             self.steps[number] = step;
             self.count(number, "ok");

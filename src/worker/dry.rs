@@ -39,7 +39,7 @@ impl Dry {
     pub fn new(steps: Vec<(Step, Instance)>, routes: Routes, metrics: &Arc<Metrics>) -> Dry {
         let links = steps.into_iter().map(|(step, instance)| {
             let mut meter = Meter::new(metrics, &step.settings().name);
-            meter.started(instance.memory_bytes());
+            meter.started("start", instance.memory_bytes());
             (step, instance, meter)
         });
         Dry { chain: Chain::new(links.collect(), routes.clone(), false), routes }

@@ -28,6 +28,7 @@ pub(super) struct Meter {
     swaps: Histogram,
     /// By level, `trace` first.
     logs: [IntCounter; 5],
+    has_instance: bool,
     /// What this executor's instance last had.
     memory_bytes: i64,
 }
@@ -46,19 +47,22 @@ impl Meter {
             logs: LEVELS.map(|level| metrics.plugin_logs.with_label_values(&[step, level])),
             metrics: Arc::clone(metrics),
             step: Arc::clone(step),
+            has_instance: false,
             memory_bytes: 0,
         }
     }
 
-    /// The step's instance was made at the start of the pipeline.
-    pub(super) fn started(&mut self, memory_bytes: u64) {
-        self.metrics.plugin_instantiations.with_label_values(&[&self.step, "start"]).inc();
+    /// The step's instance was made, for the reason that the metric knows.
+    pub(super) fn started(&mut self, reason: &str, memory_bytes: u64) {
+        self.metrics.plugin_instantiations.with_label_values(&[&self.step, reason]).inc();
+        self.has_instance = true;
         self.instances.inc();
         self.remember(memory_bytes);
     }
 
     /// An instance was made in place of one that was spoilt.
-    pub(super) fn instantiated(&self) {
+    pub(super) fn instantiated(&mut self) {
+        self.has_instance = true;
         self.metrics.plugin_instantiations.with_label_values(&[&self.step, "trap"]).inc();
         self.instances.inc();
     }
@@ -86,6 +90,7 @@ impl Meter {
             Err(failure) => {
                 self.failed(failure);
                 if failure.kind.spoils_instance() {
+                    self.has_instance = false;
                     self.instances.dec();
                     self.remember(0);
                 }
@@ -100,6 +105,7 @@ impl Meter {
         if !had_instance {
             self.instances.inc();
         }
+        self.has_instance = true;
         self.remember(memory_bytes);
     }
 
@@ -131,6 +137,16 @@ impl Meter {
         if bytes != self.memory_bytes {
             self.memory.add(bytes - self.memory_bytes);
             self.memory_bytes = bytes;
+        }
+    }
+}
+
+/// The instance goes with its executor.
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.remember(0);
+        if self.has_instance {
+            self.instances.dec();
         }
     }
 }

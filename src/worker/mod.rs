@@ -17,6 +17,7 @@
 
 mod ages;
 mod chain;
+mod changing;
 pub mod clock;
 mod closing;
 mod dry;
@@ -41,6 +42,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use changing::Change;
+pub use changing::Changer;
 pub use dry::Dry;
 pub use dry::Stage;
 pub use end::End;
@@ -65,6 +68,7 @@ use crate::record::Seq;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use chain::Chain;
+use changing::Changing;
 use closing::Closing;
 use executor::Executors;
 use executor::Ran;
@@ -112,6 +116,8 @@ enum Event {
     Answer(Answer),
     /// Steps are swapped, with what each executor gets.
     Swap(Vec<Vec<Replacement>>),
+    /// Other settings are to be taken over; what came of it is sent to `reply`.
+    Change { change: Box<Change>, reply: mpsc::Sender<Result<(), String>> },
     /// The pipeline shall end.
     Drain,
 }
@@ -151,71 +157,25 @@ impl Worker {
     ) -> Result<Worker, String> {
         let (inbox, events) = mpsc::channel();
         let status = Arc::new(Status::default());
-        let ticker = instances.iter().flatten().map(|(step, _)| step.clone()).next();
-        let chains = instances
-            .into_iter()
-            .map(|steps| {
-                let links = steps.into_iter().map(|(step, instance)| {
-                    let mut meter = Meter::new(&metrics, &step.settings().name);
-                    meter.started(instance.memory_bytes());
-                    (step, instance, meter)
-                });
-                Chain::new(links.collect(), settings.routes.clone(), settings.policy.goes_on())
-            })
-            .collect();
-        let ran = {
-            let inbox = inbox.clone();
-            // The worker is gone only when the process ends.
-            move |ran| drop(inbox.send(Event::Ran(ran)))
-        };
-        let executors = Executors::start(chains, &settings.routes, number, &ran)
-            .map_err(|error| format!("failed to start an executor: {error}"))?;
-        let consumer = Consumer::new(&settings.kafka, number)?;
-        let answer = {
-            let inbox = inbox.clone();
-            move |answer| drop(inbox.send(Event::Answer(answer)))
-        };
-        let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
-            .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
-        // The topics' own limits come with the first answer.
-        let limits = vec![usize::MAX; settings.kafka.written().count()];
-        let producer = start_producer(&settings, number, 0, &[], &inbox)?;
-        let shell = Shell {
-            number,
-            reading: Reading::new(),
-            timers: Timers::new(clock::now(), &metrics),
-            ticker,
-            settings,
-            metrics,
-            status: Arc::clone(&status),
-            inbox: inbox.clone(),
-            events,
-            lookup,
-            consumer,
-            executors,
-            producer: Some(producer),
-            producer_number: 0,
-            limits,
-            hold: None,
-            halt: None,
-            lanes: Vec::new(),
-            next_lane: 0,
-            spare: Vec::new(),
-            backlog: VecDeque::new(),
-            letters: Letters::default(),
-            bytes_out: 0,
-            group: Group::Outside,
-            closing: None,
+        let first = First { lane: 0, producer: 0, reason: "start" };
+        let mut shell = Shell::new(settings, number, instances, metrics, Arc::clone(&status), inbox.clone(), first)?;
+        shell.events = events;
+        let run = move || {
+            let mut shell = shell;
+            loop {
+                let end = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()))
+                    .unwrap_or_else(|_| End::Bug("the worker's thread panicked; the log holds the place".into()));
+                let next = shell.take_next(&end);
+                closing::let_go(shell);
+                match next {
+                    Some(next) => shell = *next,
+                    None => return end,
+                }
+            }
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
-            .spawn(move || {
-                let mut shell = shell;
-                let end = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()))
-                    .unwrap_or_else(|_| End::Bug("the worker's thread panicked; the log holds the place".into()));
-                closing::let_go(shell);
-                end
-            })
+            .spawn(run)
             .map_err(|error| format!("failed to start the worker's thread: {error}"))?;
         Ok(Worker { inbox, status, thread: Some(thread) })
     }
@@ -237,6 +197,14 @@ impl Worker {
         Arc::new(move |replacements| drop(inbox.send(Event::Swap(replacements))))
     }
 
+    /// A function that has it take over other settings, see [`Change`].
+    #[must_use]
+    pub fn changer(&self) -> Changer {
+        let inbox = self.inbox.clone();
+        // If it has ended already, the reply is dropped with the event.
+        Arc::new(move |change, reply| drop(inbox.send(Event::Change { change: Box::new(change), reply })))
+    }
+
     /// What it shows of itself.
     #[must_use]
     pub fn status(&self) -> &Arc<Status> {
@@ -250,6 +218,45 @@ impl Worker {
             None => End::Drained,
         }
     }
+}
+
+/// Where the numbers of a worker's parts begin, so that nothing of what came before is taken for theirs, and why instances were made.
+#[derive(Clone, Copy)]
+struct First {
+    lane: u32,
+    producer: u32,
+    reason: &'static str,
+}
+
+/// The steps of each executor, with their meters.
+fn chains(
+    settings: &Settings,
+    instances: Vec<Vec<(Step, Instance)>>,
+    metrics: &Arc<Metrics>,
+    reason: &'static str,
+) -> Vec<Chain> {
+    let chain = |steps: Vec<(Step, Instance)>| {
+        let links = steps.into_iter().map(|(step, instance)| {
+            let mut meter = Meter::new(metrics, &step.settings().name);
+            meter.started(reason, instance.memory_bytes());
+            (step, instance, meter)
+        });
+        Chain::new(links.collect(), settings.routes.clone(), settings.policy.goes_on())
+    };
+    instances.into_iter().map(chain).collect()
+}
+
+fn start_executors(
+    settings: &Settings,
+    chains: Vec<Chain>,
+    worker: usize,
+    inbox: &mpsc::Sender<Event>,
+) -> Result<Executors, String> {
+    let inbox = inbox.clone();
+    // The worker is gone only when the process ends.
+    let ran = move |ran| drop(inbox.send(Event::Ran(ran)));
+    Executors::start(chains, &settings.routes, worker, &ran)
+        .map_err(|error| format!("failed to start an executor: {error}"))
 }
 
 fn start_producer(
@@ -305,6 +312,10 @@ struct Shell {
     ticker: Option<Step>,
     group: Group,
     closing: Option<Closing>,
+    /// Other settings that wait for a quiet moment.
+    changing: Option<Changing>,
+    /// The worker that begins when this one has left the group, and who waits to hear of it.
+    next: Option<(Box<Shell>, mpsc::Sender<Result<(), String>>)>,
 }
 
 /// With something in flight, the longest wait for the inbox.
@@ -315,6 +326,61 @@ const WAIT_FOR_RETRY: Duration = Duration::from_millis(10);
 const IDLE_POLL_MS: i32 = 100;
 
 impl Shell {
+    /// A worker with its clients and executors, before it runs. It needs its inbox's other end yet.
+    fn new(
+        settings: Settings,
+        number: usize,
+        instances: Vec<Vec<(Step, Instance)>>,
+        metrics: Arc<Metrics>,
+        status: Arc<Status>,
+        inbox: mpsc::Sender<Event>,
+        first: First,
+    ) -> Result<Shell, String> {
+        let ticker = instances.iter().flatten().map(|(step, _)| step.clone()).next();
+        let chains = chains(&settings, instances, &metrics, first.reason);
+        let executors = start_executors(&settings, chains, number, &inbox)?;
+        let consumer = Consumer::new(&settings.kafka, number)?;
+        let answer = {
+            let inbox = inbox.clone();
+            move |answer| drop(inbox.send(Event::Answer(answer)))
+        };
+        let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
+            .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
+        // The topics' own limits come with the first answer.
+        let limits = vec![usize::MAX; settings.kafka.written().count()];
+        let producer = start_producer(&settings, number, first.producer, &[], &inbox)?;
+        let (_, events) = mpsc::channel();
+        Ok(Shell {
+            number,
+            reading: Reading::new(),
+            timers: Timers::new(clock::now(), &metrics),
+            ticker,
+            settings,
+            metrics,
+            status,
+            inbox,
+            events,
+            lookup,
+            consumer,
+            executors,
+            producer: Some(producer),
+            producer_number: first.producer,
+            limits,
+            hold: None,
+            halt: None,
+            lanes: Vec::new(),
+            next_lane: first.lane,
+            spare: Vec::new(),
+            backlog: VecDeque::new(),
+            letters: Letters::default(),
+            bytes_out: 0,
+            group: Group::Outside,
+            closing: None,
+            changing: None,
+            next: None,
+        })
+    }
+
     fn run(&mut self) -> End {
         self.lookup.ask_topics();
         loop {
@@ -325,6 +391,7 @@ impl Shell {
             busy |= self.read(now);
             busy |= self.dispatch(now);
             self.tick(now);
+            self.go_on_changing(now);
             if let Some(end) = self.go_on_closing(now) {
                 self.count_finished(now);
                 let state = if matches!(end, End::Drained) { State::Stopped } else { State::Failed };
@@ -373,7 +440,12 @@ impl Shell {
                 self.ticker = any.map(|replacement| replacement.step.clone()).or_else(|| self.ticker.take());
                 self.executors.swap(replacements);
             }
-            Event::Drain => self.close(now, End::Drained),
+            Event::Change { change, reply } => self.begin_change(now, *change, reply),
+            Event::Drain => {
+                // Whoever wants it to end wants no other one to begin.
+                self.next = None;
+                self.close(now, End::Drained);
+            }
         }
     }
 
@@ -543,7 +615,7 @@ impl Shell {
 
     /// Hands waiting records to the executors.
     fn dispatch(&mut self, now: Instant) -> bool {
-        if self.hold.is_some_and(|(until, _)| until > now) || !self.may_go_on(now) {
+        if self.hold.is_some_and(|(until, _)| until > now) || self.changing.is_some() || !self.may_go_on(now) {
             return false;
         }
         let mut busy = false;

@@ -435,7 +435,8 @@ impl Shell {
 
     /// What the topics take is known, or known anew: the producer must not make larger batches.
     pub(super) fn take_limits(&mut self, now: Instant, limits: Vec<usize>) {
-        if limits == self.limits {
+        // An answer about other outputs than those that are written now comes too late.
+        if limits == self.limits || limits.len() != self.settings.kafka.written().count() {
             return;
         }
         self.limits = limits;
@@ -447,7 +448,7 @@ impl Shell {
         }
     }
 
-    fn drop_producer(&mut self) {
+    pub(super) fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
             // Destroying a client can take a while, and nobody waits for it.
             let reaper = std::thread::Builder::new().name("reaper".into());

@@ -200,14 +200,123 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
     process.wait("the case to pass", LIMIT, |process| process.metric(SUCCESSFUL) == Some(1.0));
     assert_eq!(process.metric(OK), Some(2.0));
 
-    fs::write(&file, text.replace("[http]", "[limits]\nparallelism = 1\n[http]")).unwrap();
+    fs::write(&file, text.replace("name = \"step-one\"", "name = \"other\"")).unwrap();
     process.hang_up();
     process.wait("the refusal", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));
-    assert!(process.log().contains("`[limits]` changed, which takes effect with the next start"), "{}", process.log());
+    assert!(process.log().contains("takes effect with the next start"), "{}", process.log());
 
     fs::write(&file, text.replace("[[step]]", "[[stop]]")).unwrap();
     process.hang_up();
     process.wait("the finding", LIMIT, |process| process.log().contains("pipeline.toml:"));
     process.terminate();
     assert_eq!(process.exit(LIMIT), Some(0));
+}
+
+/// The consumer has no part in it: outputs, limits and what is done about errors become others between two records.
+#[test]
+fn all_but_the_input_changes_in_place_under_load() {
+    let _alone = support::load();
+    let input = java::create("place-in", 3, &[]);
+    let [first, second, dead] = ["place-out", "place-other", "place-dead"].map(|name| java::create(name, 3, &[]));
+    let group = unique("place");
+    let pipeline = Pipeline::new(&input, &first, &group, "");
+    pipeline.install(&component::forward());
+    let (before, after) = (Reader::start(&first), Reader::start(&second));
+    let feed = Feed::start(&input, 10_000, 997, 20, 0);
+    let mut process = pipeline.run();
+    process.wait("the first records", LIMIT, |_| before.tally().fresh > 10_000);
+    let assigned = process.metric(ASSIGNED);
+    let file = pipeline.folder().join("0/pipeline.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let mut reloads = 0;
+    let mut become_ = |process: &mut Process, text: &str, says: &str, succeeds: bool| {
+        fs::write(&file, text).unwrap();
+        let before = process.metric(OK_CONFIG).unwrap_or(0.0) + process.metric(FAILED).unwrap_or(0.0);
+        process.hang_up();
+        process.wait(says, LIMIT, |process| {
+            process.metric(OK_CONFIG).unwrap_or(0.0) + process.metric(FAILED).unwrap_or(0.0) > before
+        });
+        assert_eq!(process.metric(SUCCESSFUL), Some(f64::from(u8::from(succeeds))), "{says}\n{}", process.log());
+        process.wait(says, LIMIT, |process| process.log().contains(says));
+        reloads += u32::from(succeeds);
+    };
+    let limits = "[limits]\nparallelism = 1\nmax_in_flight = { records = 5_000 }\n[http]";
+    let limited = text.replace("[http]", limits);
+    become_(&mut process, &limited, "`[limits]` in place", true);
+    assert_eq!(process.metric("wasmill_plugin_instances{pipeline=\"pipeline\",step=\"step-one\"}"), Some(1.0));
+    process.wait("the bound to hold", LIMIT, |process| in_flight(process).is_some_and(|records| records <= 5_000.0));
+    let letters = limited.replace("[http]", &format!("[on_error]\ndead_letter = \"{dead}\"\n[http]"));
+    become_(&mut process, &letters, "`[on_error]` in place", true);
+    // A record that isn't there yet: at the start such a one would have ended the pipeline.
+    let rejected = java::ends(&input)[1] + 10_000;
+    let reject = "(call $drop_output (local.get $counts) (local.get $bad)) (call $reject (local.get $bad))";
+    pipeline.install(&component::with(1, rejected, component::Behaviour { before: "", after: reject }));
+    become_(&mut process, &letters, "step `step-one`: component", true);
+    process.wait("the dead letter", LIMIT, |_| java::ends(&dead).iter().sum::<i64>() == 1);
+    become_(&mut process, &letters.replace(&first, "no-such-topic"), "no-such-topic", false);
+    become_(&mut process, &letters.replace(&first, &second), "`[output]` in place", true);
+    process.wait("records in the other topic", LIMIT, |_| after.tally().fresh > 10_000);
+    become_(&mut process, &text.replace(&first, &second), "`[on_error]`, `[limits]` in place", true);
+
+    assert_eq!(process.metric(ASSIGNED), assigned, "the group was not left");
+    let fed: i64 = feed.stop().iter().sum();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &input) == 0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+    let (one, other) = (before.tally(), after.tally());
+    for tally in [&one, &other] {
+        assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
+    }
+    let total = u64::try_from(fed).unwrap();
+    assert_eq!(one.fresh + other.fresh + 1, total, "each record is in one of the two, or a dead letter");
+    assert_eq!(before.missing(&feed).0 + after.missing(&feed).0, total + 1);
+    say(&format!("in place: {reloads} changes, {} records in one topic and {} in the other", one.fresh, other.fresh));
+}
+
+const OK_CONFIG: &str = "wasmill_config_reloads_total{pipeline=\"pipeline\",result=\"ok\"}";
+
+fn in_flight(process: &Process) -> Option<f64> {
+    process.metric("wasmill_in_flight_records{pipeline=\"pipeline\"}")
+}
+
+/// The process and everything that it tells stay; what it had in flight is finished and committed first.
+#[test]
+fn another_input_begins_with_another_consumer_and_nothing_else() {
+    let [one, two] = ["anew-one", "anew-two"].map(|name| java::create(name, 2, &[]));
+    let output = java::create("anew-out", 2, &[]);
+    let group = unique("anew");
+    let pipeline = Pipeline::new(&one, &output, &group, "");
+    pipeline.install(&component::forward());
+    let reader = Reader::start(&output);
+    let feed = Feed::start(&one, 5_000, 997, 20, 0);
+    let mut process = pipeline.run();
+    process.wait("the first records", LIMIT, |_| reader.tally().fresh > 5_000);
+    let file = pipeline.folder().join("0/pipeline.toml");
+    let text = fs::read_to_string(&file).unwrap();
+
+    // Nobody answers there: everything stays as it is.
+    let brokers = text.lines().find(|line| line.starts_with("brokers")).unwrap().to_owned();
+    fs::write(&file, text.replace(&brokers, "brokers = [\"127.0.0.1:1\"]")).unwrap();
+    process.hang_up();
+    process.wait("the refusal", LIMIT, |process| process.metric(FAILED) == Some(1.0));
+    let seen = reader.tally().fresh;
+    process.wait("records to go on", LIMIT, |_| reader.tally().fresh > seen);
+
+    let both = text.replace(&format!("[\"{one}\"]"), &format!("[\"{one}\", \"{two}\"]"));
+    assert_ne!(both, text);
+    fs::write(&file, both).unwrap();
+    process.hang_up();
+    let partitions = |process: &Process| process.metric("wasmill_assigned_partitions{pipeline=\"pipeline\"}");
+    process.wait("the partitions of both", LIMIT, |process| partitions(process) == Some(4.0));
+    assert!(process.log().contains("`[input]` with a new consumer"), "{}", process.log());
+    process.ready();
+    let seen = reader.tally().fresh;
+    process.wait("records to go on", LIMIT, |_| reader.tally().fresh > seen);
+    feed.stop();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &one) == 0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    let tally = reader.tally();
+    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
 }

@@ -132,12 +132,12 @@ fn length(length: usize) -> Result<i32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::v1::columnar::wasmill::plugin::types;
     use super::*;
     use crate::batch::Batch;
     use crate::outcome;
     use crate::outcome::Caps;
     use crate::outcome::Outcome;
+    use crate::plugin::contract::v1::columnar::wasmill::plugin::types;
     use crate::record::Header;
     use crate::record::TopicPartition;
 

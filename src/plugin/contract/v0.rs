@@ -10,8 +10,8 @@ pub(super) mod columnar {
         ",
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
-            "wasmill:plugin/types@0.1.0": super::super::v1::columnar::wasmill::plugin::types,
-            "wasmill:plugin/columns@0.1.0": super::super::v1::columnar::wasmill::plugin::columns,
+            "wasmill:plugin/types@0.1.0": crate::plugin::contract::v1::columnar::wasmill::plugin::types,
+            "wasmill:plugin/columns@0.1.0": crate::plugin::contract::v1::columnar::wasmill::plugin::columns,
         },
     });
 }
@@ -26,8 +26,8 @@ pub(super) mod typed {
         ",
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
-            "wasmill:plugin/types@0.1.0": super::super::v1::columnar::wasmill::plugin::types,
-            "wasmill:plugin/records@0.1.0": super::super::v1::typed::wasmill::plugin::records,
+            "wasmill:plugin/types@0.1.0": crate::plugin::contract::v1::columnar::wasmill::plugin::types,
+            "wasmill:plugin/records@0.1.0": crate::plugin::contract::v1::typed::wasmill::plugin::records,
         },
     });
 }
