@@ -34,13 +34,16 @@ pub struct Change {
     pub anew: bool,
 }
 
+/// Where what came of a change is sent.
+pub type Reply = mpsc::Sender<Result<(), String>>;
+
 /// Has a worker take over a change; what came of it is sent, and nothing if the worker has ended.
-pub type Changer = Arc<dyn Fn(Change, mpsc::Sender<Result<(), String>>) + Send + Sync>;
+pub type Changer = Arc<dyn Fn(Change, Reply) + Send + Sync>;
 
 /// A change that waits for a quiet moment.
 pub(super) struct Changing {
     change: Change,
-    reply: mpsc::Sender<Result<(), String>>,
+    reply: Reply,
     deadline: Instant,
 }
 
@@ -49,7 +52,7 @@ pub(super) struct Changing {
 const QUIET_MAX: Duration = Duration::from_secs(10);
 
 impl Shell {
-    pub(super) fn begin_change(&mut self, now: Instant, change: Change, reply: mpsc::Sender<Result<(), String>>) {
+    pub(super) fn begin_change(&mut self, now: Instant, change: Change, reply: Reply) {
         // Who asked may have gone: then nobody needs to hear of it.
         let refuse = |reply: mpsc::Sender<_>, why: &str| drop(reply.send(Err(why.to_owned())));
         if self.closing.is_some() {

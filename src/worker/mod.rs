@@ -44,6 +44,7 @@ use std::time::Instant;
 
 pub use changing::Change;
 pub use changing::Changer;
+pub use changing::Reply;
 pub use dry::Dry;
 pub use dry::Stage;
 pub use end::End;
@@ -117,7 +118,7 @@ enum Event {
     /// Steps are swapped, with what each executor gets.
     Swap(Vec<Vec<Replacement>>),
     /// Other settings are to be taken over; what came of it is sent to `reply`.
-    Change { change: Box<Change>, reply: mpsc::Sender<Result<(), String>> },
+    Change { change: Box<Change>, reply: Reply },
     /// The pipeline shall end.
     Drain,
 }
@@ -315,7 +316,7 @@ struct Shell {
     /// Other settings that wait for a quiet moment.
     changing: Option<Changing>,
     /// The worker that begins when this one has left the group, and who waits to hear of it.
-    next: Option<(Box<Shell>, mpsc::Sender<Result<(), String>>)>,
+    next: Option<(Box<Shell>, Reply)>,
 }
 
 /// With something in flight, the longest wait for the inbox.
