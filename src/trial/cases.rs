@@ -121,9 +121,22 @@ fn is_as_expected(expected: &Value, made: &Made) -> bool {
         .as_object()
         .filter(|fields| !fields.is_empty() && fields.keys().all(|name| FIELDS.contains(&name.as_str())))
     {
-        return fields.iter().all(|(name, field)| is_same(field, found.get(name).unwrap_or(&Value::Null)));
+        let of = |name: &str| found.get(name).unwrap_or(&Value::Null);
+        return fields.iter().all(|(name, field)| match (name.as_str(), field) {
+            ("headers", Value::Object(headers)) => are_headers(headers, of(name)),
+            (name, field) => is_same(field, of(name)),
+        });
     }
     is_same(expected, &found["value"])
+}
+
+/// Headers as an object, as an input may have them, too: all of them, in any order.
+fn are_headers(expected: &serde_json::Map<String, Value>, found: &Value) -> bool {
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    found.len() == expected.len()
+        && expected.iter().all(|(name, value)| {
+            found.iter().any(|pair| pair.get(0).and_then(Value::as_str) == Some(name) && is_same(value, &pair[1]))
+        })
 }
 
 /// Equal, or texts of JSON that mean the same; `{ null = true }` is null, which TOML lacks.

@@ -7,6 +7,7 @@ mod at_least_once;
 mod check;
 mod conformance;
 mod dead_letter;
+mod docs;
 mod examples;
 mod faults;
 mod halt;
