@@ -23,6 +23,21 @@ const DEPTH_MAX: usize = 16;
 #[serde(deny_unknown_fields)]
 struct File {
     build: Build,
+    manifest: Option<Manifest>,
+}
+
+/// What goes into the component's manifest, where the build doesn't write one itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    description: String,
+    ports: Option<Vec<String>>,
+    /// The file with the JSON Schema of the settings.
+    settings: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +71,7 @@ pub struct Project {
     how: How,
     output: PathBuf,
     watch: Vec<PathBuf>,
+    manifest: Option<Manifest>,
 }
 
 /// What a build made.
@@ -82,7 +98,7 @@ impl Project {
     }
 
     fn parse(folder: &Path, text: &str) -> Result<Project, String> {
-        let File { build } = toml::from_str(text).map_err(|error| {
+        let File { build, manifest } = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1;
             format!("{line}: {}", error.message())
@@ -99,7 +115,7 @@ impl Project {
         let output = folder.join(build.output);
         let output = output.strip_prefix(".").map(Path::to_path_buf).unwrap_or(output);
         let watch = build.watch.into_iter().map(|path| folder.join(path)).collect();
-        Ok(Project { folder: folder.to_path_buf(), how, output, watch })
+        Ok(Project { folder: folder.to_path_buf(), how, output, watch, manifest })
     }
 
     /// The project whose output is this component, if there is one in the folders above it.
@@ -128,43 +144,56 @@ impl Project {
     /// # Errors
     /// Why not; what a compiler complains of it has said itself.
     pub fn build(&self) -> Result<Built, String> {
-        let bytes = match &self.how {
-            How::Rust => {
-                let made = self.rust()?;
-                fs::read(&made).map_err(|error| format!("read {}: {error}", made.display()))?
-            }
+        let made = match &self.how {
+            How::Rust => self.rust()?,
             How::Command(words) => {
-                let (program, arguments) = words.split_first().ok_or("`build.command` is empty")?;
-                let mut command = Command::new(program);
-                // Data goes to stdout, and what a tool says is none.
-                command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).stdout(io::stderr());
-                let status = command.status().map_err(|error| format!("start `{program}`: {error}"))?;
-                if !status.success() {
-                    return Err(format!("`{}`: {status}", words.join(" ")));
-                }
-                return self.built(None);
+                self.command(words)?;
+                self.output.clone()
             }
         };
-        self.built(Some(bytes))
+        let bytes = fs::read(&made).map_err(|error| format!("the build made no {}: {error}", made.display()))?;
+        let bytes = self.with_manifest(bytes)?;
+        self.put(&bytes)?;
+        Ok(Built { output: self.output.clone(), bytes })
     }
 
-    /// What is in the output's place, after these bytes were put there.
-    fn built(&self, bytes: Option<Vec<u8>>) -> Result<Built, String> {
-        let output = self.output.clone();
-        let failed = |what: &str, error: io::Error| format!("{what} {}: {error}", output.display());
-        let old = fs::read(&output);
-        let bytes = match bytes {
-            None => old.map_err(|error| failed("the build made no", error))?,
-            // What is the same stays as it is, with its time.
-            Some(bytes) if old.is_ok_and(|old| old == bytes) => bytes,
-            Some(bytes) => {
-                let aside = output.with_extension("new");
-                let written = fs::write(&aside, &bytes).and_then(|()| fs::rename(&aside, &output));
-                written.map_err(|error| failed("write", error))?;
-                bytes
-            }
-        };
-        Ok(Built { output, bytes })
+    fn command(&self, words: &[String]) -> Result<(), String> {
+        let (program, arguments) = words.split_first().ok_or("`build.command` is empty")?;
+        let mut command = Command::new(program);
+        // Data goes to stdout, and what a tool says is none.
+        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).stdout(io::stderr());
+        let status = command.status().map_err(|error| format!("start `{program}`: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", words.join(" "))) }
+    }
+
+    /// Writes the output, whole at any time; what is the same stays as it is, with its time.
+    fn put(&self, bytes: &[u8]) -> Result<(), String> {
+        let output = &self.output;
+        if fs::read(output).is_ok_and(|old| old == bytes) {
+            return Ok(());
+        }
+        let aside = output.with_extension("new");
+        let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, output));
+        written.map_err(|error| format!("write {}: {error}", output.display()))
+    }
+
+    /// The component with the manifest of `plugin.toml` behind it, if there is one: a custom section may stand anywhere, and the
+    /// first of the outermost counts.
+    fn with_manifest(&self, mut component: Vec<u8>) -> Result<Vec<u8>, String> {
+        let Some(manifest) = &self.manifest else { return Ok(component) };
+        let Manifest { name, version, description, ports, settings } = manifest;
+        let mut json = serde_json::json!({ "name": name, "version": version, "description": description });
+        if let Some(ports) = ports {
+            json["ports"] = serde_json::json!(ports);
+        }
+        if let Some(path) = settings {
+            let path = self.folder.join(path);
+            let failed = |why: String| format!("{}: {why}", path.display());
+            let text = fs::read(&path).map_err(|error| failed(error.to_string()))?;
+            json["settings"] = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        }
+        component.extend(custom_section("wasmill:manifest", json.to_string().as_bytes()));
+        Ok(component)
     }
 
     /// Has cargo build the crate; the module it made.
@@ -200,6 +229,31 @@ fn module(line: &str) -> Option<PathBuf> {
     }
     let files = message.get("filenames")?.as_array()?;
     files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+}
+
+/// A custom section of WebAssembly: the number 0, its size, the name and the data.
+fn custom_section(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut inside = leb128(name.len());
+    inside.extend_from_slice(name.as_bytes());
+    inside.extend_from_slice(data);
+    let mut section = vec![0];
+    section.extend(leb128(inside.len()));
+    section.extend(inside);
+    section
+}
+
+/// A number as WebAssembly has them: seven bits a byte, the lowest first.
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap_or_default();
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
 }
 
 fn collect(path: &Path, depth: usize, found: &mut Vec<(PathBuf, u64, Option<std::time::SystemTime>)>) {
@@ -253,6 +307,31 @@ mod tests {
         fs::remove_file(folder.path().join("a.wasm")).unwrap();
         let nothing = write("true").build().unwrap_err();
         assert!(nothing.contains("the build made no"), "{nothing}");
+    }
+
+    #[test]
+    fn a_manifest_goes_into_a_component_that_was_built_without() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("empty.wasm"), wat::parse_str("(component)").unwrap()).unwrap();
+        let schema = format!(r#"{{"title":"{}"}}"#, "x".repeat(20_000));
+        fs::write(folder.path().join("schema.json"), schema).unwrap();
+        let text = "[build]\noutput = \"a.wasm\"\ncommand = [\"cp\", \"empty.wasm\", \"a.wasm\"]\n\
+                    [manifest]\nname = \"mine\"\nversion = \"2\"\nports = [\"main\"]\nsettings = \"schema.json\"";
+        fs::write(folder.path().join(FILE), text).unwrap();
+        let built = Project::open(folder.path()).unwrap().build().unwrap();
+        let mut sections = wasmparser::Parser::new(0).parse_all(&built.bytes).map(Result::unwrap);
+        let section = sections.find_map(|payload| {
+            let wasmparser::Payload::CustomSection(section) = payload else { return None };
+            Some(section)
+        });
+        let section = section.unwrap();
+        assert_eq!(section.name(), "wasmill:manifest");
+        let manifest: serde_json::Value = serde_json::from_slice(section.data()).unwrap();
+        assert_eq!((&manifest["name"], &manifest["version"]), (&"mine".into(), &"2".into()));
+        assert_eq!(manifest["settings"]["title"].as_str().unwrap().len(), 20_000);
+        fs::write(folder.path().join("schema.json"), "{").unwrap();
+        let problem = Project::open(folder.path()).unwrap().build().unwrap_err();
+        assert!(problem.contains("schema.json: EOF"), "{problem}");
     }
 
     #[test]

@@ -25,7 +25,12 @@ plugin.toml:
   [build]
   lang = \"rust\"                        # or command = [\"make\", \"mask.wasm\"]
   output = \"mask.wasm\"
-  watch = [\"src\", \"Cargo.toml\"]        # what `wasmill dev` builds it again for")]
+  watch = [\"src\", \"Cargo.toml\"]        # what `wasmill dev` builds it again for
+
+  [manifest]                           # where the tools don't write one, as the Rust SDK does
+  name = \"mask\"
+  version = \"1.0.0\"
+  settings = \"settings.schema.json\"")]
 pub(super) struct Args {
     /// The folder with `plugin.toml`
     #[arg(value_name = "DIR", default_value = ".", env = "WASMILL_DIR")]

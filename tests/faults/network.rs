@@ -91,9 +91,10 @@ pub(crate) fn produce_unanswered(case: &Case) {
         forward_only(&load, &mut process, length);
         let swallowed = proxy.relent();
         assert!(swallowed > 0, "no answer was swallowed");
+        let log = process.log();
         let verdict = load.finish(process);
         // Nothing else went wrong, so the broker knew each batch that was sent again.
-        assert_eq!(verdict.repeats, 0, "repeated by an idempotent producer");
+        assert_eq!(verdict.repeats, 0, "repeated by an idempotent producer; its log:\n{log}");
         format!("lag {lag}, in flight {in_flight}; {swallowed} swallowed; {verdict}")
     });
 }

@@ -50,6 +50,16 @@ fn records() -> Vec<Raw> {
 
 #[test]
 fn hostile_records_arrive_byte_for_byte() {
+    arrive_through(&component::forward());
+}
+
+/// Header names that are no text can't be shown to a typed plugin, and go on as they are all the same.
+#[test]
+fn hostile_records_arrive_byte_for_byte_through_the_typed_contract() {
+    arrive_through(&component::typed(-1, "nop"));
+}
+
+fn arrive_through(plugin: &[u8]) {
     let input = java::create("hostile-in", 1, &[]);
     let output = java::create("hostile-out", 1, &[]);
     let records = records();
@@ -58,7 +68,7 @@ fn hostile_records_arrive_byte_for_byte() {
     }
     let group = unique("hostile");
     let pipeline = Pipeline::new(&input, &output, &group, "");
-    pipeline.install(&component::forward());
+    pipeline.install(plugin);
     let mut process = pipeline.run();
     process.wait("all records to be committed", Duration::from_secs(60), |_| {
         java::committed(&group, &input) == [i64::try_from(records.len()).unwrap()]

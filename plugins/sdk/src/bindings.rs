@@ -1,6 +1,6 @@
 //! The generated bindings of the contract in `wit/v1/plugin.wit`, to which this folder's `wit` leads: the columnar world with its two optional imports.
 //!
-//! Only [`crate::columns`], [`crate::log`], [`crate::metrics`] and the `export!` macro know them.
+//! Only `columns`, `log`, `metrics` and the `export!` macro know them.
 
 wit_bindgen::generate!({
     path: "wit",

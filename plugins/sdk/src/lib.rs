@@ -39,9 +39,13 @@
 //! assert_eq!(outputs[0].key.as_deref(), Some(&b"k"[..]));
 //! ```
 //!
-//! Built with `cargo build --release --target wasm32-unknown-unknown` and the settings in `plugins/.cargo/config.toml`, the
-//! module goes into a pipeline as it is. The files in flow order: [`mod@columns`](self) turns the host's columns into
-//! [`Record`]s, the plugin writes to an [`Emitter`], and what it says of a record is a [`Verdict`].
+//! `wasmill new plugin NAME` makes a folder with all that a plugin needs, and `wasmill build` builds it: `cargo build --release
+//! --target wasm32-unknown-unknown` with settings for cargo that make plugins fast. The module goes into a pipeline as it is.
+//!
+//! The files in flow order: `columns` turns the host's columns into [`Record`]s, the plugin writes to an [`Emitter`], and what it
+//! says of a record is a [`Verdict`].
+
+#![warn(missing_docs)]
 
 #[doc(hidden)]
 pub mod bindings;

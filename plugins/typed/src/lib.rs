@@ -46,7 +46,7 @@ impl Guest for Typed {
 
 fn verdict(message: Message) -> Verdict {
     let value = message.value.as_deref().unwrap_or_default();
-    if value.starts_with(b"{") && !value.ends_with(b"}") {
+    if value.starts_with(b"{") && !value.trim_ascii_end().ends_with(b"}") {
         let reason = "it begins like an object and doesn't end like one".to_owned();
         return Verdict::Fail(Failure::Reject(Reject { code: "bad-json".to_owned(), reason }));
     }
