@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use super::exit_code::Exit;
+use super::settings;
 use super::signals::Signals;
 use crate::admin;
 use crate::config;
@@ -102,6 +103,7 @@ impl Service {
             config: written.config,
             steps: steps.to_vec(),
             load: written.load,
+            verify: settings::verify,
             probe: written.probe,
             watch,
             handle: handle.clone(),

@@ -6,6 +6,12 @@ use crate::plugin::Fault;
 use crate::plugin::Step;
 use crate::plugin::What;
 
+/// What doesn't fit, for who has no report of their own.
+pub(super) fn verify(pipeline: &Pipeline, number: usize, step: &Step) -> Result<(), String> {
+    let mut report = pipeline.report();
+    if check(pipeline, number, step, &mut report) { Err(report.to_string()) } else { Ok(()) }
+}
+
 /// Adds what doesn't fit; whether there was something.
 pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) -> bool {
     let Some(manifest) = step.manifest() else { return false };

@@ -38,6 +38,8 @@ pub struct Settings {
     pub steps: Vec<Step>,
     /// Reads and checks the file again; the error is for people.
     pub load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    /// Says what is wrong with the settings of a step of this number, which was loaded with them.
+    pub verify: fn(&config::Pipeline, usize, &Step) -> Result<(), String>,
     /// Says why the pipeline can't become another one, as far as the brokers know; it gets both. Asked when more than steps changed.
     pub probe: Probe,
     /// Whether changes of the files are looked for; else only a request counts.
@@ -113,6 +115,7 @@ struct Reload {
     config: config::Pipeline,
     steps: Vec<Step>,
     load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    verify: fn(&config::Pipeline, usize, &Step) -> Result<(), String>,
     probe: Probe,
     handle: Handle,
     metrics: Arc<Metrics>,
@@ -161,8 +164,9 @@ struct Refused {
 
 impl Reload {
     fn new(settings: Settings) -> Reload {
-        let Settings { config, steps, load, probe, watch: _, handle, metrics } = settings;
-        let mut reload = Reload { config, steps, load, probe, handle, metrics, seen: Vec::new(), looks: Vec::new() };
+        let Settings { config, steps, load, verify, probe, watch: _, handle, metrics } = settings;
+        let mut reload =
+            Reload { config, steps, load, verify, probe, handle, metrics, seen: Vec::new(), looks: Vec::new() };
         reload.seen = reload.look();
         // A component may have changed since it was loaded.
         for (seen, step) in reload.seen[1..].iter_mut().zip(&reload.steps) {
@@ -292,6 +296,7 @@ impl Reload {
             }
             let loaded = step.reload(settings.clone());
             let loaded = loaded.map_err(|error| Refused { step: Some(number), reason: error.to_string() })?;
+            (self.verify)(&config, number, &loaded).map_err(|reason| Refused { step: Some(number), reason })?;
             changed.push((number, loaded));
         }
         let first = changed.first().map(|&(number, _)| number);

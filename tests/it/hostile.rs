@@ -60,6 +60,7 @@ fn hostile_records_arrive_byte_for_byte_through_the_typed_contract() {
 }
 
 fn arrive_through(plugin: &[u8]) {
+    let count = i64::try_from(records().len()).expect("a few");
     let input = java::create("hostile-in", 1, &[]);
     let output = java::create("hostile-out", 1, &[]);
     let records = records();
@@ -70,9 +71,8 @@ fn arrive_through(plugin: &[u8]) {
     let pipeline = Pipeline::new(&input, &output, &group, "");
     pipeline.install(plugin);
     let mut process = pipeline.run();
-    process.wait("all records to be committed", Duration::from_secs(60), |_| {
-        java::committed(&group, &input) == [i64::try_from(records.len()).unwrap()]
-    });
+    process
+        .wait("all records to be committed", Duration::from_secs(60), |_| java::committed(&group, &input) == [count]);
     let arrived: Vec<Raw> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
     assert_eq!(arrived.len(), records.len());
     for (index, (arrived, sent)) in arrived.iter().zip(&records).enumerate() {

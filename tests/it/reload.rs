@@ -320,3 +320,25 @@ fn another_input_begins_with_another_consumer_and_nothing_else() {
     let tally = reader.tally();
     assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
 }
+
+/// As at the start, a wrong setting is told at its place in the file.
+#[test]
+fn a_setting_that_the_plugin_does_not_have_is_refused_at_its_place() {
+    let input = java::create("schema-in", 1, &[]);
+    let output = java::create("schema-out", 1, &[]);
+    let group = unique("schema");
+    let pipeline = Pipeline::with_step(&input, &output, &group, "", "settings = { fields = [\"a\"] }");
+    pipeline.install(include_bytes!("../plugins/kept/mask-1.0.0.wasm"));
+    let mut process = pipeline.run();
+    process.ready();
+    let file = pipeline.folder().join("0/pipeline.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("fields =", "feilds =")).unwrap();
+    process.hang_up();
+    process.wait("the refusal", LIMIT, |process| process.metric(FAILED) == Some(1.0));
+    for part in ["plugin `mask` has no `settings.feilds`", "pipeline.toml:", "did you mean `fields`?"] {
+        process.wait(part, LIMIT, |process| process.log().contains(part));
+    }
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+}
