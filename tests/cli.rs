@@ -110,6 +110,31 @@ fn a_sound_pipeline_passes() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
 
+#[test]
+fn a_new_plugin_is_a_folder_and_a_component_that_was_not_built_is_told_how() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_wasmill")).current_dir(&folder).args(arguments).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let (code, said) = run(&["new", "plugin", "mine"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("wasmill build"), "{said}");
+    for (arguments, code, part) in [
+        (&["new", "plugin", "mine"][..], 78, "choose another name"),
+        (&["new", "plugin", "Not A Name"], 2, "can't be a plugin's name"),
+        (&["check", "--offline", "mine/pipeline.toml"], 78, "build it: `wasmill build mine`"),
+        (&["build", "nowhere"], 78, "nowhere/plugin.toml"),
+    ] {
+        let (found, said) = run(arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(part), "{arguments:?}: {part} is missing in\n{said}");
+    }
+    fs::write(folder.path().join("mine/plugin.toml"), "[build]\nlang = \"rust\"\n").unwrap();
+    let (code, said) = run(&["build", "mine"]);
+    assert!(code == Some(78) && said.contains("mine/plugin.toml:1: missing field `output`"), "{said}");
+}
+
 /// Each is told at its own place, without the plugin being asked.
 #[test]
 fn settings_are_held_against_the_plugins_schema() {

@@ -10,5 +10,5 @@ mod toolchain;
 pub use project::Built;
 pub use project::Project;
 pub use rebuild::Rebuild;
-pub use scaffold::NAME_RULE;
 pub use scaffold::create;
+pub use scaffold::is_name;

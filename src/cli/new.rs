@@ -44,6 +44,12 @@ enum Lang {
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let What::Plugin { name, lang: Lang::Rust } = &args.what;
+    if !author::is_name(name) {
+        return Err(Exit::Usage(format!(
+            "new: `{name}` can't be a plugin's name: it has 1 to 64 lower-case letters, digits and `-`, and begins with a letter, as \
+             a crate's does"
+        )));
+    }
     author::create(Path::new(""), name).map_err(Exit::Invalid)?;
     // People read this; if stderr is gone, nobody does.
     let _ = writeln!(

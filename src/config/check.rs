@@ -210,7 +210,12 @@ impl Check<'_> {
                 true => format!("{what} {shown} is not a file"),
                 false => format!("{what} {shown} doesn't exist"),
             };
+            let source = path.parent().filter(|folder| folder.join("plugin.toml").is_file());
             let help = match (self.secrets.touch(&named.span()), near(&path, named.get_ref())) {
+                (false, _) if source.is_some() => match source.filter(|folder| !folder.as_os_str().is_empty()) {
+                    Some(folder) => format!("build it: `wasmill build {}`", folder.display()),
+                    None => "build it: `wasmill build`".to_owned(),
+                },
                 (false, Some(near)) => format!("did you mean `{near}`?"),
                 (false, None) => format!("paths are relative to the pipeline's file: there is no `{}`", path.display()),
                 (true, _) => "paths are relative to the pipeline's file".to_owned(),
