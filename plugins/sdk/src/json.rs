@@ -149,11 +149,38 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// A value, however deep: containers that are open are bits, and no calls.
+    /// A value.
+    #[inline]
     fn value(&mut self) -> Result<(), Broken> {
+        match self.next()? {
+            b'"' => self.string().map(drop),
+            first @ (b'{' | b'[') => self.container(first),
+            first => self.plain(first),
+        }
+    }
+
+    /// A number or a word that begins so.
+    #[inline]
+    fn plain(&mut self, first: u8) -> Result<(), Broken> {
+        match first {
+            b'0'..=b'9' => self.number(first),
+            b'-' => {
+                let first = self.next()?;
+                self.number(first)
+            }
+            b't' => self.word(b"rue"),
+            b'f' => self.word(b"alse"),
+            b'n' => self.word(b"ull"),
+            _ => Err(Broken::Syntax),
+        }
+    }
+
+    /// A container that begins so, however deep: those that are open are bits, and no calls.
+    fn container(&mut self, first: u8) -> Result<(), Broken> {
         let mut open = Open::default();
+        let mut first = first;
         loop {
-            match self.next()? {
+            match first {
                 b'"' => drop(self.string()?),
                 b'{' => {
                     self.space();
@@ -161,6 +188,7 @@ impl Scanner<'_> {
                         open.push(true);
                         self.name()?;
                         self.colon()?;
+                        first = self.next()?;
                         continue;
                     }
                 }
@@ -168,17 +196,11 @@ impl Scanner<'_> {
                     self.space();
                     if !self.take(b']') {
                         open.push(false);
+                        first = self.next()?;
                         continue;
                     }
                 }
-                b't' => self.word(b"rue")?,
-                b'f' => self.word(b"alse")?,
-                b'n' => self.word(b"ull")?,
-                b'-' => {
-                    let first = self.next()?;
-                    self.number(first)?;
-                }
-                first => self.number(first)?,
+                other => self.plain(other)?,
             }
             // A value has ended, and maybe what it stands in.
             loop {
@@ -199,6 +221,7 @@ impl Scanner<'_> {
                     _ => return Err(Broken::Syntax),
                 }
             }
+            first = self.next()?;
         }
     }
 
@@ -243,17 +266,27 @@ impl Scanner<'_> {
     }
 
     /// The rest of a string behind its first quote; whether it has escapes.
+    #[inline]
     fn string(&mut self) -> Result<bool, Broken> {
+        while let Some(eight) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let special = special(u64::from_le_bytes(*eight));
+            if special == 0 {
+                self.at += 8;
+                continue;
+            }
+            self.at += special.trailing_zeros() as usize / 8;
+            if self.take(b'"') {
+                return Ok(false);
+            }
+            break;
+        }
+        self.odd_string()
+    }
+
+    /// The rest of a string with escapes, or at the document's end, byte by byte.
+    fn odd_string(&mut self) -> Result<bool, Broken> {
         let mut escaped = false;
         loop {
-            while let Some(eight) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-                let special = special(u64::from_le_bytes(*eight));
-                if special != 0 {
-                    self.at += special.trailing_zeros() as usize / 8;
-                    break;
-                }
-                self.at += 8;
-            }
             match self.next()? {
                 b'"' => return Ok(escaped),
                 b'\\' => {
