@@ -164,6 +164,15 @@ fn settings_are_held_against_the_plugins_schema() {
             assert!(said.contains(part), "{part} is missing in:\n{said}");
         }
     }
+    let audited = |port: &str| whole.replace("SETTINGS", "{}") + &format!("[output.{port}]\ntopic = \"more\"\n");
+    for (port, warns) in [("audit", false), ("aduit", true)] {
+        fs::write(&file, audited(port)).unwrap();
+        let output = wasmill(&["check", "--offline", file.to_str().unwrap()]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert_eq!(said.contains("no plugin writes to the output `aduit`"), warns, "{said}");
+        assert_eq!(said.contains("the plugins write to `audit`"), warns, "{said}");
+    }
     let two = check("{ feilds = [], fields = 1 }").1;
     assert!(two.contains("2 errors"), "{two}");
     let run = wasmill(&["run", file.to_str().unwrap()]);

@@ -5,6 +5,7 @@ use crate::cli::args::Compiled;
 use crate::cli::exit_code::Exit;
 use crate::cli::load;
 use crate::cli::settings;
+use crate::config::Level;
 use crate::config::Pipeline;
 use crate::config::Report;
 use crate::config::Sound;
@@ -23,6 +24,7 @@ pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Ex
 }
 
 fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Report) {
+    let mut ports = Some(Vec::new());
     let steps = pipeline.steps.iter().zip(&pipeline.spans.steps).zip(&sound.steps).enumerate();
     for (number, ((settings, spans), sound)) in steps.filter(|(_, (_, sound))| sound.component) {
         let step = match Step::load(engine, settings.clone()) {
@@ -33,10 +35,17 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
                 let (message, help) = text.rsplit_once("; ").map_or((&*text, None), |(what, help)| (what, Some(help)));
                 let inspect = "`wasmill inspect` says what it is and needs";
                 report.add(spans.wasm, message, help.unwrap_or(inspect));
+                ports = None;
                 continue;
             }
         };
+        match (step.manifest().and_then(|manifest| manifest.ports.as_ref()), &mut ports) {
+            (Some(own), Some(all)) => all.extend(own.iter().cloned()),
+            (None, _) => ports = None,
+            (Some(_), None) => {}
+        }
         if !sound.init {
+            ports = None;
             continue;
         }
         if settings::check(pipeline, number, &step, report) {
@@ -49,4 +58,26 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
             report.add(spans.settings, message, help);
         }
     }
+    if let Some(ports) = ports.filter(|_| sound.steps.iter().all(|step| step.init)) {
+        unwritten(pipeline, &ports, report);
+    }
 }
+
+/// Warns of outputs that no plugin writes to, where all of them say which they do.
+fn unwritten(pipeline: &Pipeline, ports: &[String], report: &mut Report) {
+    for (output, spans) in pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs) {
+        if *output.name != *MAIN && !ports.iter().any(|port| **port == *output.name) {
+            let mut known: Vec<&str> = ports.iter().map(String::as_str).filter(|port| *port != MAIN).collect();
+            known.dedup();
+            let help = match known.is_empty() {
+                true => "the plugins have no port but `main`: remove it".to_owned(),
+                false => format!("the plugins write to `{}`", known.join("`, `")),
+            };
+            let message = format!("no plugin writes to the output `{}`", output.name);
+            report.add_levelled(Level::Warning, spans.name, message, "", help);
+        }
+    }
+}
+
+/// The output that every step has.
+const MAIN: &str = "main";
