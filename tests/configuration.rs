@@ -75,20 +75,6 @@ fn every_pipeline_in_the_documentation_fits_the_schema() {
     assert!(count >= 3, "only {count} pipelines were found");
 }
 
-#[test]
-fn the_test_cases_in_the_documentation_can_be_read() {
-    let page = fs::read_to_string(root().join("docs/plugins.md")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("orders.test.toml");
-    let blocks = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
-    let mut count = 0;
-    for block in blocks.filter(|block| block.contains("[[case]]")) {
-        fs::write(&file, block).unwrap();
-        count += config::cases(&file).unwrap().len();
-    }
-    assert_eq!(count, 2);
-}
-
 /// The same mistakes that `check` finds are found by an editor that has the schema.
 #[test]
 fn what_does_not_fit_is_found() {

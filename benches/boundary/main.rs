@@ -36,19 +36,42 @@ const PAIRS: usize = 5;
 const SIDE: Duration = Duration::from_millis(400);
 const SIZES: [usize; 3] = [1, 16, 128];
 
-/// A task: the plugin and its mode, the closure that does the same, the one that it is measured against, and the ratio to stay under at
-/// the largest batch.
-const TASKS: [(&str, &str, &str, Closure, Closure, Option<f64>); 7] = [
-    ("identity, copied", "bench", "copy", native::copy, native::copy, Some(0.5)),
-    ("identity, forwarded", "bench", "forward", native::copy, native::copy, Some(0.3)),
+/// What is measured.
+struct Task {
+    name: &'static str,
+    /// The plugin and its mode.
+    plugin: &'static str,
+    mode: &'static str,
+    /// The closure that does the same.
+    twin: Closure,
+    /// The closure that it is measured against.
+    against: Closure,
+    /// The ratio to stay under at the largest batch.
+    goal: Option<f64>,
+}
+
+const fn task(
+    name: &'static str,
+    plugin: &'static str,
+    mode: &'static str,
+    twins: [Closure; 2],
+    goal: Option<f64>,
+) -> Task {
+    let [twin, against] = twins;
+    Task { name, plugin, mode, twin, against, goal }
+}
+
+const TASKS: [Task; 7] = [
+    task("identity, copied", "bench", "copy", [native::copy, native::copy], Some(0.5)),
+    task("identity, forwarded", "bench", "forward", [native::copy, native::copy], Some(0.3)),
     // All that can be done without a copy is measured against the identity.
-    ("filter of 50 %", "bench", "filter", native::filter, native::copy, Some(0.25)),
-    ("JSON edit", "bench", "json", native::json, native::json, Some(1.2)),
+    task("filter of 50 %", "bench", "filter", [native::filter, native::copy], Some(0.25)),
+    task("JSON edit", "bench", "json", [native::json, native::json], Some(1.2)),
     // Without a tree, against the closure with one: what an author gains by the SDK.
-    ("JSON edit, spliced", "bench", "splice", native::json, native::json, None),
+    task("JSON edit, spliced", "bench", "splice", [native::json, native::json], None),
     // The typed contract, without the SDK.
-    ("typed, copied", "typed", "copy", native::copy, native::copy, None),
-    ("typed, forwarded", "typed", "forward", native::copy, native::copy, None),
+    task("typed, copied", "typed", "copy", [native::copy, native::copy], None),
+    task("typed, forwarded", "typed", "forward", [native::copy, native::copy], None),
 ];
 
 fn main() {
@@ -62,7 +85,7 @@ fn main() {
     let engine = Engine::new(Compiler::Here).unwrap();
     println!("ns a record, values of 100 bytes; ratio: plugin / native, median of {PAIRS} pairs (least to greatest)");
     println!("{:<22}{:>6}{:>10}{:>10}{:>8}", "task", "batch", "native", "plugin", "ratio");
-    for (task, plugin, mode, closure, against, goal) in TASKS {
+    for Task { name: task, plugin, mode, twin, against, goal } in TASKS {
         if only.as_ref().is_some_and(|only| only != mode) {
             continue;
         }
@@ -71,7 +94,7 @@ fn main() {
         for size in SIZES {
             let batch = records(size);
             assert!(
-                matches!(mode, "json" | "splice") || of_closure(&batch, closure) == of_plugin(&batch, &mut instance),
+                matches!(mode, "json" | "splice") || of_closure(&batch, twin) == of_plugin(&batch, &mut instance),
                 "{task} differs"
             );
             print(task, size, goal, &mut instance, &batch, || ns_a_record(size, || of_closure(&batch, against)));
