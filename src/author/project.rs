@@ -8,6 +8,8 @@ use std::process::Command;
 use std::process::Stdio;
 
 use serde::Deserialize;
+use wasmparser::Parser;
+use wasmparser::Payload;
 
 use super::toolchain;
 
@@ -84,7 +86,7 @@ pub struct Built {
 }
 
 impl Project {
-    /// The project in a folder. One with a `Cargo.toml` alone is Rust's, and its component goes beside it.
+    /// The project in a folder.
     ///
     /// # Errors
     /// What is wrong with its `plugin.toml`, with file and line.
@@ -177,10 +179,11 @@ impl Project {
         written.map_err(|error| format!("write {}: {error}", output.display()))
     }
 
-    /// The component with the manifest of `plugin.toml` behind it, if there is one: a custom section may stand anywhere, and the
-    /// first of the outermost counts.
-    fn with_manifest(&self, mut component: Vec<u8>) -> Result<Vec<u8>, String> {
+    /// The component with the manifest of `plugin.toml` behind it, if there is one, in the place of the one it may have: a build that
+    /// had nothing to do leaves the last output.
+    fn with_manifest(&self, component: Vec<u8>) -> Result<Vec<u8>, String> {
         let Some(manifest) = &self.manifest else { return Ok(component) };
+        let mut component = without_manifest(component)?;
         let Manifest { name, version, description, ports, settings } = manifest;
         let mut json = serde_json::json!({ "name": name, "version": version, "description": description });
         if let Some(ports) = ports {
@@ -192,7 +195,7 @@ impl Project {
             let text = fs::read(&path).map_err(|error| failed(error.to_string()))?;
             json["settings"] = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
         }
-        component.extend(custom_section("wasmill:manifest", json.to_string().as_bytes()));
+        component.extend(custom_section(MANIFEST, json.to_string().as_bytes()));
         Ok(component)
     }
 
@@ -230,6 +233,36 @@ fn module(line: &str) -> Option<PathBuf> {
     let files = message.get("filenames")?.as_array()?;
     files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
 }
+
+/// A component or module without the sections in which its own manifest is; those of modules inside of it stay.
+fn without_manifest(component: Vec<u8>) -> Result<Vec<u8>, String> {
+    let mut depth = 0_usize;
+    let mut found = Vec::new();
+    for payload in Parser::new(0).parse_all(&component) {
+        let payload = payload.map_err(|error| format!("the build made no WebAssembly: {error}"))?;
+        if matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) {
+            depth += 1;
+        } else if matches!(payload, Payload::End(_)) {
+            depth = depth.saturating_sub(1);
+        } else if let Payload::CustomSection(section) = &payload
+            && depth == 0
+            && section.name() == MANIFEST
+        {
+            let range = section.range();
+            // Before what it holds stand its number and its size.
+            let head = 1 + leb128(range.len()).len();
+            found.push(range.start.saturating_sub(head)..range.end);
+        }
+    }
+    let mut bare = component;
+    for range in found.into_iter().rev() {
+        drop(bare.drain(range));
+    }
+    Ok(bare)
+}
+
+/// The custom section that a manifest is.
+const MANIFEST: &str = "wasmill:manifest";
 
 /// A custom section of WebAssembly: the number 0, its size, the name and the data.
 fn custom_section(name: &str, data: &[u8]) -> Vec<u8> {
@@ -319,9 +352,9 @@ mod tests {
                     [manifest]\nname = \"mine\"\nversion = \"2\"\nports = [\"main\"]\nsettings = \"schema.json\"";
         fs::write(folder.path().join(FILE), text).unwrap();
         let built = Project::open(folder.path()).unwrap().build().unwrap();
-        let mut sections = wasmparser::Parser::new(0).parse_all(&built.bytes).map(Result::unwrap);
+        let mut sections = Parser::new(0).parse_all(&built.bytes).map(Result::unwrap);
         let section = sections.find_map(|payload| {
-            let wasmparser::Payload::CustomSection(section) = payload else { return None };
+            let Payload::CustomSection(section) = payload else { return None };
             Some(section)
         });
         let section = section.unwrap();
@@ -329,6 +362,10 @@ mod tests {
         let manifest: serde_json::Value = serde_json::from_slice(section.data()).unwrap();
         assert_eq!((&manifest["name"], &manifest["version"]), (&"mine".into(), &"2".into()));
         assert_eq!(manifest["settings"]["title"].as_str().unwrap().len(), 20_000);
+        // Built again with nothing to do, it is what it was.
+        let idle = text.replace("[\"cp\", \"empty.wasm\", \"a.wasm\"]", "[\"true\"]");
+        fs::write(folder.path().join(FILE), idle).unwrap();
+        assert_eq!(Project::open(folder.path()).unwrap().build().unwrap().bytes, built.bytes);
         fs::write(folder.path().join("schema.json"), "{").unwrap();
         let problem = Project::open(folder.path()).unwrap().build().unwrap_err();
         assert!(problem.contains("schema.json: EOF"), "{problem}");
