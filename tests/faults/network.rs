@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::load::Load;
+use crate::load::MAX_IN_FLIGHT;
 use crate::proxy::HEARTBEAT;
 use crate::proxy::OFFSET_COMMIT;
 use crate::proxy::PRODUCE;
@@ -93,9 +94,13 @@ pub(crate) fn produce_unanswered(case: &Case) {
         assert!(swallowed > 0, "no answer was swallowed");
         let log = process.log();
         let verdict = load.finish(process);
-        // Nothing else went wrong, so the broker knew each batch that was sent again.
-        assert_eq!(verdict.repeats, 0, "repeated by an idempotent producer; its log:\n{log}");
-        format!("lag {lag}, in flight {in_flight}; {swallowed} swallowed; {verdict}")
+        // The broker knows a batch that is sent again, if it is one of the last five. librdkafka may send more than five behind the one
+        // whose answer never comes; the broker then takes the repeat for a gap, and the producer can't go on. A connection that
+        // loses an answer loses those behind it, too, so only a proxy gets there; what was not acknowledged is sent by a new producer.
+        let is_gap = |line: &&str| line.contains("a delivery failed") && line.contains("rewound sequence number");
+        let allowed = log.lines().filter(is_gap).map(|_| MAX_IN_FLIGHT).sum::<u64>();
+        assert!(verdict.repeats <= allowed, "{} repeats, {allowed} allowed; its log:\n{log}", verdict.repeats);
+        format!("lag {lag}, in flight {in_flight}; {swallowed} swallowed; {verdict} (at most {allowed})")
     });
 }
 
