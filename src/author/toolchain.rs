@@ -92,13 +92,14 @@ fn linker(folder: &Path) -> Option<PathBuf> {
     own.or_else(|| ["rust-lld", "wasm-ld"].into_iter().find(|linker| runs(linker)).map(PathBuf::from))
 }
 
-fn runs(program: &str) -> bool {
+/// Whether a program can be started.
+pub(crate) fn runs(program: &str) -> bool {
     let quiet = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())
 }
 
 /// A program in `folder`, without what a cargo that runs this one said of it: some build scripts would run again.
-fn program(name: impl AsRef<OsStr>, folder: &Path) -> Command {
+pub(crate) fn program(name: impl AsRef<OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(name);
     command.current_dir(folder);
     for (variable, _) in env::vars_os() {

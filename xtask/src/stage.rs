@@ -12,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::toolchain;
+
 /// The stages that succeeded, with their times.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
@@ -61,25 +63,12 @@ pub(crate) fn is_ci() -> bool {
 
 /// The cargo that runs this, in `folder`. In CI it fails rather than change the lock file.
 pub(crate) fn cargo(folder: &Path, subcommand: &str) -> Command {
-    let mut cargo = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
+    let mut cargo = toolchain::program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
     cargo.arg(subcommand);
     if is_ci() && subcommand != "fmt" {
         cargo.arg("--locked");
     }
     cargo
-}
-
-/// A program in `folder`, without what cargo said of this one: some build scripts would run again.
-pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
-    let mut command = Command::new(name);
-    command.current_dir(folder);
-    for (variable, _) in env::vars_os() {
-        let ours = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if variable.to_str().is_some_and(|variable| ours.iter().any(|prefix| variable.starts_with(prefix))) {
-            command.env_remove(variable);
-        }
-    }
-    command
 }
 
 /// Runs a command to its end.

@@ -12,6 +12,7 @@ use crate::faults;
 use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
+use crate::toolchain;
 use crate::tools;
 use crate::wasm;
 
@@ -80,7 +81,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))
     })?;
     stages.run("alerts", || {
-        let mut promtool = stage::program("promtool", root);
+        let mut promtool = toolchain::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
     stages.run("integration tests, on the mock and on a real broker", || host(&INTEGRATION))?;

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use crate::stage;
+use crate::toolchain;
 
 /// What the C libraries inside of the host are built with, and the packages that bring it.
 const HOST: [(&str, &str); 3] = [("cc", "gcc"), ("make", "make"), ("perl", "perl")];
@@ -18,7 +19,8 @@ const HOST: [(&str, &str); 3] = [("cc", "gcc"), ("make", "make"), ("perl", "perl
 /// # Errors
 /// What is missing and the command that installs it.
 pub(crate) fn for_host() -> Result<(), String> {
-    let missing: Vec<&str> = HOST.iter().filter(|(program, _)| !runs(program)).map(|&(_, package)| package).collect();
+    let missing: Vec<&str> =
+        HOST.iter().filter(|(program, _)| !toolchain::runs(program)).map(|&(_, package)| package).collect();
     if missing.is_empty() { Ok(()) } else { apt_install(&missing, "the host's C libraries") }
 }
 
@@ -27,7 +29,11 @@ pub(crate) fn for_host() -> Result<(), String> {
 /// # Errors
 /// What is missing and the command that installs it.
 pub(crate) fn for_alerts() -> Result<(), String> {
-    if runs("promtool") { Ok(()) } else { apt_install(&["prometheus"], "the tests of the alerts (promtool)") }
+    if toolchain::runs("promtool") {
+        Ok(())
+    } else {
+        apt_install(&["prometheus"], "the tests of the alerts (promtool)")
+    }
 }
 
 /// Installs Debian packages, if that is possible here, and says so.
@@ -45,12 +51,6 @@ pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<(), String
     stage::say(&format!("missing for {purpose}, installing: {command}"));
     apt(&["update", "-q"])?;
     apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
-}
-
-/// Whether a program can be started.
-pub(crate) fn runs(program: &str) -> bool {
-    let status = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
 }
 
 /// Whether Debian's package manager is here.

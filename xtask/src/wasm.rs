@@ -54,11 +54,11 @@ fn toolchain() -> Result<Command, String> {
     let found = toolchain::cargo_build(&folder);
     let Err(missing) = found else { return found };
     let debian = tools::apt_install(&toolchain::DEBIAN_PACKAGES, "building plugins");
-    if debian.is_err() && tools::runs("rustup") {
+    if debian.is_err() && toolchain::runs("rustup") {
         let target = toolchain::TARGET;
         stage::say(&format!("the active toolchain has no std for {target}, adding it: rustup target add {target}"));
         // What it says stands above; what is still missing is told below.
-        let _ = stage::succeed(stage::program("rustup", &folder).args(["target", "add", target]));
+        let _ = stage::succeed(toolchain::program("rustup", &folder).args(["target", "add", target]));
     }
     toolchain::cargo_build(&folder).map_err(|_| missing)
 }
