@@ -90,21 +90,19 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     verdict(&files, args.deny_warnings)
 }
 
-/// What the brokers say against a pipeline whose file was read; `None` of it is about components.
+/// Asks the brokers about a pipeline in whose file nothing is wrong.
+///
+/// # Errors
+/// What they say against it, or that none answers.
 pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
-    let mut report = pipeline.report();
-    let sound = Sound::whole(pipeline);
-    let question = brokers::question(&(pipeline.clone(), sound.clone()));
+    let looked_into = (pipeline.clone(), Sound::whole(pipeline));
+    let question = brokers::question(&looked_into);
     let file = pipeline.file.display().to_string();
-    let checked = Checked { file, report, pipeline: Some((pipeline.clone(), sound)), notes: Vec::new() };
-    let mut files = [checked];
+    let mut files = [Checked { file, report: pipeline.report(), pipeline: Some(looked_into), notes: Vec::new() }];
     brokers::check(&mut files, brokers::ask(vec![question]));
-    let [Checked { report: found, .. }] = files;
-    report = found;
-    if report.findings().iter().any(|finding| finding.level != Level::Warning) {
-        return Err(report.to_string());
-    }
-    Ok(())
+    let [Checked { report, .. }] = &files;
+    let is_sound = report.findings().iter().all(|finding| finding.level == Level::Warning);
+    if is_sound { Ok(()) } else { Err(report.to_string()) }
 }
 
 /// The first level: what the file says.

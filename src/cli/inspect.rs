@@ -69,6 +69,7 @@ fn reach(inspection: &plugin::Inspection) -> String {
         let imports = inspection.imports.iter().filter(|import| import.granted == granted);
         let mut touches: Vec<&str> =
             imports.map(|import| import.touches).filter(|touches| !touches.starts_with("nothing")).collect();
+        touches.sort_unstable();
         touches.dedup();
         touches.join(", ")
     };

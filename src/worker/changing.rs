@@ -16,6 +16,7 @@ use super::Group;
 use super::Settings;
 use super::Shell;
 use super::chains;
+use super::clock;
 use super::start_executors;
 use super::start_producer;
 use crate::metrics::State;
@@ -164,6 +165,12 @@ impl Shell {
         std::mem::swap(&mut next.events, &mut self.events);
         debug_assert!(matches!(next.group, Group::Outside), "it has not begun");
         next.next_lane = self.next_lane;
+        if next.producer_number <= self.producer_number {
+            // This one's producer was made anew while it finished: reports of it must not be taken for those of the next.
+            next.producer_number = self.producer_number;
+            next.drop_producer();
+            next.make_producer(clock::now());
+        }
         self.status.set_joined(false);
         self.set_state(State::Starting, "beginning anew with other settings");
         let _ = reply.send(Ok(()));

@@ -459,7 +459,7 @@ impl Shell {
         self.producer_number += 1;
     }
 
-    fn make_producer(&mut self, now: Instant) {
+    pub(super) fn make_producer(&mut self, now: Instant) {
         match start_producer(&self.settings, self.number, self.producer_number, &self.limits, &self.inbox) {
             Ok(producer) => self.producer = Some(producer),
             Err(reason) => self.close(now, End::Stopped(format!("failed to start a producer: {reason}"))),

@@ -68,6 +68,7 @@ fn unwritten(pipeline: &Pipeline, ports: &[String], report: &mut Report) {
     for (output, spans) in pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs) {
         if *output.name != *MAIN && !ports.iter().any(|port| **port == *output.name) {
             let mut known: Vec<&str> = ports.iter().map(String::as_str).filter(|port| *port != MAIN).collect();
+            known.sort_unstable();
             known.dedup();
             let help = match known.is_empty() {
                 true => "the plugins have no port but `main`: remove it".to_owned(),
