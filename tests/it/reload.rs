@@ -63,6 +63,17 @@ fn a_version_each_second_under_load_loses_and_repeats_nothing_and_leaves_the_gro
     say(&format!("swap: {} records by {versions} versions, {pauses}", tally.fresh));
 }
 
+/// Ends feed and process: everything came out, once and in order.
+fn ends_whole(mut process: Process, reader: &Reader, feed: &Feed, group: &str, input: &str) {
+    feed.stop();
+    process.wait("the lag to reach zero", LIMIT, |_| java::lag(group, input) == 0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+    assert_eq!(reader.missing(feed), (0, String::new()));
+    let tally = reader.tally();
+    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
+}
+
 /// How long executors stood still, as far as the buckets tell.
 fn swap_pauses(process: &Process) -> String {
     let bucket = |le: &str| {
@@ -149,13 +160,7 @@ fn bad_files_change_nothing_and_are_told_once() {
     assert_eq!(process.metric(FAILED), Some(5.0));
     assert_eq!(process.log().matches("not reloaded").count(), 5, "each mistake is told once\n{}", process.log());
 
-    feed.stop();
-    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &input) == 0);
-    process.terminate();
-    assert_eq!(process.exit(LIMIT), Some(0));
-    assert_eq!(reader.missing(&feed), (0, String::new()));
-    let tally = reader.tally();
-    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
+    ends_whole(process, &reader, &feed, &group, &input);
 }
 
 #[test]
@@ -312,13 +317,7 @@ fn another_input_begins_with_another_consumer_and_nothing_else() {
     process.ready();
     let seen = reader.tally().fresh;
     process.wait("records to go on", LIMIT, |_| reader.tally().fresh > seen);
-    feed.stop();
-    process.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &one) == 0);
-    process.terminate();
-    assert_eq!(process.exit(LIMIT), Some(0));
-    assert_eq!(reader.missing(&feed), (0, String::new()));
-    let tally = reader.tally();
-    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
+    ends_whole(process, &reader, &feed, &group, &one);
 }
 
 /// As at the start, a wrong setting is told at its place in the file.
