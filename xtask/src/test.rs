@@ -55,7 +55,6 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         }
         stage::succeed(&mut command)
     };
-    let guests = |arguments: &[&str]| stage::succeed(&mut linted(&plugins, arguments));
 
     let mut stages = Stages::default();
     stages.run("format", || {
@@ -64,20 +63,19 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     })?;
     stages.run("tools", tools::for_host)?;
     // While the host is compiled, what is missing comes over the network, and the plugins take the core that a long crate leaves idle.
-    let beside = thread::spawn(|| {
+    let beside = thread::spawn(move || {
         tools::for_alerts()?;
         kafka::prepare()?;
         wasm::prepare()?;
-        wasm::build()
+        wasm::build()?;
+        // Lints and tests of the plugins, as programs of this machine.
+        stage::succeed(&mut linted(&plugins, &["--workspace", "--all-targets"]))?;
+        stage::succeed(&mut linted(&plugins, &["--package", "wasmill-sdk", "--all-features", "--doc"]))
     });
     stages.run("build and clippy, host", || host(&["--no-run", "--workspace", "--all-targets"]))?;
     stages.run("unit and model tests", || host(&["--workspace", "--lib", "--bins"]))?;
     stages.run("examples in the documentation", || host(&["--package", "wasmill", "--doc"]))?;
-    stages.run("build, clippy and tests of the plugins", || {
-        guests(&["--workspace", "--all-targets"])?;
-        guests(&["--package", "wasmill-sdk", "--all-features", "--doc"])
-    })?;
-    stages.run("downloads, and plugins for WebAssembly", || {
+    stages.run("downloads, and the plugins: build, clippy and tests", || {
         beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))
     })?;
     stages.run("alerts", || {
