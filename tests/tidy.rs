@@ -54,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sink::Routes",
             "kafka::settings",
             "kafka::Settings",
+            "plugin::Grants",
             "plugin::Settings",
         ],
     ),

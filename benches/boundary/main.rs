@@ -141,6 +141,7 @@ fn instance(engine: &Engine, wasm: &Path, mode: &str) -> Instance {
         name: mode.into(),
         wasm: PathBuf::from(wasm),
         settings: wasmill::secret::Secret(format!("{{\"mode\":\"{mode}\"}}")),
+        allow: wasmill::plugin::Grants::default(),
         ports: vec!["main".into()],
         timeout: Duration::from_secs(10),
         memory_bytes: 64 << 20,

@@ -21,13 +21,14 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its own tests.
-const SDK: [(&str, &str); 14] = [
+const SDK: [(&str, &str); 15] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
     ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
     ("src/emitter.rs", include_str!("../../plugins/sdk/src/emitter.rs")),
     ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
     ("src/failure.rs", include_str!("../../plugins/sdk/src/failure.rs")),
+    ("src/grants.rs", include_str!("../../plugins/sdk/src/grants.rs")),
     ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),
     ("src/lib.rs", include_str!("../../plugins/sdk/src/lib.rs")),
     ("src/log.rs", include_str!("../../plugins/sdk/src/log.rs")),

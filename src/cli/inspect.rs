@@ -1,5 +1,6 @@
 //! `wasmill inspect`: what a component is and what it needs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::io::Write as _;
@@ -9,8 +10,10 @@ use clap::Args as ClapArgs;
 
 use super::exit_code::Exit;
 use crate::plugin;
+use crate::plugin::Grant;
+use crate::plugin::Needs;
 
-/// Prints the world and contract version of a component, its size and digest, and its imports in words.
+/// Prints the world and contract version of a component, its size and digest, its imports in words, and the `allow` that they need.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill inspect mask.wasm")]
@@ -56,34 +59,46 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
         text.push_str(&format!("made by   {tool} {version}\n"));
     }
     for import in &inspection.imports {
-        let granted = if import.granted { "every plugin gets it" } else { "no plugin gets it" };
+        let granted = match import.needs {
+            Needs::Nothing => "every plugin gets it",
+            Needs::Allow(_) => "a step's `allow` gives it",
+            Needs::Unavailable => "no plugin gets it",
+        };
         text.push_str(&format!("imports   {}: {} ({granted})\n", import.name, import.touches));
     }
     text.push_str(&reach(inspection));
     text
 }
 
-/// What it can touch, in a sentence.
+/// What it can touch, in a sentence, and what to paste so that it may.
 fn reach(inspection: &plugin::Inspection) -> String {
-    let touched = |granted: bool| {
-        let imports = inspection.imports.iter().filter(|import| import.granted == granted);
+    let touched = |is_meant: fn(Needs) -> bool| {
+        let imports = inspection.imports.iter().filter(|import| is_meant(import.needs));
         let mut touches: Vec<&str> =
             imports.map(|import| import.touches).filter(|touches| !touches.starts_with("nothing")).collect();
         touches.sort_unstable();
         touches.dedup();
         touches.join(", ")
     };
-    let (given, wanted) = (touched(true), touched(false));
-    let mut text = match given.is_empty() {
+    let reached = touched(|needs| needs != Needs::Unavailable);
+    let wanted = touched(|needs| needs == Needs::Unavailable);
+    let mut text = match reached.is_empty() {
         true => "touches   nothing but the records that it is given\n".to_owned(),
-        false => format!("touches   the records that it is given, and: {given}\n"),
+        false => format!("touches   the records that it is given, and: {reached}\n"),
     };
-    match wanted.is_empty() {
-        true => text.push_str("allow     nothing to allow: a step runs it as it is\n"),
-        false => text.push_str(&format!(
-            "allow     it wants more than any plugin gets: {wanted}. `run` and `check` refuse it; a step has no `allow` for \
-             that yet, so build it without\n"
-        )),
+    let grants: BTreeSet<Grant> = inspection.imports.iter().filter_map(|import| import.needs.grant()).collect();
+    if !wanted.is_empty() {
+        text.push_str(&format!(
+            "allow     it wants more than any plugin gets: {wanted}. `run` and `check` refuse it, so build it without\n"
+        ));
+    } else if grants.is_empty() {
+        text.push_str("allow     nothing to allow: a step runs it as it is\n");
+    } else {
+        text.push_str("allow     a step runs it with this below its `[[step]]`:\n\n[step.allow]\n");
+        for grant in grants {
+            text.push_str(grant.line());
+            text.push('\n');
+        }
     }
     text
 }

@@ -163,6 +163,8 @@ pub struct StepSpans {
     pub wasm: Span,
     /// Its settings, or its component when it has none.
     pub settings: Span,
+    /// What it allows, if it does.
+    pub allow: Option<Span>,
 }
 
 /// Where an output's values stand.

@@ -185,6 +185,9 @@ pub(super) struct Step {
         extend("examples" = [{"fields": ["email", "phone"]}])
     )]
     pub(super) settings: Option<Spanned<toml::Table>>,
+    /// What the plugin may use besides its log and counters.
+    #[schemars(with = "Option<Allow>")]
+    pub(super) allow: Option<Spanned<Allow>>,
     /// The longest time of one call; below `limits.drain_timeout`.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["50ms"]))]
     pub(super) timeout: Option<Text>,
@@ -194,6 +197,23 @@ pub(super) struct Step {
     /// Records that one call gets at most; nothing waits for a batch to fill.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 4096, "default" = 128, "examples" = [1]))]
     pub(super) batch: Option<Number>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Allow {
+    /// The time.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub(super) clock: Option<Spanned<bool>>,
+    /// Random numbers.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub(super) random: Option<Spanned<bool>>,
+    /// The environment that the plugin sees: names and values, and nothing of the process's own.
+    #[schemars(
+        with = "Option<BTreeMap<String, Scalar>>",
+        extend("examples" = [{"REGION": "eu-1", "TIERS_KEY": "${file:/run/secrets/tiers}"}])
+    )]
+    pub(super) env: Option<Passed>,
 }
 
 #[derive(Deserialize, JsonSchema)]

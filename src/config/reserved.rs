@@ -9,7 +9,9 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
         ["trace", ..] => "there are no traces; `traceparent` headers pass through untouched",
         ["plugins", ..] => "components are compiled at the start and named by `wasm`",
-        ["step", "allow"] => "a plugin gets `log` and `metrics` and nothing else",
+        ["step", "allow", "http" | "files"] => {
+            "a plugin can be given `clock`, `random` and `env`, and reaches no network and no file"
+        }
         ["step", "sha256"] => "a component is taken as the file has it",
         ["step", "build"] => "build the plugin before",
         ["step", "window" | "key" | "same_partition" | "ttl" | "emit" | "table" | "repartition"] => {
@@ -27,6 +29,8 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
     match path {
         ["kafka", "brokers"] => "write it as a list: `brokers = [\"localhost:9092\"]`",
         ["input", "topics"] => "write it as a list: `topics = [\"orders\"]`",
+        ["step", "allow", "env"] => "write `env = { REGION = \"eu-1\" }`",
+        ["step", "allow"] => "write `allow = { clock = true }`",
         ["step"] => "a step's header has two brackets: `[[step]]`",
         ["output", "*", "topic"] => "an output writes one topic: `topic = \"orders.clean\"`",
         ["output", "*"] => "an output has a name: `[output.main]`",

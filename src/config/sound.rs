@@ -65,6 +65,8 @@ pub(super) struct Places {
 struct StepPlaces {
     whole: Vec<Range<usize>>,
     component: Option<Range<usize>>,
+    /// What it allows, and everything in that.
+    allow: Vec<Range<usize>>,
 }
 
 impl Places {
@@ -116,9 +118,11 @@ impl Places {
             dead_letter: pipeline.spans.dead_letter.as_ref().is_some_and(untouched),
             steps: (pipeline.steps.iter().enumerate())
                 .map(|(index, settings)| {
-                    let Some(StepPlaces { whole, component }) = steps.get(index) else { return unclear };
+                    let Some(StepPlaces { whole, component, allow }) = steps.get(index) else { return unclear };
                     let is_named = component.as_ref().is_some_and(|place| !report.touches(place));
-                    let component = is_named && settings.wasm.is_file();
+                    // With less than it is given, a component might not be one that the step can run.
+                    let is_given = !allow.iter().any(|place| report.touches(place));
+                    let component = is_named && is_given && settings.wasm.is_file();
                     StepSound {
                         component,
                         init: component && ports && !whole.iter().any(|place| report.touches(place)),
@@ -136,8 +140,12 @@ fn meets(span: Span, place: &Range<usize>) -> bool {
 fn step(step: &Spanned<DeValue<'_>>) -> StepPlaces {
     let mut whole = Vec::new();
     below(step, &mut whole);
-    let wasm = if let DeValue::Table(table) = step.get_ref() { table.get("wasm") } else { None };
-    StepPlaces { whole, component: wasm.map(Spanned::span) }
+    let of = |key: &str| if let DeValue::Table(table) = step.get_ref() { table.get(key) } else { None };
+    let mut allow = Vec::new();
+    if let Some(value) = of("allow") {
+        below(value, &mut allow);
+    }
+    StepPlaces { whole, component: of("wasm").map(Spanned::span), allow }
 }
 
 /// The places of a value and of everything in it.

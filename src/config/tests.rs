@@ -437,7 +437,7 @@ fn what_is_not_here_yet_is_not_called_unknown() {
         (and("[log]\npayloads = true"), "log"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
         (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
-        (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow"),
+        (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow.http"),
         (with("wasm =", "window = { size = \"1m\" }\nwasm ="), "step.window"),
         (with("wasm =", "repartition = { partitions = 1 }\nwasm ="), "step.repartition"),
     ] {

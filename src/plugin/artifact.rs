@@ -18,6 +18,7 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::TypesRef;
 
 use crate::plugin::componentize;
+use crate::plugin::grants::Grants;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::manifest::Unread;
 use crate::plugin::manifest::shown;
@@ -111,14 +112,14 @@ pub(super) struct Artifact<'a> {
 impl<'a> Artifact<'a> {
     /// The component and the contract that it keeps, if a step may run it: its world, and that it imports nothing that wasn't
     /// granted.
-    pub(super) fn component(&self) -> Result<(Cow<'a, [u8]>, Track, World), ArtifactError> {
+    pub(super) fn component(&self, allow: &Grants) -> Result<(Cow<'a, [u8]>, Track, World), ArtifactError> {
         let Inspection { exports, imports, contract, .. } = &self.inspection;
-        let (track, world) = world::admit(exports, imports)?;
+        let (track, world) = world::admit(exports, imports, allow)?;
         let component = match self.inspection.form {
             Form::Component => Cow::Borrowed(self.bytes),
             Form::CoreModule => {
                 let version = contract.as_deref().unwrap_or_default();
-                let made = componentize::componentize(self.bytes, track, world, version);
+                let made = componentize::componentize(self.bytes, track, world, version, imports);
                 Cow::Owned(made.map_err(ArtifactError::Componentize)?)
             }
         };
@@ -134,13 +135,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     Ok(open(bytes)?.inspection)
 }
 
-/// As [`inspect`], for a file that a step has to be able to run.
+/// As [`inspect`], for a file that a step has to be able to run, whatever that has to give.
 ///
 /// # Errors
 /// If it is no plugin, exports other things, or imports what no plugin gets.
 pub fn admit(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     let artifact = open(bytes)?;
-    artifact.component()?;
+    artifact.component(&Grants::all())?;
     Ok(artifact.inspection)
 }
 

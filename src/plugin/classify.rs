@@ -12,6 +12,7 @@ use wasmtime::WasmBacktrace;
 
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::plugin::host::Refused;
 use crate::plugin::limiter::Limiter;
 
 /// A backtrace is cut to this many bytes: names in it are the guest's.
@@ -53,6 +54,7 @@ pub(super) fn classify(
         Some(Trap::UnreachableCodeReached) => (Kind::Trap, format!("wasm trap: unreachable executed{place}")),
         Some(Trap::StackOverflow) => (Kind::Trap, format!("wasm trap: stack overflow{place}")),
         Some(trap) => (Kind::Trap, format!("{trap}{place}")),
+        None if let Some(refused) = error.downcast_ref::<Refused>() => (Kind::Trap, format!("{refused}{place}")),
         // Without a trap it is wasmtime that refused: while instantiating, a limit; else, to lift a result or an argument.
         None => {
             let cause = error.root_cause().to_string();

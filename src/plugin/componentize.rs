@@ -25,12 +25,20 @@ fn contract(track: Track) -> &'static str {
     }
 }
 
-/// The world of a module that may import all that is always granted. `HANDLER` and `VERSION` are filled in.
+/// What may be granted, in the version that `0.2.0` is replaced by.
+const GRANTED: [(&str, &str); 3] = [
+    ("wasi:clocks", include_str!("../../wit/wasi/clocks.wit")),
+    ("wasi:random", include_str!("../../wit/wasi/random.wit")),
+    ("wasi:cli", include_str!("../../wit/wasi/cli.wit")),
+];
+/// The world of a module that may import all that is always granted. `HANDLER` and `VERSION` are filled in, and what it imports of
+/// the rest stands for `GRANTED`.
 const WORLD: &str = "
     package wasmill:host;
     world module {
         import wasmill:plugin/log@VERSION;
         import wasmill:plugin/metrics@VERSION;
+        GRANTED
         export wasmill:plugin/HANDLER@VERSION;
     }
 ";
@@ -81,16 +89,30 @@ impl Names {
     }
 }
 
-/// The component of a valid module that implements a world of this version of the contract and imports no more than it gives.
+/// The component of a valid module that implements a world of this version of the contract and imports no more than it is given.
 ///
 /// # Errors
 /// What doesn't fit, in the encoder's words.
-pub(super) fn componentize(module: &[u8], track: Track, world: World, version: &str) -> Result<Vec<u8>, String> {
+pub(super) fn componentize(
+    module: &[u8],
+    track: Track,
+    world: World,
+    version: &str,
+    imports: &[Import],
+) -> Result<Vec<u8>, String> {
     let contract = contract(track).replace(&format!("@{}", track.version()), &format!("@{version}"));
     let handler = if world == World::Transform { "handler" } else { "batch-handler" };
-    let module_world = WORLD.replace("HANDLER", handler).replace("VERSION", version);
+    let granted = || imports.iter().filter(|import| import.needs.grant().is_some()).map(|import| import.name.as_str());
+    let lines: String = granted().map(|name| format!("import {name};\n")).collect();
+    let module_world = WORLD.replace("HANDLER", handler).replace("VERSION", version).replace("GRANTED", &lines);
     let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
+    for (package, text) in GRANTED {
+        // A module that wants two versions of one package gets the encoder's refusal for the second.
+        let wanted = granted().find_map(|name| name.strip_prefix(package)?.strip_prefix('/')?.split_once('@'));
+        let text = text.replace("0.2.0", wanted.map_or("0.2.0", |(_, version)| version));
+        resolve.push_str("granted.wit", &text).map_err(|error| format!("{error:#}"))?;
+    }
     let encoded = resolve
         .push_str("plugin.wit", &contract)
         .and_then(|_| resolve.push_str("module.wit", &module_world))

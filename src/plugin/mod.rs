@@ -10,6 +10,7 @@ mod compile;
 mod componentize;
 mod contract;
 mod engine;
+mod grants;
 mod host;
 mod instance;
 mod limiter;
@@ -31,6 +32,8 @@ pub use compile::Limits;
 pub use compile::compile_from;
 pub use engine::Engine;
 pub use engine::EngineError;
+pub use grants::Grant;
+pub use grants::Grants;
 pub use host::Effects;
 pub use instance::Instance;
 pub use manifest::Manifest;
@@ -42,6 +45,7 @@ pub use step::Step;
 pub use world::Export;
 pub use world::Import;
 pub use world::Misfit;
+pub use world::Needs;
 pub use world::World;
 
 use std::path::PathBuf;
@@ -59,6 +63,8 @@ pub struct Settings {
     pub wasm: PathBuf,
     /// The step's settings, a JSON object.
     pub settings: Secret,
+    /// What its plugin may use besides log and metrics.
+    pub allow: Grants,
     /// The names of its ports, `main` first.
     pub ports: Vec<String>,
     /// The longest time that one call may take.

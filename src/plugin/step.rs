@@ -2,6 +2,7 @@
 //!
 //! A step never changes; another version of its plugin is another step.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use crate::plugin::artifact::ArtifactError;
 use crate::plugin::contract::Linked;
 use crate::plugin::engine::Engine;
 use crate::plugin::engine::TICK;
+use crate::plugin::grants::Grant;
+use crate::plugin::host::Given;
 use crate::plugin::host::Host;
 use crate::plugin::host::LogGate;
 use crate::plugin::host::Names;
@@ -26,6 +29,7 @@ use crate::plugin::world;
 #[derive(Clone)]
 pub struct Step {
     inner: Arc<Inner>,
+    rehearsal: bool,
 }
 
 struct Inner {
@@ -33,6 +37,7 @@ struct Inner {
     digest: Arc<str>,
     version: String,
     manifest: Option<Manifest>,
+    needs: BTreeSet<Grant>,
     compile_time: Duration,
     engine: Engine,
     component: Linked,
@@ -100,7 +105,8 @@ impl Step {
             Ok(bytes) => bytes,
             Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
         };
-        let opened = artifact::open(&bytes).and_then(|artifact| Ok((artifact.component()?, artifact.inspection)));
+        let opened =
+            artifact::open(&bytes).and_then(|artifact| Ok((artifact.component(&settings.allow)?, artifact.inspection)));
         let ((component, track, world), inspection) = match opened {
             Ok(opened) => opened,
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
@@ -123,12 +129,14 @@ impl Step {
                 digest: inspection.digest.into(),
                 version: inspection.version,
                 manifest: inspection.manifest,
+                needs: inspection.imports.iter().filter_map(|import| import.needs.grant()).collect(),
                 compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
                 engine: engine.clone(),
                 component,
                 log,
                 names,
             }),
+            rehearsal: false,
         })
     }
 
@@ -156,6 +164,12 @@ impl Step {
         self.inner.manifest.as_ref()
     }
 
+    /// Whether its plugin uses something that a step may be given.
+    #[must_use]
+    pub fn uses(&self, grant: Grant) -> bool {
+        self.inner.needs.contains(&grant)
+    }
+
     /// The time that reading, checking and compiling it took.
     #[must_use]
     pub fn compile_time(&self) -> Duration {
@@ -174,13 +188,22 @@ impl Step {
         self.inner.log.take_counts()
     }
 
+    /// The same step for test cases: whenever its plugin asks, it is one and the same time, and each instance gets the same random
+    /// numbers, so that a plugin makes the same of a record each time.
+    #[must_use]
+    pub fn rehearsal(&self) -> Step {
+        Step { inner: Arc::clone(&self.inner), rehearsal: true }
+    }
+
     /// Makes an instance and calls its `init` with the step's settings and ports.
     ///
     /// # Errors
     /// [`crate::failure::Kind::Error`] with the plugin's own text if `init` refuses, else the fault.
     pub fn instantiate(&self) -> Result<Instance, Failure> {
         let inner = &*self.inner;
-        let host = Host::new(inner.settings.memory_bytes, Arc::clone(&inner.log), Arc::clone(&inner.names));
+        let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
+        let given = Given::new(&inner.settings.allow, self.rehearsal);
+        let host = Host::new(inner.settings.memory_bytes, given, log, names);
         Instance::new(&inner.engine, &inner.settings, &inner.component, host)
     }
 }

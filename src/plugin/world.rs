@@ -3,7 +3,11 @@
 //! Pure, over names. A component that exports something of ours that this version doesn't know is refused: to skip it
 //! silently would lose what it is for. Every import that isn't granted is named, with what it could touch.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use crate::plugin::grants::Grant;
+use crate::plugin::grants::Grants;
 
 const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
 const HANDLER: &str = "wasmill:plugin/handler";
@@ -119,22 +123,46 @@ pub struct Import {
     pub name: String,
     /// What a plugin could touch with it, in words.
     pub touches: &'static str,
-    /// Whether every plugin gets it.
-    pub granted: bool,
+    /// What lets a plugin use it.
+    pub needs: Needs,
+}
+
+/// What lets a plugin use an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Every plugin gets it.
+    Nothing,
+    /// A step's `allow`.
+    Allow(Grant),
+    /// No plugin gets it.
+    Unavailable,
+}
+
+impl Needs {
+    /// What a step has to give for it.
+    #[must_use]
+    pub fn grant(self) -> Option<Grant> {
+        match self {
+            Needs::Allow(grant) => Some(grant),
+            Needs::Nothing | Needs::Unavailable => None,
+        }
+    }
 }
 
 impl Import {
     pub(super) fn new(name: &str, types_only: bool) -> Import {
         let named = interface(name);
         if types_only {
-            return Import { name: name.to_owned(), touches: "nothing: types only", granted: true };
+            return Import { name: name.to_owned(), touches: "nothing: types only", needs: Needs::Nothing };
         }
         let touches = TOUCHES.iter().find(|(prefix, _)| named.starts_with(prefix)).map(|&(_, touches)| touches);
-        Import {
-            name: name.to_owned(),
-            touches: touches.unwrap_or("something that this host doesn't know"),
-            granted: ALWAYS_GRANTED.contains(&named) && version(name).and_then(Track::of).is_some(),
-        }
+        let version = version(name).unwrap_or_default();
+        let needs = match Grant::of(named, version) {
+            _ if ALWAYS_GRANTED.contains(&named) && Track::of(version).is_some() => Needs::Nothing,
+            Some(grant) => Needs::Allow(grant),
+            None => Needs::Unavailable,
+        };
+        Import { name: name.to_owned(), touches: touches.unwrap_or("something that this host doesn't know"), needs }
     }
 
     /// A function that a core module imports without an interface of the component model.
@@ -164,22 +192,29 @@ pub enum Misfit {
         advice: &'static str,
     },
     /// It imports what it wasn't granted.
-    #[error(
-        "it imports what it wasn't granted: {}; plugins get `wasmill:plugin/log` and `wasmill:plugin/metrics` \
-         alone, so build it without WASI (Rust: target wasm32-unknown-unknown; JavaScript and Python: `--stub-wasi`)",
-        .0.join(", ")
-    )]
-    Imports(Vec<String>),
+    #[error("it imports what it wasn't granted: {}; {}", named(.0), way_out(.0))]
+    Imports(Vec<Import>),
 }
 
-impl Misfit {
-    pub(super) fn refusing(imports: &[Import]) -> Misfit {
-        Misfit::Imports(imports.iter().map(|import| format!("{} ({})", import.name, import.touches)).collect())
+fn named(imports: &[Import]) -> String {
+    let named: Vec<String> = imports.iter().map(|import| format!("{} ({})", import.name, import.touches)).collect();
+    named.join(", ")
+}
+
+/// What to do about imports that were refused.
+fn way_out(imports: &[Import]) -> String {
+    if imports.iter().any(|import| import.needs == Needs::Unavailable) {
+        return "no plugin gets all of these, so build it without WASI (Rust: target wasm32-unknown-unknown; JavaScript and Python: \
+                `--stub-wasi`)"
+            .to_owned();
     }
+    let lines: BTreeSet<&str> = imports.iter().filter_map(|import| import.needs.grant()).map(Grant::line).collect();
+    let lines: Vec<&str> = lines.into_iter().collect();
+    format!("if it should have them, write `allow = {{ {} }}` in its step", lines.join(", "))
 }
 
 /// The contract that a component of these exports and imports keeps, if a step may run it.
-pub(super) fn admit(exports: &[Export], imports: &[Import]) -> Result<(Track, World), Misfit> {
+pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> Result<(Track, World), Misfit> {
     let (world, contract) = World::of(exports);
     let track = contract.as_deref().and_then(Track::of);
     let advice = match (world, track) {
@@ -195,8 +230,13 @@ pub(super) fn admit(exports: &[Export], imports: &[Import]) -> Result<(Track, Wo
              `wit/v1/plugin.wit`"
         }
         (World::TransformBatch | World::Transform, Some(track)) => {
-            let refused: Vec<Import> = imports.iter().filter(|import| !import.granted).cloned().collect();
-            return if refused.is_empty() { Ok((track, world)) } else { Err(Misfit::refusing(&refused)) };
+            let is_refused = |import: &&Import| match import.needs {
+                Needs::Nothing => false,
+                Needs::Allow(grant) => !allow.has(grant),
+                Needs::Unavailable => true,
+            };
+            let refused: Vec<Import> = imports.iter().filter(is_refused).cloned().collect();
+            return if refused.is_empty() { Ok((track, world)) } else { Err(Misfit::Imports(refused)) };
         }
     };
     Err(Misfit::World { found: exports.to_vec(), advice })
@@ -264,7 +304,10 @@ mod tests {
         let exports: Vec<Export> =
             exports.iter().map(|&name| Export { name: name.to_owned(), functions: Vec::new() }).collect();
         let imports: Vec<Import> = imports.iter().map(|name| Import::new(name, false)).collect();
-        admit(&exports, &imports).err().map(|misfit| misfit.to_string()).unwrap_or_default()
+        admit(&exports, &imports, &Grants { clock: true, ..Grants::default() })
+            .err()
+            .map(|misfit| misfit.to_string())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -299,6 +342,26 @@ mod tests {
             for part in [found, "expected ", "\n  wasmill:plugin/batch-handler@1 ", advice] {
                 assert!(refusal.contains(part), "{refusal} lacks {part}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_step_gives_may_be_imported_and_the_refusal_says_how_it_would() {
+        let handler = ["wasmill:plugin/batch-handler@1.0.0"];
+        assert_eq!(refusal(&handler, &["wasi:clocks/wall-clock@0.2.0", "wasi:clocks/monotonic-clock@0.2.11"]), "");
+        let refused = refusal(
+            &handler,
+            &["wasi:clocks/wall-clock@0.2.6", "wasi:random/random@0.2.6", "wasi:cli/environment@0.2.0"],
+        );
+        assert!(!refused.contains("wall-clock"), "{refused}");
+        assert!(
+            refused.ends_with("write `allow = { env = { NAME = \"value\" }, random = true }` in its step"),
+            "{refused}"
+        );
+        for other in
+            ["wasi:clocks/wall-clock@0.3.0", "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10", "wasi:clocks/timezone@0.2.0"]
+        {
+            assert!(refusal(&handler, &[other]).contains("build it without WASI"), "{other}");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::plugin::Engine;
+use crate::plugin::Grants;
 use crate::plugin::Instance;
 use crate::plugin::LoadError;
 use crate::plugin::Settings;
@@ -76,6 +77,7 @@ pub fn load(
         name: name.into(),
         wasm: wasm.to_owned(),
         settings: Secret(settings),
+        allow: Grants::all(),
         ports: std::iter::once("main".to_owned()).chain(ports.iter().cloned()).collect(),
         timeout,
         memory_bytes: MEMORY_BYTES,
@@ -87,6 +89,7 @@ pub fn load(
 /// Looks at a plugin with records that few expect, and with `records` of its own.
 #[must_use]
 pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Finding> {
+    let step = &step.rehearsal();
     let (batch, names) = records_of(records);
     let mut findings = vec![Finding { rule: "it starts with its settings and ports", result: started(step) }];
     if findings[0].result.is_ok() {

@@ -1,6 +1,7 @@
 //! A pipeline's steps without Kafka: what records become, for a person at a terminal, for test cases, and before a swap.
 //!
-//! The chain is the worker's own, so what is seen here is what a running pipeline does. Nothing is produced and nothing committed.
+//! The chain is the worker's own, so what is seen here is what a running pipeline does, but for the time, which stands still.
+//! Nothing is produced and nothing committed.
 
 pub mod cases;
 pub mod conformance;
@@ -89,7 +90,9 @@ impl Steps {
             let failed = |failure: Failure| {
                 format!("step `{}` does not start: {}\n{}", step.settings().name, failure.reason, failure.backtrace)
             };
-            ready.push((step.clone(), step.instantiate().map_err(|failure| failed(failure).trim_end().to_owned())?));
+            let step = step.rehearsal();
+            let made = step.instantiate().map_err(|failure| failed(failure).trim_end().to_owned())?;
+            ready.push((step, made));
         }
         let routes = config.routes.for_steps(ready.len());
         let topic = config.kafka.input.topics.first().map_or("", |topic| topic.as_str());

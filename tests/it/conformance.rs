@@ -128,6 +128,7 @@ fn conformance_finds_every_planted_fault_and_passes_every_example() {
     for (plugin, more) in [
         ("mask", &[][..]),
         ("route", &["--settings", route, "--port", "refunds"]),
+        ("stamp", &[]),
         ("bench", &["--settings", r#"{"mode":"copy"}"#]),
         ("bench", &["--settings", r#"{"mode":"json"}"#]),
         ("typed", &["--port", "audit"]),

@@ -48,8 +48,9 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
     let (orders, route) = ("examples/orders/pipeline.toml", "examples/route/pipeline.toml");
-    let (code, out, errors) = wasmill(&["test", orders, route], "");
-    assert_eq!((code, out.matches("ok ").count()), (Some(0), 5), "{out}{errors}");
+    let stamp = "examples/stamp/pipeline.toml";
+    let (code, out, errors) = wasmill(&["test", orders, route, stamp], "");
+    assert_eq!((code, out.matches("ok ").count()), (Some(0), 6), "{out}{errors}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.toml");
@@ -157,4 +158,68 @@ fn payments_go_to_the_topic_of_their_type_byte_for_byte() {
     expected.sort();
     came.sort();
     assert_eq!(came, expected);
+}
+
+/// `inspect` prints the block that makes a refused step run, and a grant that a plugin can't use is warned of.
+#[test]
+fn a_plugin_knows_time_chance_and_environment_only_if_its_step_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm");
+    for plugin in ["stamp.wasm", "mask.wasm"] {
+        fs::copy(plugins.join(plugin), folder.path().join(plugin)).unwrap();
+    }
+    let wasmill = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        // What the process has is not what the plugin gets.
+        let output = command.current_dir(&folder).args(arguments).env("REGION", "host").output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let pipeline = |plugin: &str, allow: &str| {
+        let text = format!(
+            "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\ngroup = \"g\"\n\
+             [[step]]\nwasm = \"{plugin}\"\n{allow}\n[output.main]\ntopic = \"orders.stamped\"\n"
+        );
+        fs::write(folder.path().join("pipe.toml"), text).unwrap();
+    };
+    let check = ["check", "--offline", "pipe.toml"];
+
+    pipeline("stamp.wasm", "");
+    let (code, said) = wasmill(&check);
+    assert_eq!(code, Some(78), "{said}");
+    for part in ["pipe.toml:7:8", "wasi:clocks/wall-clock@0.2.0 (the time)", "clock = true, env = {", "random = true"] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    let (code, said) = wasmill(&["inspect", "stamp.wasm"]);
+    let block = said.split_once("[step.allow]\n").map(|(_, block)| format!("[step.allow]\n{block}")).unwrap();
+    pipeline("stamp.wasm", &block);
+    assert_eq!((code, wasmill(&check).0), (Some(0), Some(0)), "{block}");
+
+    pipeline("stamp.wasm", "allow = { clock = true, random = true, env = { REGION = \"eu-1\", OTHER = 1 } }");
+    fs::write(folder.path().join("in.ndjson"), "{}\n").unwrap();
+    let (code, said) = wasmill(&["dev", "pipe.toml", "--feed", "in.ndjson"]);
+    assert!(code == Some(0) && said.contains("eu-1") && !said.contains("2026-01-01"), "{said}");
+    let stamped = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap();
+    let header = |name: &str| {
+        let headers = stamped["headers"].as_array().unwrap().iter();
+        headers.filter(|header| header[0] == name).map(|header| header[1].as_str().unwrap().to_owned()).next().unwrap()
+    };
+    assert_eq!(header("region"), "eu-1");
+    let at: u64 = header("processed-at").parse().unwrap();
+    assert!(at > 1_780_000_000_000, "{at} is not now");
+
+    pipeline("mask.wasm", "allow = { clock = true }");
+    let (code, said) = wasmill(&check);
+    assert!(code == Some(0) && said.contains("has no use for `allow.clock`"), "{said}");
+    for (allow, parts) in [
+        ("allow = { clok = true }", ["unknown field `clok`", "did you mean `clock`?"]),
+        ("allow = { http = [\"https://tiers\"] }", ["`step.allow.http` is not supported yet", "no network"]),
+        ("allow = { env = [\"REGION\"] }", ["`step.allow.env`: expected a table, found a list", "REGION = \"eu-1\""]),
+        ("allow = { env = { \"A=B\" = \"1\" } }", ["`A=B` can't be the name of a variable", "write a name"]),
+    ] {
+        pipeline("stamp.wasm", allow);
+        let (code, said) = wasmill(&check);
+        assert!(code == Some(78) && parts.iter().all(|part| said.contains(part)), "{allow}: {said}");
+        assert!(!said.contains("wasn't granted"), "{allow}: {said}");
+    }
 }

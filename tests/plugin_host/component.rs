@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use wasmill::plugin::Compiler;
 use wasmill::plugin::Engine;
+use wasmill::plugin::Grants;
 use wasmill::plugin::LoadError;
 use wasmill::plugin::Settings;
 use wasmill::plugin::Step;
@@ -27,6 +28,12 @@ const WIT: &str = "
     world typed { export wasmill:plugin/handler@1.0.0; }
     world both {
         export wasmill:plugin/handler@1.0.0;
+        export wasmill:plugin/batch-handler@1.0.0;
+    }
+    world granted {
+        import wasi:clocks/wall-clock@0.2.6;
+        import wasi:random/random@0.2.6;
+        import wasi:cli/environment@0.2.6;
         export wasmill:plugin/batch-handler@1.0.0;
     }
     world greedy {
@@ -84,6 +91,10 @@ pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
     for (path, text) in WASI {
         resolve.push_str(path, text).unwrap();
     }
+    for name in ["clocks", "random", "cli"] {
+        let text = std::fs::read_to_string(root().join("wit/wasi").join(name).with_extension("wit")).unwrap();
+        resolve.push_str(name, &text.replace("0.2.0", "0.2.6")).unwrap();
+    }
     let package = resolve.push_str("fixture.wit", &versioned(WIT)).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
@@ -101,6 +112,7 @@ pub(crate) fn settings() -> Settings {
         name: "mask".into(),
         wasm: "unset".into(),
         settings: wasmill::secret::Secret("{\"fields\":[]}".into()),
+        allow: Grants::default(),
         ports: vec!["main".into(), "audit".into()],
         timeout: Duration::from_secs(60),
         memory_bytes: 16 << 20,

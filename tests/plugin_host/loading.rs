@@ -1,9 +1,15 @@
 //! What is refused before any of its code runs, and what `inspect` says of a file.
 
 use proptest::prelude::*;
+use wasmill::failure::Kind;
 use wasmill::plugin::Form;
+use wasmill::plugin::Grant;
+use wasmill::plugin::Grants;
+use wasmill::plugin::Needs;
+use wasmill::plugin::Settings;
 use wasmill::plugin::World;
 use wasmill::plugin::inspect;
+use wasmill::secret::Secret;
 use wasmtime::component::Component;
 
 use crate::component::component;
@@ -40,8 +46,8 @@ fn a_component_and_the_core_module_of_one_are_both_loaded() {
         assert_eq!((inspection.bytes, &*inspection.digest), (bytes.len() as u64, &**step.digest()));
         assert_eq!(inspection.digest.len(), 64);
         let log = inspection.imports.iter().find(|import| import.name == "wasmill:plugin/log@1.0.0").unwrap();
-        assert_eq!((log.touches, log.granted), ("lines in the log", true));
-        assert!(inspection.imports.iter().all(|import| import.granted), "{:?}", inspection.imports);
+        assert_eq!((log.touches, log.needs), ("lines in the log", Needs::Nothing));
+        assert!(inspection.imports.iter().all(|import| import.needs == Needs::Nothing), "{:?}", inspection.imports);
         assert!(form == Form::CoreModule || inspection.producers.iter().any(|(name, _)| name == "wit-component"));
     }
 }
@@ -140,6 +146,51 @@ fn every_import_that_was_not_granted_is_named() {
          (func $process (type $process) (i32.const 0))",
     );
     check(&described(&preview_1, "batch"), &["wasi_snapshot_preview1.fd_write (files, environment"]);
+}
+
+/// Traps unless it is after 2023, REGION is all of the environment and begins with an `e`, and random bytes can be had.
+const GRANTED: &str = r#"
+    (import "wasi:clocks/wall-clock@0.2.6" "now" (func $now (param i32)))
+    (import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))
+    (import "wasi:cli/environment@0.2.6" "get-environment" (func $environment (param i32)))
+    (func $process (type $process) (local $entry i32)
+      (call $now (i32.const 1024))
+      (if (i64.lt_u (i64.load (i32.const 1024)) (i64.const 1700000000)) (then unreachable))
+      (call $environment (i32.const 1040))
+      (if (i32.ne (i32.load (i32.const 1044)) (i32.const 1)) (then unreachable))
+      (local.set $entry (i32.load (i32.const 1040)))
+      (if (i32.ne (i32.load offset=4 (local.get $entry)) (i32.const 6)) (then unreachable))
+      (if (i32.ne (i32.load8_u (i32.load offset=8 (local.get $entry))) (i32.const 101)) (then unreachable))
+      (call $random (i64.const COUNT) (i32.const 1040))
+      (if (i64.ne (i64.extend_i32_u (i32.load (i32.const 1044))) (i64.const COUNT)) (then unreachable))
+      (call $outcome
+        (call $array (local.get 4) (i32.const 0)) (local.get 4)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))"#;
+
+#[test]
+fn a_plugin_gets_what_its_step_allows_and_nothing_else() {
+    let core = |count: &str| described(&with_prelude(&GRANTED.replace("COUNT", count)), "granted");
+    let allow = Grants { clock: true, random: true, env: Some(vec![("REGION".into(), Secret("eu-1".into()))]) };
+    for bytes in [core("8"), component(&core("8"))] {
+        check(&bytes, &["wasi:clocks/wall-clock@0.2.6 (the time)", "clock = true", "random = true", "env = {"]);
+        for (lacking, line) in [
+            (Grants { clock: false, ..allow.clone() }, "clock = true"),
+            (Grants { random: false, ..allow.clone() }, "random = true"),
+            (Grants { env: None, ..allow.clone() }, "env = {"),
+        ] {
+            let refused = load(&bytes, Settings { allow: lacking, ..settings() }).unwrap_err().to_string();
+            assert!(refused.contains(&format!("write `allow = {{ {line}")), "{refused}");
+        }
+        let step = load(&bytes, Settings { allow: allow.clone(), ..settings() }).unwrap();
+        assert!([Grant::Clock, Grant::Random, Grant::Env].into_iter().all(|grant| step.uses(grant)));
+        for step in [step.rehearsal(), step] {
+            step.instantiate().unwrap().process(&records(0).view()).unwrap();
+        }
+    }
+    let step = load(&core("65537"), Settings { allow, ..settings() }).unwrap();
+    let failure = step.instantiate().unwrap().process(&records(0).view()).unwrap_err();
+    assert_eq!(failure.kind, Kind::Trap);
+    assert!(failure.reason.contains("65537 random bytes"), "{}", failure.reason);
 }
 
 #[test]

@@ -53,6 +53,8 @@ mod columns;
 mod emitter;
 mod export;
 mod failure;
+#[cfg(feature = "grants")]
+pub mod grants;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod log;

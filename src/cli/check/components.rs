@@ -39,6 +39,7 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
                 continue;
             }
         };
+        unused(pipeline, number, &step, report);
         match (step.manifest().and_then(|manifest| manifest.ports.as_ref()), &mut ports) {
             (Some(own), Some(all)) => all.extend(own.iter().cloned()),
             (None, _) => ports = None,
@@ -60,6 +61,22 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
     }
     if let Some(ports) = ports.filter(|_| sound.steps.iter().all(|step| step.init)) {
         unwritten(pipeline, &ports, report);
+    }
+}
+
+/// Warns of what a step gives and its plugin can't use.
+fn unused(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) {
+    let Some(at) = pipeline.spans.steps.get(number).and_then(|spans| spans.allow) else { return };
+    for grant in step.settings().allow.iter().filter(|grant| !step.uses(*grant)) {
+        let key = grant.line().split(' ').next().unwrap_or_default();
+        let message = format!("step `{}`: its plugin has no use for `allow.{key}`", step.settings().name);
+        report.add_levelled(
+            Level::Warning,
+            at,
+            message,
+            "",
+            "remove it, so that no later version gets it unasked".to_owned(),
+        );
     }
 }
 

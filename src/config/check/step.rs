@@ -14,6 +14,7 @@ use crate::config::StepSpans;
 use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
+use crate::plugin::Grants;
 use crate::plugin::Settings;
 use crate::secret::Secret;
 
@@ -54,6 +55,7 @@ fn step(
     let spans = StepSpans {
         wasm: step.wasm.as_ref().map_or(at, |wasm| wasm.span().into()),
         settings: settings_at.map_or(at, Span::from),
+        allow: step.allow.as_ref().map(|allow| allow.span().into()),
     };
     // A wasm32 memory ends at 4 GiB; below 1 MiB not even an empty guest fits.
     let memory = value::size(check, step.memory.as_ref(), "memory", 1 << 20, 4 << 30);
@@ -61,12 +63,28 @@ fn step(
         name: Arc::from(name),
         wasm,
         settings: Secret(settings.unwrap_or_else(|| "{}".to_owned())),
+        allow: step.allow.as_ref().map(|allow| grants(check, allow.get_ref())).unwrap_or_default(),
         ports: ports.to_vec(),
         timeout: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
         memory_bytes: memory.unwrap_or(MEMORY_BYTES),
         batch_records: value::number(check, step.batch.as_ref(), "batch", 1, 4096).unwrap_or(BATCH_RECORDS),
     };
     (settings, spans)
+}
+
+fn grants(check: &mut Check<'_>, raw: &raw::Allow) -> Grants {
+    let is = |switch: &Option<Spanned<bool>>| switch.as_ref().is_some_and(|switch| *switch.get_ref());
+    let env = raw.env.as_ref().map(|env| {
+        for name in env.keys() {
+            // What an environment can't hold would be another variable, or none, to the plugin.
+            if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) {
+                let message = format!("`{}` can't be the name of a variable", name.get_ref().escape_debug());
+                check.report.add(name.span().into(), message, "write a name such as `REGION`");
+            }
+        }
+        env.iter().map(|(name, value)| (name.get_ref().clone(), Secret(value.0.clone()))).collect()
+    });
+    Grants { clock: is(&raw.clock), random: is(&raw.random), env }
 }
 
 fn component(check: &mut Check<'_>, wasm: &Text) -> std::path::PathBuf {

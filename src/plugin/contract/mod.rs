@@ -22,6 +22,7 @@ use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::outcome::Columns;
+use crate::plugin::host;
 use crate::plugin::host::Host;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
@@ -57,7 +58,7 @@ pub(super) enum Returned {
     Malformed(String),
 }
 
-/// Defines the interfaces that are always granted, for all tracks: nothing flows back through them.
+/// Defines the interfaces that are always granted, for all tracks, as nothing flows back through them, and those that may be.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     for track in Track::ALL {
         let mut log = linker.instance(&track.interface("log"))?;
@@ -75,7 +76,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             Ok(())
         })?;
     }
-    Ok(())
+    host::link(linker)
 }
 
 impl Linked {

@@ -5,11 +5,15 @@
 
 mod log;
 mod metrics;
+mod wasi;
 
 pub use metrics::Effects;
 
 pub(super) use log::LogGate;
 pub(super) use metrics::Names;
+pub(super) use wasi::Given;
+pub(super) use wasi::Refused;
+pub(super) use wasi::link;
 
 use std::sync::Arc;
 
@@ -22,10 +26,11 @@ pub(super) struct Host {
     pub(super) limiter: Limiter,
     pub(super) metrics: Metrics,
     log: Log,
+    given: Given,
 }
 
 impl Host {
-    pub(super) fn new(memory_bytes: u64, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
-        Host { limiter: Limiter::new(memory_bytes), metrics: Metrics::new(names), log: Log::new(gate) }
+    pub(super) fn new(memory_bytes: u64, given: Given, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
+        Host { limiter: Limiter::new(memory_bytes), metrics: Metrics::new(names), log: Log::new(gate), given }
     }
 }

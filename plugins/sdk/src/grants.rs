@@ -1,0 +1,130 @@
+//! What a step's `allow` gives a plugin: the time, random numbers, an environment.
+//!
+//! A plugin that uses one of these runs only in a step that allows it; `wasmill inspect` prints what to allow. The host
+//! runs records again after a fault or a crash: what depends on the time or on chance then comes out differently. Outside of
+//! WebAssembly, in `cargo test`, all of it is the machine's own.
+
+use std::time::Duration;
+
+/// The time since 1970-01-01 UTC. Needs `allow = { clock = true }`.
+#[must_use]
+pub fn now() -> Duration {
+    host::now()
+}
+
+/// The time since some moment before the plugin was made, which no one can set back. Needs `allow = { clock = true }`.
+#[must_use]
+pub fn elapsed() -> Duration {
+    host::elapsed()
+}
+
+/// A random number, fit for secrets. Needs `allow = { random = true }`.
+#[must_use]
+pub fn random() -> u64 {
+    host::random()
+}
+
+/// The variable of this name in the environment that the step gives: `allow = { env = { REGION = "eu-1" } }`. That of the host's
+/// process is never seen.
+#[must_use]
+pub fn env(name: &str) -> Option<String> {
+    host::env(name)
+}
+
+#[cfg(target_arch = "wasm32")]
+mod host {
+    use std::time::Duration;
+
+    use bindings::wasi::cli::environment;
+    use bindings::wasi::clocks::monotonic_clock;
+    use bindings::wasi::clocks::wall_clock;
+    use bindings::wasi::random::random;
+
+    /// Only what is called is imported.
+    mod bindings {
+        wit_bindgen::generate!({
+            inline: "
+                package wasmill:grants;
+
+                world grants {
+                    import wasi:clocks/wall-clock@0.2.0;
+                    import wasi:clocks/monotonic-clock@0.2.0;
+                    import wasi:random/random@0.2.0;
+                    import wasi:cli/environment@0.2.0;
+                }
+
+                package wasi:clocks@0.2.0 {
+                    interface wall-clock {
+                        record datetime {
+                            seconds: u64,
+                            nanoseconds: u32,
+                        }
+                        now: func() -> datetime;
+                    }
+                    interface monotonic-clock {
+                        now: func() -> u64;
+                    }
+                }
+
+                package wasi:random@0.2.0 {
+                    interface random {
+                        get-random-u64: func() -> u64;
+                    }
+                }
+
+                package wasi:cli@0.2.0 {
+                    interface environment {
+                        get-environment: func() -> list<tuple<string, string>>;
+                    }
+                }
+            ",
+            generate_all,
+        });
+    }
+
+    pub(super) fn now() -> Duration {
+        let now = wall_clock::now();
+        Duration::new(now.seconds, now.nanoseconds)
+    }
+
+    pub(super) fn elapsed() -> Duration {
+        Duration::from_nanos(monotonic_clock::now())
+    }
+
+    pub(super) fn random() -> u64 {
+        random::get_random_u64()
+    }
+
+    pub(super) fn env(name: &str) -> Option<String> {
+        environment::get_environment().into_iter().find_map(|(known, value)| (known == name).then_some(value))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod host {
+    use std::collections::hash_map::RandomState;
+    use std::hash::BuildHasher as _;
+    use std::sync::LazyLock;
+    use std::time::Duration;
+    use std::time::Instant;
+    use std::time::SystemTime;
+    use std::time::UNIX_EPOCH;
+
+    pub(super) fn now() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    pub(super) fn elapsed() -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
+    }
+
+    /// Good enough for tests, which is all that this is for.
+    pub(super) fn random() -> u64 {
+        RandomState::new().hash_one(0)
+    }
+
+    pub(super) fn env(name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
