@@ -210,7 +210,7 @@ fn way_out(imports: &[Import]) -> String {
     }
     let lines: BTreeSet<&str> = imports.iter().filter_map(|import| import.needs.grant()).map(Grant::line).collect();
     let lines: Vec<&str> = lines.into_iter().collect();
-    format!("if it should have them, write `allow = {{ {} }}` in its step", lines.join(", "))
+    format!("if it should have them, add to its step's `allow`: {}", lines.join(", "))
 }
 
 /// The contract that a component of these exports and imports keeps, if a step may run it.
@@ -354,10 +354,7 @@ mod tests {
             &["wasi:clocks/wall-clock@0.2.6", "wasi:random/random@0.2.6", "wasi:cli/environment@0.2.0"],
         );
         assert!(!refused.contains("wall-clock"), "{refused}");
-        assert!(
-            refused.ends_with("write `allow = { env = { NAME = \"value\" }, random = true }` in its step"),
-            "{refused}"
-        );
+        assert!(refused.ends_with("add to its step's `allow`: env = { NAME = \"value\" }, random = true"), "{refused}");
         for other in
             ["wasi:clocks/wall-clock@0.3.0", "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10", "wasi:clocks/timezone@0.2.0"]
         {

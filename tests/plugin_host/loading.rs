@@ -179,7 +179,7 @@ fn a_plugin_gets_what_its_step_allows_and_nothing_else() {
             (Grants { env: None, ..allow.clone() }, "env = {"),
         ] {
             let refused = load(&bytes, Settings { allow: lacking, ..settings() }).unwrap_err().to_string();
-            assert!(refused.contains(&format!("write `allow = {{ {line}")), "{refused}");
+            assert!(refused.contains(&format!("add to its step's `allow`: {line}")), "{refused}");
         }
         let step = load(&bytes, Settings { allow: allow.clone(), ..settings() }).unwrap();
         assert!([Grant::Clock, Grant::Random, Grant::Env].into_iter().all(|grant| step.uses(grant)));
