@@ -34,6 +34,16 @@ impl Grant {
         patch.bytes().all(|digit| digit.is_ascii_digit()).then_some(*grant)
     }
 
+    /// Its key in a step's `allow`.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Grant::Clock => "clock",
+            Grant::Random => "random",
+            Grant::Env => "env",
+        }
+    }
+
     /// The line in a step's `allow` that gives it.
     #[must_use]
     pub fn line(self) -> &'static str {

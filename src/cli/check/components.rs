@@ -68,8 +68,7 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
 fn unused(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) {
     let Some(at) = pipeline.spans.steps.get(number).and_then(|spans| spans.allow) else { return };
     for grant in step.settings().allow.iter().filter(|grant| !step.uses(*grant)) {
-        let key = grant.line().split(' ').next().unwrap_or_default();
-        let message = format!("step `{}`: its plugin has no use for `allow.{key}`", step.settings().name);
+        let message = format!("step `{}`: its plugin has no use for `allow.{}`", step.settings().name, grant.key());
         report.add_levelled(
             Level::Warning,
             at,
