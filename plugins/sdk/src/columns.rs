@@ -11,7 +11,7 @@ use crate::metrics;
 use crate::record::Headers;
 use crate::record::NULL;
 use crate::record::Record;
-use crate::record::take;
+use crate::record::bytes;
 
 /// Runs a batch. The counters that its records add to are handed over at its end, or forgotten if it fails.
 ///
@@ -29,52 +29,73 @@ pub(crate) fn run<T: Transform>(plugin: &mut T, source: &types::Source, batch: &
     outcome
 }
 
+// Out of line: among all that the export does around it, the loop's values would not stay in registers.
+#[inline(never)]
 fn transform<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch) -> Result<Outcome, String> {
     let mut out = Emitter::new(batch.layout.len(), &batch.data);
-    let mut counts = Vec::with_capacity(batch.offsets.len());
+    let mut counts = vec![0; batch.offsets.len()];
     let mut failures = Vec::new();
-    for (index, record) in (0..).zip(records(source, batch)) {
-        let mark = out.mark();
+    let mut rest = Rest { layout: &batch.layout, data: &batch.data };
+    let numbers = batch.offsets.iter().zip(&batch.timestamps).zip(&batch.attempts);
+    for (index, (((&offset, &timestamp), &attempt), count)) in numbers.zip(&mut counts).enumerate() {
+        let (key, value, headers) = rest.next();
+        let timestamp = (timestamp != i64::from(NULL)).then_some(timestamp);
+        let partition = source.partition;
+        let record = Record { topic: &source.topic, partition, offset, timestamp, attempt, key, value, headers };
+        let before = out.outputs;
         match plugin.process(record, &mut out) {
-            Ok(()) => counts.push(out.since(mark)),
+            Ok(()) => *count = out.outputs - before,
             Err(Failure::Error { reason }) => return Err(reason),
             Err(failure) => {
-                out.take_back(mark);
-                counts.push(0);
-                failures.push(Failed { index, failure: to_contract(failure) });
+                out.take_back(before);
+                push(&mut failures, index, failure);
             }
         }
     }
-    out.flush();
+    out.finish();
     let Emitter { ports, partitions, timestamps, layout, data, .. } = out;
     Ok(Outcome { counts, ports, partitions, timestamps, layout, data, failures })
 }
 
-/// The records of a batch, in order.
-fn records<'a>(source: &'a types::Source, batch: &'a Batch) -> impl Iterator<Item = Record<'a>> {
-    let mut layout = &batch.layout[..];
-    let mut data = &batch.data[..];
-    batch.offsets.iter().zip(&batch.timestamps).zip(&batch.attempts).map(move |((&offset, &timestamp), &attempt)| {
-        let (&[key, value, headers], rest) = layout.split_first_chunk().expect("the host's layout names each record");
-        let (lengths, rest) = rest.split_at(usize::try_from(headers).unwrap_or(0) * 2);
-        layout = rest;
-        let key = take(&mut data, key);
-        let value = take(&mut data, value);
-        let bytes = bytes_of(lengths);
-        let headers = Headers { lengths, data: take(&mut data, bytes).unwrap_or_default() };
-        let timestamp = (timestamp != i64::from(NULL)).then_some(timestamp);
-        Record { topic: &source.topic, partition: source.partition, offset, timestamp, attempt, key, value, headers }
-    })
+/// The lengths and bytes of the records to come.
+struct Rest<'a> {
+    layout: &'a [i32],
+    data: &'a [u8],
 }
 
-/// The bytes of headers. Mostly there are few, and a loop costs more than two additions.
-#[inline]
-fn bytes_of(lengths: &[i32]) -> i32 {
-    match *lengths {
-        [] => 0,
-        [name, value] => name.max(0) + value.max(0),
-        _ => lengths.iter().map(|&length| length.max(0)).sum(),
+impl<'a> Rest<'a> {
+    /// Key, value and headers of the next record.
+    ///
+    /// # Panics
+    /// If the columns hold no further record.
+    #[inline]
+    fn next(&mut self) -> (Option<&'a [u8]>, Option<&'a [u8]>, Headers<'a>) {
+        let (&[key, value, headers], rest) =
+            self.layout.split_first_chunk().expect("the host's layout names each record");
+        let (lengths, rest) = rest.split_at(bytes(headers) * 2);
+        self.layout = rest;
+        // All bytes at once, as each cut waits for the one before.
+        let (own, rest) = self.data.split_at(bytes(key) + bytes(value) + bytes_of(lengths));
+        self.data = rest;
+        let (of_key, own) = own.split_at(bytes(key));
+        let (of_value, data) = own.split_at(bytes(value));
+        ((key >= 0).then_some(of_key), (value >= 0).then_some(of_value), Headers { lengths, data })
     }
+}
+
+/// The bytes of headers. Mostly there is none or one, and a loop costs more than two additions.
+#[inline]
+fn bytes_of(lengths: &[i32]) -> usize {
+    if lengths.len() > 2 {
+        return lengths.iter().copied().map(bytes).sum();
+    }
+    if let [name, value] = *lengths { bytes(name) + bytes(value) } else { 0 }
+}
+
+#[cold]
+fn push(failures: &mut Vec<Failed>, index: usize, failure: Failure) {
+    let index = u32::try_from(index).expect("a call has fewer than 2^32 records");
+    failures.push(Failed { index, failure: to_contract(failure) });
 }
 
 fn to_contract(failure: Failure) -> types::Failure {

@@ -2,14 +2,16 @@
 //!
 //! What an output takes over from its input is written as a reference, which copies nothing. A column of ports,
 //! partitions or timestamps stays empty while all its entries are the default. Bytes of the input that are copied one after
-//! the other are copied at once, as a copy in WebAssembly costs a call out of it, however short it is. Invariant: between two
-//! outputs the columns are whole but for the bytes in `pending`; an output is either in all of them or, taken back, in none.
+//! the other are copied at once, as a copy in WebAssembly costs a call out of it, however short it is; records that are
+//! forwarded one after the other get their layout at once. Invariant: between two outputs the columns are whole but for the
+//! layout of those behind `written` and the bytes in `pending`; an output is either in all of them or, taken back, in none.
 
 use std::ops::Range;
 
 use crate::record::Header;
 use crate::record::Headers;
 use crate::record::NULL;
+use crate::record::bytes;
 
 /// The length or number that means "as in the input record".
 pub(crate) const SAME: i32 = -2;
@@ -21,6 +23,8 @@ const INPUT_TIMESTAMP: i64 = -1;
 #[derive(Debug)]
 pub struct Emitter<'b> {
     pub(crate) outputs: u32,
+    /// Those of them that are in `layout`: the ones behind are their records as they came.
+    written: u32,
     pub(crate) ports: Vec<u32>,
     pub(crate) partitions: Vec<i32>,
     pub(crate) timestamps: Vec<i64>,
@@ -28,17 +32,20 @@ pub struct Emitter<'b> {
     pub(crate) data: Vec<u8>,
     /// The bytes of the call's records.
     input: &'b [u8],
-    /// Those of them that come next in `data`.
+    /// The address behind them.
+    input_end: usize,
+    /// Those of them that come next in `data`, as addresses.
     pending: Range<usize>,
     /// Whether ports, partitions and timestamps are all empty so far: one look instead of three.
     plain: bool,
+    /// The outputs that were there when some were last taken back.
+    kept: End,
 }
 
-/// A point to go back to. The columns with one entry for each output need none of their own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
+/// Where outputs end in the columns.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
     outputs: u32,
-    plain: bool,
     layout: usize,
     data: usize,
 }
@@ -46,23 +53,27 @@ pub(crate) struct Mark {
 impl<'b> Emitter<'b> {
     /// An emitter with room for outputs of the size of its inputs.
     pub(crate) fn new(layout: usize, input: &'b [u8]) -> Emitter<'b> {
+        let start = input.as_ptr().addr();
         Emitter {
             outputs: 0,
+            written: 0,
             ports: Vec::new(),
             partitions: Vec::new(),
             timestamps: Vec::new(),
             layout: Vec::with_capacity(layout),
             data: Vec::new(),
             input,
-            pending: 0..0,
+            input_end: input.as_ptr_range().end.addr(),
+            pending: start..start,
             plain: true,
+            kept: End::default(),
         }
     }
 
     /// Emits the record as it came. `port` is an index into the ports given to `init`; 0 is the default port.
+    #[inline]
     pub fn forward(&mut self, port: u32) {
         self.columns(port, None, None);
-        self.layout.extend_from_slice(&[SAME, SAME, SAME]);
     }
 
     /// Begins an output that is like the input but for what is set. It is emitted by [`Output::send`], [`Output::value`]
@@ -71,40 +82,49 @@ impl<'b> Emitter<'b> {
         Output { to: self, port, key: None, headers: Unchanged, timestamp: None, partition: None }
     }
 
-    /// How many outputs the call has so far.
-    pub(crate) fn mark(&self) -> Mark {
-        let data = self.data.len() + self.pending.len();
-        Mark { outputs: self.outputs, plain: self.plain, layout: self.layout.len(), data }
-    }
-
-    /// Takes back all that was emitted since.
-    pub(crate) fn take_back(&mut self, mark: Mark) {
-        self.flush();
-        self.outputs = mark.outputs;
-        self.plain = mark.plain;
-        let outputs = if mark.plain { 0 } else { mark.outputs as usize };
-        self.ports.truncate(outputs);
-        self.partitions.truncate(outputs);
-        self.timestamps.truncate(outputs);
-        self.layout.truncate(mark.layout);
-        self.data.truncate(mark.data);
-    }
-
-    /// The number of outputs since.
-    pub(crate) fn since(&self, mark: Mark) -> u32 {
-        self.outputs - mark.outputs
-    }
-
-    fn columns(&mut self, port: u32, partition: Option<i32>, timestamp: Option<i64>) {
-        if self.plain && port == DEFAULT_PORT && partition.is_none() && timestamp.is_none() {
-            self.outputs += 1;
+    /// Takes back all outputs after the first `outputs`. None of those that an earlier call left is looked at again, so the
+    /// records that succeed need not note where they ended.
+    #[cold]
+    pub(crate) fn take_back(&mut self, outputs: u32) {
+        if self.outputs == outputs {
             return;
         }
+        self.finish();
+        let mut kept = self.kept;
+        while kept.outputs < outputs {
+            let [key, value, headers] = [0, 1, 2].map(|at| self.layout[kept.layout + at]);
+            kept.layout += 3;
+            let lengths = &self.layout[kept.layout..][..2 * bytes(headers)];
+            kept.layout += lengths.len();
+            kept.data += bytes(key) + bytes(value) + lengths.iter().copied().map(bytes).sum::<usize>();
+            kept.outputs += 1;
+        }
+        self.kept = kept;
+        self.outputs = outputs;
+        self.written = outputs;
+        truncate(&mut self.ports, outputs, DEFAULT_PORT);
+        truncate(&mut self.partitions, outputs, ANY_PARTITION);
+        truncate(&mut self.timestamps, outputs, INPUT_TIMESTAMP);
+        self.plain = self.ports.is_empty() && self.partitions.is_empty() && self.timestamps.is_empty();
+        self.layout.truncate(kept.layout);
+        self.data.truncate(kept.data);
+    }
+
+    #[inline]
+    fn columns(&mut self, port: u32, partition: Option<i32>, timestamp: Option<i64>) {
+        if !self.plain || port != DEFAULT_PORT || partition.is_some() || timestamp.is_some() {
+            self.columns_of_other(port, partition, timestamp);
+        }
+        self.outputs += 1;
+    }
+
+    /// Out of line, so that the common case is not.
+    #[inline(never)]
+    fn columns_of_other(&mut self, port: u32, partition: Option<i32>, timestamp: Option<i64>) {
         self.plain = false;
         push(&mut self.ports, self.outputs, port, DEFAULT_PORT);
         push(&mut self.partitions, self.outputs, partition.unwrap_or(ANY_PARTITION), ANY_PARTITION);
         push(&mut self.timestamps, self.outputs, timestamp.unwrap_or(INPUT_TIMESTAMP), INPUT_TIMESTAMP);
-        self.outputs += 1;
     }
 
     /// Copies a field in; its length for the layout.
@@ -117,9 +137,10 @@ impl<'b> Emitter<'b> {
 
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
-        let end = self.pending.end;
-        if self.place(bytes) == end && bytes.len() <= self.input.len() - end {
-            self.pending.end = end + bytes.len();
+        let at = bytes.as_ptr().addr();
+        // The new end is what is added, not the old one and more: the next call would have to wait for it.
+        if at == self.pending.end && bytes.len() <= self.input_end - at {
+            self.pending.end = at + bytes.len();
         } else {
             self.append_other(bytes);
         }
@@ -132,8 +153,9 @@ impl<'b> Emitter<'b> {
             return;
         }
         self.flush();
-        let at = self.place(bytes);
-        if at < self.input.len() && bytes.len() <= self.input.len() - at {
+        let at = bytes.as_ptr().addr();
+        let input = self.input.as_ptr().addr()..self.input_end;
+        if input.contains(&at) && bytes.len() <= input.end - at {
             self.pending = at..at + bytes.len();
         } else {
             self.room();
@@ -141,18 +163,27 @@ impl<'b> Emitter<'b> {
         }
     }
 
-    /// Where bytes begin in the input, if they lie in it: what lies elsewhere gets a figure above its length.
-    #[inline]
-    fn place(&self, bytes: &[u8]) -> usize {
-        bytes.as_ptr().addr().wrapping_sub(self.input.as_ptr().addr())
+    /// Completes the columns.
+    pub(crate) fn finish(&mut self) {
+        self.forwarded();
+        self.flush();
+    }
+
+    /// Writes the layout of outputs that are their records as they came.
+    #[inline(never)]
+    fn forwarded(&mut self) {
+        let missing = (self.outputs - self.written) as usize;
+        self.layout.extend(std::iter::repeat_n([SAME, SAME, SAME], missing).flatten());
+        self.written = self.outputs;
     }
 
     /// Copies what is pending. After it `data` is whole.
-    pub(crate) fn flush(&mut self) {
+    fn flush(&mut self) {
         if !self.pending.is_empty() {
             self.room();
-            let pending = self.pending.clone();
-            self.pending.start = pending.end;
+            let start = self.input.as_ptr().addr();
+            let pending = self.pending.start - start..self.pending.end - start;
+            self.pending.start = self.pending.end;
             self.data.extend_from_slice(&self.input[pending]);
         }
     }
@@ -172,6 +203,14 @@ fn push<T: Copy + PartialEq>(column: &mut Vec<T>, entries: u32, entry: T, defaul
         column.reserve(entries as usize + 1);
         column.extend(std::iter::repeat_n(default, entries as usize));
         column.push(entry);
+    }
+}
+
+/// Takes entries off the end of such a column.
+fn truncate<T: PartialEq>(column: &mut Vec<T>, entries: u32, default: T) {
+    column.truncate(entries as usize);
+    if column.iter().all(|entry| *entry == default) {
+        column.clear();
     }
 }
 
@@ -241,7 +280,7 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
     /// # Panics
     /// If `write` makes the vector shorter than it was: it may only append.
     pub fn write<R: Written>(mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let mark = self.to.mark();
+        let before = self.to.data.len() + self.to.pending.len();
         let key = self.start();
         self.to.flush();
         self.to.room();
@@ -251,7 +290,7 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
         if written.is_kept() {
             self.finish(key, length(bytes));
         } else {
-            self.to.take_back(mark);
+            self.to.data.truncate(before);
         }
         written
     }
@@ -263,9 +302,12 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
 
     fn finish(self, key: i32, value: i32) {
         let Output { to, port, key: _, headers, timestamp, partition } = self;
+        if to.written != to.outputs {
+            to.forwarded();
+        }
         to.columns(port, partition, timestamp);
-        to.layout.extend_from_slice(&[key, value, SAME]);
-        headers.write(to);
+        to.written += 1;
+        headers.write(to, key, value);
     }
 }
 
@@ -275,30 +317,36 @@ pub struct Unchanged;
 
 /// What [`Output`] can take its headers from: [`Unchanged`], a record's [`Headers`], or any iterator over [`Header`]s.
 pub trait OutputHeaders {
+    /// Completes the layout of an output with those lengths of key and value, and the bytes.
     #[doc(hidden)]
-    fn write(self, to: &mut Emitter<'_>);
+    fn write(self, to: &mut Emitter<'_>, key: i32, value: i32);
 }
 
 impl OutputHeaders for Unchanged {
-    fn write(self, _: &mut Emitter<'_>) {}
+    #[inline]
+    fn write(self, to: &mut Emitter<'_>, key: i32, value: i32) {
+        to.layout.extend_from_slice(&[key, value, SAME]);
+    }
 }
 
 impl OutputHeaders for Headers<'_> {
-    fn write(self, to: &mut Emitter<'_>) {
-        if let Some(count) = to.layout.last_mut() {
-            *count = length(self.len());
-        }
-        // Two by two: a copy of any other length is a call.
-        for &pair in self.lengths.as_chunks::<2>().0 {
-            to.layout.extend_from_slice(&pair);
+    #[inline]
+    fn write(self, to: &mut Emitter<'_>, key: i32, value: i32) {
+        if let [of_name, of_value] = *self.lengths {
+            // A copy of a length that is not known here is a call.
+            to.layout.extend_from_slice(&[key, value, 1, of_name, of_value]);
+        } else {
+            to.layout.extend_from_slice(&[key, value, length(self.len())]);
+            to.layout.extend_from_slice(self.lengths);
         }
         to.append(self.data);
     }
 }
 
 impl<'h, I: IntoIterator<Item = Header<'h>>> OutputHeaders for I {
-    fn write(self, to: &mut Emitter<'_>) {
-        let count_at = to.layout.len() - 1;
+    fn write(self, to: &mut Emitter<'_>, key: i32, value: i32) {
+        let count_at = to.layout.len() + 2;
+        to.layout.extend_from_slice(&[key, value, 0]);
         for header in self {
             let name = to.field(Some(header.name));
             let value = to.field(header.value);

@@ -121,6 +121,12 @@ impl<'a> Iterator for Iter<'a> {
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
 
+/// The bytes of a field, or the number of headers, that the layout tells: none for null and what is as in the input.
+#[inline]
+pub(crate) fn bytes(length: i32) -> usize {
+    usize::try_from(length).unwrap_or(0)
+}
+
 /// Cuts a field of that length off the front of `data`; `None` is null.
 ///
 /// # Panics

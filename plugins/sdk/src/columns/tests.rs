@@ -157,6 +157,22 @@ fn taking_back_leaves_no_column_that_only_holds_defaults() {
 }
 
 #[test]
+fn outputs_of_records_that_fail_are_taken_out_from_between_the_others() {
+    let outcome = outcome(|number, record, out| {
+        out.forward(0);
+        out.output(0).key(record.key).headers(record.headers()).value(Some(b"new"));
+        out.output(0).headers([Header::new("n", b"v")]).send();
+        out.forward(0);
+        if number == 1 { Err(reject("no", "not this one")) } else { Ok(()) }
+    });
+    assert_eq!(outcome.counts, [4, 0, 4]);
+    let of_first = [-2, -2, -2, 1, 3, 2, 1, 2, 1, -1, -2, -2, 1, 1, 1, -2, -2, -2];
+    let of_last = [-2, -2, -2, 0, 3, 0, -2, -2, 1, 1, 1, -2, -2, -2];
+    assert_eq!(outcome.layout, [&of_first[..], &of_last].concat());
+    assert_eq!(outcome.data, b"knewaxybnvnewnv");
+}
+
+#[test]
 fn a_write_that_fails_emits_nothing_even_if_the_record_goes_on() {
     let outcome = outcome(|_, _, out| {
         let written = out.output(1).key(Some(b"k")).write(|to| {
