@@ -80,9 +80,12 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     check_failed(&counts, &failed)?;
 
     let records = u32::try_from(n).map_err(|_| "more than 2^32 records".to_owned())?;
-    let parents: Vec<u32> = if m == n as u64 && counts.iter().all(|&count| count == 1) {
-        // Mostly each record has one output.
+    // Mostly each record has one output, or none.
+    let singly = counts.iter().fold(0, |all, &count| all | count) <= 1;
+    let parents = if m == u64::from(records) && singly {
         (0..records).collect()
+    } else if singly {
+        some_of(&counts)
     } else {
         let mut parents = Vec::with_capacity(usize::try_from(m).unwrap_or(0));
         for (index, &count) in (0..records).zip(&counts) {
@@ -90,13 +93,27 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
         }
         parents
     };
-    let ends = if forwards(input, &outputs, &parents, caps) {
+    let ends = if forwards(input, &outputs, &parents, singly, caps) {
         Vec::new()
     } else {
         check_layout(input, &outputs, &parents, caps)?
     };
     let failed = failed.into_iter().map(|(index, failure)| Failed { index: index as usize, failure }).collect();
     Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, ends), failed })
+}
+
+/// The indexes of the entries that are 1, where all others are 0: without a branch, which which records a filter drops would
+/// make a guess.
+fn some_of(counts: &[u32]) -> Vec<u32> {
+    let mut indexes = vec![0; counts.len()];
+    let mut found = 0;
+    for (index, &count) in (0..).zip(counts) {
+        // There are no more before it than entries.
+        indexes[found] = index;
+        found += count as usize;
+    }
+    indexes.truncate(found);
+    indexes
 }
 
 fn column_length(name: &str, length: usize, outputs: u64) -> Result<(), String> {
@@ -124,81 +141,93 @@ fn check_failed(counts: &[u32], failed: &[(u32, Failure)]) -> Result<(), String>
 }
 
 /// Whether every output is its input record as it came: then there is nothing to walk. Any doubt is left to the walk, which
-/// has the messages.
-fn forwards(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps: Caps) -> bool {
+/// has the messages. `singly`: no record has two outputs.
+fn forwards(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], singly: bool, caps: Caps) -> bool {
+    let bytes = |&parent: &u32| input.record_bytes(parent as usize);
     outputs.data.is_empty()
         && outputs.layout.len() == 3 * parents.len()
-        && outputs.layout.iter().all(|&length| length == SAME)
-        && parents.iter().map(|&parent| input.record_bytes(parent as usize)).sum::<u64>() <= caps.bytes
+        // To the end, so that it is done many at a time.
+        && outputs.layout.iter().fold(true, |all, &length| all & (length == SAME))
+        && (singly && input.data.len() as u64 <= caps.bytes || parents.iter().map(bytes).sum::<u64>() <= caps.bytes)
 }
 
 /// Walks `layout` and `data` once; the ends of each output in both.
 fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps: Caps) -> Result<Vec<End>, String> {
     let layout = &outputs.layout[..];
     let data_len = outputs.data.len() as u64;
-    let mut at = 0_usize;
+    if data_len.max(layout.len() as u64) > u64::from(u32::MAX) {
+        return Err(format!("`layout` has {} entries and `data` {data_len}, more than 2^32", layout.len()));
+    }
+    let mut rest = layout;
     let mut data = 0_u64;
     let mut resolved = 0_u64;
     let mut ends = Vec::with_capacity(parents.len());
     for (index, &parent) in parents.iter().enumerate() {
-        let &[key, value, headers] = layout
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<3>())
-            .ok_or_else(|| format!("`layout` ends inside output {index}"))?;
-        at += 3;
-        let before = data;
+        let Some((&[key, value, headers], after)) = rest.split_first_chunk() else {
+            return Err(cold(move || format!("`layout` ends inside output {index}")));
+        };
+        rest = after;
         if key < SAME || value < SAME {
             let (name, length) = if key < SAME { ("key", key) } else { ("value", value) };
-            return Err(format!("output {index} has a {name} of length {length}"));
+            return Err(cold(move || format!("output {index} has a {name} of length {length}")));
         }
-        data += own_bytes(key) + own_bytes(value);
+        let mut own = own_bytes(key) + own_bytes(value);
         if headers < 0 {
             if headers != SAME {
-                return Err(format!("output {index} has {headers} headers"));
+                return Err(cold(move || format!("output {index} has {headers} headers")));
             }
         } else {
-            let count = usize::try_from(headers).unwrap_or(usize::MAX);
-            let pairs = count
-                .checked_mul(2)
-                .and_then(|lengths| at.checked_add(lengths))
-                .and_then(|end| layout.get(at..end))
-                .ok_or_else(|| format!("output {index} has {headers} headers, more than `layout` holds"))?;
-            at += pairs.len();
-            for (number, pair) in pairs.chunks_exact(2).enumerate() {
-                if pair[0] < 0 {
-                    return Err(format!("output {index}, header {number} has a name of length {}", pair[0]));
+            let lengths = usize::try_from(headers).ok().and_then(|count| count.checked_mul(2));
+            let Some((pairs, after)) = lengths.and_then(|lengths| rest.split_at_checked(lengths)) else {
+                return Err(cold(move || format!("output {index} has {headers} headers, more than `layout` holds")));
+            };
+            rest = after;
+            for (number, &[name, value]) in pairs.as_chunks().0.iter().enumerate() {
+                if name < 0 || value < NULL {
+                    let (part, length) = if name < 0 { ("name", name) } else { ("value", value) };
+                    return Err(cold(move || {
+                        format!("output {index}, header {number} has a {part} of length {length}")
+                    }));
                 }
-                if pair[1] < NULL {
-                    return Err(format!("output {index}, header {number} has a value of length {}", pair[1]));
-                }
-                data += own_bytes(pair[0]) + own_bytes(pair[1]);
+                own += own_bytes(name) + own_bytes(value);
             }
         }
+        data += own;
         if data > data_len {
-            return Err(format!("output {index} ends at byte {data}, but `data` has {data_len}"));
+            return Err(cold(move || format!("output {index} ends at byte {data}, but `data` has {data_len}")));
         }
-        resolved += data - before;
+        resolved += own;
         if key == SAME || value == SAME || headers == SAME {
             let (of_key, of_value, of_headers) = input.lengths(parent as usize);
             let taken = |length: i32, bytes: u64| if length == SAME { bytes } else { 0 };
             resolved += taken(key, of_key) + taken(value, of_value) + taken(headers, of_headers);
         }
         if resolved > caps.bytes {
-            return Err(format!(
-                "the outputs have more than {} bytes at output {index}, counting what they take from the input",
-                caps.bytes
-            ));
+            return Err(cold(move || {
+                format!(
+                    "the outputs have more than {} bytes at output {index}, counting what they take from the input",
+                    caps.bytes
+                )
+            }));
         }
-        let end = |position: u64| u32::try_from(position).map_err(|_| format!("output {index} lies beyond 4 GiB"));
-        ends.push(End { layout: end(at as u64)?, data: end(data)? });
+        // Both are no more than was looked at above.
+        let end = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
+        ends.push(End { layout: end((layout.len() - rest.len()) as u64), data: end(data) });
     }
-    if at != layout.len() {
-        return Err(format!("`layout` has {} entries left over", layout.len() - at));
+    if !rest.is_empty() {
+        return Err(format!("`layout` has {} entries left over", rest.len()));
     }
     if data != data_len {
         return Err(format!("`data` has {} bytes left over", data_len - data));
     }
     Ok(ends)
+}
+
+/// Makes a message out of the way of the loop that has no need of it.
+#[cold]
+#[inline(never)]
+fn cold(message: impl FnOnce() -> String) -> String {
+    message()
 }
 
 fn own_bytes(length: i32) -> u64 {
@@ -324,8 +353,7 @@ mod tests {
     fn read(outcome: &Outcome, batch: &Batch) {
         let mut bytes = 0;
         for index in 0..outcome.outputs.len() {
-            let source = batch.record(outcome.outputs.parent(index));
-            let output = outcome.outputs.resolve(index, &source);
+            let output = outcome.outputs.resolve(index, batch, 0);
             assert!(output.port < 2 && output.timestamp >= -1 && output.partition.is_none_or(|p| p >= 0));
             bytes += output.key.unwrap_or_default().len() + output.value.unwrap_or_default().len();
             bytes += output.headers.data().len();
@@ -375,12 +403,12 @@ mod tests {
         let walked = check(&batch.view(), columns(&[SAME, SAME, SAME, SAME, SAME, 0]), 1, CAPS).unwrap();
         let source = batch.record(2);
         for outcome in [&forwarded, &walked] {
-            let output = outcome.outputs.resolve(0, &source);
+            let output = outcome.outputs.resolve(0, &batch, 0);
             assert_eq!((output.parent, output.key, output.value), (2, source.key, source.value));
             assert!(output.headers.iter().eq(source.headers.iter()));
         }
-        assert_eq!(walked.outputs.resolve(1, &source).headers.len(), 0);
-        assert_eq!(forwarded.outputs.resolve(1, &source).headers.len(), 1);
+        assert_eq!(walked.outputs.resolve(1, &batch, 0).headers.len(), 0);
+        assert_eq!(forwarded.outputs.resolve(1, &batch, 0).headers.len(), 1);
         let caps = Caps { outputs: 2, bytes: 201 };
         let refusal = check(&batch.view(), columns(&[SAME; 6]), 1, caps).unwrap_err();
         assert!(refusal.starts_with("the outputs have more than 201 bytes at output 1"), "{refusal}");

@@ -194,7 +194,7 @@ fn of_plugin(batch: &Batch, instance: &mut Instance) -> i64 {
     assert!(outcome.failed.is_empty());
     (0..outcome.outputs.len())
         .map(|index| {
-            let output = outcome.outputs.resolve(index, &batch.record(outcome.outputs.parent(index)));
+            let output = outcome.outputs.resolve(index, batch, 0);
             let own = output.key.map_or(0, <[u8]>::len) + output.value.map_or(0, <[u8]>::len);
             sum(output.port, output.partition, output.timestamp, own + output.headers.data().len())
         })

@@ -202,7 +202,7 @@ fn call(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<V
     drop(instance.take_effects());
     let mut became = vec![Became::Outputs(Vec::new()); range.len()];
     for index in 0..outcome.outputs.len() {
-        let made = outcome.outputs.resolve(index, &view.record(outcome.outputs.parent(index)));
+        let made = view.resolve(&outcome.outputs, index, 0);
         if let Became::Outputs(outputs) = &mut became[made.parent] {
             outputs.push(Output {
                 port: made.port,

@@ -218,7 +218,7 @@ fn next_input(routes: &Routes, before: &Layer, input: &View<'_>, verdicts: &Verd
                 continue;
             }
             let source = input.record(place);
-            let record = outputs.resolve(index, &source);
+            let record = input.resolve(outputs, index, range.start);
             batch.push_columns(
                 source.offset,
                 record.timestamp,

@@ -93,19 +93,11 @@ impl Cursor {
         let layer = &effects.layers[number];
         let (call, index) = self.at[number];
         let (range, outputs) = &layer.calls[call];
-        let place = range.start + outputs.parent(index);
-        let source = match &layer.input {
-            Some(input) => input.record(place),
-            None => batch.record(start + place),
+        let record = match &layer.input {
+            Some(input) => outputs.resolve(index, input, range.start),
+            None => outputs.resolve(index, batch, start + range.start),
         };
-        Some(Output {
-            root,
-            output,
-            step: layer.step,
-            digest: &layer.digest,
-            record: outputs.resolve(index, &source),
-            layer: number,
-        })
+        Some(Output { root, output, step: layer.step, digest: &layer.digest, record, layer: number })
     }
 
     /// Goes on behind this output.

@@ -33,7 +33,7 @@ fn a_component_of_each_track_and_world_still_runs() {
         batch.push(2, 5, 0, None, Some(br#"{"id":"#), std::iter::empty());
         let outcome = instance.process(&batch.view()).unwrap();
         assert_eq!(outcome.outputs.len(), 2, "{file}");
-        let value = |index| outcome.outputs.resolve(index, &batch.record(index)).value;
+        let value = |index| outcome.outputs.resolve(index, &batch, 0).value;
         let masked: &[u8] = if hides { br#"{"email":"***","id":7}"# } else { br#"{"email":"a@example.org","id":7}"# };
         assert_eq!((value(0), value(1)), (Some(masked), None), "{file}");
         let [failed] = &outcome.failed[..] else { panic!("{file}: one record is rejected") };

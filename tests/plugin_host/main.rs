@@ -39,14 +39,14 @@ fn identity_and_forward_give_every_record_back() {
             assert_eq!(outcome.outputs.len(), 3, "{name}");
             for index in 0..3 {
                 let record = batch.record(index);
-                let output = outcome.outputs.resolve(index, &record);
+                let output = outcome.outputs.resolve(index, &batch, 0);
                 assert_eq!((output.parent, output.port, output.partition), (index, 0, None));
                 assert_eq!((output.key, output.value, output.timestamp), (record.key, record.value, record.timestamp));
                 assert!(output.headers.iter().eq(record.headers.iter()), "{name}");
             }
         }
         let later = instance.process(&batch.slice(1..3)).unwrap();
-        assert_eq!(later.outputs.resolve(1, &batch.record(2)).value, Some(&b""[..]));
+        assert_eq!(later.outputs.resolve(1, &batch, 1).value, Some(&b""[..]));
     }
 }
 

@@ -86,12 +86,12 @@ fn the_unbroken_outcome_is_legal() {
     let step = load(&legal().core(), settings()).unwrap();
     let batch = records(0);
     let outcome = step.instantiate().unwrap().process(&batch.view()).unwrap();
-    let second = outcome.outputs.resolve(1, &batch.record(0));
+    let second = outcome.outputs.resolve(1, &batch, 0);
     assert_eq!((second.parent, second.port, second.partition, second.timestamp), (0, 1, Some(3), 99));
     assert_eq!((second.key, second.value), (Some(&b"k"[..]), None));
     let header = second.headers.iter().next().unwrap();
     assert_eq!((header.name, header.value), (&b"h"[..], None));
-    let first = outcome.outputs.resolve(0, &batch.record(0));
+    let first = outcome.outputs.resolve(0, &batch, 0);
     assert_eq!((first.key, first.value, first.timestamp), (Some(&b"k1"[..]), Some(&b"v"[..]), 1000));
     assert_eq!(first.headers.len(), 2);
     assert_eq!(outcome.failed[0].index, 2);

@@ -198,8 +198,7 @@ mod tests {
         };
         let made = outcome(vec![Verdict::Emit(vec![output(), written]), Verdict::Forward(1)]).unwrap();
         let batch = batch();
-        let all: Vec<_> =
-            (0..3).map(|index| made.outputs.resolve(index, &batch.record(made.outputs.parent(index)))).collect();
+        let all: Vec<_> = (0..3).map(|index| made.outputs.resolve(index, &batch, 0)).collect();
         assert_eq!((all[0].parent, all[0].port, all[0].value, all[0].timestamp), (0, 0, Some(&b"value"[..]), -1));
         assert!(all[0].headers.iter().eq(batch.record(0).headers.iter()), "bytes that are no text go on");
         assert_eq!((all[1].parent, all[1].port, all[1].key, all[1].value), (0, 1, Some(&b"k"[..]), None));
