@@ -1,7 +1,7 @@
 //! What the boundary to a plugin costs, against native closures with owned outputs in the same process.
 //!
-//! `boundary BENCH.wasm CAREFUL [MODE]`, with the other plugins beside BENCH.wasm: for each task (or those of one mode) and batch size five alternating pairs, with the median and the spread of their
-//! ratio. Both sides read the same batch, and the bytes of every output are looked up.
+//! `boundary PLUGINS CAREFUL [PLUGIN]`, with a folder of the benchmarks' plugins in that of the others: for each task (or those of one plugin) and batch size five
+//! alternating pairs, with the median and the spread of their ratio. Both sides read the same batch, and the bytes of every output are looked up.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
@@ -39,9 +39,9 @@ const SIZES: [usize; 3] = [1, 16, 128];
 /// What is measured.
 struct Task {
     name: &'static str,
-    /// The plugin and its mode.
+    /// The plugin's file in the folder, without its ending, and its settings.
     plugin: &'static str,
-    mode: &'static str,
+    settings: &'static str,
     /// The closure that does the same.
     twin: Closure,
     /// The closure that it is measured against.
@@ -53,52 +53,52 @@ struct Task {
 const fn task(
     name: &'static str,
     plugin: &'static str,
-    mode: &'static str,
+    settings: &'static str,
     twins: [Closure; 2],
     goal: Option<f64>,
 ) -> Task {
     let [twin, against] = twins;
-    Task { name, plugin, mode, twin, against, goal }
+    Task { name, plugin, settings, twin, against, goal }
 }
 
 const TASKS: [Task; 7] = [
-    task("identity, copied", "bench", "copy", [native::copy, native::copy], Some(0.5)),
-    task("identity, forwarded", "bench", "forward", [native::copy, native::copy], Some(0.3)),
+    task("identity, copied", "copy", "", [native::copy, native::copy], Some(0.5)),
+    task("identity, forwarded", "forward", "", [native::copy, native::copy], Some(0.3)),
     // All that can be done without a copy is measured against the identity.
-    task("filter of 50 %", "bench", "filter", [native::filter, native::copy], Some(0.25)),
-    task("JSON edit", "bench", "json", [native::json, native::json], Some(1.2)),
+    task("filter of 50 %", "filter", "", [native::filter, native::copy], Some(0.25)),
+    task("JSON edit", "json", "", [native::json, native::json], Some(1.2)),
     // Without a tree, against the closure with one: what an author gains by the SDK.
-    task("JSON edit, spliced", "bench", "splice", [native::json, native::json], None),
+    task("JSON edit, spliced", "splice", "", [native::json, native::json], None),
     // The typed contract, without the SDK.
-    task("typed, copied", "typed", "copy", [native::copy, native::copy], None),
-    task("typed, forwarded", "typed", "forward", [native::copy, native::copy], None),
+    task("typed, copied", "../typed", r#""copy""#, [native::copy, native::copy], None),
+    task("typed, forwarded", "../typed", "", [native::copy, native::copy], None),
 ];
 
 fn main() {
     // `cargo bench` adds an argument of its own.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (Some(wasm), Some(careful)) = (arguments.next(), arguments.next()) else {
-        println!("usage: boundary BENCH.wasm CAREFUL [MODE]");
+    let (Some(plugins), Some(careful)) = (arguments.next(), arguments.next()) else {
+        println!("usage: boundary PLUGINS CAREFUL [PLUGIN]");
         return;
     };
     let only = arguments.next();
     let engine = Engine::new(Compiler::Here).unwrap();
     println!("ns a record, values of 100 bytes; ratio: plugin / native, median of {PAIRS} pairs (least to greatest)");
     println!("{:<22}{:>6}{:>10}{:>10}{:>8}", "task", "batch", "native", "plugin", "ratio");
-    for Task { name: task, plugin, mode, twin, against, goal } in TASKS {
-        if only.as_ref().is_some_and(|only| only != mode) {
+    for Task { name: task, plugin, settings, twin, against, goal } in TASKS {
+        if only.as_ref().is_some_and(|only| only != plugin) {
             continue;
         }
-        let file = Path::new(&wasm).with_file_name(plugin).with_extension("wasm");
-        let mut instance = instance(&engine, &file, mode);
+        let file = Path::new(&plugins).join(plugin).with_extension("wasm");
+        let mut instance = instance(&engine, &file, settings);
         for size in SIZES {
             let batch = records(size);
             assert!(
-                matches!(mode, "json" | "splice") || of_closure(&batch, twin) == of_plugin(&batch, &mut instance),
+                matches!(plugin, "json" | "splice") || of_closure(&batch, twin) == of_plugin(&batch, &mut instance),
                 "{task} differs"
             );
             print(task, size, goal, &mut instance, &batch, || ns_a_record(size, || of_closure(&batch, against)));
-            if mode == "json" && size == SIZES[SIZES.len() - 1] {
+            if plugin == "json" && size == SIZES[SIZES.len() - 1] {
                 print("JSON edit, native LTO", size, Some(1.75), &mut instance, &batch, || of_program(&careful));
             }
         }
@@ -136,11 +136,11 @@ fn of_program(path: &str) -> f64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-fn instance(engine: &Engine, wasm: &Path, mode: &str) -> Instance {
+fn instance(engine: &Engine, wasm: &Path, settings: &str) -> Instance {
     let settings = Settings {
-        name: mode.into(),
+        name: "bench".into(),
         wasm: PathBuf::from(wasm),
-        settings: wasmill::secret::Secret(format!("{{\"mode\":\"{mode}\"}}")),
+        settings: wasmill::secret::Secret(settings.into()),
         allow: wasmill::plugin::Grants::default(),
         ports: vec!["main".into()],
         timeout: Duration::from_secs(10),

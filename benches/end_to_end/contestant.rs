@@ -21,10 +21,10 @@ use crate::native_loop::Task;
 pub(crate) enum Contestant {
     /// The native loop.
     Native(Task),
-    /// wasmill with the plugin `bench` in this mode.
+    /// wasmill with this plugin of the benchmarks.
     Wasmill(&'static str),
     /// The same with a key of the file that isn't left to its default.
-    Tuned { mode: &'static str, key: Key },
+    Tuned { plugin: &'static str, key: Key },
 }
 
 /// A line under `[[step]]`, under `[limits]`, or under `[kafka.librdkafka]`.
@@ -42,7 +42,7 @@ impl Contestant {
     pub(crate) fn name(self) -> String {
         match self {
             Contestant::Native(_) => "native".into(),
-            Contestant::Wasmill(mode) => format!("wasmill-{mode}"),
+            Contestant::Wasmill(plugin) => format!("wasmill-{plugin}"),
             Contestant::Tuned { key: Key::Step(line) | Key::Limits(line) | Key::Librdkafka(line), .. } => line.into(),
         }
     }
@@ -52,7 +52,7 @@ impl Contestant {
         self.name().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
     }
 
-    pub(crate) fn start(self, brokers: &str, group: &str, input: &str, output: &str, wasm: &str) -> Process {
+    pub(crate) fn start(self, brokers: &str, group: &str, input: &str, output: &str, plugins: &str) -> Process {
         let folder = tempfile::tempdir().unwrap();
         let mut command = match self {
             Contestant::Native(task) => {
@@ -61,7 +61,7 @@ impl Contestant {
                 command.args(["native", brokers, group, input, output, task]);
                 command
             }
-            Contestant::Wasmill(mode) | Contestant::Tuned { mode, .. } => {
+            Contestant::Wasmill(plugin) | Contestant::Tuned { plugin, .. } => {
                 let (step, limits, librdkafka) = match self {
                     Contestant::Tuned { key: Key::Step(line), .. } => (line, "", ""),
                     Contestant::Tuned { key: Key::Limits(line), .. } => ("", line, ""),
@@ -70,11 +70,11 @@ impl Contestant {
                 };
                 // Nothing listens there between now and its start, most likely.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-                let wasm = Path::new(wasm).canonicalize().unwrap();
+                let wasm = Path::new(plugins).join(plugin).with_extension("wasm").canonicalize().unwrap();
                 let file = folder.path().join("bench.toml");
                 let text = format!(
                     "[kafka]\nbrokers = [\"{brokers}\"]\n[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\
-                     [[step]]\nwasm = \"{}\"\nsettings = {{ mode = \"{mode}\" }}\n{step}\n\
+                     [[step]]\nwasm = \"{}\"\n{step}\n\
                      [limits]\n{limits}\n[kafka.librdkafka]\n{librdkafka}\n[output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
                     wasm.display()
                 );

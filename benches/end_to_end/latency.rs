@@ -31,7 +31,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What wasmill's median may be above the native loop's.
 const GOAL_MS: f64 = 2.0;
 
-pub(crate) fn run(cluster: &Cluster, wasm: &str) {
+pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     println!(
         "{RATE} records/s, from producing to reading, {ROUNDS} rounds of {MEASURED:?}: median (least to greatest), ms"
     );
@@ -40,11 +40,11 @@ pub(crate) fn run(cluster: &Cluster, wasm: &str) {
     let mut rounds = [const { Vec::new() }; 2];
     // Not counted: the broker's own code is compiled while it runs.
     for contestant in contestants {
-        measure(cluster, contestant, wasm, ROUNDS);
+        measure(cluster, contestant, plugins, ROUNDS);
     }
     for round in 0..ROUNDS {
         for (contestant, figures) in contestants.iter().zip(&mut rounds) {
-            figures.push(measure(cluster, *contestant, wasm, round));
+            figures.push(measure(cluster, *contestant, plugins, round));
         }
     }
     for (contestant, figures) in contestants.iter().zip(&rounds) {
@@ -58,12 +58,12 @@ pub(crate) fn run(cluster: &Cluster, wasm: &str) {
 }
 
 /// The median and the 99th of a hundred, milliseconds.
-pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, wasm: &str, round: usize) -> (f64, f64) {
+pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, plugins: &str, round: usize) -> (f64, f64) {
     let (input, output) =
         (format!("lat-in-{}-{round}", contestant.slug()), format!("lat-out-{}-{round}", contestant.slug()));
     cluster.create(&input, PARTITIONS, &[]);
     cluster.create(&output, PARTITIONS, &[]);
-    let mut process = contestant.start(cluster.brokers(), &output, &input, &output, wasm);
+    let mut process = contestant.start(cluster.brokers(), &output, &input, &output, plugins);
     let began = Instant::now();
     let over = Arc::new(AtomicBool::new(false));
     let sender = {

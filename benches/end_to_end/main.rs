@@ -1,6 +1,6 @@
 //! From topic to topic on a real Apache Kafka, against a native loop on librdkafka's own calls.
 //!
-//! `end_to_end BENCH.wasm`: rounds in which every contestant drains the same topic once, one process after the other, with the
+//! `end_to_end PLUGINS`: rounds in which every contestant drains the same topic once, one process after the other, with the
 //! medians and the spread of their ratios to the native loop of the same round. Every output is read back and compared by
 //! digest. *Steady* is from the first output's append time to the last one's; CPU is that of the contestant's process alone,
 //! over the same stretch. Then the latency of records that come 10,000 a second.
@@ -72,14 +72,14 @@ fn main() {
             let task = if task == "json" { Task::Json } else { Task::Identity };
             native_loop::run(brokers, group, input, output, task);
         }
-        [wasm] => {
-            throughput(&cluster(), wasm, None);
-            latency::run(&cluster(), wasm);
+        [plugins] => {
+            throughput(&cluster(), plugins, None);
+            latency::run(&cluster(), plugins);
         }
-        [wasm, "latency"] => latency::run(&cluster(), wasm),
-        [wasm, "tuning"] => tuning::run(&cluster(), wasm),
-        [wasm, task] => throughput(&cluster(), wasm, Some(task)),
-        _ => println!("usage: end_to_end BENCH.wasm [identity | json | latency | tuning]"),
+        [plugins, "latency"] => latency::run(&cluster(), plugins),
+        [plugins, "tuning"] => tuning::run(&cluster(), plugins),
+        [plugins, task] => throughput(&cluster(), plugins, Some(task)),
+        _ => println!("usage: end_to_end PLUGINS [identity | json | latency | tuning]"),
     }
 }
 
@@ -98,7 +98,7 @@ struct Figures {
     rss: f64,
 }
 
-fn throughput(cluster: &Cluster, wasm: &str, only: Option<&str>) {
+fn throughput(cluster: &Cluster, plugins: &str, only: Option<&str>) {
     println!(
         "{RECORDS} records, {PARTITIONS} partitions; {ROUNDS} rounds: median (least to greatest); ratios are to the native loop of the same \
          round"
@@ -117,12 +117,12 @@ fn throughput(cluster: &Cluster, wasm: &str, only: Option<&str>) {
         let expected = cluster.fill(&input, RECORDS, task);
         // Not counted: the broker's own code is compiled while it runs.
         for (contestant, _) in contestants {
-            drain(cluster, *contestant, wasm, &input, ROUNDS, expected);
+            drain(cluster, *contestant, plugins, &input, ROUNDS, expected);
         }
         let mut rounds = vec![Vec::with_capacity(ROUNDS); contestants.len()];
         for round in 0..ROUNDS {
             for (place, (contestant, _)) in contestants.iter().enumerate() {
-                rounds[place].push(drain(cluster, *contestant, wasm, &input, round, expected));
+                rounds[place].push(drain(cluster, *contestant, plugins, &input, round, expected));
             }
         }
         for ((contestant, goals), figures) in contestants.iter().zip(&rounds) {
@@ -148,7 +148,7 @@ fn throughput(cluster: &Cluster, wasm: &str, only: Option<&str>) {
 fn drain(
     cluster: &Cluster,
     contestant: Contestant,
-    wasm: &str,
+    plugins: &str,
     input: &str,
     round: usize,
     expected: Digest,
@@ -156,7 +156,7 @@ fn drain(
     let output = format!("{input}-{}-{round}", contestant.slug());
     cluster.create(&output, PARTITIONS, &["message.timestamp.type=LogAppendTime"]);
     let began = Instant::now();
-    let mut process = contestant.start(cluster.brokers(), &output, input, &output, wasm);
+    let mut process = contestant.start(cluster.brokers(), &output, input, &output, plugins);
     let wanted = i64::try_from(RECORDS).unwrap();
     // CPU time and records when the first outputs were seen.
     let mut first: Option<(f64, i64)> = None;

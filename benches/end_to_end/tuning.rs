@@ -39,18 +39,18 @@ const LATENCY: [Key; 5] = [
     Key::Step("batch = 1024"),
 ];
 
-pub(crate) fn run(cluster: &Cluster, wasm: &str) {
+pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     println!("JSON edit, {RECORDS} records, {ROUNDS} rounds: median (least to greatest)");
     println!("{:<40}{:>24}{:>22}{:>9}", "", "thousand records/s", "CPU s per million", "RSS MiB");
     let input = "in-tuning";
     cluster.create(input, PARTITIONS, &[]);
     let expected = cluster.fill(input, RECORDS, Task::Json);
     // Not counted: the broker's own code is compiled while it runs.
-    drain(cluster, Contestant::Wasmill("json"), wasm, input, 0, expected);
+    drain(cluster, Contestant::Wasmill("json"), plugins, input, 0, expected);
     for key in THROUGHPUT {
-        let contestant = Contestant::Tuned { mode: "json", key };
+        let contestant = Contestant::Tuned { plugin: "json", key };
         let rounds: Vec<Figures> =
-            (0..ROUNDS).map(|round| drain(cluster, contestant, wasm, input, round, expected)).collect();
+            (0..ROUNDS).map(|round| drain(cluster, contestant, plugins, input, round, expected)).collect();
         let of = |value: fn(&Figures) -> f64| spread(rounds.iter().map(value).collect());
         println!(
             "{:<40}{:>24}{:>22}{:>9.0}",
@@ -65,9 +65,9 @@ pub(crate) fn run(cluster: &Cluster, wasm: &str) {
     );
     println!("{:<40}{:>24}{:>24}", "", "p50", "p99");
     for key in LATENCY {
-        let contestant = Contestant::Tuned { mode: "forward", key };
+        let contestant = Contestant::Tuned { plugin: "forward", key };
         let rounds: Vec<(f64, f64)> =
-            (0..ROUNDS).map(|round| latency::measure(cluster, contestant, wasm, round)).collect();
+            (0..ROUNDS).map(|round| latency::measure(cluster, contestant, plugins, round)).collect();
         let p50 = spread(rounds.iter().map(|&(p50, _)| p50).collect());
         let p99 = spread(rounds.iter().map(|&(_, p99)| p99).collect());
         println!("{:<40}{:>24}{:>24}", contestant.name(), p50.show(2), p99.show(2));

@@ -129,8 +129,6 @@ fn conformance_finds_every_planted_fault_and_passes_every_example() {
         ("mask", &[][..]),
         ("route", &["--settings", route, "--port", "refunds"]),
         ("stamp", &[]),
-        ("bench", &["--settings", r#"{"mode":"copy"}"#]),
-        ("bench", &["--settings", r#"{"mode":"json"}"#]),
         ("typed", &["--port", "audit"]),
         ("typed", &["--settings", r#"{"mode":"copy"}"#, "--port", "audit"]),
     ] {

@@ -24,10 +24,14 @@ pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     };
     let mut stages = Stages::default();
     stages.run("tools", tools::for_host)?;
-    stages.run("plugins for WebAssembly", wasm::build)?;
-    let guest = stage::plugins().join("target/wasm/bench.wasm");
+    let mut plugins = PathBuf::new();
+    stages.run("plugins for WebAssembly", || {
+        wasm::build()?;
+        plugins = wasm::build_bench()?;
+        Ok(())
+    })?;
     for &name in names {
-        let mut files = vec![guest.clone()];
+        let mut files = vec![plugins.clone()];
         if name == BOUNDARY {
             stages.run("the JSON edit with fat LTO", build_careful)?;
             files.push(careful());

@@ -6,14 +6,18 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::stage;
 use crate::toolchain;
 use crate::tools;
 
-/// The folder in `plugins/` that is not a plugin.
-const SDK: &str = "sdk";
+/// The folders in `plugins/` that are no plugins.
+const LIBRARIES: [&str; 2] = ["sdk", BENCH];
+const BENCH: &str = "bench";
+/// The examples of [`BENCH`] that are plugins.
+const BENCH_PLUGINS: [&str; 5] = ["copy", "forward", "filter", "json", "splice"];
 
 /// Installs what a build needs and this machine lacks.
 ///
@@ -28,19 +32,40 @@ pub(crate) fn prepare() -> Result<(), String> {
 /// # Errors
 /// What is missing, with the commands that bring it, or that a plugin does not compile.
 pub(crate) fn build() -> Result<(), String> {
-    let plugins = stage::plugins();
-    let target = plugins.join("target");
+    built(&["--workspace", "--exclude", BENCH], "", &names(&stage::plugins())?, &published())
+}
+
+/// Builds the plugins of the benchmarks; the folder that has them.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_bench() -> Result<PathBuf, String> {
+    let folder = published().join(BENCH);
+    let mut arguments = vec!["--package", BENCH];
+    for name in BENCH_PLUGINS {
+        arguments.extend(["--example", name]);
+    }
+    built(&arguments, "examples", &BENCH_PLUGINS.map(str::to_owned), &folder)?;
+    Ok(folder)
+}
+
+fn published() -> PathBuf {
+    stage::plugins().join("target/wasm")
+}
+
+/// Builds what `arguments` name, and puts the plugins `names` from the folder `part` of the release into `folder`.
+fn built(arguments: &[&str], part: &str, names: &[String], folder: &Path) -> Result<(), String> {
+    let target = stage::plugins().join("target");
     let mut cargo = toolchain()?;
-    cargo.args(["--workspace", "--target-dir"]).arg(&target);
+    cargo.args(arguments).arg("--target-dir").arg(&target);
     if stage::is_ci() {
         cargo.arg("--locked");
     }
     stage::succeed(&mut cargo)?;
 
-    let built = target.join(toolchain::TARGET).join("release");
-    let folder = target.join("wasm");
-    fs::create_dir_all(&folder).map_err(|e| format!("creating {}: {e}", folder.display()))?;
-    for name in names(&plugins).map_err(|e| format!("reading {}: {e}", plugins.display()))? {
+    let built = target.join(toolchain::TARGET).join("release").join(part);
+    fs::create_dir_all(folder).map_err(|e| format!("creating {}: {e}", folder.display()))?;
+    for name in names {
         let file = format!("{name}.wasm");
         let (from, to) = (built.join(&file), folder.join(&file));
         publish(&from, &to).map_err(|e| format!("copying {} to {}: {e}", from.display(), to.display()))?;
@@ -63,13 +88,15 @@ fn toolchain() -> Result<Command, String> {
     toolchain::cargo_build(&folder).map_err(|_| missing)
 }
 
-/// The names of the plugins: the folders with a manifest, but for the SDK's.
-fn names(plugins: &Path) -> io::Result<Vec<String>> {
+/// The names of the plugins: the folders with a manifest, but for the libraries.
+fn names(plugins: &Path) -> Result<Vec<String>, String> {
+    let failed = |e: io::Error| format!("reading {}: {e}", plugins.display());
     let mut names = Vec::new();
-    for entry in fs::read_dir(plugins)? {
-        let entry = entry?;
-        if entry.path().join("Cargo.toml").exists() && entry.file_name() != SDK {
-            names.push(entry.file_name().to_string_lossy().into_owned());
+    for entry in fs::read_dir(plugins).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().join("Cargo.toml").exists() && !LIBRARIES.contains(&&*name) {
+            names.push(name);
         }
     }
     names.sort();

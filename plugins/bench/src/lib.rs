@@ -1,5 +1,4 @@
-//! The plugin of the benchmarks. Its setting `mode` chooses what a record costs: `copy`, `forward`, `filter`, `json` or
-//! `splice`.
+//! The plugins of the benchmarks. Each does one thing, as plugins do, and is a component of its own: see `examples/`.
 
 use serde_json::Value;
 use wasmill_sdk::Emitter;
@@ -9,51 +8,65 @@ use wasmill_sdk::Verdict;
 use wasmill_sdk::json;
 use wasmill_sdk::reject;
 
-#[derive(Clone, Copy, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Mode {
+/// Makes a plugin without settings of a function.
+macro_rules! plugin {
+    ($(#[$doc:meta])* $name:ident, $process:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Transform for $name {
+            fn init(_: &str, _: &[String]) -> Result<Self, String> {
+                Ok($name)
+            }
+
+            #[inline]
+            fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
+                $process(record, out)
+            }
+        }
+    };
+}
+
+plugin! {
     /// Identity that copies all bytes of key, value and headers.
     Copy,
+    |record: Record<'_>, out: &mut Emitter<'_>| {
+        out.output(0).key(record.key).headers(record.headers()).value(record.value);
+        Ok(())
+    }
+}
+
+plugin! {
     /// Identity by reference.
     Forward,
+    |_, out: &mut Emitter<'_>| {
+        out.forward(0);
+        Ok(())
+    }
+}
+
+plugin! {
     /// Forwards records whose value ends in an even byte: of values that end in a counter's lowest byte, every second.
     Filter,
-    /// Parses the value, replaces the fields `email` and `phone`, and writes it.
-    Json,
-    /// The same without a tree of the value.
-    Splice,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Bench {
-    mode: Mode,
-}
-
-impl Transform for Bench {
-    fn init(settings: &str, _ports: &[String]) -> Result<Self, String> {
-        serde_json::from_str(settings).map_err(|e| e.to_string())
-    }
-
-    fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
-        match self.mode {
-            Mode::Copy => out.output(0).key(record.key).headers(record.headers()).value(record.value),
-            Mode::Forward => out.forward(0),
-            Mode::Filter => {
-                if record.value.and_then(<[u8]>::last).is_some_and(|byte| byte % 2 == 0) {
-                    out.forward(0);
-                }
-            }
-            Mode::Json => return edit(record, out),
-            Mode::Splice => return splice(record, out),
+    |record: Record<'_>, out: &mut Emitter<'_>| {
+        if record.value.and_then(<[u8]>::last).is_some_and(|byte| byte % 2 == 0) {
+            out.forward(0);
         }
         Ok(())
     }
 }
 
-// Out of line, as a plugin that only copies has no JSON code in its loop.
+plugin! {
+    /// Parses the value, replaces the fields `email` and `phone`, and writes it.
+    Json, edit
+}
 
-#[inline(never)]
+plugin! {
+    /// The same without a tree of the value.
+    Splice, splice
+}
+
 fn edit(record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
     let Some(value) = record.value else {
         out.forward(0);
@@ -68,7 +81,6 @@ fn edit(record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
     out.output(0).write(|to| serde_json::to_writer(to, &document)).map_err(|e| reject("bad-json", e))
 }
 
-#[inline(never)]
 fn splice(record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
     let Some(value) = record.value else {
         out.forward(0);
@@ -78,38 +90,35 @@ fn splice(record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
     out.output(0).write(|to| json::splice(value, to, hide)).map_err(|e| reject("bad-json", e))
 }
 
-wasmill_sdk::export!(Bench);
-
 #[cfg(test)]
 mod tests {
     use wasmill_sdk::testing::Emitted;
     use wasmill_sdk::testing::Harness;
     use wasmill_sdk::testing::Input;
 
-    use super::Bench;
+    use super::*;
 
-    fn run(mode: &str, value: &str) -> Vec<Emitted> {
-        let settings = format!(r#"{{"mode":"{mode}"}}"#);
+    fn run<T: Transform>(value: &str) -> Vec<Emitted> {
         let input = Input::value(value).key("k").header("h", "v").null_header("h").timestamp(3);
-        Harness::<Bench>::new(&settings, &["main"]).unwrap().run_one(input).unwrap()
+        Harness::<T>::new("", &["main"]).unwrap().run_one(input).unwrap()
     }
 
     #[test]
     fn a_copy_is_what_is_forwarded() {
-        assert_eq!(run("copy", "value").len(), 1);
-        assert_eq!(run("copy", "value"), run("forward", "value"));
+        assert_eq!(run::<Copy>("value").len(), 1);
+        assert_eq!(run::<Copy>("value"), run::<Forward>("value"));
     }
 
     #[test]
     fn the_filter_goes_by_the_last_byte() {
-        assert_eq!(run("filter", "0").len(), 1);
-        assert_eq!(run("filter", "1").len(), 0);
+        assert_eq!(run::<Filter>("0").len(), 1);
+        assert_eq!(run::<Filter>("1").len(), 0);
     }
 
     #[test]
     fn json_replaces_two_fields() {
-        for mode in ["json", "splice"] {
-            let outputs = run(mode, r#"{"email":"a","id":1,"phone":"2"}"#);
+        let value = r#"{"email":"a","id":1,"phone":"2"}"#;
+        for outputs in [run::<Json>(value), run::<Splice>(value)] {
             assert_eq!(outputs[0].value.as_deref(), Some(&br#"{"email":"***","id":1,"phone":"***"}"#[..]));
         }
     }

@@ -1,0 +1,5 @@
+//! Identity by reference.
+
+// A linker for this machine does not take the names.
+#[cfg(target_arch = "wasm32")]
+wasmill_sdk::export!(bench::Forward);
