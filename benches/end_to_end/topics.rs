@@ -2,7 +2,9 @@
 //!
 //! Nothing here is measured; it uses the safe binding.
 
+use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use rdkafka::ClientConfig;
 use rdkafka::Message as _;
@@ -21,6 +23,7 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::STEP;
 use crate::kafka;
 use crate::native;
 use crate::native_loop::Task;
@@ -81,6 +84,17 @@ impl Cluster {
         let options = AdminOptions::new().operation_timeout(Some(WAIT));
         let results = self.runtime.block_on(self.admin.create_topics([&new], &options)).unwrap();
         results[0].as_ref().unwrap();
+        // The controller has it; the broker learns of it a moment later.
+        let deadline = Instant::now() + WAIT;
+        while !self.knows(topic) {
+            assert!(Instant::now() < deadline, "the broker knows nothing of {topic}");
+            thread::sleep(STEP);
+        }
+    }
+
+    fn knows(&self, topic: &str) -> bool {
+        let metadata = self.watcher.fetch_metadata(Some(topic), WAIT).unwrap();
+        metadata.topics().iter().any(|known| known.name() == topic && known.error().is_none())
     }
 
     pub(crate) fn delete(&self, topic: &str) {
