@@ -175,20 +175,20 @@ impl Batch {
     #[must_use]
     #[inline(always)] // See `Outputs::resolve`.
     pub fn record(&self, index: usize) -> Record<'_> {
-        let start = self.start(index);
-        let end = self.ends[index];
-        let layout = &self.layout[start.layout as usize..end.layout as usize];
-        let data = &self.data[start.data as usize..end.data as usize];
-        let (key, rest) = field(layout[0], data);
-        let (value, rest) = field(layout[1], rest);
+        let Parts { key, value, headers } = self.parts(index);
         Record {
             offset: self.offsets[index],
             timestamp: self.timestamps[index],
             attempt: self.attempts[index],
             key,
             value,
-            headers: Headers::new(&layout[3..], rest),
+            headers,
         }
+    }
+
+    #[inline(always)] // See `Outputs::resolve`.
+    fn parts(&self, index: usize) -> Parts<'_> {
+        Parts::cut(&self.layout, &self.data, self.start(index), self.ends[index]).1
     }
 
     /// All records.
@@ -241,10 +241,7 @@ impl Batch {
 
     #[inline]
     fn start(&self, index: usize) -> End {
-        match index.checked_sub(1) {
-            Some(before) => self.ends[before],
-            None => End::default(),
-        }
+        start(&self.ends, index)
     }
 }
 
@@ -415,49 +412,58 @@ impl Outputs {
     pub fn resolve<'a>(&'a self, index: usize, input: &'a Batch, first: usize) -> OutRecord<'a> {
         let parent = self.parent(index);
         let place = first + parent;
-        let (key, value, headers) = if self.ends.is_empty() {
-            let source = input.record(place);
-            (source.key, source.value, source.headers)
+        // The record is only looked at for what is taken from it.
+        let Parts { key, value, headers } = if self.ends.is_empty() {
+            input.parts(place)
         } else {
-            self.own(index, input, place)
+            let (lengths, mut parts) = Parts::cut(&self.layout, &self.data, start(&self.ends, index), self.ends[index]);
+            if lengths.contains(&SAME) {
+                let source = input.parts(place);
+                if lengths[0] == SAME {
+                    parts.key = source.key;
+                }
+                if lengths[1] == SAME {
+                    parts.value = source.value;
+                }
+                if lengths[2] == SAME {
+                    parts.headers = source.headers;
+                }
+            }
+            parts
         };
         let timestamp = self.timestamps.get(index).copied().filter(|&t| t >= 0);
         let timestamp = timestamp.unwrap_or_else(|| input.timestamps[place]);
         let partition = self.partitions.get(index).copied().filter(|&p| p >= 0);
         OutRecord { parent, port: self.port(index), partition, timestamp, key, value, headers }
     }
+}
 
-    /// The parts of an output. The record that caused it is only looked at for those that it takes from it.
+/// What a record consists of.
+struct Parts<'a> {
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: Headers<'a>,
+}
+
+impl<'a> Parts<'a> {
+    /// Those between two places, and the three numbers that their lengths begin with.
     #[inline(always)] // See `Outputs::resolve`.
-    fn own<'a>(
-        &'a self,
-        index: usize,
-        input: &'a Batch,
-        place: usize,
-    ) -> (Option<&'a [u8]>, Option<&'a [u8]>, Headers<'a>) {
-        let start = match index.checked_sub(1) {
-            Some(before) => self.ends[before],
-            None => End::default(),
-        };
-        let end = self.ends[index];
-        let layout = &self.layout[start.layout as usize..end.layout as usize];
-        let data = &self.data[start.data as usize..end.data as usize];
-        let (mut key, rest) = field(layout[0], data);
-        let (mut value, rest) = field(layout[1], rest);
-        let mut headers = Headers::new(&layout[3..], rest);
-        if layout[..3].contains(&SAME) {
-            let source = input.record(place);
-            if layout[0] == SAME {
-                key = source.key;
-            }
-            if layout[1] == SAME {
-                value = source.value;
-            }
-            if layout[2] == SAME {
-                headers = source.headers;
-            }
-        }
-        (key, value, headers)
+    fn cut(layout: &'a [i32], data: &'a [u8], start: End, end: End) -> (&'a [i32; 3], Parts<'a>) {
+        let layout = &layout[start.layout as usize..end.layout as usize];
+        let data = &data[start.data as usize..end.data as usize];
+        let (first, lengths) = layout.split_first_chunk().expect("a record has lengths of its key and value");
+        let (key, rest) = field(first[0], data);
+        let (value, rest) = field(first[1], rest);
+        (first, Parts { key, value, headers: Headers::new(lengths, rest) })
+    }
+}
+
+/// Where record `index` begins.
+#[inline]
+fn start(ends: &[End], index: usize) -> End {
+    match index.checked_sub(1) {
+        Some(before) => ends[before],
+        None => End::default(),
     }
 }
 
