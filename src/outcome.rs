@@ -161,8 +161,8 @@ fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps
     let mut rest = layout;
     let mut data = 0_u64;
     let mut resolved = 0_u64;
-    let mut ends = Vec::with_capacity(parents.len());
-    for (index, &parent) in parents.iter().enumerate() {
+    let mut ends = vec![End::default(); parents.len()];
+    for (index, (&parent, end)) in parents.iter().zip(&mut ends).enumerate() {
         let Some((&[key, value, headers], after)) = rest.split_first_chunk() else {
             return Err(cold(move || format!("`layout` ends inside output {index}")));
         };
@@ -202,17 +202,15 @@ fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps
             let taken = |length: i32, bytes: u64| if length == SAME { bytes } else { 0 };
             resolved += taken(key, of_key) + taken(value, of_value) + taken(headers, of_headers);
         }
-        if resolved > caps.bytes {
-            return Err(cold(move || {
-                format!(
-                    "the outputs have more than {} bytes at output {index}, counting what they take from the input",
-                    caps.bytes
-                )
-            }));
-        }
         // Both are no more than was looked at above.
-        let end = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
-        ends.push(End { layout: end((layout.len() - rest.len()) as u64), data: end(data) });
+        let position = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
+        *end = End { layout: position((layout.len() - rest.len()) as u64), data: position(data) };
+    }
+    if resolved > caps.bytes {
+        return Err(format!(
+            "the outputs have {resolved} bytes, counting what they take from the input, where {} are allowed",
+            caps.bytes
+        ));
     }
     if !rest.is_empty() {
         return Err(format!("`layout` has {} entries left over", rest.len()));
@@ -411,6 +409,9 @@ mod tests {
         assert_eq!(forwarded.outputs.resolve(1, &batch, 0).headers.len(), 1);
         let caps = Caps { outputs: 2, bytes: 201 };
         let refusal = check(&batch.view(), columns(&[SAME; 6]), 1, caps).unwrap_err();
-        assert!(refusal.starts_with("the outputs have more than 201 bytes at output 1"), "{refusal}");
+        assert_eq!(
+            refusal,
+            "the outputs have 202 bytes, counting what they take from the input, where 201 are allowed"
+        );
     }
 }

@@ -231,7 +231,7 @@ mod tests {
             (emit((0..5).map(|_| output()).collect()), "5 outputs in one call, where 4 are allowed"),
             (
                 emit(vec![Output { value: Field::Bytes(vec![0; 101]), ..output() }]),
-                "the outputs have more than 100 bytes at output 0, counting what they take from the input",
+                "the outputs have 104 bytes, counting what they take from the input, where 100 are allowed",
             ),
         ] {
             assert_eq!(outcome(verdicts).unwrap_err(), message);
