@@ -129,6 +129,8 @@ fn conformance_finds_every_planted_fault_and_passes_every_example() {
         ("mask", &[][..]),
         ("route", &["--settings", route, "--port", "refunds"]),
         ("stamp", &[]),
+        ("bench/copy", &[]),
+        ("bench/json", &[]),
         ("typed", &["--port", "audit"]),
         ("typed", &["--settings", r#"{"mode":"copy"}"#, "--port", "audit"]),
     ] {

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         ["faults", ref which @ ..] => faults::run(which),
         ["bench", ref which @ ..] => bench::run(which),
         ["docs"] => docs::run(),
-        ["plugins"] => wasm::build(),
+        ["plugins"] => wasm::build_for_tests(),
         ["kafka"] => kafka::start(),
         ["help" | "-h" | "--help"] => {
             stage::say(USAGE);

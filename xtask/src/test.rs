@@ -67,7 +67,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         tools::for_alerts()?;
         kafka::prepare()?;
         wasm::prepare()?;
-        wasm::build()?;
+        wasm::build_for_tests()?;
         // Lints and tests of the plugins, as programs of this machine.
         stage::succeed(&mut linted(&plugins, &["--workspace", "--all-targets"]))?;
         stage::succeed(&mut linted(&plugins, &["--package", "wasmill-sdk", "--all-features", "--doc"]))

@@ -18,6 +18,8 @@ const LIBRARIES: [&str; 2] = ["sdk", BENCH];
 const BENCH: &str = "bench";
 /// The examples of [`BENCH`] that are plugins.
 const BENCH_PLUGINS: [&str; 5] = ["copy", "forward", "filter", "json", "splice"];
+/// Those of them that tests use too: they write all columns, and trees.
+const TESTED: [&str; 2] = ["copy", "json"];
 
 /// Installs what a build needs and this machine lacks.
 ///
@@ -35,18 +37,31 @@ pub(crate) fn build() -> Result<(), String> {
     built(&["--workspace", "--exclude", BENCH], "", &names(&stage::plugins())?, &published())
 }
 
+/// Builds all that tests need: the plugins, and some of the benchmarks'.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_for_tests() -> Result<(), String> {
+    build()?;
+    build_of_bench(&TESTED)
+}
+
 /// Builds the plugins of the benchmarks; the folder that has them.
 ///
 /// # Errors
 /// As [`build`].
 pub(crate) fn build_bench() -> Result<PathBuf, String> {
-    let folder = published().join(BENCH);
+    build_of_bench(&BENCH_PLUGINS)?;
+    Ok(published().join(BENCH))
+}
+
+fn build_of_bench(names: &[&str]) -> Result<(), String> {
     let mut arguments = vec!["--package", BENCH];
-    for name in BENCH_PLUGINS {
+    for name in names {
         arguments.extend(["--example", name]);
     }
-    built(&arguments, "examples", &BENCH_PLUGINS.map(str::to_owned), &folder)?;
-    Ok(folder)
+    let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
+    built(&arguments, "examples", &names, &published().join(BENCH))
 }
 
 fn published() -> PathBuf {
