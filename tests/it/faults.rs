@@ -131,7 +131,7 @@ pub(crate) const MALFORMED: [Case; 29] = [
          (call $list (global.get $layout_at) (local.get $layout) \
            (i32.mul (i32.add (local.get $n) (i32.const 899999)) (i32.const 3))) \
          (i32.store (i32.add (local.get $counts) (i32.shl (local.get $bad) (i32.const 2))) (i32.const 900000))",
-        "more than 67108864 bytes",
+        "where 67108864 are allowed",
     ),
     after(
         "lists that lie in the same bytes",
