@@ -17,6 +17,7 @@ use super::classify;
 use super::classify::code;
 use super::consumer::Consumer;
 use super::consumer::Position;
+use super::probe;
 use super::settings::Start;
 use super::sys::Client;
 use super::sys::Code;
@@ -330,7 +331,8 @@ impl Asker {
         Ok(limits)
     }
 
-    /// Whether the cluster has what it lacked: the topics that are named, and the group's offsets of these partitions.
+    /// Whether the cluster has what it lacked: the topics that are named, the right to read them as this group, and the group's
+    /// offsets of these partitions.
     fn probe(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
         let Answer::Topics { missing, limits } = self.topics()? else {
             return Ok(Answer::Probed { limits: Vec::new() });
@@ -338,6 +340,7 @@ impl Asker {
         if !missing.is_empty() {
             return Ok(Answer::Denied { reason: missing.join("; ") });
         }
+        self.may_read(partitions)?;
         if !partitions.is_empty() {
             let mut committed = PartitionList::new();
             for partition in partitions {
@@ -349,6 +352,27 @@ impl Asker {
             }
         }
         Ok(Answer::Probed { limits })
+    }
+
+    /// Offsets can be asked for with less than what reading takes, and the consumer tells only once that it may not.
+    fn may_read(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        let named = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^')).map(String::as_str);
+        let topics: BTreeSet<&str> = named.chain(partitions.iter().map(|partition| &*partition.topic)).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        let group = self.client.describe_group(&self.settings.input.group, REQUEST_MS).map(|group| vec![group]);
+        let described = [
+            (self.client.describe_topics(&topics, REQUEST_MS), code::TOPIC_AUTHORIZATION_FAILED),
+            (group, code::GROUP_AUTHORIZATION_FAILED),
+        ];
+        for (described, code) in described {
+            match described.map(|all| all.into_iter().find(probe::denies_reading)) {
+                Ok(Some(denied)) => return Err(Error { code, text: format!("{}: {code}", denied.name) }),
+                Err(error) if classify::is_denied(error.code) => return Err(error),
+                // Or a broker that can't tell.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The words for an error that a person must mend.

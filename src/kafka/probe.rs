@@ -212,6 +212,12 @@ fn answer(described: Described) -> Answer {
     }
 }
 
+/// Whether the cluster says that a topic may not be read, or a group not be joined. It says nothing where nobody is denied anything.
+pub(super) fn denies_reading(described: &Described) -> bool {
+    let may_read = |all: &Vec<i32>| all.iter().any(|one| [operation::READ, operation::ALL].contains(one));
+    described.operations.as_ref().is_some_and(|all| !may_read(all))
+}
+
 fn denied_or_unknown(error: &Error) -> Answer {
     match error.code {
         code::UNKNOWN_TOPIC_OR_PART | code::UNKNOWN_TOPIC => Answer::Missing,
