@@ -188,7 +188,7 @@ impl Batch {
 
     #[inline(always)] // See `Outputs::resolve`.
     fn parts(&self, index: usize) -> Parts<'_> {
-        Parts::cut(&self.layout, &self.data, self.start(index), self.ends[index]).1
+        Parts::cut(&self.layout, &self.data, &self.ends, index).1
     }
 
     /// All records.
@@ -416,7 +416,7 @@ impl Outputs {
         let Parts { key, value, headers } = if self.ends.is_empty() {
             input.parts(place)
         } else {
-            let (lengths, mut parts) = Parts::cut(&self.layout, &self.data, start(&self.ends, index), self.ends[index]);
+            let (lengths, mut parts) = Parts::cut(&self.layout, &self.data, &self.ends, index);
             if lengths.contains(&SAME) {
                 let source = input.parts(place);
                 if lengths[0] == SAME {
@@ -446,9 +446,10 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Those between two places, and the three numbers that their lengths begin with.
+    /// Those of record `index`, and the three numbers that their lengths begin with.
     #[inline(always)] // See `Outputs::resolve`.
-    fn cut(layout: &'a [i32], data: &'a [u8], start: End, end: End) -> (&'a [i32; 3], Parts<'a>) {
+    fn cut(layout: &'a [i32], data: &'a [u8], ends: &[End], index: usize) -> (&'a [i32; 3], Parts<'a>) {
+        let (start, end) = (start(ends, index), ends[index]);
         let layout = &layout[start.layout as usize..end.layout as usize];
         let data = &data[start.data as usize..end.data as usize];
         let (first, lengths) = layout.split_first_chunk().expect("a record has lengths of its key and value");

@@ -102,8 +102,8 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, ends), failed })
 }
 
-/// The indexes of the entries that are 1, where all others are 0: without a branch, which which records a filter drops would
-/// make a guess.
+/// The indexes of the entries that are 1, where all others are 0. Without a branch, as no processor guesses which records a filter
+/// drops.
 fn some_of(counts: &[u32]) -> Vec<u32> {
     let mut indexes = vec![0; counts.len()];
     let mut found = 0;

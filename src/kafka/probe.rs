@@ -203,10 +203,9 @@ fn answer(described: Described) -> Answer {
     match described.error {
         Some(error) => denied_or_unknown(&error),
         None => {
-            let may = described.operations.map(|all| {
-                let may = |operation: i32| all.iter().any(|&one| one == operation || one == operation::ALL);
-                May { read: may(operation::READ), write: may(operation::WRITE) }
-            });
+            let may = described
+                .operations
+                .map(|all| May { read: may(&all, operation::READ), write: may(&all, operation::WRITE) });
             Answer::There { partitions: described.partitions, may }
         }
     }
@@ -214,8 +213,11 @@ fn answer(described: Described) -> Answer {
 
 /// Whether the cluster says that a topic may not be read, or a group not be joined. It says nothing where nobody is denied anything.
 pub(super) fn denies_reading(described: &Described) -> bool {
-    let may_read = |all: &Vec<i32>| all.iter().any(|one| [operation::READ, operation::ALL].contains(one));
-    described.operations.as_ref().is_some_and(|all| !may_read(all))
+    described.operations.as_ref().is_some_and(|all| !may(all, operation::READ))
+}
+
+fn may(all: &[i32], operation: i32) -> bool {
+    all.iter().any(|&one| one == operation || one == operation::ALL)
 }
 
 fn denied_or_unknown(error: &Error) -> Answer {

@@ -217,12 +217,11 @@ fn next_input(routes: &Routes, before: &Layer, input: &View<'_>, verdicts: &Verd
             {
                 continue;
             }
-            let source = input.record(place);
             let record = input.resolve(outputs, index, range.start);
             batch.push_columns(
-                source.offset,
+                input.offsets[place],
                 record.timestamp,
-                source.attempt,
+                input.attempts[place],
                 record.key,
                 record.value,
                 record.headers,

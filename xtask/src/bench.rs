@@ -24,14 +24,9 @@ pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     };
     let mut stages = Stages::default();
     stages.run("tools", tools::for_host)?;
-    let mut plugins = PathBuf::new();
-    stages.run("plugins for WebAssembly", || {
-        wasm::build()?;
-        plugins = wasm::build_bench()?;
-        Ok(())
-    })?;
+    stages.run("plugins for WebAssembly", wasm::build_for_bench)?;
     for &name in names {
-        let mut files = vec![plugins.clone()];
+        let mut files = vec![wasm::bench_folder()];
         if name == BOUNDARY {
             stages.run("the JSON edit with fat LTO", build_careful)?;
             files.push(careful());

@@ -46,13 +46,18 @@ pub(crate) fn build_for_tests() -> Result<(), String> {
     build_of_bench(&TESTED)
 }
 
-/// Builds the plugins of the benchmarks; the folder that has them.
+/// Builds the plugins and those of the benchmarks, which lie in [`bench_folder`].
 ///
 /// # Errors
 /// As [`build`].
-pub(crate) fn build_bench() -> Result<PathBuf, String> {
-    build_of_bench(&BENCH_PLUGINS)?;
-    Ok(published().join(BENCH))
+pub(crate) fn build_for_bench() -> Result<(), String> {
+    build()?;
+    build_of_bench(&BENCH_PLUGINS)
+}
+
+/// Where the plugins of the benchmarks are.
+pub(crate) fn bench_folder() -> PathBuf {
+    published().join(BENCH)
 }
 
 fn build_of_bench(names: &[&str]) -> Result<(), String> {
@@ -61,7 +66,7 @@ fn build_of_bench(names: &[&str]) -> Result<(), String> {
         arguments.extend(["--example", name]);
     }
     let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
-    built(&arguments, "examples", &names, &published().join(BENCH))
+    built(&arguments, "examples", &names, &bench_folder())
 }
 
 fn published() -> PathBuf {
