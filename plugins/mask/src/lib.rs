@@ -45,7 +45,7 @@ impl Transform for Mask {
             out.forward(0);
             return Ok(());
         };
-        let hide = |name: &str| self.fields.iter().any(|field| field == name).then_some(HIDDEN);
+        let hide = |name: &[u8]| self.fields.iter().any(|field| field.as_bytes() == name).then_some(HIDDEN);
         out.output(0).write(|to| json::splice(value, to, hide)).map_err(|e| reject("bad-json", e))
     }
 }

@@ -1,0 +1,330 @@
+//! A walk over a JSON document that checks the whole of it and replaces values on its way.
+//!
+//! It takes what `serde_json` takes for JSON. Its shape is for the machine's sake: the host looks at the clock in every loop of a
+//! plugin, before which most values go to memory. So the loop over the fields is the only one of its function, positions go by value,
+//! and what a compact document doesn't have there (spaces, escapes, containers, words) is out of line.
+
+use std::num::NonZero;
+
+use super::marks::Marks;
+
+/// A place behind something, which so isn't 0: as an `Option` it still fits into a register. `None` is that there is no JSON.
+pub(super) type Place = NonZero<usize>;
+
+/// The byte there, and behind the end 0, which is in no JSON.
+#[inline]
+pub(super) fn byte(json: &[u8], at: usize) -> u8 {
+    json.get(at).copied().unwrap_or_default()
+}
+
+/// Appends `json` to `to`, with what `replacement` has for the fields of the outermost object.
+// Out of line, or the loop over the records has to keep its values in memory.
+#[inline(never)]
+pub(super) fn scan<'r, R>(
+    json: &[u8],
+    to: &mut Vec<u8>,
+    mut replacement: impl FnMut(&[u8]) -> Option<&'r R>,
+) -> Option<()>
+where
+    R: AsRef<[u8]> + ?Sized + 'r,
+{
+    let mut marks = Marks::new(json);
+    // Of the document these are in `to`, or were replaced.
+    let mut copied = 0;
+    let mut here = space(json, 0);
+    if byte(json, here) != b'{' {
+        here = value(json, &mut marks, here)?.get();
+    } else {
+        here = space(json, here + 1);
+        let mut is_open = byte(json, here) != b'}';
+        here += usize::from(!is_open);
+        while is_open {
+            if byte(json, here) != b'"' {
+                here = space(json, here);
+                if byte(json, here) != b'"' {
+                    return None;
+                }
+            }
+            let start = here + 1;
+            let unescaped;
+            let name = if let Some(end) = marks.near_end(json, start) {
+                here = end + 1;
+                &json[start..end]
+            } else {
+                here = marks.end(json, start)?.get();
+                unescaped = unescape(&json[start - 1..here])?;
+                unescaped.as_bytes()
+            };
+            let mut first = behind(json, here, b':')?.get();
+            here = match near_value(json, &marks, first) {
+                Some(end) => end.get(),
+                None => {
+                    first = space(json, first);
+                    value(json, &mut marks, first)?.get()
+                }
+            };
+            if let Some(replacement) = replacement(name) {
+                append(to, &json[copied..first]);
+                append(to, replacement.as_ref());
+                copied = here;
+            }
+            let mut last = byte(json, here);
+            if last != b',' && last != b'}' {
+                here = space(json, here);
+                last = byte(json, here);
+            }
+            is_open = last == b',';
+            if !is_open && last != b'}' {
+                return None;
+            }
+            here += 1;
+        }
+    }
+    let is_whole = space(json, here) >= json.len();
+    if !is_whole || !marks.is_ascii && std::str::from_utf8(json).is_err() {
+        return None;
+    }
+    append(to, &json[copied..]);
+    Some(())
+}
+
+/// A name with its quotes, without its escapes.
+#[inline(never)]
+fn unescape(name: &[u8]) -> Option<String> {
+    serde_json::from_slice(name).ok()
+}
+
+/// Appends bytes of which there are few. A copy of a length that isn't known here is a call, and costs more than two copies that lie
+/// over each other.
+#[inline]
+fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    #[inline]
+    fn append_twice<const N: usize>(to: &mut Vec<u8>, bytes: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return false };
+        let end = to.len() + bytes.len();
+        to.extend_from_slice(first);
+        to.truncate(end - N);
+        to.extend_from_slice(last);
+        true
+    }
+    let is_appended = match bytes.len() {
+        4..=8 => append_twice::<4>(to, bytes),
+        9..=16 => append_twice::<8>(to, bytes),
+        17..=32 => append_twice::<16>(to, bytes),
+        _ => false,
+    };
+    if !is_appended {
+        to.extend_from_slice(bytes);
+    }
+}
+
+/// The first byte at `from` or behind it that is no space.
+#[inline]
+fn space(json: &[u8], from: usize) -> usize {
+    if let b' ' | b'\n' | b'\t' | b'\r' = byte(json, from) { spaces(json, from + 1) } else { from }
+}
+
+#[inline(never)]
+fn spaces(json: &[u8], from: usize) -> usize {
+    let mut here = from;
+    while let b' ' | b'\n' | b'\t' | b'\r' = byte(json, here) {
+        here += 1;
+    }
+    here
+}
+
+/// Behind `expected`, which may have spaces before it.
+#[inline]
+fn behind(json: &[u8], here: usize, expected: u8) -> Option<Place> {
+    let mut here = here;
+    if byte(json, here) != expected {
+        here = space(json, here);
+        if byte(json, here) != expected {
+            return None;
+        }
+    }
+    Place::new(here + 1)
+}
+
+/// The end of the value that begins there, if it is a short string or a number.
+#[inline]
+fn near_value(json: &[u8], marks: &Marks, here: usize) -> Option<Place> {
+    match byte(json, here) {
+        b'"' => Place::new(marks.near_end(json, here + 1)? + 1),
+        b'0'..=b'9' => number(json, here),
+        _ => None,
+    }
+}
+
+/// The end of the value that begins there.
+#[inline(never)]
+fn value(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+    match byte(json, here) {
+        b'"' => string(json, marks, here + 1),
+        b'{' | b'[' => container(json, marks, here),
+        _ => plain(json, here),
+    }
+}
+
+/// The end of a number or a word.
+#[inline]
+fn plain(json: &[u8], here: usize) -> Option<Place> {
+    match byte(json, here) {
+        b'0'..=b'9' => number(json, here),
+        b'-' => number(json, here + 1),
+        b't' => word(json, here, b"true"),
+        b'f' => word(json, here, b"false"),
+        b'n' => word(json, here, b"null"),
+        _ => None,
+    }
+}
+
+/// The end of the container that begins there, however deep it is: those that are open are bits, and no calls.
+#[inline(never)]
+fn container(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+    let mut here = here;
+    let mut open = Open::default();
+    loop {
+        here = match byte(json, here) {
+            first @ (b'{' | b'[') => {
+                let (is_object, last) = if first == b'{' { (true, b'}') } else { (false, b']') };
+                let inner = space(json, here + 1);
+                if byte(json, inner) == last {
+                    inner + 1
+                } else {
+                    open.push(is_object);
+                    here = if is_object { name(json, marks, inner)?.get() } else { inner };
+                    continue;
+                }
+            }
+            b'"' => string(json, marks, here + 1)?.get(),
+            _ => plain(json, here)?.get(),
+        };
+        // A value has ended, and maybe what it stands in.
+        loop {
+            let Some(is_object) = open.last() else { return Place::new(here) };
+            let mut next = byte(json, here);
+            if !matches!(next, b',' | b'}' | b']') {
+                here = space(json, here);
+                next = byte(json, here);
+            }
+            here += 1;
+            match (next, is_object) {
+                (b',', true) => {
+                    here = name(json, marks, space(json, here))?.get();
+                    break;
+                }
+                (b',', false) => {
+                    here = space(json, here);
+                    break;
+                }
+                (b'}', true) | (b']', false) => open.pop(),
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// From a name to its value.
+#[inline]
+fn name(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+    if byte(json, here) != b'"' {
+        return None;
+    }
+    let end = string(json, marks, here + 1)?;
+    let first = behind(json, end.get(), b':')?;
+    Place::new(space(json, first.get()))
+}
+
+/// Behind the string that begins at `start`, behind its quote.
+#[inline]
+fn string(json: &[u8], marks: &mut Marks, start: usize) -> Option<Place> {
+    match marks.near_end(json, start) {
+        Some(end) => Place::new(end + 1),
+        None => marks.end(json, start),
+    }
+}
+
+fn word(json: &[u8], here: usize, word: &[u8]) -> Option<Place> {
+    if json[here..].starts_with(word) { Place::new(here + word.len()) } else { None }
+}
+
+/// Behind a number without its sign.
+#[inline]
+fn number(json: &[u8], here: usize) -> Option<Place> {
+    let mut here = match byte(json, here) {
+        b'0' => here + 1,
+        b'1'..=b'9' => digits(json, here + 1),
+        _ => return None,
+    };
+    if byte(json, here) == b'.' {
+        here = some_digits(json, here + 1)?.get();
+    }
+    if let b'e' | b'E' = byte(json, here) {
+        here += 1;
+        if let b'+' | b'-' = byte(json, here) {
+            here += 1;
+        }
+        here = some_digits(json, here)?.get();
+    }
+    Place::new(here)
+}
+
+#[inline]
+fn some_digits(json: &[u8], here: usize) -> Option<Place> {
+    if byte(json, here).is_ascii_digit() { Place::new(digits(json, here + 1)) } else { None }
+}
+
+/// Behind the digits that begin there, of which there may be none.
+#[inline]
+fn digits(json: &[u8], here: usize) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    if let Some(eight) = json.get(here..).and_then(<[u8]>::first_chunk) {
+        // What a digit stands for; in other bytes a number above 9, which the sum shows. It may only be wrong behind the first of them.
+        let digits = u64::from_le_bytes(*eight) ^ (EACH * u64::from(b'0'));
+        let others = (digits.wrapping_add(EACH * (0x80 - 10)) | digits) & (EACH << 7);
+        if others != 0 {
+            return here + others.trailing_zeros() as usize / 8;
+        }
+    }
+    let mut here = here;
+    while byte(json, here).is_ascii_digit() {
+        here += 1;
+    }
+    here
+}
+
+/// The containers that are open, the innermost last: whether each is an object.
+#[derive(Default)]
+struct Open {
+    /// Up to 64 of them, the innermost in the lowest bit.
+    bits: u64,
+    depth: usize,
+    /// Those outside of these, 64 at a time.
+    outer: Vec<u64>,
+}
+
+impl Open {
+    #[inline]
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(self.bits);
+        }
+        self.bits = self.bits << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+
+    #[inline]
+    fn last(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.bits & 1 == 1)
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.bits >>= 1;
+        self.depth -= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.bits = self.outer.pop().unwrap_or_default();
+        }
+    }
+}
