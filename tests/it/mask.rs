@@ -40,7 +40,9 @@ fn documents() -> Vec<Vec<u8>> {
         for text in [
             format!(r#"{{"a":"{x}","email":"{x}","b":[{length},-1.5e3]}}"#),
             format!(r#"{{"a":"{x}\"\\","em\u0061il":"{x}\n","b":{{"name":"\u00e9"}}}}"#),
-            format!("{{\n  \"{x}\" : \"\u{e9}{x}\",\r\n\t\"phone\": null, \"b\" : [ {{ \"\" : true }} , [ ] , false ]\n}}"),
+            format!(
+                "{{\n  \"{x}\" : \"\u{e9}{x}\",\r\n\t\"phone\": null, \"b\" : [ {{ \"\" : true }} , [ ] , false ]\n}}"
+            ),
             format!("\"{x}\""),
             format!("[\"{x}\\\\\",\"{x}\"]"),
         ] {
