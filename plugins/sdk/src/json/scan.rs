@@ -257,10 +257,12 @@ fn number(json: &[u8], here: usize) -> Option<Place> {
         b'1'..=b'9' => digits(json, here + 1),
         _ => return None,
     };
-    if byte(json, here) == b'.' {
+    let mut next = byte(json, here);
+    if next == b'.' {
         here = some_digits(json, here + 1)?.get();
+        next = byte(json, here);
     }
-    if let b'e' | b'E' = byte(json, here) {
+    if let b'e' | b'E' = next {
         here += 1;
         if let b'+' | b'-' = byte(json, here) {
             here += 1;
