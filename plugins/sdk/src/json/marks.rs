@@ -49,14 +49,19 @@ impl Marks {
         }
     }
 
+    /// The first mark at `start` or behind it, if there is one in the same 64 bytes.
+    #[inline]
+    pub(super) fn near(&self, start: usize) -> Option<usize> {
+        let at = start - self.from;
+        let marks = self.words.get(at / 64)? >> (at % 64);
+        if marks == 0 { None } else { Some(start + marks.trailing_zeros() as usize) }
+    }
+
     /// Where the string that begins at `start`, behind its quote, has its other quote, if that is in the same 64 bytes and there are no
     /// escapes before it.
     #[inline]
     pub(super) fn near_end(&self, json: &[u8], start: usize) -> Option<usize> {
-        let at = start - self.from;
-        let marks = self.words.get(at / 64)? >> (at % 64);
-        let end = start + marks.trailing_zeros() as usize;
-        (marks != 0 && byte(json, end) == b'"').then_some(end)
+        self.near(start).filter(|&end| byte(json, end) == b'"')
     }
 
     /// Behind the other quote of the string that begins at `start`, wherever that is.
@@ -110,7 +115,7 @@ fn look_at(block: &[u8; 64]) -> (u64, bool) {
         let halves = u128::from_le_bytes(*sixteen);
         let bytes = u64x2(halves as u64, (halves >> 64) as u64);
         let ends = v128_or(u8x16_eq(bytes, u8x16_splat(b'"')), u8x16_eq(bytes, u8x16_splat(b'\\')));
-        let found = v128_or(ends, u8x16_lt(bytes, u8x16_splat(b' ')));
+        let found = v128_or(ends, u8x16_le(bytes, u8x16_splat(b' ' - 1)));
         marks |= u64::from(u8x16_bitmask(found)) << place;
         all = v128_or(all, bytes);
     }

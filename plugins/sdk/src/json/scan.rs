@@ -17,6 +17,12 @@ pub(super) fn byte(json: &[u8], at: usize) -> u8 {
     json.get(at).copied().unwrap_or_default()
 }
 
+/// Whether these bytes are there.
+#[inline]
+fn has<const N: usize>(json: &[u8], at: usize, expected: &[u8; N]) -> bool {
+    json.get(at..).and_then(<[u8]>::first_chunk) == Some(expected)
+}
+
 /// Appends `json` to `to`, with what `replacement` has for the fields of the outermost object.
 // Out of line, or the loop over the records has to keep its values in memory.
 #[inline(never)]
@@ -37,25 +43,22 @@ where
     } else {
         here = space(json, here + 1);
         let mut is_open = byte(json, here) != b'}';
-        here += usize::from(!is_open);
+        if is_open && byte(json, here) != b'"' {
+            return None;
+        }
+        here += 1;
+        // From behind the quote of a name to behind that of the next one, or behind the brace.
         while is_open {
-            if byte(json, here) != b'"' {
-                here = space(json, here);
-                if byte(json, here) != b'"' {
-                    return None;
-                }
-            }
-            let start = here + 1;
+            let start = here;
             let unescaped;
-            let name = if let Some(end) = marks.near_end(json, start) {
-                here = end + 1;
-                &json[start..end]
-            } else {
-                here = marks.end(json, start)?.get();
-                unescaped = unescape(&json[start - 1..here])?;
-                unescaped.as_bytes()
+            let (name, mut first) = match marks.near(start) {
+                Some(end) if has(json, end, b"\":") => (&json[start..end], end + 2),
+                _ => {
+                    here = marks.end(json, start)?.get();
+                    unescaped = unescape(&json[start - 1..here])?;
+                    (unescaped.as_bytes(), behind(json, here, b':')?.get())
+                }
             };
-            let mut first = behind(json, here, b':')?.get();
             here = match near_value(json, &marks, first) {
                 Some(end) => end.get(),
                 None => {
@@ -68,13 +71,19 @@ where
                 append(to, replacement.as_ref());
                 copied = here;
             }
-            let mut last = byte(json, here);
-            if last != b',' && last != b'}' {
-                here = space(json, here);
-                last = byte(json, here);
+            if has(json, here, b",\"") {
+                here += 2;
+                continue;
             }
-            is_open = last == b',';
-            if !is_open && last != b'}' {
+            here = space(json, here);
+            is_open = byte(json, here) == b',';
+            let last = if is_open {
+                here = space(json, here + 1);
+                b'"'
+            } else {
+                b'}'
+            };
+            if byte(json, here) != last {
                 return None;
             }
             here += 1;
