@@ -1,6 +1,6 @@
 //! Fields of a JSON document replaced without a tree of it: it is checked as a whole and copied but for what is replaced.
 //!
-//! The scanner is our own, as speed is what it is for: where strings end is asked of 64 bytes at a time, and nothing is allocated.
+//! The scanner is our own, as speed is what it is for: where strings end is asked of 64 bytes at a time, and only a name with escapes is allocated.
 //! What it takes for JSON is what `serde_json` takes for it (a test compares the two), and the words of an error are `serde_json`'s.
 
 mod marks;
@@ -14,8 +14,8 @@ use serde::de::IgnoredAny;
 /// Appends `document` to `to`, with other values for some fields of its outermost object. Everything else, whitespace and the
 /// digits of numbers too, stays byte for byte. A document that is no object is copied.
 ///
-/// `replacement` gets the name of each field as UTF-8, without its escapes, and returns the JSON text that takes the place of its value, or
-/// `None` to leave it; a name that comes twice is asked for twice.
+/// `replacement` gets the name of each field without its escapes, which is UTF-8 if the document is, and returns the JSON text that
+/// takes the place of its value, or `None` to leave it; a name that comes twice is asked for twice.
 ///
 /// ```
 /// # use wasmill_sdk::json;

@@ -1,7 +1,15 @@
 //! Where the strings of a JSON document may end: bits of its bytes, 64 at a time.
 
-use super::scan::Place;
-use super::scan::byte;
+use std::num::NonZero;
+
+/// A place behind something, which so isn't 0: as an `Option` it still fits into a register. `None` is that there is no JSON.
+pub(super) type Place = NonZero<usize>;
+
+/// The byte there, and behind the end 0, which is in no JSON.
+#[inline]
+pub(super) fn byte(json: &[u8], at: usize) -> u8 {
+    json.get(at).copied().unwrap_or_default()
+}
 
 /// The marks of the stretch that is looked at. A mark is on each quote, backslash and control character; behind the document's end,
 /// where there are no bytes, there may be others.

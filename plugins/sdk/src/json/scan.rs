@@ -4,18 +4,11 @@
 //! plugin, before which most values go to memory. So the loop over the fields is the only one of its function, positions go by value,
 //! and what a compact document doesn't have there (spaces, escapes, containers, words) is out of line.
 
-use std::num::NonZero;
+use std::borrow::Cow;
 
 use super::marks::Marks;
-
-/// A place behind something, which so isn't 0: as an `Option` it still fits into a register. `None` is that there is no JSON.
-pub(super) type Place = NonZero<usize>;
-
-/// The byte there, and behind the end 0, which is in no JSON.
-#[inline]
-pub(super) fn byte(json: &[u8], at: usize) -> u8 {
-    json.get(at).copied().unwrap_or_default()
-}
+use super::marks::Place;
+use super::marks::byte;
 
 /// Whether these bytes are there.
 #[inline]
@@ -56,7 +49,7 @@ where
                 _ => {
                     here = marks.end(json, start)?.get();
                     unescaped = unescape(&json[start - 1..here])?;
-                    (unescaped.as_bytes(), behind(json, here, b':')?.get())
+                    (&unescaped[..], behind(json, here, b':')?.get())
                 }
             };
             here = match near_value(json, &marks, first) {
@@ -97,10 +90,14 @@ where
     Some(())
 }
 
-/// A name with its quotes, without its escapes.
+/// A name, given with its quotes, without them and its escapes.
 #[inline(never)]
-fn unescape(name: &[u8]) -> Option<String> {
-    serde_json::from_slice(name).ok()
+fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if name.contains(&b'\\') {
+        serde_json::from_slice(name).ok().map(String::into_bytes).map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(&name[1..name.len() - 1]))
+    }
 }
 
 /// Appends bytes of which there are few. A copy of a length that isn't known here is a call, and costs more than two copies that lie
