@@ -141,8 +141,9 @@ fn spaces(json: &[u8], from: usize) -> usize {
 
 /// Behind `expected`, which may have spaces before it.
 #[inline]
-fn behind(json: &[u8], here: usize, expected: u8) -> Option<Place> {
-    let mut here = here;
+fn behind(json: &[u8], from: usize, expected: u8) -> Option<Place> {
+    let mut here = from;
+    // Asked for before spaces are, of which there mostly are none.
     if byte(json, here) != expected {
         here = space(json, here);
         if byte(json, here) != expected {
@@ -209,11 +210,8 @@ fn container(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
         // A value has ended, and maybe what it stands in.
         loop {
             let Some(is_object) = open.last() else { return Place::new(here) };
-            let mut next = byte(json, here);
-            if !matches!(next, b',' | b'}' | b']') {
-                here = space(json, here);
-                next = byte(json, here);
-            }
+            here = space(json, here);
+            let next = byte(json, here);
             here += 1;
             match (next, is_object) {
                 (b',', true) => {
