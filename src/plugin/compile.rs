@@ -24,6 +24,7 @@ use rustix::process::set_parent_process_death_signal;
 use rustix::process::setrlimit;
 use wasmtime::component::Component;
 
+use crate::plugin::copies;
 use crate::plugin::engine;
 use crate::plugin::precompiled;
 use crate::plugin::precompiled::Cache;
@@ -75,7 +76,8 @@ impl Compiler {
     pub(super) fn compile(&self, engine: &wasmtime::Engine, component: &[u8]) -> Result<Component, String> {
         let failed = |error: wasmtime::Error| format!("{error:#}; build it again with current tools");
         let Compiler::Child { program, limits, cache } = self else {
-            return Component::from_binary(engine, component).map_err(failed);
+            let short = copies::shortened(component);
+            return Component::from_binary(engine, short.as_deref().unwrap_or(component)).map_err(failed);
         };
         let kept = cache.as_ref().and_then(|cache| cache.load(engine, component));
         if let Some(component) = kept.and_then(|code| precompiled::deserialize(engine, &code).ok()) {
@@ -108,7 +110,9 @@ pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: 
     let mut component = Vec::new();
     input.read_to_end(&mut component).map_err(|error| format!("read the component: {error}"))?;
     let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
-    let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
+    let short = copies::shortened(&component);
+    let code =
+        engine.precompile_component(short.as_deref().unwrap_or(&component)).map_err(|error| format!("{error:#}"))?;
     output.write_all(&code).and_then(|()| output.flush()).map_err(|error| format!("write the code: {error}"))
 }
 

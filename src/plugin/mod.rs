@@ -9,6 +9,7 @@ mod classify;
 mod compile;
 mod componentize;
 mod contract;
+mod copies;
 mod engine;
 mod grants;
 mod host;

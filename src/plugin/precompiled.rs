@@ -24,6 +24,8 @@ use sha2::Digest as _;
 use sha2::Sha256;
 use wasmtime::component::Component;
 
+use crate::plugin::copies;
+
 /// Native code that this program's compiler wrote.
 pub(super) struct Code(Vec<u8>);
 
@@ -97,6 +99,7 @@ impl Cache {
         // wasmtime checks again that the code fits: this only keeps those of two versions apart.
         let mut settings = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut settings);
+        copies::REVISION.hash(&mut settings);
         self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(component), settings.finish()))
     }
 
