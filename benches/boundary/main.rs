@@ -7,8 +7,6 @@
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
-mod native;
-
 use std::hint::black_box;
 use std::path::Path;
 use std::path::PathBuf;

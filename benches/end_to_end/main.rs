@@ -13,9 +13,6 @@ mod contestant;
 #[path = "../../xtask/src/kafka.rs"]
 mod kafka;
 mod latency;
-#[expect(dead_code, reason = "the boundary's benchmark has more tasks")]
-#[path = "../boundary/native.rs"]
-mod native;
 mod native_loop;
 mod topics;
 mod tuning;

@@ -26,8 +26,6 @@ use std::time::Instant;
 
 use rdkafka_sys as rd;
 
-use crate::native;
-
 /// What becomes of a value: bytes that are the record's own, or new ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {

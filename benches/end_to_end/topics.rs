@@ -25,7 +25,6 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::STEP;
 use crate::kafka;
-use crate::native;
 use crate::native_loop::Task;
 
 const WAIT: Duration = Duration::from_secs(30);

@@ -4,10 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figure is its output")]
 
-#[expect(dead_code, reason = "only the JSON edit is run here")]
-#[path = "../../../benches/boundary/native.rs"]
-mod native;
-
 use std::hint::black_box;
 use std::time::Duration;
 use std::time::Instant;

@@ -1,12 +1,13 @@
 //! What the plugin of the benchmarks does, as native closures that return owned outputs.
 //!
 //! They may do all that a plugin may: any number of outputs for a record, each with a port, a partition and a timestamp, or a
-//! failure. This file knows nothing of wasmill, so that another profile can build it for comparison.
+//! failure. This crate knows nothing of wasmill, and has cargo's own profile for release; another workspace builds it with its own.
 
 use serde_json::Value;
 
 /// The value number `n`: 100 bytes of JSON. A blank may end it: its byte is even, and the filter lets those records through.
-pub(crate) fn document(n: usize) -> String {
+#[must_use]
+pub fn document(n: usize) -> String {
     let end = if n.is_multiple_of(2) { " " } else { "" };
     let with = |note: &str| {
         let id = 100_000 + n;
@@ -18,36 +19,57 @@ pub(crate) fn document(n: usize) -> String {
 }
 
 /// A record as a closure gets it.
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Option<&'a [u8]>,
     /// Names and values.
-    pub(crate) headers: &'a [(&'a [u8], Option<&'a [u8]>)],
+    pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
 /// An output that a closure made.
-pub(crate) struct Output {
-    pub(crate) port: u32,
-    pub(crate) partition: Option<i32>,
-    pub(crate) timestamp: Option<i64>,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+#[derive(Debug)]
+pub struct Output {
+    /// An index, 0 for the default.
+    pub port: u32,
+    /// `None`: whatever the partitioner chooses.
+    pub partition: Option<i32>,
+    /// `None`: the record's.
+    pub timestamp: Option<i64>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// Names and values.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// A record's transformation: its outputs, or why it is rejected.
-pub(crate) type Closure = fn(Input<'_>) -> Result<Vec<Output>, String>;
+pub type Closure = fn(Input<'_>) -> Result<Vec<Output>, String>;
 
-pub(crate) fn copy(input: Input<'_>) -> Result<Vec<Output>, String> {
+/// All bytes, as they are.
+///
+/// # Errors
+/// None.
+pub fn copy(input: Input<'_>) -> Result<Vec<Output>, String> {
     Ok(vec![with_value(input, input.value.map(<[u8]>::to_vec))])
 }
 
-pub(crate) fn filter(input: Input<'_>) -> Result<Vec<Output>, String> {
+/// [`copy`] for values that end in an even byte; others are dropped.
+///
+/// # Errors
+/// None.
+pub fn filter(input: Input<'_>) -> Result<Vec<Output>, String> {
     if input.value.and_then(<[u8]>::last).is_some_and(|byte| byte % 2 == 0) { copy(input) } else { Ok(Vec::new()) }
 }
 
-pub(crate) fn json(input: Input<'_>) -> Result<Vec<Output>, String> {
+/// Parses the value, replaces the fields `email` and `phone`, and writes it.
+///
+/// # Errors
+/// If it isn't JSON.
+pub fn json(input: Input<'_>) -> Result<Vec<Output>, String> {
     let Some(value) = input.value else { return copy(input) };
     let mut document: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     for field in ["email", "phone"] {
