@@ -2,7 +2,7 @@
 //!
 //! What an output takes over from its input is written as a reference, which copies nothing. A column of ports,
 //! partitions or timestamps stays empty while all its entries are the default. Bytes of the input that are copied one after
-//! the other are copied at once, as a copy in WebAssembly costs a call out of it, however short it is; records that are
+//! the other are copied at once, as each copy of a length that isn't known when it is compiled costs a call; records that are
 //! forwarded one after the other get their layout at once. Invariant: between two outputs the columns are whole but for the
 //! layout of those behind `written` and the bytes in `pending`; an output is either in all of them or, taken back, in none.
 

@@ -60,8 +60,8 @@ where
                 }
             };
             if let Some(replacement) = replacement(name) {
-                append(to, &json[copied..first]);
-                append(to, replacement.as_ref());
+                to.extend_from_slice(&json[copied..first]);
+                to.extend_from_slice(replacement.as_ref());
                 copied = here;
             }
             if has(json, here, b",\"") {
@@ -86,7 +86,7 @@ where
     if !is_whole || !marks.is_ascii && std::str::from_utf8(json).is_err() {
         return None;
     }
-    append(to, &json[copied..]);
+    to.extend_from_slice(&json[copied..]);
     Some(())
 }
 
@@ -97,30 +97,6 @@ fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
         serde_json::from_slice(name).ok().map(String::into_bytes).map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(&name[1..name.len() - 1]))
-    }
-}
-
-/// Appends bytes of which there are few. A copy of a length that isn't known here is a call, and costs more than two copies that lie
-/// over each other.
-#[inline]
-fn append(to: &mut Vec<u8>, bytes: &[u8]) {
-    #[inline]
-    fn append_twice<const N: usize>(to: &mut Vec<u8>, bytes: &[u8]) -> bool {
-        let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return false };
-        let end = to.len() + bytes.len();
-        to.extend_from_slice(first);
-        to.truncate(end - N);
-        to.extend_from_slice(last);
-        true
-    }
-    let is_appended = match bytes.len() {
-        4..=8 => append_twice::<4>(to, bytes),
-        9..=16 => append_twice::<8>(to, bytes),
-        17..=32 => append_twice::<16>(to, bytes),
-        _ => false,
-    };
-    if !is_appended {
-        to.extend_from_slice(bytes);
     }
 }
 
