@@ -157,6 +157,18 @@ fn taking_back_leaves_no_column_that_only_holds_defaults() {
 }
 
 #[test]
+fn a_record_may_be_forwarded_any_number_of_times() {
+    for times in [0, 1, 127, 128, 129, 300] {
+        let outcome = outcome(|_, _, out| {
+            (0..times).for_each(|_| out.forward(0));
+            Ok(())
+        });
+        assert_eq!(outcome.counts, [times; 3]);
+        assert_eq!(outcome.layout, vec![-2; 9 * times as usize]);
+    }
+}
+
+#[test]
 fn outputs_of_records_that_fail_are_taken_out_from_between_the_others() {
     let outcome = outcome(|number, record, out| {
         out.forward(0);
