@@ -1,8 +1,9 @@
 //! What the boundary to a plugin costs, against native closures with owned outputs in the same process.
 //!
 //! `boundary PLUGINS CAREFUL [PLUGIN]`, with a folder of the benchmarks' plugins in that of the others: for each task (or those of
-//! one plugin) and batch size five alternating pairs, with the median and the spread of their ratio. The two sides of a pair take turns, so that both have the same
-//! of what else the machine does. Both read the same batch, and the bytes of every output are looked up.
+//! one plugin) and batch size five alternating pairs, with the median and the spread of their ratio. The two sides of a pair take
+//! turns, so that both have the same of what else the machine does. Both read the same batch, and the bytes of every output are
+//! looked up.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]

@@ -76,8 +76,7 @@ impl Compiler {
     pub(super) fn compile(&self, engine: &wasmtime::Engine, component: &[u8]) -> Result<Component, String> {
         let failed = |error: wasmtime::Error| format!("{error:#}; build it again with current tools");
         let Compiler::Child { program, limits, cache } = self else {
-            let short = copies::shortened(component);
-            return Component::from_binary(engine, short.as_deref().unwrap_or(component)).map_err(failed);
+            return Component::from_binary(engine, &copies::shortened(component)).map_err(failed);
         };
         let kept = cache.as_ref().and_then(|cache| cache.load(engine, component));
         if let Some(component) = kept.and_then(|code| precompiled::deserialize(engine, &code).ok()) {
@@ -110,9 +109,8 @@ pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: 
     let mut component = Vec::new();
     input.read_to_end(&mut component).map_err(|error| format!("read the component: {error}"))?;
     let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
-    let short = copies::shortened(&component);
-    let code =
-        engine.precompile_component(short.as_deref().unwrap_or(&component)).map_err(|error| format!("{error:#}"))?;
+    let component = copies::shortened(&component);
+    let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
     output.write_all(&code).and_then(|()| output.flush()).map_err(|error| format!("write the code: {error}"))
 }
 

@@ -1,6 +1,7 @@
 //! Fields of a JSON document replaced without a tree of it: it is checked as a whole and copied but for what is replaced.
 //!
-//! The scanner is our own, as speed is what it is for: where strings end is asked of 64 bytes at a time, and only a name with escapes is allocated.
+//! The scanner is our own, as speed is what it is for: where strings end is asked of 64 bytes at a time, and only a
+//! name with escapes is allocated.
 //! What it takes for JSON is what `serde_json` takes for it (a test compares the two), and the words of an error are `serde_json`'s.
 
 mod marks;
