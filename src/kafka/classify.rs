@@ -19,6 +19,10 @@ pub(crate) mod code {
     pub(crate) const FATAL: Code = Code(-150);
     /// The committed offset, or the position, is gone.
     pub(crate) const AUTO_OFFSET_RESET: Code = Code(-140);
+    /// What was fetched can't be read, and is left out: a wrong checksum, compression or format.
+    pub(crate) const BAD_MESSAGE: Code = Code(-199);
+    pub(crate) const BAD_COMPRESSION: Code = Code(-198);
+    pub(crate) const NOT_IMPLEMENTED: Code = Code(-170);
     pub(crate) const ASSIGN_PARTITIONS: Code = Code(-175);
     pub(crate) const REVOKE_PARTITIONS: Code = Code(-174);
     /// The broker's certificate, or its refusal of ours.

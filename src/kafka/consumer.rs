@@ -26,16 +26,17 @@ use crate::record::TopicPartition;
 /// A member of the group.
 pub struct Consumer {
     client: Arc<Client>,
-    queue: Queue,
+    /// Records, rebalances, and what is wrong with a partition.
+    records: Queue,
+    /// All else that the client says.
+    events: Queue,
 }
 
 /// A commit on its way. Its answer goes to nobody else, and to nobody when this is dropped.
 pub struct Commit(Queue);
 
-/// What a poll brought.
+/// What a poll brought besides records.
 pub enum Polled {
-    /// A record.
-    Record(Fetched),
     /// The group gives these partitions to this member; it waits for [`Consumer::assign`].
     Assign(Vec<TopicPartition>),
     /// The group takes these partitions; it waits for [`Consumer::unassign`].
@@ -72,41 +73,85 @@ pub struct ClientError {
     pub echo: bool,
 }
 
-/// A record that still lives in librdkafka's memory: copy it and let it go.
-pub struct Fetched {
-    event: sys::Event,
+/// Records that still live in librdkafka's memory, and what was wrong with a partition among them.
+pub struct Records(Held);
+
+enum Held {
+    /// Those that were taken together.
+    Taken(sys::Messages),
+    /// The one that was waited for.
+    Waited(sys::Event),
 }
 
-/// A fetched record's place, looked at before it is copied.
+/// What ended a wait.
+pub enum Woken {
+    /// A record.
+    Records(Records),
+    /// Something else.
+    Other(Polled),
+}
+
+/// What comes next of [`Records`].
+pub enum Next<R> {
+    /// A record, and what was made of it.
+    Record(R),
+    /// Something was wrong with a partition, to be dealt with after the records that were taken with it. If there is a place, the
+    /// partition is to be read again from there with [`Consumer::read_again`]: nothing is missing before it, but librdkafka counts
+    /// the record there as read (`rd_kafka_q_serve_rkmessages` takes an error's offset for a record's).
+    Failed(Polled, Option<(TopicPartition, Offset)>),
+}
+
+/// A record's place, looked at before it is copied.
 pub struct Place<'a> {
     /// The topic's name.
     pub topic: &'a [u8],
     /// The partition.
     pub partition: i32,
+    /// Where in the partition.
+    pub offset: i64,
     /// The leader epoch under which it was fetched, -1 if unknown.
     pub leader_epoch: i32,
     message: sys::Message<'a>,
 }
 
-impl Fetched {
-    /// Where the record is from. `None` the second time, and for a message without a record, which librdkafka reports as an error
-    /// instead.
-    pub fn place(&mut self) -> Option<Place<'_>> {
-        let message = self.event.next_message().filter(|message| message.code() == Code::OK)?;
-        Some(Place {
-            topic: message.topic(),
-            partition: message.partition(),
-            leader_epoch: message.leader_epoch(),
-            message,
-        })
+impl Records {
+    /// Gives the next record to `see` and lets go of it: what is of use of it is to be copied there. `None` when none is left.
+    pub fn next_with<R>(&mut self, see: impl FnOnce(&Place<'_>) -> R) -> Option<Next<R>> {
+        match &mut self.0 {
+            Held::Taken(messages) => messages.next_with(|message| look(message, see)),
+            Held::Waited(event) => event.next_message().map(|message| look(message, see)),
+        }
     }
+}
+
+/// After these errors librdkafka's place is right: it left out what can't be read, or it waits for a new place.
+const SETTLED: [Code; 4] = [code::BAD_MESSAGE, code::BAD_COMPRESSION, code::NOT_IMPLEMENTED, code::AUTO_OFFSET_RESET];
+
+fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&Place<'_>) -> R) -> Next<R> {
+    let code = message.code();
+    if code != Code::OK {
+        let topic = String::from_utf8_lossy(message.topic()).into_owned();
+        let partition = (!topic.is_empty()).then(|| (topic, message.partition()));
+        let unread = (message.offset() >= 0 && !SETTLED.contains(&code)).then_some(partition.as_ref()).flatten();
+        let unread = unread.map(|(topic, partition)| {
+            (TopicPartition { topic: topic.as_str().into(), partition: *partition }, Offset(message.offset()))
+        });
+        return Next::Failed(failed_partition(code, message.error_text(), partition, false), unread);
+    }
+    Next::Record(see(&Place {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        leader_epoch: message.leader_epoch(),
+        message,
+    }))
 }
 
 impl Place<'_> {
     /// Copies the record to the end of `batch`, which is of its partition.
     pub fn copy_to(&self, batch: &mut Batch, attempt: u32) {
         let message = &self.message;
-        batch.push(message.offset(), message.timestamp(), attempt, message.key(), message.value(), message.headers());
+        batch.push(self.offset, message.timestamp(), attempt, message.key(), message.value(), message.headers());
     }
 }
 
@@ -121,6 +166,9 @@ pub struct Position {
     pub leader_epoch: i32,
 }
 
+/// librdkafka carries a seek out within milliseconds, on another thread of its own.
+const SEEK_MS: i32 = 1000;
+
 impl Consumer {
     /// Makes the client; [`Consumer::subscribe`] joins the group.
     ///
@@ -128,7 +176,7 @@ impl Consumer {
     /// What librdkafka says of a setting it refuses.
     pub fn new(settings: &Settings, worker: usize) -> Result<Consumer, String> {
         let client = Client::new(Side::Consumer, &settings::consumer(settings, worker))?;
-        Ok(Consumer { queue: client.queue(), client })
+        Ok(Consumer { records: client.records(), events: client.queue(), client })
     }
 
     pub(crate) fn client(&self) -> &Arc<Client> {
@@ -143,36 +191,72 @@ impl Consumer {
         self.client.subscribe(topics).map_err(|error| error.to_string())
     }
 
-    /// The next thing that happened, within `timeout_ms`. `None` also for things that need no answer: poll again.
-    pub fn poll(&self, timeout_ms: i32) -> Option<Polled> {
-        let event = self.queue.poll(timeout_ms)?;
+    /// Takes the records that are there, `most` of them at most, without waiting. What is found among them that is no record comes from
+    /// [`Consumer::poll`].
+    ///
+    /// They are to be dealt with before any other call: librdkafka counts them as read, and no longer drops them when their
+    /// partition is read from elsewhere.
+    #[must_use]
+    pub fn take(&self, most: usize) -> Records {
+        Records(Held::Taken(self.records.take(most)))
+    }
+
+    /// Waits for a record or a rebalance, `timeout_ms` at most.
+    #[must_use]
+    pub fn wait(&self, timeout_ms: i32) -> Option<Woken> {
+        let event = self.records.poll(timeout_ms)?;
         match event.kind() {
-            EventKind::Fetch => Some(Polled::Record(Fetched { event })),
-            EventKind::Rebalance => {
-                let partitions: Vec<_> = event.partitions().entries().into_iter().map(named).collect();
-                match event.code() {
-                    code::ASSIGN_PARTITIONS => Some(Polled::Assign(partitions)),
-                    code::REVOKE_PARTITIONS => Some(Polled::Revoke(partitions)),
-                    other => {
-                        // The group failed: give everything back, and it joins again.
-                        let revoked = self.client.assign(None);
-                        Some(Polled::Error(ClientError {
-                            name: other.name(),
-                            text: format!("the group ended: {} ({revoked:?})", event.error_text()),
-                            partition: None,
-                            fatal: false,
-                            denied: false,
-                            all_brokers_down: false,
-                            trouble: None,
-                            echo: false,
-                        }))
-                    }
-                }
+            EventKind::Fetch => Some(Woken::Records(Records(Held::Waited(event)))),
+            EventKind::Rebalance => Some(Woken::Other(self.rebalance(event.code(), event.partitions().entries()))),
+            EventKind::Error => Some(Woken::Other(error(&event))),
+            EventKind::Stats | EventKind::Log | EventKind::Delivery | EventKind::OffsetCommit | EventKind::Other => {
+                None
             }
-            EventKind::Stats => stats::parse(&event.stats()).map(Polled::Stats),
-            EventKind::Log => log_line(&event).map(Polled::Error),
-            EventKind::Error => Some(error(&event)),
-            EventKind::Delivery | EventKind::OffsetCommit | EventKind::Other => None,
+        }
+    }
+
+    /// The next thing that happened besides records.
+    pub fn poll(&self) -> Option<Polled> {
+        if let Some(rebalance) = self.client.next_rebalance() {
+            return Some(self.rebalance(rebalance.code, rebalance.partitions));
+        }
+        loop {
+            let event = self.events.poll(0)?;
+            let polled = match event.kind() {
+                EventKind::Stats => stats::parse(&event.stats()).map(Polled::Stats),
+                EventKind::Log => log_line(&event).map(Polled::Error),
+                EventKind::Error => Some(error(&event)),
+                EventKind::Fetch
+                | EventKind::Rebalance
+                | EventKind::Delivery
+                | EventKind::OffsetCommit
+                | EventKind::Other => None,
+            };
+            if polled.is_some() {
+                return polled;
+            }
+        }
+    }
+
+    fn rebalance(&self, code: Code, partitions: Vec<sys::Entry>) -> Polled {
+        let partitions = partitions.into_iter().map(named).collect();
+        match code {
+            code::ASSIGN_PARTITIONS => Polled::Assign(partitions),
+            code::REVOKE_PARTITIONS => Polled::Revoke(partitions),
+            other => {
+                // The group failed: give everything back, and it joins again.
+                let revoked = self.client.assign(None);
+                Polled::Error(ClientError {
+                    name: other.name(),
+                    text: format!("the group ended: {other} ({revoked:?})"),
+                    partition: None,
+                    fatal: false,
+                    denied: false,
+                    all_brokers_down: false,
+                    trouble: None,
+                    echo: false,
+                })
+            }
         }
     }
 
@@ -235,6 +319,21 @@ impl Consumer {
         self.client.seek(&mut list, 0).map_err(|error| error.to_string())
     }
 
+    /// As [`Consumer::seek`], but done when it returns: what is read next, and [`Consumer::position`], are right. For use after an
+    /// error, since it waits.
+    ///
+    /// # Errors
+    /// librdkafka's words; the partition may stand behind `offset`.
+    pub fn read_again(&self, partition: &TopicPartition, offset: Offset) -> Result<(), String> {
+        let mut list = PartitionList::new();
+        list.add(&partition.topic, partition.partition, offset.0, -1);
+        self.client.seek(&mut list, SEEK_MS).map_err(|error| error.to_string())?;
+        match list.entries().first() {
+            Some(entry) if entry.code != Code::OK => Err(entry.code.to_string()),
+            _ => Ok(()),
+        }
+    }
+
     /// Marks offsets to be committed with the next commit. Returns the partitions that are not this member's any more.
     pub fn store(&self, positions: &[Position]) -> Vec<TopicPartition> {
         let mut list = PartitionList::new();
@@ -266,7 +365,7 @@ impl Consumer {
     /// Begins to leave the group. Poll until [`Consumer::is_closed`], and answer each revoke with
     /// [`Consumer::unassign`].
     pub fn close(&self) {
-        if let Err(error) = self.client.close(&self.queue) {
+        if let Err(error) = self.client.close(&self.records) {
             tracing::warn!("failed to leave the group: {error}");
         }
     }

@@ -211,8 +211,8 @@ pub struct TailRecord {
 
 /// Reads everything that is written to some topics of the embedded broker.
 pub struct Tail {
-    queue: Queue,
-    _client: Arc<Client>,
+    records: Queue,
+    events: Queue,
 }
 
 impl Tail {
@@ -241,13 +241,15 @@ impl Tail {
             }
         }
         client.assign(Some(&list)).map_err(|error| error.to_string())?;
-        Ok(Tail { queue: client.queue(), _client: client })
+        Ok(Tail { records: client.records(), events: client.queue() })
     }
 
     /// The next record, if one comes within `timeout`.
     #[must_use]
     pub fn poll(&self, timeout: Duration) -> Option<TailRecord> {
-        let mut event = self.queue.poll(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))?;
+        // Nobody asks for what else the client says.
+        while self.events.poll(0).is_some() {}
+        let mut event = self.records.poll(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))?;
         if event.kind() != EventKind::Fetch {
             return None;
         }
@@ -294,5 +296,25 @@ mod tests {
             (1234, &None, &Some(vec![]), &owned)
         );
         assert_eq!((found[1].timestamp, &found[1].key, &found[1].value), (5, &Some(vec![]), &None));
+    }
+
+    #[test]
+    fn records_are_taken_together_in_order_and_let_go_unread() {
+        let broker = Broker::start(&[("t", 1)]).unwrap();
+        let feeder = Feeder::new(broker.bootstrap(), "t").unwrap();
+        for value in [b"0", b"1", b"2", b"3", b"4"] {
+            feeder.send(None, Some(value), &[], None).unwrap();
+        }
+        assert!(feeder.flush(Duration::from_secs(10)));
+        let tail = Tail::new(broker.bootstrap(), &[("t", 1)]).unwrap();
+        // With the first one all are there: it is one answer.
+        let first = (0..200).find_map(|_| tail.poll(Duration::from_millis(50))).unwrap();
+        assert_eq!(first.offset, 0);
+        let mut messages = tail.records.take(3);
+        let offset = |messages: &mut crate::kafka::sys::Messages| messages.next_with(|message| message.offset());
+        assert_eq!((offset(&mut messages), offset(&mut messages)), (Some(1), Some(2)));
+        drop(messages);
+        let mut messages = tail.records.take(3);
+        assert_eq!((offset(&mut messages), offset(&mut messages)), (Some(4), None));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! JUSTIFICATION: through the safe binding a record with a header name that is not UTF-8 panics the process, an error code
 //! that the binding doesn't know is undefined behaviour, producing costs 1.4 to 3 times as much, and rebalances arrive in
-//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue. There is one callback, and it decides
-//! nothing: [`refuse_certificate`] writes down a number that librdkafka tells nowhere else.
+//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue, or a message of [`Queue::take`]. There are two
+//! callbacks, and they decide nothing: [`refuse_certificate`] writes down a number that librdkafka tells nowhere else, and
+//! [`note_rebalance`] keeps what that call meets for whoever made it.
 //!
 //! Long because everything unsafe about Kafka is here, and nowhere else.
 //!
@@ -13,6 +14,7 @@
 #![expect(unsafe_code, reason = "this is the fenced FFI module; see JUSTIFICATION")]
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::ffi::CString;
 use std::ffi::c_char;
@@ -21,6 +23,8 @@ use std::ffi::c_void;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use rdkafka_sys as rd;
 
@@ -39,6 +43,12 @@ mod codes {
     unsafe extern "C" {
         pub(super) fn rd_kafka_event_error(event: *mut rd::rd_kafka_event_t) -> c_int;
         pub(super) fn rd_kafka_error_code(error: *const rd::rd_kafka_error_t) -> c_int;
+        pub(super) fn rd_kafka_conf_set_rebalance_cb(
+            conf: *mut rd::rd_kafka_conf_t,
+            callback: Option<
+                unsafe extern "C" fn(*mut rd::rd_kafka_t, c_int, *mut rd::RDKafkaTopicPartitionList, *mut c_void),
+            >,
+        );
         pub(super) fn rd_kafka_err2name(code: c_int) -> *const c_char;
         pub(super) fn rd_kafka_err2str(code: c_int) -> *const c_char;
         pub(super) fn rd_kafka_fatal_error(client: *mut rd::rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
@@ -183,7 +193,18 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) struct Client {
     handle: NonNull<rd::rd_kafka_t>,
-    side: Side,
+    /// Those that [`note_rebalance`] was given. Boxed, as librdkafka has its address.
+    rebalances: Box<Rebalances>,
+}
+
+type Rebalances = Mutex<VecDeque<Rebalance>>;
+
+/// What the group wants of this member.
+#[derive(Debug)]
+pub(crate) struct Rebalance {
+    /// Whether partitions are assigned or revoked; anything else is why the group ended.
+    pub(crate) code: Code,
+    pub(crate) partitions: Vec<Entry>,
 }
 
 // SAFETY: rdkafka.h: "librdkafka is completely thread-safe"; the handle is destroyed once, by the last owner.
@@ -194,7 +215,7 @@ unsafe impl Sync for Client {}
 /// Puts OpenSSL's number for a refused certificate into librdkafka's log line, whose own words are the same for all of them,
 /// and leaves the decision as it was: 1 for a certificate without an error, 0 for one with.
 ///
-/// The one function of ours on librdkafka's threads. It touches its arguments alone, allocates nothing and can't panic.
+/// Runs on librdkafka's threads. It touches its arguments alone, allocates nothing and can't panic.
 unsafe extern "C" fn refuse_certificate(
     _client: *mut rd::rd_kafka_t,
     _broker: *const c_char,
@@ -223,6 +244,26 @@ unsafe extern "C" fn refuse_certificate(
     0
 }
 
+/// Keeps a rebalance that [`Queue::take`] met. Without such a function librdkafka would answer it itself, and give all partitions
+/// back.
+///
+/// It runs in that call, on its thread.
+unsafe extern "C" fn note_rebalance(
+    _client: *mut rd::rd_kafka_t,
+    code: c_int,
+    partitions: *mut rd::RDKafkaTopicPartitionList,
+    opaque: *mut c_void,
+) {
+    // SAFETY: `opaque` is the client's `rebalances`, which lives until the client is destroyed. The list is null or alive, and is
+    // copied.
+    let (rebalances, partitions) = unsafe {
+        let list = if partitions.is_null() { PartitionList::new() } else { PartitionList::copy(partitions) };
+        (&*opaque.cast::<Rebalances>(), list.entries())
+    };
+    let mut rebalances = rebalances.lock().unwrap_or_else(PoisonError::into_inner);
+    rebalances.push_back(Rebalance { code: Code(code), partitions });
+}
+
 impl Client {
     /// Makes a client whose every report, its log included, arrives as an event on its queue.
     pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
@@ -248,6 +289,11 @@ impl Client {
             if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
                 rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(refuse_certificate));
             }
+            let rebalances = Box::<Rebalances>::default();
+            if side == Side::Consumer {
+                rd::rd_kafka_conf_set_opaque(conf, (&raw const *rebalances).cast_mut().cast());
+                codes::rd_kafka_conf_set_rebalance_cb(conf, Some(note_rebalance));
+            }
             let events = match side {
                 Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,
                 Side::Producer => rd::RD_KAFKA_EVENT_DR,
@@ -263,25 +309,30 @@ impl Client {
                 rd::rd_kafka_conf_destroy(conf);
                 return Err(text(reason.as_ptr()));
             };
-            if side == Side::Consumer {
-                rd::rd_kafka_poll_set_consumer(handle.as_ptr());
-            }
             // A null queue is the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), std::ptr::null_mut());
-            Ok(Arc::new(Client { handle, side }))
+            Ok(Arc::new(Client { handle, rebalances }))
         }
     }
 
-    /// The queue where this client's events arrive.
+    /// The queue where this client's events arrive; a consumer's records and rebalances don't.
     pub(crate) fn queue(self: &Arc<Client>) -> Queue {
         // SAFETY: the client is alive, and the queue holds a share of it.
-        let pointer = unsafe {
-            match self.side {
-                Side::Consumer => rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()),
-                Side::Producer => rd::rd_kafka_queue_get_main(self.handle.as_ptr()),
-            }
-        };
+        let pointer = unsafe { rd::rd_kafka_queue_get_main(self.handle.as_ptr()) };
         Queue::from_pointer(self, pointer)
+    }
+
+    /// The queue where a consumer's records, its rebalances, and what is wrong with a partition arrive. To read it is what counts as
+    /// polling.
+    pub(crate) fn records(self: &Arc<Client>) -> Queue {
+        // SAFETY: the client is alive, and the queue holds a share of it.
+        let pointer = unsafe { rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()) };
+        Queue::from_pointer(self, pointer)
+    }
+
+    /// The oldest rebalance that [`Queue::take`] met.
+    pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     /// A queue of our own, for replies that must not mix with other events.
@@ -735,12 +786,56 @@ impl Queue {
         let event = unsafe { rd::rd_kafka_queue_poll(self.pointer.as_ptr(), timeout_ms) };
         NonNull::new(event).map(|pointer| Event { pointer, _client: Arc::clone(&self.client) })
     }
+
+    /// Takes what is there of a consumer's records, `most` of them at most, without waiting. It takes a lock and a clock once, where
+    /// [`Queue::poll`] takes them for each. A rebalance that stands among them goes to [`Client::next_rebalance`].
+    pub(crate) fn take(&self, most: usize) -> Messages {
+        let mut pointers = Vec::<*mut rd::rd_kafka_message_t>::with_capacity(most);
+        // SAFETY: the queue is alive, and the list has room for so many; the messages are ours. Those that were written are counted,
+        // and -1 is an error.
+        unsafe {
+            let taken = rd::rd_kafka_consume_batch_queue(self.pointer.as_ptr(), 0, pointers.as_mut_ptr(), most);
+            pointers.set_len(usize::try_from(taken).unwrap_or(0));
+        }
+        Messages { pointers: pointers.into_iter(), _client: Arc::clone(&self.client) }
+    }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: the pointer is ours and dropped once, before the client.
         unsafe { rd::rd_kafka_queue_destroy(self.pointer.as_ptr()) }
+    }
+}
+
+/// Messages that were taken together, in order.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    pointers: std::vec::IntoIter<*mut rd::rd_kafka_message_t>,
+    // After the pointers: it must outlive them.
+    _client: Arc<Client>,
+}
+
+impl Messages {
+    /// Gives the next message to `see` and lets go of it. `None` when none is left.
+    pub(crate) fn next_with<R>(&mut self, see: impl FnOnce(Message<'_>) -> R) -> Option<R> {
+        /// Lets go of it even if `see` panics.
+        struct Taken(NonNull<rd::rd_kafka_message_t>);
+        impl Drop for Taken {
+            fn drop(&mut self) {
+                // SAFETY: the message is ours and destroyed once; its client is alive.
+                unsafe { rd::rd_kafka_message_destroy(self.0.as_ptr()) }
+            }
+        }
+        let taken = Taken(NonNull::new(self.pointers.next()?)?);
+        // SAFETY: the message lives until `taken` is dropped, and a `Message` can't leave `see`.
+        Some(see(Message { raw: unsafe { taken.0.as_ref() } }))
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        while self.next_with(|_| ()).is_some() {}
     }
 }
 

@@ -175,7 +175,9 @@ impl Shell {
 
     /// What there is of a partition whose position was gone.
     fn on_offset_found(&mut self, now: Instant, index: usize, start: &StartOf) {
-        let lane = &self.lanes[index];
+        let lane = &mut self.lanes[index];
+        // A log that was cut off has other records at offsets that were read.
+        lane.last_read = None;
         let low = lane.state.low();
         let partition = lane.partition.clone();
         if low >= start.oldest && low <= start.end {

@@ -37,6 +37,8 @@ pub(super) struct Lane {
     /// The batch that is being filled.
     pub(super) open: Batch,
     pub(super) leader_epoch: i32,
+    /// The offset of the last record that was read; `None` when the partition is read from elsewhere since.
+    pub(super) last_read: Option<i64>,
     pub(super) queue: VecDeque<Waiting>,
     /// Jobs at the executor.
     pub(super) jobs: usize,
@@ -82,6 +84,7 @@ impl Lane {
             partition,
             executor,
             leader_epoch: -1,
+            last_read: None,
             queue: VecDeque::new(),
             jobs: 0,
             cancel: Arc::default(),
@@ -120,6 +123,12 @@ impl Lane {
         self.state.in_flight() + self.open.len()
     }
 
+    /// Whether this record was read before. A rebalance has librdkafka fetch a partition again from where it believes its reader to be,
+    /// which is behind for a moment while records are taken (`rd_kafka_toppar_pause_resume` beside `rd_kafka_q_serve_rkmessages`).
+    pub(super) fn has_read(&self, offset: i64, leader_epoch: i32) -> bool {
+        leader_epoch == self.leader_epoch && self.last_read.is_some_and(|last| offset <= last)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.open.len() >= BATCH_RECORDS_MAX || self.open.bytes() >= BATCH_BYTES_MAX
     }
@@ -152,4 +161,25 @@ impl Lane {
 /// The bytes of some records of a batch.
 pub(super) fn bytes_of(batch: &Batch, range: &Range<usize>) -> usize {
     batch.slice(range.clone()).data.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Policy;
+    use crate::record::Epoch;
+    use crate::worker::clock;
+
+    #[test]
+    fn a_record_is_read_once_until_its_partition_is_read_from_elsewhere_or_by_another_leader() {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let state = PartitionState::new(Policy::default(), Epoch(0), Offset(5), false);
+        let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(9));
+        assert!(!lane.has_read(5, 3));
+        (lane.leader_epoch, lane.last_read) = (3, Some(7));
+        assert!(lane.has_read(5, 3) && lane.has_read(7, 3) && !lane.has_read(8, 3));
+        assert!(!lane.has_read(5, 4), "the log may have been cut off there");
+        lane.last_read = None;
+        assert!(!lane.has_read(5, 3));
+    }
 }

@@ -418,8 +418,8 @@ impl Shell {
         let in_flight: usize = self.lanes.iter().map(Lane::in_flight).sum();
         let at_work = self.lanes.iter().any(|lane| lane.jobs > 0) || !self.backlog.is_empty() || self.bytes_out > 0;
         if in_flight == 0 && !at_work && self.closing.is_none() && self.group.is_settled() {
-            if let Some(polled) = self.consumer.poll(IDLE_POLL_MS) {
-                self.on_polled(now, polled);
+            if let Some(woken) = self.consumer.wait(IDLE_POLL_MS) {
+                self.on_woken(now, woken);
             }
             return;
         }

@@ -1,7 +1,7 @@
 //! Taking records from the consumer, and the bound on what is in flight.
 //!
 //! At the bound the worker stops reading but for one record every half second, which keeps rebalances and the poll interval
-//! served; pausing instead would throw the prefetch away. A record is copied into its lane's open batch and let go at once.
+//! served; pausing instead would throw the prefetch away. Records are copied into their lanes' open batches and let go at once.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -14,8 +14,11 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::kafka::connection::Trouble;
 use crate::kafka::consumer::ClientError;
-use crate::kafka::consumer::Fetched;
+use crate::kafka::consumer::Next;
+use crate::kafka::consumer::Place;
 use crate::kafka::consumer::Polled;
+use crate::kafka::consumer::Records;
+use crate::kafka::consumer::Woken;
 use crate::partition;
 use crate::worker::end::End;
 
@@ -27,53 +30,68 @@ pub(super) struct Reading {
     trickled: Option<Instant>,
     /// Whether the bound is reached now.
     pub(super) at_bound: bool,
+    /// The bytes of the largest record that was taken with the last ones.
+    largest: usize,
 }
 
 impl Reading {
     pub(super) fn new() -> Reading {
-        Reading { last: 0, trickled: None, at_bound: false }
+        Reading { last: 0, trickled: None, at_bound: false, largest: 1 }
     }
 }
 
-/// Polls between two looks at the inbox.
-const POLLS_MAX: usize = 1024;
+/// Records taken between two looks at the inbox.
+const RECORDS_MAX: usize = 1024;
+/// Records taken at once, at most.
+const TAKEN_MAX: usize = 64;
 /// At the bound a record is taken this often.
 const TRICKLE: Duration = Duration::from_millis(500);
 
 impl Shell {
     /// Takes what is there. `false` when there was nothing, or no room.
     pub(super) fn read(&mut self, now: Instant) -> bool {
+        let mut any = self.read_records(now);
+        while let Some(polled) = self.consumer.poll() {
+            any = true;
+            self.on_polled(now, polled);
+        }
+        any
+    }
+
+    fn read_records(&mut self, now: Instant) -> bool {
         let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
         let bytes = self.bytes_in_flight();
-        let room = self.settings.max_in_flight_records.saturating_sub(records);
+        let mut room = self.settings.max_in_flight_records.saturating_sub(records).min(RECORDS_MAX);
         let full = room == 0
             || bytes >= self.settings.max_in_flight_bytes
             || !self.backlog.is_empty()
             || !self.letters.is_empty();
         self.reading.at_bound = full;
         if full {
-            if self.reading.trickled.is_some_and(|last| now - last < TRICKLE) {
-                return false;
-            }
-            self.reading.trickled = Some(now);
-            if let Some(polled) = self.consumer.poll(0) {
-                self.on_polled(now, polled);
+            if self.reading.trickled.is_none_or(|last| now - last >= TRICKLE) {
+                self.reading.trickled = Some(now);
+                let records = self.consumer.take(1);
+                self.on_records(now, records);
             }
             return false;
         }
         self.reading.trickled = None;
         let mut left = self.settings.max_in_flight_bytes - bytes;
-        let mut polled_any = false;
-        for _ in 0..POLLS_MAX.min(room) {
-            let Some(polled) = self.consumer.poll(0) else { break };
-            polled_any = true;
-            let taken = self.on_polled(now, polled);
-            if taken >= left {
+        let mut any = false;
+        while room > 0 {
+            // If they are no larger than those before them, they stay below the bound.
+            let most = room.min(TAKEN_MAX).min((left / self.reading.largest).max(1));
+            let records = self.consumer.take(most);
+            let (taken, bytes) = self.on_records(now, records);
+            any |= taken > 0;
+            // Fewer than were asked for is all that is there.
+            if taken < most || bytes >= left {
                 break;
             }
-            left -= taken;
+            room -= taken;
+            left -= bytes;
         }
-        polled_any
+        any
     }
 
     /// Bytes of records that wait or are run, and of outputs that are not acknowledged.
@@ -83,21 +101,56 @@ impl Shell {
         lanes + backlog + self.letters.bytes() + self.bytes_out
     }
 
-    /// Deals with what a poll brought. Returns the bytes it added to what is in flight.
-    pub(super) fn on_polled(&mut self, now: Instant, polled: Polled) -> usize {
+    /// Deals with what ended a wait.
+    pub(super) fn on_woken(&mut self, now: Instant, woken: Woken) {
+        match woken {
+            Woken::Records(records) => drop(self.on_records(now, records)),
+            Woken::Other(polled) => self.on_polled(now, polled),
+        }
+    }
+
+    /// Deals with what a poll brought.
+    pub(super) fn on_polled(&mut self, now: Instant, polled: Polled) {
         match polled {
-            Polled::Record(fetched) => return self.on_record(now, fetched),
             Polled::Assign(partitions) => self.on_assign(partitions),
             Polled::Revoke(partitions) => self.on_revoke(now, partitions),
             Polled::Stats(stats) => self.on_stats(&stats),
             Polled::OffsetGone(partition) => self.on_offset_gone(partition),
             Polled::Error(error) => self.on_client_error(now, &error),
         }
-        0
     }
 
-    fn on_record(&mut self, now: Instant, mut fetched: Fetched) -> usize {
-        let Some(place) = fetched.place() else { return 0 };
+    /// Copies records into their lanes. Returns how many there were, and the bytes that they added to what is in flight.
+    pub(super) fn on_records(&mut self, now: Instant, mut records: Records) -> (usize, usize) {
+        let (mut count, mut bytes, mut largest) = (0, 0, 1);
+        let mut failures = Vec::new();
+        while let Some(next) = records.next_with(|place| self.on_record(now, place)) {
+            count += 1;
+            match next {
+                Next::Record(added) => {
+                    bytes += added;
+                    largest = largest.max(added);
+                }
+                Next::Failed(polled, unread) => failures.push((polled, unread)),
+            }
+        }
+        if count > 0 {
+            self.reading.largest = largest;
+        }
+        // Behind them, as it has a partition read from elsewhere.
+        for (polled, unread) in failures {
+            if let Some((partition, offset)) =
+                unread.filter(|(of, _)| self.lanes.iter().any(|lane| lane.partition == *of))
+                && let Err(reason) = self.consumer.read_again(&partition, offset)
+            {
+                self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
+            }
+            self.on_polled(now, polled);
+        }
+        (count, bytes)
+    }
+
+    fn on_record(&mut self, now: Instant, place: &Place<'_>) -> usize {
         let is_of = |lane: &Lane| lane.partition.partition == place.partition && *lane.topic_bytes == *place.topic;
         if !self.lanes.get(self.reading.last).is_some_and(is_of) {
             // Not found: it was revoked while the record was on its way to us.
@@ -105,10 +158,11 @@ impl Shell {
             self.reading.last = found;
         }
         let index = self.reading.last;
-        if !self.lanes[index].state.may_receive() {
+        let lane = &mut self.lanes[index];
+        if !lane.state.may_receive() || lane.has_read(place.offset, place.leader_epoch) {
             return 0;
         }
-        if self.lanes[index].is_full() || self.lanes[index].leader_epoch != place.leader_epoch {
+        if lane.is_full() || lane.leader_epoch != place.leader_epoch {
             self.seal(now, index);
             self.lanes[index].leader_epoch = place.leader_epoch;
         }
@@ -116,6 +170,7 @@ impl Shell {
         if lane.open.is_empty() {
             lane.opened = now;
         }
+        lane.last_read = Some(place.offset);
         let before = lane.open.bytes();
         place.copy_to(&mut lane.open, 0);
         let bytes = lane.open.bytes() - before;

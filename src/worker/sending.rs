@@ -474,6 +474,7 @@ impl Shell {
         lane.number = number;
         lane.jobs = 0;
         lane.bytes = 0;
+        lane.last_read = None;
         lane.ages.rewind();
         lane.letters.clear();
     }

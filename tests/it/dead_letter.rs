@@ -54,7 +54,7 @@ impl Case {
         let dead = java::create(&format!("{name}-dead"), PARTITIONS, &[]);
         let group = unique(name);
         let pipeline = Pipeline::of(&format!(
-            "[[step]]\nname = \"faulty\"\nwasm = \"../plugin.wasm\"\ntimeout = \"150ms\"\nmemory = \"{MEMORY_MIB} MiB\"\n\n\
+            "[[step]]\nname = \"faulty\"\nwasm = \"../plugin.wasm\"\ntimeout = \"400ms\"\nmemory = \"{MEMORY_MIB} MiB\"\n\n\
              [output.main]\ntopic = \"{output}\"\npartition = \"same_as_input\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\n\
              [limits]\nparallelism = {PARALLELISM}\n\n\
