@@ -243,7 +243,7 @@ pub(super) struct Limits {
     /// Threads that run plugins.
     #[schemars(
         with = "Option<i64>",
-        extend("minimum" = 1, "maximum" = 1024, "x-default" = "the number of cores", "examples" = [8])
+        extend("minimum" = 1, "maximum" = 1024, "x-default" = "the number of cores, 4 at least", "examples" = [8])
     )]
     pub(super) parallelism: Option<Number>,
     /// What may be in flight.
