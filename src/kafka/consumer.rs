@@ -16,6 +16,7 @@ use super::sys;
 use super::sys::Client;
 use super::sys::Code;
 use super::sys::EventKind;
+use super::sys::Note;
 use super::sys::PartitionList;
 use super::sys::Queue;
 use super::sys::Side;
@@ -96,8 +97,8 @@ pub enum Next<R> {
     /// A record, and what was made of it.
     Record(R),
     /// Something was wrong with a partition, to be dealt with after the records that were taken with it. If there is a place, the
-    /// partition is to be read again from there with [`Consumer::read_again`]: nothing is missing before it, but librdkafka counts
-    /// the record there as read (`rd_kafka_q_serve_rkmessages` takes an error's offset for a record's).
+    /// partition may have to be read again with [`Consumer::read_again`]: all before that place was taken, but librdkafka counts the
+    /// record there as read, too (`rd_kafka_q_serve_rkmessages` takes an error's offset for a record's).
     Failed(Polled, Option<(TopicPartition, Offset)>),
 }
 
@@ -191,8 +192,8 @@ impl Consumer {
         self.client.subscribe(topics).map_err(|error| error.to_string())
     }
 
-    /// Takes the records that are there, `most` of them at most, without waiting. What is found among them that is no record comes from
-    /// [`Consumer::poll`].
+    /// Takes the records that are there, `most` of them at most, without waiting. A rebalance that stands among them, or what is
+    /// wrong with a topic, comes from [`Consumer::poll`].
     ///
     /// They are to be dealt with before any other call: librdkafka counts them as read, and no longer drops them when their
     /// partition is read from elsewhere.
@@ -217,8 +218,10 @@ impl Consumer {
 
     /// The next thing that happened besides records.
     pub fn poll(&self) -> Option<Polled> {
-        if let Some(rebalance) = self.client.next_rebalance() {
-            return Some(self.rebalance(rebalance.code, rebalance.partitions));
+        match self.client.next_note() {
+            Some(Note::Rebalance { code, partitions }) => return Some(self.rebalance(code, partitions)),
+            Some(Note::Error { code, text }) => return Some(failed_partition(code, text, None, false)),
+            None => {}
         }
         loop {
             let event = self.events.poll(0)?;
@@ -313,8 +316,7 @@ impl Consumer {
     /// # Errors
     /// librdkafka's words; the partition stands where it stood.
     pub fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), String> {
-        let mut list = PartitionList::new();
-        list.add(&partition.topic, partition.partition, offset.0, -1);
+        let mut list = place_in(partition, offset);
         // With 0 it doesn't wait: a seek of an assigned partition is carried out before its next fetch.
         self.client.seek(&mut list, 0).map_err(|error| error.to_string())
     }
@@ -325,11 +327,11 @@ impl Consumer {
     /// # Errors
     /// librdkafka's words; the partition may stand behind `offset`.
     pub fn read_again(&self, partition: &TopicPartition, offset: Offset) -> Result<(), String> {
-        let mut list = PartitionList::new();
-        list.add(&partition.topic, partition.partition, offset.0, -1);
+        let mut list = place_in(partition, offset);
         self.client.seek(&mut list, SEEK_MS).map_err(|error| error.to_string())?;
         match list.entries().first() {
-            Some(entry) if entry.code != Code::OK => Err(entry.code.to_string()),
+            // What isn't being fetched begins where it is assigned.
+            Some(entry) if ![Code::OK, code::STATE].contains(&entry.code) => Err(entry.code.to_string()),
             _ => Ok(()),
         }
     }
@@ -456,6 +458,12 @@ pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
 
 fn named(entry: sys::Entry) -> TopicPartition {
     TopicPartition { topic: entry.topic.into(), partition: entry.partition }
+}
+
+fn place_in(partition: &TopicPartition, offset: Offset) -> PartitionList {
+    let mut list = PartitionList::new();
+    list.add(&partition.topic, partition.partition, offset.0, -1);
+    list
 }
 
 fn list_of(partitions: &[TopicPartition]) -> PartitionList {

@@ -2,9 +2,9 @@
 //!
 //! JUSTIFICATION: through the safe binding a record with a header name that is not UTF-8 panics the process, an error code
 //! that the binding doesn't know is undefined behaviour, producing costs 1.4 to 3 times as much, and rebalances arrive in
-//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue, or a message of [`Queue::take`]. There are two
+//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue, or a message of [`Queue::take`]. There are three
 //! callbacks, and they decide nothing: [`refuse_certificate`] writes down a number that librdkafka tells nowhere else, and
-//! [`note_rebalance`] keeps what that call meets for whoever made it.
+//! [`note_rebalance`] and [`note_error`] keep what that call meets for whoever made it.
 //!
 //! Long because everything unsafe about Kafka is here, and nowhere else.
 //!
@@ -48,6 +48,10 @@ mod codes {
             callback: Option<
                 unsafe extern "C" fn(*mut rd::rd_kafka_t, c_int, *mut rd::RDKafkaTopicPartitionList, *mut c_void),
             >,
+        );
+        pub(super) fn rd_kafka_conf_set_error_cb(
+            conf: *mut rd::rd_kafka_conf_t,
+            callback: Option<unsafe extern "C" fn(*mut rd::rd_kafka_t, c_int, *const c_char, *mut c_void)>,
         );
         pub(super) fn rd_kafka_err2name(code: c_int) -> *const c_char;
         pub(super) fn rd_kafka_err2str(code: c_int) -> *const c_char;
@@ -193,18 +197,20 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) struct Client {
     handle: NonNull<rd::rd_kafka_t>,
-    /// Those that [`note_rebalance`] was given. Boxed, as librdkafka has its address.
-    rebalances: Box<Rebalances>,
+    /// What [`note_rebalance`] and [`note_error`] were given. Boxed, as librdkafka has its address.
+    notes: Box<Notes>,
 }
 
-type Rebalances = Mutex<VecDeque<Rebalance>>;
+type Notes = Mutex<VecDeque<Note>>;
 
-/// What the group wants of this member.
+/// What [`Queue::take`] met that is no message.
 #[derive(Debug)]
-pub(crate) struct Rebalance {
-    /// Whether partitions are assigned or revoked; anything else is why the group ended.
-    pub(crate) code: Code,
-    pub(crate) partitions: Vec<Entry>,
+pub(crate) enum Note {
+    /// What the group wants of this member: the code says whether partitions are assigned or revoked; anything else is why the
+    /// group ended.
+    Rebalance { code: Code, partitions: Vec<Entry> },
+    /// What is wrong with a topic, in words that name it.
+    Error { code: Code, text: String },
 }
 
 // SAFETY: rdkafka.h: "librdkafka is completely thread-safe"; the handle is destroyed once, by the last owner.
@@ -254,14 +260,21 @@ unsafe extern "C" fn note_rebalance(
     partitions: *mut rd::RDKafkaTopicPartitionList,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the client's `rebalances`, which lives until the client is destroyed. The list is null or alive, and is
+    // SAFETY: `opaque` is the client's `notes`, which lives until the client is destroyed. The list is null or alive, and is
     // copied.
-    let (rebalances, partitions) = unsafe {
+    let (notes, partitions) = unsafe {
         let list = if partitions.is_null() { PartitionList::new() } else { PartitionList::copy(partitions) };
-        (&*opaque.cast::<Rebalances>(), list.entries())
+        (&*opaque.cast::<Notes>(), list.entries())
     };
-    let mut rebalances = rebalances.lock().unwrap_or_else(PoisonError::into_inner);
-    rebalances.push_back(Rebalance { code: Code(code), partitions });
+    notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Rebalance { code: Code(code), partitions });
+}
+
+/// Keeps an error that is about a topic. Without such a function [`Queue::take`] would have librdkafka write it to its log, and nobody
+/// would act.
+unsafe extern "C" fn note_error(_client: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the client's `notes`, which lives until the client is destroyed. The string lives as long as the call.
+    let (notes, text) = unsafe { (&*opaque.cast::<Notes>(), text(reason)) };
+    notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Error { code: Code(code), text });
 }
 
 impl Client {
@@ -289,10 +302,11 @@ impl Client {
             if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
                 rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(refuse_certificate));
             }
-            let rebalances = Box::<Rebalances>::default();
+            let notes = Box::<Notes>::default();
             if side == Side::Consumer {
-                rd::rd_kafka_conf_set_opaque(conf, (&raw const *rebalances).cast_mut().cast());
+                rd::rd_kafka_conf_set_opaque(conf, (&raw const *notes).cast_mut().cast());
                 codes::rd_kafka_conf_set_rebalance_cb(conf, Some(note_rebalance));
+                codes::rd_kafka_conf_set_error_cb(conf, Some(note_error));
             }
             let events = match side {
                 Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,
@@ -311,7 +325,7 @@ impl Client {
             };
             // A null queue is the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), std::ptr::null_mut());
-            Ok(Arc::new(Client { handle, rebalances }))
+            Ok(Arc::new(Client { handle, notes }))
         }
     }
 
@@ -330,9 +344,9 @@ impl Client {
         Queue::from_pointer(self, pointer)
     }
 
-    /// The oldest rebalance that [`Queue::take`] met.
-    pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
-        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    /// The oldest of what [`Queue::take`] met besides messages.
+    pub(crate) fn next_note(&self) -> Option<Note> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     /// A queue of our own, for replies that must not mix with other events.
@@ -788,7 +802,7 @@ impl Queue {
     }
 
     /// Takes what is there of a consumer's records, `most` of them at most, without waiting. It takes a lock and a clock once, where
-    /// [`Queue::poll`] takes them for each. A rebalance that stands among them goes to [`Client::next_rebalance`].
+    /// [`Queue::poll`] takes them for each. What is no message goes to [`Client::next_note`].
     pub(crate) fn take(&self, most: usize) -> Messages {
         let mut pointers = Vec::<*mut rd::rd_kafka_message_t>::with_capacity(most);
         // SAFETY: the queue is alive, and the list has room for so many; the messages are ours. Those that were written are counted,

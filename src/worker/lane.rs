@@ -129,6 +129,16 @@ impl Lane {
         leader_epoch == self.leader_epoch && self.last_read.is_some_and(|last| offset <= last)
     }
 
+    /// Where to read the partition again after an error at `offset`, behind which librdkafka may now believe its reader to be
+    /// (see [`Next::Failed`](crate::kafka::consumer::Next)). `None` if it doesn't, as more was read. An error that is about the topic
+    /// is at offset 0, whatever was read.
+    pub(super) fn unread_from(&self, offset: Offset) -> Option<Offset> {
+        match self.last_read {
+            Some(last) => (offset.0 > last).then_some(offset),
+            None => Some(offset.max(self.state.low())),
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.open.len() >= BATCH_RECORDS_MAX || self.open.bytes() >= BATCH_BYTES_MAX
     }
@@ -176,8 +186,11 @@ mod tests {
         let state = PartitionState::new(Policy::default(), Epoch(0), Offset(5), false);
         let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(9));
         assert!(!lane.has_read(5, 3));
+        assert_eq!(lane.unread_from(Offset(0)), Some(Offset(5)), "where it begins");
+        assert_eq!(lane.unread_from(Offset(6)), Some(Offset(6)), "behind what can't be seen");
         (lane.leader_epoch, lane.last_read) = (3, Some(7));
         assert!(lane.has_read(5, 3) && lane.has_read(7, 3) && !lane.has_read(8, 3));
+        assert_eq!([0, 7, 8].map(|at| lane.unread_from(Offset(at))), [None, None, Some(Offset(8))]);
         assert!(!lane.has_read(5, 4), "the log may have been cut off there");
         lane.last_read = None;
         assert!(!lane.has_read(5, 3));

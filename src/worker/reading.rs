@@ -104,7 +104,9 @@ impl Shell {
     /// Deals with what ended a wait.
     pub(super) fn on_woken(&mut self, now: Instant, woken: Woken) {
         match woken {
-            Woken::Records(records) => drop(self.on_records(now, records)),
+            Woken::Records(records) => {
+                self.on_records(now, records);
+            }
             Woken::Other(polled) => self.on_polled(now, polled),
         }
     }
@@ -139,8 +141,9 @@ impl Shell {
         }
         // Behind them, as it has a partition read from elsewhere.
         for (polled, unread) in failures {
-            if let Some((partition, offset)) =
-                unread.filter(|(of, _)| self.lanes.iter().any(|lane| lane.partition == *of))
+            if let Some((partition, at)) = unread
+                && let Some(lane) = self.lanes.iter().find(|lane| lane.partition == partition)
+                && let Some(offset) = lane.unread_from(at)
                 && let Err(reason) = self.consumer.read_again(&partition, offset)
             {
                 self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
