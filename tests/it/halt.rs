@@ -55,6 +55,26 @@ fn a_deleted_output_topic_halts_the_pipeline_until_it_is_created_again() {
 }
 
 #[test]
+fn an_input_topic_that_is_deleted_while_it_is_read_halts_the_pipeline() {
+    let input = java::create("taken-in", 2, &[]);
+    let output = java::create("taken-out", 2, &[]);
+    let settings = "[kafka.librdkafka]\n\"topic.metadata.propagation.max.ms\" = 1000\n\"topic.metadata.refresh.interval.ms\" = 1000";
+    let pipeline = Pipeline::new(&input, &output, &unique("taken"), settings);
+    pipeline.install(&component::forward());
+    Feed::fill(&input, 200_000);
+    let reader = Reader::start(&output);
+    let mut process = pipeline.run();
+    process.wait("first outputs", LIMIT, |_| reader.tally().fresh > 0);
+    java::delete(&input);
+    process.wait("the halt", LIMIT, |process| {
+        process
+            .get("/readyz?verbose")
+            .is_some_and(|(status, text)| status == 503 && text.contains("halted") && text.contains(&input))
+    });
+    assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200));
+}
+
+#[test]
 fn without_the_permission_to_write_the_pipeline_halts_until_it_is_given_back() {
     let topics = Topics::new();
     denied(&topics, "topic", &topics.output, "read", "--operation Write");
