@@ -18,15 +18,18 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::TypesRef;
 
 use crate::plugin::componentize;
+use crate::plugin::contract;
 use crate::plugin::grants::Grants;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::manifest::Unread;
 use crate::plugin::manifest::shown;
+use crate::plugin::program::Program;
 use crate::plugin::signature::Signatures;
 use crate::plugin::world;
 use crate::plugin::world::Export;
 use crate::plugin::world::Import;
 use crate::plugin::world::Misfit;
+use crate::plugin::world::Needs;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
@@ -110,20 +113,24 @@ pub(super) struct Artifact<'a> {
 }
 
 impl<'a> Artifact<'a> {
-    /// The component and the contract that it keeps, if a step may run it: its world, and that it imports nothing that wasn't
-    /// granted.
-    pub(super) fn component(&self, allow: &Grants) -> Result<(Cow<'a, [u8]>, Track, World), ArtifactError> {
+    /// What is to be compiled and the contract that it keeps, if a step may run it: its world, and that it imports nothing that
+    /// wasn't granted.
+    pub(super) fn program(&self, allow: &Grants) -> Result<(Program<'a>, Track, World), ArtifactError> {
         let Inspection { exports, imports, contract, .. } = &self.inspection;
         let (track, world) = world::admit(exports, imports, allow)?;
-        let component = match self.inspection.form {
-            Form::Component => Cow::Borrowed(self.bytes),
-            Form::CoreModule => {
-                let version = contract.as_deref().unwrap_or_default();
-                let made = componentize::componentize(self.bytes, track, world, version, imports);
-                Cow::Owned(made.map_err(ArtifactError::Componentize)?)
-            }
+        if self.inspection.form == Form::Component {
+            return Ok((Program::Component(Cow::Borrowed(self.bytes)), track, world));
+        }
+        let version = contract.as_deref().unwrap_or_default();
+        // It also says whether all functions have the types that their names promise.
+        let component = componentize::componentize(self.bytes, track, world, version, imports)
+            .map_err(ArtifactError::Componentize)?;
+        let is_plain = world == World::TransformBatch && imports.iter().all(|import| import.needs == Needs::Nothing);
+        let program = match is_plain && contract::fits(self.bytes).map_err(malformed)? {
+            true => Program::Module(Cow::Borrowed(self.bytes)),
+            false => Program::Component(Cow::Owned(component)),
         };
-        Ok((component, track, world))
+        Ok((program, track, world))
     }
 }
 
@@ -141,7 +148,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
 /// If it is no plugin, exports other things, or imports what no plugin gets.
 pub fn admit(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     let artifact = open(bytes)?;
-    artifact.component(&Grants::all())?;
+    artifact.program(&Grants::all())?;
     Ok(artifact.inspection)
 }
 

@@ -12,6 +12,7 @@ use wasmtime::WasmBacktrace;
 
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::plugin::contract::TOO_MUCH;
 use crate::plugin::host::Refused;
 use crate::plugin::limiter::Limiter;
 
@@ -28,10 +29,11 @@ pub(super) enum Entry {
     Process,
 }
 
-/// The failure that an error of wasmtime's is. `timeout` is what the entry was given.
+/// The failure that an error of wasmtime's is. `timeout` is what the entry was given, and `is_late` whether it took it all.
 pub(super) fn classify(
     error: &wasmtime::Error,
     entry: Entry,
+    is_late: bool,
     limiter: &Limiter,
     timeout: Duration,
     step: &Arc<str>,
@@ -45,7 +47,9 @@ pub(super) fn classify(
     };
     let trap = error.downcast_ref::<Trap>();
     let (kind, reason) = match trap {
-        Some(Trap::Interrupt) => (Kind::Timeout, format!("ran longer than its timeout of {timeout:?}{place}")),
+        _ if is_late || trap == Some(&Trap::Interrupt) => {
+            (Kind::Timeout, format!("ran longer than its timeout of {timeout:?}{place}"))
+        }
         // Allocators answer a refusal in many ways (`unreachable`, an access beyond the end), so any trap after one is its.
         _ if limiter.refused() => {
             (Kind::Memory, format!("needs more than its limit of {} bytes of memory{place}", limiter.bytes_max()))
@@ -86,7 +90,7 @@ fn is_bad_output(trap: Trap) -> bool {
 
 /// wasmtime's words where they would mislead a plugin's author.
 fn plain(cause: &str) -> &str {
-    if cause.contains("fuel allocated for hostcalls") { "more data than one call may return" } else { cause }
+    if cause.contains("fuel allocated for hostcalls") { TOO_MUCH } else { cause }
 }
 
 /// The innermost function that says something: a panic is raised far below the code that caused it.

@@ -1,6 +1,6 @@
-//! Where components are compiled: in a child process that can be stopped, or in this one.
+//! Where plugins are compiled: in a child process that can be stopped, or in this one.
 //!
-//! Compiling an untrusted component may take any time and memory: a file of two megabytes can take a gigabyte and a minute.
+//! Compiling an untrusted plugin may take any time and memory: a file of two megabytes can take a gigabyte and a minute.
 //! So a service compiles in a child of its own program, which bounds its own memory, gets nothing of the environment and is
 //! killed at its deadline; what comes back goes through [`Cache`], if there is one. This file doesn't load native code:
 //! `precompiled.rs` does.
@@ -22,15 +22,15 @@ use rustix::process::Rlimit;
 use rustix::process::Signal;
 use rustix::process::set_parent_process_death_signal;
 use rustix::process::setrlimit;
-use wasmtime::component::Component;
 
-use crate::plugin::copies;
-use crate::plugin::engine;
 use crate::plugin::precompiled;
 use crate::plugin::precompiled::Cache;
 use crate::plugin::precompiled::Code;
+use crate::plugin::program::Compiled;
+use crate::plugin::program::Engines;
+use crate::plugin::program::Program;
 
-/// What compiling one component may take.
+/// What compiling one plugin may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of addresses that the child may use, its own program included.
@@ -51,7 +51,7 @@ impl Default for Limits {
 pub enum Compiler {
     /// This process, without limits.
     Here,
-    /// A child for each component that the cache doesn't hold.
+    /// A child for each plugin that the cache doesn't hold.
     Child {
         /// A program that answers `compile-component` with [`compile_from`]: this one.
         program: PathBuf,
@@ -69,23 +69,23 @@ impl Compiler {
         Compiler::Child { program: "/proc/self/exe".into(), limits: Limits::default(), cache }
     }
 
-    /// A component's native code, ready to be linked.
+    /// A plugin's native code, ready to be linked.
     ///
     /// # Errors
     /// Why it can't be compiled, and what to do.
-    pub(super) fn compile(&self, engine: &wasmtime::Engine, component: &[u8]) -> Result<Component, String> {
+    pub(super) fn compile(&self, engines: &Engines, plugin: &Program<'_>) -> Result<Compiled, String> {
         let failed = |error: wasmtime::Error| format!("{error:#}; build it again with current tools");
         let Compiler::Child { program, limits, cache } = self else {
-            return Component::from_binary(engine, &copies::shortened(component)).map_err(failed);
+            return engines.compile(plugin).map_err(failed);
         };
-        let kept = cache.as_ref().and_then(|cache| cache.load(engine, component));
-        if let Some(component) = kept.and_then(|code| precompiled::deserialize(engine, &code).ok()) {
-            return Ok(component);
+        let kept = cache.as_ref().and_then(|cache| cache.load(engines, plugin));
+        if let Some(compiled) = kept.and_then(|code| precompiled::deserialize(engines, plugin, &code).ok()) {
+            return Ok(compiled);
         }
-        let code = in_child(program, *limits, component)?;
-        let compiled = precompiled::deserialize(engine, &code).map_err(failed)?;
+        let code = in_child(program, *limits, plugin.bytes())?;
+        let compiled = precompiled::deserialize(engines, plugin, &code).map_err(failed)?;
         if let Some(cache) = cache {
-            cache.store(engine, component, &code);
+            cache.store(engines, plugin, &code);
         }
         Ok(compiled)
     }
@@ -94,7 +94,8 @@ impl Compiler {
 /// The verb by which a program is asked to be the child; `cli` answers it.
 const VERB: &str = "compile-component";
 
-/// What the child does: it bounds itself to so many bytes of addresses, reads a component, and writes its native code.
+/// What the child does: it bounds itself to so many bytes of addresses, reads a component or a core module, and writes its native
+/// code.
 ///
 /// # Errors
 /// Why it can't be compiled. What takes more memory ends the process.
@@ -106,18 +107,17 @@ pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: 
         setrlimit(Resource::Core, limit(0))
     };
     bound().map_err(|error| format!("bound the compiler's memory: {error}"))?;
-    let mut component = Vec::new();
-    input.read_to_end(&mut component).map_err(|error| format!("read the component: {error}"))?;
-    let engine = wasmtime::Engine::new(&engine::config()).map_err(|error| format!("{error:#}"))?;
-    let component = copies::shortened(&component);
-    let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes).map_err(|error| format!("read the plugin: {error}"))?;
+    let code = Engines::new().and_then(|engines| engines.precompile(&Program::of(&bytes)));
+    let code = code.map_err(|error| format!("{error:#}"))?;
     output.write_all(&code).and_then(|()| output.flush()).map_err(|error| format!("write the code: {error}"))
 }
 
 /// What a child is heard to say of its end.
 const WORDS_MAX: u64 = 16 << 10;
 
-fn in_child(program: &PathBuf, limits: Limits, component: &[u8]) -> Result<Code, String> {
+fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, String> {
     let mut command = Command::new(program);
     command
         .arg(VERB)
@@ -128,7 +128,7 @@ fn in_child(program: &PathBuf, limits: Limits, component: &[u8]) -> Result<Code,
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("start the compiler, {}: {error}", program.display()))?;
-    let talk = converse(&mut child, component, limits);
+    let talk = converse(&mut child, plugin, limits);
     let (code, words, in_time) = match talk {
         Ok(talk) => talk,
         Err(error) => {
@@ -147,14 +147,14 @@ fn in_child(program: &PathBuf, limits: Limits, component: &[u8]) -> Result<Code,
 }
 
 /// The child's output and words, and whether they came in time; it is killed else.
-fn converse(child: &mut Child, component: &[u8], limits: Limits) -> io::Result<(Vec<u8>, String, bool)> {
+fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec<u8>, String, bool)> {
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(io::Error::other("it has no pipes"));
     };
     thread::scope(|scope| {
         // A child that ends early doesn't read the rest: its status says why.
-        scope.spawn(move || drop(stdin.write_all(component)));
+        scope.spawn(move || drop(stdin.write_all(plugin)));
         let words = scope.spawn(move || {
             let mut text = Vec::new();
             // Without its words there is still its status.

@@ -1,38 +1,31 @@
-//! One component instance: its store, its limits, and one call at a time.
+//! One instance of a plugin: its store, its limits, and one call at a time.
 //!
-//! Every way into the guest passes [`Instance::enter`] or is given its deadline at birth. Invariant: after a failure whose
+//! Every way into the guest passes [`entered`]. Invariant: after a failure whose
 //! kind spoils the instance nobody calls it again; what it had counted is dropped with it.
 
 use std::sync::Arc;
 
 use wasmtime::Store;
+use wasmtime::Trap;
 
 use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::outcome;
-use crate::outcome::Caps;
 use crate::outcome::Outcome;
 use crate::plugin::Settings;
 use crate::plugin::classify;
 use crate::plugin::classify::Entry;
+use crate::plugin::contract::CAPS;
+use crate::plugin::contract::LIFTED_BYTES_MAX;
 use crate::plugin::contract::Linked;
 use crate::plugin::contract::Plugin;
 use crate::plugin::contract::Returned;
+use crate::plugin::deadline::Deadline;
 use crate::plugin::engine::Engine;
-use crate::plugin::engine::epochs_in;
 use crate::plugin::host::Effects;
 use crate::plugin::host::Host;
 
-/// Outputs that one call may make: 4 million records a second at a call of a quarter of a second, and no more than the
-/// worker could hold for one batch.
-const OUTPUTS_MAX: u64 = 1_000_000;
-/// Bytes that they may have with what they take from the input: the default bound of all bytes in flight of a worker.
-const OUTPUT_BYTES_MAX: u64 = 64 << 20;
-/// What wasmtime may copy out of a guest in one call: the bytes, the columns of all outputs (port, partition, timestamp and
-/// three lengths each), and room for lengths of headers and for failures. Lists can alias each other in guest memory, so
-/// this bounds the host's memory where the guest's own limit doesn't.
-const LIFTED_BYTES_MAX: u64 = OUTPUT_BYTES_MAX + OUTPUTS_MAX * (4 + 4 + 8 + 3 * 4) + (16 << 20);
 /// The contract has no resources.
 const HANDLES_MAX: usize = 16;
 
@@ -42,35 +35,39 @@ pub struct Instance {
     store: Store<Host>,
     plugin: Plugin,
     ports: u32,
-    epochs: u64,
+    deadline: Deadline,
 }
 
 impl Instance {
-    /// Instantiates the component and calls its `init`.
+    /// Instantiates the plugin and calls its `init`.
     pub(super) fn new(
         engine: &Engine,
         settings: &Arc<Settings>,
-        component: &Linked,
+        linked: &Linked,
         host: Host,
     ) -> Result<Instance, Failure> {
-        let mut store = Store::new(engine.wasmtime(), host);
+        let (mut store, deadline) = if linked.is_module() {
+            let modules = &engine.engines().modules;
+            let flag = engine.clock().flag(modules).map_err(|error| {
+                Failure::new(Kind::Memory, Some(Arc::clone(&settings.name)), format!("instantiate: {error:#}"))
+            })?;
+            (Store::new(modules, host), Deadline::by_flag(settings.timeout, engine.clock(), flag))
+        } else {
+            (Store::new(&engine.engines().components, host), Deadline::by_epoch(settings.timeout))
+        };
         store.limiter(|host| &mut host.limiter);
-        store.set_hostcall_fuel(usize::try_from(LIFTED_BYTES_MAX).unwrap_or(usize::MAX));
+        store.set_hostcall_fuel(LIFTED_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_trap();
-        let epochs = epochs_in(settings.timeout);
-        store.set_epoch_deadline(epochs);
-        let plugin = match component.instantiate(&mut store) {
-            Ok(plugin) => plugin,
-            Err(error) => return Err(failed(&error, Entry::Instantiate, &store, settings)),
-        };
+        let plugin =
+            entered(&mut store, &deadline, Entry::Instantiate, settings, |store| linked.instantiate(store, &deadline))?;
+        let init = entered(&mut store, &deadline, Entry::Init, settings, |store| {
+            plugin.init(store, &settings.settings.0, &settings.ports)
+        })?;
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
-        let mut instance = Instance { settings: Arc::clone(settings), store, plugin, ports, epochs };
-        instance.enter();
-        match instance.plugin.init(&mut instance.store, &settings.settings.0, &settings.ports) {
-            Ok(Ok(())) => Ok(instance),
-            Ok(Err(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)),
-            Err(error) => Err(failed(&error, Entry::Init, &instance.store, settings)),
+        match init {
+            Ok(()) => Ok(Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
+            Err(text) => Err(Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)),
         }
     }
 
@@ -80,14 +77,15 @@ impl Instance {
     /// A fault of the whole call: none of its effects may be kept. When the kind [spoils the
     /// instance](Kind::spoils_instance), it must not be called again.
     pub fn process(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
-        self.enter();
-        let step = &self.settings.name;
+        let Instance { settings, store, plugin, ports, deadline } = self;
+        let step = &settings.name;
         let broken = |broken| Failure::new(Kind::BadOutput, Some(Arc::clone(step)), broken);
-        let outcome = match self.plugin.process(&mut self.store, step, input) {
-            Ok(Returned::Outcome(columns)) => outcome::check(input, columns, self.ports, CAPS).map_err(broken),
+        let returned = entered(store, deadline, Entry::Process, settings, |store| plugin.process(store, step, input));
+        let outcome = match returned {
+            Ok(Returned::Outcome(columns)) => outcome::check(input, columns, *ports, CAPS).map_err(broken),
             Ok(Returned::Malformed(text)) => Err(broken(text)),
             Ok(Returned::Error(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(step)), text)),
-            Err(error) => Err(failed(&error, Entry::Process, &self.store, &self.settings)),
+            Err(failure) => Err(failure),
         };
         if outcome.is_err() {
             self.store.data_mut().metrics.discard();
@@ -105,11 +103,6 @@ impl Instance {
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.bytes()
     }
-
-    fn enter(&mut self) {
-        self.store.set_epoch_deadline(self.epochs);
-        self.store.data_mut().limiter.forget_refusal();
-    }
 }
 
 impl std::fmt::Debug for Instance {
@@ -118,8 +111,22 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-const CAPS: Caps = Caps { outputs: OUTPUTS_MAX, bytes: OUTPUT_BYTES_MAX };
-
-fn failed(error: &wasmtime::Error, entry: Entry, store: &Store<Host>, settings: &Settings) -> Failure {
-    classify::classify(error, entry, &store.data().limiter, settings.timeout, &settings.name)
+/// Calls the guest under its deadline, and says what an error means.
+fn entered<T>(
+    store: &mut Store<Host>,
+    deadline: &Deadline,
+    entry: Entry,
+    settings: &Settings,
+    call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+) -> Result<T, Failure> {
+    store.data_mut().limiter.forget_refusal();
+    deadline.begin(store);
+    let returned = call(store);
+    let is_late = deadline.end();
+    let error = match returned {
+        Ok(returned) if !is_late => return Ok(returned),
+        Ok(_) => Trap::Interrupt.into(),
+        Err(error) => error,
+    };
+    Err(classify::classify(&error, entry, is_late, &store.data().limiter, settings.timeout, &settings.name))
 }

@@ -5,11 +5,13 @@
 //! doesn't retry, and knows nothing of Kafka.
 
 mod artifact;
+mod checks;
 mod classify;
 mod compile;
 mod componentize;
 mod contract;
 mod copies;
+mod deadline;
 mod engine;
 mod grants;
 mod host;
@@ -17,6 +19,7 @@ mod instance;
 mod limiter;
 mod manifest;
 mod precompiled;
+mod program;
 mod schema;
 mod signature;
 mod step;

@@ -22,9 +22,14 @@ use std::path::PathBuf;
 
 use sha2::Digest as _;
 use sha2::Sha256;
+use wasmtime::Module;
 use wasmtime::component::Component;
 
+use crate::plugin::checks;
 use crate::plugin::copies;
+use crate::plugin::program::Compiled;
+use crate::plugin::program::Engines;
+use crate::plugin::program::Program;
 
 /// Native code that this program's compiler wrote.
 pub(super) struct Code(Vec<u8>);
@@ -36,16 +41,20 @@ impl Code {
     }
 }
 
-/// Makes a component of its code.
+/// Loads the code of a program.
 ///
 /// # Errors
-/// If it is of another version of wasmtime, or another machine.
-pub(super) fn deserialize(engine: &wasmtime::Engine, code: &Code) -> wasmtime::Result<Component> {
-    // SAFETY: wasmtime requires code that `precompile_component` made and nobody changed. See the invariant of `Code`.
-    unsafe { Component::deserialize(engine, &code.0) }
+/// If it is of another version of wasmtime, another machine, or another kind of program.
+pub(super) fn deserialize(engines: &Engines, program: &Program<'_>, code: &Code) -> wasmtime::Result<Compiled> {
+    Ok(match program {
+        // SAFETY: wasmtime requires code that `precompile_component` made and nobody changed. See the invariant of `Code`.
+        Program::Component(_) => Compiled::Component(unsafe { Component::deserialize(&engines.components, &code.0)? }),
+        // SAFETY: as above, for `precompile_module`.
+        Program::Module(_) => Compiled::Module(unsafe { Module::deserialize(&engines.modules, &code.0)? }),
+    })
 }
 
-/// Compiled components, by the digest of what they were compiled from.
+/// Compiled programs, by the digest of what they were compiled from.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -76,9 +85,9 @@ impl Cache {
         Ok(Cache { folder })
     }
 
-    /// The code of a component, if it is there and whole.
-    pub(super) fn load(&self, engine: &wasmtime::Engine, component: &[u8]) -> Option<Code> {
-        let mut bytes = fs::read(self.path(engine, component)).ok()?;
+    /// The code of a program, if it is there and whole.
+    pub(super) fn load(&self, engines: &Engines, program: &Program<'_>) -> Option<Code> {
+        let mut bytes = fs::read(self.path(engines, program)).ok()?;
         let code = bytes.split_off(DIGEST_BYTES.min(bytes.len()));
         let whole = Sha256::digest(&code)[..] == bytes[..];
         if !whole {
@@ -87,20 +96,20 @@ impl Cache {
         whole.then_some(Code(code))
     }
 
-    /// Keeps the code of a component. A full disk costs only the time of the next start.
-    pub(super) fn store(&self, engine: &wasmtime::Engine, component: &[u8], code: &Code) {
-        if let Err(error) = self.write(&self.path(engine, component), code).and_then(|()| self.prune()) {
+    /// Keeps the code of a program. A full disk costs only the time of the next start.
+    pub(super) fn store(&self, engines: &Engines, program: &Program<'_>, code: &Code) {
+        if let Err(error) = self.write(&self.path(engines, program), code).and_then(|()| self.prune()) {
             tracing::warn!("a compiled component can't be kept in {}: {error}", self.folder.display());
         }
     }
 
-    /// A name for the component and everything that its code depends on.
-    fn path(&self, engine: &wasmtime::Engine, component: &[u8]) -> PathBuf {
+    /// A name for the program and everything that its code depends on.
+    fn path(&self, engines: &Engines, program: &Program<'_>) -> PathBuf {
         // wasmtime checks again that the code fits: this only keeps those of two versions apart.
         let mut settings = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut settings);
-        copies::REVISION.hash(&mut settings);
-        self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(component), settings.finish()))
+        engines.of(program).precompile_compatibility_hash().hash(&mut settings);
+        (copies::REVISION, checks::REVISION).hash(&mut settings);
+        self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(program.bytes()), settings.finish()))
     }
 
     /// Writes beside and renames, so that a reader finds a whole file or none.

@@ -1,4 +1,4 @@
-//! A step of a pipeline, loaded: its component is read, checked, compiled and linked, and instances are made of it.
+//! A step of a pipeline, loaded: its plugin is read, checked, compiled and linked, and instances are made of it.
 //!
 //! A step never changes; another version of its plugin is another step.
 
@@ -14,8 +14,8 @@ use crate::plugin::Settings;
 use crate::plugin::artifact;
 use crate::plugin::artifact::ArtifactError;
 use crate::plugin::contract::Linked;
+use crate::plugin::deadline::TICK;
 use crate::plugin::engine::Engine;
-use crate::plugin::engine::TICK;
 use crate::plugin::grants::Grant;
 use crate::plugin::host::Given;
 use crate::plugin::host::Host;
@@ -40,7 +40,7 @@ struct Inner {
     needs: BTreeSet<Grant>,
     compile_time: Duration,
     engine: Engine,
-    component: Linked,
+    linked: Linked,
     log: Arc<LogGate>,
     names: Arc<Names>,
 }
@@ -68,7 +68,7 @@ pub enum LoadError {
         /// Why not.
         problem: ArtifactError,
     },
-    /// The component passed every check but can't be compiled or linked.
+    /// The plugin passed every check but can't be compiled or linked.
     #[error("step `{step}`: {}: compile: {reason}", path.display())]
     Compile {
         /// The step.
@@ -81,12 +81,12 @@ pub enum LoadError {
 }
 
 impl Step {
-    /// Reads, checks and compiles the step's component. It may take seconds for a large one; no guest code runs.
+    /// Reads, checks and compiles the step's plugin. It may take seconds for a large one; no guest code runs.
     ///
     /// # Errors
     /// If the file can't be read or isn't a plugin that this step can run.
     pub fn load(engine: &Engine, settings: Settings) -> Result<Step, LoadError> {
-        let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock()));
+        let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock().ticks()));
         Step::load_with(engine, settings, log, Arc::new(Names::new()))
     }
 
@@ -100,29 +100,29 @@ impl Step {
     }
 
     fn load_with(engine: &Engine, settings: Settings, log: Arc<LogGate>, names: Arc<Names>) -> Result<Step, LoadError> {
-        let began = engine.clock().now();
+        let began = engine.clock().ticks().now();
         let bytes = match fs::read(&settings.wasm) {
             Ok(bytes) => bytes,
             Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
         };
         let opened =
-            artifact::open(&bytes).and_then(|artifact| Ok((artifact.component(&settings.allow)?, artifact.inspection)));
-        let ((component, track, world), inspection) = match opened {
+            artifact::open(&bytes).and_then(|artifact| Ok((artifact.program(&settings.allow)?, artifact.inspection)));
+        let ((program, track, world), inspection) = match opened {
             Ok(opened) => opened,
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
         };
-        let compiled = engine.compiler().compile(engine.wasmtime(), &component).and_then(|component| {
-            let linked = Linked::new(engine.linker(), &component, track, world);
+        let compiled = engine.compiler().compile(engine.engines(), &program).and_then(|compiled| {
+            let linked = Linked::new(engine.linker(), compiled, track, world);
             linked.map_err(|error| {
                 let functions = world::side_by_side(&inspection.exports);
                 format!("{error:#}; build it again with current tools\n{functions}")
             })
         });
-        let component = match compiled {
-            Ok(component) => component,
+        let linked = match compiled {
+            Ok(linked) => linked,
             Err(reason) => return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason }),
         };
-        let ticks = engine.clock().now().saturating_sub(began);
+        let ticks = engine.clock().ticks().now().saturating_sub(began);
         Ok(Step {
             inner: Arc::new(Inner {
                 settings: Arc::new(settings),
@@ -132,7 +132,7 @@ impl Step {
                 needs: inspection.imports.iter().filter_map(|import| import.needs.grant()).collect(),
                 compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
                 engine: engine.clone(),
-                component,
+                linked,
                 log,
                 names,
             }),
@@ -179,7 +179,7 @@ impl Step {
     /// The clock of deadlines: it stands still only if no deadline would be kept.
     #[must_use]
     pub fn ticks(&self) -> u64 {
-        self.inner.engine.clock().now()
+        self.inner.engine.clock().ticks().now()
     }
 
     /// How many lines its guests wrote since the last call, written to the log or not: by level, `trace` first.
@@ -204,7 +204,7 @@ impl Step {
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
         let given = Given::new(&inner.settings.allow, self.rehearsal);
         let host = Host::new(inner.settings.memory_bytes, given, log, names);
-        Instance::new(&inner.engine, &inner.settings, &inner.component, host)
+        Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
     }
 }
 

@@ -106,6 +106,11 @@ pub(crate) fn component(core: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(core).unwrap().encode().unwrap()
 }
 
+/// A core module, and its component: the host runs them in different ways.
+pub(crate) fn forms(core: &[u8]) -> [Vec<u8>; 2] {
+    [core.to_vec(), component(core)]
+}
+
 /// Settings with limits that no well-behaved fixture reaches.
 pub(crate) fn settings() -> Settings {
     Settings {

@@ -8,17 +8,22 @@ use wasmill::plugin::Settings;
 
 use crate::component::batch;
 use crate::component::fixture;
+use crate::component::forms;
 use crate::component::load;
 use crate::component::settings;
 use crate::records;
 
-/// What a fixture's first call comes to, or its instantiation.
+/// What a fixture's first call comes to, or its instantiation: the same in both forms.
 fn fault(core: &[u8], settings: Settings) -> Failure {
-    let step = load(core, settings).unwrap();
-    match step.instantiate() {
-        Ok(mut instance) => instance.process(&records(0).view()).unwrap_err(),
-        Err(failure) => failure,
-    }
+    let [module, component] = forms(core).map(|bytes| {
+        let step = load(&bytes, settings.clone()).unwrap();
+        match step.instantiate() {
+            Ok(mut instance) => instance.process(&records(0).view()).unwrap_err(),
+            Err(failure) => failure,
+        }
+    });
+    assert_eq!((module.kind, &module.reason), (component.kind, &component.reason));
+    module
 }
 
 fn check(failure: &Failure, kind: Kind, reason: &str) {

@@ -14,6 +14,7 @@ use wasmill::record::Header;
 use wasmill::record::TopicPartition;
 
 use component::fixture;
+use component::forms;
 use component::load;
 use component::settings;
 
@@ -29,8 +30,10 @@ pub(crate) fn records(partition: i32) -> Batch {
 
 #[test]
 fn identity_and_forward_give_every_record_back() {
-    for name in ["identity", "forward"] {
-        let step = load(&fixture(name), settings()).unwrap();
+    for (name, bytes) in
+        ["identity", "forward"].iter().flat_map(|name| forms(&fixture(name)).map(|bytes| (name, bytes)))
+    {
+        let step = load(&bytes, settings()).unwrap();
         let mut instance = step.instantiate().unwrap();
         let batch = records(0);
         for _ in 0..3 {
@@ -60,8 +63,12 @@ fn drop_makes_nothing() {
 #[test]
 fn a_reject_and_a_retry_name_their_record() {
     let outcome_of = |name| {
-        let step = load(&fixture(name), settings()).unwrap();
-        step.instantiate().unwrap().process(&records(0).view()).unwrap()
+        let [module, component] = forms(&fixture(name)).map(|bytes| {
+            let step = load(&bytes, settings()).unwrap();
+            step.instantiate().unwrap().process(&records(0).view()).unwrap()
+        });
+        assert_eq!(module.failed, component.failed);
+        module
     };
     let [rejected] = &outcome_of("reject").failed[..] else { panic!("one record is rejected") };
     assert_eq!((rejected.index, rejected.failure.kind), (0, Kind::Reject));
@@ -85,16 +92,18 @@ fn an_error_speaks_for_the_call_and_leaves_the_instance_whole() {
 
 #[test]
 fn what_a_call_counts_is_kept_only_with_its_outcome() {
-    let step = load(&fixture("talk"), settings()).unwrap();
-    let mut instance = step.instantiate().unwrap();
-    instance.process(&records(0).view()).unwrap();
-    let effects = instance.take_effects();
-    let counts: Vec<(&str, u64)> = effects.counts.iter().map(|(name, by)| (&**name, *by)).collect();
-    assert_eq!(counts, [("seen", 5), ("other", 1)]);
-    assert_eq!(effects.observations, [("seen".into(), 1.5)]);
-    assert_eq!(effects.observations_lost, 1);
-    assert!(instance.take_effects().is_empty());
-    let failure = instance.process(&records(1).view()).unwrap_err();
-    assert_eq!(failure.kind, Kind::Trap);
-    assert!(instance.take_effects().is_empty(), "a call that trapped counts nothing");
+    for bytes in forms(&fixture("talk")) {
+        let step = load(&bytes, settings()).unwrap();
+        let mut instance = step.instantiate().unwrap();
+        instance.process(&records(0).view()).unwrap();
+        let effects = instance.take_effects();
+        let counts: Vec<(&str, u64)> = effects.counts.iter().map(|(name, by)| (&**name, *by)).collect();
+        assert_eq!(counts, [("seen", 5), ("other", 1)]);
+        assert_eq!(effects.observations, [("seen".into(), 1.5)]);
+        assert_eq!(effects.observations_lost, 1);
+        assert!(instance.take_effects().is_empty());
+        let failure = instance.process(&records(1).view()).unwrap_err();
+        assert_eq!(failure.kind, Kind::Trap);
+        assert!(instance.take_effects().is_empty(), "a call that trapped counts nothing");
+    }
 }

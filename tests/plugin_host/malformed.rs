@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use wasmill::failure::Kind;
 
 use crate::component::batch;
+use crate::component::forms;
 use crate::component::load;
 use crate::component::settings;
 use crate::records;
@@ -74,11 +75,15 @@ impl Guest {
 fn refusal(change: impl FnOnce(&mut Guest)) -> String {
     let mut guest = legal();
     change(&mut guest);
-    let step = load(&guest.core(), settings()).unwrap();
-    let failure = step.instantiate().unwrap().process(&records(0).view()).unwrap_err();
-    assert_eq!(failure.kind, Kind::BadOutput, "{failure}");
-    assert_eq!(&*failure.code, "bad-output");
-    failure.reason
+    let [module, component] = forms(&guest.core()).map(|bytes| {
+        let step = load(&bytes, settings()).unwrap();
+        let failure = step.instantiate().unwrap().process(&records(0).view()).unwrap_err();
+        assert_eq!(failure.kind, Kind::BadOutput, "{failure}");
+        assert_eq!(&*failure.code, "bad-output");
+        failure.reason
+    });
+    assert_eq!(module, component);
+    module
 }
 
 #[test]

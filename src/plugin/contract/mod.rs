@@ -1,10 +1,12 @@
 //! The contracts with plugins in Rust types, and the mapping between them and the crate's own.
 //!
-//! A component is of one track (`0.1` or `1`) and of one world (columns or typed records); from here on nobody needs to know which.
+//! A plugin is of one track (`0.1` or `1`) and of one world (columns or typed records), and is run as a component or, in columns and
+//! without grants, as the core module that it is; from here on nobody needs to know which.
 //! Input columns are lowered straight from the batch's slices and output columns are lifted as whole lists: one copy each way.
 //! Typed records are turned into the same columns in `typed.rs`. What the guest says is taken as it came; `outcome::check`
 //! judges it.
 
+mod module;
 mod typed;
 mod v0;
 mod v1;
@@ -14,16 +16,18 @@ use std::time::Duration;
 
 use wasmtime::Store;
 use wasmtime::StoreContextMut;
-use wasmtime::component::Component;
 use wasmtime::component::Linker;
 
 use crate::batch::OutputColumns;
 use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::outcome::Caps;
 use crate::outcome::Columns;
+use crate::plugin::deadline::Deadline;
 use crate::plugin::host;
 use crate::plugin::host::Host;
+use crate::plugin::program::Compiled;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
@@ -32,16 +36,34 @@ pub(super) use v1::columnar::wasmill::plugin::log::Level;
 use v1::columnar::wasmill::plugin::columns;
 use v1::columnar::wasmill::plugin::types;
 
-/// A linked component, of which instances are made. The functions' types were checked.
+pub(super) use module::fits;
+
+/// Outputs that one call may make: 4 million records a second at a call of a quarter of a second, and no more than the
+/// worker could hold for one batch.
+const OUTPUTS_MAX: usize = 1_000_000;
+/// Bytes that they may have with what they take from the input: the default bound of all bytes in flight of a worker.
+const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// What one call's outcome may be.
+pub(super) const CAPS: Caps = Caps { outputs: OUTPUTS_MAX as u64, bytes: OUTPUT_BYTES_MAX as u64 };
+/// What may be copied out of a guest in one call: the bytes, the columns of all outputs (port, partition, timestamp and three
+/// lengths each), and room for lengths of headers and for failures. Lists can alias each other in guest memory, so this bounds
+/// the host's memory where the guest's own limit doesn't.
+pub(super) const LIFTED_BYTES_MAX: usize = OUTPUT_BYTES_MAX + OUTPUTS_MAX * (4 + 4 + 8 + 3 * 4) + (16 << 20);
+/// What is said of more.
+pub(super) const TOO_MUCH: &str = "more data than one call may return";
+
+/// A linked plugin, of which instances are made. The functions' types were checked.
 pub(super) enum Linked {
+    Module(module::Linked),
     V0Columnar(v0::columnar::ColumnarPre<Host>),
     V0Typed(v0::typed::TypedPre<Host>),
     V1Columnar(v1::columnar::ColumnarPre<Host>),
     V1Typed(v1::typed::TypedPre<Host>),
 }
 
-/// An instance of a component.
+/// An instance of a plugin.
 pub(super) enum Plugin {
+    Module(Box<module::Plugin>),
     V0Columnar(v0::columnar::Columnar),
     V0Typed(v0::typed::Typed),
     V1Columnar(v1::columnar::Columnar),
@@ -80,14 +102,22 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 impl Linked {
-    /// Links a component to what it imports and looks its functions up.
+    /// Whether it is run as a core module.
+    pub(super) fn is_module(&self) -> bool {
+        matches!(self, Linked::Module(_))
+    }
+
+    /// Links a plugin to what it imports and looks its functions up.
     pub(super) fn new(
         linker: &Linker<Host>,
-        component: &Component,
+        compiled: Compiled,
         track: Track,
         world: World,
     ) -> wasmtime::Result<Linked> {
-        let pre = linker.instantiate_pre(component)?;
+        let pre = match compiled {
+            Compiled::Module(module) => return Ok(Linked::Module(module::Linked::new(module)?)),
+            Compiled::Component(component) => linker.instantiate_pre(&component)?,
+        };
         Ok(match (track, world) {
             (Track::V0, World::Transform) => Linked::V0Typed(v0::typed::TypedPre::new(pre)?),
             (Track::V0, _) => Linked::V0Columnar(v0::columnar::ColumnarPre::new(pre)?),
@@ -96,8 +126,13 @@ impl Linked {
         })
     }
 
-    pub(super) fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Plugin> {
+    /// Makes an instance that `deadline` stops.
+    pub(super) fn instantiate(&self, store: &mut Store<Host>, deadline: &Deadline) -> wasmtime::Result<Plugin> {
         Ok(match self {
+            Linked::Module(module) => match deadline {
+                Deadline::Flag { flag, .. } => Plugin::Module(Box::new(module.instantiate(store, flag)?)),
+                Deadline::Epoch(_) => return Err(wasmtime::Error::msg("a core module has no epochs")),
+            },
             Linked::V0Columnar(pre) => Plugin::V0Columnar(pre.instantiate(store)?),
             Linked::V0Typed(pre) => Plugin::V0Typed(pre.instantiate(store)?),
             Linked::V1Columnar(pre) => Plugin::V1Columnar(pre.instantiate(store)?),
@@ -116,6 +151,7 @@ impl Plugin {
     ) -> wasmtime::Result<Result<(), String>> {
         let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
         match self {
+            Plugin::Module(plugin) => plugin.init(store, settings, &ports),
             Plugin::V0Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_init(store, settings, &ports),
             Plugin::V0Typed(plugin) => plugin.wasmill_plugin_handler().call_init(store, settings, &ports),
             Plugin::V1Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_init(store, settings, &ports),
@@ -144,6 +180,7 @@ impl Plugin {
             data: input.data,
         };
         let returned = match self {
+            Plugin::Module(plugin) => return plugin.process(store, step, input),
             Plugin::V0Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_process(store, source, batch)?,
             Plugin::V1Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_process(store, source, batch)?,
             Plugin::V0Typed(plugin) => {

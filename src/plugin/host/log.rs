@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::plugin::contract::Level;
-use crate::plugin::engine::TICK;
-use crate::plugin::engine::Ticks;
+use crate::plugin::deadline::TICK;
+use crate::plugin::deadline::Ticks;
 use crate::plugin::host::Host;
 
 /// A longer line is cut.
