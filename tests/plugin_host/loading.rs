@@ -72,6 +72,18 @@ fn every_version_of_both_tracks_runs_and_others_do_not() {
     }
 }
 
+/// The host's engine for core modules knows threads, for a flag of its own.
+#[test]
+fn a_plugin_can_not_share_memory_or_use_atomics() {
+    let text = with_prelude(&text("identity"));
+    let shared = text.replace(r#"(memory (export "memory") 2)"#, r#"(memory (export "memory") 2 16 shared)"#);
+    let atomic = text.replace("(func $array", "(func (drop (i32.atomic.load (i32.const 0))))\n(func $array");
+    for (plugin, reason) in [(shared, "shared flag"), (atomic, "threads support is not enabled")] {
+        assert_ne!(plugin, text);
+        check(&described(&plugin, "batch"), &[reason]);
+    }
+}
+
 /// The functions that are expected and those that were found stand beside each other.
 #[test]
 fn a_component_of_another_world_is_refused_with_both_side_by_side() {
