@@ -46,7 +46,7 @@ const UNCHECKED_MAX: u32 = 10_000;
 /// What a call of the host counts for.
 const HOST_CALL: u32 = 1_000;
 /// A longer copy, or one of unknown length, is followed by a check.
-const BYTES_MAX: i32 = 1 << 16;
+const BYTES_MAX: i32 = 4096;
 /// Calls in calls deeper than this are taken for endless.
 const DEPTH_MAX: usize = 32;
 
@@ -186,13 +186,13 @@ impl Seen {
             Operator::Loop { .. } => Kind::Loop,
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => Kind::Open,
             Operator::End => Kind::Close,
+            Operator::MemoryGrow { .. } | Operator::TableGrow { .. } => Kind::Long,
             Operator::MemoryCopy { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryInit { .. }
             | Operator::TableCopy { .. }
             | Operator::TableFill { .. }
             | Operator::TableInit { .. }
-            | Operator::TableGrow { .. }
                 if !small =>
             {
                 Kind::Long

@@ -106,15 +106,18 @@ impl Flag {
     }
 
     fn look(&self, now: u64) {
-        let due = self.due.load(Ordering::Relaxed);
-        let has_come = match due {
-            NEVER => false,
+        match self.due.load(Ordering::Relaxed) {
+            NEVER => {}
             // The page could not be had the last time.
-            PASSED => self.memory.size() == 0,
-            due => now >= due && self.due.compare_exchange(due, PASSED, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
-        };
-        if has_come && let Err(error) = self.memory.grow(checks::FLAG_PAGES_MAX.into()) {
-            tracing::warn!("a plugin that is past its deadline can't be stopped yet: {error:#}");
+            PASSED if self.memory.size() == 0 => drop(self.memory.grow(checks::FLAG_PAGES_MAX.into())),
+            PASSED => {}
+            due if now < due => {}
+            due => {
+                let is_mine = self.due.compare_exchange(due, PASSED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+                if is_mine && let Err(error) = self.memory.grow(checks::FLAG_PAGES_MAX.into()) {
+                    tracing::warn!("a plugin past its deadline can't be stopped yet, which is tried again: {error:#}");
+                }
+            }
         }
     }
 }

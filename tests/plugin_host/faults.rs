@@ -72,6 +72,23 @@ fn a_loop_in_the_allocator_or_after_the_return_ends_at_the_deadline() {
 }
 
 #[test]
+fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
+    let imports = r#"(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))"#;
+    let process =
+        "(func $process (type $process) (call $outcome (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const 0)))";
+    let text = crate::component::with_prelude(&format!("{imports} {process}"));
+    let count = "(call $count (i32.const 0) (i32.const 0) (i64.const 1))";
+    let after = text.replace("(param i32)\n  (global.set $next", &format!("(param i32)\n  {count} (global.set $next"));
+    let allocator =
+        text.replace("  (local.get $at))\n(func $array", &format!("  {count} (local.get $at))\n(func $array"));
+    for calling in [after, allocator] {
+        assert_ne!(calling, text);
+        check(&fault(&crate::component::described(&calling, "batch"), settings()), Kind::Trap, "cannot leave");
+    }
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a test is a shell of its own")]
 fn the_deadline_is_of_one_call_not_of_all() {
     let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1), ..settings() }).unwrap();

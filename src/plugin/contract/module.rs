@@ -23,6 +23,7 @@ use wasmtime::Memory;
 use wasmtime::Module;
 use wasmtime::Result;
 use wasmtime::Store;
+use wasmtime::Trap;
 use wasmtime::TypedFunc;
 use wasmtime::WasmParams;
 
@@ -122,7 +123,8 @@ impl Linked {
         }
         let instance = Instance::new(&mut *store, &self.module, &imports)?;
         if instance.get_func(&mut *store, INITIALIZE).is_some() {
-            instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE)?.call(&mut *store, ())?;
+            let initialize = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE)?;
+            calling(store, |store| initialize.call(store, ()))?;
         }
         let Some(memory) = instance.get_memory(&mut *store, MEMORY) else {
             return Err(Error::msg("it exports no memory"));
@@ -167,12 +169,23 @@ fn host_function(store: &mut Store<Host>, interface: &str, name: &str) -> Result
     })
 }
 
+/// Runs code of the guest that may call the host.
+fn calling<T>(store: &mut Store<Host>, run: impl FnOnce(&mut Store<Host>) -> Result<T>) -> Result<T> {
+    store.data_mut().may_call = true;
+    let result = run(store);
+    store.data_mut().may_call = false;
+    result
+}
+
 /// Reads a text of the calling guest.
 fn with_text(caller: &mut Caller<'_, Host>, at: u32, length: u32, then: impl FnOnce(&mut Host, &str)) -> Result<()> {
     let Some(Extern::Memory(memory)) = caller.get_export(MEMORY) else {
         return Err(Error::msg(TEXT_BOUNDS));
     };
     let (memory, host) = memory.data_and_store_mut(caller);
+    if !host.may_call {
+        return Err(Trap::CannotLeaveComponent.into());
+    }
     then(host, text(memory, at, length)?);
     Ok(())
 }
@@ -197,7 +210,7 @@ impl<Params: WasmParams> Exported<Params> {
         params: Params,
         read: impl FnOnce(&mut Reader<'_>, u32) -> Result<T>,
     ) -> Result<T> {
-        let at = self.function.call(&mut *store, params)?;
+        let at = calling(store, |store| self.function.call(store, params))?;
         let mut reader = Reader { memory: memory.data(&*store), left: LIFTED_BYTES_MAX };
         let result = read(&mut reader, at)?;
         if let Some(post) = &self.post {

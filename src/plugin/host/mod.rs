@@ -25,12 +25,20 @@ use metrics::Metrics;
 pub(super) struct Host {
     pub(super) limiter: Limiter,
     pub(super) metrics: Metrics,
+    /// Whether a core module may call: not while it allocates for the host or frees what it returned, as the component model has it.
+    pub(super) may_call: bool,
     log: Log,
     given: Given,
 }
 
 impl Host {
     pub(super) fn new(memory_bytes: u64, given: Given, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
-        Host { limiter: Limiter::new(memory_bytes), metrics: Metrics::new(names), log: Log::new(gate), given }
+        Host {
+            limiter: Limiter::new(memory_bytes),
+            metrics: Metrics::new(names),
+            may_call: false,
+            log: Log::new(gate),
+            given,
+        }
     }
 }
