@@ -125,7 +125,7 @@ impl Flag {
 /// The clock of an engine and its thread, which ends when this is dropped.
 pub(super) struct Clock {
     ticks: Ticks,
-    /// Locked by the thread at each tick, and to add one, never across a guest's code or another lock.
+    /// Locked by the thread at each tick, and to add one; never across a guest's code.
     flags: Arc<Mutex<Vec<Weak<Flag>>>>,
     /// Set once, by `drop`; the thread alone waits for it.
     stop: Arc<(Mutex<bool>, Condvar)>,

@@ -9,7 +9,8 @@ use std::fmt;
 use crate::plugin::grants::Grant;
 use crate::plugin::grants::Grants;
 
-const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
+/// The columnar world's export, without its version.
+pub(super) const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
 const HANDLER: &str = "wasmill:plugin/handler";
 /// Granted to every plugin, as nothing flows back through them.
 const ALWAYS_GRANTED: [&str; 2] = ["wasmill:plugin/log", "wasmill:plugin/metrics"];

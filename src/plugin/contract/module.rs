@@ -41,6 +41,7 @@ use crate::plugin::contract::types;
 use crate::plugin::copies;
 use crate::plugin::deadline::Flag;
 use crate::plugin::host::Host;
+use crate::plugin::world::BATCH_HANDLER;
 
 const MEMORY: &str = "memory";
 const REALLOC: &str = "cabi_realloc";
@@ -105,7 +106,7 @@ impl Linked {
     pub(super) fn new(module: Module) -> Result<Linked> {
         let handler = module.exports().find_map(|export| {
             let interface = export.name().strip_suffix("#process")?;
-            (!interface.starts_with(POST)).then(|| interface.to_owned())
+            interface.starts_with(BATCH_HANDLER).then(|| interface.to_owned())
         });
         match handler {
             Some(handler) => Ok(Linked { module, handler }),
