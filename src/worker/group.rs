@@ -36,6 +36,10 @@ pub(super) enum Group {
     Revoking { partitions: Vec<TopicPartition>, deadline: Instant, committing: bool },
 }
 
+/// What is being done then, and what it may wait for.
+const JOINING: &str =
+    "joining the group, which waits for a member that died until its session is over (input.session_timeout)";
+
 impl Group {
     /// Whether nothing is being waited for.
     pub(super) fn is_settled(&self) -> bool {
@@ -79,7 +83,7 @@ impl Shell {
         match self.consumer.subscribe(&self.settings.kafka.input.topics) {
             Ok(()) => {
                 self.group = Group::Member;
-                self.set_state(State::Starting, "joining the group");
+                self.set_state(State::Starting, JOINING);
             }
             Err(reason) => {
                 self.close(now, End::Invalid(format!("failed to subscribe to the input's topics: {reason}")))

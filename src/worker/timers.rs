@@ -342,8 +342,13 @@ impl Shell {
     /// partition is paused.
     fn ask_ends(&self) {
         let busy = |lane: &&Lane| lane.paused || lane.in_flight() > 0;
-        let partitions: Vec<TopicPartition> =
+        let mut partitions: Vec<TopicPartition> =
             self.lanes.iter().filter(busy).map(|lane| lane.partition.clone()).collect();
+        // Who waits to join, until the session of a member that died is over, hears nothing meanwhile: as of a dead broker.
+        let waits = self.lanes.is_empty() && matches!(self.group, Group::Member);
+        if let Some(output) = self.settings.kafka.written().next().filter(|_| waits) {
+            partitions.push(TopicPartition { topic: output.topic.as_str().into(), partition: 0 });
+        }
         if !partitions.is_empty() {
             self.lookup.ask_ends(partitions);
         }

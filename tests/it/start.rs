@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use crate::support::clock;
 use crate::support::component;
 use crate::support::java;
 use crate::support::java::Feed;
 use crate::support::java::Reader;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,27 @@ fn latest_skips_what_is_there_and_takes_what_comes() {
     process.wait("the new record", LIMIT, |_| java::committed(&group, &input) == [501]);
     let arrived: Vec<_> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();
     assert_eq!(arrived, [old[7].1.clone()]);
+}
+
+/// A member that was killed holds the group up until its session is over. Brokers say nothing meanwhile, but they are there.
+#[test]
+fn who_waits_for_a_dead_member_does_not_take_the_brokers_for_dead() {
+    let input = java::create("wait-in", 1, &[]);
+    let output = java::create("wait-out", 1, &[]);
+    let pipeline = Pipeline::new(&input, &output, &unique("wait"), "session_timeout = \"26s\"");
+    pipeline.install(&component::forward());
+    let is_assigned = |process: &Process| process.metric("wasmill_assigned_partitions") == Some(1.0);
+    let mut process = pipeline.run();
+    process.wait("the partition", LIMIT, is_assigned);
+    process.kill();
+    let mut process = pipeline.run();
+    let watch = clock::Watch::start();
+    process.wait("the partition", LIMIT, |process| {
+        let checks = process.get("/readyz?verbose").map(|(_, checks)| checks).unwrap_or_default();
+        assert!(!checks.contains("[-]brokers"), "{:?}: {checks}", watch.elapsed());
+        is_assigned(process)
+    });
+    assert!(watch.elapsed() > Duration::from_secs(20), "it waited for {:?} only", watch.elapsed());
 }
 
 /// A pipeline whose group committed 1000, and whose input begins at 1500 now.
