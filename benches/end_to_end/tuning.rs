@@ -1,10 +1,12 @@
 //! What the keys of a file that a person may turn come to: curves for `docs/operations.md`.
 //!
-//! There is no rival here: each line is the median of some runs with one key changed and the others left alone.
+//! There is no rival here: each line is the median of some runs with one key changed and the others left alone. The lines take turns,
+//! as the broker gets faster while it runs.
 
 use crate::Figures;
 use crate::PARTITIONS;
 use crate::RECORDS;
+use crate::WARM_UP;
 use crate::contestant::Contestant;
 use crate::contestant::Key;
 use crate::drain;
@@ -46,15 +48,20 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     cluster.create(input, PARTITIONS, &[]);
     let expected = cluster.fill(input, RECORDS, Task::Json);
     // Not counted: the broker's own code is compiled while it runs.
-    drain(cluster, Contestant::Wasmill("json"), plugins, input, 0, expected);
-    for key in THROUGHPUT {
-        let contestant = Contestant::Tuned { plugin: "json", key };
-        let rounds: Vec<Figures> =
-            (0..ROUNDS).map(|round| drain(cluster, contestant, plugins, input, round, expected)).collect();
-        let of = |value: fn(&Figures) -> f64| spread(rounds.iter().map(value).collect());
+    for round in ROUNDS..ROUNDS + WARM_UP {
+        drain(cluster, Contestant::Wasmill("json"), plugins, input, round, expected);
+    }
+    let mut rounds = THROUGHPUT.map(|_| Vec::with_capacity(ROUNDS));
+    for round in 0..ROUNDS {
+        for (key, figures) in THROUGHPUT.into_iter().zip(&mut rounds) {
+            figures.push(drain(cluster, tuned("json", key), plugins, input, round, expected));
+        }
+    }
+    for (key, figures) in THROUGHPUT.into_iter().zip(&rounds) {
+        let of = |value: fn(&Figures) -> f64| spread(figures.iter().map(value).collect());
         println!(
             "{:<40}{:>24}{:>22}{:>9.0}",
-            contestant.name(),
+            tuned("json", key).name(),
             of(|f| f.rate).show(0),
             of(|f| f.cpu).show(2),
             of(|f| f.rss).median
@@ -65,11 +72,15 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     );
     println!("{:<40}{:>24}{:>24}", "", "p50", "p99");
     for key in LATENCY {
-        let contestant = Contestant::Tuned { plugin: "forward", key };
+        let contestant = tuned("forward", key);
         let rounds: Vec<(f64, f64)> =
             (0..ROUNDS).map(|round| latency::measure(cluster, contestant, plugins, round)).collect();
         let p50 = spread(rounds.iter().map(|&(p50, _)| p50).collect());
         let p99 = spread(rounds.iter().map(|&(_, p99)| p99).collect());
         println!("{:<40}{:>24}{:>24}", contestant.name(), p50.show(2), p99.show(2));
     }
+}
+
+fn tuned(plugin: &'static str, key: Key) -> Contestant {
+    Contestant::Tuned { plugin, key }
 }
