@@ -127,7 +127,7 @@ impl<'a> Artifact<'a> {
             .map_err(ArtifactError::Componentize)?;
         let is_plain = world == World::TransformBatch && imports.iter().all(|import| import.needs == Needs::Nothing);
         let program = match is_plain && contract::fits(self.bytes).map_err(malformed)? {
-            true => Program::Module(Cow::Borrowed(self.bytes)),
+            true => Program::Module(self.bytes),
             false => Program::Component(Cow::Owned(component)),
         };
         Ok((program, track, world))

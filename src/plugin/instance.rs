@@ -1,7 +1,7 @@
 //! One instance of a plugin: its store, its limits, and one call at a time.
 //!
-//! Every way into the guest passes [`entered`]. Invariant: after a failure whose
-//! kind spoils the instance nobody calls it again; what it had counted is dropped with it.
+//! Every way into the guest passes [`entered`]. Invariant: after a failure whose kind spoils the instance nobody calls it again;
+//! what it had counted is dropped with it.
 
 use std::sync::Arc;
 

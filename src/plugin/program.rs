@@ -26,7 +26,7 @@ pub(super) enum Program<'a> {
     /// A component.
     Component(Cow<'a, [u8]>),
     /// A core module that is run without the component model.
-    Module(Cow<'a, [u8]>),
+    Module(&'a [u8]),
 }
 
 impl Program<'_> {
@@ -34,13 +34,15 @@ impl Program<'_> {
     pub(super) fn of(bytes: &[u8]) -> Program<'_> {
         match Parser::is_component(bytes) {
             true => Program::Component(Cow::Borrowed(bytes)),
-            false => Program::Module(Cow::Borrowed(bytes)),
+            false => Program::Module(bytes),
         }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        let (Program::Component(bytes) | Program::Module(bytes)) = self;
-        bytes
+        match self {
+            Program::Component(bytes) => bytes,
+            Program::Module(bytes) => bytes,
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use wasmill::failure::Kind;
 use wasmill::plugin::Settings;
 
 use crate::component::batch;
+use crate::component::described;
 use crate::component::fixture;
 use crate::component::forms;
 use crate::component::load;
 use crate::component::settings;
+use crate::component::with_prelude;
 use crate::records;
 
 /// What a fixture's first call comes to, or its instantiation: the same in both forms.
@@ -55,36 +57,33 @@ fn a_loop_anywhere_ends_at_the_deadline() {
     }
 }
 
-#[test]
-fn a_loop_in_the_allocator_or_after_the_return_ends_at_the_deadline() {
+/// Plugins that have `code` in the allocator, and in the function that the host calls when it has read a result.
+fn around_the_call(imports: &str, code: &str) -> [Vec<u8>; 2] {
     let process =
         "(func $process (type $process) (call $outcome (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
         (i32.const 0) (i32.const 0)))";
-    let text = crate::component::with_prelude(process);
-    let spin = "(loop $spin (br $spin))";
-    let after = text.replace("(param i32)\n  (global.set $next", &format!("(param i32)\n  {spin} (global.set $next"));
+    let text = with_prelude(&format!("{imports} {process}"));
     let allocator =
-        text.replace("  (local.get $at))\n(func $array", &format!("  {spin} (local.get $at))\n(func $array"));
-    for looping in [after, allocator] {
-        assert_ne!(looping, text);
-        check(&fault(&crate::component::described(&looping, "batch"), hasty()), Kind::Timeout, "ran longer");
+        text.replace("  (local.get $at))\n(func $array", &format!("  {code} (local.get $at))\n(func $array"));
+    let after = text.replace("(param i32)\n  (global.set $next", &format!("(param i32)\n  {code} (global.set $next"));
+    [allocator, after].map(|changed| {
+        assert_ne!(changed, text);
+        described(&changed, "batch")
+    })
+}
+
+#[test]
+fn a_loop_in_the_allocator_or_after_the_return_ends_at_the_deadline() {
+    for looping in around_the_call("", "(loop $spin (br $spin))") {
+        check(&fault(&looping, hasty()), Kind::Timeout, "ran longer");
     }
 }
 
 #[test]
 fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
     let imports = r#"(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))"#;
-    let process =
-        "(func $process (type $process) (call $outcome (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
-        (i32.const 0) (i32.const 0)))";
-    let text = crate::component::with_prelude(&format!("{imports} {process}"));
-    let count = "(call $count (i32.const 0) (i32.const 0) (i64.const 1))";
-    let after = text.replace("(param i32)\n  (global.set $next", &format!("(param i32)\n  {count} (global.set $next"));
-    let allocator =
-        text.replace("  (local.get $at))\n(func $array", &format!("  {count} (local.get $at))\n(func $array"));
-    for calling in [after, allocator] {
-        assert_ne!(calling, text);
-        check(&fault(&crate::component::described(&calling, "batch"), settings()), Kind::Trap, "cannot leave");
+    for calling in around_the_call(imports, "(call $count (i32.const 0) (i32.const 0) (i64.const 1))") {
+        check(&fault(&calling, settings()), Kind::Trap, "cannot leave");
     }
 }
 
