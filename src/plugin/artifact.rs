@@ -1,7 +1,7 @@
-//! The bytes of a plugin's file: what they are, and the component they hold.
+//! The bytes of a plugin's file: what they are, and what is to be compiled of them.
 //!
-//! Nothing is compiled or run here. A core module becomes a component; whatever was compiled before is refused unread,
-//! since native code can't be checked. Invariant: a component that leaves here is valid WebAssembly, and fits a step.
+//! Nothing is compiled or run here. Of a core module a component is made, which is what is checked; whatever was compiled before is
+//! refused unread, since native code can't be checked. Invariant: a program that leaves here is valid WebAssembly, and fits a step.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -36,7 +36,7 @@ use crate::plugin::world::World;
 /// What a file holds.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// Whether it is a component, or a core module that was made into one.
+    /// Whether it is a component or a core module.
     pub form: Form,
     /// The SHA-256 of the file, in hexadecimal.
     pub digest: String,
@@ -71,7 +71,7 @@ impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Form::Component => "component",
-            Form::CoreModule => "core module, which becomes a component when it is loaded",
+            Form::CoreModule => "core module with the component model's names",
         })
     }
 }
