@@ -5,7 +5,8 @@
 //! passed, a page from then on. What follows is a trap, for which nothing has to be kept.
 //!
 //! Checks stand at the head of each loop, at the entry of functions, behind whatever may take long by itself, and where much
-//! was done since. A function that is done after [`UNCHECKED_MAX`] instructions, with all that it calls, needs none.
+//! was done since. A function that has at most [`UNCHECKED_MAX`] instructions, with all that it calls, needs none at its entry:
+//! whatever is done twice in it stands in a loop.
 //!
 //! Pure, over a module that was validated; wasmtime validates what comes out. Invariant: what a module executes between two checks
 //! has a bound, in the order of [`UNCHECKED_MAX`] instructions.
@@ -32,7 +33,7 @@ use wasmparser::TypeRef;
 use wasmparser::ValType;
 
 /// To be changed with whatever this file makes of a module: code that was compiled before is then not taken for it.
-pub(super) const REVISION: u32 = 1;
+pub(super) const REVISION: u32 = 2;
 
 /// The names by which a module imports the flag: a shared memory without a page, or with one when the deadline has passed.
 pub(super) const FLAG: (&str, &str) = ("wasmill:host", "deadline");
@@ -73,7 +74,8 @@ struct Functions {
     /// For each function that isn't imported its type.
     declared: Vec<u32>,
     bodies: Vec<Body>,
-    /// For each function, how many instructions it takes with all that it calls; `None`: unknown, or too many.
+    /// For each function, how many instructions are done in a call of it without a check, at most: those of its body and of all
+    /// that it calls, once each, as a loop has its own check. `None`: unknown, or too many.
     costs: Vec<Option<u32>>,
 }
 
@@ -119,7 +121,7 @@ impl Functions {
         kind.and_then(|kind| self.types.get(kind)).map_or(&[], Vec::as_slice)
     }
 
-    /// The cost of calling a function, if it is done without a check.
+    /// The cost of calling a function, if there is none at its entry.
     fn cost(&self, function: u32) -> Option<u32> {
         *usize::try_from(function).ok().and_then(|function| self.costs.get(function))?
     }
@@ -129,22 +131,22 @@ impl Functions {
 struct Body {
     instructions: u32,
     calls: Vec<u32>,
-    /// Whether it has loops, or calls nobody knows whom.
-    is_open: bool,
-    /// Whether one of its instructions may take long by itself.
-    has_long: bool,
+    /// Whether it calls nobody knows whom.
+    calls_any: bool,
+    /// Whether it has loops, or instructions that may take long by themselves.
+    has_checks: bool,
 }
 
 impl Body {
     fn read(body: &FunctionBody<'_>) -> std::result::Result<Body, BinaryReaderError> {
-        let mut read = Body { instructions: 0, calls: Vec::new(), is_open: false, has_long: false };
+        let mut read = Body { instructions: 0, calls: Vec::new(), calls_any: false, has_checks: false };
         let mut seen = Seen::default();
         for operator in body.get_operators_reader()? {
             read.instructions = read.instructions.saturating_add(1);
             match seen.next(&operator?) {
                 Kind::Call(function) => read.calls.push(function),
-                Kind::Loop | Kind::CallOfAny => read.is_open = true,
-                Kind::Long => read.has_long = true,
+                Kind::CallOfAny => read.calls_any = true,
+                Kind::Loop | Kind::Long => read.has_checks = true,
                 Kind::Open | Kind::Close | Kind::Other => {}
             }
         }
@@ -209,7 +211,7 @@ fn costs(imported: usize, bodies: &[Body]) -> Vec<Option<u32>> {
     for _ in 0..DEPTH_MAX {
         let mut has_changed = false;
         for (index, body) in bodies.iter().enumerate() {
-            if body.is_open || costs[imported + index].is_some() {
+            if body.calls_any || costs[imported + index].is_some() {
                 continue;
             }
             let cost = body.calls.iter().try_fold(body.instructions, |sum, &callee| {
@@ -278,7 +280,7 @@ impl Reencode for Checks {
         let index = self.written;
         self.written += 1;
         let cost = self.functions.costs.get(self.functions.imported + index).copied().flatten();
-        if cost.is_some() && !self.functions.bodies.get(index).is_none_or(|body| body.has_long) {
+        if cost.is_some() && !self.functions.bodies.get(index).is_none_or(|body| body.has_checks) {
             return reencode::utils::parse_function_body(self, code, body);
         }
         let late = match self.functions.results(index) {
@@ -496,6 +498,9 @@ mod tests {
         let tree: String = (0..60).map(|n| format!("(func $f{n} {})", calls(&format!("$f{}", n + 1)))).collect();
         let long = "(call $some)".repeat(100_000);
         let bytes = "(memory.fill (i32.const 0) (i32.const 1) (i32.mul (memory.size) (i32.const 65536)))".repeat(1500);
+        let idle = "(loop $l (br_if $l (i32.const 0)))";
+        let loops: String =
+            (0..60).map(|n| format!("(func $f{n} {idle} {})", calls(&format!("$f{}", n + 1)))).collect();
         for (what, functions) in [
             ("loop", "(func (export \"run\") (loop $l (br $l)))"),
             ("loop in blocks", "(func (export \"run\") (block (block (loop $l (block (br_if $l (i32.const 1)))))))"),
@@ -519,6 +524,14 @@ mod tests {
                 (func (export \"run\") (call $a))",
             ),
             ("tree", &format!("{tree} (func $f60) (func (export \"run\") (call $f0))")),
+            ("tree with loops", &format!("{loops} (func $f60) (func (export \"run\") (call $f0))")),
+            (
+                "recursion behind a loop",
+                &format!(
+                    "(func $f (param i32) {idle} (if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))
+                    (call $f (i32.sub (local.get 0) (i32.const 1)))))) (func (export \"run\") (call $f (i32.const 100)))"
+                ),
+            ),
             (
                 "long",
                 &format!(
@@ -556,8 +569,9 @@ mod tests {
         let of = |body: &str| checks(&added(&wat::parse_str(text(body)).unwrap()).unwrap());
         assert_eq!(of("(nop)"), 0);
         assert_eq!(of(&"(nop)".repeat(9_000)), 0);
-        // The entries of both, and the loop or the middle.
-        assert_eq!(of("(loop (nop))"), 3);
+        // Where it goes back to.
+        assert_eq!(of("(loop (nop))"), 1);
+        // The entries of both, and the middle.
         assert_eq!(of(&"(nop)".repeat(11_000)), 3);
     }
 
