@@ -32,6 +32,9 @@ impl Marks {
     }
 
     /// Looks at the stretch that begins at `from`, before the document's end. Words behind that end keep what they had.
+    // Vectors are for this function alone: where the whole plugin may use them, the compiler also copies with them what was just
+    // written in parts, and the machine waits for that.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     #[inline(never)]
     fn look(&mut self, json: &[u8], from: usize) {
         self.from = from;
@@ -113,7 +116,8 @@ fn escape(json: &[u8], here: usize) -> Option<Place> {
 }
 
 /// The marks of a block, and whether it is ASCII.
-#[cfg(target_feature = "simd128")]
+#[cfg(target_arch = "wasm32")]
+#[target_feature(enable = "simd128")]
 #[inline]
 fn look_at(block: &[u8; 64]) -> (u64, bool) {
     use std::arch::wasm32::*;
@@ -131,7 +135,7 @@ fn look_at(block: &[u8; 64]) -> (u64, bool) {
 }
 
 /// The same without vectors, eight bytes at a time.
-#[cfg(not(target_feature = "simd128"))]
+#[cfg(not(target_arch = "wasm32"))]
 #[inline]
 fn look_at(block: &[u8; 64]) -> (u64, bool) {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);

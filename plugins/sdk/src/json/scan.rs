@@ -1,7 +1,7 @@
 //! A walk over a JSON document that checks the whole of it and replaces values on its way.
 //!
-//! It takes what `serde_json` takes for JSON. Its shape is for the machine's sake: the host looks at the clock in every loop of a
-//! plugin, before which most values go to memory. So the loop over the fields is the only one of its function, positions go by value,
+//! It takes what `serde_json` takes for JSON. Its shape is for the machine's sake: each loop of a plugin looks at the deadline, and what
+//! lives through loops and calls goes to memory. So the loop over the fields is the only one of its function, positions go by value,
 //! and what a compact document doesn't have there (spaces, escapes, containers, words) is out of line.
 
 use std::borrow::Cow;
