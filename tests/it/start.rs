@@ -25,6 +25,12 @@ fn latest_skips_what_is_there_and_takes_what_comes() {
     let mut process = pipeline.run();
     process.ready();
     process.wait("the partition", LIMIT, |process| process.metric("wasmill_assigned_partitions") == Some(1.0));
+    let threads = process.niceness();
+    let own = threads.iter().find(|(name, _)| name == "worker-0").unwrap().1;
+    for (name, nice) in threads {
+        let gives_way = name.starts_with("executor-");
+        assert_eq!(nice, own + if gives_way { 5 } else { 0 }, "only plugins give way, and not {name}");
+    }
     java::produce(&input, 0, &[old[7].1.clone()]);
     process.wait("the new record", LIMIT, |_| java::committed(&group, &input) == [501]);
     let arrived: Vec<_> = java::dump(&output, 0).into_iter().map(|(_, raw)| raw).collect();

@@ -225,6 +225,21 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
     }
 
+    /// How nice its threads are, by their names.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(crate) fn niceness(&self) -> Vec<(String, i32)> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a process that runs has threads");
+        let of = |thread: fs::DirEntry| {
+            let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+            let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            // The first of them is the third of all, and the nineteenth is what is asked for.
+            Some((name.to_owned(), fields.split(' ').nth(19 - 3)?.parse().ok()?))
+        };
+        threads.flatten().filter_map(of).collect()
+    }
+
     /// Status and body of a page, if the process answers.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
