@@ -50,7 +50,7 @@ const CONSUMER: [(&str, &str); 12] = [
     ("fetch.wait.max.ms", "100"),
     ("check.crcs", "true"),
 ];
-const PRODUCER: [(&str, &str); 10] = [
+const PRODUCER: [(&str, &str); 11] = [
     ("enable.metrics.push", "false"),
     ("enable.idempotence", "true"),
     ("acks", "all"),
@@ -61,6 +61,8 @@ const PRODUCER: [(&str, &str); 10] = [
     ("message.timeout.ms", "0"),
     ("queue.buffering.max.messages", "1000000"),
     ("queue.buffering.max.kbytes", "131072"),
+    // One less than the partitions that the broker leads, or the client's thread asks without a pause whether it may send more.
+    ("max.in.flight", "3"),
 ];
 /// Messages taken at once.
 const BATCH: usize = 1000;

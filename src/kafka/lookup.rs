@@ -19,6 +19,7 @@ use super::consumer::Consumer;
 use super::consumer::Position;
 use super::probe;
 use super::settings::Start;
+use super::settings::TopicLimits;
 use super::sys::Client;
 use super::sys::Code;
 use super::sys::Entry;
@@ -45,13 +46,13 @@ pub enum Answer {
     Topics {
         /// One message a missing topic.
         missing: Vec<String>,
-        /// When none is missing, the largest batch in bytes that each topic takes: the outputs', and then the dead letters'.
-        limits: Vec<usize>,
+        /// When none is missing, what the topics that are written take.
+        limits: TopicLimits,
     },
     /// The cluster has everything that the pipeline names.
     Probed {
         /// As above.
-        limits: Vec<usize>,
+        limits: TopicLimits,
     },
     /// A person must act; the question is asked again every 10 s.
     Denied {
@@ -195,7 +196,7 @@ struct Asker {
     stop: Arc<AtomicBool>,
     /// How many partitions each topic had when it was first seen. Those above it were added while the group ran, and start at
     /// their beginning, since everything in them came after the pipeline began.
-    known_partitions: BTreeMap<String, i32>,
+    known_partitions: BTreeMap<String, usize>,
     /// The topics of which it was said that their limit is assumed.
     told_limits: BTreeSet<String>,
     /// How often in a row a broker did not answer what a topic takes.
@@ -267,15 +268,20 @@ impl Asker {
 
     fn topics(&mut self) -> Result<Answer, Error> {
         let mut missing = Vec::new();
+        // For each broker the partitions of outputs that it leads.
+        let mut led: BTreeMap<i32, usize> = BTreeMap::new();
         let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
         let outputs = self.settings.outputs.iter().map(|output| ("output", &output.topic));
         let dead_letters = self.settings.dead_letter.iter().map(|output| ("dead-letter", &output.topic));
         let named: Vec<(&str, &String)> =
             inputs.map(|topic| ("input", topic)).chain(outputs).chain(dead_letters).collect();
         for (role, topic) in named {
-            match self.client.partition_count(topic, REQUEST_MS) {
-                Ok(partitions) => {
-                    self.known_partitions.entry(topic.clone()).or_insert(partitions);
+            match self.client.leaders(topic, REQUEST_MS) {
+                Ok(leaders) => {
+                    self.known_partitions.entry(topic.clone()).or_insert(leaders.len());
+                    for leader in leaders.into_iter().filter(|&leader| role == "output" && leader >= 0) {
+                        *led.entry(leader).or_default() += 1;
+                    }
                 }
                 Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
                     let command = remedy(&error.code.name(), role, topic, &self.settings.brokers.join(","));
@@ -288,7 +294,8 @@ impl Asker {
                 Err(error) => return Err(error),
             }
         }
-        let limits = if missing.is_empty() { self.limits()? } else { Vec::new() };
+        let bytes = if missing.is_empty() { self.limits()? } else { Vec::new() };
+        let limits = TopicLimits { bytes, led: led.into_values().max().unwrap_or(0) };
         Ok(Answer::Topics { missing, limits })
     }
 
@@ -335,7 +342,7 @@ impl Asker {
     /// offsets of these partitions.
     fn probe(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
         let Answer::Topics { missing, limits } = self.topics()? else {
-            return Ok(Answer::Probed { limits: Vec::new() });
+            return Ok(Answer::Probed { limits: TopicLimits::default() });
         };
         if !missing.is_empty() {
             return Ok(Answer::Denied { reason: missing.join("; ") });
@@ -450,10 +457,10 @@ impl Asker {
     fn uncommitted(&mut self, partition: &TopicPartition, low: i64, high: i64) -> Result<i64, Error> {
         let topic = partition.topic.to_string();
         if !self.known_partitions.contains_key(&topic) {
-            let count = self.client.partition_count(&topic, REQUEST_MS)?;
-            self.known_partitions.insert(topic.clone(), count);
+            let leaders = self.client.leaders(&topic, REQUEST_MS)?;
+            self.known_partitions.insert(topic.clone(), leaders.len());
         }
-        if partition.partition >= self.known_partitions[&topic] {
+        if usize::try_from(partition.partition).is_ok_and(|number| number >= self.known_partitions[&topic]) {
             return Ok(low);
         }
         match self.settings.input.start {
@@ -467,5 +474,75 @@ impl Asker {
                 Ok(list.entries().first().map(|entry| entry.offset).filter(|&offset| offset >= 0).unwrap_or(high))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::embedded::Broker;
+    use super::super::settings::Input;
+    use super::super::settings::Isolation;
+    use super::super::settings::OnGap;
+    use super::super::settings::Output;
+    use super::super::settings::Partition;
+    use super::super::settings::producer;
+    use super::super::sys::Side;
+    use super::*;
+
+    fn output(topic: &str) -> Output {
+        Output {
+            name: topic.into(),
+            topic: topic.into(),
+            partition: Partition::ByKey,
+            compression: "none".into(),
+            librdkafka: BTreeMap::new(),
+        }
+    }
+
+    /// How many requests a producer has on the way at once, for outputs with so many partitions on one broker.
+    fn requests(partitions: [i32; 2]) -> String {
+        let topics = [("in", 9), ("a", partitions[0]), ("b", partitions[1]), ("dead", 9)];
+        let broker = Broker::start(&topics).unwrap();
+        let settings = Settings {
+            brokers: vec![broker.bootstrap().into()],
+            client_id: "test".into(),
+            tls: None,
+            sasl: None,
+            librdkafka: BTreeMap::new(),
+            input: Input {
+                topics: vec!["in".into()],
+                group: "test".into(),
+                instance_id: None,
+                start: Start::Earliest,
+                on_gap: OnGap::Stop,
+                isolation: Isolation::ReadCommitted,
+                session_timeout: Duration::from_secs(45),
+                max_poll_interval: Duration::from_secs(300),
+                librdkafka: BTreeMap::new(),
+            },
+            outputs: vec![output("a"), output("b")],
+            dead_letter: Some(output("dead")),
+            commit_every: Duration::from_secs(1),
+            tells_limits: false,
+        };
+        let config = BTreeMap::from([("bootstrap.servers".to_owned(), broker.bootstrap().to_owned())]);
+        let mut asker = Asker {
+            client: Client::new(Side::Producer, &config).unwrap(),
+            settings: settings.clone(),
+            stop: Arc::default(),
+            known_partitions: BTreeMap::new(),
+            told_limits: BTreeSet::new(),
+            limits_unanswered: 0,
+        };
+        // The first answer may come while the client still connects.
+        let answer = (0..10).find_map(|_| asker.topics().ok()).unwrap();
+        let Answer::Topics { missing, limits } = answer else { panic!("{answer:?}") };
+        assert_eq!((missing, limits.bytes.len()), (Vec::new(), 3));
+        producer(&settings, 0, 1 << 20, &limits)["max.in.flight.requests.per.connection"].clone()
+    }
+
+    #[test]
+    fn a_broker_with_few_partitions_of_outputs_has_a_request_fewer_than_those() {
+        assert_eq!([[1, 1], [1, 2], [2, 2], [5, 1], [40, 1]].map(requests), ["5", "2", "3", "5", "5"]);
     }
 }

@@ -15,6 +15,7 @@ use super::classify;
 use super::classify::code;
 use super::consumer::log_line;
 use super::settings;
+use super::settings::TopicLimits;
 use super::sys::Client;
 use super::sys::Code;
 use super::sys::Event;
@@ -158,7 +159,7 @@ struct OutputTopic {
 }
 
 impl Producer {
-    /// Makes the client and starts its delivery thread, on which `report` is called. `limits` are what each topic takes.
+    /// Makes the client and starts its delivery thread, on which `report` is called.
     ///
     /// # Errors
     /// What librdkafka says of a setting it refuses.
@@ -166,7 +167,7 @@ impl Producer {
         settings: &Settings,
         worker: usize,
         queue_bytes: usize,
-        limits: &[usize],
+        limits: &TopicLimits,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Producer, String> {
         let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes, limits))?;

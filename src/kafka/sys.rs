@@ -472,11 +472,13 @@ impl Client {
         Ok((low, high))
     }
 
-    /// The number of partitions of a topic. Blocks. The code is the topic's own error, such as that it doesn't exist.
-    pub(crate) fn partition_count(self: &Arc<Client>, topic: &str, timeout_ms: i32) -> Result<i32, Error> {
+    /// The brokers that lead the partitions of a topic, -1 for a partition without a leader. Blocks. The code is the topic's own
+    /// error, such as that it doesn't exist.
+    pub(crate) fn leaders(self: &Arc<Client>, topic: &str, timeout_ms: i32) -> Result<Vec<i32>, Error> {
         let topic = Topic::new(self, topic, &BTreeMap::new()).map_err(|text| Error { code: Code(-186), text })?;
         let mut metadata = std::ptr::null();
-        // SAFETY: client and topic are alive; on success the metadata is ours and is destroyed below, once.
+        // SAFETY: client and topic are alive; on success the metadata is ours and is destroyed below, once. It holds `topic_cnt`
+        // topics with `partition_cnt` partitions each.
         unsafe {
             Error::check(codes::rd_kafka_metadata(
                 self.handle.as_ptr(),
@@ -490,9 +492,10 @@ impl Client {
                 let topic = found.topics;
                 // Read as a number: the broker may send a code that the binding's enum lacks.
                 let code = (&raw const (*topic).err).cast::<c_int>().read();
-                Error::check(code).map(|()| (*topic).partition_cnt)
+                let count = usize::try_from((*topic).partition_cnt).unwrap_or(0);
+                Error::check(code).map(|()| (0..count).map(|index| (*(*topic).partitions.add(index)).leader).collect())
             } else {
-                Error::check(-1).map(|()| 0)
+                Error::check(-1).map(|()| Vec::new())
             };
             rd::rd_kafka_metadata_destroy(metadata);
             result

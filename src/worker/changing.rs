@@ -19,6 +19,8 @@ use super::chains;
 use super::clock;
 use super::start_executors;
 use super::start_producer;
+use super::unlimited;
+use crate::kafka::settings::TopicLimits;
 use crate::metrics::State;
 use crate::partition;
 use crate::plugin::Instance;
@@ -123,7 +125,9 @@ impl Shell {
         let chains = chains(&settings, instances, &self.metrics, "reload");
         let executors = start_executors(&settings, chains, self.number, &self.inbox)?;
         let producer = writes_other
-            .then(|| start_producer(&settings, self.number, self.producer_number + 1, &[], &self.inbox))
+            .then(|| {
+                start_producer(&settings, self.number, self.producer_number + 1, &TopicLimits::default(), &self.inbox)
+            })
             .transpose()?;
 
         self.settings = settings;
@@ -135,7 +139,7 @@ impl Shell {
         if let Some(producer) = producer {
             self.drop_producer();
             self.producer = Some(producer);
-            self.limits = vec![usize::MAX; self.settings.kafka.written().count()];
+            self.limits = unlimited(&self.settings);
             self.lookup.change(self.settings.kafka.clone());
             let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane| lane.partition.clone()).collect();
             // What the new topics take comes with the answer.

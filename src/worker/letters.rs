@@ -84,7 +84,7 @@ impl Shell {
         self.say_given_up(now, index, record.offset, tries, &failure, "dead-lettered");
         let lane = &self.lanes[index];
         let given_up = GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms() };
-        let limit = self.limits.last().copied().unwrap_or(usize::MAX);
+        let limit = self.limits.bytes.last().copied().unwrap_or(usize::MAX);
         let written = self.settings.dead_letters.write(&record, given_up, |letter| size::fits(letter, limit))?;
         let posted = Posted { step: failure.step.unwrap_or_else(|| self.last_step()), kind: failure.kind };
         Some(Letter { lane: lane.number, seq, written, posted })
@@ -101,7 +101,7 @@ impl Shell {
     /// What is said of a dead letter that its topic doesn't take.
     pub(super) fn too_large_to_bury(&self) -> String {
         let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
-        let limit = self.limits.last().copied().unwrap_or(usize::MAX);
+        let limit = self.limits.bytes.last().copied().unwrap_or(usize::MAX);
         format!(
             "it can't be given up: topic `{topic}` takes {limit} bytes (`max.message.bytes`), and the record alone is larger"
         )

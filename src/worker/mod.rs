@@ -58,6 +58,7 @@ use crate::kafka::Lookup;
 use crate::kafka::Producer;
 use crate::kafka::lookup::Answer;
 use crate::kafka::producer::Report;
+use crate::kafka::settings::TopicLimits;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::partition;
@@ -264,7 +265,7 @@ fn start_producer(
     settings: &Settings,
     worker: usize,
     number: u32,
-    limits: &[usize],
+    limits: &TopicLimits,
     inbox: &mpsc::Sender<Event>,
 ) -> Result<Producer, String> {
     let inbox = inbox.clone();
@@ -273,6 +274,11 @@ fn start_producer(
     Producer::start(&settings.kafka, worker, queue_bytes, limits, move |report| {
         drop(inbox.send(Event::Report { producer: number, report }));
     })
+}
+
+/// What is known of the topics that are written before anyone was asked.
+fn unlimited(settings: &Settings) -> TopicLimits {
+    TopicLimits { bytes: vec![usize::MAX; settings.kafka.written().count()], led: 0 }
 }
 
 /// The worker's own state. Its parts are in the files that act on them.
@@ -291,8 +297,8 @@ struct Shell {
     producer: Option<Producer>,
     /// How often the producer was made anew: reports of an older one are of no use.
     producer_number: u32,
-    /// What each topic that is written takes: the outputs', and then the dead letters'.
-    limits: Vec<usize>,
+    /// What the topics that are written take.
+    limits: TopicLimits,
     /// What a person must mend, if anything.
     halt: Option<Halt>,
     /// After a delivery failure nothing is handed out before this, and how long the wait was.
@@ -348,8 +354,8 @@ impl Shell {
         let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
         // The topics' own limits come with the first answer.
-        let limits = vec![usize::MAX; settings.kafka.written().count()];
-        let producer = start_producer(&settings, number, first.producer, &[], &inbox)?;
+        let limits = unlimited(&settings);
+        let producer = start_producer(&settings, number, first.producer, &TopicLimits::default(), &inbox)?;
         let (_, events) = mpsc::channel();
         Ok(Shell {
             number,

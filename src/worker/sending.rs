@@ -29,6 +29,7 @@ use crate::kafka::producer::Run;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
 use crate::kafka::settings::Partition;
+use crate::kafka::settings::TopicLimits;
 use crate::partition;
 use crate::partition::Action;
 use crate::record::Seq;
@@ -181,7 +182,7 @@ impl Shell {
     /// is where the pipeline stops. Nothing is looked at when all of the run together is small enough.
     fn too_large(&self, sending: &Sending) -> Vec<(usize, usize, Failure)> {
         let mut found: Vec<(usize, usize, Failure)> = Vec::new();
-        let outputs = &self.limits[..self.settings.kafka.outputs.len()];
+        let outputs = &self.limits.bytes[..self.settings.kafka.outputs.len()];
         if outputs.iter().min().is_none_or(|&least| sending.bytes_max() <= least) {
             return found;
         }
@@ -434,9 +435,9 @@ impl Shell {
     }
 
     /// What the topics take is known, or known anew: the producer must not make larger batches.
-    pub(super) fn take_limits(&mut self, now: Instant, limits: Vec<usize>) {
-        // An answer about other outputs than those that are written now comes too late.
-        if limits == self.limits || limits.len() != self.settings.kafka.written().count() {
+    pub(super) fn take_limits(&mut self, now: Instant, limits: TopicLimits) {
+        // An answer about other outputs than those that are written now comes too late. Who leads them is no reason for a new one.
+        if limits.bytes == self.limits.bytes || limits.bytes.len() != self.settings.kafka.written().count() {
             return;
         }
         self.limits = limits;
