@@ -479,15 +479,15 @@ impl Asker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::embedded::Broker;
-    use super::super::settings::Input;
-    use super::super::settings::Isolation;
-    use super::super::settings::OnGap;
-    use super::super::settings::Output;
-    use super::super::settings::Partition;
-    use super::super::settings::producer;
-    use super::super::sys::Side;
     use super::*;
+    use crate::kafka::embedded::Broker;
+    use crate::kafka::settings::Input;
+    use crate::kafka::settings::Isolation;
+    use crate::kafka::settings::OnGap;
+    use crate::kafka::settings::Output;
+    use crate::kafka::settings::Partition;
+    use crate::kafka::settings::producer;
+    use crate::kafka::sys::Side;
 
     fn output(topic: &str) -> Output {
         Output {
