@@ -166,19 +166,20 @@ impl Cluster {
         (0..partitions).map(end).sum()
     }
 
-    /// Everything a topic holds, and the time between its first and its last record, as the broker appended them.
-    pub(crate) fn read(&self, topic: &str, partitions: i32) -> (Digest, Duration) {
+    /// Everything a topic holds, and the time between its record number `lead` and its last one, as the broker appended them.
+    pub(crate) fn read(&self, topic: &str, partitions: i32, lead: usize) -> (Digest, Duration) {
         let wanted = u64::try_from(self.count(topic, partitions)).unwrap();
         let reader = self.reader(topic, partitions, Offset::Beginning);
         let mut digest = Digest::default();
-        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        let mut times = Vec::new();
         while digest.records < wanted {
             let message = reader.poll(WAIT).expect("the records are there").unwrap();
             digest.add(message.key().unwrap(), message.payload().unwrap());
-            let time = message.timestamp().to_millis().unwrap();
-            (first, last) = (first.min(time), last.max(time));
+            times.push(message.timestamp().to_millis().unwrap());
         }
-        (digest, Duration::from_millis(u64::try_from(last - first).unwrap()))
+        let last = *times.iter().max().unwrap();
+        let (_, first, _) = times.select_nth_unstable(lead);
+        (digest, Duration::from_millis(u64::try_from(last - *first).unwrap()))
     }
 }
 
