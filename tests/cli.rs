@@ -48,6 +48,14 @@ fn bad_use_of_the_command_line_is_2() {
 }
 
 /// A component of the contract that forwards nothing and needs nothing but its types; `import` may be one more import.
+/// See `.cargo/config.toml`: a build that leaves it out works, but takes more memory and time.
+#[test]
+fn the_allocator_is_built_to_use_freed_memory_for_messages() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    let output = command.arg("--version").env("MALLOC_CONF", "stats_print:true").output().unwrap();
+    assert!(text(&output).contains("opt.lg_extent_max_active_fit: 16"), "{}", text(&output));
+}
+
 fn component(world: &str, import: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module {import}
