@@ -47,7 +47,6 @@ fn bad_use_of_the_command_line_is_2() {
     assert_eq!(wasmill(&["frobnicate"]).status.code(), Some(2));
 }
 
-/// A component of the contract that forwards nothing and needs nothing but its types; `import` may be one more import.
 /// See `.cargo/config.toml`: a build that leaves it out works, but takes more memory and time.
 #[test]
 fn the_allocator_is_built_to_use_freed_memory_for_messages() {
@@ -56,6 +55,7 @@ fn the_allocator_is_built_to_use_freed_memory_for_messages() {
     assert!(text(&output).contains("opt.lg_extent_max_active_fit: 16"), "{}", text(&output));
 }
 
+/// A component of the contract that forwards nothing and needs nothing but its types; `import` may be one more import.
 fn component(world: &str, import: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module {import}
