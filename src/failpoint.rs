@@ -13,7 +13,7 @@ pub enum Point {
     AfterGuest,
     /// An output was handed to the producer. On the worker's thread.
     AfterEnqueue,
-    /// The broker acknowledged outputs, which the worker doesn't know yet. On the delivery thread.
+    /// The broker acknowledged outputs, which the worker doesn't know yet. On librdkafka's thread.
     InDelivery,
     /// The worker took note of acknowledged outputs.
     AfterAck,

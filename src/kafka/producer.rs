@@ -1,10 +1,16 @@
 //! The producer: outputs in, and reports of their delivery out.
 //!
-//! [`Producer::send`] is called by the worker and never waits: a full queue is a return value. The delivery thread polls
-//! the producer's queue and does nothing else; it turns reports into [`Run`]s of records and hands them to the worker's inbox.
-//! It keeps no state for a message: the [`Tag`] that travels with it says which record caused it.
+//! [`Producer::send`] is called by the worker and never waits: a full queue is a return value. What was delivered is counted on
+//! librdkafka's own threads, message by message, as [`Run`]s of records, and the worker takes it from there. The delivery thread
+//! polls the producer's queue, where all else arrives, and hands it to the worker's inbox. Neither keeps state for a message: the
+//! [`Tag`] that travels with it says which record caused it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -16,13 +22,14 @@ use super::classify::code;
 use super::consumer::log_line;
 use super::settings;
 use super::settings::TopicLimits;
+use super::sys;
 use super::sys::Client;
-use super::sys::Code;
 use super::sys::Event;
 use super::sys::EventKind;
+use super::sys::Message;
 use super::sys::Queue;
-use super::sys::Side;
 use super::sys::Topic;
+use super::sys::TopicId;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
@@ -91,22 +98,26 @@ pub struct Produced {
     pub records: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// The time from producing to the acknowledgement, of one message of the report.
+    /// The time from producing to the acknowledgement, of the first of them.
     pub latency_us: Option<u64>,
 }
 
-/// What the delivery thread found.
+/// Messages that every in-sync replica has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Whose they were.
+    pub runs: Vec<Run>,
+    /// What each output took, in file order, and then the dead letters'. Empty without any.
+    pub produced: Vec<Produced>,
+    /// Bytes of keys and values of them all.
+    pub bytes: usize,
+}
+
+/// What a producer has to say.
 #[derive(Debug)]
 pub enum Report {
-    /// Messages were acknowledged.
-    Delivered {
-        /// Whose they were.
-        runs: Vec<Run>,
-        /// What each output took, in file order, and then the dead letters'.
-        produced: Vec<Produced>,
-        /// Bytes of keys and values of them all.
-        bytes: usize,
-    },
+    /// Messages were delivered, after nothing was left to be taken: see [`Producer::take_delivered`].
+    Delivered,
     /// A message was not delivered.
     Failed {
         /// Whose it was.
@@ -147,6 +158,7 @@ pub enum SendError {
 pub struct Producer {
     topics: Arc<[OutputTopic]>,
     client: Arc<Client>,
+    counter: Arc<Counter>,
     stop: Arc<AtomicBool>,
     /// Moved by the delivery thread at each look at its queue.
     turns: Arc<AtomicU64>,
@@ -158,8 +170,45 @@ struct OutputTopic {
     handle: Topic,
 }
 
+/// Counts what is delivered until the worker takes it. It has a bound by what is in flight.
+#[derive(Default)]
+struct Counter {
+    /// The outputs' topics, in file order, and then the dead letters'. Set before the first message is produced.
+    topics: OnceLock<Vec<TopicId>>,
+    delivered: Mutex<Delivered>,
+    /// Set when counting panicked: nothing more is counted then.
+    is_broken: AtomicBool,
+}
+
+impl Counter {
+    fn delivered(&self) -> MutexGuard<'_, Delivered> {
+        // After a panic nothing is added, and what is in it was delivered.
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a message. `true` if nothing was left to be taken before it, so that the worker doesn't know yet.
+    fn add(&self, message: Message<'_>) -> bool {
+        let topics = self.topics.get().map_or(&[][..], Vec::as_slice);
+        let output = topics.iter().position(|&topic| topic == message.topic_id());
+        let bytes = message.size();
+        let mut delivered = self.delivered();
+        let is_first = delivered.runs.is_empty();
+        delivered.bytes += bytes;
+        delivered.produced.resize(topics.len(), Produced::default());
+        if let Some(produced) = output.and_then(|output| delivered.produced.get_mut(output)) {
+            produced.records += 1;
+            produced.bytes += bytes as u64;
+            if produced.latency_us.is_none() {
+                produced.latency_us = u64::try_from(message.latency_us()).ok();
+            }
+        }
+        extend(&mut delivered.runs, Tag::unpack(message.tag()));
+        is_first
+    }
+}
+
 impl Producer {
-    /// Makes the client and starts its delivery thread, on which `report` is called.
+    /// Makes the client and starts its delivery thread. `report` is called on that and on the client's own.
     ///
     /// # Errors
     /// What librdkafka says of a setting it refuses.
@@ -168,9 +217,29 @@ impl Producer {
         worker: usize,
         queue_bytes: usize,
         limits: &TopicLimits,
-        report: impl FnMut(Report) + Send + 'static,
+        report: impl Fn(Report) + Clone + Send + Sync + 'static,
     ) -> Result<Producer, String> {
-        let client = Client::new(Side::Producer, &settings::producer(settings, worker, queue_bytes, limits))?;
+        let counter = Arc::new(Counter::default());
+        let seen = {
+            let (counter, report) = (Arc::clone(&counter), report.clone());
+            move |message: Message<'_>| {
+                if counter.is_broken.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Our caller is C, which a panic would not get through.
+                let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    if counter.add(message) {
+                        failpoint::pass(Point::InDelivery);
+                        report(Report::Delivered);
+                    }
+                }));
+                if counted.is_err() {
+                    counter.is_broken.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        let config = settings::producer(settings, worker, queue_bytes, limits);
+        let client = Client::producer(&config, sys::Delivered(Box::new(seen)))?;
         let topics: Result<Vec<OutputTopic>, String> = settings
             .written()
             .map(|output| {
@@ -180,13 +249,13 @@ impl Producer {
             })
             .collect();
         let topics: Arc<[OutputTopic]> = topics?.into();
+        counter.topics.get_or_init(|| topics.iter().map(|topic| topic.handle.id()).collect());
         let stop = Arc::new(AtomicBool::new(false));
         let turns = Arc::new(AtomicU64::new(0));
         let delivery = Delivery {
             queue: client.queue(),
             client: Arc::clone(&client),
             topics: Arc::clone(&topics),
-            runs: Vec::new(),
             turns: Arc::clone(&turns),
         };
         let stopped = Arc::clone(&stop);
@@ -194,7 +263,7 @@ impl Producer {
             .name(format!("delivery-{worker}"))
             .spawn(move || delivery.run(&stopped, report))
             .map_err(|error| format!("failed to start the delivery thread: {error}"))?;
-        Ok(Producer { topics, client, stop, turns, thread: Some(thread) })
+        Ok(Producer { topics, client, counter, stop, turns, thread: Some(thread) })
     }
 
     /// Queues an output for the topic of this place in the file, or behind them for the dead letters'. A `partition` of -1 leaves the choice to the partitioner.
@@ -209,16 +278,23 @@ impl Producer {
         })
     }
 
+    /// What was delivered since the last call.
+    #[must_use]
+    pub fn take_delivered(&self) -> Delivered {
+        std::mem::take(&mut *self.counter.delivered())
+    }
+
     /// How often the delivery thread has looked at its queue: ten times a second at least, unless it stands still.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Whether its delivery thread is there: without it no output is ever known to be delivered.
+    /// Whether it still counts what is delivered and its delivery thread is there: otherwise what became of outputs is never known.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        let is_counting = !self.counter.is_broken.load(Ordering::Relaxed);
+        is_counting && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Messages that were queued and not yet reported.
@@ -246,17 +322,16 @@ struct Delivery {
     queue: Queue,
     client: Arc<Client>,
     topics: Arc<[OutputTopic]>,
-    runs: Vec<Run>,
     turns: Arc<AtomicU64>,
 }
 
 impl Delivery {
-    fn run(mut self, stop: &AtomicBool, mut report: impl FnMut(Report)) {
+    fn run(self, stop: &AtomicBool, report: impl Fn(Report)) {
         while !stop.load(Ordering::Relaxed) {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let Some(event) = self.queue.poll(POLL_MS) else { continue };
             match event.kind() {
-                EventKind::Delivery => self.delivered(event, &mut report),
+                EventKind::Delivery => self.failed(event, &report),
                 EventKind::Log => {
                     // The consumer meets the same certificates, and tells of them.
                     let _ = log_line(&event);
@@ -276,41 +351,15 @@ impl Delivery {
         }
     }
 
-    fn delivered(&mut self, mut event: Event, report: &mut impl FnMut(Report)) {
-        let mut produced = vec![Produced::default(); self.topics.len()];
-        let mut total = 0;
-        let mut output = 0;
+    fn failed(&self, mut event: Event, report: &impl Fn(Report)) {
         while let Some(message) = event.next_message() {
-            // Messages come in runs of one topic.
-            if !self.topics.get(output).is_some_and(|topic| message.is_of(&topic.handle)) {
-                output = self.topics.iter().position(|topic| message.is_of(&topic.handle)).unwrap_or(0);
+            if matches!(message.code(), code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
+                report(Report::Purged);
+                continue;
             }
-            let tag = Tag::unpack(message.tag());
-            let bytes = message.size();
-            match message.code() {
-                Code::OK => {
-                    total += bytes;
-                    let produced = &mut produced[output];
-                    produced.records += 1;
-                    produced.bytes += bytes as u64;
-                    if produced.latency_us.is_none() {
-                        produced.latency_us = u64::try_from(message.latency_us()).ok();
-                    }
-                    extend(&mut self.runs, tag);
-                }
-                code::PURGE_QUEUE | code::PURGE_INFLIGHT => report(Report::Purged),
-                other => {
-                    let text = message.error_text();
-                    let failure = classify::report(other, &text, &self.topics[output].name);
-                    report(Report::Failed { tag, output, bytes, failure });
-                }
-            }
-        }
-        if !self.runs.is_empty() {
-            let runs = std::mem::take(&mut self.runs);
-            self.runs.reserve(runs.len().min(64));
-            failpoint::pass(Point::InDelivery);
-            report(Report::Delivered { runs, produced, bytes: total });
+            let output = self.topics.iter().position(|topic| message.topic_id() == topic.handle.id()).unwrap_or(0);
+            let failure = classify::report(message.code(), &message.error_text(), &self.topics[output].name);
+            report(Report::Failed { tag: Tag::unpack(message.tag()), output, bytes: message.size(), failure });
         }
     }
 }

@@ -191,6 +191,7 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
             "deliveries never time out: a broker that is away holds the pipeline back and loses nothing"
         }
         "statistics.interval.ms" => "the lag metrics depend on it",
+        "delivery.report.only.error" => "wasmill sets it, and counts what is delivered by itself",
         "plugin.library.paths" => "it would load code into this process",
         "bootstrap.servers" | "metadata.broker.list" => "set `kafka.brokers`",
         "client.id" => "set `kafka.client_id`",

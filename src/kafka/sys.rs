@@ -199,9 +199,21 @@ pub(crate) struct Client {
     handle: NonNull<rd::rd_kafka_t>,
     /// What [`note_rebalance`] and [`note_error`] were given. Boxed, as librdkafka has its address.
     notes: Box<Notes>,
+    /// What [`see_end`] was given, boxed for the same reason.
+    _delivered: Option<Box<Delivered>>,
 }
 
 type Notes = Mutex<VecDeque<Note>>;
+
+/// Sees a message that was delivered: every in-sync replica that the topic asks for has it. It is called on the client's own threads,
+/// of several brokers at the same time, and while the client is destroyed. To panic there ends the process.
+pub(crate) struct Delivered(pub(crate) Box<dyn Fn(Message<'_>) + Send + Sync>);
+
+impl fmt::Debug for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Delivered")
+    }
+}
 
 /// What [`Queue::take`] met that is no message.
 #[derive(Debug)]
@@ -277,9 +289,61 @@ unsafe extern "C" fn note_error(_client: *mut rd::rd_kafka_t, code: c_int, reaso
     notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Error { code: Code(code), text });
 }
 
+/// The name of our hooks in librdkafka.
+const HOOKS: &CStr = c"wasmill";
+
+/// Has [`see_end`] called for the messages of a new client.
+unsafe extern "C" fn watch_ends(
+    client: *mut rd::rd_kafka_t,
+    _config: *const rd::rd_kafka_conf_t,
+    delivered: *mut c_void,
+    _reason: *mut c_char,
+    _reason_bytes: usize,
+) -> rd::rd_kafka_resp_err_t {
+    // SAFETY: librdkafka passes the client that it is making.
+    unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOKS.as_ptr(), Some(see_end), delivered) }
+}
+
+/// Shows a message that was delivered to the client's [`Delivered`]. librdkafka calls this for each message that it lets go of, be it
+/// delivered, given up, or refused by the call that produces. Its error is final by then (2.12.1: `rd_kafka_dr_msgq0`); that it was
+/// stored is also asked for.
+unsafe extern "C" fn see_end(
+    _client: *mut rd::rd_kafka_t,
+    message: *mut rd::rd_kafka_message_t,
+    delivered: *mut c_void,
+) -> rd::rd_kafka_resp_err_t {
+    // SAFETY: `delivered` is the client's, which lives until the client is destroyed; the message lives as long as the call. Its
+    // status is one of librdkafka's own three.
+    let (message, delivered, status) =
+        unsafe { (Message { raw: &*message }, &*delivered.cast::<Delivered>(), rd::rd_kafka_message_status(message)) };
+    if message.code() == Code::OK && status == rd::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED {
+        (delivered.0)(message);
+    }
+    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
 impl Client {
     /// Makes a client whose every report, its log included, arrives as an event on its queue.
     pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
+        Client::with(side, config, None)
+    }
+
+    /// Makes a producer that shows delivered messages to `delivered`, and then lets go of them. What isn't delivered is reported on its
+    /// queue as ever.
+    ///
+    /// A message that was sent is no longer in a core's cache when its acknowledgement comes. This reads it where librdkafka has
+    /// just read it, instead of once more on another thread: 2.6 % of all CPU time of a drain.
+    pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: Delivered) -> Result<Arc<Client>, String> {
+        let mut config = config.clone();
+        config.insert("delivery.report.only.error".into(), "true".into());
+        Client::with(Side::Producer, &config, Some(Box::new(delivered)))
+    }
+
+    fn with(
+        side: Side,
+        config: &BTreeMap<String, String>,
+        delivered: Option<Box<Delivered>>,
+    ) -> Result<Arc<Client>, String> {
         // SAFETY: `conf` is ours until `rd_kafka_new` takes it over by succeeding; until then it is destroyed on
         // every way out. All strings outlive their calls, and `reason` is as long as is said.
         unsafe {
@@ -308,6 +372,15 @@ impl Client {
                 codes::rd_kafka_conf_set_rebalance_cb(conf, Some(note_rebalance));
                 codes::rd_kafka_conf_set_error_cb(conf, Some(note_error));
             }
+            if let Some(delivered) = &delivered {
+                // It fails only for a name that is there already.
+                let _ = rd::rd_kafka_conf_interceptor_add_on_new(
+                    conf,
+                    HOOKS.as_ptr(),
+                    Some(watch_ends),
+                    (&raw const **delivered).cast_mut().cast(),
+                );
+            }
             let events = match side {
                 Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,
                 Side::Producer => rd::RD_KAFKA_EVENT_DR,
@@ -325,7 +398,7 @@ impl Client {
             };
             // A null queue is the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), std::ptr::null_mut());
-            Ok(Arc::new(Client { handle, notes }))
+            Ok(Arc::new(Client { handle, notes, _delivered: delivered }))
         }
     }
 
@@ -991,9 +1064,9 @@ impl<'a> Message<'a> {
         unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.raw.rkt)) }.to_bytes()
     }
 
-    /// Whether the message belongs to this handle.
-    pub(crate) fn is_of(&self, topic: &Topic) -> bool {
-        self.raw.rkt == topic.pointer.as_ptr()
+    /// The handle it was produced with, see [`Topic::id`].
+    pub(crate) fn topic_id(&self) -> TopicId {
+        TopicId(self.raw.rkt as usize)
     }
 
     pub(crate) fn partition(&self) -> i32 {
@@ -1032,7 +1105,7 @@ impl<'a> Message<'a> {
         unsafe { rd::rd_kafka_message_leader_epoch(self.raw) }
     }
 
-    /// From producing to the report, in microseconds; -1 is unknown.
+    /// From producing to the acknowledgement, in microseconds; -1 is unknown.
     pub(crate) fn latency_us(&self) -> i64 {
         // SAFETY: the message is alive.
         unsafe { rd::rd_kafka_message_latency(self.raw) }
@@ -1115,6 +1188,10 @@ pub(crate) struct Topic {
     client: Arc<Client>,
 }
 
+/// Tells the topics of a client apart, as long as their handles live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TopicId(usize);
+
 // SAFETY: librdkafka's topics are thread-safe.
 unsafe impl Send for Topic {}
 // SAFETY: as above.
@@ -1149,6 +1226,11 @@ impl Topic {
             let pointer = NonNull::new(topic).ok_or_else(|| "the topic's settings don't fit together".to_owned())?;
             Ok(Topic { pointer, client: Arc::clone(client) })
         }
+    }
+
+    /// What its messages are known by.
+    pub(crate) fn id(&self) -> TopicId {
+        TopicId(self.pointer.as_ptr() as usize)
     }
 
     /// Queues a record; key, value and headers are copied. `tag` comes back with its report. A `partition` of -1 leaves

@@ -7,7 +7,7 @@
 //!     +------- actions <------- PartitionState <------- inbox <-------+
 //!                  | Send                                 ^
 //!                  v                                      | Report
-//!              producer ----> Kafka ----> delivery thread-+
+//!              producer ----> Kafka ---> librdkafka's thread (delivered), delivery thread (else)
 //! ```
 //!
 //! The worker is the only caller of the consumer and the only one that produces. It never blocks: with work in flight it waits on
@@ -112,7 +112,7 @@ pub struct Settings {
 enum Event {
     /// Records come back from an executor.
     Ran(Ran),
-    /// The delivery thread of the producer with this number found something.
+    /// The producer with this number has something to say.
     Report { producer: u32, report: Report },
     /// A question was answered.
     Answer(Answer),

@@ -21,6 +21,7 @@ use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::kafka::connection;
+use crate::kafka::producer::Delivered;
 use crate::kafka::producer::Kind;
 use crate::kafka::producer::LANES_MAX;
 use crate::kafka::producer::Produced;
@@ -240,10 +241,16 @@ impl Shell {
         Sent::All
     }
 
-    /// What the delivery thread found.
+    /// What the producer has to say.
     pub(super) fn on_report(&mut self, now: Instant, report: Report) {
         match report {
-            Report::Delivered { runs, produced, bytes } => {
+            Report::Delivered => {
+                let Some(producer) = &self.producer else { return };
+                let Delivered { runs, produced, bytes } = producer.take_delivered();
+                if runs.is_empty() {
+                    // Taken with an earlier report.
+                    return;
+                }
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 self.status.acknowledged();
                 self.hold = self.hold.filter(|&(until, _)| until > now);
@@ -295,7 +302,7 @@ impl Shell {
             if let Some(latency) = took.latency_us {
                 let latency = Duration::from_micros(latency).as_secs_f64();
                 let durations = self.metrics.produce_duration_seconds.with_label_values(label).local();
-                // The records of a report were acknowledged together.
+                // The records of a report were acknowledged one soon after the other.
                 (0..took.records).for_each(|_| durations.observe(latency));
                 durations.flush();
             }

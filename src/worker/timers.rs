@@ -304,7 +304,7 @@ impl Shell {
         let executors = self.executors.are_alive();
         let delivery = self.producer.as_ref().is_none_or(Producer::is_alive);
         if self.closing.is_none() && !(executors && delivery) {
-            let which = if executors { "the delivery thread" } else { "an executor" };
+            let which = if executors { "what reports deliveries" } else { "an executor" };
             self.close(now, End::Bug(format!("{which} is gone; the log holds the place")));
         }
     }
