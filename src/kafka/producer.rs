@@ -22,11 +22,11 @@ use super::classify::code;
 use super::consumer::log_line;
 use super::settings;
 use super::settings::TopicLimits;
-use super::sys;
 use super::sys::Client;
 use super::sys::Event;
 use super::sys::EventKind;
 use super::sys::Message;
+use super::sys::OnDelivered;
 use super::sys::Queue;
 use super::sys::Topic;
 use super::sys::TopicId;
@@ -239,7 +239,7 @@ impl Producer {
             }
         };
         let config = settings::producer(settings, worker, queue_bytes, limits);
-        let client = Client::producer(&config, sys::Delivered(Box::new(seen)))?;
+        let client = Client::producer(&config, OnDelivered(Box::new(seen)))?;
         let topics: Result<Vec<OutputTopic>, String> = settings
             .written()
             .map(|output| {

@@ -2,9 +2,10 @@
 //!
 //! JUSTIFICATION: through the safe binding a record with a header name that is not UTF-8 panics the process, an error code
 //! that the binding doesn't know is undefined behaviour, producing costs 1.4 to 3 times as much, and rebalances arrive in
-//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue, or a message of [`Queue::take`]. There are three
-//! callbacks, and they decide nothing: [`refuse_certificate`] writes down a number that librdkafka tells nowhere else, and
-//! [`note_rebalance`] and [`note_error`] keep what that call meets for whoever made it.
+//! callbacks. Here everything that librdkafka says is an [`Event`] taken from a queue, a message of [`Queue::take`], or a message that was
+//! delivered. There are five callbacks, and they decide nothing: [`refuse_certificate`] writes down a number that librdkafka tells
+//! nowhere else, [`note_rebalance`] and [`note_error`] keep what [`Queue::take`] meets for whoever called it, and [`watch_ends`] has
+//! [`see_end`] show what was delivered.
 //!
 //! Long because everything unsafe about Kafka is here, and nowhere else.
 //!
@@ -200,18 +201,18 @@ pub(crate) struct Client {
     /// What [`note_rebalance`] and [`note_error`] were given. Boxed, as librdkafka has its address.
     notes: Box<Notes>,
     /// What [`see_end`] was given, boxed for the same reason.
-    _delivered: Option<Box<Delivered>>,
+    _delivered: Option<Box<OnDelivered>>,
 }
 
 type Notes = Mutex<VecDeque<Note>>;
 
 /// Sees a message that was delivered: every in-sync replica that the topic asks for has it. It is called on the client's own threads,
 /// of several brokers at the same time, and while the client is destroyed. To panic there ends the process.
-pub(crate) struct Delivered(pub(crate) Box<dyn Fn(Message<'_>) + Send + Sync>);
+pub(crate) struct OnDelivered(pub(crate) Box<dyn Fn(Message<'_>) + Send + Sync>);
 
-impl fmt::Debug for Delivered {
+impl fmt::Debug for OnDelivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Delivered")
+        f.write_str("OnDelivered")
     }
 }
 
@@ -304,7 +305,7 @@ unsafe extern "C" fn watch_ends(
     unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOKS.as_ptr(), Some(see_end), delivered) }
 }
 
-/// Shows a message that was delivered to the client's [`Delivered`]. librdkafka calls this for each message that it lets go of, be it
+/// Shows a message that was delivered to the client's [`OnDelivered`]. librdkafka calls this for each message that it lets go of, be it
 /// delivered, given up, or refused by the call that produces. Its error is final by then (2.12.1: `rd_kafka_dr_msgq0`); that it was
 /// stored is also asked for.
 unsafe extern "C" fn see_end(
@@ -314,8 +315,9 @@ unsafe extern "C" fn see_end(
 ) -> rd::rd_kafka_resp_err_t {
     // SAFETY: `delivered` is the client's, which lives until the client is destroyed; the message lives as long as the call. Its
     // status is one of librdkafka's own three.
-    let (message, delivered, status) =
-        unsafe { (Message { raw: &*message }, &*delivered.cast::<Delivered>(), rd::rd_kafka_message_status(message)) };
+    let (message, delivered, status) = unsafe {
+        (Message { raw: &*message }, &*delivered.cast::<OnDelivered>(), rd::rd_kafka_message_status(message))
+    };
     if message.code() == Code::OK && status == rd::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED {
         (delivered.0)(message);
     }
@@ -333,7 +335,7 @@ impl Client {
     ///
     /// A message that was sent is no longer in a core's cache when its acknowledgement comes. This reads it where librdkafka has
     /// just read it, instead of once more on another thread: 2.6 % of all CPU time of a drain.
-    pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: Delivered) -> Result<Arc<Client>, String> {
+    pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: OnDelivered) -> Result<Arc<Client>, String> {
         let mut config = config.clone();
         config.insert("delivery.report.only.error".into(), "true".into());
         Client::with(Side::Producer, &config, Some(Box::new(delivered)))
@@ -342,7 +344,7 @@ impl Client {
     fn with(
         side: Side,
         config: &BTreeMap<String, String>,
-        delivered: Option<Box<Delivered>>,
+        delivered: Option<Box<OnDelivered>>,
     ) -> Result<Arc<Client>, String> {
         // SAFETY: `conf` is ours until `rd_kafka_new` takes it over by succeeding; until then it is destroyed on
         // every way out. All strings outlive their calls, and `reason` is as long as is said.
@@ -373,13 +375,13 @@ impl Client {
                 codes::rd_kafka_conf_set_error_cb(conf, Some(note_error));
             }
             if let Some(delivered) = &delivered {
-                // It fails only for a name that is there already.
-                let _ = rd::rd_kafka_conf_interceptor_add_on_new(
-                    conf,
-                    HOOKS.as_ptr(),
-                    Some(watch_ends),
-                    (&raw const **delivered).cast_mut().cast(),
-                );
+                let delivered = (&raw const **delivered).cast_mut().cast();
+                let added = rd::rd_kafka_conf_interceptor_add_on_new(conf, HOOKS.as_ptr(), Some(watch_ends), delivered);
+                // Without it no output would ever count as delivered.
+                if added != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    rd::rd_kafka_conf_destroy(conf);
+                    return Err("librdkafka refuses to show what is delivered".to_owned());
+                }
             }
             let events = match side {
                 Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,
