@@ -35,8 +35,8 @@ const ROUNDS: usize = 5;
 /// them in the first four drains, and there a tenth of both cores. It falls on who uses them both.
 const WARM_UP: usize = 3;
 /// Outputs of a start, which are not counted. librdkafka's idempotent producer asks for its number half a second after it was made,
-/// unless a broker was there at once. What was read and edited until then (up to 230,000 records by the native loop, whose queue takes
-/// a million) comes out in no time: from the first output on, its rate was up to 14 % above what it can do.
+/// unless a broker was there at once. What was read and edited until then (up to 230,000 records by a native loop whose queue
+/// takes a million) comes out in no time: from the first output on, its rate was up to 14 % above what it can do.
 const LEAD: usize = 1_000_000;
 /// Outputs that are counted.
 const RECORDS: usize = 2_000_000;

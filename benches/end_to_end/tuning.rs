@@ -29,14 +29,14 @@ const THROUGHPUT: [Key; 11] = [
     Key::Limits("parallelism = 4"),
     Key::Limits("max_in_flight = { records = 1000 }"),
     Key::Limits("max_in_flight = { records = 5000 }"),
-    Key::Limits("max_in_flight = { records = 20000 }"),
+    Key::Limits("max_in_flight = { records = 25000 }"),
     Key::Limits("max_in_flight = { records = 100000 }"),
 ];
 
 /// Of forwarding: the time from producing to reading, at 10,000 records a second.
 const LATENCY: [Key; 5] = [
     Key::Librdkafka("'linger.ms' = 0"),
-    Key::Librdkafka("'linger.ms' = 5"),
+    Key::Librdkafka("'linger.ms' = 2"),
     Key::Librdkafka("'linger.ms' = 50"),
     Key::Step("batch = 1"),
     Key::Step("batch = 1024"),

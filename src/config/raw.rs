@@ -264,7 +264,7 @@ pub(super) struct MaxInFlight {
     /// Records that were read and aren't done.
     #[schemars(
         with = "Option<i64>",
-        extend("minimum" = 1, "maximum" = 10_000_000, "default" = 50_000, "examples" = [5_000])
+        extend("minimum" = 1, "maximum" = 10_000_000, "default" = 25_000, "examples" = [5_000])
     )]
     pub(super) records: Option<Number>,
     /// Bytes of these records and of their outputs.

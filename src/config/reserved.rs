@@ -41,7 +41,7 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         | ["limits", "commit_every" | "drain_timeout"]
         | ["input", "session_timeout" | "max_poll_interval"]
         | ["on_error", "backoff", "from" | "to"] => "write a time with its unit, such as \"5s\" or \"200ms\"",
-        ["limits", "max_in_flight"] => "write `max_in_flight = { records = 50_000, bytes = \"64 MiB\" }`",
+        ["limits", "max_in_flight"] => "write `max_in_flight = { records = 25_000, bytes = \"64 MiB\" }`",
         ["on_error", "backoff"] => "write `backoff = { from = \"100ms\", to = \"10s\" }`",
         ["limits", "parallelism"] | ["limits", "max_in_flight", "records"] | ["step", "batch"] => {
             "write a whole number"

@@ -181,7 +181,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let cores = std::thread::available_parallelism().unwrap().get();
     let limits = Limits {
         parallelism: cores.max(4),
-        max_in_flight_records: 50_000,
+        max_in_flight_records: 25_000,
         max_in_flight_bytes: 64 << 20,
         drain_timeout: Duration::from_secs(5),
     };

