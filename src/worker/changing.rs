@@ -17,6 +17,7 @@ use super::Settings;
 use super::Shell;
 use super::chains;
 use super::clock;
+use super::first_step;
 use super::start_executors;
 use super::start_producer;
 use super::unlimited;
@@ -121,7 +122,7 @@ impl Shell {
             || settings.max_in_flight_bytes != self.settings.max_in_flight_bytes;
 
         // From here to the first line that changes something, each failure leaves all as it is.
-        let ticker = instances.iter().flatten().map(|(step, _)| step.clone()).next();
+        let first_step = first_step(&instances);
         let chains = chains(&settings, instances, &self.metrics, "reload");
         let executors = start_executors(&settings, chains, self.number, &self.inbox)?;
         let producer = writes_other
@@ -131,7 +132,7 @@ impl Shell {
             .transpose()?;
 
         self.settings = settings;
-        self.ticker = ticker;
+        self.first_step = first_step;
         self.executors = executors;
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.executor = index % self.executors.len().max(1);

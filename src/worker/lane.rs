@@ -19,8 +19,9 @@ use crate::record::Offset;
 use crate::record::Seq;
 use crate::record::TopicPartition;
 
-/// A batch that is handed out holds at most so many records.
-pub(super) const BATCH_RECORDS_MAX: usize = 2048;
+/// A batch that is handed out holds at most so many records, but for a step that takes more in one call. It is small, so that what
+/// the worker wrote is still in a cache when an executor reads it: with four times as many, a JSON edit took 3 % longer.
+const BATCH_RECORDS: usize = 512;
 /// A batch that is handed out holds at most so many bytes, and one record.
 pub(super) const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Jobs of a lane that an executor has at a time: one to run, and one to go on with.
@@ -139,8 +140,9 @@ impl Lane {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= BATCH_RECORDS_MAX || self.open.bytes() >= BATCH_BYTES_MAX
+    /// Whether the open batch is to be sealed, for a first step that takes `call` records at once.
+    pub(super) fn is_full(&self, call: usize) -> bool {
+        self.open.len() >= call.max(BATCH_RECORDS) || self.open.bytes() >= BATCH_BYTES_MAX
     }
 
     /// Puts records back, in order.
@@ -179,6 +181,31 @@ mod tests {
     use crate::partition::Policy;
     use crate::record::Epoch;
     use crate::worker::clock;
+
+    #[test]
+    fn a_batch_is_sealed_early_but_not_before_a_call_of_the_first_step_is_full() {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let state = PartitionState::new(Policy::default(), Epoch(0), Offset(0), false);
+        let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(0));
+        let calls = [1, 128, 1000];
+        let mut sealed_at = [0; 3];
+        for offset in 0..1000 {
+            lane.open.push(offset, 0, 0, None, None, std::iter::empty());
+            for (at, call) in sealed_at.iter_mut().zip(calls) {
+                if *at == 0 && lane.is_full(call) {
+                    *at = lane.open.len();
+                }
+            }
+        }
+        assert_eq!(sealed_at, [512, 512, 1000]);
+        assert!(Lane { open: filled(BATCH_BYTES_MAX), ..lane }.is_full(1000), "it has enough bytes");
+    }
+
+    fn filled(bytes: usize) -> Batch {
+        let mut batch = Batch::new(TopicPartition { topic: "t".into(), partition: 0 });
+        batch.push(0, 0, 0, None, Some(&vec![0; bytes]), std::iter::empty());
+        batch
+    }
 
     #[test]
     fn a_record_is_read_once_until_its_partition_is_read_from_elsewhere_or_by_another_leader() {

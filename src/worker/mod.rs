@@ -230,6 +230,10 @@ struct First {
     reason: &'static str,
 }
 
+fn first_step(instances: &[Vec<(Step, Instance)>]) -> Option<Step> {
+    instances.iter().flatten().map(|(step, _)| step.clone()).next()
+}
+
 /// The steps of each executor, with their meters.
 fn chains(
     settings: &Settings,
@@ -315,8 +319,8 @@ struct Shell {
     bytes_out: usize,
     reading: Reading,
     timers: Timers,
-    /// Any step: its deadlines are those of all.
-    ticker: Option<Step>,
+    /// The first step, in the version that runs: how many records a call of it gets. Its deadlines are those of all.
+    first_step: Option<Step>,
     group: Group,
     closing: Option<Closing>,
     /// Other settings that wait for a quiet moment.
@@ -343,7 +347,7 @@ impl Shell {
         inbox: mpsc::Sender<Event>,
         first: First,
     ) -> Result<Shell, String> {
-        let ticker = instances.iter().flatten().map(|(step, _)| step.clone()).next();
+        let first_step = first_step(&instances);
         let chains = chains(&settings, instances, &metrics, first.reason);
         let executors = start_executors(&settings, chains, number, &inbox)?;
         let consumer = Consumer::new(&settings.kafka, number)?;
@@ -361,7 +365,7 @@ impl Shell {
             number,
             reading: Reading::new(),
             timers: Timers::new(clock::now(), &metrics),
-            ticker,
+            first_step,
             settings,
             metrics,
             status,
@@ -443,8 +447,9 @@ impl Shell {
             Event::Answer(answer) => self.on_answer(now, answer),
             Event::Swap(replacements) => {
                 // The old version's code is let go with its last instance.
-                let any = replacements.iter().flatten().next();
-                self.ticker = any.map(|replacement| replacement.step.clone()).or_else(|| self.ticker.take());
+                if let Some(first) = replacements.iter().flatten().find(|replacement| replacement.number == 0) {
+                    self.first_step = Some(first.step.clone());
+                }
                 self.executors.swap(replacements);
             }
             Event::Change { change, reply } => self.begin_change(now, *change, reply),

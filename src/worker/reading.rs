@@ -165,7 +165,8 @@ impl Shell {
         if !lane.state.may_receive() || lane.has_read(place.offset, place.leader_epoch) {
             return 0;
         }
-        if lane.is_full() || lane.leader_epoch != place.leader_epoch {
+        let call = self.first_step.as_ref().map_or(1, |step| step.settings().batch_records);
+        if lane.is_full(call) || lane.leader_epoch != place.leader_epoch {
             self.seal(now, index);
             self.lanes[index].leader_epoch = place.leader_epoch;
         }

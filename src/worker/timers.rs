@@ -294,7 +294,7 @@ impl Shell {
         let alive = Alive {
             executors: self.executors.are_alive(),
             delivery: self.producer.as_ref().is_some_and(|producer| self.timers.delivery.beats(producer.turns())),
-            ticker: self.ticker.as_ref().is_none_or(|step| self.timers.ticker.beats(step.ticks())),
+            ticker: self.first_step.as_ref().is_none_or(|step| self.timers.ticker.beats(step.ticks())),
         };
         self.status.beat(alive);
     }
