@@ -198,13 +198,9 @@ mod tests {
             }
         }
         assert_eq!(sealed_at, [512, 512, 1000]);
-        assert!(Lane { open: filled(BATCH_BYTES_MAX), ..lane }.is_full(1000), "it has enough bytes");
-    }
-
-    fn filled(bytes: usize) -> Batch {
-        let mut batch = Batch::new(TopicPartition { topic: "t".into(), partition: 0 });
-        batch.push(0, 0, 0, None, Some(&vec![0; bytes]), std::iter::empty());
-        batch
+        assert!(!lane.is_full(4096));
+        lane.open.push(1000, 0, 0, None, Some(&vec![0; BATCH_BYTES_MAX]), std::iter::empty());
+        assert!(lane.is_full(4096), "it has enough bytes");
     }
 
     #[test]
