@@ -317,4 +317,32 @@ mod tests {
         let mut messages = tail.records.take(3);
         assert_eq!((offset(&mut messages), offset(&mut messages)), (Some(4), None));
     }
+    /// It stands on librdkafka's memory: with another version it is always false, until somebody has looked at that version's.
+    #[test]
+    fn a_record_without_headers_is_known_by_a_look_at_it() {
+        let broker = Broker::start(&[("t", 1)]).unwrap();
+        let feeder = Feeder::new(broker.bootstrap(), "t").unwrap();
+        let header = [Header { name: b"", value: None }];
+        for (key, value, headers) in [
+            (None, Some(&b"0"[..]), &[][..]),
+            (Some(&b"k"[..]), Some(&b"1"[..]), &header[..]),
+            (None, None, &[][..]),
+            (None, None, &header[..]),
+        ] {
+            feeder.send(key, value, headers, None).unwrap();
+        }
+        assert!(feeder.flush(Duration::from_secs(10)));
+        let tail = Tail::new(broker.bootstrap(), &[("t", 1)]).unwrap();
+        let mut found = Vec::new();
+        for _ in 0..200 {
+            let mut event = tail.records.poll(50);
+            while let Some(message) = event.as_mut().and_then(Event::next_message) {
+                found.push((message.was_fetched_without_headers(), message.headers().count()));
+            }
+            if found.len() == 4 {
+                break;
+            }
+        }
+        assert_eq!(found, [(true, 0), (false, 1), (true, 0), (false, 1)]);
+    }
 }
