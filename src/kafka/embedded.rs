@@ -317,6 +317,7 @@ mod tests {
         let mut messages = tail.records.take(3);
         assert_eq!((offset(&mut messages), offset(&mut messages)), (Some(4), None));
     }
+
     /// It stands on librdkafka's memory: with another version it is always false, until somebody has looked at that version's.
     #[test]
     fn a_record_without_headers_is_known_by_a_look_at_it() {

@@ -7,6 +7,9 @@
 //! nowhere else, [`note_rebalance`] and [`note_error`] keep what [`Queue::take`] meets for whoever called it, and [`watch_ends`] has
 //! [`see_end`] show what was delivered.
 //!
+//! Two things that no call tells are read from librdkafka's own memory, in the version [`LAYOUT_OF`] and no other: that a record has no
+//! headers, and how long the name of a header is whose value is null.
+//!
 //! Long because everything unsafe about Kafka is here, and nowhere else.
 //!
 //! It decides nothing: codes are numbers here, and `classify.rs` says what they mean. Invariant: no function takes or

@@ -230,6 +230,7 @@ struct First {
     reason: &'static str,
 }
 
+/// The first step; all executors have the same ones.
 fn first_step(instances: &[Vec<(Step, Instance)>]) -> Option<Step> {
     instances.iter().flatten().map(|(step, _)| step.clone()).next()
 }
