@@ -1,10 +1,10 @@
 //! The rival of the end-to-end benchmark: one thread, librdkafka's own calls, and nothing between them.
 //!
 //! It is what a careful engineer writes by hand for one transformation: records are taken in batches, transformed while they
-//! still lie in librdkafka's memory, and produced with their timestamp and headers; deliveries are counted where librdkafka ends them,
-//! and only failures are reported; once a second a *generation* of outputs ends, and its offsets are committed when all of it and of
-//! those before it are acknowledged. So it gives the same promise as wasmill (nothing is lost), with the best settings that were found for it. It
-//! has no sandbox, no policy for records that fail, no metrics, and drops out when something is wrong.
+//! still lie in librdkafka's memory, and produced with their timestamp and headers; deliveries are counted where librdkafka ends
+//! them, and only failures are reported; once a second a *generation* of outputs ends, and its offsets are committed when all of
+//! it and of those before it are acknowledged. So it gives the same promise as wasmill (nothing is lost), with the best settings
+//! that were found for it. It has no sandbox, no policy for records that fail, no metrics, and drops out when something is wrong.
 //!
 //! It calls librdkafka and reads nothing of its memory that is not in its header: wasmill's look whether a record has headers
 //! (`sys.rs`) would make it 4 % faster.
