@@ -25,9 +25,11 @@ pub(crate) fn trouble(text: &str) -> Option<Trouble> {
 
 /// Whether it only repeats what another line says better: a verification's own, of this client or of the other one, or the worker's
 /// that no broker answers. librdkafka takes a broker that is silent for one of 2015, and asks for a setting of its own.
+///
+/// A verification's own are OpenSSL's. librdkafka has them begin with "SSL handshake failed", unless the broker's answer is there within the
+/// call that greets it (2.12.1: `rd_kafka_transport_ssl_connect`).
 pub(crate) fn is_echo(text: &str) -> bool {
-    text.contains("broker certificate could not be verified")
-        || text.contains("ApiVersionRequest failed: Local: Timed out")
+    text.contains("certificate verify failed") || text.contains("ApiVersionRequest failed: Local: Timed out")
 }
 
 /// Whether it says no more than that no broker can be talked to.
@@ -60,7 +62,10 @@ fn reason(text: &str) -> Option<&'static str> {
             "it wants a certificate of this client, and one it trusts: set `kafka.tls.cert` and `kafka.tls.key`",
         );
     }
-    if has("connecting to a PLAINTEXT broker listener?") || has("wrong version number") {
+    // The second is the first without librdkafka's guess: see `is_echo`.
+    let left =
+        has("connecting to a PLAINTEXT broker listener?") || has("Disconnected") && has("in state SSL_HANDSHAKE");
+    if left || has("wrong version number") {
         return Some(
             "TLS got no answer there, the port may be one without TLS: remove `kafka.tls`, or use the TLS port",
         );
@@ -114,6 +119,10 @@ mod tests {
             "remove `kafka.tls`",
         );
         check(
+            "ssl://127.0.0.1:9093/1: Disconnected: connection closed by peer (after 3ms in state SSL_HANDSHAKE)",
+            "remove `kafka.tls`",
+        );
+        check(
             "ssl://127.0.0.1:9093/1: error:0A00045C:SSL routines::tlsv13 alert certificate required",
             "kafka.tls.cert",
         );
@@ -122,6 +131,17 @@ mod tests {
             "sasl_ssl://127.0.0.1:9093/bootstrap: SASL authentication error: Authentication failed during",
             "kafka.sasl.password",
         );
+    }
+
+    #[test]
+    fn a_failed_verification_is_said_once_however_early_it_fails() {
+        for early in ["", "SSL handshake failed: "] {
+            let text = format!(
+                "ssl://127.0.0.1:9093/bootstrap: {early}error:0A000086:SSL routines::certificate verify failed: more \
+                 (after 3ms in state SSL_HANDSHAKE)"
+            );
+            assert!(is_echo(&text) && trouble(&text).is_none(), "{text}");
+        }
     }
 
     #[test]
