@@ -20,10 +20,12 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// What a record may take.
+const TIMEOUT: Duration = Duration::from_millis(400);
 const PARTITIONS: usize = 4;
 /// Of each plugin's instance.
-const MEMORY_MIB: u64 = 16;
-const PARALLELISM: u64 = 2;
+const MEMORY_MIB: u32 = 16;
+const PARALLELISM: u32 = 2;
 /// The output topic takes no larger message.
 const OUTPUT_BYTES_MAX: usize = 16_384;
 
@@ -54,11 +56,12 @@ impl Case {
         let dead = java::create(&format!("{name}-dead"), PARTITIONS, &[]);
         let group = unique(name);
         let pipeline = Pipeline::of(&format!(
-            "[[step]]\nname = \"faulty\"\nwasm = \"../plugin.wasm\"\ntimeout = \"400ms\"\nmemory = \"{MEMORY_MIB} MiB\"\n\n\
+            "[[step]]\nname = \"faulty\"\nwasm = \"../plugin.wasm\"\ntimeout = \"{}ms\"\nmemory = \"{MEMORY_MIB} MiB\"\n\n\
              [output.main]\ntopic = \"{output}\"\npartition = \"same_as_input\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\n\
              [limits]\nparallelism = {PARALLELISM}\n\n\
-             [on_error]\ndead_letter = \"{dead}\"\n{on_error}\n"
+             [on_error]\ndead_letter = \"{dead}\"\n{on_error}\n",
+            TIMEOUT.as_millis()
         ));
         pipeline.install(&component::faulty());
         Case { input, output, dead, group, pipeline }
@@ -66,8 +69,15 @@ impl Case {
 
     /// Runs until `fed` is committed.
     fn run(&self, fed: &[i64]) -> Process {
+        self.run_with_loops(fed, 0)
+    }
+
+    /// The same where so many of them loop. Each takes its timeout twice, among others and alone, and there are `PARALLELISM` executors.
+    fn run_with_loops(&self, fed: &[i64], loops: u32) -> Process {
+        let looping = TIMEOUT * (2 * loops / PARALLELISM);
         let mut process = self.pipeline.run();
-        process.wait("all records to be committed", LIMIT, |_| java::committed(&self.group, &self.input) == fed);
+        let limit = LIMIT + looping;
+        process.wait("all records to be committed", limit, |_| java::committed(&self.group, &self.input) == fed);
         process
     }
 }
@@ -138,9 +148,9 @@ fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go
 
     let case = Case::new("poison", "");
     let fed = feed(&case.input, records, true);
-    let process = case.run(&[each; PARTITIONS]);
+    let process = case.run_with_loops(&[each; PARTITIONS], u32::try_from(records / 1000).unwrap());
     let peak = process.memory("VmHWM");
-    let bar = quiet + ((PARALLELISM * MEMORY_MIB + 32) << 20);
+    let bar = quiet + (u64::from(PARALLELISM * MEMORY_MIB + 32) << 20);
     say(&format!(
         "dead letters: {records} records, peak RSS {} MiB, quiet {} MiB, allowed {} MiB",
         peak >> 20,
