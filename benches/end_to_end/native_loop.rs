@@ -358,7 +358,9 @@ unsafe fn client<'a>(
             );
         }
         if matches!(kind, rd::rd_kafka_type_t::RD_KAFKA_PRODUCER) {
-            rd::rd_kafka_conf_interceptor_add_on_new(conf, HOOK.as_ptr(), Some(watch_ends), ptr::null_mut());
+            let added =
+                rd::rd_kafka_conf_interceptor_add_on_new(conf, HOOK.as_ptr(), Some(watch_ends), ptr::null_mut());
+            assert_eq!(added, rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, "without it nothing is committed");
         }
         rd::rd_kafka_conf_set_events(conf, events);
         let client = rd::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
