@@ -110,6 +110,7 @@ pub(super) fn pipeline(
             dead_letter,
             commit_every,
             tells_limits: true,
+            hidden: secrets.hidden(),
         },
         name,
         file: path.to_owned(),

@@ -13,12 +13,10 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 
 use super::report::Report;
+use crate::secret::Hidden;
 
 /// A file of a secret is not larger than this.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Shorter values are not looked for in the words of others: they would be found everywhere.
-const HIDDEN_CHARS_MIN: usize = 4;
 
 /// The values that came from `${...}`.
 #[derive(Default)]
@@ -43,13 +41,9 @@ impl Secrets {
         self.0.iter().find(|secret| secret.place == *span).map_or(&[], |secret| &secret.references)
     }
 
-    /// A text of somebody else's, without the values that it may have been told.
-    pub(super) fn hide(&self, text: &str) -> String {
-        let mut values: Vec<&String> = self.0.iter().flat_map(|secret| &secret.values).collect();
-        values.retain(|value| value.chars().count() >= HIDDEN_CHARS_MIN);
-        // The longest first: one may be a part of another.
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
+    /// All that they put in.
+    pub(super) fn hidden(&self) -> Hidden {
+        Hidden::new(self.0.iter().flat_map(|secret| secret.values.iter().cloned()))
     }
 }
 

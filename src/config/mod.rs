@@ -100,7 +100,7 @@ impl Pipeline {
     /// A text of somebody else's that was told the pipeline's values, without those that came from `${...}`.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
-        self.secrets.hide(text)
+        self.kafka.hidden.hide(text)
     }
 }
 

@@ -176,7 +176,8 @@ impl Consumer {
     /// # Errors
     /// What librdkafka says of a setting it refuses.
     pub fn new(settings: &Settings, worker: usize) -> Result<Consumer, String> {
-        let client = Client::new(Side::Consumer, &settings::consumer(settings, worker))?;
+        let client = Client::new(Side::Consumer, &settings::consumer(settings, worker))
+            .map_err(|reason| settings.hidden.hide(&reason))?;
         Ok(Consumer { records: client.records(), events: client.queue(), client })
     }
 

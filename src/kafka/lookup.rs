@@ -488,6 +488,7 @@ mod tests {
     use crate::kafka::settings::Partition;
     use crate::kafka::settings::producer;
     use crate::kafka::sys::Side;
+    use crate::secret::Hidden;
 
     fn output(topic: &str) -> Output {
         Output {
@@ -524,6 +525,7 @@ mod tests {
             dead_letter: Some(output("dead")),
             commit_every: Duration::from_secs(1),
             tells_limits: false,
+            hidden: Hidden::default(),
         };
         let config = BTreeMap::from([("bootstrap.servers".to_owned(), broker.bootstrap().to_owned())]);
         let mut asker = Asker {

@@ -99,7 +99,8 @@ const LAST_MS: i32 = 1000;
 /// # Errors
 /// If no broker answers.
 pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<Answers, Unanswered> {
-    let client = Client::new(Side::Producer, &settings::asker(settings)).map_err(Unanswered::Refused)?;
+    let client = Client::new(Side::Producer, &settings::asker(settings))
+        .map_err(|reason| Unanswered::Refused(settings.hidden.hide(&reason)))?;
     let deadline = now() + limit;
     connect(&client, deadline)?;
     let names: Vec<&str> = question.topics.iter().map(String::as_str).collect();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::secret::Hidden;
 use crate::secret::Secret;
 
 /// Everything about the connection, the input and the outputs of a pipeline.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub commit_every: Duration,
     /// Whether the cluster tells what its topics take: the embedded broker doesn't know the question, and never answers it.
     pub tells_limits: bool,
+    /// What librdkafka is told, and must not be repeated after it.
+    pub hidden: Hidden,
 }
 
 impl Settings {

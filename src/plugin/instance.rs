@@ -67,7 +67,7 @@ impl Instance {
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
         match init {
             Ok(()) => Ok(Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
-            Err(text) => Err(Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)),
+            Err(text) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text))),
         }
     }
 
@@ -84,7 +84,7 @@ impl Instance {
         let outcome = match returned {
             Ok(Returned::Outcome(columns)) => outcome::check(input, columns, *ports, CAPS).map_err(broken),
             Ok(Returned::Malformed(text)) => Err(broken(text)),
-            Ok(Returned::Error(text)) => Err(Failure::new(Kind::Error, Some(Arc::clone(step)), text)),
+            Ok(Returned::Error(text)) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text))),
             Err(failure) => Err(failure),
         };
         if outcome.is_err() {
@@ -128,5 +128,15 @@ fn entered<T>(
         Ok(_) => Trap::Interrupt.into(),
         Err(error) => error,
     };
-    Err(classify::classify(&error, entry, is_late, &store.data().limiter, settings.timeout, &settings.name))
+    let failure = classify::classify(&error, entry, is_late, &store.data().limiter, settings.timeout, &settings.name);
+    Err(quiet(settings, failure))
+}
+
+/// A failure in the guest's words, without what its settings hide.
+fn quiet(settings: &Settings, failure: Failure) -> Failure {
+    Failure {
+        reason: settings.hidden.hide(&failure.reason),
+        backtrace: settings.hidden.hide(&failure.backtrace),
+        ..failure
+    }
 }

@@ -56,6 +56,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::secret::Hidden;
 use crate::secret::Secret;
 
 /// One step of a pipeline, as its file describes it.
@@ -77,4 +78,6 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Records that one call gets at most.
     pub batch_records: usize,
+    /// What the plugin is told, and must not be repeated after it.
+    pub hidden: Hidden,
 }

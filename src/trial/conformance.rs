@@ -19,6 +19,7 @@ use crate::plugin::Settings;
 use crate::plugin::Step;
 use crate::record::Header;
 use crate::record::TopicPartition;
+use crate::secret::Hidden;
 use crate::secret::Secret;
 
 /// One thing that was looked at.
@@ -82,6 +83,7 @@ pub fn load(
         timeout,
         memory_bytes: MEMORY_BYTES,
         batch_records: BATCHES[BATCHES.len() - 1],
+        hidden: Hidden::default(),
     };
     Step::load(engine, settings)
 }

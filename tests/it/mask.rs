@@ -12,6 +12,7 @@ use wasmill::plugin::Grants;
 use wasmill::plugin::Settings;
 use wasmill::plugin::Step;
 use wasmill::record::TopicPartition;
+use wasmill::secret::Hidden;
 use wasmill::secret::Secret;
 
 use crate::support::random::Random;
@@ -64,6 +65,7 @@ fn mask_takes_for_json_what_serde_json_does() {
         timeout: Duration::from_secs(60),
         memory_bytes: 64 << 20,
         batch_records: BATCH,
+        hidden: Hidden::default(),
     };
     let engine = Engine::new(Compiler::Here).unwrap();
     let mut instance = Step::load(&engine, settings).unwrap().instantiate().unwrap();

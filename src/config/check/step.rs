@@ -68,6 +68,7 @@ fn step(
         timeout: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
         memory_bytes: memory.unwrap_or(MEMORY_BYTES),
         batch_records: value::number(check, step.batch.as_ref(), "batch", 1, 4096).unwrap_or(BATCH_RECORDS),
+        hidden: check.secrets.hidden(),
     };
     (settings, spans)
 }
