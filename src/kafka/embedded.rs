@@ -178,11 +178,9 @@ impl Feeder {
     }
 
     fn look_at(mut event: Event) {
-        if event.kind() == EventKind::Delivery {
-            while let Some(message) = event.next_message() {
-                if message.code() != Code::OK {
-                    tracing::error!("the embedded broker refused a record of the feed: {}", message.error_text());
-                }
+        while let Some(sent) = event.next_sent() {
+            if sent.code() != Code::OK {
+                tracing::error!("the embedded broker refused a record of the feed: {}", sent.code());
             }
         }
     }

@@ -25,9 +25,9 @@ use super::settings::TopicLimits;
 use super::sys::Client;
 use super::sys::Event;
 use super::sys::EventKind;
-use super::sys::Message;
 use super::sys::OnDelivered;
 use super::sys::Queue;
+use super::sys::Sent;
 use super::sys::Topic;
 use super::sys::TopicId;
 use crate::failpoint;
@@ -187,10 +187,10 @@ impl Counter {
     }
 
     /// Counts a message. `true` if nothing was left to be taken before it, so that the worker doesn't know yet.
-    fn add(&self, message: Message<'_>) -> bool {
+    fn add(&self, sent: Sent<'_>) -> bool {
         let topics = self.topics.get().map_or(&[][..], Vec::as_slice);
-        let output = topics.iter().position(|&topic| topic == message.topic_id());
-        let bytes = message.size();
+        let output = topics.iter().position(|&topic| topic == sent.topic_id());
+        let bytes = sent.size();
         let mut delivered = self.delivered();
         let is_first = delivered.runs.is_empty();
         delivered.bytes += bytes;
@@ -199,10 +199,10 @@ impl Counter {
             produced.records += 1;
             produced.bytes += bytes as u64;
             if produced.latency_us.is_none() {
-                produced.latency_us = u64::try_from(message.latency_us()).ok();
+                produced.latency_us = u64::try_from(sent.latency_us()).ok();
             }
         }
-        extend(&mut delivered.runs, Tag::unpack(message.tag()));
+        extend(&mut delivered.runs, Tag::unpack(sent.tag()));
         is_first
     }
 }
@@ -222,13 +222,13 @@ impl Producer {
         let counter = Arc::new(Counter::default());
         let seen = {
             let (counter, report) = (Arc::clone(&counter), report.clone());
-            move |message: Message<'_>| {
+            move |sent: Sent<'_>| {
                 if counter.is_broken.load(Ordering::Relaxed) {
                     return;
                 }
                 // Our caller is C, which a panic would not get through.
                 let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                    if counter.add(message) {
+                    if counter.add(sent) {
                         failpoint::pass(Point::InDelivery);
                         report(Report::Delivered);
                     }
@@ -239,12 +239,13 @@ impl Producer {
             }
         };
         let config = settings::producer(settings, worker, queue_bytes, limits);
-        let client = Client::producer(&config, OnDelivered(Box::new(seen)))?;
+        let hide = |reason: String| settings.hidden.hide(&reason);
+        let client = Client::producer(&config, OnDelivered(Box::new(seen))).map_err(hide)?;
         let topics: Result<Vec<OutputTopic>, String> = settings
             .written()
             .map(|output| {
                 let handle = Topic::new(&client, &output.topic, &settings::topic(output))
-                    .map_err(|reason| format!("output `{}`: {reason}", output.name))?;
+                    .map_err(|reason| format!("output `{}`: {}", output.name, hide(reason)))?;
                 Ok(OutputTopic { name: output.topic.clone(), handle })
             })
             .collect();
@@ -352,14 +353,15 @@ impl Delivery {
     }
 
     fn failed(&self, mut event: Event, report: &impl Fn(Report)) {
-        while let Some(message) = event.next_message() {
-            if matches!(message.code(), code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
+        while let Some(sent) = event.next_sent() {
+            if matches!(sent.code(), code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
                 report(Report::Purged);
                 continue;
             }
-            let output = self.topics.iter().position(|topic| message.topic_id() == topic.handle.id()).unwrap_or(0);
-            let failure = classify::report(message.code(), &message.error_text(), &self.topics[output].name);
-            report(Report::Failed { tag: Tag::unpack(message.tag()), output, bytes: message.size(), failure });
+            let output = self.topics.iter().position(|topic| sent.topic_id() == topic.handle.id()).unwrap_or(0);
+            let refusal = self.client.refusal(sent);
+            let failure = classify::report(refusal.code, &refusal.text, &self.topics[output].name);
+            report(Report::Failed { tag: Tag::unpack(sent.tag()), output, bytes: sent.size(), failure });
         }
     }
 }
@@ -381,6 +383,119 @@ mod tests {
         for kind in [Kind::Output, Kind::DeadLetter] {
             let tag = Tag { lane: LANES_MAX - 1, kind, seq: Seq(SEQ_MAX - 1) };
             assert_eq!(Tag::unpack(tag.pack()), tag);
+        }
+    }
+
+    use std::collections::BTreeMap;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka_sys::types::RDKafkaApiKey;
+    use rdkafka_sys::types::RDKafkaRespErr;
+
+    use crate::kafka::settings::Input;
+    use crate::kafka::settings::Isolation;
+    use crate::kafka::settings::OnGap;
+    use crate::kafka::settings::Output;
+    use crate::kafka::settings::Partition;
+    use crate::kafka::settings::Start;
+    use crate::record::Headers;
+    use crate::secret::Hidden;
+
+    /// Outputs of these names to these topics.
+    fn settings(brokers: String, outputs: &[(&str, &str)]) -> Settings {
+        let output = |&(name, topic): &(&str, &str)| Output {
+            name: name.into(),
+            topic: topic.into(),
+            partition: Partition::ByKey,
+            compression: "none".into(),
+            librdkafka: BTreeMap::new(),
+        };
+        Settings {
+            brokers: vec![brokers],
+            client_id: "test".into(),
+            tls: None,
+            sasl: None,
+            librdkafka: BTreeMap::new(),
+            input: Input {
+                topics: vec!["in".into()],
+                group: "test".into(),
+                instance_id: None,
+                start: Start::Earliest,
+                on_gap: OnGap::Stop,
+                isolation: Isolation::ReadCommitted,
+                session_timeout: Duration::from_secs(45),
+                max_poll_interval: Duration::from_secs(300),
+                librdkafka: BTreeMap::new(),
+            },
+            outputs: outputs.iter().map(output).collect(),
+            dead_letter: None,
+            commit_every: Duration::from_secs(1),
+            tells_limits: false,
+            hidden: Hidden::default(),
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn start(settings: &Settings, queue_bytes: usize) -> (Producer, mpsc::Receiver<Report>) {
+        let (sender, reports) = mpsc::channel();
+        let limits = TopicLimits { bytes: vec![1_000_000; settings.written().count()], led: 0 };
+        let report = move |report| drop(sender.send(report));
+        (Producer::start(settings, 0, queue_bytes, &limits, report).unwrap(), reports)
+    }
+
+    fn record<'a>(key: &'a [u8], value: &'a [u8], lengths: &'a [i32], headers: &'a [u8]) -> OutRecord<'a> {
+        OutRecord {
+            parent: 0,
+            port: 0,
+            partition: None,
+            timestamp: 1,
+            key: Some(key),
+            value: Some(value),
+            headers: Headers::new(lengths, headers),
+        }
+    }
+
+    /// The message of a failed delivery says what the broker says. It has no byte of the record: librdkafka has the value where a
+    /// consumer's errors have their text.
+    #[test]
+    fn why_a_record_was_refused_is_told_without_a_byte_of_it() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &[("main", "t")]), 1 << 20);
+        for (error, code, words) in [
+            (RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, "invalid_timestamp", "Broker: Invalid timestamp"),
+            (
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+                "invalid_record",
+                "Broker: Broker failed to validate record",
+            ),
+            (
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                "msg_size_too_large",
+                "Broker: Message size too large",
+            ),
+            (
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+                "topic_authorization_failed",
+                "Broker: Topic authorization failed",
+            ),
+        ] {
+            cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+            // One size in which the allocator has no byte to spare behind the value.
+            let value = [b"canary-value".as_slice(), &[b'v'; 500]].concat();
+            let record = record(b"canary-key", &value, &[11, 12], b"canary-namecanary-hvalue");
+            producer.send(0, &record, -1, Tag { lane: 0, kind: Kind::Output, seq: Seq(0) }).unwrap();
+            let failure = loop {
+                // Besides it the client may say that a connection was lost.
+                if let Report::Failed { failure, .. } = reports.recv_timeout(LIMIT).unwrap() {
+                    break failure;
+                }
+            };
+            assert_eq!((&*failure.code, &*failure.reason), (code, &*format!("an output to `t`: {words}")));
+            assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
         }
     }
 

@@ -18,6 +18,7 @@
 #![expect(unsafe_code, reason = "this is the fenced FFI module; see JUSTIFICATION")]
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -204,20 +205,33 @@ pub(crate) struct Client {
     /// What [`note_rebalance`] and [`note_error`] were given. Boxed, as librdkafka has its address.
     notes: Box<Notes>,
     /// What [`see_end`] was given, boxed for the same reason.
-    _delivered: Option<Box<OnDelivered>>,
+    ends: Option<Box<Ends>>,
 }
 
 type Notes = Mutex<VecDeque<Note>>;
 
 /// Sees a message that was delivered: every in-sync replica that the topic asks for has it. It is called on the client's own threads,
 /// of several brokers at the same time, and while the client is destroyed. To panic there ends the process.
-pub(crate) struct OnDelivered(pub(crate) Box<dyn Fn(Message<'_>) + Send + Sync>);
+pub(crate) struct OnDelivered(pub(crate) Box<dyn Fn(Sent<'_>) + Send + Sync>);
 
-impl fmt::Debug for OnDelivered {
+/// What [`see_end`] works with.
+struct Ends {
+    delivered: OnDelivered,
+    /// What the broker said of messages that it refused, by their addresses, which stay the same until [`Client::refusal`] takes it.
+    said: Mutex<HashMap<usize, String>>,
+}
+
+impl fmt::Debug for Ends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnDelivered")
+        f.write_str("Ends")
     }
 }
+
+/// librdkafka's words for a record that shared a request with one that the broker refused. If it refused one only, the others have
+/// that one's code (2.12.1: `rd_kafka_dr_msgq0` forces it on all of them), and these words alone tell them apart.
+const BESIDE: &str = "Failed to append record because it was part of a batch which had one more more invalid records";
+/// `_INVALID_DIFFERENT_RECORD`
+const BESIDE_CODE: Code = Code(-138);
 
 /// What [`Queue::take`] met that is no message.
 #[derive(Debug)]
@@ -300,29 +314,35 @@ const HOOKS: &CStr = c"wasmill";
 unsafe extern "C" fn watch_ends(
     client: *mut rd::rd_kafka_t,
     _config: *const rd::rd_kafka_conf_t,
-    delivered: *mut c_void,
+    ends: *mut c_void,
     _reason: *mut c_char,
     _reason_bytes: usize,
 ) -> rd::rd_kafka_resp_err_t {
     // SAFETY: librdkafka passes the client that it is making.
-    unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOKS.as_ptr(), Some(see_end), delivered) }
+    unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOKS.as_ptr(), Some(see_end), ends) }
 }
 
-/// Shows a message that was delivered to the client's [`OnDelivered`]. librdkafka calls this for each message that it lets go of, be it
-/// delivered, given up, or refused by the call that produces. Its error is final by then (2.12.1: `rd_kafka_dr_msgq0`); that it was
-/// stored is also asked for.
+/// Shows a message that was delivered to the client's [`OnDelivered`], and keeps what the broker said of one that it refused. librdkafka
+/// calls this for each message that it lets go of, be it delivered, given up, or refused by the call that produces. Its error is final by
+/// then (2.12.1: `rd_kafka_dr_msgq0`); that it was stored is also asked for.
 unsafe extern "C" fn see_end(
     _client: *mut rd::rd_kafka_t,
     message: *mut rd::rd_kafka_message_t,
-    delivered: *mut c_void,
+    ends: *mut c_void,
 ) -> rd::rd_kafka_resp_err_t {
-    // SAFETY: `delivered` is the client's, which lives until the client is destroyed; the message lives as long as the call. Its
+    // SAFETY: `ends` is the client's, which lives until the client is destroyed; the message lives as long as the call. Its
     // status is one of librdkafka's own three.
-    let (message, delivered, status) = unsafe {
-        (Message { raw: &*message }, &*delivered.cast::<OnDelivered>(), rd::rd_kafka_message_status(message))
-    };
-    if message.code() == Code::OK && status == rd::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED {
-        (delivered.0)(message);
+    let (sent, ends, status) =
+        unsafe { (Sent { raw: &*message }, &*ends.cast::<Ends>(), rd::rd_kafka_message_status(message)) };
+    if sent.code() != Code::OK {
+        // SAFETY: the message is alive and was produced. The string is null, static, or the broker's answer's, which lives until
+        // librdkafka has called this for each message of the answer, and no longer.
+        let said = unsafe { text(rd::rd_kafka_message_produce_errstr(message)) };
+        if !said.is_empty() {
+            ends.said.lock().unwrap_or_else(PoisonError::into_inner).insert(sent.address(), said);
+        }
+    } else if status == rd::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED {
+        (ends.delivered.0)(sent);
     }
     rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
@@ -341,14 +361,11 @@ impl Client {
     pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: OnDelivered) -> Result<Arc<Client>, String> {
         let mut config = config.clone();
         config.insert("delivery.report.only.error".into(), "true".into());
-        Client::with(Side::Producer, &config, Some(Box::new(delivered)))
+        let ends = Ends { delivered, said: Mutex::default() };
+        Client::with(Side::Producer, &config, Some(Box::new(ends)))
     }
 
-    fn with(
-        side: Side,
-        config: &BTreeMap<String, String>,
-        delivered: Option<Box<OnDelivered>>,
-    ) -> Result<Arc<Client>, String> {
+    fn with(side: Side, config: &BTreeMap<String, String>, ends: Option<Box<Ends>>) -> Result<Arc<Client>, String> {
         // SAFETY: `conf` is ours until `rd_kafka_new` takes it over by succeeding; until then it is destroyed on
         // every way out. All strings outlive their calls, and `reason` is as long as is said.
         unsafe {
@@ -377,9 +394,9 @@ impl Client {
                 codes::rd_kafka_conf_set_rebalance_cb(conf, Some(note_rebalance));
                 codes::rd_kafka_conf_set_error_cb(conf, Some(note_error));
             }
-            if let Some(delivered) = &delivered {
-                let delivered = (&raw const **delivered).cast_mut().cast();
-                let added = rd::rd_kafka_conf_interceptor_add_on_new(conf, HOOKS.as_ptr(), Some(watch_ends), delivered);
+            if let Some(ends) = &ends {
+                let ends = (&raw const **ends).cast_mut().cast();
+                let added = rd::rd_kafka_conf_interceptor_add_on_new(conf, HOOKS.as_ptr(), Some(watch_ends), ends);
                 // Without it no output would ever count as delivered.
                 if added != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                     rd::rd_kafka_conf_destroy(conf);
@@ -403,7 +420,7 @@ impl Client {
             };
             // A null queue is the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), std::ptr::null_mut());
-            Ok(Arc::new(Client { handle, notes, _delivered: delivered }))
+            Ok(Arc::new(Client { handle, notes, ends }))
         }
     }
 
@@ -425,6 +442,16 @@ impl Client {
     /// The oldest of what [`Queue::take`] met besides messages.
     pub(crate) fn next_note(&self) -> Option<Note> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Why a message was not delivered: in the broker's words if it gave any, else in those of the code.
+    pub(crate) fn refusal(&self, sent: Sent<'_>) -> Error {
+        let said = self
+            .ends
+            .as_ref()
+            .and_then(|ends| ends.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&sent.address()));
+        let code = if said.as_deref() == Some(BESIDE) { BESIDE_CODE } else { sent.code() };
+        Error { code, text: said.unwrap_or_else(|| code.to_string()) }
     }
 
     /// A queue of our own, for replies that must not mix with other events.
@@ -494,7 +521,7 @@ impl Client {
         Error::take(unsafe { rd::rd_kafka_seek_partitions(self.handle.as_ptr(), list.pointer(), timeout_ms) })
     }
 
-    /// Marks offsets to be committed with the next automatic commit. Errors are in the list.
+    /// Marks offsets to be committed by [`Client::commit_stored`]. Errors are in the list.
     pub(crate) fn store_offsets(&self, list: &mut PartitionList) {
         // SAFETY: both are alive.
         unsafe { codes::rd_kafka_offsets_store(self.handle.as_ptr(), list.pointer()) };
@@ -970,10 +997,25 @@ impl Event {
         }
     }
 
-    /// The next message of a fetch or of delivery reports.
+    /// The next message of a fetch; `None` for every other event.
     pub(crate) fn next_message(&mut self) -> Option<Message<'_>> {
-        // SAFETY: the event is alive and keeps its messages until it is destroyed.
-        unsafe { rd::rd_kafka_event_message_next(self.pointer.as_ptr()).as_ref() }.map(|raw| Message { raw })
+        if self.kind() != EventKind::Fetch {
+            return None;
+        }
+        self.next_raw().map(|raw| Message { raw })
+    }
+
+    /// The next message of delivery reports; `None` for every other event.
+    pub(crate) fn next_sent(&mut self) -> Option<Sent<'_>> {
+        if self.kind() != EventKind::Delivery {
+            return None;
+        }
+        self.next_raw().map(|raw| Sent { raw })
+    }
+
+    fn next_raw(&mut self) -> Option<&rd::rd_kafka_message_t> {
+        // SAFETY: the event is alive and keeps its messages until it is destroyed, those that were taken as well.
+        unsafe { rd::rd_kafka_event_message_next(self.pointer.as_ptr()).as_ref() }
     }
 
     /// The event's error code; for a rebalance, whether partitions are assigned or revoked.
@@ -1041,22 +1083,72 @@ impl Drop for Event {
     }
 }
 
-/// A message of an event: a record that was fetched, or one that was produced and is now reported.
+/// A message that was produced, and what became of it.
+///
+/// It is a type of its own because librdkafka has one struct for both directions whose fields mean other things in each: here the
+/// payload is the record's value, in a [`Message`] that is an error it is the error's text. So `rd_kafka_message_errstr`, which returns
+/// the payload, must not see one. `rd_kafka_message_produce_errstr` must not either, outside of [`see_end`]: it points into the
+/// broker's answer, which is freed before the report is taken from its queue (2.12.1: `rd_kafka_handle_Produce`). So
+/// [`Client::refusal`] says why it was not delivered.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent<'a> {
+    raw: &'a rd::rd_kafka_message_t,
+}
+
+impl Sent<'_> {
+    /// What became of it.
+    pub(crate) fn code(&self) -> Code {
+        code_of(self.raw)
+    }
+
+    /// The handle it was produced with, see [`Topic::id`].
+    pub(crate) fn topic_id(&self) -> TopicId {
+        TopicId(self.raw.rkt as usize)
+    }
+
+    /// The bytes of key and value.
+    pub(crate) fn size(&self) -> usize {
+        self.raw.len.saturating_add(self.raw.key_len)
+    }
+
+    /// From producing to the acknowledgement, in microseconds; -1 is unknown.
+    pub(crate) fn latency_us(&self) -> i64 {
+        // SAFETY: the message is alive, and was produced: the call reads a field that fetched ones lack.
+        unsafe { rd::rd_kafka_message_latency(self.raw) }
+    }
+
+    /// What was given to [`Topic::produce`] as its tag.
+    pub(crate) fn tag(&self) -> u64 {
+        self.raw._private as u64
+    }
+
+    /// What tells it from every other message that has not been let go of.
+    fn address(&self) -> usize {
+        (&raw const *self.raw) as usize
+    }
+}
+
+/// The error of a message, read as a number: the broker may send a code that the binding's enum lacks.
+fn code_of(raw: &rd::rd_kafka_message_t) -> Code {
+    // SAFETY: the field is an int in C; it is not touched as the enum.
+    Code(unsafe { (&raw const raw.err).cast::<c_int>().read() })
+}
+
+/// A message that was fetched: a record, or an error in its place, which [`Message::code`] tells apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'a> {
     raw: &'a rd::rd_kafka_message_t,
 }
 
 impl<'a> Message<'a> {
-    /// Read as a number: the broker may send a code that the binding's enum lacks.
     pub(crate) fn code(&self) -> Code {
-        // SAFETY: the field is an int in C; it is not touched as the enum.
-        Code(unsafe { (&raw const self.raw.err).cast::<c_int>().read() })
+        code_of(self.raw)
     }
 
-    /// librdkafka's words for the message's error.
+    /// librdkafka's words for the error that the message is; empty if it is a record.
     pub(crate) fn error_text(&self) -> String {
-        // SAFETY: the message is alive, and the string lives as long as it.
+        // SAFETY: the message is alive and was fetched. An error's payload is its text, with a NUL, and lives as long as the message;
+        // without a payload the string is static. A record has no error, and null is returned.
         unsafe { text(rd::rd_kafka_message_errstr(self.raw)) }
     }
 
@@ -1067,11 +1159,6 @@ impl<'a> Message<'a> {
         }
         // SAFETY: the message holds its topic, whose name lives as long as it.
         unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.raw.rkt)) }.to_bytes()
-    }
-
-    /// The handle it was produced with, see [`Topic::id`].
-    pub(crate) fn topic_id(&self) -> TopicId {
-        TopicId(self.raw.rkt as usize)
     }
 
     pub(crate) fn partition(&self) -> i32 {
@@ -1092,11 +1179,6 @@ impl<'a> Message<'a> {
         unsafe { bytes(self.raw.payload, self.raw.len) }
     }
 
-    /// The bytes of key and value.
-    pub(crate) fn size(&self) -> usize {
-        self.raw.len + self.raw.key_len
-    }
-
     /// Milliseconds since 1970-01-01 UTC; -1 is none.
     pub(crate) fn timestamp(&self) -> i64 {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -1108,17 +1190,6 @@ impl<'a> Message<'a> {
     pub(crate) fn leader_epoch(&self) -> i32 {
         // SAFETY: the message is alive.
         unsafe { rd::rd_kafka_message_leader_epoch(self.raw) }
-    }
-
-    /// From producing to the acknowledgement, in microseconds; -1 is unknown.
-    pub(crate) fn latency_us(&self) -> i64 {
-        // SAFETY: the message is alive.
-        unsafe { rd::rd_kafka_message_latency(self.raw) }
-    }
-
-    /// What was given to [`Topic::produce`] as its tag.
-    pub(crate) fn tag(&self) -> u64 {
-        self.raw._private as u64
     }
 
     /// The headers in order, with any bytes.
