@@ -167,6 +167,7 @@ impl Link {
             layer.calls.push((range, outcome.outputs));
             for failed in outcome.failed {
                 let ends = !goes_on || failed.failure.kind.class() != Class::Reject;
+                self.meter.failed(&failed.failure);
                 all_failed.push((layer.root_of(start + failed.index), self.signed(failed.failure)));
                 if ends {
                     return Ok(all_failed);

@@ -1,6 +1,6 @@
 //! What one executor tells the metrics about one step.
 //!
-//! Handles are looked up once; a call costs a few additions, and nothing here is done for each record.
+//! Handles are looked up once; a call costs a few additions, and nothing here is done for each record but those that fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Meter {
         self.instances.inc();
     }
 
-    /// A call ended.
+    /// A call ended. Which of its records failed is told by [`Meter::failed`], as what lies behind one that ends the run doesn't count.
     pub(super) fn called(
         &mut self,
         records: usize,
@@ -81,10 +81,6 @@ impl Meter {
         match result {
             Ok(outcome) => {
                 self.records_out.inc_by(outcome.outputs.len() as u64);
-                // What came behind the first one is run again, and counted then.
-                if let Some(first) = outcome.failed.first() {
-                    self.failed(&first.failure);
-                }
                 self.remember(memory_bytes);
             }
             Err(failure) => {

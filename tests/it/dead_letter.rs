@@ -194,6 +194,16 @@ fn in_order(graves: &[Grave]) {
 }
 
 #[test]
+fn every_record_that_is_rejected_counts() {
+    let case = Case::new("counts", "");
+    java::produce(&case.input, 0, &vec![record(0, "reject".to_owned()); 300]);
+    let process = case.run(&[300, 0, 0, 0]);
+    assert_eq!(process.metric("wasmill_step_records_in_total"), Some(300.0));
+    assert_eq!(process.metric("wasmill_step_errors_total"), Some(300.0));
+    assert_eq!(process.metric("wasmill_dead_letters_total"), Some(300.0));
+}
+
+#[test]
 fn retries_are_spent_before_a_dead_letter() {
     let case = Case::new("spent", "retries = 2\nbackoff = { from = \"50ms\", to = \"50ms\" }");
     let records: Vec<Raw> = ["a", "retry 9", "b", "retry 1", "c"]
