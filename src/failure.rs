@@ -94,6 +94,12 @@ impl Kind {
         matches!(self, Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput)
     }
 
+    /// The code of a failure that has none of its own, as dead letters spell it.
+    #[must_use]
+    pub fn code(self) -> String {
+        self.label().replace('_', "-")
+    }
+
     /// The value of the `kind` label of metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -144,7 +150,7 @@ impl Failure {
             kind,
             step,
             digest: None,
-            code: kind.label().replace('_', "-").into(),
+            code: kind.code().into(),
             reason: cut(reason.into()),
             backtrace: String::new(),
             delay: None,
@@ -171,9 +177,14 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.step {
-            Some(step) => write!(f, "step `{step}`: {} ({}): {}", self.kind.label(), self.code, self.reason),
-            None => write!(f, "{} ({}): {}", self.kind.label(), self.code, self.reason),
+        if let Some(step) = &self.step {
+            write!(f, "step `{step}`: ")?;
+        }
+        // A code that is the kind's says nothing more.
+        if *self.code == *self.kind.code() {
+            write!(f, "{}: {}", self.kind.label(), self.reason)
+        } else {
+            write!(f, "{} ({}): {}", self.kind.label(), self.code, self.reason)
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::failure::Kind;
 use crate::record::Headers;
 use crate::record::OutRecord;
 use crate::record::Record;
@@ -134,7 +135,9 @@ impl DeadLetters {
             letter.add("wasmill-pipeline", &self.pipeline);
             letter.add("wasmill-step", step);
         }
-        letter.add("wasmill-code", &failure.code);
+        // Kafka's name of a refusal is its own; the header's words are this table's.
+        let word = failure.kind.code();
+        letter.add("wasmill-code", if failure.kind == Kind::Reject { &failure.code } else { &word });
         if whole {
             letter.add("wasmill-attempts", &tries.to_string());
             letter.add("wasmill-digest", failure.digest.as_deref().unwrap_or_default());
@@ -192,7 +195,6 @@ fn time(unix_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Kind;
     use crate::record::Header;
 
     fn letters(dialect: Dialect) -> DeadLetters {
