@@ -6,6 +6,7 @@
 //! value 0, so that `rate()` sees the first event; a name that can't leave 0 yet isn't here.
 
 mod custom;
+mod process;
 mod state;
 mod table;
 
@@ -14,6 +15,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::CounterVec;
+use prometheus::Gauge;
 use prometheus::GaugeVec;
 use prometheus::Histogram;
 use prometheus::HistogramVec;
@@ -45,7 +47,7 @@ pub struct Metrics {
     pub records_missed: IntCounterVec,
     /// `outcome` = emitted, filtered, skipped, `dead_lettered`, failed: input records, counted once, when it is final.
     pub records_processed: IntCounterVec,
-    /// `step`, `kind`: records whose dead letter the broker acknowledged.
+    /// `step`, `kind`: records whose dead letter the broker acknowledged; `step` is empty where the broker refused an output.
     pub dead_letters: IntCounterVec,
     /// `output`: records that the broker acknowledged.
     pub records_produced: IntCounterVec,
@@ -61,6 +63,12 @@ pub struct Metrics {
     pub in_flight_records: IntGauge,
     /// Their bytes, and those of outputs that aren't acknowledged.
     pub in_flight_bytes: IntGauge,
+    /// Records that may be in flight.
+    pub in_flight_records_limit: IntGauge,
+    /// Their bytes that may be.
+    pub in_flight_bytes_limit: IntGauge,
+    /// Seconds since the first failure of the record that waits the longest to be tried again; 0 for none.
+    pub retry_age_seconds: Gauge,
     /// `reason` = `in_flight`, retry, halt: seconds that partitions were held back.
     pub waiting_seconds: CounterVec,
 
@@ -72,7 +80,7 @@ pub struct Metrics {
     pub step_duration_seconds: HistogramVec,
     /// `step`: records of one guest call.
     pub step_batch_records: HistogramVec,
-    /// `step`, `kind`: records (reject, retry) and calls (the rest) that failed.
+    /// `step`, `kind`: records (reject, retry) and calls (the rest) that failed; those run again count again.
     pub step_errors: IntCounterVec,
 
     /// Partitions that this process has.
@@ -114,6 +122,7 @@ pub struct Metrics {
     consumer_lag_records: IntGaugeVec,
     consumer_lag_seconds: GaugeVec,
     pipeline_state: IntGaugeVec,
+    ready: IntGauge,
     plugin_info: IntGaugeVec,
     reload_successful: IntGauge,
     build_info: IntGaugeVec,
@@ -148,7 +157,7 @@ impl Metrics {
         let table = Table::new(pipeline);
         let t = &table;
         let kinds = Kind::OF_STEPS.map(Kind::label);
-        Arc::new(Metrics {
+        let metrics = Metrics {
             records_consumed: t.counter(
                 "records_consumed_total",
                 "Records taken from Kafka; those read again after a rewind count again.",
@@ -175,7 +184,7 @@ impl Metrics {
             ),
             dead_letters: t.counter(
                 "dead_letters_total",
-                "Records whose dead letter the broker acknowledged.",
+                "Records whose dead letter the broker acknowledged; `step` is empty if no step failed, but a broker refused an output.",
                 &["step", "kind"],
                 &[steps, &Kind::OF_RECORDS.map(Kind::label)],
             ),
@@ -207,6 +216,12 @@ impl Metrics {
                 "in_flight_bytes",
                 "Bytes of unfinished records and of outputs that aren't acknowledged.",
             ),
+            in_flight_records_limit: t.single_gauge("in_flight_records_limit", "Records that may be in flight."),
+            in_flight_bytes_limit: t.single_gauge("in_flight_bytes_limit", "Bytes that may be in flight."),
+            retry_age_seconds: t.single_float_gauge(
+                "retry_age_seconds",
+                "Time since the first failure of the record that has waited the longest to be tried again; 0 when none waits.",
+            ),
             waiting_seconds: t.float_counter(
                 "waiting_seconds_total",
                 "Time that partitions were held back, summed over them.",
@@ -237,7 +252,7 @@ impl Metrics {
             ),
             step_errors: t.counter(
                 "step_errors_total",
-                "Records (reject, retry) and calls (the rest) that failed.",
+                "Records (reject, retry) and calls (the rest) that failed; those run again count again.",
                 &["step", "kind"],
                 &[steps, &kinds],
             ),
@@ -247,7 +262,7 @@ impl Metrics {
             commits: t.counter("commits_total", "Offset commits.", &["result"], &[RESULTS]),
             commit_duration_seconds: t.histogram(
                 "commit_duration_seconds",
-                "Time of a commit that is waited for: when partitions are given back, and at the end.",
+                "Time from sending a commit to its answer.",
                 &["result"],
                 &[RESULTS],
                 BROKER,
@@ -332,6 +347,7 @@ impl Metrics {
                 &["state"],
                 &[&State::ALL.map(State::label)],
             ),
+            ready: t.single_gauge("ready", "1 if `/readyz` is 200: records flow, or would if there were any."),
             plugin_info: t.gauge(
                 "plugin_info",
                 "1 for the component that a step runs.",
@@ -346,7 +362,9 @@ impl Metrics {
             custom: Custom::new(t, steps),
             librdkafka: OnceLock::new(),
             registry: table.finish(),
-        })
+        };
+        metrics.dead_letters.with_label_values(&["", Kind::Refused.label()]);
+        Arc::new(metrics)
     }
 
     /// Everything in Prometheus' text format.
@@ -393,6 +411,11 @@ impl Metrics {
         for other in State::ALL {
             self.pipeline_state.with_label_values(&[other.label()]).set(i64::from(other == state));
         }
+    }
+
+    /// Says whether records would flow.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
     }
 
     /// Says whether the last reload succeeded.

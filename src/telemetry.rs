@@ -1,18 +1,29 @@
 //! How the process speaks: log lines on stderr, for people on a terminal and as JSON otherwise.
 //!
-//! It sets the subscriber up once and doesn't decide what is worth a line. Invariant: nothing here writes to stdout, which
-//! belongs to data.
+//! It sets the subscriber up once and doesn't decide what is worth a line. Invariants: nothing here writes to stdout, which
+//! belongs to data; in a process that runs a pipeline nobody waits for stderr, see `lines.rs`.
 
-mod rate_limit;
+mod format;
+mod lines;
+pub mod rate_limit;
 
+use std::backtrace::Backtrace;
+use std::backtrace::BacktraceStatus;
 use std::fmt;
 use std::io;
 use std::io::IsTerminal;
+use std::io::Write;
+use std::panic;
+use std::thread;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+pub use format::set_pipeline;
 pub use rate_limit::RateLimit;
+
+use format::Json;
 
 /// Who the lines are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +60,8 @@ pub struct Options<'a> {
     pub filter: Option<&'a str>,
     /// `NO_COLOR` is set and not empty.
     pub no_color: bool,
+    /// Whether the process goes on whatever becomes of its lines: then nobody waits for stderr, and some may be dropped.
+    pub goes_on: bool,
 }
 
 /// What was decided, for those who write to stderr without a log line.
@@ -78,14 +91,56 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     let style = decide(options, io::stderr().is_terminal());
     let filter =
         EnvFilter::try_new(options.filter.unwrap_or_else(|| default_filter(options.verbosity))).map_err(BadFilter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let writer = match options.goes_on.then(lines::start).flatten() {
+        Some(lines) => {
+            panic::set_hook(Box::new(report_panic));
+            BoxMakeWriter::new(move || lines)
+        }
+        None => BoxMakeWriter::new(io::stderr),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A second subscriber is refused, which only a test that runs two commands in one process meets.
     let _ = if style.json {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).with_ansi(false).try_init()
+        lines.json().with_ansi(false).map_event_format(|_| Json::default()).try_init()
     } else {
         lines.compact().with_target(false).with_ansi(style.color).try_init()
     };
     Ok(style)
+}
+
+/// Writes a line for people to stderr as it is, behind the log lines before it, and without waiting where they don't.
+pub fn tell(line: &str) {
+    // If stderr is gone, nobody reads it.
+    let _ = match lines::of_process() {
+        Some(mut lines) => lines.write_all(format!("{line}\n").as_bytes()),
+        None => writeln!(io::stderr(), "{line}"),
+    };
+}
+
+/// From here on come the last words of the process: there is room for them, however many lines wait.
+pub fn make_room() {
+    lines::make_room();
+}
+
+/// Waits until all lines are written, for half a second at most: the process ends.
+pub fn flush() {
+    lines::flush();
+}
+
+/// Log lines of this process that were dropped, as stderr did not take them in time.
+#[must_use]
+pub fn lines_dropped() -> u64 {
+    lines::dropped()
+}
+
+/// A panic is a log line like any other: what the standard library does instead waits for stderr.
+fn report_panic(info: &panic::PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
+    let text = info.payload_as_str().unwrap_or("no text");
+    let trace = Backtrace::capture();
+    let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+    tracing::error!("thread `{}` panicked{place}: {text}{trace}", thread.name().unwrap_or("unnamed"));
 }
 
 fn decide(options: &Options<'_>, terminal: bool) -> Style {
@@ -107,8 +162,9 @@ fn default_filter(verbosity: i16) -> &'static str {
         ..=-2 => "error",
         -1 => "warn",
         0 => "info",
-        1 => "debug",
-        2.. => "trace",
+        // What libraries say is for who works on wasmill: `WASMILL_LOG=trace` has it.
+        1 => "info,wasmill=debug,plugin=debug,librdkafka=debug",
+        2.. => "info,wasmill=trace,plugin=trace,librdkafka=trace",
     }
 }
 
@@ -116,8 +172,14 @@ fn default_filter(verbosity: i16) -> &'static str {
 mod tests {
     use super::*;
 
-    const PLAIN: Options<'_> =
-        Options { format: Format::Auto, color: Color::Auto, verbosity: 0, filter: None, no_color: false };
+    const PLAIN: Options<'_> = Options {
+        format: Format::Auto,
+        color: Color::Auto,
+        verbosity: 0,
+        filter: None,
+        no_color: false,
+        goes_on: false,
+    };
 
     #[test]
     fn a_terminal_gets_text_and_a_pipe_gets_json() {

@@ -39,6 +39,7 @@ pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Router 
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {
+    shared.metrics.set_ready((shared.health)().ready);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.exposition())
 }
 

@@ -65,6 +65,11 @@ impl Verb {
     pub(super) fn is_service(&self) -> bool {
         matches!(self, Verb::Run(_))
     }
+
+    /// Whether it runs a pipeline, which goes on whatever becomes of its log lines.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self, Verb::Run(_) | Verb::Dev(_))
+    }
 }
 
 fn after_help() -> String {
@@ -114,8 +119,9 @@ enum Color {
 }
 
 impl Logs {
-    pub(super) fn options(&self) -> telemetry::Options<'_> {
+    pub(super) fn options(&self, goes_on: bool) -> telemetry::Options<'_> {
         telemetry::Options {
+            goes_on,
             format: match self.log_format {
                 Format::Auto => telemetry::Format::Auto,
                 Format::Human => telemetry::Format::Human,

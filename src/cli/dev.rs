@@ -41,6 +41,7 @@ use crate::kafka::embedded::TailRecord;
 use crate::kafka::settings::Start;
 use crate::pipeline::End;
 use crate::pipeline::Handle;
+use crate::telemetry;
 use crate::trial::line::Format;
 
 use feeder::Feed;
@@ -108,8 +109,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
         }
         (None, _) | (_, None) => None,
     };
-    // People read this; if stderr is gone, nobody does.
-    let _ = writeln!(io::stderr(), "metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap());
+    telemetry::tell(&format!("metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap()));
     let shown = show(&running, &tail, feed, &progress);
     drop(rebuild);
     shown
@@ -134,12 +134,10 @@ fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
     if projects.is_empty() {
         return Ok(None);
     }
-    // People read this; if stderr is gone, nobody does.
-    let tell = |line: &str| drop(writeln!(io::stderr(), "{line}"));
     for project in &projects {
-        tell(&format!("{} is built again when its source changes", project.folder().display()));
+        telemetry::tell(&format!("{} is built again when its source changes", project.folder().display()));
     }
-    let started = Rebuild::start(projects, tell);
+    let started = Rebuild::start(projects, telemetry::tell);
     started.map(Some).map_err(|error| Exit::Bug(format!("start a thread: {error}")))
 }
 
@@ -194,8 +192,7 @@ fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progr
     while let Some(record) = tail.poll(LOOK) {
         printer.print(&record);
     }
-    // People read this; if stderr is gone, nobody does.
-    let _ = writeln!(io::stderr(), "{}", progress.summary());
+    telemetry::tell(&progress.summary());
     service::exit_of(end)
 }
 

@@ -23,8 +23,6 @@ mod signals;
 mod test;
 mod try_;
 
-use std::io;
-use std::io::Write;
 use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -49,7 +47,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage(String::new()).into() } else { Exit::Fine.into() };
         }
     };
-    let style = match telemetry::init(&args.logs.options()) {
+    let style = match telemetry::init(&args.logs.options(args.verb.goes_on())) {
         Ok(style) => style,
         Err(error) => return complain(Exit::Usage(error.to_string()), None),
     };
@@ -81,13 +79,15 @@ fn run_verb(verb: &Verb) -> Exit {
 fn complain(exit: Exit, style: Option<Style>) -> ExitCode {
     let message = exit.message();
     if !message.is_empty() {
+        telemetry::make_room();
         if style.is_some_and(|style| style.json) {
             tracing::error!("{message}");
         } else {
-            // A report of a file brings its own first word; if stderr is gone, nobody reads it.
+            // A report of a file brings its own first word.
             let word = if message.starts_with("error") { "" } else { "error: " };
-            let _ = writeln!(io::stderr(), "{word}{}", message.trim_end());
+            telemetry::tell(&format!("{word}{}", message.trim_end()));
         }
     }
+    telemetry::flush();
     exit.into()
 }

@@ -24,6 +24,7 @@ use crate::pipeline::Health;
 use crate::plugin::Step;
 use crate::reload;
 use crate::reload::Reloader;
+use crate::telemetry;
 
 /// What listens while the pipeline isn't there yet.
 pub(super) struct Service {
@@ -56,6 +57,7 @@ impl Service {
     pub(super) fn listen(config: &config::Pipeline) -> Result<Service, Exit> {
         let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).collect();
         let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
+        telemetry::set_pipeline(&config.name);
         let metrics = Metrics::new(&config.name, &steps, &outputs);
         metrics.set_librdkafka(&kafka::version());
         // What a pattern finds begins when it is found.
@@ -96,6 +98,7 @@ impl Service {
         watch: bool,
     ) -> Result<Running, Exit> {
         let Service { metrics, started, hung_up, server } = self;
+        tracing::info!("{}", config.hide(&said_first(&config, steps)));
         let handle = pipeline::start(config, steps, &metrics).map_err(|error| Exit::Invalid(error.to_string()))?;
         // Nobody else sets it.
         let _ = started.set(handle.clone());
@@ -135,6 +138,26 @@ pub(super) fn exit_of(end: End) -> Result<(), Exit> {
         End::Invalid(message) => Err(Exit::Invalid(message)),
         End::Bug(message) => Err(Exit::Bug(message)),
     }
+}
+
+/// What runs here, in one line.
+fn said_first(config: &config::Pipeline, steps: &[Step]) -> String {
+    let steps: Vec<String> = steps
+        .iter()
+        .map(|step| {
+            let settings = step.settings();
+            let file = settings.wasm.file_name().unwrap_or_default().to_string_lossy();
+            format!("`{}` runs {file} {} (sha256 {})", settings.name, step.version(), &step.digest()[..12])
+        })
+        .collect();
+    format!(
+        "wasmill {} starts pipeline `{}`, group `{}`, brokers {}; {}",
+        env!("CARGO_PKG_VERSION"),
+        config.name,
+        config.kafka.input.group,
+        config.kafka.brokers.join(","),
+        steps.join(", ")
+    )
 }
 
 fn starting(name: &str) -> Health {

@@ -15,6 +15,7 @@ use signal_hook::iterator;
 
 use super::exit_code::Exit;
 use crate::pipeline::Handle;
+use crate::telemetry;
 
 /// The thread that waits for signals; dropping it stops and joins it.
 pub(super) struct Signals {
@@ -34,6 +35,7 @@ impl Signals {
                     reload();
                 } else if draining {
                     let number = u8::try_from(signal).unwrap_or(u8::MAX);
+                    telemetry::flush();
                     signal_hook::low_level::exit(i32::from(Exit::Signal(number).code()));
                 } else {
                     draining = true;

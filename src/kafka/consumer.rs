@@ -448,10 +448,11 @@ pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
             echo: false,
         });
     }
+    // It calls an error what it tries again itself. What it can't go on with comes as an event as well, which gets a line that says
+    // what follows; so its own are for who looks closer. These it tells by an event too, each time:
+    let is_event = ["FAIL", "ERROR", "FATAL"].contains(&&*facility);
     match level {
-        0..=3 => tracing::error!(target: "librdkafka", facility, "{line}"),
-        4 => tracing::warn!(target: "librdkafka", facility, "{line}"),
-        5 | 6 => tracing::info!(target: "librdkafka", facility, "{line}"),
+        0..=4 if !is_event => tracing::info!(target: "librdkafka", facility, "{line}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{line}"),
     }
     None

@@ -28,8 +28,10 @@ const GUIDE: &[Section] = &[
         &[
             (
                 "wasmill_pipeline_state",
-                "Alert on `failed`. `waiting` is an outage of the brokers, and `halted` needs a person. `/readyz?verbose` says why.",
+                "Alert on `failed`, and on any but `running` that stays. `waiting` is an outage of the brokers or refused credentials, and \
+                 `halted` needs a person. `/readyz?verbose` says why.",
             ),
+            ("wasmill_ready", "0 for minutes: `/readyz?verbose` says why. It is what a load balancer would see."),
             (
                 "wasmill_consumer_lag_seconds",
                 "The lag that users feel. Alert on what they would notice; it doesn't depend on how many records come.",
@@ -44,9 +46,16 @@ const GUIDE: &[Section] = &[
             ),
             (
                 "wasmill_in_flight_records",
-                "Near `limits.max_in_flight_records` all the time: the plugin or the output is slower than the input.",
+                "Near its limit all the time: the plugin or the output is slower than the input.",
             ),
-            ("wasmill_in_flight_bytes", "The same for `limits.max_in_flight_bytes`."),
+            ("wasmill_in_flight_records_limit", "`limits.max_in_flight.records`."),
+            ("wasmill_in_flight_bytes", "The same for bytes."),
+            ("wasmill_in_flight_bytes_limit", "`limits.max_in_flight.bytes`."),
+            (
+                "wasmill_retry_age_seconds",
+                "It grows while one record is tried again and again, and its partition waits: `/readyz?verbose` and the log name the \
+                 record and the plugin's reason.",
+            ),
             (
                 "wasmill_waiting_seconds_total",
                 "`in_flight` that grows: back-pressure, see the next sections for whose. `retry`: waits of records that are tried \
@@ -190,6 +199,10 @@ const GUIDE: &[Section] = &[
         "These have no label `pipeline`, and the names that every Prometheus client uses.",
         &[
             ("wasmill_build_info", "Which build runs where."),
+            (
+                "wasmill_log_lines_dropped_total",
+                "Whoever reads the log is too slow, or gone. Records flow all the same.",
+            ),
             ("process_cpu_seconds_total", "The rate is the number of cores in use."),
             (
                 "process_resident_memory_bytes",
@@ -362,6 +375,8 @@ fn alerts_name_metrics_that_exist_and_places_that_exist() {
         alerts.lines().filter_map(|line| line.split_once("operations.md#")).map(|(_, at)| at).collect();
     let rules = alerts.lines().filter(|line| line.trim_start().starts_with("- alert:")).count();
     assert_eq!(places.len(), rules, "each alert says where help is");
+    let address = concat!("runbook_url: ", env!("CARGO_PKG_REPOSITORY"), "/docs/operations.md#");
+    assert_eq!(alerts.matches(address).count(), rules, "as an address that can be followed");
     for place in places {
         let heading =
             |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']).to_lowercase() == place.trim();

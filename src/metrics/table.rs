@@ -4,6 +4,7 @@
 //! A label without known values comes last in no row, so a row either lists the values of all its labels or of none.
 
 use prometheus::CounterVec;
+use prometheus::Gauge;
 use prometheus::GaugeVec;
 use prometheus::Histogram;
 use prometheus::HistogramOpts;
@@ -16,7 +17,8 @@ use prometheus::Registry;
 use prometheus::core::Collector;
 use prometheus::core::MetricVec;
 use prometheus::core::MetricVecBuilder;
-use prometheus::process_collector::ProcessCollector;
+
+use super::process::Process;
 
 const SOUND: &str = "the names and labels in the table are valid and there once";
 
@@ -29,7 +31,7 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     pub(super) fn new(pipeline: &'a str) -> Table<'a> {
         let registry = Registry::new();
-        registry.register(Box::new(ProcessCollector::for_self())).expect(SOUND);
+        registry.register(Box::new(Process::new().expect(SOUND))).expect(SOUND);
         Table { registry, pipeline }
     }
 
@@ -66,6 +68,10 @@ impl<'a> Table<'a> {
 
     pub(super) fn single_gauge(&self, name: &str, help: &str) -> IntGauge {
         self.registered(IntGauge::with_opts(self.opts(name, help)).expect(SOUND))
+    }
+
+    pub(super) fn single_float_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.registered(Gauge::with_opts(self.opts(name, help)).expect(SOUND))
     }
 
     pub(super) fn single_histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {

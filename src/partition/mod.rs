@@ -83,6 +83,19 @@ enum Phase {
     Released,
 }
 
+/// A record that is tried again, while those behind it wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Retried<'a> {
+    /// Where it stands.
+    pub offset: i64,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it failed for the first time.
+    pub since: Instant,
+    /// Why it failed the last time.
+    pub failure: &'a Failure,
+}
+
 /// What follows from a record that can't be helped.
 #[derive(Clone, Copy, Debug)]
 enum Judged {
@@ -338,7 +351,16 @@ impl PartitionState {
     /// Until when the partition waits for a retry.
     #[must_use]
     pub fn waits_until(&self, now: Instant) -> Option<Instant> {
-        self.waiting.map(|waiting| waiting.until()).filter(|&until| until > now)
+        self.waiting.as_ref().map(Waiting::until).filter(|&until| until > now)
+    }
+
+    /// The record that is tried again and has no outcome yet, if there is one: whether it waits now or runs.
+    #[must_use]
+    pub fn retried(&self) -> Option<Retried<'_>> {
+        let waiting = self.waiting.as_ref().filter(|waiting| waiting.seq == self.watermark.sent())?;
+        let offset = self.watermark.offset_of(waiting.seq)?;
+        let Waiting { tried, since, failure, .. } = waiting;
+        (self.phase == Phase::Running).then_some(Retried { offset, tries: *tried, since: *since, failure })
     }
 
     /// Whether records that begin with `first` may be handed to an executor: nothing waits, and those before them are handed
@@ -454,11 +476,11 @@ impl PartitionState {
             return;
         };
         match failure.kind.class() {
-            Class::Retry => match retry::again(&self.policy, now, end, failure.delay, self.waiting) {
+            Class::Retry => match retry::again(&self.policy, now, end, failure, self.waiting.as_ref()) {
                 Verdict::Again(waiting, attempt) => {
+                    actions.push(Action::RunAgain { from: end, attempt, at: waiting.until() });
                     self.waiting = Some(waiting);
                     self.run_again_from(end);
-                    actions.push(Action::RunAgain { from: end, attempt, at: waiting.until() });
                 }
                 Verdict::Spent => self.give_up_next(end, failure, actions),
             },
@@ -549,7 +571,7 @@ impl PartitionState {
 
     /// What the worker has to do about a record that is given up.
     fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
-        let tries = retry::tries(seq, self.waiting) + 1;
+        let tries = retry::tries(seq, self.waiting.as_ref()) + 1;
         let failure = failure.clone();
         match self.policy.then {
             Then::Skip => Action::Skip { seq, tries, failure },
@@ -602,7 +624,7 @@ impl PartitionState {
     /// A record ends the pipeline.
     fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         let offset = self.watermark.offset_of(seq).unwrap_or_else(|| self.watermark.low().0);
-        let tries = retry::tries(seq, self.waiting) + 1;
+        let tries = retry::tries(seq, self.waiting.as_ref()) + 1;
         if self.stop_at(seq, actions) {
             actions.push(Action::Stop { offset, tries, failure: failure.clone() });
         }

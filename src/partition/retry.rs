@@ -7,15 +7,20 @@ use std::time::Instant;
 
 use super::Policy;
 use super::Retries;
+use crate::failure::Failure;
 use crate::record::Seq;
 
 /// The record that is waiting, or was the last to wait.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
-    seq: Seq,
+    pub(super) seq: Seq,
     /// How often it was tried.
-    tried: u32,
+    pub(super) tried: u32,
+    /// When it failed for the first time.
+    pub(super) since: Instant,
     until: Instant,
+    /// Why it failed the last time.
+    pub(super) failure: Failure,
 }
 
 impl Waiting {
@@ -32,28 +37,23 @@ pub(super) enum Verdict {
     Spent,
 }
 
-/// The record `seq` asks to be tried again, after at least `asked`. `before` is the record that waited last.
-pub(super) fn again(
-    policy: &Policy,
-    now: Instant,
-    seq: Seq,
-    asked: Option<Duration>,
-    before: Option<Waiting>,
-) -> Verdict {
+/// The record `seq` failed and asks to be tried again. `before` is the record that waited last.
+pub(super) fn again(policy: &Policy, now: Instant, seq: Seq, failure: &Failure, before: Option<&Waiting>) -> Verdict {
     let tried = tries(seq, before) + 1;
+    let since = before.filter(|waiting| waiting.seq == seq).map_or(now, |waiting| waiting.since);
     if let Retries::Times(limit) = policy.retries
         && tried > limit
     {
         return Verdict::Spent;
     }
-    let wait = asked.unwrap_or_else(|| backoff(policy, tried));
+    let wait = failure.delay.unwrap_or_else(|| backoff(policy, tried));
     // A wait beyond what a clock can hold is a wait for ever: half a year stands for it.
     let until = now.checked_add(wait).unwrap_or(now + Duration::from_secs(15_552_000));
-    Verdict::Again(Waiting { seq, tried, until }, tried)
+    Verdict::Again(Waiting { seq, tried, since, until, failure: failure.clone() }, tried)
 }
 
 /// How often the record was tried before.
-pub(super) fn tries(seq: Seq, before: Option<Waiting>) -> u32 {
+pub(super) fn tries(seq: Seq, before: Option<&Waiting>) -> u32 {
     before.filter(|waiting| waiting.seq == seq).map_or(0, |waiting| waiting.tried)
 }
 

@@ -681,6 +681,36 @@ fn control_markers_are_passed_only_with_nothing_in_flight() {
 }
 
 #[test]
+fn a_record_that_is_tried_again_has_a_name_until_it_has_an_outcome() {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    let start = Instant::now();
+    let policy = Policy { retries: Retries::Forever, ..Policy::default() };
+    let mut state = PartitionState::new(policy, Epoch(0), Offset(100), false);
+    let failure = Failure::new(Kind::Retry, None, "told to wait");
+    let _ = state.handle(start, Event::Received { offsets: &[100, 105, 106], leader_epoch: 0 });
+    let ran = |state: &mut PartitionState, at: u64, first: u64, outputs: &[u32], failure: Option<&Failure>| {
+        let returned = 3 - usize::try_from(first).unwrap();
+        let now = start + Duration::from_secs(at);
+        let run = state.run();
+        let _ = state.handle(now, Event::Dispatched { records: returned });
+        let _ = state.handle(
+            now,
+            Event::Ran { epoch: Epoch(0), run, first: Seq(first), outputs, failed: &[], failure, returned },
+        );
+    };
+    assert!(state.retried().is_none());
+    for tries in 1..=3 {
+        let (first, outputs): (u64, &[u32]) = if tries == 1 { (0, &[1]) } else { (1, &[]) };
+        ran(&mut state, 10 * tries, first, outputs, Some(&failure));
+        let named = state.retried().expect("it is tried again");
+        assert_eq!((named.offset, u64::from(named.tries), named.failure), (105, tries, &failure));
+        assert_eq!(named.since, start + Duration::from_secs(10), "since it failed for the first time");
+    }
+    ran(&mut state, 60, 1, &[1, 1], None);
+    assert!(state.retried().is_none());
+}
+
+#[test]
 fn retries_are_spent_and_then_the_policy_decides() {
     let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
     world.receive(2);

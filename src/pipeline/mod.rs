@@ -131,8 +131,10 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
 /// Tells the metrics which component a step runs.
 fn describe(metrics: &Metrics, step: &Step) {
     let settings = step.settings();
-    let plugin = settings.wasm.file_stem().unwrap_or_default().to_string_lossy();
-    metrics.set_plugin_info(&settings.name, &plugin, step.version(), &step.digest()[..12]);
+    // A component without a manifest is called after its file.
+    let file = settings.wasm.file_stem().unwrap_or_default().to_string_lossy();
+    let plugin = step.manifest().map_or(&*file, |manifest| &manifest.name);
+    metrics.set_plugin_info(&settings.name, plugin, step.version(), &step.digest()[..12]);
     metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());
 }
 
@@ -218,6 +220,9 @@ impl Handle {
         ];
         checks.extend(threads.iter().cloned());
         let ready = checks.iter().all(|check| check.ok);
+        // One partition waits, the others go on: this makes nobody unready either.
+        let retried = self.status.retried();
+        checks.push(check(retried.is_none(), "retries", retried.as_deref().unwrap_or_default()));
         // What runs goes on as before, so this alone makes nobody unready.
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));

@@ -1,15 +1,13 @@
-//! How often the same kind of record error gets a log line.
+//! How often the same gets a log line.
 //!
-//! Pure: `now` is passed in. One line for each (pipeline, step, kind) in [`EVERY`]; the next one says how many were
-//! kept back. The metrics count all of them. It holds an entry for each step and kind, which are few.
+//! Pure: `now` is passed in. One line of a kind in [`EVERY`]; when that time is over, what was kept back is counted out, also if
+//! nothing more comes. It holds an entry for each kind that was met within that time.
 
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::failure::Kind;
-
 /// The time between two lines of the same kind.
-const EVERY: Duration = Duration::from_secs(10);
+pub const EVERY: Duration = Duration::from_secs(10);
 
 /// The memory of what was logged when.
 #[derive(Debug, Default)]
@@ -19,56 +17,49 @@ pub struct RateLimit {
 
 #[derive(Debug)]
 struct Entry {
-    pipeline: String,
-    step: String,
-    kind: Kind,
+    kind: String,
     logged: Instant,
-    suppressed: u64,
+    kept_back: u64,
 }
 
 impl RateLimit {
-    /// Whether an error gets a line now: `Some` with the number of errors kept back since the last line.
-    pub fn admit(&mut self, now: Instant, pipeline: &str, step: &str, kind: Kind) -> Option<u64> {
-        let known = self
-            .entries
-            .iter_mut()
-            .find(|entry| entry.kind == kind && entry.step == step && entry.pipeline == pipeline);
-        let Some(entry) = known else {
-            self.entries.push(Entry {
-                pipeline: pipeline.to_owned(),
-                step: step.to_owned(),
-                kind,
-                logged: now,
-                suppressed: 0,
-            });
-            return Some(0);
-        };
-        if now.saturating_duration_since(entry.logged) < EVERY {
-            entry.suppressed += 1;
-            return None;
+    /// Whether one of this kind gets a line now.
+    pub fn admit(&mut self, now: Instant, kind: &str) -> bool {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.kind == kind) {
+            entry.kept_back += 1;
+            return false;
         }
-        entry.logged = now;
-        Some(std::mem::take(&mut entry.suppressed))
+        self.entries.push(Entry { kind: kind.to_owned(), logged: now, kept_back: 0 });
+        true
+    }
+
+    /// The kinds whose time is over, with how many of each were kept back, if any were: the next of them gets a line. To be called
+    /// before [`RateLimit::admit`], and now and then.
+    pub fn over(&mut self, now: Instant) -> Vec<(String, u64)> {
+        let is_over = |entry: &mut Entry| now.saturating_duration_since(entry.logged) >= EVERY;
+        let over = self.entries.extract_if(.., is_over);
+        over.filter(|entry| entry.kept_back > 0).map(|entry| (entry.kind, entry.kept_back)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Kind;
 
     #[test]
-    fn one_line_in_ten_seconds_and_the_next_counts_the_rest() {
+    fn one_line_in_ten_seconds_and_the_rest_is_counted_out_when_they_are_over() {
         #[expect(clippy::disallowed_methods, reason = "any instant does")]
         let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
         let mut limit = RateLimit::default();
-        let mut admit = |seconds, step, kind| limit.admit(start + Duration::from_secs(seconds), "orders", step, kind);
-        assert_eq!(admit(0, "mask", Kind::Reject), Some(0));
-        assert_eq!(admit(1, "mask", Kind::Reject), None);
-        assert_eq!(admit(9, "mask", Kind::Reject), None);
-        assert_eq!(admit(9, "mask", Kind::Trap), Some(0), "another kind has its own line");
-        assert_eq!(admit(9, "route", Kind::Reject), Some(0), "another step has its own line");
-        assert_eq!(admit(10, "mask", Kind::Reject), Some(2));
-        assert_eq!(admit(20, "mask", Kind::Reject), Some(0));
+        assert!(limit.admit(at(0), "rejects"));
+        assert!(!limit.admit(at(1), "rejects") && !limit.admit(at(9), "rejects"));
+        assert!(limit.admit(at(9), "traps"), "another kind has its own line");
+        assert_eq!(limit.over(at(9)), []);
+        assert_eq!(limit.over(at(10)), [("rejects".to_owned(), 2)], "though nothing more came");
+        assert_eq!(limit.over(at(10)), []);
+        assert!(limit.admit(at(12), "rejects"));
+        assert_eq!(limit.over(at(100)), [], "none was kept back");
+        assert!(limit.entries.is_empty(), "what is over is forgotten");
     }
 }

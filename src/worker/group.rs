@@ -52,6 +52,8 @@ impl Shell {
     pub(super) fn on_answer(&mut self, now: Instant, answer: Answer) {
         match answer {
             Answer::Waiting { reason } => {
+                // A refused password ends connections, which is all that the lookup sees.
+                let reason = self.status.trouble().unwrap_or(reason);
                 let why = format!("no broker of {} answers: {reason}", self.settings.kafka.brokers.join(","));
                 if self.timers.may_log(now, "waiting for a broker") {
                     tracing::warn!("{why}; waiting for one");
@@ -83,6 +85,8 @@ impl Shell {
         match self.consumer.subscribe(&self.settings.kafka.input.topics) {
             Ok(()) => {
                 self.group = Group::Member;
+                let group = &self.settings.kafka.input.group;
+                tracing::info!("joining group `{group}`, which waits for a member that died until its session is over");
                 self.set_state(State::Starting, JOINING);
             }
             Err(reason) => {
@@ -160,7 +164,8 @@ impl Shell {
 
     fn joined(&mut self) {
         self.status.set_joined(true);
-        if self.closing.is_none() && !self.is_halted() {
+        // While brokers are silent it stays what it is: they took nothing away that would be a new beginning.
+        if self.closing.is_none() && !self.is_halted() && self.status.silence().is_none() {
             self.set_state(State::Running, "running");
         }
     }

@@ -31,7 +31,7 @@ pub(super) struct Letter {
     posted: Posted,
 }
 
-/// What is remembered of a dead letter until it is acknowledged.
+/// What is remembered of a dead letter until it is acknowledged: no step if a broker refused an output.
 #[derive(Clone, Debug)]
 pub(super) struct Posted {
     step: Arc<str>,
@@ -86,7 +86,7 @@ impl Shell {
         let given_up = GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms() };
         let limit = self.limits.bytes.last().copied().unwrap_or(usize::MAX);
         let written = self.settings.dead_letters.write(&record, given_up, |letter| size::fits(letter, limit))?;
-        let posted = Posted { step: failure.step.unwrap_or_else(|| self.last_step()), kind: failure.kind };
+        let posted = Posted { step: failure.step.unwrap_or_else(|| "".into()), kind: failure.kind };
         Some(Letter { lane: lane.number, seq, written, posted })
     }
 
@@ -168,10 +168,5 @@ impl Shell {
                 "{what}: {failure}"
             );
         }
-    }
-
-    /// The step that the failure of an output counts for when it isn't known: what goes to `[output.main]` is made by it.
-    fn last_step(&self) -> Arc<str> {
-        self.settings.steps.last().cloned().unwrap_or_else(|| "".into())
     }
 }

@@ -406,6 +406,7 @@ impl Shell {
             self.go_on_changing(now);
             if let Some(end) = self.go_on_closing(now) {
                 self.count_finished(now);
+                self.timers.count_all_out(now);
                 let state = if matches!(end, End::Drained) { State::Stopped } else { State::Failed };
                 self.set_state(state, "ended");
                 return end;

@@ -233,8 +233,8 @@ impl Shell {
             self.halt_input(now, error);
         } else if let Some(trouble) = &error.trouble {
             self.on_trouble(now, trouble);
-        } else if error.echo || (error.all_brokers_down && self.status.trouble().is_some()) {
-            // Said elsewhere, with its reason.
+        } else if error.echo || error.all_brokers_down {
+            // Said elsewhere, with its reason; here it counts the coordinator as one more broker.
         } else if self.timers.may_log(now, &error.name) {
             tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
         }

@@ -283,9 +283,7 @@ impl Shell {
                 self.metrics.kafka_errors.with_label_values(&[&name]).inc();
                 if let Some(trouble) = connection::trouble(&text) {
                     self.on_trouble(now, &trouble);
-                } else if connection::is_echo(&text)
-                    || (connection::is_consequence(&text) && self.status.trouble().is_some())
-                {
+                } else if connection::is_echo(&text) || connection::is_consequence(&text) {
                     // Said elsewhere, with its reason.
                 } else if self.timers.may_log(now, &name) {
                     tracing::warn!("Kafka: {text} ({name})");

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::clock;
 use crate::metrics::State;
@@ -29,6 +30,8 @@ pub struct Status {
     acknowledged: AtomicI64,
     /// Why a broker can't be talked to, and when that was seen. Locked as `state` is.
     trouble: Mutex<Option<(i64, String)>>,
+    /// Since when the record that has waited the longest is tried again, and what there is to say of it. Locked as `state` is.
+    retried: Mutex<Option<(i64, String)>>,
     /// Locked for a copy by the worker when it changes and by probes when they read; never with another lock.
     state: Mutex<(State, String)>,
 }
@@ -44,6 +47,7 @@ impl Default for Status {
             answered: AtomicI64::new(clock::unix_ms()),
             acknowledged: AtomicI64::new(clock::unix_ms()),
             trouble: Mutex::new(None),
+            retried: Mutex::new(None),
             state: Mutex::new((State::Starting, "connecting".into())),
         }
     }
@@ -88,6 +92,26 @@ impl Status {
         clock::unix_ms() - self.acknowledged.load(Ordering::Relaxed) < ANSWER_MS_MAX
     }
 
+    /// Since when brokers don't do their part, if they don't: as a reason.
+    #[must_use]
+    pub fn silence(&self) -> Option<String> {
+        let seconds = |since: &AtomicI64| (clock::unix_ms() - since.load(Ordering::Relaxed)) / 1000;
+        if !self.has_answers() {
+            Some(format!("no broker has answered for {} s", seconds(&self.answered)))
+        } else if !self.has_acknowledgements() {
+            Some(format!("no output was acknowledged for {} s", seconds(&self.acknowledged)))
+        } else {
+            None
+        }
+    }
+
+    /// The record that is tried again and has waited the longest, its reason, and how many others wait.
+    #[must_use]
+    pub fn retried(&self) -> Option<String> {
+        let (since, text) = self.retried.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some(format!("{text}; since {} s", (clock::unix_ms() - since) / 1000))
+    }
+
     /// What the pipeline is doing, and why.
     #[must_use]
     pub fn state(&self) -> (State, String) {
@@ -103,6 +127,12 @@ impl Status {
 
     pub(super) fn set_trouble(&self, text: String) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((clock::unix_ms(), text));
+    }
+
+    /// What a record that is tried again says, and how long it has waited.
+    pub(super) fn set_retried(&self, record: Option<(Duration, String)>) {
+        let since = |age: Duration| clock::unix_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        *self.retried.lock().unwrap_or_else(PoisonError::into_inner) = record.map(|(age, text)| (since(age), text));
     }
 
     pub(super) fn beat(&self, alive: Alive) {
@@ -178,8 +208,12 @@ mod tests {
         assert_eq!(alive(&status), [true, true, true, false]);
         status.beat.store(clock::unix_ms() - BEAT_MS_MAX, Ordering::Relaxed);
         assert!(!alive(&status)[0]);
+        assert!(status.silence().is_some_and(|silence| silence.starts_with("no broker has answered for")));
+        status.answered(0);
+        assert!(status.silence().is_some_and(|silence| silence.starts_with("no output was acknowledged for")));
         status.answered(3000);
         status.acknowledged();
         assert!(status.has_answers() && status.has_acknowledgements());
+        assert_eq!(status.silence(), None);
     }
 }

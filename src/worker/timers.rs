@@ -23,8 +23,11 @@ use crate::kafka::stats::Stats;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::partition;
+use crate::partition::Retried;
 use crate::record::Offset;
 use crate::record::TopicPartition;
+use crate::telemetry::RateLimit;
+use crate::telemetry::rate_limit;
 
 /// When things were last done, and what must be remembered for the end.
 pub(super) struct Timers {
@@ -37,8 +40,10 @@ pub(super) struct Timers {
     ages: LocalHistogram,
     delivery: Pulse,
     ticker: Pulse,
-    /// When a kind of message was last logged, and how many were kept back since.
-    logged: BTreeMap<String, (Instant, u64)>,
+    /// Which kinds of messages were logged lately.
+    logged: RateLimit,
+    /// The record that was named as one that is tried again.
+    named: Named,
     /// The commit that is under way, and when it began.
     committing: Option<(Commit, Instant)>,
     /// When the last commit began that was made because it was time.
@@ -56,9 +61,6 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// The end of a partition is asked for this often while it may not be fetched: with an answer that takes two seconds, lag is
 /// at most ten seconds old.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// A message of one kind is logged this often.
-const LOG_EVERY: Duration = Duration::from_secs(10);
-
 impl Timers {
     pub(super) fn new(now: Instant, metrics: &Metrics) -> Timers {
         Timers {
@@ -69,7 +71,8 @@ impl Timers {
             ages: metrics.record_age_seconds.local(),
             delivery: Pulse::default(),
             ticker: Pulse::default(),
-            logged: BTreeMap::new(),
+            logged: RateLimit::default(),
+            named: Named::default(),
             committing: None,
             committed: now,
             commit_failed: false,
@@ -79,23 +82,20 @@ impl Timers {
 
     /// Whether a message of this kind may be logged: once in ten seconds.
     pub(super) fn may_log(&mut self, now: Instant, kind: &str) -> bool {
-        match self.logged.get_mut(kind) {
-            Some((last, kept_back)) if now.saturating_duration_since(*last) < LOG_EVERY => {
-                *kept_back += 1;
-                false
-            }
-            Some((last, kept_back)) => {
-                if *kept_back > 0 {
-                    tracing::info!("{kept_back} more of the same were not logged: {kind}");
-                }
-                (*last, *kept_back) = (now, 0);
-                true
-            }
-            None => {
-                self.logged.insert(kind.to_owned(), (now, 0));
-                true
-            }
+        self.count_out(now);
+        self.logged.admit(now, kind)
+    }
+
+    /// Says how many messages were not logged, of each kind whose ten seconds are over.
+    fn count_out(&mut self, now: Instant) {
+        for (kind, kept_back) in self.logged.over(now) {
+            tracing::info!("{kept_back} more of the same were not logged: {kind}");
         }
+    }
+
+    /// The same for all kinds, as nothing more comes.
+    pub(super) fn count_all_out(&mut self, now: Instant) {
+        self.count_out(now + rate_limit::EVERY);
     }
 }
 
@@ -114,6 +114,8 @@ impl Shell {
             self.timers.measured = now;
             self.advance_idle(now);
             self.measure();
+            self.name_retried(now);
+            self.timers.count_out(now);
             self.show_life();
             self.watch_threads(now);
             self.judge_brokers();
@@ -275,6 +277,9 @@ impl Shell {
 
     /// Sets the gauges that a scrape looks at.
     fn measure(&mut self) {
+        let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
+        self.metrics.in_flight_records_limit.set(limit(self.settings.max_in_flight_records));
+        self.metrics.in_flight_bytes_limit.set(limit(self.settings.max_in_flight_bytes));
         let unix_ms = clock::unix_ms();
         let mut ages: BTreeMap<&str, i64> = BTreeMap::new();
         for lane in &mut self.lanes {
@@ -287,6 +292,40 @@ impl Shell {
         for (topic, age) in ages {
             self.metrics.set_lag_seconds(topic, seconds(age));
         }
+    }
+
+    /// Names the record that is tried again and has waited the longest, if one has for long.
+    fn name_retried(&mut self, now: Instant) {
+        let retried = |lane: &'_ Lane| lane.state.retried().map(|retried| retried.since);
+        let waiting = self.lanes.iter().filter(|lane| retried(lane).is_some());
+        let others = waiting.clone().count().saturating_sub(1);
+        let oldest = waiting.min_by_key(|lane| retried(lane));
+        let Some((lane, Retried { offset, tries, since, failure })) =
+            oldest.and_then(|lane| Some((lane, lane.state.retried()?)))
+        else {
+            self.metrics.retry_age_seconds.set(0.0);
+            self.status.set_retried(None);
+            return;
+        };
+        let age = now.saturating_duration_since(since);
+        self.metrics.retry_age_seconds.set(age.as_secs_f64());
+        let others =
+            if others == 0 { String::new() } else { format!("; records of {others} other partitions wait too") };
+        let TopicPartition { topic, partition } = &lane.partition;
+        let place = (lane.partition.clone(), offset);
+        if self.timers.named.is_due(now, age, &place) {
+            tracing::warn!(
+                topic = &**topic,
+                partition,
+                offset,
+                attempts = tries,
+                "a record is tried again since {} s, and its partition waits: {failure}{others}",
+                age.as_secs()
+            );
+        }
+        let text =
+            format!("topic {topic}, partition {partition}, offset {offset}: tried {tries} times: {failure}{others}");
+        self.status.set_retried(Some((age, text)));
     }
 
     /// Shows probes that this thread moves, and which of its helpers do.
@@ -318,20 +357,15 @@ impl Shell {
             return;
         }
         let (state, _) = self.status.state();
-        let silence = if !self.status.has_answers() {
-            Some("no broker has answered for 15 s")
-        } else if !self.status.has_acknowledgements() {
-            Some("no output was acknowledged for 15 s")
-        } else {
-            None
-        };
-        match silence {
-            Some(silence) if state == State::Running => {
+        match self.status.silence() {
+            Some(silence) if matches!(state, State::Running | State::Starting) => {
                 tracing::warn!("{silence}; nothing is lost, and it goes on when brokers do");
                 self.set_state(State::Waiting, silence);
             }
-            None if state == State::Waiting => {
-                tracing::info!("brokers answer again");
+            None if matches!(state, State::Waiting | State::Starting) => {
+                if state == State::Waiting {
+                    tracing::info!("brokers answer again");
+                }
                 self.set_state(State::Running, "running");
             }
             Some(_) | None => {}
@@ -373,6 +407,31 @@ impl Shell {
     }
 }
 
+/// Which record was named last as one that is tried again, and when.
+#[derive(Debug, Default)]
+struct Named(Option<((TopicPartition, i64), Instant)>);
+
+impl Named {
+    /// Whether a record that waits for `age` is to be named now: once it has waited for some seconds, and then each minute. Another one
+    /// isn't named at once, as there may be one each second.
+    fn is_due(&mut self, now: Instant, age: Duration, place: &(TopicPartition, i64)) -> bool {
+        let every = match &self.0 {
+            Some((named, _)) if named == place => NAME_AGAIN,
+            Some(_) | None => rate_limit::EVERY,
+        };
+        let due =
+            age >= NAME_AFTER && self.0.as_ref().is_none_or(|(_, at)| now.saturating_duration_since(*at) >= every);
+        if due {
+            self.0 = Some((place.clone(), now));
+        }
+        due
+    }
+}
+
+/// A record that waits for so long is named, and again after so long.
+const NAME_AFTER: Duration = Duration::from_secs(5);
+const NAME_AGAIN: Duration = Duration::from_secs(60);
+
 fn result_label(result: &Committed) -> &'static str {
     if result.is_ok() { "ok" } else { "error" }
 }
@@ -380,4 +439,26 @@ fn result_label(result: &Committed) -> &'static str {
 /// Milliseconds as seconds; exact up to 49 days, which is more than any bucket.
 fn seconds(ms: i64) -> f64 {
     f64::from(u32::try_from(ms.max(0)).unwrap_or(u32::MAX)) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_waits_is_named_once_and_then_each_minute() {
+        let start = clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let place = |offset| (TopicPartition { topic: "in".into(), partition: 1 }, offset);
+        let mut named = Named::default();
+        let mut due = |second: u64, since: u64, offset| {
+            named.is_due(at(second), Duration::from_secs(second - since), &place(offset))
+        };
+        let said: Vec<u64> = (0..200).filter(|&second| due(second, 0, 7)).collect();
+        assert_eq!(said, [5, 65, 125, 185]);
+        // One after the other waits for seven seconds.
+        let said: Vec<u64> =
+            (200..240).filter(|&second| due(second, second / 7 * 7, i64::try_from(second / 7).unwrap())).collect();
+        assert!((3..=4).contains(&said.len()), "{said:?}");
+    }
 }

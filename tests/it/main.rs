@@ -15,6 +15,7 @@ mod hostile;
 #[expect(dead_code, reason = "xtask starts a node for people, the tests for themselves")]
 #[path = "../../xtask/src/kafka.rs"]
 mod kafka;
+mod logging;
 mod mask;
 mod membership;
 mod memory;

@@ -81,6 +81,25 @@ fn other_partitions_go_on_while_a_record_waits() {
     process.wait("the other partition to be committed and this one up to its record", LIMIT, |_| {
         java::committed(&group, &input) == [OFFSET, fed[1]]
     });
+    // It is named, with its place and the plugin's reason, and makes nobody unready.
+    process.wait("the record's name at the probe", LIMIT, |process| {
+        process.get("/readyz?verbose").is_some_and(|(status, checks)| {
+            let named = format!("[-]retries: topic {input}, partition 0, offset {OFFSET}: tried ");
+            status == 200 && checks.contains(&named) && checks.contains("planted reason")
+        })
+    });
+    process.wait("its age", LIMIT, |process| process.metric("wasmill_retry_age_seconds").is_some_and(|age| age > 5.0));
+    process.wait("its line", LIMIT, |process| process.log().contains("a record is tried again since"));
+    let log = process.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("a record is tried again since")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    for part in ["planted reason", &format!("\"offset\":{OFFSET}"), "\"partition\":0", "\"attempts\":", "\"pipeline\":"]
+    {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+    assert!(log.lines().next().is_some_and(|line| line.contains("metrics and probes are served")), "{log}");
+    let first = format!("starts pipeline `pipeline`, group `{group}`, brokers ");
+    assert!(log.contains(&first) && log.contains("`step-one` runs plugin.wasm") && log.contains("(sha256 "), "{log}");
     // It waits, it doesn't stop: a later end is a drain as any other.
     process.terminate();
     assert_eq!(process.exit(Duration::from_secs(25)), Some(0));

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::PipeReader;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -106,6 +107,19 @@ impl Pipeline {
         Process::start(&arguments, variables, port)
     }
 
+    /// As [`Pipeline::run`], with a stderr that nobody reads, and which is full.
+    pub(crate) fn run_unread(&self) -> Process {
+        let port = free_port();
+        let file = self.write(port);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let stderr = writer.try_clone().unwrap();
+        // It ends when the other end is closed.
+        thread::spawn(move || writer.write_all(&vec![b'\n'; 1 << 20]));
+        let mut process = Process::start_with(&["run", file.to_str().unwrap()], &[], port, Stdio::from(stderr));
+        process.unread = Some(reader);
+        process
+    }
+
     /// A file of this pipeline that no process has.
     pub(crate) fn file(&self) -> PathBuf {
         self.write(free_port())
@@ -139,6 +153,8 @@ pub(crate) struct Process {
     log: Arc<Mutex<String>>,
     out: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+    /// The other end of its stderr, if nobody reads it.
+    unread: Option<PipeReader>,
 }
 
 impl Process {
@@ -152,6 +168,11 @@ impl Process {
 
     /// Starts wasmill with these arguments; its metrics are at `port`.
     fn start(arguments: &[&str], variables: &[(&str, &str)], port: u16) -> Process {
+        Process::start_with(arguments, variables, port, Stdio::piped())
+    }
+
+    /// The same with this stderr.
+    fn start_with(arguments: &[&str], variables: &[(&str, &str)], port: u16, stderr: Stdio) -> Process {
         let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
         command
             .args(arguments)
@@ -159,15 +180,13 @@ impl Process {
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(stderr);
         let mut child = command.spawn().unwrap();
         let log = Arc::default();
         let out = Arc::default();
-        let readers = vec![
-            collect(child.stderr.take().unwrap(), Arc::clone(&log)),
-            collect(child.stdout.take().unwrap(), Arc::clone(&out)),
-        ];
-        Process { child, port, log, out, readers }
+        let mut readers = vec![collect(child.stdout.take().unwrap(), Arc::clone(&out))];
+        readers.extend(child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&log))));
+        Process { child, port, log, out, readers, unread: None }
     }
 
     /// What it wrote to stderr.
@@ -260,6 +279,11 @@ impl Process {
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// Closes the reading end of its stderr, which nobody reads.
+    pub(crate) fn close_log(&mut self) {
+        drop(self.unread.take());
     }
 
     /// kill -9; the time when it was done.

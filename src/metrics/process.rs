@@ -1,0 +1,98 @@
+//! The numbers of the process: those that every Prometheus client has, and log lines that were dropped.
+//!
+//! The library's own collector counts whole seconds of CPU time, which an idle process has one of in minutes: that one number is
+//! read here.
+
+use std::fs;
+
+use prometheus::IntCounter;
+use prometheus::Opts;
+use prometheus::core::Collector;
+use prometheus::core::Desc;
+use prometheus::core::Metric as _;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::Counter;
+use prometheus::proto::MetricFamily;
+
+use crate::telemetry;
+
+const CPU: &str = "process_cpu_seconds_total";
+/// What the kernel's times of a process count in, on every platform of Linux that this program is built for.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// See the head of the file.
+pub(super) struct Process {
+    library: ProcessCollector,
+    lines_dropped: IntCounter,
+}
+
+impl Process {
+    pub(super) fn new() -> Result<Process, prometheus::Error> {
+        let dropped =
+            Opts::new("wasmill_log_lines_dropped_total", "Log lines that stderr did not take in time, or not at all.");
+        Ok(Process { library: ProcessCollector::for_self(), lines_dropped: IntCounter::with_opts(dropped)? })
+    }
+}
+
+impl Collector for Process {
+    fn desc(&self) -> Vec<&Desc> {
+        let mut descs = self.library.desc();
+        descs.extend(self.lines_dropped.desc());
+        descs
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = self.library.collect();
+        if let Some(seconds) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds) {
+            for metric in families.iter_mut().filter(|family| family.name() == CPU).flat_map(MetricFamily::mut_metric) {
+                let mut counter = Counter::default();
+                counter.set_value(seconds);
+                metric.set_counter(counter);
+            }
+        }
+        // Two scrapes at a time may see the same step; neither may count it twice.
+        let mut family = self.lines_dropped.collect();
+        let mut metric = self.lines_dropped.metric();
+        let mut counter = Counter::default();
+        counter.set_value(exact(telemetry::lines_dropped()));
+        metric.set_counter(counter);
+        family.iter_mut().for_each(|family| family.set_metric(vec![metric.clone()]));
+        families.extend(family);
+        families
+    }
+}
+
+/// As the text format has it: exact up to 2^53, and no counter gets there.
+fn exact(count: u64) -> f64 {
+    let high = u32::try_from(count >> 32).unwrap_or(u32::MAX);
+    let low = u32::try_from(count & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    f64::from(high).mul_add(4_294_967_296.0, f64::from(low))
+}
+
+/// User and system time, from a line of the kernel's. The name in it may hold anything.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    // The first of them is the third of all.
+    let mut times = fields.split(' ').skip(14 - 3).take(2).map(str::parse::<u32>);
+    let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
+    Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_has_fractions_whatever_the_process_is_called() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 1052 0 0 0 123 45 0 0 20 0 19 0 1 2 3";
+        assert_eq!(cpu_seconds(stat), Some(1.68));
+        assert_eq!(cpu_seconds("42 (x) S 1"), None);
+        assert!(fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds).is_some());
+    }
+
+    #[test]
+    fn counts_are_exact() {
+        assert!((exact(12_210) - 12_210.0).abs() < f64::EPSILON);
+        assert!((exact(1 << 40) - 1_099_511_627_776.0).abs() < f64::EPSILON);
+    }
+}
