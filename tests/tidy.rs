@@ -2,6 +2,9 @@
 //!
 //! The table is the architecture. A row may import the rows named in it, and only rows above it, so there are no cycles.
 
+#[path = "tidy/messages.rs"]
+mod messages;
+
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,8 +17,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("batch", &["record", "failure"]),
     ("outcome", &["record", "failure", "batch"]),
-    ("metrics", &["record", "failure"]),
-    ("telemetry", &["record", "failure"]),
+    ("telemetry", &[]),
+    ("metrics", &["record", "failure", "telemetry"]),
     ("partition", &["record", "failure"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
     ("kafka", &["failpoint", "record", "secret", "failure", "batch", "metrics"]),

@@ -1,0 +1,211 @@
+//! Every line of the log, and every end of a pipeline, stands in the table of docs/operations.md; and what stands there is said.
+//!
+//! The sources are read as text: a message is the first text of a `tracing::info!`, `warn!` or `error!`, of an `End`, and each longer one
+//! in `end.rs`. What is put into it when it is said is `..`, here and in the table.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::File;
+use super::rust_files;
+
+const DOCUMENT: &str = "docs/operations.md";
+const HEADING: &str = "## Every line of the log";
+
+/// Texts that are nothing but what others made: file and text. Whoever makes it is in the table, or it is a program's own.
+const PASSED_ON: &[(&str, &str)] = &[
+    // The risks of `[kafka]`: see the row of `INSECURE`.
+    ("src/pipeline/mod.rs", ".."),
+    // How the pipeline ended: see the ends.
+    ("src/cli/mod.rs", ".."),
+    ("src/worker/changing.rs", ".."),
+    // A plugin's own lines.
+    ("src/plugin/host/log.rs", ".."),
+    // librdkafka's own lines.
+    ("src/kafka/consumer.rs", ".."),
+    // Topics that aren't there, with their commands, a line each.
+    ("src/worker/group.rs", "\n"),
+    // What is said of a record that is given up: the words are its callers'.
+    ("src/worker/letters.rs", "..: .."),
+    // What runs here: see the row of `starts pipeline`.
+    ("src/cli/service.rs", ".."),
+];
+
+/// A message as the source has it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Message {
+    file: String,
+    line: usize,
+    text: String,
+}
+
+#[test]
+fn every_message_stands_in_the_operators_table_and_nothing_else_does() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join(DOCUMENT)).expect("the document is there");
+    let rows = rows(&document);
+    assert!(rows.len() > 20, "{DOCUMENT} has no table under `{HEADING}`");
+    let sources: Vec<String> = rust_files(&["src"]).iter().map(|file| joined(&file.text)).collect();
+    let messages: Vec<Message> = rust_files(&["src"]).iter().flat_map(messages).collect();
+    let mut wrong = Vec::new();
+    for Message { file, line, text } in &messages {
+        let passed_on = PASSED_ON.iter().any(|(of, only)| file == of && text == only);
+        if !passed_on && !rows.iter().any(|row| text.contains(row.as_str())) {
+            wrong.push(format!(
+                "{file}:{line}: `{text}` stands in no row of {DOCUMENT}, `{HEADING}`: add `| LEVEL | `{}` | what it means, and what to do |` there",
+                text.lines().next().unwrap_or_default()
+            ));
+        }
+    }
+    for row in &rows {
+        let said = messages.iter().any(|message| message.text.contains(row.as_str()));
+        if !said && !sources.iter().any(|source| holds(source, row)) {
+            wrong.push(format!("{DOCUMENT}: nothing in src says `{row}` any more: change the row, or take it out"));
+        }
+        if letters(row) < 4 {
+            wrong.push(format!("{DOCUMENT}: `{row}` has too few words of its own to be found"));
+        }
+    }
+    for (file, text) in PASSED_ON {
+        if !messages.iter().any(|message| message.file == *file && message.text == *text) {
+            wrong.push(format!("PASSED_ON: nothing in {file} says `{text}`: take it out"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// A source with each text on one line.
+fn joined(source: &str) -> String {
+    let mut parts = source.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |joined, part| joined + part.trim_start())
+}
+
+/// Whether a source has a row's words, for what is said as a part of something else.
+fn holds(source: &str, row: &str) -> bool {
+    row.split("..").all(|part| source.contains(part))
+}
+
+fn letters(text: &str) -> usize {
+    text.chars().filter(|c| c.is_alphabetic()).count()
+}
+
+/// What stands in the second column of the table, in backticks.
+fn rows(document: &str) -> BTreeSet<String> {
+    let (_, table) = document.split_once(HEADING).unwrap_or_default();
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let cell = |line: &str| {
+        let (_, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+        Some(rest.split_once("` |")?.0.to_owned())
+    };
+    table.lines().filter_map(cell).collect()
+}
+
+/// The messages of a file.
+fn messages(file: &File) -> Vec<Message> {
+    let is_test = file.name.ends_with("tests.rs") || file.name.contains("/tests/") || file.name.contains("/golden");
+    let source = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    if is_test {
+        return Vec::new();
+    }
+    let starts = ["tracing::info!(", "tracing::warn!(", "tracing::error!("];
+    let ends = ["say_given_up(", "End::Stopped(", "End::DeadlinePassed(", "End::Invalid(", "End::Bug("];
+    for start in starts.iter().chain(&ends) {
+        for (at, _) in source.match_indices(start) {
+            let comment = source[..at].rsplit('\n').next().unwrap_or_default().trim_start().starts_with("//");
+            let call = balanced(&source[at + start.len()..]);
+            if let Some((_, text)) = texts(call).first().filter(|_| !comment) {
+                found.insert(message(file, source, at, text));
+            }
+        }
+    }
+    if file.name.ends_with("worker/end.rs") {
+        for (at, text) in texts(source).iter().filter(|(_, text)| letters(text) >= 40) {
+            found.insert(message(file, source, *at, text));
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn message(file: &File, source: &str, at: usize, text: &str) -> Message {
+    Message { file: file.name.clone(), line: source[..at].matches('\n').count() + 1, text: text.to_owned() }
+}
+
+/// The text up to the parenthesis that closes what was opened before it.
+fn balanced(text: &str) -> &str {
+    let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted && depth == 0 => return &text[..at],
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+    }
+    text
+}
+
+/// The texts in some code that are no value of a field, with their places; what is put into them is `..`.
+fn texts(code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut rest = 0;
+    while let Some(open) = code[rest..].find('"').map(|at| at + rest) {
+        let mut text = String::new();
+        let mut characters = code[open + 1..].char_indices().peekable();
+        let mut close = code.len();
+        while let Some((at, c)) = characters.next() {
+            match c {
+                '"' => {
+                    close = open + 1 + at;
+                    break;
+                }
+                '\\' => match characters.next() {
+                    Some((_, 'n')) => text.push('\n'),
+                    Some((_, '\n')) => while characters.next_if(|(_, c)| c.is_whitespace()).is_some() {},
+                    Some((_, other)) => text.push(other),
+                    None => {}
+                },
+                c => text.push(c),
+            }
+        }
+        let before = code[..open].trim_end();
+        let comment = code[..open].rsplit('\n').next().unwrap_or_default().contains("//");
+        if !comment && !before.ends_with([':', '=']) {
+            found.push((open, filled(&text)));
+        }
+        rest = (close + 1).min(code.len());
+    }
+    found
+}
+
+/// The text with `..` for what is put into it.
+fn filled(text: &str) -> String {
+    let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
+    let mut filled = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, behind)) = rest.split_once('{') {
+        filled.push_str(before);
+        filled.push_str("..");
+        rest = behind.split_once('}').map_or("", |(_, behind)| behind);
+    }
+    filled.push_str(rest);
+    filled.replace('\u{1}', "{").replace('\u{2}', "}")
+}
+
+#[test]
+fn a_message_is_found_whole_and_without_what_is_put_into_it() {
+    let text = "fn f() { tracing::warn!(target: \"x\", topic = \"t\", \"lost {}: the \\\n   {what:?} (\\\"a\\\") {{b}}\", f(1)); }";
+    let file = File { name: "src/a.rs".into(), text: text.into() };
+    let found = messages(&file);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].text, "lost ..: the .. (\"a\") {b}");
+    let rows = rows(
+        "a\n## Every line of the log\n\n| a | b | c |\n|---|---|---|\n| warn | `lost ..: the` | x |\n\n## B\n| warn | `no` | x |\n",
+    );
+    assert_eq!(rows.into_iter().collect::<Vec<_>>(), ["lost ..: the"]);
+}
