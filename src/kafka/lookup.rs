@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::Settings;
 use super::classify;
 use super::classify::code;
+use super::command::Commands;
 use super::consumer::Consumer;
 use super::consumer::Position;
 use super::probe;
@@ -203,23 +204,6 @@ struct Asker {
     limits_unanswered: u32,
 }
 
-/// What a person does about a topic or a group that the cluster denies: the command, by Kafka's name of the error.
-#[must_use]
-pub fn remedy(code: &str, role: &str, name: &str, brokers: &str) -> String {
-    let code = code.to_ascii_uppercase();
-    let acl = "grant it: kafka-acls.sh --add --allow-principal User:NAME";
-    if role == "group" {
-        format!("{acl} --operation Read --group {name}")
-    } else if code.contains("AUTHORIZATION") {
-        let operation = if role == "input" { "Read" } else { "Write" };
-        format!("{acl} --operation Describe --operation {operation} --topic {name}")
-    } else if code.contains("UNKNOWN_TOPIC") {
-        format!("create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {name} --partitions 4")
-    } else {
-        "the log of the brokers says more".to_owned()
-    }
-}
-
 impl Asker {
     fn run(mut self, inbox: &mpsc::Receiver<Question>, answer: &(impl Fn(Answer) + Send)) {
         while let Ok(question) = inbox.recv() {
@@ -284,11 +268,11 @@ impl Asker {
                     }
                 }
                 Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
-                    let command = remedy(&error.code.name(), role, topic, &self.settings.brokers.join(","));
+                    let command = Commands::of(&self.settings).remedy(&error.code.name(), role, topic);
                     missing.push(format!("the {role} topic `{topic}` does not exist; {command}"));
                 }
                 Err(error) if error.code == code::TOPIC_AUTHORIZATION_FAILED => {
-                    let command = remedy(&error.code.name(), role, topic, &self.settings.brokers.join(","));
+                    let command = Commands::of(&self.settings).remedy(&error.code.name(), role, topic);
                     missing.push(format!("no permission for the {role} topic `{topic}`; {command}"));
                 }
                 Err(error) => return Err(error),
@@ -384,14 +368,14 @@ impl Asker {
 
     /// The words for an error that a person must mend.
     fn denied(&self, error: &Error) -> String {
-        let brokers = self.settings.brokers.join(",");
-        let name = error.code.name();
-        let command = if error.code == code::GROUP_AUTHORIZATION_FAILED {
-            remedy(&name, "group", &self.settings.input.group, &brokers)
-        } else {
-            remedy(&name, "input", &self.settings.input.topics.join("` and `"), &brokers)
-        };
-        format!("{error}; {command}")
+        let (commands, name) = (Commands::of(&self.settings), error.code.name());
+        if error.code == code::GROUP_AUTHORIZATION_FAILED {
+            return format!("{error}; {}", commands.remedy(&name, "group", &self.settings.input.group));
+        }
+        // A pattern is no topic's name.
+        let topics = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
+        let all: Vec<String> = topics.map(|topic| commands.remedy(&name, "input", topic)).collect();
+        format!("{error}; {}", all.join("; "))
     }
 
     fn starts(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {

@@ -4,6 +4,7 @@
 //! plugins, partitions' states or the config file.
 
 mod classify;
+pub mod command;
 pub mod connection;
 pub mod consumer;
 pub mod embedded;
@@ -14,6 +15,7 @@ pub mod settings;
 pub mod stats;
 mod sys;
 
+pub use command::Commands;
 pub use consumer::Consumer;
 pub use lookup::Lookup;
 pub use producer::Producer;

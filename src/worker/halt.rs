@@ -10,8 +10,8 @@ use std::time::Instant;
 use super::Shell;
 use super::lane::Lane;
 use crate::failure::Failure;
+use crate::kafka::Commands;
 use crate::kafka::consumer::ClientError;
-use crate::kafka::lookup;
 use crate::metrics::State;
 use crate::record::TopicPartition;
 
@@ -51,7 +51,7 @@ impl Shell {
             None if error.name.contains("GROUP") => ("group", self.settings.kafka.input.group.clone()),
             None => ("input", self.settings.kafka.input.topics.join(",")),
         };
-        let command = lookup::remedy(&error.name, role, &name, &self.settings.kafka.brokers.join(","));
+        let command = Commands::of(&self.settings.kafka).remedy(&error.name, role, &name);
         self.begin_halt(now, format!("{}; {command}", error.text), false);
     }
 
@@ -123,7 +123,7 @@ impl Shell {
 
     /// What a person has to do about a delivery to `topic` that the cluster denies.
     pub(super) fn denied_delivery(&self, role: &str, topic: &str, failure: &Failure) -> String {
-        let command = lookup::remedy(&failure.code, role, topic, &self.settings.kafka.brokers.join(","));
+        let command = Commands::of(&self.settings.kafka).remedy(&failure.code, role, topic);
         format!("{}; {command}", failure.reason)
     }
 

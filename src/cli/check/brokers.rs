@@ -13,6 +13,8 @@ use crate::config::Report;
 use crate::config::Sound;
 use crate::config::Span;
 use crate::kafka;
+use crate::kafka::Commands;
+use crate::kafka::command::Resource;
 use crate::kafka::probe;
 use crate::kafka::probe::Answer;
 use crate::kafka::probe::Answers;
@@ -150,7 +152,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn unanswered(self, unanswered: Unanswered) {
         let at = self.pipeline.spans.brokers;
-        let brokers = self.brokers();
+        let commands = self.commands();
         let said = |reason: String| match self.pipeline.is_shown(at) {
             true => format!(": {}", self.pipeline.hide(&reason)),
             false => String::new(),
@@ -162,8 +164,8 @@ impl Judge<'_> {
                 format!("no broker answers{}", said(reason)),
                 "not reached, so topics and permissions were not checked",
                 format!(
-                    "start one, or see whether address, `tls` and `sasl` are those of a listener: \
-                     kafka-broker-api-versions.sh --bootstrap-server {brokers}"
+                    "start one, or see whether address, `tls` and `sasl` are those of a listener: {}",
+                    commands.ask_versions()
                 ),
             ),
             Unanswered::Refused(reason) => self.report.add(
@@ -192,7 +194,7 @@ impl Judge<'_> {
             else {
                 continue;
             };
-            let (brokers, topic) = (self.brokers(), self.shown(output.topic, output.span));
+            let topic = self.shown(output.topic, output.span);
             self.report.add_levelled(
                 Level::Warning,
                 output.span,
@@ -201,10 +203,7 @@ impl Judge<'_> {
                      `partition = \"same_as_input\"` records of the others are refused"
                 ),
                 "",
-                format!(
-                    "give it more: kafka-topics.sh --bootstrap-server {brokers} --alter --topic {topic} --partitions \
-                     {most_partitions}"
-                ),
+                format!("give it more: {}", self.commands().add_partitions(&topic, most_partitions)),
             );
         }
         self.group(answers.group.as_ref());
@@ -220,7 +219,7 @@ impl Judge<'_> {
                 span,
                 format!("the pattern `{shown}` reads no topic that is there now, or none that this user may see"),
                 "",
-                format!("list what there is: kafka-topics.sh --bootstrap-server {} --list", self.brokers()),
+                format!("list what there is: {}", self.commands().list_topics()),
             );
             return 0;
         }
@@ -235,7 +234,7 @@ impl Judge<'_> {
 
     /// The partitions of a topic, if it is there.
     fn topic(&mut self, topic: &str, span: Span, role: Role<'_>, answers: &Answers) -> Option<usize> {
-        let (shown, brokers) = (self.shown(topic, span), self.brokers());
+        let shown = self.shown(topic, span);
         let (what, operation) = match role {
             Role::Read => (format!("the input topic `{shown}`"), "Read"),
             Role::Written(Some(output)) => (format!("the topic `{shown}` of output `{output}`"), "Write"),
@@ -245,7 +244,7 @@ impl Judge<'_> {
             Answer::There { partitions, may: Some(may) } => {
                 let allowed = if operation == "Read" { may.read } else { may.write };
                 if !allowed {
-                    self.denied(span, &what, operation, &format!("--topic {shown}"));
+                    self.denied(span, &what, operation, Resource::Topic(&shown));
                 }
                 Some(*partitions)
             }
@@ -256,16 +255,14 @@ impl Judge<'_> {
                 Some(*partitions)
             }
             Answer::Missing => {
-                let create = format!(
-                    "create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {shown} --partitions 4"
-                );
+                let create = format!("create it: {}", self.commands().create_topic(&shown));
                 let near = near(topic, &answers.names).filter(|_| self.pipeline.is_shown(span));
                 let help = near.map_or_else(|| create.clone(), |near| format!("did you mean `{near}`? Or {create}"));
                 self.report.add(span, format!("{what} does not exist"), help);
                 None
             }
             Answer::Denied => {
-                self.denied(span, &what, operation, &format!("--topic {shown}"));
+                self.denied(span, &what, operation, Resource::Topic(&shown));
                 None
             }
             Answer::Unknown(why) => {
@@ -282,7 +279,7 @@ impl Judge<'_> {
         match answer {
             Some(Answer::There { may: Some(may), .. }) if may.read => {}
             Some(Answer::There { may: Some(_), .. } | Answer::Denied) => {
-                self.denied(span, &format!("the consumer group `{shown}`"), "Read", &format!("--group {shown}"));
+                self.denied(span, &format!("the consumer group `{shown}`"), "Read", Resource::Group(&shown));
             }
             Some(Answer::There { may: None, .. } | Answer::Missing) => {
                 self.notes.push(format!(
@@ -296,17 +293,11 @@ impl Judge<'_> {
         }
     }
 
-    fn denied(&mut self, span: Span, what: &str, operation: &str, resource: &str) {
-        let user = self.pipeline.kafka.sasl.as_ref().map(|sasl| self.pipeline.hide(&sasl.username));
-        let user = user.filter(|user| user != "***").unwrap_or_else(|| "NAME".to_owned());
-        let brokers = self.brokers();
+    fn denied(&mut self, span: Span, what: &str, operation: &str, resource: Resource<'_>) {
         self.report.add(
             span,
             format!("no permission to {} {what}", operation.to_lowercase()),
-            format!(
-                "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal User:{user} \
-                 --operation Describe --operation {operation} {resource}"
-            ),
+            format!("grant it: {}", self.commands().allow(&["Describe", operation], resource)),
         );
     }
 
@@ -316,10 +307,13 @@ impl Judge<'_> {
         self.report.add_levelled(Level::Unreachable, span, message, "", "check again when the brokers answer");
     }
 
-    /// The brokers for a command.
-    fn brokers(&self) -> String {
+    /// The commands for the cluster, with nothing in them that is not to be shown.
+    fn commands(&self) -> Commands {
+        let kafka = &self.pipeline.kafka;
         let is_shown = self.pipeline.is_shown(self.pipeline.spans.brokers);
-        if is_shown { self.pipeline.kafka.brokers.join(",") } else { "BROKERS".to_owned() }
+        let brokers = if is_shown { kafka.brokers.join(",") } else { "BROKERS".to_owned() };
+        let user = kafka.sasl.as_ref().map(|sasl| self.pipeline.hide(&sasl.username)).filter(|user| user != "***");
+        Commands::shown(kafka, brokers, user)
     }
 
     fn shown(&self, text: &str, span: Span) -> String {

@@ -1,0 +1,191 @@
+//! The commands that messages print: complete, and safe to paste into a shell.
+//!
+//! One place makes them all, so that each names the brokers and, where the cluster wants a user or TLS, the file with the client's
+//! settings, in the options that Kafka's tools of version 4 have. A name that a shell would take apart is quoted. It asks nobody
+//! and decides nothing.
+
+use std::borrow::Cow;
+
+use super::Settings;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// The commands for one cluster.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    brokers: String,
+    user: String,
+    is_secured: bool,
+}
+
+/// What a permission is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Resource<'a> {
+    /// A topic.
+    Topic(&'a str),
+    /// A consumer group.
+    Group(&'a str),
+}
+
+impl Commands {
+    /// For the cluster of these settings.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Commands {
+        let user = settings.sasl.as_ref().map(|sasl| sasl.username.clone());
+        Commands::shown(settings, settings.brokers.join(","), user)
+    }
+
+    /// As [`Commands::of`], with other words for the brokers and the user, where those are not to be shown.
+    #[must_use]
+    pub fn shown(settings: &Settings, brokers: String, user: Option<String>) -> Commands {
+        let is_secured = settings.tls.is_some()
+            || settings.sasl.is_some()
+            || settings.librdkafka.keys().any(|key| key == "security.protocol" || key.starts_with("sasl."));
+        Commands { brokers, user: user.unwrap_or_else(|| "NAME".to_owned()), is_secured }
+    }
+
+    /// What a person does about a topic or a group that the cluster denies or lacks, by Kafka's name of the error; `role` is `input`,
+    /// `output`, `dead-letter` or `group`.
+    #[must_use]
+    pub fn remedy(&self, code: &str, role: &str, name: &str) -> String {
+        let code = code.to_ascii_uppercase();
+        if role == "group" {
+            format!("grant it: {}", self.allow(&["Describe", "Read"], Resource::Group(name)))
+        } else if code.contains("AUTHORIZATION") {
+            let operation = if role == "input" { "Read" } else { "Write" };
+            format!("grant it: {}", self.allow(&["Describe", operation], Resource::Topic(name)))
+        } else if code.contains("UNKNOWN_TOPIC") {
+            format!("create it: {}", self.create_topic(name))
+        } else {
+            "the log of the brokers says more".to_owned()
+        }
+    }
+
+    /// Creates a topic.
+    #[must_use]
+    pub fn create_topic(&self, topic: &str) -> String {
+        format!("{} --create --topic {} --partitions 4", self.tool("kafka-topics.sh"), quoted(topic))
+    }
+
+    /// Gives a topic more partitions.
+    #[must_use]
+    pub fn add_partitions(&self, topic: &str, partitions: usize) -> String {
+        format!("{} --alter --topic {} --partitions {partitions}", self.tool("kafka-topics.sh"), quoted(topic))
+    }
+
+    /// Lists all topics.
+    #[must_use]
+    pub fn list_topics(&self) -> String {
+        format!("{} --list", self.tool("kafka-topics.sh"))
+    }
+
+    /// Asks the brokers which versions they speak, and so whether they can be reached.
+    #[must_use]
+    pub fn ask_versions(&self) -> String {
+        self.tool("kafka-broker-api-versions.sh")
+    }
+
+    /// Permits operations on a topic or a group.
+    #[must_use]
+    pub fn allow(&self, operations: &[&str], resource: Resource<'_>) -> String {
+        let operations: String = operations.iter().map(|operation| format!(" --operation {operation}")).collect();
+        let resource = match resource {
+            Resource::Topic(topic) => format!("--topic {}", quoted(topic)),
+            Resource::Group(group) => format!("--group {}", quoted(group)),
+        };
+        let principal = format!("User:{}", self.user);
+        format!("{} --add --allow-principal {}{operations} {resource}", self.tool("kafka-acls.sh"), quoted(&principal))
+    }
+
+    /// Has a topic take larger records.
+    #[must_use]
+    pub fn raise_limit(&self, topic: &str, bytes: usize) -> String {
+        format!(
+            "{} --alter --entity-type topics --entity-name {} --add-config max.message.bytes={bytes}",
+            self.tool("kafka-configs.sh"),
+            quoted(topic)
+        )
+    }
+
+    /// Moves a group to an offset of a partition; Kafka refuses that while the group has members.
+    #[must_use]
+    pub fn move_group(&self, group: &str, partition: &TopicPartition, to: Offset) -> String {
+        let place = format!("{}:{}", partition.topic, partition.partition);
+        format!(
+            "{} --group {} --topic {} --reset-offsets --to-offset {to} --execute",
+            self.tool("kafka-consumer-groups.sh"),
+            quoted(group),
+            quoted(&place)
+        )
+    }
+
+    fn tool(&self, name: &str) -> String {
+        let config = if self.is_secured { " --command-config client.properties" } else { "" };
+        format!("{name} --bootstrap-server {}{config}", quoted(&self.brokers))
+    }
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
+    if !word.is_empty() && (word.chars().all(is_plain) || word == "***") {
+        Cow::Borrowed(word)
+    } else {
+        Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commands(is_secured: bool) -> Commands {
+        Commands { brokers: "a:9092,b:9092".into(), user: "CN=me,O=us".into(), is_secured }
+    }
+
+    #[test]
+    fn a_command_names_the_brokers_and_where_needed_the_file_with_the_clients_settings() {
+        assert_eq!(
+            commands(false).create_topic("orders"),
+            "kafka-topics.sh --bootstrap-server a:9092,b:9092 --create --topic orders --partitions 4"
+        );
+        let partition = TopicPartition { topic: "orders".into(), partition: 3 };
+        let secured = commands(true);
+        let all = [
+            secured.create_topic("t"),
+            secured.add_partitions("t", 4),
+            secured.list_topics(),
+            secured.ask_versions(),
+            secured.allow(&["Read"], Resource::Topic("t")),
+            secured.raise_limit("t", 9),
+            secured.move_group("g", &partition, Offset(7)),
+        ];
+        for command in all {
+            let (tool, rest) = command.split_once(' ').unwrap_or_default();
+            assert!(tool.starts_with("kafka-") && tool.ends_with(".sh"), "{command}");
+            assert!(
+                rest.starts_with("--bootstrap-server a:9092,b:9092 --command-config client.properties"),
+                "{command}"
+            );
+        }
+        assert_eq!(
+            commands(false).move_group("g", &partition, Offset(7)),
+            "kafka-consumer-groups.sh --bootstrap-server a:9092,b:9092 --group g --topic orders:3 --reset-offsets \
+             --to-offset 7 --execute"
+        );
+        assert_eq!(
+            commands(false).allow(&["Describe", "Write"], Resource::Group("it's $HOME; rm *")),
+            "kafka-acls.sh --bootstrap-server a:9092,b:9092 --add --allow-principal User:CN=me,O=us --operation Describe \
+             --operation Write --group 'it'\\''s $HOME; rm *'"
+        );
+    }
+
+    #[test]
+    fn a_shell_takes_a_quoted_name_for_one_word() {
+        for word in ["plain-1.2_3", "two words", "it's", "$(id)", "`id`", "a;b", "*", "", "a\nb", "\"", "\\"] {
+            let command = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
+}
