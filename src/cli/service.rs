@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::exit_code::Exit;
 use super::settings;
@@ -125,9 +128,34 @@ impl Service {
 impl Running {
     /// Waits until the pipeline ends.
     pub(super) fn wait(self) -> Result<(), Exit> {
-        exit_of(self.handle.wait())
+        let handle = self.handle.clone();
+        let end = handle.wait();
+        let how = match &end {
+            End::Drained => "shut down: everything in flight is delivered and committed",
+            End::Stopped(_) => "stopped by a failure",
+            End::DeadlinePassed(_) => "out of time: records will be repeated",
+            End::Invalid(_) => "the configuration can't run",
+            End::Bug(_) => "failed by a bug",
+        };
+        let exit = exit_of(end);
+        let code = exit.as_ref().err().map_or(0, Exit::code);
+        tracing::info!(exit_code = code, "ended: {how}; {}", handle.why());
+        // A reload that is under way, or a page that is read slowly, keeps nobody from ending.
+        let (over, wait) = mpsc::channel::<()>();
+        let dropped = thread::Builder::new().name("reaper".into()).spawn(move || {
+            drop(self);
+            drop(over);
+        });
+        if dropped.is_ok() {
+            // Ends with the other end of the channel, or by time.
+            let _ = wait.recv_timeout(LETTING_GO_MAX);
+        }
+        exit
     }
 }
+
+/// How long the helpers of a pipeline that has ended are waited for.
+const LETTING_GO_MAX: Duration = Duration::from_millis(200);
 
 /// What the end of a pipeline means for the process.
 pub(super) fn exit_of(end: End) -> Result<(), Exit> {

@@ -39,7 +39,7 @@ impl Signals {
                     signal_hook::low_level::exit(i32::from(Exit::Signal(number).code()));
                 } else {
                     draining = true;
-                    tracing::info!("draining; a second signal leaves at once");
+                    tracing::info!("signal {signal}: a second one ends at once, without a commit");
                     pipeline.drain();
                 }
             }

@@ -23,8 +23,6 @@ pub(crate) mod code {
     pub(crate) const BAD_MESSAGE: Code = Code(-199);
     pub(crate) const BAD_COMPRESSION: Code = Code(-198);
     pub(crate) const NOT_IMPLEMENTED: Code = Code(-170);
-    /// The partition isn't being fetched.
-    pub(crate) const STATE: Code = Code(-172);
     pub(crate) const ASSIGN_PARTITIONS: Code = Code(-175);
     pub(crate) const REVOKE_PARTITIONS: Code = Code(-174);
     /// The broker's certificate, or its refusal of ours.

@@ -44,6 +44,12 @@ impl Commands {
         Commands { brokers, user: user.unwrap_or_else(|| "NAME".to_owned()), is_secured }
     }
 
+    /// For brokers that want neither a user nor TLS.
+    #[cfg(test)]
+    pub(crate) fn plain(brokers: &str) -> Commands {
+        Commands { brokers: brokers.to_owned(), user: "NAME".to_owned(), is_secured: false }
+    }
+
     /// What a person does about a topic or a group that the cluster denies or lacks, by Kafka's name of the error; `role` is `input`,
     /// `output`, `dead-letter` or `group`.
     #[must_use]

@@ -97,7 +97,7 @@ pub enum Next<R> {
     /// A record, and what was made of it.
     Record(R),
     /// Something was wrong with a partition, to be dealt with after the records that were taken with it. If there is a place, the
-    /// partition may have to be read again with [`Consumer::read_again`]: all before that place was taken, but librdkafka counts the
+    /// partition may have to be read again with [`Consumer::seek`]: all before that place was taken, but librdkafka counts the
     /// record there as read, too (`rd_kafka_q_serve_rkmessages` takes an error's offset for a record's).
     Failed(Polled, Option<(TopicPartition, Offset)>),
 }
@@ -166,9 +166,6 @@ pub struct Position {
     /// The leader epoch of the record before it, -1 if unknown. With it the broker notices a log that was cut off.
     pub leader_epoch: i32,
 }
-
-/// librdkafka carries a seek out within milliseconds, on another thread of its own.
-const SEEK_MS: i32 = 1000;
 
 impl Consumer {
     /// Makes the client; [`Consumer::subscribe`] joins the group.
@@ -312,29 +309,15 @@ impl Consumer {
         self.client.resume(&mut list_of(std::slice::from_ref(partition)));
     }
 
-    /// Reads a partition again from `offset`.
+    /// Reads a partition again from `offset`. It doesn't wait: records that were fetched before are not taken any more
+    /// (`rd_kafka_toppar_op_seek` raises the version that `rd_kafka_op_version_outdated` compares), but [`Consumer::position`] may be
+    /// the old one until a record was read.
     ///
     /// # Errors
     /// librdkafka's words; the partition stands where it stood.
     pub fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), String> {
         let mut list = place_in(partition, offset);
-        // With 0 it doesn't wait: a seek of an assigned partition is carried out before its next fetch.
         self.client.seek(&mut list, 0).map_err(|error| error.to_string())
-    }
-
-    /// As [`Consumer::seek`], but done when it returns: what is read next, and [`Consumer::position`], are right. For use after an
-    /// error, since it waits.
-    ///
-    /// # Errors
-    /// librdkafka's words; the partition may stand behind `offset`.
-    pub fn read_again(&self, partition: &TopicPartition, offset: Offset) -> Result<(), String> {
-        let mut list = place_in(partition, offset);
-        self.client.seek(&mut list, SEEK_MS).map_err(|error| error.to_string())?;
-        match list.entries().first() {
-            // What isn't being fetched begins where it is assigned.
-            Some(entry) if ![Code::OK, code::STATE].contains(&entry.code) => Err(entry.code.to_string()),
-            _ => Ok(()),
-        }
     }
 
     /// Marks offsets to be committed with the next commit. Returns the partitions that are not this member's any more.
@@ -400,7 +383,11 @@ fn commit_result(event: &sys::Event) -> Committed {
             let committed = entries.into_iter().filter(|entry| entry.offset >= 0);
             Ok(committed.map(|entry| (Offset(entry.offset), named(entry))).map(|(at, of)| (of, at)).collect())
         }
-        other => Err(format!("{other} ({})", other.name())),
+        other => {
+            let about: Vec<String> =
+                event.partitions().entries().into_iter().map(|entry| named(entry).to_string()).collect();
+            Err(format!("{}: {other} ({})", about.join(", "), other.name()))
+        }
     }
 }
 

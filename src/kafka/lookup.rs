@@ -3,6 +3,7 @@
 //! The worker asks and goes on; the answer comes back through a function that puts it into the worker's inbox. A question is
 //! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -106,13 +107,16 @@ impl Gap {
 
 /// The thread that asks.
 pub struct Lookup {
-    questions: Option<mpsc::Sender<Question>>,
+    /// Each with its number, which its answers carry.
+    questions: Option<mpsc::Sender<(u64, Question)>>,
+    /// How many questions there were.
+    asked: Cell<u64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lookup {
-    /// Starts the thread. `answer` is called on it.
+    /// Starts the thread. `answer` is called on it, with the number of the question.
     ///
     /// # Errors
     /// If the thread can't be started.
@@ -120,7 +124,7 @@ impl Lookup {
         consumer: &Consumer,
         settings: &Settings,
         worker: usize,
-        answer: impl Fn(Answer) + Send + 'static,
+        answer: impl Fn(u64, Answer) + Send + 'static,
     ) -> std::io::Result<Lookup> {
         let (questions, inbox) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -134,7 +138,7 @@ impl Lookup {
         };
         let thread =
             std::thread::Builder::new().name(format!("lookup-{worker}")).spawn(move || asker.run(&inbox, &answer))?;
-        Ok(Lookup { questions: Some(questions), stop, thread: Some(thread) })
+        Ok(Lookup { questions: Some(questions), asked: Cell::new(0), stop, thread: Some(thread) })
     }
 
     /// Asks whether every topic that the pipeline names exists.
@@ -142,9 +146,9 @@ impl Lookup {
         self.ask(Question::Topics);
     }
 
-    /// Asks where these partitions start.
-    pub fn ask_starts(&self, partitions: Vec<TopicPartition>) {
-        self.ask(Question::Starts(partitions));
+    /// Asks where these partitions start. Returns the number that the answer carries.
+    pub fn ask_starts(&self, partitions: Vec<TopicPartition>) -> u64 {
+        self.ask(Question::Starts(partitions))
     }
 
     /// Asks where these partitions end, once: a question that no broker answers is dropped.
@@ -162,11 +166,14 @@ impl Lookup {
         self.ask(Question::Change(Box::new(settings)));
     }
 
-    fn ask(&self, question: Question) {
+    fn ask(&self, question: Question) -> u64 {
+        let number = self.asked.get() + 1;
+        self.asked.set(number);
         if let Some(questions) = &self.questions {
             // The thread ends only when it is dropped.
-            let _ = questions.send(question);
+            let _ = questions.send((number, question));
         }
+        number
     }
 }
 
@@ -205,8 +212,8 @@ struct Asker {
 }
 
 impl Asker {
-    fn run(mut self, inbox: &mpsc::Receiver<Question>, answer: &(impl Fn(Answer) + Send)) {
-        while let Ok(question) = inbox.recv() {
+    fn run(mut self, inbox: &mpsc::Receiver<(u64, Question)>, answer: &(impl Fn(u64, Answer) + Send)) {
+        while let Ok((number, question)) = inbox.recv() {
             if let Question::Change(settings) = question {
                 self.settings = *settings;
                 continue;
@@ -224,19 +231,19 @@ impl Asker {
                 }
                 let pause = match result {
                     Ok(Answer::Denied { reason }) => {
-                        answer(Answer::Denied { reason });
+                        answer(number, Answer::Denied { reason });
                         DENIED_PAUSE
                     }
                     Ok(found) => {
-                        answer(found);
+                        answer(number, found);
                         break;
                     }
                     Err(error) if classify::is_denied(error.code) => {
-                        answer(Answer::Denied { reason: self.denied(&error) });
+                        answer(number, Answer::Denied { reason: self.denied(&error) });
                         DENIED_PAUSE
                     }
                     Err(error) => {
-                        answer(Answer::Waiting { reason: error.to_string() });
+                        answer(number, Answer::Waiting { reason: error.to_string() });
                         PAUSE
                     }
                 };

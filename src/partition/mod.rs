@@ -343,6 +343,12 @@ impl PartitionState {
         self.watermark.first()
     }
 
+    /// The lowest record that failed for good: nothing of it or of those above it is sent any more.
+    #[must_use]
+    pub fn stops_at(&self) -> Option<Seq> {
+        self.stopped_at
+    }
+
     /// What was settled since the last call, for metrics.
     pub fn take_settled(&mut self) -> Settled {
         self.watermark.take_settled()

@@ -186,6 +186,12 @@ impl Handle {
         Ok(())
     }
 
+    /// Why it is in the state that it is in: of a pipeline that has ended, what was committed.
+    #[must_use]
+    pub fn why(&self) -> String {
+        self.status.state().1
+    }
+
     /// Says for probes what came of the last reload.
     pub fn set_reloaded(&self, result: Result<(), String>) {
         *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner) = result;

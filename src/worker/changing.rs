@@ -17,6 +17,7 @@ use super::Settings;
 use super::Shell;
 use super::chains;
 use super::clock;
+use super::closing::let_go;
 use super::first_step;
 use super::start_executors;
 use super::start_producer;
@@ -70,7 +71,12 @@ impl Shell {
             return;
         }
         let Change { settings, instances, anew: _ } = change;
-        let first = First { lane: self.next_lane, producer: self.producer_number + 1, reason: "reload" };
+        let first = First {
+            lane: self.next_lane,
+            producer: self.producer_number + 1,
+            lookup: self.lookup_number + 1,
+            reason: "reload",
+        };
         let (metrics, status) = (Arc::clone(&self.metrics), Arc::clone(&self.status));
         match Shell::new(settings, self.number, instances, metrics, status, self.inbox.clone(), first) {
             Ok(next) => {
@@ -133,7 +139,8 @@ impl Shell {
 
         self.settings = settings;
         self.first_step = first_step;
-        self.executors = executors;
+        // A guest may still run what was handed out before a rewind: nobody waits for it here.
+        let_go(std::mem::replace(&mut self.executors, executors), Duration::ZERO);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.executor = index % self.executors.len().max(1);
         }

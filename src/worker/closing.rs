@@ -1,7 +1,8 @@
 //! The end of a worker: drained, committed, left. Each stage has the same deadline.
 //!
 //! Nothing new is taken. What is at the executors and at the broker is finished; records that only waited are let go, and are
-//! read by whoever comes next. Then offsets are committed, and the group is left.
+//! read by whoever comes next. Then offsets are committed, and the group is left. How it ended is told from what was settled and
+//! committed by then, see `end`.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -9,15 +10,42 @@ use std::time::Instant;
 
 use super::Shell;
 use super::end::End;
+use super::end::Left;
+use super::end::StoppedAt;
 use super::group::Group;
+use super::timers::Began;
+use crate::kafka::Commands;
 use crate::metrics::State;
 use crate::partition;
+use crate::record::Offset;
+use crate::record::TopicPartition;
 
 /// A worker that ends.
 pub(super) struct Closing {
-    end: End,
+    cause: Cause,
     deadline: Instant,
     stage: Stage,
+    /// What became of the partition at whose record it stops, and what all partitions have committed, once the group is being left.
+    left: Option<Left>,
+    committed: Vec<(TopicPartition, Offset)>,
+}
+
+/// Why a worker ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// For this reason.
+    End(End),
+    /// At this record.
+    Record(StoppedAt),
+}
+
+/// How a worker ended.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// What was committed, for the log.
+    pub(super) committed: String,
+    /// Nothing that is left to do may take longer.
+    pub(super) deadline: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,38 +65,78 @@ pub(super) fn is_leaving(closing: &Closing) -> bool {
     matches!(closing.stage, Stage::Leaving { .. })
 }
 
+/// Whether offsets are still committed as always: the last commit is not under way yet.
+pub(super) fn is_draining(closing: &Closing) -> bool {
+    closing.stage == Stage::Draining
+}
+
 /// Destroying clients takes a moment, or as long as silent brokers hold back what was asked of them: then it isn't waited for.
 const LETTING_GO_MAX: Duration = Duration::from_secs(2);
+/// What is left for that when the deadline has passed, and so was the time for leaving.
+const LETTING_GO_LATE: Duration = Duration::from_millis(600);
 
-/// Drops all that a worker had, which has ended: offsets are committed and the group was left, or there was no time for it.
-pub(super) fn let_go(shell: Shell) {
+/// How long the clients of a worker with this deadline may take to be destroyed.
+pub(super) fn letting_go(now: Instant, deadline: Instant) -> Duration {
+    LETTING_GO_MAX.min((deadline + LETTING_GO_LATE).saturating_duration_since(now))
+}
+
+/// Drops something that may take long on a thread of its own, and waits for that no longer than this.
+pub(super) fn let_go(what: impl Send + 'static, at_most: Duration) {
     let (over, wait) = mpsc::channel::<()>();
     let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
-        drop(shell);
+        drop(what);
         drop(over);
     });
     match reaper {
         // Ends with the other end of the channel, or by time.
-        Ok(_) => drop(wait.recv_timeout(LETTING_GO_MAX)),
-        Err(error) => tracing::error!("failed to start a thread that drops the clients: {error}"),
+        Ok(_) => drop(wait.recv_timeout(at_most)),
+        Err(error) => tracing::error!("failed to start a thread that drops clients and executors: {error}"),
+    }
+}
+
+impl Cause {
+    /// Whether this is told in the place of what came before: a failure outweighs a wish, and of two records of a partition the lower
+    /// one is told.
+    fn outweighs(&self, before: &Cause) -> bool {
+        match (before, self) {
+            (Cause::End(End::Drained), _) => true,
+            (Cause::Record(before), Cause::Record(other)) => other.comes_before(before),
+            (Cause::Record(_), Cause::End(_)) | (Cause::End(_), _) => false,
+        }
     }
 }
 
 impl Shell {
     /// Begins to end, for the reason in `end`. A second reason changes nothing, but that a failure outweighs a wish.
     pub(super) fn close(&mut self, now: Instant, end: End) {
+        self.close_for(now, Cause::End(end));
+    }
+
+    /// Begins to end at a record.
+    pub(super) fn stop_at(&mut self, now: Instant, stopped: StoppedAt) {
+        self.metrics.records_processed.with_label_values(&["failed"]).inc();
+        self.close_for(now, Cause::Record(stopped));
+    }
+
+    fn close_for(&mut self, now: Instant, cause: Cause) {
         let deadline = match &mut self.closing {
             Some(closing) => {
-                if closing.end == End::Drained {
-                    closing.end = end;
+                if cause.outweighs(&closing.cause) {
+                    closing.cause = cause;
                 }
                 closing.deadline
             }
             None => {
-                let why = if end == End::Drained { "told to end" } else { "stopped by a failure" };
+                let why = match &cause {
+                    Cause::End(End::Drained) if self.next.is_some() => "another consumer takes over".to_owned(),
+                    Cause::End(End::Drained) => "shutting down".to_owned(),
+                    Cause::End(_) => "stopped by a failure".to_owned(),
+                    Cause::Record(stopped) => format!("stopping at {}", stopped.place()),
+                };
                 tracing::info!("{why}; finishing what is in flight");
                 let deadline = now + self.settings.shutdown_timeout;
-                self.closing = Some(Closing { end, deadline, stage: Stage::Draining });
+                self.closing =
+                    Some(Closing { cause, deadline, stage: Stage::Draining, left: None, committed: Vec::new() });
                 self.set_state(State::Draining, why);
                 deadline
             }
@@ -77,33 +145,39 @@ impl Shell {
     }
 
     /// Goes on to the end; how it ended, once it has.
-    pub(super) fn go_on_closing(&mut self, now: Instant) -> Option<End> {
+    pub(super) fn go_on_closing(&mut self, now: Instant) -> Option<Ended> {
         let Closing { deadline, stage, .. } = self.closing.as_ref()?;
         let (deadline, stage) = (*deadline, *stage);
+        let is_late = now >= deadline;
         match stage {
             Stage::Draining => {
-                if self.lanes.iter().any(|lane| lane.released.is_none()) {
+                if is_late {
+                    // Whatever a partition still waits for, it isn't waited for here.
+                    self.tell_all(now, &partition::Event::Tick);
+                    self.lanes.iter_mut().for_each(|lane| _ = lane.released.get_or_insert(false));
+                } else if self.lanes.iter().any(|lane| lane.released.is_none()) {
                     return None;
                 }
                 self.store_offsets();
-                let stage = if matches!(self.group, Group::Outside) {
-                    self.leave(now, deadline)
-                } else if self.begin_commit(now) {
-                    Stage::Committing
-                } else {
-                    self.leave(now, deadline)
+                let stage = match self.group {
+                    Group::Outside => self.leave(now, deadline),
+                    Group::Member | Group::Starting { .. } | Group::Revoking { .. } => match self.begin_commit(now) {
+                        Began::Sent => Stage::Committing,
+                        Began::Busy if !is_late => return None,
+                        Began::Busy | Began::Refused => self.leave(now, deadline),
+                    },
                 };
                 self.set_stage(stage);
             }
             Stage::Committing => {
-                if self.commit_ended(now) || now >= deadline {
+                if self.commit_ended(now) || is_late {
                     let stage = self.leave(now, deadline);
                     self.set_stage(stage);
                 }
             }
             Stage::Leaving { until } => {
                 if self.consumer.is_closed() || now >= until {
-                    return self.closing.take().map(|closing| self.outcome(closing.end));
+                    return self.closing.take().map(|closing| self.outcome(closing));
                 }
             }
         }
@@ -117,6 +191,18 @@ impl Shell {
     }
 
     fn leave(&mut self, now: Instant, deadline: Instant) -> Stage {
+        // Leaving gives the partitions back, so what became of them is looked at now.
+        if let Some(closing) = &mut self.closing {
+            if let Cause::Record(stopped) = &closing.cause {
+                let lane = self.lanes.iter().find(|lane| lane.partition == *stopped.partition());
+                closing.left = lane.map(|lane| Left {
+                    low: lane.state.low(),
+                    committed: lane.ages.committed(),
+                    handed: lane.handed,
+                });
+            }
+            closing.committed = self.lanes.iter().map(|lane| (lane.partition.clone(), lane.ages.committed())).collect();
+        }
         match std::mem::replace(&mut self.group, Group::Member) {
             Group::Revoking { partitions, .. } => {
                 // Not `give_back`: how the lanes ended is still to be looked at.
@@ -124,7 +210,7 @@ impl Shell {
                     tracing::debug!("failed to give partitions back: {reason}");
                 }
             }
-            Group::Starting(_) => {
+            Group::Starting { .. } => {
                 if let Err(reason) = self.consumer.assign(&[]) {
                     tracing::debug!("failed to answer an assignment: {reason}");
                 }
@@ -136,23 +222,87 @@ impl Shell {
     }
 
     /// A wish to end was fulfilled only if nothing is repeated.
-    fn outcome(&self, end: End) -> End {
+    fn outcome(&self, closing: Closing) -> Ended {
+        let Closing { cause, deadline, left, committed, .. } = closing;
         let unsettled: Vec<String> = self
             .timers
             .unsettled
             .iter()
             .map(|(partition, offset)| format!("{partition} from offset {offset}"))
             .collect();
-        match end {
-            End::Drained if !unsettled.is_empty() => End::DeadlinePassed(format!(
+        let kafka = &self.settings.kafka;
+        let end = match cause {
+            Cause::Record(stopped) => End::Stopped(stopped.message(left, &kafka.input.group, &Commands::of(kafka))),
+            Cause::End(End::Drained) if !unsettled.is_empty() => End::DeadlinePassed(format!(
                 "the deadline of {:?} passed, or the group gave partitions to others, with records in flight, which will be repeated: {}",
                 self.settings.shutdown_timeout,
                 unsettled.join(", ")
             )),
-            End::Drained if self.timers.commit_failed => End::DeadlinePassed(
+            Cause::End(End::Drained) if self.timers.commit_failed => End::DeadlinePassed(
                 "everything was delivered, but the last commit was not acknowledged: records may be repeated".into(),
             ),
-            End::Drained | End::Stopped(_) | End::DeadlinePassed(_) | End::Invalid(_) | End::Bug(_) => end,
-        }
+            Cause::End(end) => end,
+        };
+        Ended { end, committed: in_words(&committed), deadline }
+    }
+}
+
+/// Partitions that a line names one by one.
+const NAMED_MAX: usize = 8;
+
+/// What was committed, for a line of the log.
+fn in_words(committed: &[(TopicPartition, Offset)]) -> String {
+    if committed.is_empty() {
+        return "no partition was assigned".to_owned();
+    }
+    let named: Vec<String> =
+        committed.iter().take(NAMED_MAX).map(|(partition, offset)| format!("{partition} at {offset}")).collect();
+    let more = match committed.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("committed {}{more}", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::failure::Kind;
+    use crate::worker::clock;
+
+    fn record(number: i32, offset: i64) -> Cause {
+        let partition = TopicPartition { topic: "t".into(), partition: number };
+        Cause::Record(StoppedAt::record(partition, offset, 1, &Failure::new(Kind::Reject, None, "no")))
+    }
+
+    #[test]
+    fn a_failure_outweighs_a_wish_and_the_first_failure_a_later_one() {
+        let drained = || Cause::End(End::Drained);
+        let bug = || Cause::End(End::Bug("b".into()));
+        assert!(bug().outweighs(&drained()) && record(0, 7).outweighs(&drained()));
+        assert!(!drained().outweighs(&bug()) && !drained().outweighs(&record(0, 7)));
+        assert!(!bug().outweighs(&record(0, 7)) && !record(0, 7).outweighs(&bug()));
+        assert!(record(0, 3).outweighs(&record(0, 7)) && !record(0, 7).outweighs(&record(0, 3)));
+        assert!(!record(1, 3).outweighs(&record(0, 7)), "of two partitions the first is told");
+    }
+
+    #[test]
+    fn letting_go_ends_soon_after_the_deadline() {
+        let now = clock::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(letting_go(now, at(25)), LETTING_GO_MAX);
+        assert_eq!(letting_go(at(25), at(25)), LETTING_GO_LATE);
+        assert_eq!(letting_go(at(25) + LEAVING_LATE, at(25)) + LEAVING_LATE, LETTING_GO_LATE);
+        assert_eq!(letting_go(at(30), at(25)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_last_line_names_what_was_committed() {
+        let at = |number, offset| (TopicPartition { topic: "t".into(), partition: number }, Offset(offset));
+        assert_eq!(in_words(&[]), "no partition was assigned");
+        assert_eq!(in_words(&[at(0, 5), at(1, 7)]), "committed t/0 at 5, t/1 at 7");
+        let many: Vec<_> = (0..10).map(|number| at(number, 1)).collect();
+        assert!(in_words(&many).ends_with("t/7 at 1, and 2 more"));
     }
 }

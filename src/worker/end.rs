@@ -1,7 +1,13 @@
 //! How a pipeline ends, and what it says then.
+//!
+//! Pure. What a message says of records that were delivered and offsets that were committed is read from the partition when nothing
+//! more can be done for it, not from what was meant to be done: a command that moves the group is printed only if no record that
+//! was not delivered lies below the place it moves to.
 
 use crate::failure::Failure;
+use crate::kafka::Commands;
 use crate::partition::Trip;
+use crate::record::Offset;
 use crate::record::TopicPartition;
 
 /// How a pipeline ended.
@@ -19,54 +25,196 @@ pub enum End {
     Bug(String),
 }
 
-/// The message for a record that the policy stops at.
-pub(super) fn stopped_at(
-    partition: &TopicPartition,
+/// A record at which the pipeline stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoppedAt {
+    partition: TopicPartition,
     offset: i64,
-    tries: u32,
-    failure: &Failure,
-    brokers: &str,
-    group: &str,
-) -> String {
-    let tried = match (failure.kind.spoils_instance(), tries) {
-        // An executor runs the culprit once more alone, in a fresh instance, before it says so.
-        (true, _) => "run again alone, with the same result".to_owned(),
-        (false, 1) => "tried once".to_owned(),
-        (false, tries) => format!("tried {tries} times"),
-    };
-    let backtrace = if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) };
-    let TopicPartition { topic, partition: number } = partition;
-    format!(
-        "stopped at topic {topic}, partition {number}, offset {offset} ({tried}): {failure}{backtrace}\n\
-         everything below this record is delivered and committed, nothing at or above it is\n\
-         ways out: mend the plugin, or what the record needs, and start again: it goes on with this record; or give the record \
-         up, while the pipeline is down: kafka-consumer-groups.sh --bootstrap-server {brokers} --group {group} --topic \
-         {topic}:{number} --reset-offsets --to-offset {} --execute",
-        offset + 1
-    )
+    /// What happened: the message's first line, behind the record's place.
+    what: String,
+    /// Whether the record may be left out by hand.
+    may_be_left_out: bool,
 }
 
-/// The message for a partition whose records break the guest one after the other.
-pub(super) fn tripped_at(partition: &TopicPartition, offset: i64, trip: Trip, failure: &Failure) -> String {
-    let Trip { faults, records } = trip;
-    let backtrace = if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) };
-    let TopicPartition { topic, partition: number } = partition;
-    format!(
-        "stopped at topic {topic}, partition {number}, offset {offset}: {faults} of the last {records} records broke the plugin, \
-         more than a fifth of {} are not given up one by one; the last one: {failure}{backtrace}\n\
-         everything below this record is done and committed, nothing at or above it is\n\
-         ways out: mend the plugin and start again: it goes on with this record",
-        Trip::WINDOW
-    )
+/// What became of a partition's records, read when the pipeline has done all it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Every record below it is settled.
+    pub(super) low: Offset,
+    /// Every record below it is committed, as the broker confirmed.
+    pub(super) committed: Offset,
+    /// Above every record of which an output or a dead letter was handed to the producer.
+    pub(super) handed: Offset,
+}
+
+impl StoppedAt {
+    /// The record failed, and the policy stops at it.
+    pub(super) fn record(partition: TopicPartition, offset: i64, tries: u32, failure: &Failure) -> StoppedAt {
+        let tried = match (failure.kind.spoils_instance(), tries) {
+            // An executor runs the culprit once more alone, in a fresh instance, before it says so.
+            (true, _) => "run again alone, with the same result".to_owned(),
+            (false, 1) => "tried once".to_owned(),
+            (false, tries) => format!("tried {tries} times"),
+        };
+        let what = format!(" ({tried}): {failure}{}", trace(failure));
+        StoppedAt { partition, offset, what, may_be_left_out: true }
+    }
+
+    /// Records of the partition break the guest one after the other.
+    pub(super) fn tripped(partition: TopicPartition, offset: i64, trip: Trip, failure: &Failure) -> StoppedAt {
+        let Trip { faults, records } = trip;
+        let what = format!(
+            ": {faults} of the last {records} records broke the plugin, more than a fifth of {} are not given up one by one; the \
+             last one: {failure}{}",
+            Trip::WINDOW,
+            trace(failure)
+        );
+        StoppedAt { partition, offset, what, may_be_left_out: false }
+    }
+
+    /// The partition.
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> String {
+        format!("{} offset {}", self.partition, self.offset)
+    }
+
+    /// Whether this one is named in the place of `other`: it is the lower one of the same partition.
+    pub(super) fn comes_before(&self, other: &StoppedAt) -> bool {
+        self.partition == other.partition && self.offset < other.offset
+    }
+
+    /// The whole message. `left` is `None` if the group took the partition away before the end.
+    pub(super) fn message(&self, left: Option<Left>, group: &str, commands: &Commands) -> String {
+        let StoppedAt { partition, offset, what, may_be_left_out } = self;
+        let TopicPartition { topic, partition: number } = partition;
+        let first = format!("stopped at topic {topic}, partition {number}, offset {offset}{what}");
+        let again = "ways out: fix the plugin, or what the record needs, and start again: it goes on with this record";
+        match left {
+            None => format!(
+                "{first}\nthe group took the partition away before the end: records that were not committed are repeated by \
+                 the member that has it next"
+            ),
+            Some(Left { low, committed, .. }) if low.0 < *offset => format!(
+                "{first}\nrecords from offset {low} on are not all delivered; the group's offset is {committed}, and the next start \
+                 goes on there, below this record\n\
+                 ways out: start again; do not move the group's offset: that would lose the records from {low} on"
+            ),
+            Some(Left { low, committed, handed }) => {
+                let below = if committed >= low {
+                    "everything below this record is delivered and committed".to_owned()
+                } else {
+                    format!(
+                        "everything below this record is delivered, but the commit of offset {low} was not acknowledged: records \
+                         from offset {committed} on may be repeated"
+                    )
+                };
+                let above = if handed.0 <= *offset {
+                    "nothing at or above it is delivered".to_owned()
+                } else {
+                    format!(
+                        "outputs of this record and of those up to offset {} may be delivered, and come again after the next start",
+                        handed.0 - 1
+                    )
+                };
+                let leave_out = if *may_be_left_out {
+                    let command = commands.move_group(group, partition, Offset(offset + 1));
+                    format!("; or leave the record out, while the pipeline is down: {command}")
+                } else {
+                    String::new()
+                };
+                format!("{first}\n{below}; {above}\n{again}{leave_out}")
+            }
+        }
+    }
+}
+
+fn trace(failure: &Failure) -> String {
+    if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) }
 }
 
 /// The message for a committed offset that is gone.
-pub(super) fn gap(partition: &TopicPartition, committed: i64, oldest: i64) -> String {
+pub(super) fn gap(partition: &TopicPartition, committed: i64, oldest: i64, group: &str, commands: &Commands) -> String {
     format!(
         "topic {}, partition {}: the group stands at offset {committed}, but the oldest record is at {oldest}: retention, or a new \
          topic of the same name, has removed what is between\n\
          ways out: set `on_gap = \"continue\"` in [input], which goes on at {oldest} and counts what was missed; or move the group \
-         yourself with kafka-consumer-groups.sh --reset-offsets",
-        partition.topic, partition.partition
+         yourself, while the pipeline is down: {}",
+        partition.topic,
+        partition.partition,
+        commands.move_group(group, partition, Offset(oldest))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    const COMMAND: &str =
+        "kafka-consumer-groups.sh --bootstrap-server a:9092 --group g --topic t:1 --reset-offsets --to-offset 8";
+
+    fn partition() -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition: 1 }
+    }
+
+    fn message(low: i64, committed: i64, handed: i64) -> String {
+        let failure = Failure::new(Kind::Reject, None, "no".to_owned());
+        let left = Left { low: Offset(low), committed: Offset(committed), handed: Offset(handed) };
+        let commands = Commands::plain("a:9092");
+        StoppedAt::record(partition(), 7, 1, &failure).message(Some(left), "g", &commands)
+    }
+
+    #[test]
+    fn what_was_delivered_and_committed_is_said_as_it_is() {
+        let all = message(7, 7, 7);
+        assert!(all.contains("everything below this record is delivered and committed; nothing at or above"), "{all}");
+        assert!(all.contains(COMMAND), "{all}");
+
+        let sent_above = message(7, 7, 10);
+        assert!(sent_above.contains("up to offset 9 may be delivered"), "{sent_above}");
+        assert!(!sent_above.contains("nothing at or above"), "{sent_above}");
+
+        let uncommitted = message(7, 3, 7);
+        assert!(uncommitted.contains("is delivered, but the commit of offset 7 was not acknowledged"), "{uncommitted}");
+        assert!(uncommitted.contains("records from offset 3 on"), "{uncommitted}");
+        assert!(!uncommitted.contains("delivered and committed"), "{uncommitted}");
+    }
+
+    #[test]
+    fn no_command_leads_past_a_record_that_was_not_delivered() {
+        for (low, committed) in [(6, 6), (6, 2), (0, 0)] {
+            let text = message(low, committed, 9);
+            assert!(!text.contains("--to-offset") && !text.contains("delivered and committed"), "{text}");
+            assert!(text.contains(&format!("from offset {low} on are not all delivered")), "{text}");
+            assert!(text.contains(&format!("the group's offset is {committed}")), "{text}");
+        }
+        let failure = Failure::new(Kind::Reject, None, "no".to_owned());
+        let commands = Commands::plain("a:9092");
+        let text = StoppedAt::record(partition(), 7, 1, &failure).message(None, "g", &commands);
+        assert!(!text.contains("--to-offset") && text.contains("took the partition away"), "{text}");
+    }
+
+    #[test]
+    fn records_that_break_the_plugin_one_after_the_other_are_not_left_out_by_hand() {
+        let failure = Failure::new(Kind::Trap, None, "unreachable".to_owned());
+        let left = Left { low: Offset(7), committed: Offset(7), handed: Offset(7) };
+        let stopped = StoppedAt::tripped(partition(), 7, Trip { faults: 41, records: 41 }, &failure);
+        let text = stopped.message(Some(left), "g", &Commands::plain("a:9092"));
+        assert!(text.contains("delivered and committed") && !text.contains("--to-offset"), "{text}");
+    }
+
+    #[test]
+    fn the_lower_record_of_a_partition_is_the_one_that_is_named() {
+        let failure = Failure::new(Kind::Reject, None, "no".to_owned());
+        let at = |number, offset| {
+            let partition = TopicPartition { topic: "t".into(), partition: number };
+            StoppedAt::record(partition, offset, 1, &failure)
+        };
+        assert!(at(1, 4).comes_before(&at(1, 7)) && !at(1, 7).comes_before(&at(1, 4)));
+        assert!(!at(0, 4).comes_before(&at(1, 7)));
+    }
 }

@@ -11,8 +11,10 @@ use super::closing;
 use super::end;
 use super::end::End;
 use super::lane::Lane;
+use super::timers::Began;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::kafka::Commands;
 use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Answer;
 use crate::kafka::lookup::StartOf;
@@ -30,8 +32,8 @@ pub(super) enum Group {
     Outside,
     /// A member, or on the way to be one.
     Member,
-    /// Partitions came, and it is being looked up where they start.
-    Starting(Vec<TopicPartition>),
+    /// Partitions came, and it is being looked up where they start: the question has this number.
+    Starting { question: u64, partitions: Vec<TopicPartition> },
     /// Partitions go: they are being drained, and then committed.
     Revoking { partitions: Vec<TopicPartition>, deadline: Instant, committing: bool },
 }
@@ -45,11 +47,19 @@ impl Group {
     pub(super) fn is_settled(&self) -> bool {
         matches!(self, Group::Member)
     }
+
+    /// The partitions that came, if it was asked with this question where they start.
+    fn asked(&self, question: u64) -> Option<&[TopicPartition]> {
+        match self {
+            Group::Starting { question: asked, partitions } if *asked == question => Some(partitions),
+            Group::Outside | Group::Member | Group::Starting { .. } | Group::Revoking { .. } => None,
+        }
+    }
 }
 
 impl Shell {
     /// A question was answered.
-    pub(super) fn on_answer(&mut self, now: Instant, answer: Answer) {
+    pub(super) fn on_answer(&mut self, now: Instant, question: u64, answer: Answer) {
         match answer {
             Answer::Waiting { reason } => {
                 // A refused password ends connections, which is all that the lookup sees.
@@ -72,7 +82,7 @@ impl Shell {
             }
             Answer::Denied { reason } => self.on_denied(now, reason),
             Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
-            Answer::Starts(starts) => self.on_starts(now, starts),
+            Answer::Starts(starts) => self.on_starts(now, question, starts),
             Answer::Ends(ends) => self.on_ends(&ends),
         }
     }
@@ -99,41 +109,45 @@ impl Shell {
     pub(super) fn on_assign(&mut self, partitions: Vec<TopicPartition>) {
         self.metrics.rebalances.with_label_values(&["assign"]).inc();
         if partitions.is_empty() || self.closing.is_some() {
-            if let Err(reason) = self.consumer.assign(&[]) {
-                tracing::warn!("failed to answer an empty assignment: {reason}");
-            }
-            self.joined();
+            self.decline();
             return;
         }
         tracing::info!("assigned {}", names(&partitions));
-        self.lookup.ask_starts(partitions.clone());
-        self.group = Group::Starting(partitions);
+        let question = self.lookup.ask_starts(partitions.clone());
+        self.group = Group::Starting { question, partitions };
     }
 
-    fn on_starts(&mut self, now: Instant, starts: Vec<StartOf>) {
+    fn on_starts(&mut self, now: Instant, question: u64, starts: Vec<StartOf>) {
         self.status.answered(0);
-        let asked = match &self.group {
-            Group::Starting(partitions) => partitions.clone(),
-            Group::Outside | Group::Member | Group::Revoking { .. } => Vec::new(),
+        let Some(asked) = self.group.asked(question).map(<[_]>::to_vec) else {
+            // Of partitions whose position was gone, as far as they are still read as they were then.
+            for start in starts {
+                let is_meant = |lane: &Lane| lane.asked == Some(question) && lane.partition == start.position.partition;
+                if let Some(index) = self.lanes.iter().position(is_meant) {
+                    self.on_offset_found(now, index, &start);
+                }
+            }
+            return;
         };
+        if self.closing.is_some() {
+            // What comes now would be read by nobody.
+            self.decline();
+            return;
+        }
         let mut positions = Vec::new();
         for start in starts {
             let partition = &start.position.partition;
-            if let Some(index) = self.lanes.iter().position(|lane| lane.partition == *partition) {
-                self.on_offset_found(now, index, &start);
-            } else if asked.contains(partition) {
-                if let Some(gap) = start.gap {
-                    if self.settings.kafka.input.on_gap == OnGap::Stop {
-                        self.close(now, End::Stopped(end::gap(partition, gap.committed.0, gap.oldest.0)));
-                        return;
-                    }
-                    self.count_missed(partition, gap.missed(), gap.committed, gap.oldest);
-                }
-                positions.push((start.position.clone(), start.committed, start.end));
+            if !asked.contains(partition) {
+                continue;
             }
-        }
-        if asked.is_empty() {
-            return;
+            if let Some(gap) = start.gap {
+                if self.settings.kafka.input.on_gap == OnGap::Stop {
+                    self.stop_at_gap(now, partition, gap.committed, gap.oldest);
+                    return;
+                }
+                self.count_missed(partition, gap.missed(), gap.committed, gap.oldest);
+            }
+            positions.push((start.position.clone(), start.committed, start.end));
         }
         let assigned: Vec<Position> = positions.iter().map(|(position, ..)| position.clone()).collect();
         if let Err(reason) = self.consumer.assign(&assigned) {
@@ -153,6 +167,24 @@ impl Shell {
         self.tell_all(now, &partition::Event::Tick);
         self.group = Group::Member;
         self.joined();
+    }
+
+    /// Answers an assignment by taking none of it.
+    fn decline(&mut self) {
+        if let Err(reason) = self.consumer.assign(&[]) {
+            tracing::warn!("failed to answer an empty assignment: {reason}");
+        }
+        if matches!(self.group, Group::Starting { .. }) {
+            self.group = Group::Member;
+        }
+        self.joined();
+    }
+
+    /// The committed offset of a partition is gone, and the pipeline is not to go on behind the gap.
+    fn stop_at_gap(&mut self, now: Instant, partition: &TopicPartition, committed: Offset, oldest: Offset) {
+        let kafka = &self.settings.kafka;
+        let message = end::gap(partition, committed.0, oldest.0, &kafka.input.group, &Commands::of(kafka));
+        self.close(now, End::Stopped(message));
     }
 
     /// The executor with the fewest lanes.
@@ -177,32 +209,37 @@ impl Shell {
 
     /// The position of a partition that is being read is gone.
     pub(super) fn on_offset_gone(&mut self, partition: TopicPartition) {
-        if self.closing.is_none() {
-            self.lookup.ask_starts(vec![partition]);
+        if self.closing.is_none()
+            && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition)
+        {
+            lane.asked = Some(self.lookup.ask_starts(vec![partition]));
         }
     }
 
     /// What there is of a partition whose position was gone.
     fn on_offset_found(&mut self, now: Instant, index: usize, start: &StartOf) {
         let lane = &mut self.lanes[index];
+        lane.asked = None;
         // A log that was cut off has other records at offsets that were read.
         lane.last_read = None;
         let low = lane.state.low();
         let partition = lane.partition.clone();
         if low >= start.oldest && low <= start.end {
             // The broker knows it after all: go on there.
+            lane.sought = Some(low);
             if let Err(reason) = self.consumer.seek(&partition, low) {
                 self.close(now, End::Bug(format!("failed to read {partition} again from {low}: {reason}")));
             }
             return;
         }
         if self.settings.kafka.input.on_gap == OnGap::Stop {
-            self.close(now, End::Stopped(end::gap(&partition, low.0, start.oldest.0)));
+            self.stop_at_gap(now, &partition, low, start.oldest);
             return;
         }
         let missed = u64::try_from(start.oldest.0 - low.0).unwrap_or(0);
         self.count_missed(&partition, missed, low, start.oldest);
         // What is in flight of it was read before the records went; it is finished, and reading goes on behind the gap.
+        self.lanes[index].sought = Some(start.oldest);
         if let Err(reason) = self.consumer.seek(&partition, start.oldest) {
             self.close(now, End::Bug(format!("failed to read {partition} from {}: {reason}", start.oldest)));
         }
@@ -215,7 +252,12 @@ impl Shell {
         let leaving = self.closing.as_ref().is_some_and(closing::is_leaving);
         if lost || leaving || partitions.is_empty() {
             if lost {
-                tracing::warn!("lost {}: the group has given them to others", names(&partitions));
+                tracing::warn!(
+                    "lost {}: the group heard nothing of this member for {:?} (input.session_timeout), so brokers may be away; others may \
+                     have them, and repeat what was not committed",
+                    names(&partitions),
+                    self.settings.kafka.input.session_timeout
+                );
             }
             self.give_back(now, &partitions);
             return;
@@ -241,11 +283,17 @@ impl Shell {
                 return;
             }
             self.store_offsets();
-            if !self.consumer.assignment_lost() && self.begin_commit(now) {
-                // The commit has as much time as the drain had.
-                let deadline = now + self.settings.drain_timeout;
-                self.group = Group::Revoking { partitions, deadline, committing: true };
-                return;
+            if !self.consumer.assignment_lost() {
+                match self.begin_commit(now) {
+                    Began::Sent => {
+                        // The commit has as much time as the drain had.
+                        let deadline = now + self.settings.drain_timeout;
+                        self.group = Group::Revoking { partitions, deadline, committing: true };
+                        return;
+                    }
+                    Began::Busy if !late => return,
+                    Began::Busy | Began::Refused => {}
+                }
             }
         } else if !self.commit_ended(now) && !late {
             return;
@@ -285,4 +333,18 @@ impl Shell {
 fn names(partitions: &[TopicPartition]) -> String {
     let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_takes_the_answer_to_its_own_question_alone() {
+        let partition = TopicPartition { topic: "t".into(), partition: 1 };
+        let starting = Group::Starting { question: 7, partitions: vec![partition.clone()] };
+        assert_eq!(starting.asked(7), Some(&[partition][..]));
+        assert_eq!(starting.asked(6), None, "of an assignment before, or of a partition whose position was gone");
+        assert!(Group::Member.asked(7).is_none() && Group::Outside.asked(7).is_none());
+    }
 }

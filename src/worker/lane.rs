@@ -40,6 +40,12 @@ pub(super) struct Lane {
     pub(super) leader_epoch: i32,
     /// The offset of the last record that was read; `None` when the partition is read from elsewhere since.
     pub(super) last_read: Option<i64>,
+    /// Where it was last read from elsewhere since it was assigned.
+    pub(super) sought: Option<Offset>,
+    /// The question where it starts that was asked when its position was gone.
+    pub(super) asked: Option<u64>,
+    /// Above every record of which an output or a dead letter was handed to the producer.
+    pub(super) handed: Offset,
     pub(super) queue: VecDeque<Waiting>,
     /// Jobs at the executor.
     pub(super) jobs: usize,
@@ -64,6 +70,8 @@ pub(super) struct Lane {
 /// Records that wait for an executor.
 #[derive(Debug)]
 pub(super) struct Waiting {
+    /// The lane's number when they were received: what `first` counts from.
+    pub(super) lane: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
     pub(super) range: Range<usize>,
@@ -86,6 +94,9 @@ impl Lane {
             executor,
             leader_epoch: -1,
             last_read: None,
+            sought: None,
+            asked: None,
+            handed: Offset(0),
             queue: VecDeque::new(),
             jobs: 0,
             cancel: Arc::default(),
@@ -140,16 +151,30 @@ impl Lane {
         }
     }
 
+    /// Whether everything below this position of the consumer was received. librdkafka carries a seek out on another thread: until
+    /// a record was read behind its place, the position may still be the one before.
+    pub(super) fn has_passed(&self, position: Offset) -> bool {
+        let is_there = self.sought.is_none_or(|sought| self.last_read.is_some_and(|last| last >= sought.0));
+        is_there && self.last_read.is_none_or(|last| position.0 > last)
+    }
+
+    /// An output or a dead letter of the record at this offset was handed to the producer.
+    pub(super) fn hand_over(&mut self, offset: i64) {
+        self.handed = self.handed.max(Offset(offset + 1));
+    }
+
     /// Whether the open batch is to be sealed, for a first step that takes `call` records at once.
     pub(super) fn is_full(&self, call: usize) -> bool {
         self.open.len() >= call.max(BATCH_RECORDS) || self.open.bytes() >= BATCH_BYTES_MAX
     }
 
-    /// Puts records back, in order.
+    /// Puts records back, in order. Those that were received before the lane got its number are read again, and counted anew: put
+    /// into the queue they would wait for a turn that never comes, and all behind them too.
     pub(super) fn requeue(&mut self, waiting: Waiting) {
-        if waiting.range.is_empty() {
+        if waiting.range.is_empty() || waiting.lane != self.number {
             return;
         }
+        self.bytes += bytes_of(&waiting.batch, &waiting.range);
         let at = self.queue.partition_point(|other| other.first < waiting.first);
         self.queue.insert(at, waiting);
     }
@@ -217,5 +242,47 @@ mod tests {
         assert!(!lane.has_read(5, 4), "the log may have been cut off there");
         lane.last_read = None;
         assert!(!lane.has_read(5, 3));
+    }
+
+    #[test]
+    fn records_of_an_older_number_are_not_put_back() {
+        let mut lane = lane(Offset(5));
+        let waiting = |number| {
+            let mut batch = Batch::new(lane_partition());
+            batch.push(7, 0, 0, None, Some(b"value"), std::iter::empty());
+            Waiting { lane: number, first: Seq(2), batch: Arc::new(batch), range: 0..1 }
+        };
+        lane.number = 8;
+        lane.requeue(waiting(7));
+        assert!(lane.queue.is_empty() && lane.bytes == 0, "it would stand before all that is read again");
+        lane.requeue(waiting(8));
+        assert_eq!((lane.queue.len(), lane.bytes > 0), (1, true));
+    }
+
+    #[test]
+    fn a_position_counts_when_a_record_was_read_since_the_last_seek() {
+        let mut lane = lane(Offset(5));
+        assert!(lane.has_passed(Offset(9)), "only markers since it was assigned");
+        lane.last_read = Some(9);
+        assert!(lane.has_passed(Offset(10)) && !lane.has_passed(Offset(9)));
+        // A rewind: the position is still the old one for a moment.
+        (lane.sought, lane.last_read) = (Some(Offset(5)), None);
+        assert!(!lane.has_passed(Offset(10)));
+        lane.last_read = Some(5);
+        assert!(lane.has_passed(Offset(6)));
+        // After an error at 6, librdkafka counts that record as read.
+        lane.sought = Some(Offset(6));
+        assert!(!lane.has_passed(Offset(7)));
+        lane.last_read = Some(6);
+        assert!(lane.has_passed(Offset(7)));
+    }
+
+    fn lane_partition() -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition: 0 }
+    }
+
+    fn lane(start: Offset) -> Lane {
+        let state = PartitionState::new(Policy::default(), Epoch(0), start, false);
+        Lane::new(clock::now(), 0, lane_partition(), state, 0, start)
     }
 }

@@ -4,6 +4,7 @@
 //! the outputs of the run they come from, so that a partition's dead letters keep its order. A record is settled when the broker has
 //! its dead letter; only then it is counted.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,10 +14,12 @@ use super::clock;
 use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::kafka::Commands;
 use crate::kafka::producer;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
 use crate::partition;
+use crate::record::OutRecord;
 use crate::record::Seq;
 use crate::sink::DeadLetter;
 use crate::sink::GivenUp;
@@ -36,6 +39,16 @@ pub(super) struct Letter {
 pub(super) struct Posted {
     step: Arc<str>,
     kind: Kind,
+}
+
+/// A record that can be neither processed nor given up.
+#[derive(Debug)]
+pub(super) struct Hopeless {
+    pub(super) seq: Seq,
+    /// Why it can't be given up.
+    why: String,
+    /// Why it failed.
+    failure: Failure,
 }
 
 impl Letter {
@@ -71,7 +84,7 @@ impl Letters {
 }
 
 impl Shell {
-    /// Writes the dead letter of a record that is given up, and says so. `None` if it doesn't fit: the pipeline then stops.
+    /// Writes the dead letter of a record that is given up, and says so. If it doesn't fit, the pipeline has to stop at the record.
     pub(super) fn write_letter(
         &mut self,
         now: Instant,
@@ -79,31 +92,45 @@ impl Shell {
         (batch, place): (&Batch, usize),
         (seq, tries): (Seq, u32),
         failure: Failure,
-    ) -> Option<Letter> {
+    ) -> Result<Letter, Box<Hopeless>> {
         let record = batch.record(place);
-        self.say_given_up(now, index, record.offset, tries, &failure, "dead-lettered");
         let lane = &self.lanes[index];
         let given_up = GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms() };
         let limit = self.limits.bytes.last().copied().unwrap_or(usize::MAX);
-        let written = self.settings.dead_letters.write(&record, given_up, |letter| size::fits(letter, limit))?;
+        // The largest that it could be is what the topic should take.
+        let largest = Cell::new(0);
+        let fits = |letter: &OutRecord<'_>| {
+            largest.set(largest.get().max(size::batch_bytes(letter)));
+            size::fits(letter, limit)
+        };
+        let Some(written) = self.settings.dead_letters.write(&record, given_up, fits) else {
+            let why = self.no_dead_letter(limit, largest.get());
+            return Err(Box::new(Hopeless { seq, why, failure }));
+        };
+        let offset = record.offset;
+        self.say_given_up(now, index, offset, tries, &failure, "failed, a dead letter is being written");
+        let lane = &self.lanes[index];
         let posted = Posted { step: failure.step.unwrap_or_else(|| "".into()), kind: failure.kind };
-        Some(Letter { lane: lane.number, seq, written, posted })
+        Ok(Letter { lane: lane.number, seq, written, posted })
     }
 
-    /// A record can be neither processed nor given up: the pipeline stops at it.
-    pub(super) fn on_hopeless(&mut self, now: Instant, index: usize, seq: Seq, why: &str, failure: &Failure) {
+    /// A record can be neither processed nor given up: the pipeline stops at it, if its lane still has the number `lane`.
+    pub(super) fn on_hopeless(&mut self, now: Instant, lane: u32, hopeless: &Hopeless) {
+        let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { return };
+        let Hopeless { seq, why, failure } = hopeless;
         let epoch = self.lanes[index].state.epoch();
         let reason = format!("{why}; the record failed by: {}", failure.reason);
         let failure = Failure { reason, ..failure.clone() };
-        self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
+        self.tell(now, index, partition::Event::Hopeless { epoch, seq: *seq, failure: &failure });
     }
 
-    /// What is said of a dead letter that its topic doesn't take.
-    pub(super) fn too_large_to_bury(&self) -> String {
+    /// What is said of a dead letter of so many bytes, which its topic doesn't take.
+    fn no_dead_letter(&self, limit: usize, bytes: usize) -> String {
         let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
-        let limit = self.limits.bytes.last().copied().unwrap_or(usize::MAX);
+        let command = Commands::of(&self.settings.kafka).raise_limit(topic, bytes);
         format!(
-            "it can't be given up: topic `{topic}` takes {limit} bytes (`max.message.bytes`), and the record alone is larger"
+            "no dead letter: topic `{topic}` takes {limit} bytes (`max.message.bytes`), and the dead letter has {bytes}; raise it, and \
+             start again: {command}"
         )
     }
 
@@ -112,6 +139,8 @@ impl Shell {
         let mut busy = false;
         while let Some(letter) = self.letters.queue.front() {
             let index = self.lanes.iter().position(|lane| lane.number == letter.lane);
+            // Nothing of a lane is sent at the record that stopped it, or above.
+            let index = index.filter(|&index| self.lanes[index].state.stops_at().is_none_or(|stop| letter.seq < stop));
             let mut failed = None;
             if let (Some(index), Some(producer)) = (index, &self.producer) {
                 let tag = Tag { lane: letter.lane, kind: producer::Kind::DeadLetter, seq: letter.seq };
@@ -120,7 +149,11 @@ impl Shell {
                     Ok(()) => {
                         let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                         self.bytes_out += size(record.key) + size(record.value);
-                        self.lanes[index].letters.push_back((letter.seq, letter.posted.clone()));
+                        let lane = &mut self.lanes[index];
+                        lane.letters.push_back((letter.seq, letter.posted.clone()));
+                        if let Some(offset) = lane.state.offset_of(letter.seq) {
+                            lane.hand_over(offset);
+                        }
                     }
                     Err(SendError::Full) => break,
                     Err(SendError::Failed(failure)) => failed = Some((index, letter.seq, failure)),

@@ -48,10 +48,10 @@ pub use changing::Reply;
 pub use dry::Dry;
 pub use dry::Stage;
 pub use end::End;
+use end::StoppedAt;
 pub use status::Status;
 
 use crate::batch::Batch;
-use crate::failure::Failure;
 use crate::kafka;
 use crate::kafka::Consumer;
 use crate::kafka::Lookup;
@@ -72,12 +72,14 @@ use crate::sink::Routes;
 use chain::Chain;
 use changing::Changing;
 use closing::Closing;
+use closing::Ended;
 use executor::Executors;
 use executor::Ran;
 use group::Group;
 use halt::Halt;
 use lane::Lane;
 use lane::Waiting;
+use letters::Hopeless;
 use letters::Letter;
 use letters::Letters;
 use meter::Meter;
@@ -114,8 +116,8 @@ enum Event {
     Ran(Ran),
     /// The producer with this number has something to say.
     Report { producer: u32, report: Report },
-    /// A question was answered.
-    Answer(Answer),
+    /// The lookup with this number answers the question with this number.
+    Answer { lookup: u32, question: u64, answer: Answer },
     /// Steps are swapped, with what each executor gets.
     Swap(Vec<Vec<Replacement>>),
     /// Other settings are to be taken over; what came of it is sent to `reply`.
@@ -159,16 +161,20 @@ impl Worker {
     ) -> Result<Worker, String> {
         let (inbox, events) = mpsc::channel();
         let status = Arc::new(Status::default());
-        let first = First { lane: 0, producer: 0, reason: "start" };
+        let first = First { lane: 0, producer: 0, lookup: 0, reason: "start" };
         let mut shell = Shell::new(settings, number, instances, metrics, Arc::clone(&status), inbox.clone(), first)?;
         shell.events = events;
         let run = move || {
             let mut shell = shell;
             loop {
-                let end = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()))
-                    .unwrap_or_else(|_| End::Bug("the worker's thread panicked; the log holds the place".into()));
+                let ended = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()));
+                let Ended { end, deadline, .. } = ended.unwrap_or_else(|_| Ended {
+                    end: End::Bug("the worker's thread panicked; the log holds the place".into()),
+                    committed: String::new(),
+                    deadline: clock::now(),
+                });
                 let next = shell.take_next(&end);
-                closing::let_go(shell);
+                closing::let_go(shell, closing::letting_go(clock::now(), deadline));
                 match next {
                     Some(next) => shell = *next,
                     None => return end,
@@ -227,6 +233,7 @@ impl Worker {
 struct First {
     lane: u32,
     producer: u32,
+    lookup: u32,
     reason: &'static str,
 }
 
@@ -296,6 +303,8 @@ struct Shell {
     events: mpsc::Receiver<Event>,
     // Before the consumer: it holds a share of the client.
     lookup: Lookup,
+    /// Which of the workers that share an inbox, one after the other, this is: answers for one before it are of no use.
+    lookup_number: u32,
     consumer: Consumer,
     executors: Executors,
     /// `None` only while it is made anew.
@@ -354,7 +363,8 @@ impl Shell {
         let consumer = Consumer::new(&settings.kafka, number)?;
         let answer = {
             let inbox = inbox.clone();
-            move |answer| drop(inbox.send(Event::Answer(answer)))
+            let lookup = first.lookup;
+            move |question, answer| drop(inbox.send(Event::Answer { lookup, question, answer }))
         };
         let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
@@ -373,6 +383,7 @@ impl Shell {
             inbox,
             events,
             lookup,
+            lookup_number: first.lookup,
             consumer,
             executors,
             producer: Some(producer),
@@ -393,7 +404,7 @@ impl Shell {
         })
     }
 
-    fn run(&mut self) -> End {
+    fn run(&mut self) -> Ended {
         self.lookup.ask_topics();
         loop {
             let now = clock::now();
@@ -404,12 +415,12 @@ impl Shell {
             busy |= self.dispatch(now);
             self.tick(now);
             self.go_on_changing(now);
-            if let Some(end) = self.go_on_closing(now) {
+            if let Some(ended) = self.go_on_closing(now) {
                 self.count_finished(now);
                 self.timers.count_all_out(now);
-                let state = if matches!(end, End::Drained) { State::Stopped } else { State::Failed };
-                self.set_state(state, "ended");
-                return end;
+                let state = if matches!(ended.end, End::Drained) { State::Stopped } else { State::Failed };
+                self.set_state(state, ended.committed.clone());
+                return ended;
             }
             if !busy {
                 self.wait(now);
@@ -446,7 +457,10 @@ impl Shell {
             Event::Ran(ran) => self.on_ran(now, ran),
             Event::Report { producer, report } if producer == self.producer_number => self.on_report(now, report),
             Event::Report { .. } => {}
-            Event::Answer(answer) => self.on_answer(now, answer),
+            Event::Answer { lookup, question, answer } if lookup == self.lookup_number => {
+                self.on_answer(now, question, answer);
+            }
+            Event::Answer { .. } => {}
             Event::Swap(replacements) => {
                 // The old version's code is let go with its last instance.
                 if let Some(first) = replacements.iter().flatten().find(|replacement| replacement.number == 0) {
@@ -485,14 +499,17 @@ impl Shell {
             returned: ran.range.len(),
         };
         let actions: Vec<Action> = lane.state.handle(now, event).collect();
-        let first = ran.first;
+        let (number, first) = (ran.lane, ran.first);
         let (letters, hopeless) = self.give_up_among(now, index, &actions, &mut ran);
+        // At the first record that can be neither processed nor given up it stops: nothing from there on is sent.
+        let limit = hopeless.as_ref().map(|hopeless| hopeless.seq);
         let mut letters = Some(letters);
         let mut ran = Some(ran);
         for action in actions {
             match action {
                 Action::DeadLetter { .. } | Action::Skip { .. } => {}
                 Action::Send { upto } => {
+                    let upto = limit.map_or(upto, |limit| limit.min(upto));
                     self.begin_sending(now, index, upto, letters.take().unwrap_or_default(), &mut ran);
                 }
                 Action::RunAgain { from, attempt, at } => {
@@ -512,8 +529,8 @@ impl Shell {
         if let Some(letters) = letters.filter(|letters| !letters.is_empty()) {
             self.begin_sending(now, index, first, letters, &mut ran);
         }
-        if let Some((seq, failure)) = hopeless {
-            self.on_hopeless(now, index, seq, &self.too_large_to_bury(), &failure);
+        if let Some(hopeless) = hopeless {
+            self.on_hopeless(now, number, &hopeless);
         }
         if let Some(ran) = ran {
             self.recycle(ran.batch);
@@ -521,14 +538,14 @@ impl Shell {
     }
 
     /// The dead letters of the records of `ran` that are given up, whose outputs are taken back; and the first record whose dead
-    /// letter doesn't fit its topic.
+    /// letter doesn't fit its topic. Those behind it are left alone, as it stops there.
     fn give_up_among(
         &mut self,
         now: Instant,
         index: usize,
         actions: &[Action],
         ran: &mut Ran,
-    ) -> (Vec<Letter>, Option<(Seq, Failure)>) {
+    ) -> (Vec<Letter>, Option<Box<Hopeless>>) {
         let mut letters = Vec::new();
         for action in actions {
             let (Action::DeadLetter { seq, .. } | Action::Skip { seq, .. }) = action else { continue };
@@ -537,8 +554,8 @@ impl Shell {
             ran.effects.give_up(record);
             if let Action::DeadLetter { seq, tries, failure } = action {
                 match self.write_letter(now, index, (&ran.batch, place), (*seq, *tries), failure.clone()) {
-                    Some(letter) => letters.push(letter),
-                    None => return (letters, Some((*seq, failure.clone()))),
+                    Ok(letter) => letters.push(letter),
+                    Err(hopeless) => return (letters, Some(hopeless)),
                 }
             } else if let Action::Skip { tries, failure, .. } = action {
                 self.say_given_up(now, index, ran.batch.record(place).offset, *tries, failure, "skipped");
@@ -563,8 +580,7 @@ impl Shell {
         if let Some(attempt) = attempt {
             Arc::make_mut(&mut batch).set_attempt(range.start, attempt);
         }
-        lane.bytes += lane::bytes_of(&batch, &range);
-        lane.requeue(Waiting { first: ran.first.plus(done as u64), batch, range });
+        lane.requeue(Waiting { lane: ran.lane, first: ran.first.plus(done as u64), batch, range });
     }
 
     /// The lane's next record waits until `at`; for a long wait its fetching is paused.
@@ -584,20 +600,17 @@ impl Shell {
             Action::DropQueue => lane.drop_queue(),
             Action::Released { settled } => lane.released = Some(settled),
             Action::Stop { offset, tries, failure } => {
-                let brokers = self.settings.kafka.brokers.join(",");
-                let group = &self.settings.kafka.input.group;
-                let message = end::stopped_at(&lane.partition, offset, tries, &failure, &brokers, group);
-                self.metrics.records_processed.with_label_values(&["failed"]).inc();
-                self.close(now, End::Stopped(message));
+                let stopped = StoppedAt::record(lane.partition.clone(), offset, tries, &failure);
+                self.stop_at(now, stopped);
             }
             Action::Trip { offset, trip, failure } => {
-                let message = end::tripped_at(&lane.partition, offset, trip, &failure);
-                self.metrics.records_processed.with_label_values(&["failed"]).inc();
-                self.close(now, End::Stopped(message));
+                let stopped = StoppedAt::tripped(lane.partition.clone(), offset, trip, &failure);
+                self.stop_at(now, stopped);
             }
             Action::Seek { epoch: _, offset } => {
                 self.begin_lane_anew(index);
-                let lane = &self.lanes[index];
+                let lane = &mut self.lanes[index];
+                lane.sought = Some(offset);
                 let partition = lane.partition.clone();
                 if let Err(reason) = self.consumer.seek(&partition, offset) {
                     self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
@@ -646,7 +659,7 @@ impl Shell {
                 if !lane.queue.front().is_some_and(|waiting| lane.state.may_dispatch(now, waiting.first)) {
                     break;
                 }
-                let Some(Waiting { first, batch, range }) = lane.queue.pop_front() else { break };
+                let Some(Waiting { first, batch, range, .. }) = lane.queue.pop_front() else { break };
                 let records = range.len();
                 let job = executor::Job {
                     lane: lane.number,

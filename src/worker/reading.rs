@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
+use super::group::Group;
 use super::lane::Lane;
 use super::lane::Waiting;
 use crate::batch::Batch;
@@ -142,11 +143,13 @@ impl Shell {
         // Behind them, as it has a partition read from elsewhere.
         for (polled, unread) in failures {
             if let Some((partition, at)) = unread
-                && let Some(lane) = self.lanes.iter().find(|lane| lane.partition == partition)
+                && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition)
                 && let Some(offset) = lane.unread_from(at)
-                && let Err(reason) = self.consumer.read_again(&partition, offset)
             {
-                self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
+                lane.sought = Some(offset);
+                if let Err(reason) = self.consumer.seek(&partition, offset) {
+                    self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
+                }
             }
             self.on_polled(now, polled);
         }
@@ -206,7 +209,7 @@ impl Shell {
         let leader_epoch = lane.leader_epoch;
         let batch = std::sync::Arc::new(batch);
         let range = 0..batch.len();
-        lane.queue.push_back(Waiting { first, batch: std::sync::Arc::clone(&batch), range });
+        lane.queue.push_back(Waiting { lane: lane.number, first, batch: std::sync::Arc::clone(&batch), range });
         self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
     }
 
@@ -229,6 +232,8 @@ impl Shell {
                 error.text
             );
             self.close(now, End::Stopped(reason));
+        } else if error.denied && matches!(self.group, Group::Outside) {
+            // The question for the topics finds it, too, and ends the pipeline with the command.
         } else if error.denied && self.closing.is_none() {
             self.halt_input(now, error);
         } else if let Some(trouble) = &error.trouble {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
+use super::closing::let_go;
 use super::effects::Cursor;
 use super::effects::Effects;
 use super::end::End;
@@ -53,8 +54,6 @@ pub(super) struct Sending {
     letters: Vec<Letter>,
     /// Whether its outputs were looked at for their size.
     is_checked: bool,
-    /// The record behind the last one at which the pipeline stops: its output is too large.
-    stops: Option<(usize, usize, Failure)>,
     /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
 }
@@ -79,6 +78,13 @@ impl Sending {
         let records = self.batch.slice(self.start..self.start + self.records);
         let read = records.data.len() + 5 * records.layout.len();
         read + self.effects.own_bytes_max() + size::overhead_max(0)
+    }
+
+    /// The pipeline stops at this record: nothing of it or of those behind it is sent any more, and all before it is.
+    fn end_before(&mut self, seq: Seq) {
+        let records = usize::try_from(seq.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
+        self.records = self.records.min(records);
+        self.letters.retain(|letter| letter.seq < seq);
     }
 
     /// How many outputs of a record are not sent yet.
@@ -122,7 +128,6 @@ impl Shell {
             cursor: Cursor::default(),
             letters,
             is_checked: false,
-            stops: None,
         };
         if !self.backlog.is_empty() || !self.send(now, &mut sending) {
             self.backlog.push_back(sending);
@@ -146,18 +151,16 @@ impl Shell {
     /// `false` if the producer is full before everything is sent.
     fn send(&mut self, now: Instant, sending: &mut Sending) -> bool {
         let Some(index) = self.lanes.iter().position(|lane| lane.number == sending.lane) else { return true };
-        let mut too_large = if sending.is_checked { Vec::new() } else { self.too_large(sending) };
-        sending.is_checked = true;
-        if !self.settings.policy.goes_on()
-            && let Some((root, output, failure)) = too_large.pop()
-        {
-            // What is before the record at which it stops still goes out.
-            sending.records = root;
-            sending.stops = Some((root, output, failure));
+        // A record of this lane may have stopped it while this one waited.
+        if let Some(stop) = self.lanes[index].state.stops_at() {
+            sending.end_before(stop);
         }
-        for (root, output, failure) in too_large {
-            if !self.on_unsendable(now, index, sending, root, output, failure) {
-                return true;
+        if !sending.is_checked {
+            sending.is_checked = true;
+            for (root, output, failure) in self.too_large(sending) {
+                if root < sending.records && !self.on_unsendable(now, index, sending, root, output, failure) {
+                    return true;
+                }
             }
         }
         loop {
@@ -170,9 +173,6 @@ impl Shell {
                     }
                 }
             }
-        }
-        if let Some((root, output, failure)) = sending.stops.take() {
-            self.on_unsendable(now, index, sending, root, output, failure);
         }
         sending.letters.drain(..).for_each(|letter| self.letters.push(letter));
         self.send_letters(now);
@@ -215,7 +215,10 @@ impl Shell {
         let input_partition = self.lanes[index].partition.partition;
         let Some(producer) = &self.producer else { return Sent::All };
         let Sending { effects, batch, cursor, .. } = sending;
-        while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records) {
+        let mut last = None;
+        let sent = loop {
+            let next = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records);
+            let Some(output) = next else { break Sent::All };
             let seq = sending.first.plus(output.root as u64);
             let chosen =
                 output.record.partition.unwrap_or_else(|| match self.settings.kafka.outputs[output.output].partition {
@@ -227,18 +230,22 @@ impl Shell {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                     self.bytes_out += size(output.record.key) + size(output.record.value);
+                    last = Some(output.root);
                     cursor.advance(&output);
                     failpoint::pass(Point::AfterEnqueue);
                 }
-                Err(SendError::Full) => return Sent::Full,
+                Err(SendError::Full) => break Sent::Full,
                 Err(SendError::Failed(mut failure)) => {
                     failure.step = self.settings.steps.get(output.step).cloned();
                     failure.digest = Some(Arc::clone(output.digest));
-                    return Sent::Failed { root: output.root, output: output.output, failure };
+                    break Sent::Failed { root: output.root, output: output.output, failure };
                 }
             }
+        };
+        if let Some(root) = last {
+            self.lanes[index].hand_over(sending.batch.record(sending.start + root).offset);
         }
-        Sent::All
+        sent
     }
 
     /// What the producer has to say.
@@ -307,7 +314,7 @@ impl Shell {
         }
     }
 
-    /// An output of a record can't be sent. `false` if what is behind it isn't sent either.
+    /// An output of a record can't be sent. `false` if the run is read again, and nothing more of it is sent.
     fn on_unsendable(
         &mut self,
         now: Instant,
@@ -318,27 +325,34 @@ impl Shell {
         failure: Failure,
     ) -> bool {
         let seq = sending.first.plus(root as u64);
-        if failure.kind.class() != Class::Refused || !self.settings.policy.goes_on() {
+        if failure.kind.class() != Class::Refused {
             self.on_delivery_failure(now, index, seq, output, failure);
             return false;
+        }
+        if !self.settings.policy.goes_on() {
+            sending.end_before(seq);
+            self.on_delivery_failure(now, index, seq, output, failure);
+            return true;
         }
         self.count_produce_error(output, &failure);
         let unsent = sending.unsent_of(root, &self.settings.routes);
         sending.effects.give_up(root);
         let epoch = self.lanes[index].state.epoch();
         let event = partition::Event::Unsendable { epoch, seq, unsent, failure: &failure };
-        let mut stops = None;
         for action in self.lanes[index].state.handle(now, event) {
             match action {
                 Action::DeadLetter { seq, tries, failure } => {
                     let place = sending.start + root;
-                    match self.write_letter(now, index, (&sending.batch, place), (seq, tries), failure.clone()) {
-                        Some(letter) => {
+                    match self.write_letter(now, index, (&sending.batch, place), (seq, tries), failure) {
+                        Ok(letter) => {
                             sending.bytes += letter.bytes();
                             let at = sending.letters.partition_point(|other| other.seq < seq);
                             sending.letters.insert(at, letter);
                         }
-                        None => stops = Some(failure),
+                        Err(hopeless) => {
+                            sending.end_before(seq);
+                            self.on_hopeless(now, sending.lane, &hopeless);
+                        }
                     }
                 }
                 Action::Skip { tries, failure, .. } => {
@@ -356,10 +370,7 @@ impl Shell {
                 | Action::Released { .. }) => self.act(now, index, other),
             }
         }
-        if let Some(failure) = &stops {
-            self.on_hopeless(now, index, seq, &self.too_large_to_bury(), failure);
-        }
-        stops.is_none()
+        true
     }
 
     /// An output of a record was not taken.
@@ -457,10 +468,7 @@ impl Shell {
     pub(super) fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
             // Destroying a client can take a while, and nobody waits for it.
-            let reaper = std::thread::Builder::new().name("reaper".into());
-            if let Err(error) = reaper.spawn(move || drop(old)) {
-                tracing::error!("failed to start a thread that drops the old producer: {error}");
-            }
+            let_go(old, Duration::ZERO);
         }
         self.producer_number += 1;
     }

@@ -8,6 +8,7 @@ use prometheus::local::LocalHistogram;
 
 use super::Shell;
 use super::clock;
+use super::closing;
 use super::end::End;
 use super::group::Group;
 use super::lane::Lane;
@@ -52,6 +53,18 @@ pub(super) struct Timers {
     pub(super) commit_failed: bool,
     /// The partitions that were released with records in flight.
     pub(super) unsettled: Vec<(TopicPartition, Offset)>,
+}
+
+/// Whether a commit began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Began {
+    /// It is on its way.
+    Sent,
+    /// The one before has no answer yet. librdkafka sends a commit again that had none, and behind a newer one that would move the
+    /// group back.
+    Busy,
+    /// The client refuses it.
+    Refused,
 }
 
 /// Offsets are stored this often: it costs a look-up in the client for each partition.
@@ -148,55 +161,60 @@ impl Shell {
         }
     }
 
-    /// Commits when it is time and the commit before has its answer. librdkafka sends a commit again that had none, and behind a newer
-    /// one that would move the group back.
+    /// Commits when it is time and the commit before has its answer.
     fn commit_now_and_then(&mut self, now: Instant) {
-        // A revoke and an end commit for themselves.
-        if self.closing.is_some() || matches!(self.group, Group::Outside | Group::Revoking { .. }) {
+        // A revoke commits for itself, and so does an end when everything is done: while one partition is waited for, the others'
+        // records would be repeated if it never comes.
+        let is_closing = self.closing.as_ref().is_some_and(|closing| !closing::is_draining(closing));
+        if is_closing || matches!(self.group, Group::Outside | Group::Revoking { .. }) {
             return;
         }
-        let is_free = self.timers.committing.is_none() || self.commit_ended(now);
-        if is_free && now.saturating_duration_since(self.timers.committed) >= self.settings.kafka.commit_every {
+        if now.saturating_duration_since(self.timers.committed) >= self.settings.kafka.commit_every
+            && self.begin_commit(now) != Began::Busy
+        {
             self.timers.committed = now;
-            self.begin_commit(now);
         }
     }
 
-    /// Commits what is stored. `false` if the client refuses.
-    pub(super) fn begin_commit(&mut self, now: Instant) -> bool {
+    /// Commits what is stored, unless a commit before it has no answer yet.
+    pub(super) fn begin_commit(&mut self, now: Instant) -> Began {
+        if !self.commit_ended(now) {
+            return Began::Busy;
+        }
         self.timers.commit_failed = true;
         match self.consumer.commit() {
             Ok(commit) => {
-                // The answer to one before is of no interest any more.
                 self.timers.committing = Some((commit, now));
                 failpoint::pass(Point::CommitSent);
-                true
+                Began::Sent
             }
             Err(reason) => {
-                tracing::warn!("failed to commit offsets: {reason}");
-                false
+                if self.timers.may_log(now, "failed to commit offsets") {
+                    tracing::warn!("failed to commit offsets: {reason}");
+                }
+                Began::Refused
             }
         }
     }
 
-    /// Whether the commit has its answer.
+    /// Whether no commit is without an answer.
     pub(super) fn commit_ended(&mut self, now: Instant) -> bool {
-        let answered = self.timers.committing.as_ref().and_then(|(commit, began)| Some((commit.poll()?, *began)));
-        let Some((result, began)) = answered else { return false };
+        let Some((commit, began)) = &self.timers.committing else { return true };
+        let (Some(result), began) = (commit.poll(), *began) else { return false };
         self.timers.committing = None;
         self.timers.commit_failed = result.is_err();
         // Nothing new to commit is no commit.
         if !result.as_ref().is_ok_and(Vec::is_empty) {
             let took = now.saturating_duration_since(began).as_secs_f64();
             self.metrics.commit_duration_seconds.with_label_values(&[result_label(&result)]).observe(took);
-            self.on_committed(result);
+            self.on_committed(now, result);
             failpoint::pass(Point::CommitAcked);
         }
         true
     }
 
     /// A commit ended.
-    pub(super) fn on_committed(&mut self, result: Committed) {
+    fn on_committed(&mut self, now: Instant, result: Committed) {
         self.metrics.commits.with_label_values(&[result_label(&result)]).inc();
         match result {
             Ok(committed) => {
@@ -207,7 +225,11 @@ impl Shell {
                 }
             }
             // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
-            Err(reason) => tracing::warn!("failed to commit offsets: {reason}"),
+            Err(reason) => {
+                if self.timers.may_log(now, "failed to commit offsets") {
+                    tracing::warn!("failed to commit offsets: {reason}");
+                }
+            }
         }
     }
 
@@ -218,6 +240,7 @@ impl Shell {
             if lane.in_flight() == 0
                 && lane.state.may_receive()
                 && let Some(position) = self.consumer.position(&lane.partition)
+                && lane.has_passed(position)
             {
                 self.tell(now, index, partition::Event::Position { position });
             }

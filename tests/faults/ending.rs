@@ -1,4 +1,4 @@
-//! Ends that were asked for: under load (F3), and while the output can't be reached (F4).
+//! Ends that were asked for: under load (F3), while the output can't be reached (F4), and while a broker is frozen (F37).
 
 use std::time::Duration;
 
@@ -78,4 +78,48 @@ pub(crate) fn terminated_without_output(case: &Case) {
             format!("lag {lag}, in flight {in_flight}; exit 75 after {}; {verdict}", seconds(took))
         });
     }
+}
+
+/// `shutdown_timeout` here, and what an end may take beyond it.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+const BEYOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn terminated_while_frozen(case: &Case) {
+    let times = if case.full { 10 } else { 2 };
+    case.inject("", &format!("SIGSTOP to the broker, then SIGTERM with shutdown_timeout = 5s, {times} times"), || {
+        let load = Load::new("iced");
+        let timeout = format!("shutdown_timeout=\"{}s\"", SHUTDOWN.as_secs());
+        let mut ends = Vec::new();
+        let mut may_repeat = 0;
+        for _ in 0..times {
+            let mut process = load.pipeline.run_with(&["--set", &timeout]);
+            load.passes(&mut process, load.reader.tally().fresh + case.below(20_000));
+            load.busy(&mut process);
+            let node = broker::node().id();
+            broker::signal(node, "STOP");
+            let at = clock::unix_ms();
+            // Requests are on their way, and their answers never come.
+            process.wait("records to stay in flight", Duration::from_secs(20), |process| {
+                process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0)
+            });
+            let watch = clock::Watch::start();
+            process.terminate();
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                process.exit(SHUTDOWN + Duration::from_secs(20))
+            }));
+            let took = watch.elapsed();
+            broker::signal(node, "CONT");
+            let code = ended.unwrap_or_else(|_| panic!("it did not end; the log:\n{}", process.log()));
+            assert_eq!(code, Some(75), "the exit code; the log:\n{}", process.log());
+            ends.push(took);
+            may_repeat += load.may_repeat(at);
+        }
+        let all: Vec<String> = ends.iter().map(|&took| seconds(took)).collect();
+        let late = ends.iter().filter(|&&took| took > SHUTDOWN + BEYOND).count();
+        assert_eq!(late, 0, "ends after {}", all.join(", "));
+        let next = load.start();
+        let verdict = load.finish(next);
+        assert!(verdict.repeats <= may_repeat, "{} repeated, {may_repeat} allowed", verdict.repeats);
+        format!("ends after {}; {verdict}", all.join(", "))
+    });
 }

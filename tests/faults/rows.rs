@@ -49,7 +49,7 @@ const fn none(id: &'static str, fault: &'static str, why: &'static str) -> Row {
 
 const NO_TRANSACTIONS: &str = "there is no exactly-once delivery in this release";
 
-pub(crate) const ROWS: [Row; 36] = [
+pub(crate) const ROWS: [Row; 37] = [
     run("F1", "crash at a step of a record's path", crash::sweep),
     test("F2", "kill -9 at any time", "it", "kill_9"),
     run("F3", "SIGTERM under load", ending::terminated),
@@ -90,6 +90,7 @@ pub(crate) const ROWS: [Row; 36] = [
     run("F34", "error codes that nobody knows", network::unknown_codes),
     run("F35", "a thread panics", crash::panics),
     none("F36", "half an hour of random faults", "not written yet"),
+    run("F37", "SIGTERM while a broker is frozen", ending::terminated_while_frozen),
 ];
 
 /// A row while it runs, in a process of its own.

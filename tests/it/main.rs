@@ -27,4 +27,5 @@ mod semantics;
 mod security;
 mod shutdown;
 mod start;
+mod stop;
 mod support;
