@@ -63,11 +63,16 @@ impl Shell {
         match answer {
             Answer::Waiting { reason } => {
                 // A refused password ends connections, which is all that the lookup sees.
-                let reason = self.status.trouble().unwrap_or(reason);
-                let why = format!("no broker of {} answers: {reason}", self.settings.kafka.brokers.join(","));
-                if self.timers.may_log(now, "waiting for a broker") {
-                    tracing::warn!("{why}; waiting for one");
-                }
+                let why = if let Some(trouble) = self.status.trouble() {
+                    self.say_trouble(now, &trouble);
+                    trouble
+                } else {
+                    let why = format!("no broker of {} answers: {reason}", self.settings.kafka.brokers.join(","));
+                    if self.timers.may_log(now, "waiting for a broker") {
+                        tracing::warn!("{why}; waiting for one");
+                    }
+                    why
+                };
                 if self.closing.is_none() {
                     self.set_state(State::Waiting, why);
                 }

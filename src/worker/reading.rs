@@ -216,10 +216,14 @@ impl Shell {
     /// A broker can't be talked to: one line in ten seconds for each broker and reason, whichever client meets it.
     pub(super) fn on_trouble(&mut self, now: Instant, trouble: &Trouble) {
         let text = format!("broker {}: {}", trouble.broker, trouble.text);
-        if self.timers.may_log(now, &text) {
+        self.say_trouble(now, &text);
+        self.status.set_trouble(text);
+    }
+
+    pub(super) fn say_trouble(&mut self, now: Instant, text: &str) {
+        if self.timers.may_log(now, text) {
             tracing::error!("{text}; waiting for it");
         }
-        self.status.set_trouble(text);
     }
 
     fn on_client_error(&mut self, now: Instant, error: &ClientError) {

@@ -18,6 +18,7 @@ use crate::support::java;
 use crate::support::java::Raw;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -106,6 +107,24 @@ fn a_wrong_password_is_named_and_never_shown() {
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
         refused(node().1.sasl, &login(mechanism, "wrong"), "refused the user or the password", "kafka.sasl.password");
     }
+}
+
+#[test]
+fn the_line_that_repeats_says_that_the_password_is_wrong() {
+    if env::var_os("WASMILL_TEST_BROKERS").is_some() {
+        return;
+    }
+    let pipeline = pipeline(node().1.sasl, &login("PLAIN", "wrong"));
+    let mut process = pipeline.run();
+    let said = |process: &Process| {
+        let log = process.log();
+        log.lines().filter(|line| line.contains("; waiting for it") && line.contains("refused the user")).count()
+    };
+    process.wait("the reason once more", LIMIT, |process| said(process) >= 2);
+    let log = process.log();
+    assert!(!log.contains("brokers are down"), "{log}");
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
 }
 
 #[test]
