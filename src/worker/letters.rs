@@ -108,7 +108,9 @@ impl Shell {
             return Err(Box::new(Hopeless { seq, why, failure }));
         };
         let offset = record.offset;
-        self.say_given_up(now, index, offset, tries, &failure, "failed, a dead letter is being written");
+        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
+        let what = format!("failed, a dead letter is being written to `{topic}`");
+        self.say_given_up(now, index, offset, tries, &failure, &what);
         let lane = &self.lanes[index];
         let posted = Posted { step: failure.step.unwrap_or_else(|| "".into()), kind: failure.kind };
         Ok(Letter { lane: lane.number, seq, written, posted })
