@@ -25,7 +25,7 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
     for topic in ["in", "out"] {
         cluster.create_topic(topic, 1, 1).unwrap();
     }
-    let pipeline = Pipeline::new("in", "out", "probes", "").at(cluster.bootstrap_servers());
+    let pipeline = Pipeline::new("in", "out", "probes", "session_timeout = \"20s\"").at(cluster.bootstrap_servers());
     pipeline.install(&component::forward());
     let mut process = pipeline.run();
     process.ready();
@@ -46,6 +46,18 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
             text.lines().any(|line| line.contains("state=\"waiting\"") && line.ends_with(" 1"))
         })
     });
+    // Its session ends meanwhile. That takes its partitions, and is no reason to say that it runs, or that it waits once more.
+    process.wait("the session's end", LIMIT, |process| {
+        process
+            .get("/metrics")
+            .is_some_and(|(_, text)| text.lines().any(|line| line.contains("kind=\"lost\"") && line.ends_with(" 1")))
+    });
+    let lost = clock::Watch::start();
+    process.wait("the worker to look at it", LIMIT, |process| {
+        let (_, checks) = process.get("/readyz?verbose").unwrap_or_default();
+        assert!(checks.contains(": waiting: no broker has answered for"), "{checks}");
+        lost.elapsed() > Duration::from_secs(3)
+    });
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
     process.wait("answers", LIMIT, |process| process.get("/readyz").is_some_and(|(status, _)| status == 200));
 
@@ -55,6 +67,12 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
     not_ready(&mut process, "draining", Duration::from_secs(5));
     // Nothing was in flight and everything is committed, so the silence costs nothing but a little time.
     assert_eq!(process.exit(ENDED), Some(0));
+    let log = process.log();
+    let said = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!((said("no broker has answered for"), said("brokers answer again")), (1, 1), "{log}");
+    let of_client =
+        |line: &str| line.contains("librdkafka\"") && (line.contains("\"WARN\"") || line.contains("\"ERROR\""));
+    assert!(!log.lines().any(of_client), "{log}");
 }
 
 /// Waits until it isn't ready for this reason, while it lives on.
