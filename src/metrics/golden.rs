@@ -58,7 +58,7 @@ const GUIDE: &[Section] = &[
             ),
             (
                 "wasmill_waiting_seconds_total",
-                "`in_flight` that grows: back-pressure, see the next sections for whose. `retry`: waits of records that are tried \
+                "`in_flight` grows: back-pressure. Plugin or output? See Steps and Output. `retry`: waits of records that are tried \
                  again, or after a delivery that failed.",
             ),
             (
@@ -301,7 +301,7 @@ fn document(exposition: &str) -> String {
         for (name, advice) in *metrics {
             let family = left.remove(*name).unwrap_or_else(|| panic!("the guide names {name}, which isn't exposed"));
             let label = |(label, values): (&String, &BTreeSet<String>)| {
-                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                let values: Vec<&str> = values.iter().map(String::as_str).filter(|value| !value.is_empty()).collect();
                 if values.len() > 1 { format!("`{label}` = {}", values.join(", ")) } else { format!("`{label}`") }
             };
             let own = |(label, _): &(&String, &BTreeSet<String>)| *label != "pipeline" && *label != "le";
