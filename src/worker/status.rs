@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::clock;
 use crate::metrics::State;
@@ -21,6 +22,8 @@ const LOOKS_MAX: u32 = 10;
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Status {
+    /// What times here count from: the system's own clock may be set while the process runs.
+    origin: Instant,
     beat: AtomicI64,
     executors: AtomicBool,
     delivery: AtomicBool,
@@ -39,13 +42,14 @@ pub struct Status {
 impl Default for Status {
     fn default() -> Status {
         Status {
-            beat: AtomicI64::new(clock::unix_ms()),
+            origin: clock::now(),
+            beat: AtomicI64::new(0),
             executors: AtomicBool::new(true),
             delivery: AtomicBool::new(true),
             ticker: AtomicBool::new(true),
             joined: AtomicBool::new(false),
-            answered: AtomicI64::new(clock::unix_ms()),
-            acknowledged: AtomicI64::new(clock::unix_ms()),
+            answered: AtomicI64::new(0),
+            acknowledged: AtomicI64::new(0),
             trouble: Mutex::new(None),
             retried: Mutex::new(None),
             state: Mutex::new((State::Starting, "connecting".into())),
@@ -62,12 +66,16 @@ pub(super) struct Alive {
 }
 
 impl Status {
+    fn now_ms(&self) -> i64 {
+        i64::try_from(clock::now().saturating_duration_since(self.origin).as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// The threads of the data path, and whether each moves.
     #[must_use]
     pub fn threads(&self) -> [(&'static str, bool); 4] {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         [
-            ("worker", clock::unix_ms() - self.beat.load(Ordering::Relaxed) < BEAT_MS_MAX),
+            ("worker", self.now_ms() - self.beat.load(Ordering::Relaxed) < BEAT_MS_MAX),
             ("executors", is(&self.executors)),
             ("delivery", is(&self.delivery)),
             ("ticker", is(&self.ticker)),
@@ -83,19 +91,19 @@ impl Status {
     /// Whether brokers have answered the consumer lately.
     #[must_use]
     pub fn has_answers(&self) -> bool {
-        clock::unix_ms() - self.answered.load(Ordering::Relaxed) < ANSWER_MS_MAX
+        self.now_ms() - self.answered.load(Ordering::Relaxed) < ANSWER_MS_MAX
     }
 
     /// Whether an output was acknowledged lately, or none was waiting for it.
     #[must_use]
     pub fn has_acknowledgements(&self) -> bool {
-        clock::unix_ms() - self.acknowledged.load(Ordering::Relaxed) < ANSWER_MS_MAX
+        self.now_ms() - self.acknowledged.load(Ordering::Relaxed) < ANSWER_MS_MAX
     }
 
     /// Since when brokers don't do their part, if they don't: as a reason.
     #[must_use]
     pub fn silence(&self) -> Option<String> {
-        let seconds = |since: &AtomicI64| (clock::unix_ms() - since.load(Ordering::Relaxed)) / 1000;
+        let seconds = |since: &AtomicI64| (self.now_ms() - since.load(Ordering::Relaxed)) / 1000;
         if !self.has_answers() {
             Some(format!("no broker has answered for {} s", seconds(&self.answered)))
         } else if !self.has_acknowledgements() {
@@ -109,7 +117,7 @@ impl Status {
     #[must_use]
     pub fn retried(&self) -> Option<String> {
         let (since, text) = self.retried.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        Some(format!("{text}; since {} s", (clock::unix_ms() - since) / 1000))
+        Some(format!("{text}; since {} s", (self.now_ms() - since) / 1000))
     }
 
     /// What the pipeline is doing, and why.
@@ -126,17 +134,17 @@ impl Status {
     }
 
     pub(super) fn set_trouble(&self, text: String) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((clock::unix_ms(), text));
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.now_ms(), text));
     }
 
     /// What a record that is tried again says, and how long it has waited.
     pub(super) fn set_retried(&self, record: Option<(Duration, String)>) {
-        let since = |age: Duration| clock::unix_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let since = |age: Duration| self.now_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         *self.retried.lock().unwrap_or_else(PoisonError::into_inner) = record.map(|(age, text)| (since(age), text));
     }
 
     pub(super) fn beat(&self, alive: Alive) {
-        self.beat.store(clock::unix_ms(), Ordering::Relaxed);
+        self.beat.store(self.now_ms(), Ordering::Relaxed);
         self.executors.store(alive.executors, Ordering::Relaxed);
         self.delivery.store(alive.delivery, Ordering::Relaxed);
         self.ticker.store(alive.ticker, Ordering::Relaxed);
@@ -148,12 +156,12 @@ impl Status {
 
     /// A broker answered so long ago.
     pub(super) fn answered(&self, ago_ms: i64) {
-        self.answered.fetch_max(clock::unix_ms() - ago_ms, Ordering::Relaxed);
+        self.answered.fetch_max(self.now_ms() - ago_ms, Ordering::Relaxed);
     }
 
     /// An output was acknowledged, or none waits.
     pub(super) fn acknowledged(&self) {
-        self.acknowledged.store(clock::unix_ms(), Ordering::Relaxed);
+        self.acknowledged.store(self.now_ms(), Ordering::Relaxed);
     }
 
     pub(super) fn set_state(&self, state: State, why: impl Into<String>) {
@@ -195,8 +203,8 @@ mod tests {
     #[test]
     fn each_thread_counts_and_silence_of_brokers_does_not() {
         let status = Status::default();
-        status.answered.store(0, Ordering::Relaxed);
-        status.acknowledged.store(0, Ordering::Relaxed);
+        status.answered.store(-ANSWER_MS_MAX, Ordering::Relaxed);
+        status.acknowledged.store(-ANSWER_MS_MAX, Ordering::Relaxed);
         let alive = |status: &Status| status.threads().map(|(_, alive)| alive);
         assert_eq!(alive(&status), [true; 4]);
         assert!(!status.has_answers() && !status.has_acknowledgements());
@@ -206,7 +214,7 @@ mod tests {
         assert_eq!(alive(&status), [true, true, false, true]);
         status.beat(Alive { executors: true, delivery: true, ticker: false });
         assert_eq!(alive(&status), [true, true, true, false]);
-        status.beat.store(clock::unix_ms() - BEAT_MS_MAX, Ordering::Relaxed);
+        status.beat.store(status.now_ms() - BEAT_MS_MAX, Ordering::Relaxed);
         assert!(!alive(&status)[0]);
         assert!(status.silence().is_some_and(|silence| silence.starts_with("no broker has answered for")));
         status.answered(0);
