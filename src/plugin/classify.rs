@@ -13,8 +13,8 @@ use wasmtime::WasmBacktrace;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::plugin::contract::TOO_MUCH;
+use crate::plugin::host::Host;
 use crate::plugin::host::Refused;
-use crate::plugin::limiter::Limiter;
 
 /// A backtrace is cut to this many bytes: names in it are the guest's.
 const BACKTRACE_BYTES_MAX: usize = 8 << 10;
@@ -34,10 +34,11 @@ pub(super) fn classify(
     error: &wasmtime::Error,
     entry: Entry,
     is_late: bool,
-    limiter: &Limiter,
+    host: &Host,
     timeout: Duration,
     step: &Arc<str>,
 ) -> Failure {
+    let limiter = &host.limiter;
     let frames = error.downcast_ref::<WasmBacktrace>();
     let place = frames.and_then(place).map(|name| format!(" in `{name}`")).unwrap_or_default();
     let before = match entry {
@@ -55,7 +56,9 @@ pub(super) fn classify(
             (Kind::Memory, format!("needs more than its limit of {} bytes of memory{place}", limiter.bytes_max()))
         }
         Some(trap) if is_bad_output(*trap) => (Kind::BadOutput, format!("returned what can't be read: {trap}{place}")),
-        Some(Trap::UnreachableCodeReached) => (Kind::Trap, format!("wasm trap: unreachable executed{place}")),
+        Some(Trap::UnreachableCodeReached) => {
+            (Kind::Trap, format!("{}wasm trap: unreachable executed{place}", last_words(host.last_error())))
+        }
         Some(Trap::StackOverflow) => (Kind::Trap, format!("wasm trap: stack overflow{place}")),
         Some(trap) => (Kind::Trap, format!("{trap}{place}")),
         None if let Some(refused) = error.downcast_ref::<Refused>() => (Kind::Trap, format!("{refused}{place}")),
@@ -75,6 +78,17 @@ pub(super) fn classify(
         ..Failure::new(kind, Some(Arc::clone(step)), format!("{before}{reason}"))
     }
 }
+
+/// What a guest said before it gave up, which is all that says why: a panic of an SDK writes its text, file and line.
+fn last_words(line: Option<&str>) -> String {
+    let Some(line) = line else { return String::new() };
+    let hint = if line.contains(NO_CLOCK) { CLOCK } else { "" };
+    format!("{line}{hint}; ")
+}
+
+/// How Rust's standard library panics where there is no clock.
+const NO_CLOCK: &str = "time not implemented on this platform";
+const CLOCK: &str = " (a plugin gets the time from `grants::now` of the SDK, where its step has `allow.clock = true`)";
 
 /// Traps that mean a value broke the canonical ABI.
 fn is_bad_output(trap: Trap) -> bool {

@@ -49,7 +49,11 @@ impl Instance {
         let (mut store, deadline) = if linked.is_module() {
             let modules = &engine.engines().modules;
             let flag = engine.clock().flag(modules).map_err(|error| {
-                Failure::new(Kind::Memory, Some(Arc::clone(&settings.name)), format!("instantiate: {error:#}"))
+                Failure::new(
+                    Kind::Memory,
+                    Some(Arc::clone(&settings.name)),
+                    format!("instantiate: {error:#}"),
+                )
             })?;
             (Store::new(modules, host), Deadline::by_flag(settings.timeout, engine.clock(), flag))
         } else {
@@ -120,6 +124,7 @@ fn entered<T>(
     call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
     store.data_mut().limiter.forget_refusal();
+    store.data_mut().forget_last_error();
     deadline.begin(store);
     let returned = call(store);
     let is_late = deadline.end();
@@ -128,7 +133,7 @@ fn entered<T>(
         Ok(_) => Trap::Interrupt.into(),
         Err(error) => error,
     };
-    let failure = classify::classify(&error, entry, is_late, &store.data().limiter, settings.timeout, &settings.name);
+    let failure = classify::classify(&error, entry, is_late, store.data(), settings.timeout, &settings.name);
     Err(quiet(settings, failure))
 }
 

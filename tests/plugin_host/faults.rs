@@ -45,6 +45,37 @@ fn a_trap_names_the_function() {
     assert!(failure.backtrace.contains("give_up"), "{}", failure.backtrace);
 }
 
+/// A plugin that writes lines of these levels and then traps.
+fn last_words(lines: &[(u8, &str)]) -> Failure {
+    let (mut data, mut calls, mut at) = (String::new(), String::new(), 64);
+    for (level, line) in lines {
+        let text = line.replace('\n', "\\0a");
+        data.push_str(&format!("(data (i32.const {at}) \"{text}\")"));
+        calls.push_str(&format!("(call $write (i32.const {level}) (i32.const {at}) (i32.const {}))", line.len()));
+        at += line.len();
+    }
+    let import = "(import \"wasmill:plugin/log@1.0.0\" \"write\" (func $write (param i32 i32 i32)))";
+    let text = format!("{import} {data} (func $process (type $process) {calls} unreachable)");
+    fault(&batch(&text), settings())
+}
+
+#[test]
+fn a_panic_is_in_the_reason_once_with_its_file_and_line() {
+    let panic = "panicked at src/lib.rs:78:22:\ntold to trap";
+    let failure = last_words(&[(4, "something else"), (4, panic)]);
+    let reason = "panicked at src/lib.rs:78:22: told to trap; wasm trap: unreachable executed in `process`";
+    assert_eq!((failure.kind, &*failure.reason), (Kind::Trap, reason));
+    assert_eq!(failure.to_string(), format!("step `mask`: trap: {reason}"));
+    // The line before a trap, and no other.
+    for lines in [&[][..], &[(4, panic), (2, "going on")]] {
+        assert_eq!(last_words(lines).reason, "wasm trap: unreachable executed in `process`");
+    }
+    let long = last_words(&[(4, &"e".repeat(5000))]).reason;
+    assert!(long.len() < 1200 && long.contains("...; wasm trap: "), "{long}");
+    let clock = last_words(&[(4, "panicked at std/time.rs:1:1:\ntime not implemented on this platform")]).reason;
+    assert!(clock.contains("platform (a plugin gets the time from"), "{clock}");
+}
+
 #[test]
 fn a_loop_anywhere_ends_at_the_deadline() {
     for (name, reason) in [
@@ -84,6 +115,25 @@ fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
     let imports = r#"(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))"#;
     for calling in around_the_call(imports, "(call $count (i32.const 0) (i32.const 0) (i64.const 1))") {
         check(&fault(&calling, settings()), Kind::Trap, "cannot leave");
+    }
+}
+
+/// A start function runs before a component's imports are there; what is called behind it finds them.
+#[test]
+fn before_it_is_ready_a_plugin_may_call_the_same_in_both_forms() {
+    let import = r#"(import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))"#;
+    let process =
+        "(func $process (type $process) (call $outcome (call $array (local.get 4) (i32.const 0)) (local.get 4)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))";
+    for (begin, expected) in [("(start $begin)", Err(Kind::Trap)), (r#"(export "_initialize" (func $begin))"#, Ok(()))]
+    {
+        let text = format!(
+            "{import} (func $begin (call $write (i32.const 2) (i32.const 64) (i32.const 4))) {process} {begin}"
+        );
+        for bytes in forms(&batch(&text)) {
+            let made = load(&bytes, settings()).unwrap().instantiate();
+            assert_eq!(made.map(drop).map_err(|failure| failure.kind), expected, "{begin}");
+        }
     }
 }
 

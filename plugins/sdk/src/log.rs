@@ -1,4 +1,4 @@
-//! Lines for the host's log, which adds pipeline, step and version. They are kept even if the call then traps.
+//! Lines for the host's log, which adds the time and the step. They are kept even if the call then traps.
 //!
 //! Each line is a call to the host and costs 0.1 us: not for every record. Outside of WebAssembly the lines are collected
 //! for [`crate::testing::Harness::logs`].

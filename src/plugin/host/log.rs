@@ -1,7 +1,7 @@
 //! The interface `log`: a guest's lines in the host's log.
 //!
 //! A line is cut, its control characters are escaped, and a step that writes too many loses some: a count of them stands
-//! in their place. Lines stay even if the call then traps, as they are what explains it.
+//! in their place. Lines stay even if the call then traps, as they are what explains it; the last one is kept for its failure.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -75,17 +75,33 @@ impl LogGate {
 /// One instance's part of the gate.
 pub(super) struct Log {
     gate: Arc<LogGate>,
+    /// The last line of the running call, if it is an error: a guest's panic writes one before it traps.
+    last_error: Option<String>,
 }
 
 impl Log {
     pub(super) fn new(gate: Arc<LogGate>) -> Log {
-        Log { gate }
+        Log { gate, last_error: None }
     }
 }
 
 impl Host {
+    /// Another call begins.
+    pub(in crate::plugin) fn forget_last_error(&mut self) {
+        self.log.last_error = None;
+    }
+
+    /// What the guest wrote last in its call, if that was an error: cut, on one line.
+    pub(in crate::plugin) fn last_error(&self) -> Option<&str> {
+        self.log.last_error.as_deref().filter(|line| !line.is_empty())
+    }
+
     /// Writes a guest's line, as far as its step's gate lets it through.
     pub(in crate::plugin) fn write_log(&mut self, level: Level, message: &str) {
+        self.log.last_error = (level == Level::Error).then(|| {
+            let line = message.trim().chars().map(|character| if character == '\n' { ' ' } else { character });
+            printable(line, message.len())
+        });
         let gate = &*self.log.gate;
         let now = gate.clock.now();
         let count = match level {
@@ -104,7 +120,7 @@ impl Host {
         if !passes {
             return;
         }
-        let line = printable(message);
+        let line = printable(message.chars(), message.len());
         match level {
             Level::Trace => tracing::trace!(target: "plugin", step, "{line}"),
             Level::Debug => tracing::debug!(target: "plugin", step, "{line}"),
@@ -116,9 +132,9 @@ impl Host {
 }
 
 /// A line that can't move the cursor, end early or fill a disk.
-fn printable(message: &str) -> String {
-    let mut line = String::with_capacity(message.len().min(LINE_BYTES_MAX));
-    for character in message.chars() {
+fn printable(message: impl Iterator<Item = char>, bytes: usize) -> String {
+    let mut line = String::with_capacity(bytes.min(LINE_BYTES_MAX));
+    for character in message {
         let before = line.len();
         let written = if character.is_control() || is_direction(character) {
             write!(line, "{}", character.escape_default())
@@ -145,6 +161,7 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_and_escaped() {
+        let printable = |message: &str| printable(message.chars(), message.len());
         assert_eq!(printable("a\nb\x1b[31m\u{202e}\u{e9}"), "a\\nb\\u{1b}[31m\\u{202e}\u{e9}");
         let long = printable(&"\u{e9}\n".repeat(LINE_BYTES_MAX));
         assert!(long.len() <= LINE_BYTES_MAX + 3 && long.ends_with("..."), "{long}");
