@@ -454,14 +454,19 @@ impl Metrics {
         ]
     }
 
-    /// Adds to what a guest counts. The name is mended to `[a-z0-9_]{1,64}`; beyond the bound of a step it is `other`.
+    /// Adds to what a guest counts. Who runs the guest bounds the names.
     pub fn count(&self, step: &str, name: &str, by: u64) {
         self.custom.count(step, name, by);
     }
 
-    /// Adds a value to what a guest observes; the name as in [`Metrics::count`].
+    /// Adds a value to what a guest observes.
     pub fn observe(&self, step: &str, name: &str, value: f64) {
         self.custom.observe(step, name, value);
+    }
+
+    /// Values of a plugin went to the name `other`, or nowhere.
+    pub fn drop_values(&self, step: &str, values: u64) {
+        self.custom.drop_values(step, values);
     }
 }
 

@@ -444,6 +444,12 @@ impl PartitionState {
         actions.into_iter()
     }
 
+    /// Whether records that come back in this run are taken as they are: else they are run again.
+    pub fn takes(&self, epoch: Epoch, run: u32, first: Seq) -> bool {
+        !matches!(self.phase, Phase::Stopped | Phase::Released)
+            && (epoch, run, first) == (self.epoch, self.run, self.watermark.sent())
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
     fn ran(
         &mut self,
@@ -459,7 +465,7 @@ impl PartitionState {
         if matches!(self.phase, Phase::Stopped | Phase::Released) {
             return;
         }
-        if run != self.run || first != self.watermark.sent() {
+        if !self.takes(self.epoch, run, first) {
             actions.push(Action::Requeue { from: first });
             return;
         }

@@ -458,7 +458,11 @@ impl World {
             Event::Ran { epoch, run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
         // What comes back of an older epoch isn't this partition's any more.
         let numbered = if epoch == self.state.epoch() { numbered } else { Vec::new() };
-        self.tell(event, &numbered)
+        let (is_taken, sent) = (self.state.takes(epoch, run, first), self.sent.len());
+        let told = self.tell(event, &numbered);
+        // What a plugin counted in a run is told by that word, before the run is looked at.
+        assert!(is_taken || self.sent.len() == sent, "a run that isn't taken was sent");
+        told
     }
 
     fn acknowledge(&mut self, which: usize) -> bool {

@@ -17,7 +17,9 @@ use crate::batch::Batch;
 use crate::batch::View;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use crate::plugin;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::Destination;
@@ -95,6 +97,15 @@ impl Chain {
     /// # Errors
     /// A fault of one of the calls; its instance is gone if it was spoilt.
     pub(super) fn run(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
+        let verdicts = self.run_all(batch, records);
+        if verdicts.is_err() {
+            // What the steps before counted goes with the run.
+            self.take_counted();
+        }
+        verdicts
+    }
+
+    fn run_all(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
         let mut verdicts =
             Verdicts { done: records.len(), failed: Vec::new(), effects: Effects::default(), failure: None };
         for (step, link) in self.links.iter_mut().enumerate() {
@@ -132,12 +143,33 @@ impl Chain {
         }
     }
 
-    /// Tells the metrics what the calls of a run counted, as its outcome is kept.
-    pub(super) fn keep(&mut self) {
+    /// What the plugins counted in the last run, for who decides whether its outcome is kept.
+    pub(super) fn take_counted(&mut self) -> Counted {
+        let mut counted = Vec::new();
         for link in &mut self.links {
-            if let Some(instance) = &mut link.instance {
-                link.meter.keep(instance);
+            let effects = link.instance.as_mut().map(Instance::take_effects).unwrap_or_default();
+            if !effects.is_empty() {
+                counted.push((Arc::clone(&link.step.settings().name), effects));
             }
+        }
+        counted
+    }
+}
+
+/// What plugins counted, with the names of their steps.
+pub(super) type Counted = Vec<(Arc<str>, plugin::Effects)>;
+
+/// Adds what was counted to the metrics, as the run's outcome is kept.
+pub(super) fn tell(counted: &Counted, metrics: &Metrics) {
+    for (step, effects) in counted {
+        for (name, by) in &effects.counts {
+            metrics.count(step, name, *by);
+        }
+        for (name, value) in &effects.observations {
+            metrics.observe(step, name, *value);
+        }
+        if effects.dropped > 0 {
+            metrics.drop_values(step, effects.dropped);
         }
     }
 }

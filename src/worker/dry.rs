@@ -64,7 +64,7 @@ impl Dry {
             other => other,
         };
         let Verdicts { effects, failure, .. } = verdicts?;
-        self.chain.keep();
+        drop(self.chain.take_counted());
         if let Some(failure) = failure {
             return Err(failure);
         }

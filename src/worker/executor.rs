@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 
 use super::Replacement;
 use super::chain::Chain;
+use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
 use crate::batch::Batch;
@@ -61,6 +62,8 @@ pub(super) struct Ran {
     /// Those among them that failed for good, ascending, and why; only where they are given up alone.
     pub(super) failed: Vec<(usize, Failure)>,
     pub(super) effects: Effects,
+    /// What the plugins counted, to be told if the run counts.
+    pub(super) counted: Counted,
     /// Why the record behind these failed.
     pub(super) failure: Option<Failure>,
     /// Whether these are the last of their job.
@@ -233,7 +236,7 @@ impl<R: Fn(Ran)> Executor<R> {
     fn answer(&mut self, job: &mut Job, verdicts: Verdicts, records: usize) -> bool {
         let Verdicts { done, failed, effects, failure } = verdicts;
         failpoint::pass(Point::AfterGuest);
-        self.chain.keep();
+        let counted = self.chain.take_counted();
         if failure.is_some() {
             self.failed.insert((job.lane, job.epoch), job.run);
         }
@@ -254,6 +257,7 @@ impl<R: Fn(Ran)> Executor<R> {
             outputs,
             failed,
             effects,
+            counted,
             failure,
             last,
         });
@@ -263,8 +267,22 @@ impl<R: Fn(Ran)> Executor<R> {
     fn give_back(&mut self, job: Job) {
         let Job { lane, epoch, run, first, batch, range, .. } = job;
         let (outputs, effects) = (Vec::new(), Effects::default());
-        let failed = Vec::new();
-        (self.ran)(Ran { lane, epoch, run, first, batch, range, outputs, failed, effects, failure: None, last: true });
+        let (failed, counted) = (Vec::new(), Vec::new());
+        let failure = None;
+        (self.ran)(Ran {
+            lane,
+            epoch,
+            run,
+            first,
+            batch,
+            range,
+            outputs,
+            failed,
+            effects,
+            counted,
+            failure,
+            last: true,
+        });
     }
 }
 

@@ -13,7 +13,6 @@ use crate::failure::Failure;
 use crate::metrics::LEVELS;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
-use crate::plugin::Instance;
 
 /// The numbers of one step, as one executor sees it.
 pub(super) struct Meter {
@@ -114,17 +113,6 @@ impl Meter {
     pub(super) fn logged(&self, lines: [u64; 5]) {
         for (counter, lines) in self.logs.iter().zip(lines).filter(|(_, lines)| *lines > 0) {
             counter.inc_by(lines);
-        }
-    }
-
-    /// The outcome of the calls so far is kept, and so is what they counted.
-    pub(super) fn keep(&self, instance: &mut Instance) {
-        let effects = instance.take_effects();
-        for (name, by) in &effects.counts {
-            self.metrics.count(&self.step, name, *by);
-        }
-        for (name, value) in &effects.observations {
-            self.metrics.observe(&self.step, name, *value);
         }
     }
 

@@ -489,6 +489,9 @@ impl Shell {
         if ran.last {
             lane.jobs = lane.jobs.saturating_sub(1);
         }
+        if lane.state.takes(ran.epoch, ran.run, ran.first) {
+            chain::tell(&ran.counted, &self.metrics);
+        }
         let event = partition::Event::Ran {
             epoch: ran.epoch,
             run: ran.run,

@@ -1,8 +1,8 @@
 //! The interface `metrics`: a plugin's own counters and histograms.
 //!
 //! What a call counts is kept beside its outcome, as [`Effects`], and dropped with it: a call that traps or is refused
-//! counts nothing. Names are bounded for each step, since every name is a time series somewhere; what comes beyond is
-//! counted under [`OTHER`].
+//! counts nothing. Names are bounded for each step, here and nowhere else, since every name is a time series somewhere; what comes
+//! beyond is counted under [`OTHER`], and how often that was.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 /// The name for whatever has no name of its own: those beyond [`NAMES_MAX`], and those that break the rule for names.
 const OTHER: &str = "other";
 /// Distinct names of a step.
-const NAMES_MAX: usize = 64;
+const NAMES_MAX: usize = 50;
 const NAME_BYTES_MAX: usize = 64;
 /// Values that one call may observe; a plugin that has more should sum them up.
 const OBSERVATIONS_MAX: usize = 10_000;
@@ -24,15 +24,16 @@ pub struct Effects {
     pub counts: Vec<(Arc<str>, u64)>,
     /// Values for the histograms, all of them finite.
     pub observations: Vec<(Arc<str>, f64)>,
-    /// Values that were left out: too many in one call, or not finite.
-    pub observations_lost: u64,
+    /// Values that went to the name `other`, as their own is one too many or breaks the rule, or nowhere, as they are too many in
+    /// one call or not finite.
+    pub dropped: u64,
 }
 
 impl Effects {
     /// Whether the call did nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.observations.is_empty() && self.observations_lost == 0
+        self.counts.is_empty() && self.observations.is_empty() && self.dropped == 0
     }
 }
 
@@ -88,7 +89,7 @@ impl Metrics {
     pub(in crate::plugin) fn discard(&mut self) {
         self.effects.counts.clear();
         self.effects.observations.clear();
-        self.effects.observations_lost = 0;
+        self.effects.dropped = 0;
     }
 
     pub(in crate::plugin) fn take(&mut self) -> Effects {
@@ -108,7 +109,7 @@ impl Metrics {
     /// Adds a value to a histogram.
     pub(in crate::plugin) fn observe(&mut self, name: &str, value: f64) {
         if !value.is_finite() || self.effects.observations.len() >= OBSERVATIONS_MAX {
-            self.effects.observations_lost += 1;
+            self.effects.dropped += 1;
             return;
         }
         let name = self.name(name);
@@ -122,6 +123,8 @@ impl Metrics {
         let admitted = self.names.admit(name);
         if *admitted == *name {
             self.seen.insert(Arc::clone(&admitted));
+        } else {
+            self.effects.dropped += 1;
         }
         admitted
     }
@@ -137,10 +140,27 @@ mod tests {
         for n in 0..NAMES_MAX {
             assert_eq!(*names.admit(&format!("n{n}")), *format!("n{n}"));
         }
-        assert_eq!(&*names.admit("n64"), OTHER);
-        assert_eq!(&*names.admit("n63"), "n63");
+        assert_eq!(&*names.admit("n50"), OTHER);
+        assert_eq!(&*names.admit("n49"), "n49");
         for bad in ["", "Bad", "a b", "a-b", "\u{e9}", &"x".repeat(65)] {
             assert_eq!(&*names.admit(bad), OTHER);
         }
+    }
+
+    #[test]
+    fn whatever_is_not_told_under_its_name_is_counted() {
+        let mut metrics = Metrics::new(Arc::new(Names::new()));
+        for n in 0..NAMES_MAX + 5 {
+            metrics.count(&format!("n{n}"), 2);
+        }
+        metrics.count("Bad name", 1);
+        metrics.count(OTHER, 1);
+        for value in [f64::NAN, f64::INFINITY, 4.0] {
+            metrics.observe("n1", value);
+        }
+        let effects = metrics.take();
+        let other = effects.counts.iter().find(|(name, _)| **name == *OTHER).unwrap();
+        assert_eq!((effects.dropped, other.1), (5 + 1 + 2, 12));
+        assert_eq!(effects.observations, [("n1".into(), 4.0)]);
     }
 }
