@@ -12,13 +12,14 @@ use wasmparser::BinaryReaderError;
 use wasmparser::KnownCustom;
 use wasmparser::Parser;
 use wasmparser::Payload;
-use wasmparser::Validator;
 use wasmparser::component_types::ComponentAnyTypeId;
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::TypesRef;
 
 use crate::plugin::componentize;
 use crate::plugin::contract;
+use crate::plugin::features;
+use crate::plugin::features::Unfit;
 use crate::plugin::grants::Grants;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::manifest::Unread;
@@ -94,6 +95,9 @@ pub enum ArtifactError {
     /// WebAssembly that breaks its rules.
     #[error("it is not valid WebAssembly: {0}; build it again")]
     Malformed(String),
+    /// WebAssembly that keeps its rules and uses what plugins can't: what, and how to build without.
+    #[error("it uses {0}, which wasmill doesn't run; build it without: {1}")]
+    Features(String, String),
     /// A core module whose functions aren't what their names promise.
     #[error("it can't be made into a component: {0}; build it again")]
     Componentize(String),
@@ -169,7 +173,10 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
     } else {
         return Err(ArtifactError::NotWasm(beginning(bytes)));
     };
-    let types = Validator::new().validate_all(bytes).map_err(malformed)?;
+    let types = features::validate(bytes).map_err(|unfit| match unfit {
+        Unfit::Invalid(error) => malformed(error),
+        Unfit::Uses(names, without) => ArtifactError::Features(names, without),
+    })?;
     let (exports, imports) = match form {
         Form::Component => names(bytes, types.as_ref()).map_err(malformed)?,
         Form::CoreModule => {

@@ -13,6 +13,7 @@ mod contract;
 mod copies;
 mod deadline;
 mod engine;
+mod features;
 mod grants;
 mod host;
 mod instance;

@@ -16,6 +16,7 @@ use wasmtime::component::Component;
 
 use crate::plugin::checks;
 use crate::plugin::copies;
+use crate::plugin::features;
 
 /// Guests get wasmtime's default stack: a thread that runs them needs this much and what the host itself uses (an
 /// overflow in the guest is a trap, one in the host ends the process).
@@ -104,7 +105,10 @@ impl Engines {
         Ok(match program {
             Program::Component(component) => copies::shortened(component),
             Program::Module(module) => {
-                Module::validate(&self.components, module)?;
+                // Checks are placed by what is true of these features alone.
+                if features::validate(module).is_err() {
+                    return Err(wasmtime::Error::msg("it uses what plugins can't"));
+                }
                 let checked = checks::added(&copies::shortened(module));
                 Cow::Owned(checked.map_err(|error| wasmtime::Error::msg(error.to_string()))?)
             }
