@@ -1,7 +1,6 @@
 //! `wasmill inspect`: what a component is and what it needs.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -25,7 +24,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let path = args.path.display();
-    let bytes = fs::read(&args.path).map_err(|error| Exit::Invalid(format!("read {path}: {error}")))?;
+    let bytes = plugin::read(&args.path).map_err(|error| Exit::Invalid(format!("read {path}: {error}")))?;
     let inspection = plugin::inspect(&bytes).map_err(|error| Exit::Invalid(format!("{path}: {error}")))?;
     // If nobody reads stdout, there is nobody to tell.
     let _ = io::stdout().write_all(describe(&inspection).as_bytes());

@@ -13,8 +13,12 @@ use wasmtime::WasmBacktrace;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::plugin::contract::TOO_MUCH;
+use crate::plugin::forbidden;
 use crate::plugin::host::Host;
 use crate::plugin::host::Refused;
+use crate::plugin::limiter::INSTANCES_MAX;
+use crate::plugin::limiter::MEMORIES_MAX;
+use crate::plugin::limiter::TABLES_MAX;
 
 /// A backtrace is cut to this many bytes: names in it are the guest's.
 const BACKTRACE_BYTES_MAX: usize = 8 << 10;
@@ -66,7 +70,7 @@ pub(super) fn classify(
         None => {
             let cause = error.root_cause().to_string();
             match entry {
-                Entry::Instantiate => (Kind::Memory, cause),
+                Entry::Instantiate => (Kind::Memory, explained(&cause)),
                 Entry::Init | Entry::Process => {
                     (Kind::BadOutput, format!("returned what can't be read: {}", plain(&cause)))
                 }
@@ -100,6 +104,19 @@ fn is_bad_output(trap: Trap) -> bool {
             | Trap::InvalidDiscriminant
             | Trap::UnalignedPointer
     )
+}
+
+/// wasmtime's words for what it refused, and what to do.
+pub(super) fn explained(cause: &str) -> String {
+    if let Some(way_out) = forbidden::way_out(cause) {
+        return format!("{cause}: {way_out}");
+    }
+    if cause.contains("count too high") {
+        return format!(
+            "{cause}: a plugin may have {MEMORIES_MAX} memories, {TABLES_MAX} tables and {INSTANCES_MAX} core instances"
+        );
+    }
+    cause.to_owned()
 }
 
 /// wasmtime's words where they would mislead a plugin's author.

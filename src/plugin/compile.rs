@@ -20,9 +20,11 @@ use std::time::Duration;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
+use rustix::process::getrlimit;
 use rustix::process::set_parent_process_death_signal;
 use rustix::process::setrlimit;
 
+use crate::plugin::forbidden;
 use crate::plugin::precompiled;
 use crate::plugin::precompiled::Cache;
 use crate::plugin::precompiled::Code;
@@ -74,7 +76,11 @@ impl Compiler {
     /// # Errors
     /// Why it can't be compiled, and what to do.
     pub(super) fn compile(&self, engines: &Engines, plugin: &Program<'_>) -> Result<Compiled, String> {
-        let failed = |error: wasmtime::Error| format!("{error:#}; build it again with current tools");
+        let failed = |error: wasmtime::Error| {
+            let error = format!("{error:#}");
+            let way_out = forbidden::way_out(&error).unwrap_or("build it again with current tools");
+            format!("{error}; {way_out}")
+        };
         let Compiler::Child { program, limits, cache } = self else {
             return engines.compile(plugin).map_err(failed);
         };
@@ -101,6 +107,8 @@ const VERB: &str = "compile-component";
 /// Why it can't be compiled. What takes more memory ends the process.
 pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: u64) -> Result<(), String> {
     let bound = || -> Result<(), rustix::io::Errno> {
+        // What this process was given may be less, and can't be raised.
+        let memory_bytes = getrlimit(Resource::As).maximum.map_or(memory_bytes, |most| most.min(memory_bytes));
         let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
         set_parent_process_death_signal(Some(Signal::KILL))?;
         setrlimit(Resource::As, limit(memory_bytes))?;
@@ -116,6 +124,15 @@ pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: 
 
 /// What a child is heard to say of its end.
 const WORDS_MAX: u64 = 16 << 10;
+/// What the code of a plugin may have, of any plugin: the rest of the process runs on beside it.
+const CODE_BYTES_MAX: u64 = 256 << 20;
+/// The same for each byte of the plugin, above [`CODE_BYTES_FREE`]: most have two to five.
+const CODE_BYTES_EACH: u64 = 24;
+const CODE_BYTES_FREE: u64 = 4 << 20;
+
+fn code_bytes_max(plugin: &[u8]) -> u64 {
+    (plugin.len() as u64).saturating_mul(CODE_BYTES_EACH).saturating_add(CODE_BYTES_FREE).min(CODE_BYTES_MAX)
+}
 
 fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, String> {
     let mut command = Command::new(program);
@@ -143,6 +160,12 @@ fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, St
         let time = limits.time;
         return Err(format!("it takes longer than {time:?}, so it was stopped; {SMALLER}"));
     }
+    if code.len() as u64 > code_bytes_max(plugin) {
+        return Err(format!(
+            "its native code is larger than {} bytes, so it was stopped; {SMALLER}",
+            code_bytes_max(plugin)
+        ));
+    }
     if status.success() { Ok(Code::of_child(code)) } else { Err(refusal(status, &words, limits)) }
 }
 
@@ -164,7 +187,8 @@ fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec
         let (done, ended) = mpsc::sync_channel(1);
         scope.spawn(move || {
             let mut code = Vec::new();
-            let read = stdout.take(limits.memory_bytes).read_to_end(&mut code).map(|_| code);
+            // One byte more tells that it was too much; a child that writes on finds nobody to read it.
+            let read = stdout.take(code_bytes_max(plugin) + 1).read_to_end(&mut code).map(|_| code);
             // Nobody waits for it any more after the deadline.
             let _ = done.send(read);
         });

@@ -52,7 +52,7 @@ impl Instance {
                 Failure::new(
                     Kind::Memory,
                     Some(Arc::clone(&settings.name)),
-                    format!("instantiate: {error:#}"),
+                    format!("instantiate: {}", classify::explained(&format!("{error:#}"))),
                 )
             })?;
             (Store::new(modules, host), Deadline::by_flag(settings.timeout, engine.clock(), flag))

@@ -7,9 +7,9 @@
 use wasmtime::ResourceLimiter;
 
 /// A component is made of some core modules, each with a memory and a table or two; no guest language needs more.
-const MEMORIES_MAX: usize = 4;
-const TABLES_MAX: usize = 16;
-const INSTANCES_MAX: usize = 64;
+pub(super) const MEMORIES_MAX: usize = 4;
+pub(super) const TABLES_MAX: usize = 16;
+pub(super) const INSTANCES_MAX: usize = 64;
 
 /// What the host spends for one entry of a table.
 const TABLE_ENTRY_BYTES: u64 = 8;

@@ -3,7 +3,6 @@
 //! A step never changes; another version of its plugin is another step.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use crate::plugin::artifact::ArtifactError;
 use crate::plugin::contract::Linked;
 use crate::plugin::deadline::TICK;
 use crate::plugin::engine::Engine;
+use crate::plugin::file;
 use crate::plugin::grants::Grant;
 use crate::plugin::host::Given;
 use crate::plugin::host::Host;
@@ -101,7 +101,7 @@ impl Step {
 
     fn load_with(engine: &Engine, settings: Settings, log: Arc<LogGate>, names: Arc<Names>) -> Result<Step, LoadError> {
         let began = engine.clock().ticks().now();
-        let bytes = match fs::read(&settings.wasm) {
+        let bytes = match file::read(&settings.wasm) {
             Ok(bytes) => bytes,
             Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
         };
