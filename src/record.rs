@@ -28,6 +28,10 @@ pub struct Epoch(pub u32);
 pub struct Seq(pub u64);
 
 impl Seq {
+    /// Records of an epoch are numbered below this: whoever nears it begins another epoch. What travels with an output has no room
+    /// for a larger number. At a million records a second an epoch lasts for 19 hours.
+    pub const END: u64 = 1 << 36;
+
     /// The number `n` records further on.
     #[must_use]
     pub fn plus(self, n: u64) -> Seq {

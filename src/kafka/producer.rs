@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -21,6 +20,7 @@ use super::classify;
 use super::classify::code;
 use super::consumer::log_line;
 use super::settings;
+use super::settings::OUTPUTS_MAX;
 use super::settings::TopicLimits;
 use super::sys::Client;
 use super::sys::Event;
@@ -29,52 +29,62 @@ use super::sys::OnDelivered;
 use super::sys::Queue;
 use super::sys::Sent;
 use super::sys::Topic;
-use super::sys::TopicId;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::failure;
 use crate::failure::Failure;
 use crate::record::OutRecord;
 use crate::record::Seq;
 
 /// Whose output a message is: a lane (one partition in one epoch, numbered by the worker), the record that caused it, and
-/// what kind of output it is. Packed into the 64 bits that librdkafka carries along with a message.
+/// which output it is. Packed into the 64 bits that librdkafka carries along with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// The lane's number, below [`LANES_MAX`].
     pub lane: u32,
     /// What it is.
     pub kind: Kind,
-    /// The record, below [`SEQ_MAX`].
+    /// The record, below [`Seq::END`].
     pub seq: Seq,
 }
 
 /// What an output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An output of a step.
-    Output,
+    /// An output of a step, to the output of this place in the file, which is below [`OUTPUTS_MAX`]. The topic doesn't tell: several
+    /// outputs may have the same one.
+    Output(usize),
     /// A record that was given up.
     DeadLetter,
 }
 
 /// Lanes are numbered below this.
-pub const LANES_MAX: u32 = 1 << 22;
-/// Records of a lane are numbered below this: at a million a second, a lane lasts for 12 days, and is then rewound.
-pub const SEQ_MAX: u64 = 1 << 40;
+pub const LANES_MAX: u32 = 1 << LANE_BITS;
+const LANE_BITS: u32 = 18;
+const OUTPUT_BITS: u32 = 10;
+const SEQ_BITS: u32 = 36;
+/// What dead letters have in the place of an output.
+const DEAD_LETTER: u64 = (1 << OUTPUT_BITS) - 1;
+const _: () = assert!(LANE_BITS + OUTPUT_BITS + SEQ_BITS == u64::BITS && 1 << SEQ_BITS == Seq::END);
+const _: () = assert!((OUTPUTS_MAX as u64) < DEAD_LETTER);
 
 impl Tag {
     fn pack(self) -> u64 {
-        let kind = match self.kind {
-            Kind::Output => 0,
-            Kind::DeadLetter => 1,
+        let output = match self.kind {
+            Kind::Output(output) => output.min(OUTPUTS_MAX) as u64,
+            Kind::DeadLetter => DEAD_LETTER,
         };
-        u64::from(self.lane) << 42 | kind << 40 | self.seq.0
+        debug_assert!(self.seq.0 < Seq::END && self.lane < LANES_MAX, "{self:?} has no room");
+        u64::from(self.lane) << (OUTPUT_BITS + SEQ_BITS) | output << SEQ_BITS | self.seq.0 & (Seq::END - 1)
     }
 
     fn unpack(packed: u64) -> Tag {
-        let lane = u32::try_from(packed >> 42).unwrap_or(u32::MAX);
-        let kind = if packed >> 40 & 3 == 1 { Kind::DeadLetter } else { Kind::Output };
-        Tag { lane, kind, seq: Seq(packed & (SEQ_MAX - 1)) }
+        let lane = u32::try_from(packed >> (OUTPUT_BITS + SEQ_BITS)).unwrap_or(u32::MAX);
+        let kind = match packed >> SEQ_BITS & DEAD_LETTER {
+            DEAD_LETTER => Kind::DeadLetter,
+            output => Kind::Output(usize::try_from(output).unwrap_or(OUTPUTS_MAX)),
+        };
+        Tag { lane, kind, seq: Seq(packed & (Seq::END - 1)) }
     }
 }
 
@@ -107,7 +117,7 @@ pub struct Produced {
 pub struct Delivered {
     /// Whose they were.
     pub runs: Vec<Run>,
-    /// What each output took, in file order, and then the dead letters'. Empty without any.
+    /// What each output took, in file order. Empty without any.
     pub produced: Vec<Produced>,
     /// Bytes of keys and values of them all.
     pub bytes: usize,
@@ -122,8 +132,6 @@ pub enum Report {
     Failed {
         /// Whose it was.
         tag: Tag,
-        /// The output, by its place in the file; the dead letters' is behind the last.
-        output: usize,
         /// Bytes of its key and value.
         bytes: usize,
         /// Why.
@@ -173,8 +181,8 @@ struct OutputTopic {
 /// Counts what is delivered until the worker takes it. It has a bound by what is in flight.
 #[derive(Default)]
 struct Counter {
-    /// The outputs' topics, in file order, and then the dead letters'. Set before the first message is produced.
-    topics: OnceLock<Vec<TopicId>>,
+    /// The number of outputs.
+    outputs: usize,
     delivered: Mutex<Delivered>,
     /// Set when counting panicked: nothing more is counted then.
     is_broken: AtomicBool,
@@ -188,21 +196,22 @@ impl Counter {
 
     /// Counts a message. `true` if nothing was left to be taken before it, so that the worker doesn't know yet.
     fn add(&self, sent: Sent<'_>) -> bool {
-        let topics = self.topics.get().map_or(&[][..], Vec::as_slice);
-        let output = topics.iter().position(|&topic| topic == sent.topic_id());
+        let tag = Tag::unpack(sent.tag());
         let bytes = sent.size();
         let mut delivered = self.delivered();
         let is_first = delivered.runs.is_empty();
         delivered.bytes += bytes;
-        delivered.produced.resize(topics.len(), Produced::default());
-        if let Some(produced) = output.and_then(|output| delivered.produced.get_mut(output)) {
+        delivered.produced.resize(self.outputs, Produced::default());
+        if let Kind::Output(output) = tag.kind
+            && let Some(produced) = delivered.produced.get_mut(output)
+        {
             produced.records += 1;
             produced.bytes += bytes as u64;
             if produced.latency_us.is_none() {
                 produced.latency_us = u64::try_from(sent.latency_us()).ok();
             }
         }
-        extend(&mut delivered.runs, Tag::unpack(sent.tag()));
+        extend(&mut delivered.runs, tag);
         is_first
     }
 }
@@ -219,7 +228,7 @@ impl Producer {
         limits: &TopicLimits,
         report: impl Fn(Report) + Clone + Send + Sync + 'static,
     ) -> Result<Producer, String> {
-        let counter = Arc::new(Counter::default());
+        let counter = Arc::new(Counter { outputs: settings.outputs.len(), ..Counter::default() });
         let seen = {
             let (counter, report) = (Arc::clone(&counter), report.clone());
             move |sent: Sent<'_>| {
@@ -250,7 +259,6 @@ impl Producer {
             })
             .collect();
         let topics: Arc<[OutputTopic]> = topics?.into();
-        counter.topics.get_or_init(|| topics.iter().map(|topic| topic.handle.id()).collect());
         let stop = Arc::new(AtomicBool::new(false));
         let turns = Arc::new(AtomicU64::new(0));
         let delivery = Delivery {
@@ -274,6 +282,15 @@ impl Producer {
     pub fn send(&self, output: usize, record: &OutRecord<'_>, partition: i32, tag: Tag) -> Result<(), SendError> {
         let topic = &self.topics[output];
         topic.handle.produce(record, partition, tag.pack()).map_err(|code| match code {
+            // With nothing in it there will never be room.
+            code::QUEUE_FULL if self.unreported() == 0 => SendError::Failed(Failure::new(
+                failure::Kind::TooLarge,
+                None,
+                format!(
+                    "an output to `{}` is larger than all that may be in flight: raise `limits.max_in_flight.bytes`",
+                    topic.name
+                ),
+            )),
             code::QUEUE_FULL => SendError::Full,
             other => SendError::Failed(classify::delivery(other, &other.to_string(), &topic.name)),
         })
@@ -358,10 +375,15 @@ impl Delivery {
                 report(Report::Purged);
                 continue;
             }
-            let output = self.topics.iter().position(|topic| sent.topic_id() == topic.handle.id()).unwrap_or(0);
+            let tag = Tag::unpack(sent.tag());
+            // The dead letters' topic is behind the outputs'.
+            let topic = match tag.kind {
+                Kind::Output(output) => self.topics.get(output),
+                Kind::DeadLetter => self.topics.last(),
+            };
             let refusal = self.client.refusal(sent);
-            let failure = classify::report(refusal.code, &refusal.text, &self.topics[output].name);
-            report(Report::Failed { tag: Tag::unpack(sent.tag()), output, bytes: sent.size(), failure });
+            let failure = classify::report(refusal.code, &refusal.text, topic.map_or("", |topic| &topic.name));
+            report(Report::Failed { tag, bytes: sent.size(), failure });
         }
     }
 }
@@ -379,10 +401,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_survives_its_journey() {
-        for kind in [Kind::Output, Kind::DeadLetter] {
-            let tag = Tag { lane: LANES_MAX - 1, kind, seq: Seq(SEQ_MAX - 1) };
-            assert_eq!(Tag::unpack(tag.pack()), tag);
+    fn a_tag_survives_its_journey_at_the_ends_of_its_numbers() {
+        for lane in [0, 1, LANES_MAX - 1] {
+            for kind in [Kind::Output(0), Kind::Output(1), Kind::Output(OUTPUTS_MAX - 1), Kind::DeadLetter] {
+                for seq in [0, 1, Seq::END - 1].map(Seq) {
+                    let tag = Tag { lane, kind, seq };
+                    assert_eq!(Tag::unpack(tag.pack()), tag);
+                }
+            }
         }
     }
 
@@ -487,7 +513,7 @@ mod tests {
             // One size in which the allocator has no byte to spare behind the value.
             let value = [b"canary-value".as_slice(), &[b'v'; 500]].concat();
             let record = record(b"canary-key", &value, &[11, 12], b"canary-namecanary-hvalue");
-            producer.send(0, &record, -1, Tag { lane: 0, kind: Kind::Output, seq: Seq(0) }).unwrap();
+            producer.send(0, &record, -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(0) }).unwrap();
             let failure = loop {
                 // Besides it the client may say that a connection was lost.
                 if let Report::Failed { failure, .. } = reports.recv_timeout(LIMIT).unwrap() {
@@ -500,10 +526,67 @@ mod tests {
     }
 
     #[test]
+    fn outputs_of_one_topic_are_counted_apart() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let outputs = [("main", "t"), ("audit", "t"), ("other", "t")];
+        let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &outputs), 1 << 20);
+        for (output, count) in [(0, 1), (1, 2)] {
+            for _ in 0..count {
+                let tag = Tag { lane: 0, kind: Kind::Output(output), seq: Seq(0) };
+                producer.send(output, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
+            }
+        }
+        producer
+            .send(0, &record(b"k", b"v", &[], b""), -1, Tag { lane: 0, kind: Kind::DeadLetter, seq: Seq(0) })
+            .unwrap();
+        let mut counts = [0; 3];
+        let mut bytes = 0;
+        while bytes < 4 * 2 {
+            if let Report::Delivered = reports.recv_timeout(LIMIT).unwrap() {
+                let delivered = producer.take_delivered();
+                bytes += delivered.bytes;
+                for (count, produced) in counts.iter_mut().zip(delivered.produced) {
+                    *count += produced.records;
+                }
+            }
+        }
+        assert_eq!(counts, [1, 2, 0]);
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP]);
+        let tag = Tag { lane: 3, kind: Kind::Output(2), seq: Seq(Seq::END - 1) };
+        producer.send(2, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
+        let found = loop {
+            if let Report::Failed { tag, .. } = reports.recv_timeout(LIMIT).unwrap() {
+                break tag;
+            }
+        };
+        assert_eq!(found, tag);
+    }
+
+    /// Such an output was "no room now" for ever, and everything stood still.
+    #[test]
+    fn an_output_that_the_queue_never_has_room_for_is_sent_or_refused_by_name() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
+        // More than the queue has at least.
+        let value = vec![0; 20 << 20];
+        let sent = |topic_takes| {
+            let limits = TopicLimits { bytes: vec![topic_takes], led: 0 };
+            let producer = Producer::start(&settings, 0, 1 << 20, &limits, |_| ()).unwrap();
+            producer.send(0, &record(b"k", &value, &[], b""), -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(0) })
+        };
+        assert!(sent(32 << 20).is_ok(), "its topic takes it");
+        let Err(SendError::Failed(failure)) = sent(usize::MAX) else { panic!("nobody knows what its topic takes") };
+        assert_eq!(failure.kind, failure::Kind::TooLarge);
+        assert!(failure.reason.contains("`t`") && failure.reason.contains("limits.max_in_flight.bytes"), "{failure}");
+    }
+
+    #[test]
     fn records_that_follow_each_other_make_one_run() {
         let mut runs = Vec::new();
         for (lane, seq) in [(1, 4), (1, 5), (1, 5), (2, 6), (2, 8)] {
-            extend(&mut runs, Tag { lane, kind: Kind::Output, seq: Seq(seq) });
+            extend(&mut runs, Tag { lane, kind: Kind::Output(0), seq: Seq(seq) });
         }
         let found: Vec<_> = runs.iter().map(|run| (run.lane, run.first.0, run.last.0)).collect();
         assert_eq!(found, [(1, 4, 5), (1, 5, 5), (2, 6, 6), (2, 8, 8)]);

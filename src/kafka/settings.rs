@@ -142,6 +142,9 @@ pub struct Output {
     pub librdkafka: BTreeMap<String, Secret>,
 }
 
+/// There are no more outputs than these: a message carries the number of its output.
+pub const OUTPUTS_MAX: usize = 1000;
+
 /// Who chooses the partition of an output for which the plugin named none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partition {
@@ -195,7 +198,7 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
         }
         "statistics.interval.ms" => "the lag metrics depend on it",
         "delivery.report.only.error" => "wasmill sets it, and counts what is delivered by itself",
-        "plugin.library.paths" => "it would load code into this process",
+        "plugin.library.paths" | "ssl.engine.location" | "ssl.providers" => "it would load code into this process",
         "bootstrap.servers" | "metadata.broker.list" => "set `kafka.brokers`",
         "client.id" => "set `kafka.client_id`",
         "compression.codec" | "compression.type" => "set `compression` of the output",
@@ -264,6 +267,9 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     config
 }
 
+/// The largest message that librdkafka can be told to take.
+const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
+
 /// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
 ///
 /// No message is larger than the largest of the topics' limits, and no batch of several than the smallest, since a broker
@@ -283,10 +289,12 @@ pub(crate) fn producer(
         ("queue.buffering.max.messages", "1000000"),
     ];
     set(&mut config, &defaults);
-    let kbytes = (queue_bytes / 1024).clamp(16 * 1024, 2 * 1024 * 1024);
+    // Whatever a topic is known to take has room when nothing else is there.
+    let known = limits.bytes.iter().copied().filter(|&bytes| bytes <= MESSAGE_BYTES_MAX).max().unwrap_or(0);
+    let kbytes = queue_bytes.max(known).div_ceil(1024).clamp(16 * 1024, 2 * 1024 * 1024);
     config.insert("queue.buffering.max.kbytes".into(), kbytes.to_string());
     // librdkafka's own bounds of the two.
-    let largest = limits.bytes.iter().copied().max().unwrap_or(1_000_000).clamp(1000, 1_000_000_000);
+    let largest = limits.bytes.iter().copied().max().unwrap_or(1_000_000).clamp(1000, MESSAGE_BYTES_MAX);
     let smallest = limits.bytes.iter().copied().min().unwrap_or(1_000_000).clamp(1, 1_000_000);
     config.insert("message.max.bytes".into(), largest.to_string());
     let own: usize = config.get("batch.size").and_then(|own| own.parse().ok()).unwrap_or(smallest);

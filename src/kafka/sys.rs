@@ -473,7 +473,7 @@ impl Client {
 
     /// Whether the group's protocol hands over partitions one by one.
     pub(crate) fn is_cooperative(&self) -> bool {
-        // SAFETY: the client is alive; the string is static.
+        // SAFETY: the client is alive; the string is static, and null for a client without a group.
         unsafe { text(rd::rd_kafka_rebalance_protocol(self.handle.as_ptr())) == "COOPERATIVE" }
     }
 
@@ -723,6 +723,11 @@ impl Client {
             rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason.as_mut_ptr(), reason.len());
             let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
             let mut resource = rd::rd_kafka_ConfigResource_new(kind, topic.as_ptr());
+            if resource.is_null() {
+                // A name without a character, which the request would not look for.
+                rd::rd_kafka_AdminOptions_destroy(options);
+                return Err(unexpected());
+            }
             let queue = reply.pointer.as_ptr();
             rd::rd_kafka_DescribeConfigs(self.handle.as_ptr(), &raw mut resource, 1, options, queue);
             rd::rd_kafka_ConfigResource_destroy(resource);
@@ -1026,14 +1031,14 @@ impl Event {
 
     /// librdkafka's words for the event's error.
     pub(crate) fn error_text(&self) -> String {
-        // SAFETY: the event is alive, and the string lives as long as it.
+        // SAFETY: the event is alive. The string is its own and lives as long as it, or is the code's and static.
         unsafe { text(rd::rd_kafka_event_error_string(self.pointer.as_ptr())) }
     }
 
-    /// Whether the error makes its client unusable.
+    /// Whether it is an error that makes its client unusable.
     pub(crate) fn is_fatal(&self) -> bool {
-        // SAFETY: the event is alive.
-        unsafe { rd::rd_kafka_event_error_is_fatal(self.pointer.as_ptr()) != 0 }
+        // SAFETY: the event is alive, and an error: the call reads a field that other kinds lack, without looking.
+        self.kind() == EventKind::Error && unsafe { rd::rd_kafka_event_error_is_fatal(self.pointer.as_ptr()) != 0 }
     }
 
     /// The partition an error is about, if it is about one.
@@ -1059,16 +1064,20 @@ impl Event {
         }
     }
 
-    /// The statistics, JSON.
+    /// The statistics, JSON; empty for every other event.
     pub(crate) fn stats(&self) -> String {
-        // SAFETY: the event is alive, and the string lives as long as it.
+        if self.kind() != EventKind::Stats {
+            return String::new();
+        }
+        // SAFETY: the event is alive and holds statistics: the call reads a field that other kinds lack, without looking. The string
+        // lives as long as the event.
         unsafe { text(rd::rd_kafka_event_stats(self.pointer.as_ptr())) }
     }
 
-    /// A log line: syslog level, facility and text.
+    /// A log line: syslog level, facility and text; empty for every other event.
     pub(crate) fn log(&self) -> (i32, String, String) {
         let (mut facility, mut line, mut level) = (std::ptr::null(), std::ptr::null(), 6);
-        // SAFETY: the event is alive, and the strings live as long as it.
+        // SAFETY: the event is alive, and the strings live as long as it. For another kind the call leaves them null.
         unsafe {
             rd::rd_kafka_event_log(self.pointer.as_ptr(), &raw mut facility, &raw mut line, &raw mut level);
             (level, text(facility), text(line))
@@ -1099,11 +1108,6 @@ impl Sent<'_> {
     /// What became of it.
     pub(crate) fn code(&self) -> Code {
         code_of(self.raw)
-    }
-
-    /// The handle it was produced with, see [`Topic::id`].
-    pub(crate) fn topic_id(&self) -> TopicId {
-        TopicId(self.raw.rkt as usize)
     }
 
     /// The bytes of key and value.
@@ -1175,7 +1179,7 @@ impl<'a> Message<'a> {
     }
 
     pub(crate) fn value(&self) -> Option<&'a [u8]> {
-        // SAFETY: the message is alive and owns these bytes.
+        // SAFETY: the message is alive and owns these bytes: the record's, or the text's if it is an error.
         unsafe { bytes(self.raw.payload, self.raw.len) }
     }
 
@@ -1294,17 +1298,14 @@ unsafe fn name_length(name: *const c_char) -> usize {
     if value == 0 && value_size == 0 { name_size } else { 0 }
 }
 
-/// A topic that is produced to, with its own settings.
+/// A topic that is produced to, with its own settings. For a name that the client knows already librdkafka returns the handle that it
+/// has, counts one more owner, and leaves the settings as they are.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pointer: NonNull<rd::rd_kafka_topic_t>,
     // After the pointer: it must outlive it.
     client: Arc<Client>,
 }
-
-/// Tells the topics of a client apart, as long as their handles live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TopicId(usize);
 
 // SAFETY: librdkafka's topics are thread-safe.
 unsafe impl Send for Topic {}
@@ -1340,11 +1341,6 @@ impl Topic {
             let pointer = NonNull::new(topic).ok_or_else(|| "the topic's settings don't fit together".to_owned())?;
             Ok(Topic { pointer, client: Arc::clone(client) })
         }
-    }
-
-    /// What its messages are known by.
-    pub(crate) fn id(&self) -> TopicId {
-        TopicId(self.pointer.as_ptr() as usize)
     }
 
     /// Queues a record; key, value and headers are copied. `tag` comes back with its report. A `partition` of -1 leaves

@@ -225,7 +225,7 @@ impl Shell {
                     Partition::ByKey => -1,
                     Partition::SameAsInput => input_partition,
                 });
-            let tag = Tag { lane: sending.lane, kind: Kind::Output, seq };
+            let tag = Tag { lane: sending.lane, kind: Kind::Output(output.output), seq };
             match producer.send(output.output, &output.record, chosen, tag) {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
@@ -266,7 +266,7 @@ impl Shell {
                 for Run { lane, kind, first, last } in runs {
                     let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { continue };
                     match kind {
-                        Kind::Output => {
+                        Kind::Output(_) => {
                             let epoch = self.lanes[index].state.epoch();
                             self.tell(now, index, partition::Event::Delivered { epoch, first, last });
                         }
@@ -275,11 +275,11 @@ impl Shell {
                 }
                 failpoint::pass(Point::AfterAck);
             }
-            Report::Failed { tag, output, bytes, failure } => {
+            Report::Failed { tag, bytes, failure } => {
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 if let Some(index) = self.lanes.iter().position(|lane| lane.number == tag.lane) {
                     match tag.kind {
-                        Kind::Output => self.on_delivery_failure(now, index, tag.seq, output, failure),
+                        Kind::Output(output) => self.on_delivery_failure(now, index, tag.seq, output, failure),
                         Kind::DeadLetter => self.on_letter_failure(now, index, tag.seq, failure),
                     }
                 }

@@ -37,6 +37,10 @@ pub(super) fn outputs(check: &mut Check<'_>, raw: BTreeMap<Spanned<String>, Span
         same_topic(check, &outputs, &output);
         outputs.push(output);
     }
+    if let Some(output) = outputs.get(settings::OUTPUTS_MAX) {
+        let message = format!("there are more than {} outputs", settings::OUTPUTS_MAX);
+        check.report.add(output.spans.name, message, "spread them over several pipelines, each with its own group");
+    }
     outputs
 }
 
