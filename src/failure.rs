@@ -34,7 +34,7 @@ pub enum Kind {
     Retry,
     /// The plugin rejected the record.
     Reject,
-    /// The plugin returned an error for the whole call.
+    /// The plugin returned an error for the whole call. Its records are run again one by one, and for one of them it is a reject.
     Error,
     /// The guest trapped: `unreachable`, a panic, a stack overflow.
     Trap,
@@ -79,8 +79,8 @@ impl Kind {
     pub fn class(self) -> Class {
         match self {
             Kind::Retry => Class::Retry,
-            Kind::Reject => Class::Reject,
-            Kind::Error | Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput => Class::Fault,
+            Kind::Reject | Kind::Error => Class::Reject,
+            Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput => Class::Fault,
             Kind::TooLarge | Kind::Refused => Class::Refused,
             Kind::Beside => Class::Again,
             Kind::Denied => Class::Halt,

@@ -170,6 +170,13 @@ fn fits(schema: &Json, value: &Json, at: &str, whole: bool, problems: &mut Vec<S
                     problems.push(format!("{at} is above {bound}"));
                 }
             }
+            "exclusiveMinimum" | "exclusiveMaximum" => {
+                let (number, bound) = (value.as_f64(), wanted.as_f64().unwrap());
+                let is_min = rule == "exclusiveMinimum";
+                if number.is_some_and(|number| if is_min { number <= bound } else { number >= bound }) {
+                    problems.push(format!("{at} is not {} {bound}", if is_min { "above" } else { "below" }));
+                }
+            }
             "minItems" => {
                 if value.as_array().is_some_and(|items| (items.len() as u64) < wanted.as_u64().unwrap()) {
                     problems.push(format!("{at} has too few items"));
@@ -299,6 +306,9 @@ fn kind(schema: &Json) -> String {
     };
     match schema["type"].as_str() {
         Some("integer") => format!("number{bounds}"),
+        Some("number") => {
+            format!("number above {} and below {}", schema["exclusiveMinimum"], schema["exclusiveMaximum"])
+        }
         Some("boolean") => "`true`, `false`".to_owned(),
         Some("array") => "list of text".to_owned(),
         Some("object") => "table".to_owned(),

@@ -53,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "partition::Policy",
             "partition::Retries",
             "partition::Then",
+            "partition::Trip",
             "sink::Dialect",
             "sink::Routes",
             "kafka::settings",

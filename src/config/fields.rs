@@ -107,6 +107,7 @@ fn wrong_type(message: &str) -> String {
         "a sequence" => "a list",
         "a map" => "a table",
         "i64" => "a whole number",
+        "f64" => "a number",
         "a boolean" => "`true` or `false`",
         wanted => wanted,
     };

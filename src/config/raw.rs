@@ -290,6 +290,10 @@ pub(super) struct OnError {
         )
     )]
     pub(super) then: Option<Text>,
+    /// A plugin that rejects more than this share of the last 200 records of a partition stops the pipeline, where `then` would give up all
+    /// of them.
+    #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1, "examples" = [0.5]))]
+    pub(super) max_reject_share: Option<Spanned<f64>>,
     /// The topic of dead letters; one that neither the input reads nor an output writes.
     #[schemars(with = "Option<String>", extend("examples" = ["orders.dead"]))]
     pub(super) dead_letter: Option<Text>,

@@ -73,6 +73,7 @@ topic = "orders.enriched"
 retries = "forever"
 backoff = { from = "200ms", to = "20s" }
 then = "dead_letter"
+max_reject_share = 0.25
 dead_letter = "orders.dead"
 dialect = "connect"
 [http]
@@ -235,7 +236,7 @@ fn every_key_arrives() {
     let late = &kafka.outputs[0];
     assert_eq!((&*late.name, late.topic.as_str(), late.partition), ("late", "orders.late", Partition::SameAsInput));
     assert_eq!((late.compression.as_str(), late.librdkafka["compression.level"].0.as_str()), ("zstd", "3"));
-    assert_eq!(pipeline.policy.retries, Retries::Forever);
+    assert_eq!((pipeline.policy.retries, pipeline.policy.rejects_max), (Retries::Forever, Some(50)));
     assert_eq!(pipeline.policy.backoff_from, Duration::from_millis(200));
     assert_eq!(pipeline.policy.backoff_to, Duration::from_secs(20));
     assert_eq!(pipeline.http.to_string(), "0.0.0.0:9200");
@@ -488,6 +489,14 @@ help: set `input.group` instead
 }
 
 #[test]
+fn more_outputs_than_a_message_can_tell_apart_are_refused() {
+    let outputs =
+        |count: usize| (1..count).map(|n| format!("[output.o{n}]\ntopic = \"out.{n}\"\n")).collect::<String>();
+    ok(&and(&outputs(1000)));
+    titles(&and(&outputs(1001)), &["there are more than 1000 outputs"]);
+}
+
+#[test]
 fn values_out_of_range_are_refused() {
     for (text, message) in [
         (first("name = \"a b\""), "`a b` can't be a pipeline's name"),
@@ -495,6 +504,13 @@ fn values_out_of_range_are_refused() {
         (first("shutdown_timeout = \"2 days\""), "`shutdown_timeout`: `2 days` is longer than a day"),
         (first("shutdown_timeout = \"soon\""), "`shutdown_timeout`: `soon` is not a time"),
         (and("[limits]\nparallelism = 0"), "`parallelism`: 0 is out of range"),
+        (and("[on_error]\nthen = \"skip\"\nmax_reject_share = 1"), "`max_reject_share`: 1 is out of range"),
+        (and("[on_error]\nthen = \"skip\"\nmax_reject_share = 0.0"), "`max_reject_share`: 0 is out of range"),
+        (and("[on_error]\nthen = \"skip\"\nmax_reject_share = nan"), "`max_reject_share`: NaN is out of range"),
+        (
+            and("[on_error]\nmax_reject_share = 0.5"),
+            "the pipeline stops at the first reject, so `max_reject_share` has no use",
+        ),
         (and("[limits]\nmax_in_flight = { records = 0 }"), "`max_in_flight.records`: 0 is out of range"),
         (and("[limits]\nmax_in_flight = { bytes = \"0 B\" }"), "`max_in_flight.bytes`: `0 B` is too small"),
         (and("[limits]\nmax_in_flight = { bytes = \"many\" }"), "`max_in_flight.bytes`: `many` is not a size"),

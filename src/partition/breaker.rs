@@ -1,50 +1,85 @@
-//! When too many of a partition's records break the guest, giving them up one by one is a flood: better stop.
+//! When too many of a partition's records break the guest, or are rejected by it, giving them up one by one is a flood: better stop.
 //!
-//! Pure. It knows the last records that were given their outcome, counts those that failed by a fault, and trips at the first
-//! fault too many. A record that is read again after a rewind counts once. Rejects and refusals are the plugin's and the broker's
-//! word about one record, and count as any record that went through.
+//! Pure. It knows the last records that were given their outcome, counts those that failed by a fault or by a reject, and trips at the
+//! first one too many. A record that is read again after a rewind counts once. Refusals are the broker's word about one record,
+//! and count as any record that went through. What it counted below an offset is written beside that offset as a [`text`](Breaker::text),
+//! so that a restart goes on with the count: a process that ends and starts again and again gives up no more records than one that runs.
 
 use std::collections::VecDeque;
+
+use crate::failure::Class;
 
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Breaker {
     /// Looks at so many records.
     window: u64,
-    /// Lets so many faults among them pass.
-    allowed: usize,
     /// Records that have been counted.
     seen: u64,
-    /// The places of the faults in the window, counted as `seen` was then.
-    faults: VecDeque<u64>,
     /// So many of the next records were counted before a rewind.
     counted: u64,
+    faults: Count,
+    rejects: Count,
+}
+
+/// The failures of one kind.
+#[derive(Clone, Debug)]
+struct Count {
+    /// So many in the window pass; `None` is all.
+    allowed: Option<usize>,
+    /// Their places in the window, counted as `seen` was then.
+    places: VecDeque<u64>,
+}
+
+/// What broke: the guest, or what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// Records broke the guest.
+    Faults,
+    /// The guest rejected records.
+    Rejects,
 }
 
 /// What the breaker saw when it tripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trip {
-    /// Records that failed by a fault.
-    pub faults: u64,
+    /// Of what there were too many.
+    pub flood: Flood,
+    /// Records that failed so.
+    pub failed: u64,
     /// Of so many.
     pub records: u64,
+    /// So many of [`Trip::WINDOW`] would have passed.
+    pub allowed: usize,
 }
 
 impl Trip {
     /// The last records that count.
-    pub const WINDOW: u64 = 200;
+    pub const WINDOW: u16 = 200;
+    /// A fifth of the last records may break the guest, also before there were so many: 40 are given up and the next one stops it.
+    pub const FAULTS: usize = 40;
 }
 
-/// A fifth of the last records, also before there were so many: 40 are given up and the next one stops it.
-const ALLOWED: usize = 40;
+/// Records whose outcomes fit into a text.
+const BITS: usize = 256;
 
 impl Breaker {
-    pub(super) fn new() -> Breaker {
-        Breaker::of(Trip::WINDOW, ALLOWED)
+    /// A breaker that has seen nothing, and lets so many rejects pass.
+    pub(super) fn new(rejects: Option<usize>) -> Breaker {
+        Breaker::of(Trip::WINDOW.into(), Trip::FAULTS, rejects)
     }
 
-    pub(super) fn of(window: u64, allowed: usize) -> Breaker {
-        Breaker { window, allowed, seen: 0, faults: VecDeque::new(), counted: 0 }
+    pub(super) fn of(window: u64, faults: usize, rejects: Option<usize>) -> Breaker {
+        let count = |allowed| Count { allowed, places: VecDeque::new() };
+        Breaker { window, seen: 0, counted: 0, faults: count(Some(faults)), rejects: count(rejects) }
+    }
+
+    /// From here on so many rejects pass.
+    pub(super) fn allow_rejects(&mut self, allowed: Option<usize>) {
+        self.rejects.allowed = allowed;
+        if allowed.is_none() {
+            self.rejects.places.clear();
+        }
     }
 
     /// The next records went through.
@@ -55,57 +90,129 @@ impl Breaker {
         self.seen += records - again;
     }
 
-    /// The next record failed by a fault. `Some` if it is one too many.
-    pub(super) fn fault(&mut self) -> Option<Trip> {
-        if self.counted > 0 {
-            self.counted -= 1;
+    /// The next record is given up for a failure of this class. `Some` if it is one too many.
+    pub(super) fn failed(&mut self, class: Class) -> Option<Trip> {
+        let (flood, count) = match class {
+            Class::Fault => (Flood::Faults, &mut self.faults),
+            Class::Reject => (Flood::Rejects, &mut self.rejects),
+            Class::Retry | Class::Refused | Class::Again | Class::Halt | Class::Infrastructure => {
+                self.passed(1);
+                return None;
+            }
+        };
+        let Some(allowed) = count.allowed.filter(|_| self.counted == 0) else {
+            self.passed(1);
             return None;
-        }
+        };
         self.seen += 1;
-        self.faults.push_back(self.seen);
-        while self.faults.front().is_some_and(|&place| place + self.window <= self.seen) {
-            self.faults.pop_front();
+        count.places.push_back(self.seen);
+        while count.places.front().is_some_and(|&place| place + self.window <= self.seen) {
+            count.places.pop_front();
         }
-        let faults = self.faults.len();
-        (faults > self.allowed).then(|| Trip { faults: faults as u64, records: self.seen.min(self.window) })
+        let failed = count.places.len();
+        let records = self.seen.min(self.window);
+        (failed > allowed).then_some(Trip { flood, failed: failed as u64, records, allowed })
     }
 
     /// The last so many records are going to come again.
     pub(super) fn rewind(&mut self, records: u64) {
         self.counted += records;
     }
+
+    /// What it knows of the records below those that are `unsettled`, for [`Breaker::read`]: how many there were, and in hexadecimal
+    /// which of them broke the guest and which were rejected, the last one in the lowest bit. Empty if none did.
+    pub(super) fn text(&self, unsettled: u64) -> String {
+        let settled = self.seen.saturating_sub(self.counted + unsettled);
+        let bits = |count: &Count| {
+            let mut bits = [0_u8; BITS / 4];
+            for place in &count.places {
+                let age = settled.checked_sub(*place).filter(|&age| age < self.window);
+                if let Some(age) = age.and_then(|age| usize::try_from(age).ok()).filter(|&age| age < BITS) {
+                    bits[age / 4] |= 1 << (age % 4);
+                }
+            }
+            let digits = bits.len() - bits.iter().rev().take_while(|&&digit| digit == 0).count();
+            bits[..digits].iter().rev().map(|digit| format!("{digit:x}")).collect::<String>()
+        };
+        let (faults, rejects) = (bits(&self.faults), bits(&self.rejects));
+        if faults.is_empty() && rejects.is_empty() {
+            return String::new();
+        }
+        format!("{}.{faults}.{rejects}", settled.min(self.window))
+    }
+
+    /// Goes on with what a breaker before this one knew. A text that isn't one of [`Breaker::text`] is none.
+    pub(super) fn read(&mut self, text: &str) {
+        let mut parts = text.split('.');
+        let (Some(records), Some(faults), Some(rejects), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return;
+        };
+        let Some(records) = records.parse().ok().filter(|&records: &u64| records <= self.window) else { return };
+        let places = |digits: &str| {
+            let digits: Option<Vec<u32>> = digits.chars().rev().map(|digit| digit.to_digit(16)).collect();
+            let is_set = |digits: &[u32], age: u64| {
+                let digit = usize::try_from(age / 4).ok().and_then(|at| digits.get(at)).copied().unwrap_or(0);
+                digit >> (age % 4) & 1 == 1
+            };
+            digits
+                .map(|digits| (0..records).rev().filter(|&age| is_set(&digits, age)).map(|age| records - age).collect())
+        };
+        let (Some(faults), Some(rejects)) = (places(faults), places(rejects)) else { return };
+        (self.seen, self.faults.places) = (records, faults);
+        if self.rejects.allowed.is_some() {
+            self.rejects.places = rejects;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// The place of the record at which it trips, with a fault at every `nth` record.
-    fn trips_at(nth: usize) -> Option<(usize, Trip)> {
-        let mut breaker = Breaker::new();
+    /// The place of the record at which it trips, with a failure at every `nth` record.
+    fn trips_at(mut breaker: Breaker, class: Class, nth: usize) -> Option<(usize, Trip)> {
         (1..=10_000).find_map(|record| {
             if record % nth == 0 {
-                return breaker.fault().map(|trip| (record, trip));
+                return breaker.failed(class).map(|trip| (record, trip));
             }
             breaker.passed(1);
             None
         })
     }
 
+    fn trip(flood: Flood, failed: u64, records: u64, allowed: usize) -> Trip {
+        Trip { flood, failed, records, allowed }
+    }
+
     #[test]
     fn it_trips_above_a_fifth_of_the_last_two_hundred() {
-        assert_eq!(trips_at(1), Some((41, Trip { faults: 41, records: 41 })));
-        assert_eq!(trips_at(4), Some((164, Trip { faults: 41, records: 164 })));
-        assert_eq!(trips_at(5), None, "a fifth is allowed");
-        assert_eq!(trips_at(1000), None);
+        let faults = |nth| trips_at(Breaker::new(None), Class::Fault, nth);
+        assert_eq!(faults(1), Some((41, trip(Flood::Faults, 41, 41, 40))));
+        assert_eq!(faults(4), Some((164, trip(Flood::Faults, 41, 164, 40))));
+        assert_eq!(faults(5), None, "a fifth is allowed");
+        assert_eq!(faults(1000), None);
+    }
+
+    #[test]
+    fn rejects_trip_it_above_their_own_share_if_they_have_one() {
+        let rejects = |allowed, nth| trips_at(Breaker::new(allowed), Class::Reject, nth);
+        assert_eq!(rejects(None, 1), None);
+        assert_eq!(rejects(Some(100), 1), Some((101, trip(Flood::Rejects, 101, 101, 100))));
+        assert_eq!(rejects(Some(100), 2), None, "a half is allowed");
+        assert_eq!(rejects(Some(0), 7), Some((7, trip(Flood::Rejects, 1, 7, 0))));
+        assert_eq!(trips_at(Breaker::new(Some(0)), Class::Refused, 1), None, "it is not the plugin's word");
     }
 
     #[test]
     fn faults_are_forgotten_when_two_hundred_records_came_after_them() {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::new(None);
         for _ in 0..100 {
             for _ in 0..40 {
-                assert_eq!(breaker.fault(), None);
+                assert_eq!(breaker.failed(Class::Fault), None);
             }
             breaker.passed(160);
         }
@@ -113,11 +220,119 @@ mod tests {
 
     #[test]
     fn what_is_read_again_counts_once() {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::new(Some(3));
         breaker.passed(3);
         for _ in 0..1000 {
-            assert_eq!(breaker.fault(), None);
+            assert_eq!(breaker.failed(Class::Fault), None);
             breaker.rewind(1);
+            assert_eq!(breaker.failed(Class::Reject), None);
+            breaker.rewind(1);
+        }
+    }
+
+    /// A process that ends at each stop and starts again gives up no more records than one that goes on.
+    #[test]
+    fn a_restart_goes_on_with_the_count() {
+        let mut given_up = 0;
+        let mut text = String::new();
+        for _ in 0..5 {
+            let mut breaker = Breaker::new(None);
+            breaker.read(&text);
+            while breaker.failed(Class::Fault).is_none() {
+                given_up += 1;
+            }
+            // The one that stopped it is not settled.
+            text = breaker.text(1);
+        }
+        assert_eq!((given_up, &*text), (40, "40.ffffffffff."));
+        let mut breaker = Breaker::new(None);
+        breaker.read(&text);
+        breaker.passed(160);
+        assert_eq!(breaker.failed(Class::Fault), None, "the first one has left the window");
+        assert_eq!(Breaker::new(None).text(0), "");
+    }
+
+    #[test]
+    fn what_is_no_text_of_a_breaker_is_no_count() {
+        for text in ["", "x", "1", "1.1", "1.1.1.1", "201.1.", "-1.1.", "1.g.", "99999999999999999999.1.", "1.\u{e9}."]
+        {
+            let mut breaker = Breaker::new(Some(1));
+            breaker.read(text);
+            assert_eq!((breaker.seen, breaker.text(0)), (0, String::new()), "{text}");
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Outcome {
+        Passed,
+        Failed(Class),
+        Rewind(u64),
+    }
+
+    proptest! {
+        /// Against a list of outcomes: what is read from a text trips where the one that wrote it would have.
+        #[test]
+        fn a_text_holds_what_counts(
+            outcomes in prop::collection::vec(
+                prop_oneof![
+                    6 => Just(Outcome::Passed),
+                    2 => Just(Outcome::Failed(Class::Fault)),
+                    2 => Just(Outcome::Failed(Class::Reject)),
+                    1 => (0_u64..4).prop_map(Outcome::Rewind),
+                ],
+                0..60,
+            ),
+            unsettled in 0_usize..5,
+        ) {
+            const WINDOW: u64 = 20;
+            let mut breaker = Breaker::of(WINDOW, 30, Some(30));
+            // What was counted, in order, and how many of the last are to come again.
+            let (mut counted, mut again) = (Vec::new(), 0);
+            for outcome in outcomes {
+                let class = match outcome {
+                    Outcome::Rewind(records) => {
+                        let records = records.min(counted.len() as u64 - again);
+                        breaker.rewind(records);
+                        again += records;
+                        continue;
+                    }
+                    Outcome::Passed => None,
+                    Outcome::Failed(class) => Some(class),
+                };
+                match class {
+                    None => breaker.passed(1),
+                    Some(class) => prop_assert_eq!(breaker.failed(class), None),
+                }
+                if again > 0 {
+                    again -= 1;
+                } else {
+                    counted.push(class);
+                }
+            }
+            let sent = counted.len() - usize::try_from(again).unwrap();
+            let unsettled = unsettled.min(sent);
+            let settled = &counted[..sent - unsettled];
+            let window = usize::try_from(WINDOW).unwrap();
+            let before = settled.len().saturating_sub(window);
+            let mut read = Breaker::of(WINDOW, 30, Some(30));
+            read.read(&breaker.text(unsettled as u64));
+            for (count, class) in [(&read.faults, Class::Fault), (&read.rejects, Class::Reject)] {
+                let found: Vec<usize> = count.places.iter().map(|&place| usize::try_from(place).unwrap() - 1 + before).collect();
+                prop_assert!(found.is_sorted() && found.iter().all(|&at| settled[at] == Some(class)), "{:?}", found);
+                // What left the window of all that was counted may be forgotten.
+                let due = (before.max(counted.len().saturating_sub(window))..settled.len()).filter(|&at| settled[at] == Some(class));
+                for at in due {
+                    prop_assert!(found.contains(&at), "{} is not in {:?}", at, found);
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_reading_fail(text in ".{0,80}", records in 0_u64..300, digits in "[0-9a-f]{0,90}") {
+            let mut breaker = Breaker::new(Some(1));
+            breaker.read(&text);
+            breaker.read(&format!("{records}.{digits}.{digits}"));
+            prop_assert!(breaker.faults.places.len() <= 200);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What always holds of a partition's state, whatever the events: for debug assertions and the model tests.
 
 use super::PartitionState;
+use crate::record::Seq;
 
 /// The first invariant that doesn't hold.
 pub(super) fn broken(state: &PartitionState) -> Option<&'static str> {
@@ -9,6 +10,7 @@ pub(super) fn broken(state: &PartitionState) -> Option<&'static str> {
         (state.stored.is_none_or(|stored| stored <= low), "stored <= low"),
         (low <= state.watermark.position(), "low <= position"),
         (state.watermark.is_ordered(), "the records in flight are in order"),
+        (state.watermark.next() < Seq(state.numbers), "the numbers of an epoch don't run out"),
     ];
     rules.into_iter().find_map(|(holds, rule)| (!holds).then_some(rule))
 }

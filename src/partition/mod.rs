@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use breaker::Flood;
 pub use breaker::Trip;
 pub use policy::Policy;
 pub use policy::Retries;
@@ -64,6 +65,8 @@ pub struct PartitionState {
     /// The lowest record that failed for good.
     stopped_at: Option<Seq>,
     breaker: Breaker,
+    /// Records of an epoch are numbered below this.
+    numbers: u64,
     /// The records of which the broker refused an output, by offset, and why: their turn comes again, and then they are given up.
     refused: BTreeMap<i64, Failure>,
     /// Whether an output will never be acknowledged: the next tick rewinds. Until then more may be found out.
@@ -244,6 +247,8 @@ pub enum Action {
         offset: Offset,
         /// The leader epoch of the last settled record, -1 if unknown.
         leader_epoch: i32,
+        /// What is to be known of the records below after a restart, see [`PartitionState::with_counts`]: a word, or empty.
+        counts: String,
     },
     /// A record failed for good and the policy says stop: end the pipeline.
     Stop {
@@ -254,7 +259,7 @@ pub enum Action {
         /// Why it failed.
         failure: Failure,
     },
-    /// Too many records broke the guest: end the pipeline instead of giving up one after the other.
+    /// Too many records broke the guest or were rejected: end the pipeline instead of giving up one after the other.
     Trip {
         /// The record at which it stops.
         offset: i64,
@@ -294,11 +299,19 @@ impl PartitionState {
             next_run: Seq(0),
             running: 0,
             stopped_at: None,
-            breaker: Breaker::new(),
+            breaker: Breaker::new(policy.rejects_max),
+            numbers: Seq::END,
             refused: BTreeMap::new(),
             missing: false,
             phase: Phase::Running,
         }
+    }
+
+    /// The same with what was counted before it was assigned: what came with a [`Action::Store`] of its start.
+    #[must_use]
+    pub fn with_counts(mut self, counts: &str) -> PartitionState {
+        self.breaker.read(counts);
+        self
     }
 
     /// The epoch of what is handed out and sent now.
@@ -426,6 +439,7 @@ impl PartitionState {
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
             Event::Policy(policy) => {
                 self.policy = policy;
+                self.breaker.allow_rejects(policy.rejects_max);
                 if !policy.goes_on() {
                     // They are sent once more, and the pipeline stops at the first that is refused again.
                     self.refused.clear();
@@ -433,7 +447,7 @@ impl PartitionState {
             }
             Event::Rewind => self.rewind(&mut actions),
             Event::Tick => {
-                if self.missing {
+                if self.missing || self.is_out_of_numbers() {
                     self.rewind(&mut actions);
                 }
             }
@@ -571,14 +585,10 @@ impl PartitionState {
             Then::DeadLetter => Fate::DeadLettered,
             Then::Skip => Fate::Skipped,
         };
-        if failure.kind.class() == Class::Fault {
-            if let Some(trip) = self.breaker.fault() {
-                return Judged::Trip(trip);
-            }
-        } else {
-            self.breaker.passed(1);
+        match self.breaker.failed(failure.kind.class()) {
+            Some(trip) => Judged::Trip(trip),
+            None => Judged::GiveUp(fate),
         }
-        Judged::GiveUp(fate)
     }
 
     /// What the worker has to do about a record that is given up.
@@ -675,7 +685,7 @@ impl PartitionState {
         let low = self.watermark.low();
         let settled = self.watermark.take_settled();
         self.missing = false;
-        self.breaker.rewind(self.watermark.sent().0 - self.watermark.first().0);
+        self.breaker.rewind(self.unsettled());
         self.epoch = Epoch(self.epoch.0 + 1);
         self.run = 0;
         self.next_run = Seq(0);
@@ -696,6 +706,19 @@ impl PartitionState {
         }
     }
 
+    /// Records that have their outcome and aren't settled.
+    fn unsettled(&self) -> u64 {
+        self.watermark.sent().0 - self.watermark.first().0
+    }
+
+    /// Whether the numbers of this epoch come to their end. Far from it nothing may be in flight, so that nothing is repeated.
+    fn is_out_of_numbers(&self) -> bool {
+        let next = self.watermark.next().0;
+        let is_idle = self.watermark.in_flight() == 0 && self.running == 0;
+        self.phase == Phase::Running
+            && (next >= self.numbers - self.numbers / 8 || (next >= self.numbers / 2 && is_idle))
+    }
+
     fn store(&mut self, actions: &mut Vec<Action>) {
         let low = self.watermark.low();
         if self.phase != Phase::Released && self.stored.is_none_or(|stored| stored < low) {
@@ -703,7 +726,8 @@ impl PartitionState {
             if !self.refused.is_empty() {
                 self.refused = self.refused.split_off(&low.0);
             }
-            actions.push(Action::Store { offset: low, leader_epoch: self.watermark.leader_epoch() });
+            let counts = self.breaker.text(self.unsettled());
+            actions.push(Action::Store { offset: low, leader_epoch: self.watermark.leader_epoch(), counts });
         }
     }
 

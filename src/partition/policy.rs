@@ -13,6 +13,8 @@ pub struct Policy {
     pub backoff_to: Duration,
     /// What becomes of a record that can't be helped.
     pub then: Then,
+    /// So many of the last [`Trip::WINDOW`](super::Trip::WINDOW) records of a partition may be rejected; `None` is all.
+    pub rejects_max: Option<usize>,
 }
 
 /// How often a record is tried again.
@@ -53,6 +55,7 @@ impl Default for Policy {
             backoff_from: Duration::from_millis(100),
             backoff_to: Duration::from_secs(10),
             then: Then::Stop,
+            rejects_max: None,
         }
     }
 }

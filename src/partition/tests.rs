@@ -8,6 +8,8 @@
 //! make sense: receive, hand out, return in any split, acknowledge in any order, retry, fail, rewind, drain, crash. At
 //! every `Store` the oracle is asked whether every record below the offset was really settled, and at the end, when everything is let
 //! through, every record must have come out, in order.
+//!
+//! Long because the model is one value that every step acts on.
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -19,10 +21,12 @@ use proptest::prelude::*;
 use super::Action;
 use super::Breaker;
 use super::Event;
+use super::Flood;
 use super::PartitionState;
 use super::Policy;
 use super::Retries;
 use super::Then;
+use super::Trip;
 use super::watermark::Fate;
 use super::watermark::Watermark;
 use crate::failure::Failure;
@@ -151,8 +155,11 @@ struct World {
     given_up: Vec<bool>,
     /// The records that were dead-lettered in this epoch.
     letters: Vec<usize>,
-    /// Records that broke the guest when their turn came, or not, in the order of their first outcome in this life.
+    /// Records that broke the guest when their turn came, or not, in the order of their first outcome in this life or before what is
+    /// committed.
     outcomes: Vec<(usize, bool)>,
+    /// What is committed beside the offset.
+    counts: String,
     /// The records of which the broker refused an output.
     refused: BTreeSet<usize>,
     /// The record at which it stopped.
@@ -163,6 +170,9 @@ struct World {
 const WINDOW: usize = 8;
 const ALLOWED: usize = 2;
 
+/// Records of an epoch are numbered below this: the longest log fits, and is numbered again from its second half on.
+const NUMBERS: u64 = 44;
+
 const RETRIES: u32 = 2;
 
 fn policy(then: Then) -> Policy {
@@ -171,7 +181,8 @@ fn policy(then: Then) -> Policy {
 
 fn state(then: Then, epoch: Epoch, start: Offset, commit_start: bool) -> PartitionState {
     let mut state = PartitionState::new(policy(then), epoch, start, commit_start);
-    state.breaker = Breaker::of(WINDOW as u64, ALLOWED);
+    state.breaker = Breaker::of(WINDOW as u64, ALLOWED, None);
+    state.numbers = NUMBERS;
     state
 }
 
@@ -205,6 +216,7 @@ impl World {
             given_up: vec![false; log.len()],
             letters: Vec::new(),
             outcomes: Vec::new(),
+            counts: String::new(),
             refused: BTreeSet::new(),
             stopped: None,
             log,
@@ -304,7 +316,8 @@ impl World {
                     self.requeue(from, returned);
                 }
                 Action::Requeue { from } => self.requeue(from, returned),
-                Action::Store { offset, .. } => {
+                Action::Store { offset, counts, .. } => {
+                    self.counts = counts;
                     assert!(offset > self.committed || self.committed == Offset(3), "the stored offset went back");
                     for (record, logged) in self.log.iter().enumerate().filter(|(_, logged)| logged.offset < offset.0) {
                         assert!(self.is_settled(record), "{offset} was stored, but {} is not settled", logged.offset);
@@ -523,8 +536,9 @@ impl World {
     /// Another process takes over, with nothing but what is committed.
     fn take_over(&mut self) {
         let epoch = Epoch(self.state.epoch().0 + 100);
-        self.state = state(self.then, epoch, self.committed, false);
-        self.outcomes.clear();
+        self.state = state(self.then, epoch, self.committed, false).with_counts(&self.counts);
+        let is_committed = |record: usize| self.log[record].offset < self.committed.0;
+        self.outcomes.retain(|&(record, _)| is_committed(record));
         self.letters.clear();
         self.refused.clear();
         self.next = self.log.iter().position(|logged| logged.offset >= self.committed.0).unwrap_or(self.log.len());
@@ -607,6 +621,18 @@ impl World {
         }
     }
 
+    /// Lets what was received through.
+    fn finish_in_flight(&mut self) {
+        while !self.queue.is_empty() {
+            self.dispatch(usize::MAX / 2);
+            self.give_back(usize::MAX / 2, Fails::No, 0);
+            while !self.sent.is_empty() {
+                self.acknowledge(0);
+            }
+        }
+        self.tell(Event::Tick, &[]);
+    }
+
     /// Lets everything through.
     fn finish(&mut self) {
         for _ in 0..self.log.len() * 20 + 200 {
@@ -666,7 +692,7 @@ fn a_record_is_given_up_once() {
 fn a_start_that_is_not_committed_is_stored_at_once() {
     let mut world = World::new(Then::Stop, &[], &[]);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Tick).collect();
-    assert_eq!(actions, [Action::Store { offset: Offset(3), leader_epoch: -1 }]);
+    assert_eq!(actions, [Action::Store { offset: Offset(3), leader_epoch: -1, counts: String::new() }]);
     assert_eq!(world.state.handle(world.now, Event::Tick).count(), 0);
 }
 
@@ -681,7 +707,7 @@ fn control_markers_are_passed_only_with_nothing_in_flight() {
     world.give_back(1, Fails::No, 0);
     world.acknowledge(0);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Position { position: Offset(9) }).collect();
-    assert_eq!(actions, [Action::Store { offset: Offset(9), leader_epoch: 1 }]);
+    assert_eq!(actions, [Action::Store { offset: Offset(9), leader_epoch: 1, counts: String::new() }]);
 }
 
 #[test]
@@ -767,4 +793,58 @@ fn records_that_go_through_push_faults_out_of_the_breakers_window() {
         }
     }
     assert_eq!((world.stopped, world.faults()), (None, ALLOWED));
+}
+
+#[test]
+fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
+    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
+    let allow = Policy { rejects_max: Some(2), ..policy(Then::Skip) };
+    world.tell(Event::Policy(allow), &[]);
+    world.receive(3);
+    world.dispatch(3);
+    // The rejects are at even places.
+    world.give_back(3, Fails::No, 0b101);
+    assert_eq!((world.committed, &*world.counts), (Offset(5), "1..1"), "the output in between is under way");
+    world.acknowledge(0);
+    assert_eq!((world.committed, &*world.counts), (Offset(7), "3..5"));
+    world.state = PartitionState::new(allow, Epoch(7), world.committed, false).with_counts(&world.counts);
+    let offsets = [world.log[3].offset];
+    world.tell(Event::Received { offsets: &offsets, leader_epoch: 1 }, &[]);
+    world.tell(Event::Dispatched { records: 1 }, &[]);
+    let reject = Failure::new(Kind::Error, None, "an error for one record is a reject");
+    let event = Event::Ran {
+        epoch: Epoch(7),
+        run: 0,
+        first: Seq(0),
+        outputs: &[0],
+        failed: &[(0, reject.clone())],
+        failure: None,
+        returned: 1,
+    };
+    let actions: Vec<Action> = world.state.handle(world.now, event).collect();
+    let trip = Trip { flood: Flood::Rejects, failed: 3, records: 4, allowed: 2 };
+    assert_eq!(actions, [Action::DropQueue, Action::Trip { offset: offsets[0], trip, failure: reject }]);
+}
+
+#[test]
+fn an_epoch_that_nears_its_last_number_ends_when_nothing_is_in_flight_or_at_last_anyhow() {
+    let mut world = World::new(Then::Stop, &[1; 39], &[false; 39]);
+    world.receive(21);
+    world.finish_in_flight();
+    assert_eq!((world.state.epoch(), world.state.next()), (Epoch(0), Seq(21)), "it has numbers for long");
+    world.receive(1);
+    world.tell(Event::Tick, &[]);
+    assert_eq!(world.state.epoch(), Epoch(0), "a record is in flight");
+    world.finish_in_flight();
+    assert_eq!((world.state.epoch(), world.state.next()), (Epoch(1), Seq(0)));
+    assert_eq!(world.next, 22, "nothing is read twice");
+    // From here on something is in flight all the time.
+    let mut state = state(Then::Stop, Epoch(0), Offset(0), false);
+    let offsets: Vec<i64> = (0..39).collect();
+    state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1 }).for_each(drop);
+    assert_eq!(state.handle(world.now, Event::Tick).count(), 0);
+    state.handle(world.now, Event::Received { offsets: &offsets[38..], leader_epoch: 1 }).for_each(drop);
+    let actions: Vec<Action> = state.handle(world.now, Event::Tick).collect();
+    assert_eq!(actions, [Action::DropQueue, Action::Seek { epoch: Epoch(1), offset: Offset(0) }]);
+    assert_eq!(state.next(), Seq(0));
 }

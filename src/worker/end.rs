@@ -6,6 +6,7 @@
 
 use crate::failure::Failure;
 use crate::kafka::Commands;
+use crate::partition::Flood;
 use crate::partition::Trip;
 use crate::record::Offset;
 use crate::record::TopicPartition;
@@ -62,13 +63,18 @@ impl StoppedAt {
 
     /// Records of the partition break the guest one after the other.
     pub(super) fn tripped(partition: TopicPartition, offset: i64, trip: Trip, failure: &Failure) -> StoppedAt {
-        let Trip { faults, records } = trip;
-        let what = format!(
-            ": {faults} of the last {records} records broke the plugin, more than a fifth of {} are not given up one by one; the \
-             last one: {failure}{}",
-            Trip::WINDOW,
-            trace(failure)
-        );
+        let Trip { flood, failed, records, allowed } = trip;
+        let why = match flood {
+            Flood::Faults => format!(
+                "the plugin broke on {failed} of the last {records} records: stopped after {allowed}, so that a broken plugin doesn't \
+                 give up a whole topic"
+            ),
+            Flood::Rejects => format!(
+                "the plugin rejected {failed} of the last {records} records, where `on_error.max_reject_share` allows {allowed} of {}",
+                Trip::WINDOW
+            ),
+        };
+        let what = format!(": {why}; the last failure: {failure}{}", trace(failure));
         StoppedAt { partition, offset, what, may_be_left_out: false }
     }
 
@@ -202,7 +208,12 @@ mod tests {
     fn records_that_break_the_plugin_one_after_the_other_are_not_left_out_by_hand() {
         let failure = Failure::new(Kind::Trap, None, "unreachable".to_owned());
         let left = Left { low: Offset(7), committed: Offset(7), handed: Offset(7) };
-        let stopped = StoppedAt::tripped(partition(), 7, Trip { faults: 41, records: 41 }, &failure);
+        let stopped = StoppedAt::tripped(
+            partition(),
+            7,
+            Trip { flood: Flood::Faults, failed: 41, records: 41, allowed: 40 },
+            &failure,
+        );
         let text = stopped.message(Some(left), "g", &Commands::plain("a:9092"));
         assert!(text.contains("delivered and committed") && !text.contains("--to-offset"), "{text}");
     }

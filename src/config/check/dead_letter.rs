@@ -64,6 +64,15 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
         }
         (Some(Then::DeadLetter | Then::Skip | Then::Stop) | None, _, _) => {}
     }
+    let goes_on = raw.dead_letter.is_some() || matches!(then, Some(Then::DeadLetter | Then::Skip));
+    if let Some(share) = raw.max_reject_share.as_ref().filter(|_| check.whole && !goes_on) {
+        let help = "remove it, or say with `then` or `dead_letter` what becomes of a rejected record";
+        check.report.add(
+            share.span().into(),
+            "the pipeline stops at the first reject, so `max_reject_share` has no use",
+            help,
+        );
+    }
     if let (Some(dialect), None) = (&raw.dialect, &raw.dead_letter) {
         let help = "remove it, or add `dead_letter` with their topic";
         check.report.add(dialect.span().into(), "`dialect` is about dead letters, and there are none", help);

@@ -11,6 +11,7 @@ use crate::config::Limits;
 use crate::config::raw;
 use crate::partition::Policy;
 use crate::partition::Retries;
+use crate::partition::Trip;
 use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -66,7 +67,21 @@ fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
         backoff_from: from,
         backoff_to: to,
         then: defaults.then,
+        rejects_max: raw.max_reject_share.as_ref().and_then(|share| rejects_max(check, share)),
     }
+}
+
+/// A share of the records that count, as a number of them.
+fn rejects_max(check: &mut Check<'_>, share: &Spanned<f64>) -> Option<usize> {
+    let value = *share.get_ref();
+    if value > 0.0 && value < 1.0 {
+        // 0.29 of 200 is a little less than 58 in binary.
+        let is_within = |records: u16| f64::from(records) <= value * f64::from(Trip::WINDOW) + 1e-6;
+        return (0..Trip::WINDOW).rev().find(|&records| is_within(records)).map(usize::from);
+    }
+    let message = format!("`max_reject_share`: {value} is out of range");
+    check.report.add(share.span().into(), message, "write a number above 0 and below 1, such as 0.5, or leave it out");
+    None
 }
 
 fn retries(check: &mut Check<'_>, raw: &Spanned<raw::Retries>) -> Option<Retries> {

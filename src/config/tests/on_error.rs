@@ -23,6 +23,15 @@ fn records_that_fail_stop_the_pipeline_or_go_to_their_topic_or_nowhere() {
 }
 
 #[test]
+fn a_share_of_rejects_is_a_number_of_the_last_two_hundred_records() {
+    let rejects =
+        |share: &str| ok(&and(&format!("[on_error]\nthen = \"skip\"\nmax_reject_share = {share}"))).policy.rejects_max;
+    let shares = ["0.5", "0.29", "0.999", "0.005", "0.004", "1e-9"];
+    assert_eq!(shares.map(rejects), [100, 58, 199, 1, 0, 0].map(Some));
+    assert_eq!(ok(&and("[on_error]\nthen = \"skip\"")).policy.rejects_max, None, "it is off");
+}
+
+#[test]
 fn dead_letters_need_a_topic_of_their_own() {
     check(
         &and("[on_error]\nthen = \"skip\"\ndead_letter = \"orders.dead\""),
