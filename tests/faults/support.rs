@@ -2,6 +2,8 @@
 
 #[path = "broker.rs"]
 pub(crate) mod broker;
+#[path = "../it/support/canary.rs"]
+pub(crate) mod canary;
 #[path = "../it/support/clock.rs"]
 pub(crate) mod clock;
 #[path = "../it/support/component.rs"]

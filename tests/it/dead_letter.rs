@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support;
+use crate::support::canary::CANARY;
 use crate::support::component;
 use crate::support::java;
 use crate::support::java::Feed;
@@ -106,10 +107,15 @@ fn graves(topic: &str, own: usize) -> Vec<Grave> {
     (0..PARTITIONS).flat_map(|partition| java::dump(topic, partition)).map(read).collect()
 }
 
+/// The canary is where a plugin doesn't repeat it: behind the words of the value that it reads.
 fn record(number: usize, value: String) -> Raw {
-    let headers = vec![(b"n".to_vec(), Some(number.to_string().into_bytes())), (b"\xff".to_vec(), None)];
+    let name = format!("n-{CANARY}").into_bytes();
+    let headers = vec![(name, Some(format!("{number} {CANARY}").into_bytes())), (b"\xff".to_vec(), None)];
     let timestamp = 1_700_000_000_000 + i64::try_from(number).unwrap();
-    Raw { timestamp, key: Some(format!("k{}", number % 97).into_bytes()), value: Some(value.into_bytes()), headers }
+    let key = Some(format!("k{}{CANARY}", number % 97).into_bytes());
+    let words = value.split(' ').count();
+    let fill = " -".repeat(4_usize.saturating_sub(words));
+    Raw { timestamp, key, value: Some(format!("{value}{fill} {CANARY}").into_bytes()), headers }
 }
 
 /// What lies in each partition of the input: of a thousand records one goes wrong in each way.
@@ -230,7 +236,7 @@ fn when_every_record_breaks_the_plugin_the_breaker_stops_the_pipeline() {
     let mut process = case.pipeline.run();
     assert_eq!(process.exit(LIMIT), Some(1));
     let log = process.log();
-    assert!(log.contains("41 of the last 41 records") && log.contains("told to trap"), "{log}");
+    assert!(log.contains("broke on 41 of the last 41 records") && log.contains("told to trap"), "{log}");
     let graves = graves(&case.dead, 2);
     let committed = java::committed(&case.group, &case.input);
     for (partition, committed) in committed.into_iter().enumerate() {
@@ -269,7 +275,7 @@ fn a_skipped_record_is_counted_and_the_others_go_on() {
 #[test]
 fn outputs_up_to_the_limit_of_their_topic_are_delivered_and_those_above_are_dead_letters() {
     let case = Case::new("limit", "");
-    let records: Vec<Raw> = (0..400).map(|n| record(n, format!("v{}", "x".repeat(16_000 + n)))).collect();
+    let records: Vec<Raw> = (0..400).map(|n| record(n, format!("v{}", "x".repeat(15_920 + n)))).collect();
     for chunk in records.chunks(50) {
         java::produce(&case.input, 0, chunk);
     }
@@ -299,8 +305,8 @@ fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
     pipeline.install(&component::faulty());
     let small = record(0, "reject".to_owned());
     // Without our headers but the place and the code it fits.
-    let tight = record(1, format!("reject {}", "x".repeat(1550)));
-    let large = record(2, format!("reject {}", "x".repeat(1950)));
+    let tight = record(1, format!("reject - {}", "x".repeat(1450)));
+    let large = record(2, format!("reject - {}", "x".repeat(1950)));
     java::produce(&input, 0, &[small, tight.clone(), large]);
     let mut process = pipeline.run();
     assert_eq!(process.exit(LIMIT), Some(1));

@@ -4,6 +4,7 @@
 //! existing cluster instead, `WASMILL_FULL=1` runs the long schedules, `WASMILL_SEED` repeats one.
 
 mod at_least_once;
+mod canary;
 mod check;
 mod conformance;
 mod dead_letter;

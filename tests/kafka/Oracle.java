@@ -387,6 +387,8 @@ final class Identity {
 
 /** Sends numbered records at a steady rate, each key to one partition, until its count is reached or it is stopped. */
 final class Feed extends Thread {
+    /** No output of a process under test may hold it: tests/it/support/canary.rs. */
+    private static final String CANARY = "qanary5e1f";
     private final KafkaProducer<byte[], byte[]> producer;
     private final String topic;
     private final int partitions;
@@ -414,7 +416,7 @@ final class Feed extends Thread {
         this.partitions = partitions;
         this.rate = rate;
         this.keys = keys;
-        this.pad = "x".repeat(bytes);
+        this.pad = bytes == 0 ? "" : CANARY + "x".repeat(Math.max(0, bytes - CANARY.length()));
         this.count = count == 0 ? Long.MAX_VALUE : count;
         this.acked = new AtomicLongArray(partitions);
     }
@@ -428,7 +430,7 @@ final class Feed extends Thread {
             while (!stopping && failure == null && total < count) {
                 long due = Math.min(count, (System.nanoTime() - start) * rate / 1_000_000_000L);
                 for (; total < due; total++) {
-                    String key = "k" + (total % keys);
+                    String key = "k" + (total % keys) + CANARY;
                     byte[] keyBytes = key.getBytes(StandardCharsets.US_ASCII);
                     int partition = Utils.toPositive(Utils.murmur2(keyBytes)) % partitions;
                     byte[] value = Identity.value(partition, sent[partition]++, key, pad);

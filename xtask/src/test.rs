@@ -40,6 +40,9 @@ const INTEGRATION: [&str; 11] = [
     "tidy",
 ];
 
+/// Has cargo run tests under valgrind, which fails them when memory is read that was freed or never written.
+const VALGRIND: &str = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--error-exitcode=99', '--num-callers=30']";
+
 /// Runs the stages, up to the first that fails.
 ///
 /// # Errors
@@ -74,6 +77,14 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     });
     stages.run("build and clippy, host", || host(&["--no-run", "--workspace", "--all-targets"]))?;
     stages.run("unit and model tests", || host(&["--workspace", "--lib", "--bins"]))?;
+    if length == Length::Full {
+        stages.run("librdkafka's memory, under valgrind", || {
+            tools::for_memory()?;
+            // The library's tests don't have the program's allocator, into whose pieces valgrind can't see.
+            let kafka = ["--package", "wasmill", "--lib", "kafka::", "--", "--test-threads=1"];
+            host(&[&["--config", VALGRIND], &kafka[..]].concat())
+        })?;
+    }
     stages.run("examples in the documentation", || host(&["--package", "wasmill", "--doc"]))?;
     stages.run("downloads, and the plugins: build, clippy and tests", || {
         beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))

@@ -36,6 +36,14 @@ pub(crate) fn for_alerts() -> Result<(), String> {
     }
 }
 
+/// Sees to it that there is valgrind.
+///
+/// # Errors
+/// What is missing and the command that installs it.
+pub(crate) fn for_memory() -> Result<(), String> {
+    if toolchain::runs("valgrind") { Ok(()) } else { apt_install(&["valgrind"], "the look at librdkafka's memory") }
+}
+
 /// Installs Debian packages, if that is possible here, and says so.
 ///
 /// # Errors

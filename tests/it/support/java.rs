@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::kafka;
 use crate::support::broker;
+use crate::support::canary;
 use crate::support::clock;
 use crate::support::unique;
 
@@ -287,7 +288,9 @@ fn read_raw(text: &str) -> (i64, Raw) {
     let fields: Vec<&str> = text.split(',').collect();
     let header = |field: &&str| {
         let (name, value) = field.split_once('=').unwrap();
-        (unhex(name).unwrap(), unhex(value))
+        let (name, value) = (unhex(name).unwrap(), unhex(value));
+        canary::absent_from_ours(&name, value.as_deref());
+        (name, value)
     };
     let headers = fields[4..].iter().map(header).collect();
     let raw = Raw { timestamp: fields[1].parse().unwrap(), key: unhex(fields[2]), value: unhex(fields[3]), headers };

@@ -1,6 +1,7 @@
 //! What every scenario stands on: a broker, the Java client, wasmill processes and plugins made from text.
 
 pub(crate) mod broker;
+pub(crate) mod canary;
 pub(crate) mod clock;
 pub(crate) mod component;
 pub(crate) mod java;

@@ -28,6 +28,7 @@ use tempfile::TempDir;
 
 use crate::kafka;
 use crate::support::broker;
+use crate::support::canary;
 use crate::support::clock;
 
 /// How long a process may take from its start to ready.
@@ -268,6 +269,7 @@ impl Process {
         stream.read_to_string(&mut answer).ok()?;
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         let body = answer.split_once("\r\n\r\n")?.1.to_owned();
+        canary::absent(path, &body);
         Some((status, body))
     }
 
@@ -329,6 +331,9 @@ impl Drop for Process {
         let _ = self.child.wait();
         if thread::panicking() {
             crate::support::say(&format!("the log of a wasmill in a failed test:\n{}", self.log()));
+        } else {
+            canary::absent("the log", &self.log());
+            canary::absent("stdout", &self.out());
         }
     }
 }
