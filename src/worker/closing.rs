@@ -191,18 +191,7 @@ impl Shell {
     }
 
     fn leave(&mut self, now: Instant, deadline: Instant) -> Stage {
-        // Leaving gives the partitions back, so what became of them is looked at now.
-        if let Some(closing) = &mut self.closing {
-            if let Cause::Record(stopped) = &closing.cause {
-                let lane = self.lanes.iter().find(|lane| lane.partition == *stopped.partition());
-                closing.left = lane.map(|lane| Left {
-                    low: lane.state.low(),
-                    committed: lane.ages.committed(),
-                    handed: lane.handed,
-                });
-            }
-            closing.committed = self.lanes.iter().map(|lane| (lane.partition.clone(), lane.ages.committed())).collect();
-        }
+        self.note_what_is_left();
         match std::mem::replace(&mut self.group, Group::Member) {
             Group::Revoking { partitions, .. } => {
                 // Not `give_back`: how the lanes ended is still to be looked at.
@@ -219,6 +208,23 @@ impl Shell {
         }
         self.consumer.close();
         Stage::Leaving { until: deadline.min(now + LEAVING_MAX).max(now + LEAVING_LATE) }
+    }
+
+    /// Partitions are about to be given back: while the worker ends, what became of them is remembered for what is said then.
+    pub(super) fn note_what_is_left(&mut self) {
+        let Some(closing) = &mut self.closing else { return };
+        for lane in &self.lanes {
+            let (partition, committed) = (&lane.partition, lane.ages.committed());
+            if let Cause::Record(stopped) = &closing.cause
+                && stopped.partition() == partition
+            {
+                closing.left = Some(Left { low: lane.state.low(), committed, handed: lane.handed });
+            }
+            match closing.committed.iter_mut().find(|(known, _)| known == partition) {
+                Some((_, offset)) => *offset = committed,
+                None => closing.committed.push((partition.clone(), committed)),
+            }
+        }
     }
 
     /// A wish to end was fulfilled only if nothing is repeated.

@@ -309,6 +309,7 @@ impl Shell {
     /// Lets go of partitions and of everything that is in flight of them.
     pub(super) fn give_back(&mut self, now: Instant, partitions: &[TopicPartition]) {
         self.count_finished(now);
+        self.note_what_is_left();
         for lane in self.lanes.iter_mut().filter(|lane| partitions.contains(&lane.partition)) {
             lane.drop_queue();
             if self.closing.is_some() && lane.released.is_none() {
