@@ -175,7 +175,8 @@ fn said_first(config: &config::Pipeline, steps: &[Step]) -> String {
         .map(|step| {
             let settings = step.settings();
             let file = settings.wasm.file_name().unwrap_or_default().to_string_lossy();
-            format!("`{}` runs {file} {} (sha256 {})", settings.name, step.version(), &step.digest()[..12])
+            let version = if step.version().is_empty() { "of no version" } else { step.version() };
+            format!("`{}` runs {file} {version} (sha256 {})", settings.name, &step.digest()[..12])
         })
         .collect();
     format!(

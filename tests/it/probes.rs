@@ -60,6 +60,7 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
     });
     cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
     process.wait("answers", LIMIT, |process| process.get("/readyz").is_some_and(|(status, _)| status == 200));
+    process.wait("the partition again", LIMIT, |process| process.metric("wasmill_assigned_partitions") == Some(1.0));
 
     // It can't leave the group while nobody answers, which makes its end long enough to be seen.
     cluster.broker_round_trip_time(1, SILENCE).unwrap();
