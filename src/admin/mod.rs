@@ -1,11 +1,13 @@
 //! The HTTP side of a process: metrics, probes and the version, on a thread of their own.
 //!
-//! It only reads: it can't block or starve the data path, and no path changes anything. `/livez` is about this process
+//! It only reads: it can't block or starve the data path, and no path changes anything. It has a bounded number of connections, and when
+//! all are taken the oldest goes: whoever opens many takes none of the descriptors that Kafka needs, and keeps no probe out. `/livez` is about this process
 //! alone; it never depends on a broker, or an outage would become a storm of restarts. What health means is decided by
 //! the pipeline, and asked for with each request.
 
 mod pages;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
@@ -14,7 +16,14 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
 use crate::pipeline::Health;
@@ -46,7 +55,7 @@ impl Server {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {
                     // Dropping the runtime drops the connections too: a scraper that keeps one open holds nobody up.
-                    Ok(listener) => drop(tokio::spawn(async move { axum::serve(listener, pages).await })),
+                    Ok(listener) => drop(tokio::spawn(accept(listener, pages))),
                     Err(error) => tracing::error!(%error, "metrics and probes can't be served"),
                 }
                 // An error says that the owner is gone, which means the same.
@@ -72,6 +81,38 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Connections at once: each is answered in a moment, so that the oldest is idle when there are that many.
+const CONNECTIONS_MAX: usize = 64;
+/// A request has to be there after this time, also the next one of a connection that stays open.
+const REQUEST: Duration = Duration::from_secs(5);
+/// A request's head is not larger than this.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The pause after a connection that can't be taken, as when no descriptor is left.
+const BREATH: Duration = Duration::from_millis(100);
+
+async fn accept(listener: tokio::net::TcpListener, pages: Router) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() == CONNECTIONS_MAX {
+                    open.pop_front().iter().for_each(AbortHandle::abort);
+                }
+                open.push_back(tokio::spawn(talk(stream, pages.clone())).abort_handle());
+            }
+            Err(_) => tokio::time::sleep(BREATH).await,
+        }
+    }
+}
+
+async fn talk(stream: TcpStream, pages: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(HEAD_BYTES_MAX);
+    // An error is the other side's: what it sent was no request, or it is gone.
+    let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages)).await;
 }
 
 /// Tries to bind a taken address so often, with a pause between two tries: a process that was killed holds its address until the

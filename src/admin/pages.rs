@@ -4,11 +4,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::RawQuery;
+use axum::extract::Request;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
+use axum::middleware::Next;
 use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
 
 use super::HealthCheck;
@@ -35,7 +41,16 @@ pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Router 
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
+        .layer(middleware::from_fn(without_body))
         .with_state(Shared { metrics, health })
+}
+
+/// Nothing here takes a body, so none is read.
+async fn without_body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "no path here takes a body\n").into_response()
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {

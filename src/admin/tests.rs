@@ -91,3 +91,41 @@ fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     drop(first);
     again().unwrap();
 }
+
+/// Each of them held a descriptor, for as long as it liked.
+#[test]
+fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
+    const MANY: usize = 300;
+    let health = Arc::new(Mutex::new(Health { live: true, ..Health::default() }));
+    let server = server(&health);
+    let mut idle: Vec<TcpStream> = (0..MANY)
+        .map(|number| {
+            let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+            // Every other one begins to ask.
+            if number % 2 == 0 {
+                stream.write_all(b"GET /livez HTTP/1.1\r\nHost:").unwrap();
+            }
+            stream
+        })
+        .collect();
+    assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
+    // Those that are more than the bound were closed; the rest goes when its request is not there in time.
+    for stream in &mut idle {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
+    }
+    assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
+}
+
+#[test]
+fn a_body_is_not_taken() {
+    let server = server(&Arc::default());
+    let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /livez HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
