@@ -176,7 +176,11 @@ impl Project {
         }
         let aside = output.with_extension("new");
         let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, output));
-        written.map_err(|error| format!("write {}: {error}", output.display()))
+        written.map_err(|error| {
+            // Half of it helps nobody, and may be what fills the disk.
+            let _ = fs::remove_file(&aside);
+            format!("write {}: {error}", output.display())
+        })
     }
 
     /// The component with the manifest of `plugin.toml` behind it, if there is one, in the place of the one it may have: a build that

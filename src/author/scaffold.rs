@@ -71,7 +71,11 @@ pub fn create(parent: &Path, name: &str) -> Result<(), String> {
     for (path, text) in own.chain(sdk) {
         let path = folder.join(path);
         let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
-        parent.and_then(|()| fs::write(&path, text)).map_err(|error| failed(&path, error))?;
+        if let Err(error) = parent.and_then(|()| fs::write(&path, text)) {
+            // Half a folder is of no use, and would be in the way of the next try. It was made here, a moment ago.
+            let _ = fs::remove_dir_all(&folder);
+            return Err(failed(&path, error));
+        }
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! `wasmill build`: builds the plugin in a folder and looks at what came out.
 
-use std::io;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
 use super::exit_code::Exit;
 use super::inspect;
+use super::print;
 use crate::author::Project;
 use crate::plugin;
 
@@ -41,7 +40,6 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let built = Project::open(&args.folder).and_then(|project| project.build()).map_err(Exit::Invalid)?;
     let path = built.output.display();
     let fits = plugin::admit(&built.bytes).map_err(|error| Exit::Invalid(format!("{path}: {error}")))?;
-    // If nobody reads stdout, there is nobody to tell.
-    let _ = io::stdout().write_all(format!("built     {path}\n{}", inspect::describe(&fits)).as_bytes());
+    print::data(&format!("built     {path}\n{}", inspect::describe(&fits)))?;
     Ok(())
 }

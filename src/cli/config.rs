@@ -1,13 +1,11 @@
 //! `wasmill config show`: what a pipeline's file comes to.
 
-use std::io;
-use std::io::Write as _;
-
 use clap::Args as ClapArgs;
 use clap::Subcommand;
 
 use super::args::PipelineFile;
 use super::exit_code::Exit;
+use super::print;
 use crate::config;
 
 /// Looks at the configuration of a pipeline.
@@ -43,7 +41,6 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let overrides = config::Overrides { set: show.file.set.clone(), http: None };
     let env = |name: &str| std::env::var(name).ok();
     let text = config::show(&show.file.path, &overrides, &env).map_err(|report| Exit::Invalid(report.to_string()))?;
-    // If nobody reads stdout, there is nobody to tell.
-    let _ = io::stdout().write_all(text.as_bytes());
+    print::data(&text)?;
     Ok(())
 }

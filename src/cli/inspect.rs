@@ -1,13 +1,12 @@
 //! `wasmill inspect`: what a component is and what it needs.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
 use super::exit_code::Exit;
+use super::print;
 use crate::plugin;
 use crate::plugin::Grant;
 use crate::plugin::Needs;
@@ -26,8 +25,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let path = args.path.display();
     let bytes = plugin::read(&args.path).map_err(|error| Exit::Invalid(format!("read {path}: {error}")))?;
     let inspection = plugin::inspect(&bytes).map_err(|error| Exit::Invalid(format!("{path}: {error}")))?;
-    // If nobody reads stdout, there is nobody to tell.
-    let _ = io::stdout().write_all(describe(&inspection).as_bytes());
+    print::data(&describe(&inspection))?;
     Ok(())
 }
 
@@ -46,7 +44,10 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
         let schema = match (&manifest.settings, unchecked.is_empty()) {
             (None, _) => "not described".to_owned(),
             (Some(_), true) => "described: `wasmill check` holds a step's against it".to_owned(),
-            (Some(_), false) => format!("described; not checked, but by the plugin: {}", unchecked.join(", ")),
+            (Some(_), false) => {
+                let keywords = unchecked.join("`, `");
+                format!("described; `{keywords}` is not enforced here, the plugin must check it")
+            }
         };
         text.push_str(&format!("settings  {schema}\n"));
     }

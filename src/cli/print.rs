@@ -1,10 +1,34 @@
-//! How `dev` shows a record that came out: a JSON object a line for a pipe, aligned text for a person.
+//! What goes to stdout, and how `dev` shows a record that came out: a JSON object a line for a pipe, aligned text for a person.
+
+use std::io;
+use std::io::ErrorKind;
+use std::io::Write as _;
 
 use serde_json::Value;
 use serde_json::json;
 
+use super::exit_code::Exit;
 use crate::trial::line;
 use crate::trial::line::OwnedHeader;
+
+/// Whether somebody reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// As far as is known.
+    There,
+    /// The other end of the pipe was closed: there is nobody to tell.
+    Gone,
+}
+
+/// Prints data. A full disk is an error, for what was written is not all; a reader who has seen enough is none.
+pub(super) fn data(text: &str) -> Result<Reader, Exit> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Exit::Invalid(format!("write to stdout: {error}"))),
+    }
+}
 
 /// A record that came out.
 #[derive(Clone, Copy, Debug)]

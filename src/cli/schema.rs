@@ -1,11 +1,9 @@
 //! `wasmill schema`: the JSON Schema of a pipeline's file.
 
-use std::io;
-use std::io::Write as _;
-
 use clap::Args as ClapArgs;
 
 use super::exit_code::Exit;
+use super::print;
 use crate::config;
 
 /// Prints the JSON Schema (draft 7) of pipeline files, with which editors complete keys and show what they mean.
@@ -16,7 +14,6 @@ use crate::config;
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> Result<(), Exit> {
-    // If nobody reads stdout, there is nobody to tell.
-    let _ = writeln!(io::stdout(), "{:#}", config::schema());
+    print::data(&format!("{:#}\n", config::schema()))?;
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! `wasmill test`: the test cases beside a pipeline's file, without a broker.
 
 use std::fmt::Write as _;
-use std::io;
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -14,6 +12,7 @@ use super::args::Compiled;
 use super::args::PipelineFile;
 use super::exit_code::Exit;
 use super::load;
+use super::print;
 use crate::config;
 use crate::trial::cases;
 use crate::trial::cases::Verdict;
@@ -75,11 +74,12 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
         Format::Json => suites.iter().map(lines).collect(),
         Format::Junit => junit(&suites),
     };
-    // If stdout is gone, the exit code still tells.
-    let _ = io::stdout().write_all(text.as_bytes());
+    // If nobody reads it, the exit code still tells.
+    print::data(&text)?;
     let verdicts = || suites.iter().flat_map(|suite| &suite.verdicts);
     match (verdicts().filter(|verdict| verdict.result.is_err()).count(), verdicts().count()) {
         (0, 0) => Err(Exit::Usage("test: no case has that name".into())),
+        (0, all) if args.format == Format::Human => print::data(&format!("{all} passed\n")).map(drop),
         (0, _) => Ok(()),
         (failed, all) => Err(Exit::Stopped(format!("{failed} of {all} cases failed"))),
     }

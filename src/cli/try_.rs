@@ -1,10 +1,7 @@
 //! `wasmill try`: records from stdin through a pipeline's steps to stdout, without a broker.
 
 use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
 use std::io::IsTerminal;
-use std::io::Read as _;
 use std::io::Write as _;
 
 use clap::Args as ClapArgs;
@@ -14,13 +11,16 @@ use super::args::PipelineFile;
 use super::exit_code::Exit;
 use super::load;
 use super::print;
+use super::print::Reader;
 use crate::trial::Steps;
 use crate::trial::line;
 use crate::trial::line::Format;
+use crate::trial::lines::Line;
+use crate::trial::lines::Lines;
 
 /// Sends records from stdin through a pipeline's steps and prints what comes out, without a broker.
 ///
-/// Each line is a record. What fails is told on stderr with the line's number, and the exit code is 1.
+/// Each line is a record; blank lines are none. What fails is told on stderr with the line's number, and the exit code is 1.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill try orders.toml < orders.ndjson
@@ -45,9 +45,6 @@ pub(super) struct Args {
     trace: bool,
 }
 
-/// A line is not longer than this.
-const LINE_BYTES_MAX: u64 = 64 << 20;
-
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let config = load::file(&args.file, None)?;
     let loaded = load::steps(&config, &args.compiled)?;
@@ -55,24 +52,14 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let mut failed = 0_u64;
     let is_person = io::stdout().is_terminal();
     let color = is_person && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut input = BufReader::new(io::stdin().lock());
-    let mut line = Vec::new();
-    for number in 1_i64.. {
-        line.clear();
-        let read = (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
-        if read.map_err(|error| Exit::Invalid(format!("read stdin: {error}")))? == 0 {
-            break;
-        }
-        if line.len() as u64 > LINE_BYTES_MAX {
-            return Err(Exit::Invalid(format!("line {number} is longer than 64 MiB")));
-        }
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+    for (offset, line) in (0..).zip(Lines::of(io::stdin().lock())) {
+        let Line { number, text } = line.map_err(|error| Exit::Invalid(format!("stdin: {error}")))?;
         let mut record =
-            line::parse(text, args.format).map_err(|error| Exit::Invalid(format!("line {number}: {error}")))?;
+            line::parse(&text, args.format).map_err(|error| Exit::Invalid(format!("line {number}: {error}")))?;
         if record.key.is_none() {
             record.key = args.key.clone().map(String::into_bytes);
         }
-        match steps.run(number - 1, &record) {
+        match steps.run(offset, &record) {
             Ok(reaction) => {
                 if args.trace {
                     say(&format!("line {number}:\n{}", reaction.trace.trim_end()));
@@ -83,8 +70,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
                     } else {
                         made.line()
                     };
-                    // If stdout is gone, nobody reads on.
-                    if writeln!(io::stdout(), "{line}").is_err() {
+                    if print::data(&format!("{line}\n"))? == Reader::Gone {
                         return Ok(());
                     }
                 }

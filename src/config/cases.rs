@@ -1,17 +1,24 @@
 //! The test cases of a pipeline, in a file beside its own: `orders.test.toml` for `orders.toml`.
 
+use std::fmt;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
 
 /// One case: records in, and what has to become of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
     /// Its name.
     pub name: String,
+    /// The line at which it begins.
+    pub line: usize,
     /// The step that is run alone; else all are.
     pub step: Option<String>,
     /// The records.
@@ -24,7 +31,7 @@ pub struct Case {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Records {
     /// In the file itself: a text is a record's value, an object a whole record.
-    Here(Vec<Value>),
+    Here(Vec<Written>),
     /// A file with a record's value on each line.
     File(PathBuf),
 }
@@ -33,11 +40,29 @@ pub enum Records {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expect {
     /// These outputs, in order: a text is a value, an object what counts of an output.
-    Outputs(Vec<Value>),
+    Outputs(Vec<Written>),
     /// The outputs in this file, an object a line.
     File(PathBuf),
     /// Each record fails with this code.
     Error(String),
+}
+
+/// A record or an output as a case writes it: nothing of it is rounded, sorted or left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// A text.
+    Text(String),
+    /// Anything else, as JSON.
+    Json(String),
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Written::Text(text) => f.write_str(&json_text(text)),
+            Written::Json(text) => f.write_str(text),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -52,9 +77,9 @@ struct RawFile {
 struct RawCase {
     name: String,
     step: Option<String>,
-    input: Option<Vec<Value>>,
+    input: Option<Vec<IgnoredAny>>,
     input_file: Option<PathBuf>,
-    expect: Option<Vec<Value>>,
+    expect: Option<Vec<IgnoredAny>>,
     expect_file: Option<PathBuf>,
     expect_error: Option<String>,
 }
@@ -76,13 +101,24 @@ pub fn cases(path: &Path) -> Result<Vec<Case>, String> {
     if file.case.is_empty() {
         return Err(format!("{shown}: there is no `[[case]]` in it"));
     }
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    file.case.into_iter().map(|case| checked(case, folder, path)).collect()
+    // The values are taken from the tree, where numbers are as they are written.
+    let tree = DeTable::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
+    let cases = match tree.get_ref().get("case").map(Spanned::get_ref) {
+        Some(DeValue::Array(cases)) => &cases[..],
+        _ => &[],
+    };
+    file.case.into_iter().zip(cases).map(|(case, tree)| checked(case, tree, &text, path)).collect()
 }
 
-fn checked(case: RawCase, folder: &Path, path: &Path) -> Result<Case, String> {
+fn checked(case: RawCase, tree: &Spanned<DeValue<'_>>, text: &str, path: &Path) -> Result<Case, String> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let line = text.bytes().take(tree.span().start).filter(|&byte| byte == b'\n').count() + 1;
+    let tree = tree.get_ref();
     let RawCase { name, step, input, input_file, expect, expect_file, expect_error } = case;
-    let wrong = |what: &str| format!("{}: case `{name}` {what}", path.display());
+    let wrong = |what: &str| format!("{}:{line}: case `{name}` {what}", path.display());
+    let values = |key: &str| written(tree, key).map_err(|why| wrong(&format!("has an `{key}` {why}")));
+    let input = input.map(|_| values("input")).transpose()?;
+    let expect = expect.map(|_| values("expect")).transpose()?;
     let input = match (input, input_file) {
         (Some(records), None) => Records::Here(records),
         (None, Some(file)) => Records::File(folder.join(file)),
@@ -94,7 +130,80 @@ fn checked(case: RawCase, folder: &Path, path: &Path) -> Result<Case, String> {
         (None, None, Some(code)) => Expect::Error(code),
         _ => return Err(wrong("needs one of `expect`, `expect_file` and `expect_error`")),
     };
-    Ok(Case { name, step, input, expect })
+    Ok(Case { name, line, step, input, expect })
+}
+
+/// The values of a list in a case.
+fn written(case: &DeValue<'_>, key: &str) -> Result<Vec<Written>, String> {
+    let DeValue::Table(case) = case else { return Ok(Vec::new()) };
+    let Some(DeValue::Array(values)) = case.get(key).map(Spanned::get_ref) else { return Ok(Vec::new()) };
+    let value = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(text) => Ok(Written::Text(text.clone().into_owned())),
+        other @ (DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_)) => {
+            let mut text = String::new();
+            json(other, &mut text)?;
+            Ok(Written::Json(text))
+        }
+    };
+    values.iter().map(value).collect()
+}
+
+/// A value in JSON: members in the order in which they are written, numbers with all their digits. `{ null = true }` is null, which
+/// TOML lacks.
+fn json(value: &DeValue<'_>, text: &mut String) -> Result<(), String> {
+    match value {
+        DeValue::String(value) => text.push_str(&json_text(value)),
+        DeValue::Integer(number) => {
+            let value = i128::from_str_radix(number.as_str(), number.radix());
+            // A String takes everything.
+            let _ = write!(
+                text,
+                "{}",
+                value.map_err(|_| format!("with the number {number}, which is too large for TOML"))?
+            );
+        }
+        DeValue::Float(number) if number.as_str().contains(['i', 'n']) => {
+            return Err(format!("with `{number}`, which JSON doesn't have"));
+        }
+        DeValue::Float(number) => text.push_str(number.as_str().trim_start_matches('+')),
+        DeValue::Boolean(value) => text.push_str(if *value { "true" } else { "false" }),
+        DeValue::Datetime(time) => text.push_str(&json_text(&time.to_string())),
+        DeValue::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { "," });
+                json(item.get_ref(), text)?;
+            }
+            text.push(']');
+        }
+        DeValue::Table(table) if is_null(table) => text.push_str("null"),
+        DeValue::Table(table) => {
+            let mut members: Vec<_> = table.iter().collect();
+            members.sort_by_key(|(name, _)| name.span().start);
+            text.push('{');
+            for (index, (name, member)) in members.into_iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { "," });
+                text.push_str(&json_text(name.get_ref()));
+                text.push(':');
+                json(member.get_ref(), text)?;
+            }
+            text.push('}');
+        }
+    }
+    Ok(())
+}
+
+fn is_null(table: &DeTable<'_>) -> bool {
+    table.len() == 1 && matches!(table.get("null").map(Spanned::get_ref), Some(DeValue::Boolean(true)))
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -113,9 +222,24 @@ mod tests {
         let found =
             read("[[case]]\nname = \"a\"\ninput = ['{\"x\":1}', { key = \"k\", value = \"v\" }]\nexpect = []\n")
                 .unwrap();
-        let records = vec![Value::from("{\"x\":1}"), serde_json::json!({ "key": "k", "value": "v" })];
+        let records = vec![Written::Text("{\"x\":1}".into()), Written::Json("{\"key\":\"k\",\"value\":\"v\"}".into())];
         assert_eq!(found[0].input, Records::Here(records));
         assert_eq!((&found[0].expect, &found[0].step), (&Expect::Outputs(Vec::new()), &None));
+    }
+
+    #[test]
+    fn a_value_keeps_its_digits_and_its_order() {
+        let found = read(
+            "[[case]]\nname = \"a\"\ninput = [{ z = 0.100000000000000000000000000001, a = 1_000, n = { null = true }, x = +1.5e3, h = 0xff }, \
+             9223372036854775807]\nexpect = [{ null = true }, [true, 1979-05-27]]\n",
+        )
+        .unwrap();
+        let json = |text: &str| Written::Json(text.to_owned());
+        let first = json("{\"z\":0.100000000000000000000000000001,\"a\":1000,\"n\":null,\"x\":1.5e3,\"h\":255}");
+        assert_eq!(found[0].input, Records::Here(vec![first, json("9223372036854775807")]));
+        assert_eq!(found[0].expect, Expect::Outputs(vec![json("null"), json("[true,\"1979-05-27\"]")]));
+        let error = read("[[case]]\nname = \"a\"\ninput = [{ x = nan }]\nexpect = []\n").unwrap_err();
+        assert!(error.contains("case `a` has an `input` with `nan`"), "{error}");
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::sink::Routes;
 pub use cases::Case;
 pub use cases::Expect;
 pub use cases::Records;
+pub use cases::Written;
 pub use cases::cases;
 pub use cases::cases_path;
 pub use check::topics::reads;

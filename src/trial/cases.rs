@@ -1,20 +1,25 @@
 //! Test cases of a pipeline: they are run, and what differs is told.
 //!
-//! Each case has instances of its own, so no case depends on another. Values that are JSON are compared by what they mean.
+//! Each case has instances of its own, so no case depends on another. Values that are JSON are compared by what they mean, to the
+//! last digit; anything else byte for byte. Nothing there at all is equal to nothing else: a tombstone isn't the text `null`.
 
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::Made;
 use super::Steps;
+use super::json::Json;
+use super::json::Number;
 use super::line;
 use super::line::FeedRecord;
+use super::line::Headers;
+use super::line::OwnedHeader;
+use super::lines::Line;
 use crate::config;
 use crate::config::Case;
 use crate::config::Expect;
 use crate::config::Records;
+use crate::config::Written;
 use crate::plugin::Step;
 use crate::worker::clock;
 
@@ -44,7 +49,13 @@ pub fn run(config: &config::Pipeline, steps: &[Step], case: &Case) -> Verdict {
 pub fn bless(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<bool, String> {
     let Expect::File(path) = &case.expect else { return Ok(false) };
     let lines: Vec<String> = outputs(config, steps, case)?.iter().map(|made| made.line() + "\n").collect();
-    fs::write(path, lines.concat()).map_err(|error| format!("write {}: {error}", path.display()))?;
+    // Aside first: a full disk leaves what was expected before.
+    let aside = path.with_extension("new");
+    let written = fs::write(&aside, lines.concat()).and_then(|()| fs::rename(&aside, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&aside);
+        format!("write {}: {error}", path.display())
+    })?;
     Ok(true)
 }
 
@@ -53,10 +64,9 @@ fn judge(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<(), S
         Expect::Error(code) => return fails(config, steps, case, code),
         Expect::Outputs(outputs) => outputs.clone(),
         Expect::File(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|error| format!("read {}: {error}; `wasmill test --bless` writes it", path.display()))?;
-            let line = |line: &str| serde_json::from_str(line).map_err(|error| format!("{}: {error}", path.display()));
-            text.lines().map(line).collect::<Result<Vec<Value>, String>>()?
+            let lines = line::lines(path).map_err(|error| format!("{error}; `wasmill test --bless` writes it"))?;
+            let at = |error: String| format!("{}: {error}", path.display());
+            lines.map(|line| line.and_then(written).map_err(at)).collect::<Result<Vec<Written>, String>>()?
         }
     };
     let made = outputs(config, steps, case)?;
@@ -65,7 +75,8 @@ fn judge(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<(), S
         match (expected.get(index), made.get(index)) {
             (Some(expected), Some(made)) if is_as_expected(expected, made) => {}
             (Some(expected), Some(made)) => {
-                differs.push(format!("output {index}:\n  expected {expected}\n  found    {}", made.line()));
+                let twice = twice(expected, made);
+                differs.push(format!("output {index}:\n  expected {expected}\n  found    {}{twice}", made.line()));
             }
             (Some(expected), None) => differs.push(format!("output {index} is missing:\n  expected {expected}")),
             (None, Some(made)) => differs.push(format!("output {index} is one too many:\n  found    {}", made.line())),
@@ -104,7 +115,7 @@ fn fails(config: &config::Pipeline, steps: &[Step], case: &Case, code: &str) -> 
 fn records(case: &Case) -> Result<Vec<FeedRecord>, String> {
     match &case.input {
         Records::Here(records) => {
-            let record = |(index, record): (usize, &Value)| {
+            let record = |(index, record): (usize, &Written)| {
                 line::value(record).map_err(|error| format!("record {index} of the input: {error}"))
             };
             records.iter().enumerate().map(record).collect()
@@ -113,38 +124,191 @@ fn records(case: &Case) -> Result<Vec<FeedRecord>, String> {
     }
 }
 
-/// Whether an output is what is expected of it: an object of an output's fields names those that count; anything else is its value.
-fn is_as_expected(expected: &Value, made: &Made) -> bool {
-    const FIELDS: [&str; 7] = ["output", "topic", "partition", "key", "value", "headers", "timestamp"];
-    let found = serde_json::from_str::<Value>(&made.line()).unwrap_or_default();
-    if let Some(fields) = expected
-        .as_object()
-        .filter(|fields| !fields.is_empty() && fields.keys().all(|name| FIELDS.contains(&name.as_str())))
-    {
-        let of = |name: &str| found.get(name).unwrap_or(&Value::Null);
-        return fields.iter().all(|(name, field)| match (name.as_str(), field) {
-            ("headers", Value::Object(headers)) => are_headers(headers, of(name)),
-            (name, field) => is_same(field, of(name)),
-        });
+/// A line of a file of outputs.
+fn written(line: Line) -> Result<Written, String> {
+    let Line { number, text } = line;
+    let text = String::from_utf8(text).map_err(|_| format!("line {number} is not UTF-8"))?;
+    match Json::parse(text.as_bytes()) {
+        Some(Json::Text(text)) => Ok(Written::Text(text)),
+        Some(_) => Ok(Written::Json(text)),
+        None => Err(format!("line {number} is no JSON")),
     }
-    is_same(expected, &found["value"])
 }
 
-/// Headers as an object, as an input may have them, too: all of them, in any order.
-fn are_headers(expected: &serde_json::Map<String, Value>, found: &Value) -> bool {
-    let found = found.as_array().map_or(&[][..], Vec::as_slice);
-    found.len() == expected.len()
-        && expected.iter().all(|(name, value)| {
-            found.iter().any(|pair| pair.get(0).and_then(Value::as_str) == Some(name) && is_same(value, &pair[1]))
-        })
-}
-
-/// Equal, or texts of JSON that mean the same; `{ null = true }` is null, which TOML lacks.
-fn is_same(expected: &Value, found: &Value) -> bool {
-    let meaning = |value: &Value| {
-        let read = value.as_str().and_then(|text| serde_json::from_str(text).ok());
-        read.unwrap_or_else(|| value.clone())
+/// Whether an output is what is expected of it: an object of an output's fields names those that count; anything else is its value.
+fn is_as_expected(expected: &Written, made: &Made) -> bool {
+    const FIELDS: [&str; 7] = ["output", "topic", "partition", "key", "value", "headers", "timestamp"];
+    let expected = match expected {
+        Written::Text(text) => Json::Text(text.clone()),
+        // What is too deep to be read can still be the same text.
+        Written::Json(text) => Json::parse(text.as_bytes()).unwrap_or_else(|| Json::Text(text.clone())),
     };
-    let is_null = found.is_null() && expected.get("null") == Some(&true.into());
-    expected == found || is_null || meaning(expected) == meaning(found)
+    match &expected {
+        Json::Object(fields)
+            if !fields.is_empty() && fields.iter().all(|(name, _)| FIELDS.contains(&name.as_str())) =>
+        {
+            fields.iter().all(|(name, field)| match name.as_str() {
+                "output" => is_text(field, &made.output),
+                "topic" => is_text(field, &made.topic),
+                "partition" => is_number(field, made.partition.map(i64::from)),
+                "timestamp" => is_number(field, made.timestamp),
+                "headers" => are_headers(field, &made.headers),
+                "key" => is_same(field, made.key.as_deref()),
+                _ => is_same(field, made.value.as_deref()),
+            })
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) | Json::Object(_) => {
+            is_same(&expected, made.value.as_deref())
+        }
+    }
+}
+
+/// An object has all of the headers in any order, as an input may have them, too; a list has them in order.
+fn are_headers(expected: &Json, found: &Headers) -> bool {
+    let is_header = |name: &Json, value: &Json, found: &OwnedHeader| {
+        is_same(name, Some(found.0.as_slice())) && is_same(value, found.1.as_deref())
+    };
+    match expected {
+        Json::Object(fields) => {
+            let mut left: Vec<&OwnedHeader> = found.iter().collect();
+            fields.len() == left.len()
+                && fields.iter().all(|(name, value)| {
+                    let name = Json::Text(name.clone());
+                    let place = left.iter().position(|header| is_header(&name, value, header));
+                    place.map(|place| left.remove(place)).is_some()
+                })
+        }
+        Json::List(pairs) => {
+            pairs.len() == found.len()
+                && pairs.iter().zip(found).all(|(pair, header)| match pair {
+                    Json::List(pair) => matches!(pair.as_slice(), [name, value] if is_header(name, value, header)),
+                    Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Object(_) => false,
+                })
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => false,
+    }
+}
+
+fn is_text(expected: &Json, found: &str) -> bool {
+    matches!(expected, Json::Text(text) if text == found)
+}
+
+fn is_number(expected: &Json, found: Option<i64>) -> bool {
+    match (expected, found) {
+        (Json::Null, None) => true,
+        (Json::Number(number), Some(found)) => *number == Number::parse(&found.to_string()),
+        _ => false,
+    }
+}
+
+/// The same bytes, or JSON that means the same. Only null is nothing.
+fn is_same(expected: &Json, found: Option<&[u8]>) -> bool {
+    match (expected, found) {
+        (Json::Null, None) => true,
+        (Json::Null, Some(_)) | (_, None) => false,
+        (Json::Text(text), Some(found)) => {
+            text.as_bytes() == found
+                || Json::parse(text.as_bytes()).is_some_and(|text| Json::parse(found) == Some(text))
+        }
+        (Json::Object(fields), Some(found)) => match fields.as_slice() {
+            [(name, Json::Text(encoded))] if name == "base64" => {
+                line::from_base64(encoded).is_ok_and(|bytes| bytes == found)
+            }
+            _ => Json::parse(found).as_ref() == Some(expected),
+        },
+        (Json::Bool(_) | Json::Number(_) | Json::List(_), Some(found)) => Json::parse(found).as_ref() == Some(expected),
+    }
+}
+
+/// A name that stands twice in one of the two is easily missed.
+fn twice(expected: &Written, made: &Made) -> String {
+    let repeated = |bytes: &[u8]| Json::parse(bytes).and_then(|json| json.repeated().map(str::to_owned));
+    let expected = match expected {
+        Written::Text(text) | Written::Json(text) => repeated(text.as_bytes()),
+    };
+    let found = made.value.as_deref().and_then(repeated);
+    match (expected, found) {
+        (Some(name), None) => format!("\n  `{name}` stands twice in what is expected"),
+        (None, Some(name)) => format!("\n  `{name}` stands twice in the value that was found"),
+        (None, None) | (Some(_), Some(_)) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(value: Option<&str>) -> Made {
+        Made {
+            output: "main".into(),
+            topic: "out".into(),
+            partition: None,
+            timestamp: Some(5),
+            key: Some(b"\xff".to_vec()),
+            value: value.map(|value| value.as_bytes().to_vec()),
+            headers: vec![(b"a".to_vec(), Some(b"1".to_vec())), (b"a".to_vec(), None)],
+        }
+    }
+
+    fn is(expected: &str, value: Option<&str>) -> bool {
+        is_as_expected(&Written::Json(expected.to_owned()), &made(value))
+    }
+
+    #[test]
+    fn equal_means_equal() {
+        let long = "9".repeat(78);
+        for (expected, found) in [
+            ("{\"n\":1}", Some("{ \"n\" : 1 }")),
+            ("\"text\"", Some("text")),
+            ("\"{\\\"n\\\":1}\"", Some("{ \"n\" : 1 }")),
+            ("null", None),
+            ("{\"value\":null}", None),
+            ("5", Some("5")),
+            (long.as_str(), Some(long.as_str())),
+        ] {
+            assert!(is(expected, found), "{expected} {found:?}");
+        }
+        let longer = format!("{}8", &long[1..]);
+        for (expected, found) in [
+            (long.as_str(), Some(longer.as_str())),
+            ("{\"n\":0.100000000000000000000000000001}", Some("{\"n\":0.1}")),
+            ("{\"a\":1,\"a\":2}", Some("{\"a\":2}")),
+            ("{\"a\":2}", Some("{\"a\":1,\"a\":2}")),
+            ("\"null\"", None),
+            ("null", Some("null")),
+            ("{\"value\":\"null\"}", None),
+            ("\"\"", None),
+            ("null", Some("")),
+        ] {
+            assert!(!is(expected, found), "{expected} {found:?}");
+        }
+    }
+
+    #[test]
+    fn each_field_is_compared_for_itself() {
+        let is = |expected: &str| is(expected, Some("v"));
+        assert!(is("{\"key\":{\"base64\":\"/w==\"},\"timestamp\":5,\"partition\":null,\"output\":\"main\"}"));
+        assert!(is("{\"headers\":[[\"a\",\"1\"],[\"a\",null]]}"));
+        assert!(is("{\"headers\":{\"a\":null,\"a\":\"1\"}}"));
+        for wrong in [
+            "{\"key\":{\"base64\":\"/g==\"}}",
+            "{\"key\":null}",
+            "{\"timestamp\":5.0}",
+            "{\"timestamp\":null}",
+            "{\"partition\":0}",
+            "{\"output\":null}",
+            "{\"headers\":[[\"a\",null],[\"a\",\"1\"]]}",
+            "{\"headers\":{\"a\":\"1\"}}",
+            "{\"headers\":[]}",
+        ] {
+            assert!(!is(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_told() {
+        let expected = Written::Json("{\"a\":2}".into());
+        assert!(twice(&expected, &made(Some("{\"a\":1,\"a\":2}"))).contains("`a` stands twice in the value"));
+        assert_eq!(twice(&expected, &made(Some("{\"a\":1}"))), "");
+    }
 }

@@ -1,16 +1,24 @@
 //! A line of JSON or of anything else, as a record, and a record as a line.
 //!
 //! Either the line is the record's value as it stands, or it is a JSON object that says all of a record. It doesn't send
-//! anything. Invariant: what `dev` prints for a pipe can be fed again.
+//! anything. Invariant: what `dev` prints for a pipe can be fed again, and JSON inside a line passes through byte for byte.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
+use base64::DecodeError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
-use serde_json::Map;
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::json::Members;
+use super::lines::Line;
+use super::lines::Lines;
+use crate::config::Written;
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,9 +59,11 @@ pub fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
     match format {
         Format::Value => Ok(FeedRecord { value: Some(line.to_vec()), ..FeedRecord::default() }),
         Format::Record => {
-            let fields: Map<String, Value> =
-                serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
-            record(fields)
+            let members = serde_json::from_slice(line).map_err(|error| match line {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16: save the file as UTF-8".to_owned(),
+                _ => format!("not a JSON object: {error}"),
+            })?;
+            record(members)
         }
     }
 }
@@ -63,36 +73,48 @@ pub fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
 /// # Errors
 /// That the file can't be read.
 pub fn values(file: &Path) -> Result<Vec<FeedRecord>, String> {
-    let bytes = fs::read(file).map_err(|error| format!("read {}: {error}", file.display()))?;
-    let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    text.split(|&byte| byte == b'\n').map(|line| parse(line, Format::Value)).collect()
+    let value = |line: Line| parse(&line.text, Format::Value);
+    lines(file)?.map(|line| value(line.map_err(|error| format!("{}: {error}", file.display()))?)).collect()
+}
+
+/// The lines of a file.
+///
+/// # Errors
+/// That there is none, or that it can't be opened.
+pub fn lines(file: &Path) -> Result<Lines<BufReader<File>>, String> {
+    let opened = File::open(file).map_err(|error| format!("read {}: {error}", file.display()))?;
+    Ok(Lines::of(BufReader::new(opened)))
 }
 
 /// What a file of test cases says of a record: a text is its value, an object of a record's fields all of it, and any other JSON is
 /// the value.
-pub fn value(written: &Value) -> Result<FeedRecord, String> {
+pub fn value(written: &Written) -> Result<FeedRecord, String> {
     match written {
-        Value::String(text) => parse(text.as_bytes(), Format::Value),
-        Value::Object(fields) if fields.keys().all(|name| FIELDS.contains(&name.as_str())) => record(fields.clone()),
-        other @ (Value::Object(_) | Value::Array(_) | Value::Number(_) | Value::Bool(_) | Value::Null) => {
-            parse(other.to_string().as_bytes(), Format::Value)
-        }
+        Written::Text(text) => parse(text.as_bytes(), Format::Value),
+        Written::Json(text) => match serde_json::from_str::<Members<'_>>(text) {
+            Ok(members) if members.0.iter().all(|(name, _)| FIELDS.contains(&name.as_str())) => record(members),
+            Ok(_) | Err(_) => parse(text.as_bytes(), Format::Value),
+        },
     }
 }
 
 /// All that a record has.
 const FIELDS: [&str; 4] = ["key", "value", "headers", "timestamp"];
 
-fn record(fields: Map<String, Value>) -> Result<FeedRecord, String> {
+fn record(Members(members): Members<'_>) -> Result<FeedRecord, String> {
     let mut record = FeedRecord::default();
-    for (name, field) in fields {
+    let mut seen = BTreeSet::new();
+    for (name, field) in &members {
+        if !seen.insert(name) {
+            return Err(format!("`{name}` stands twice"));
+        }
         match name.as_str() {
-            "key" => record.key = bytes(&name, field)?,
-            "value" => record.value = bytes(&name, field)?,
+            "key" => record.key = bytes(name, field)?,
+            "value" => record.value = bytes(name, field)?,
             "headers" => record.headers = headers(field)?,
-            "timestamp" if field.is_null() => {}
+            "timestamp" if field.get() == "null" => {}
             "timestamp" => {
-                let timestamp = field.as_i64().filter(|&timestamp| timestamp >= 0);
+                let timestamp = field.get().parse().ok().filter(|&timestamp: &i64| timestamp >= 0);
                 record.timestamp = Some(timestamp.ok_or("`timestamp` is no number of milliseconds")?);
             }
             // `dev` and `try` print these; where a record came from doesn't matter when it is fed.
@@ -104,42 +126,59 @@ fn record(fields: Map<String, Value>) -> Result<FeedRecord, String> {
 }
 
 /// An object, or a list of pairs when a name repeats.
-fn headers(field: Value) -> Result<Headers, String> {
-    match field {
-        Value::Null => Ok(Vec::new()),
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| Ok((name.clone().into_bytes(), bytes(&format!("headers.{name}"), value)?)))
-            .collect(),
-        Value::Array(pairs) => pairs.into_iter().map(pair).collect(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            Err("`headers` is neither an object nor a list of [name, value]".into())
+fn headers(field: &RawValue) -> Result<Headers, String> {
+    const NEITHER: &str = "`headers` is neither an object nor a list of [name, value]";
+    match field.get().as_bytes().first() {
+        Some(b'n') => Ok(Vec::new()),
+        Some(b'{') => {
+            let Members(fields) = serde_json::from_str(field.get()).map_err(|error| format!("`headers`: {error}"))?;
+            let header = |(name, value): &(String, &RawValue)| {
+                Ok((name.as_bytes().to_vec(), bytes(&format!("headers.{name}"), value)?))
+            };
+            fields.iter().map(header).collect()
         }
+        Some(b'[') => {
+            let pairs: Vec<&RawValue> = serde_json::from_str(field.get()).map_err(|_| NEITHER)?;
+            pairs.into_iter().map(pair).collect()
+        }
+        _ => Err(NEITHER.into()),
     }
 }
 
-fn pair(pair: Value) -> Result<OwnedHeader, String> {
-    let Value::Array(pair) = pair else { return Err("a header is no list of [name, value]".into()) };
-    let [name, value] = <[Value; 2]>::try_from(pair).map_err(|_| "a header is no list of [name, value]")?;
+fn pair(pair: &RawValue) -> Result<OwnedHeader, String> {
+    let [name, value] =
+        serde_json::from_str::<[&RawValue; 2]>(pair.get()).map_err(|_| "a header is no list of [name, value]")?;
     let name = bytes("headers", name)?.ok_or("a header's name is null")?;
     Ok((name, bytes("headers", value)?))
 }
 
-/// null, text, `{"base64": ".."}`, or any other JSON, which is taken as its text.
-fn bytes(name: &str, field: Value) -> Result<Option<Vec<u8>>, String> {
-    match field {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.into_bytes())),
-        Value::Object(fields) if fields.len() == 1 && fields.contains_key("base64") => {
-            let Some(Value::String(text)) = fields.get("base64") else {
-                return Err(format!("`{name}.base64` is no text"));
-            };
-            STANDARD.decode(text).map(Some).map_err(|error| format!("`{name}.base64` isn't base64: {error}"))
+/// null, text, `{"base64": ".."}`, or any other JSON, which is taken as it is written.
+fn bytes(name: &str, field: &RawValue) -> Result<Option<Vec<u8>>, String> {
+    let text = field.get();
+    match text.as_bytes().first() {
+        Some(b'n') => Ok(None),
+        Some(b'"') => {
+            let read = serde_json::from_str::<String>(text).map_err(|error| format!("`{name}`: {error}"))?;
+            Ok(Some(read.into_bytes()))
         }
-        other @ (Value::Object(_) | Value::Array(_) | Value::Number(_) | Value::Bool(_)) => {
-            Ok(Some(other.to_string().into_bytes()))
+        Some(b'{') => {
+            let Members(members) = serde_json::from_str(text).map_err(|error| format!("`{name}`: {error}"))?;
+            match members.as_slice() {
+                [(only, encoded)] if only == "base64" => decoded(name, encoded).map(Some),
+                _ => Ok(Some(text.as_bytes().to_vec())),
+            }
         }
+        _ => Ok(Some(text.as_bytes().to_vec())),
     }
+}
+
+fn decoded(name: &str, encoded: &RawValue) -> Result<Vec<u8>, String> {
+    let text: String = serde_json::from_str(encoded.get()).map_err(|_| format!("`{name}.base64` is no text"))?;
+    from_base64(&text).map_err(|error| format!("`{name}.base64` isn't base64: {error}"))
+}
+
+pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, DecodeError> {
+    STANDARD.decode(text)
 }
 
 /// The other way: text as it is, bytes that aren't UTF-8 as base64.
@@ -181,6 +220,22 @@ mod tests {
         assert_eq!(document.value.as_deref(), Some(&br#"{"order":1}"#[..]));
     }
 
+    /// It was read as a tree and written again: a long number lost its digits, a name that stands twice its first value.
+    #[test]
+    fn json_in_a_record_passes_through_byte_for_byte() {
+        for json in [
+            "{\"n\" : 115792089237316195423570985008687907853269984665640564039457584007913129639935}",
+            "{\"b\":0.100000000000000000000000000001,\"a\":1,\"a\":2}",
+            "[1.0, 1e2, -0]",
+            "1.50",
+        ] {
+            let line = format!("{{\"key\":{json},\"value\":{json},\"headers\":{{\"h\":{json}}}}}");
+            let record = parse(line.as_bytes(), Format::Record).unwrap();
+            let whole = Some(json.as_bytes().to_vec());
+            assert_eq!((&record.key, &record.value, &record.headers[0].1), (&whole, &whole, &whole));
+        }
+    }
+
     #[test]
     fn a_line_that_is_no_record_is_refused_with_its_fault() {
         let refused = |line: &str, word: &str| {
@@ -189,6 +244,7 @@ mod tests {
         };
         refused("hello", "not a JSON object");
         refused("[1]", "not a JSON object");
+        refused(r#"{"value":"a","value":"b"}"#, "`value` stands twice");
         refused(r#"{"kay":"k"}"#, "unknown field `kay`");
         refused(r#"{"value":{"base64":"%"}}"#, "`value.base64`");
         refused(r#"{"timestamp":"noon"}"#, "`timestamp`");

@@ -5,7 +5,9 @@
 
 pub mod cases;
 pub mod conformance;
+mod json;
 pub mod line;
+pub mod lines;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! The thread that feeds a file into the embedded broker.
+//! The threads that feed a file into the embedded broker: one reads lines, one hands them on.
 //!
+//! A pipe may have no writer, or one that writes nothing, so the thread that reads may wait for ever: it holds nothing but the file, and
+//! nobody waits for it.
 //! The embedded broker throws away what lies 5 MiB back in a partition, read or not, so the feed stays at most
 //! [`AHEAD_BYTES_MAX`] ahead of the records that have their outcome, and waits for what came out to be printed. A line that is no record ends the feed with its number.
 
-use std::fs::File;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -25,6 +26,7 @@ use crate::record::Header;
 use crate::trial::line;
 use crate::trial::line::FeedRecord;
 use crate::trial::line::Format;
+use crate::trial::lines::Line;
 
 use super::progress::Progress;
 
@@ -46,6 +48,8 @@ impl FromStr for Rate {
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
 /// The pause before looking again whether the pipeline has caught up.
 const WAIT: Duration = Duration::from_millis(2);
+/// The longest wait for a line before looking whether the feed is to stop.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long the broker in this process may take for the last records.
 const FLUSH: Duration = Duration::from_secs(30);
 /// At most this many waits in a second, so that a high rate isn't lost to the grain of the clock.
@@ -67,13 +71,17 @@ impl Feed {
         format: Format,
         rate: Option<Rate>,
     ) -> Result<Feed, Exit> {
-        let file =
-            File::open(path).map_err(|error| Exit::Invalid(format!("open the feed {}: {error}", path.display())))?;
+        let about =
+            fs::metadata(path).map_err(|error| Exit::Invalid(format!("open the feed {}: {error}", path.display())))?;
+        if about.is_dir() {
+            return Err(Exit::Invalid(format!("open the feed {}: it is a folder", path.display())));
+        }
         let (stop, stopped) = mpsc::channel();
         let (send, finished) = mpsc::channel();
+        let lines = read(path).map_err(|error| Exit::Bug(format!("start a thread: {error}")))?;
         let run = Run { feeder, progress, path: path.to_owned(), format, rate, stopped };
         let thread = thread::Builder::new().name("dev-feed".into()).spawn(move || {
-            if let Some(result) = run.feed(BufReader::new(file)).transpose() {
+            if let Some(result) = run.feed(&lines).transpose() {
                 // An error says that nobody waits any more.
                 let _ = send.send(result);
             }
@@ -98,6 +106,30 @@ impl Drop for Feed {
     }
 }
 
+/// Lines that were read and wait to be fed.
+const READ_AHEAD: usize = 16;
+
+/// The lines of a file, read by a thread that ends with the file, or with the first line that nobody takes.
+fn read(path: &Path) -> io::Result<Receiver<Result<Line, String>>> {
+    let (send, lines) = mpsc::sync_channel(READ_AHEAD);
+    let path = path.to_owned();
+    let read = move || {
+        let opened = match line::lines(&path) {
+            Ok(opened) => opened,
+            // An error says that nobody waits any more.
+            Err(error) => return drop(send.send(Err(error))),
+        };
+        for line in opened {
+            let line = line.map_err(|error| format!("{}: {error}", path.display()));
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("dev-read".into()).spawn(read)?;
+    Ok(lines)
+}
+
 struct Run {
     feeder: Feeder,
     progress: Arc<Progress>,
@@ -109,14 +141,18 @@ struct Run {
 
 impl Run {
     /// The number of records fed, or `None` if it was stopped before the end.
-    fn feed(&self, lines: impl BufRead) -> Result<Option<u64>, String> {
+    fn feed(&self, lines: &Receiver<Result<Line, String>>) -> Result<Option<u64>, String> {
         let (records_a_tick, tick) = self.rate.map_or((u64::MAX, Duration::ZERO), pace);
         let mut ahead = Ahead::default();
-        for line in lines.split(b'\n') {
-            let number = ahead.fed + 1;
+        loop {
+            let Line { number, text } = match lines.recv_timeout(LOOK) {
+                Ok(line) => line?,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if self.is_stopped(Duration::ZERO) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => continue,
+            };
             let place = || format!("{}:{number}", self.path.display());
-            let line = line.map_err(|error| format!("read {}: {error}", place()))?;
-            let record = line::parse(&line, self.format).map_err(|error| format!("{}: {error}", place()))?;
+            let record = line::parse(&text, self.format).map_err(|error| format!("{}: {error}", place()))?;
             while !(ahead.has_room(self.progress.processed(), record.bytes()) && self.progress.is_printed()) {
                 if self.is_stopped(WAIT) {
                     return Ok(None);
