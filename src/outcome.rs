@@ -69,7 +69,8 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     column_length("partitions", outputs.partitions.len(), m)?;
     column_length("timestamps", outputs.timestamps.len(), m)?;
     if let Some((index, port)) = outputs.ports.iter().enumerate().find(|&(_, &port)| port >= ports) {
-        return Err(format!("output {index} names port {port}, but there are {ports} ports"));
+        let there = if ports == 1 { "there is 1 port".to_owned() } else { format!("there are {ports} ports") };
+        return Err(format!("output {index} names port {port}, but {there}"));
     }
     if let Some((index, partition)) = outputs.partitions.iter().enumerate().find(|&(_, &partition)| partition < -1) {
         return Err(format!("output {index} names partition {partition}"));

@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
         Ok(())
     })?;
     warnings(&mut files);
-    format::print(&files, args.format);
+    format::print(&files, args.format)?;
     verdict(&files, args.deny_warnings)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
 fn fields(path: &std::path::Path, set: &[String]) -> Checked {
     let overrides = Overrides { set: set.to_vec(), http: None };
     let env = |name: &str| std::env::var(name).ok();
-    let Examined { report, pipeline } = config::examine(path, &overrides, &env);
+    let Examined { report, pipeline, referenced: _ } = config::examine(path, &overrides, &env);
     Checked { file: path.display().to_string(), report, pipeline, notes: Vec::new() }
 }
 
@@ -128,6 +128,18 @@ fn warnings(files: &mut [Checked]) {
                 format!("under `[input]`, write `group = \"{group}\"`"),
             );
         }
+        if let Some((id, at)) =
+            pipeline.kafka.input.instance_id.as_ref().zip(spans.instance_id).filter(|(id, _)| is_pods(id))
+        {
+            let session = humantime::format_duration(pipeline.kafka.input.session_timeout);
+            file.report.add_levelled(
+                Level::Warning,
+                at,
+                format!("`instance_id` is `{id}`, which looks like the name of a Deployment's pod: no other start has it again"),
+                "",
+                format!("leave it out, or its partitions wait {session} after each stop; names that come back are a StatefulSet's"),
+            );
+        }
         let brokers = pipeline.kafka.brokers.clone();
         let at = spans.group.unwrap_or(spans.input);
         let other = groups.iter().find(|(other, cluster, _)| other == group && *cluster == brokers);
@@ -144,6 +156,17 @@ fn warnings(files: &mut [Checked]) {
     }
 }
 
+/// Whether this is a name as Kubernetes makes them for the pods of a Deployment: that of the deployment, of its version, and five letters
+/// more. Its letters aren't those of words.
+fn is_pods(name: &str) -> bool {
+    let is_made = |part: &str| part.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
+    let mut parts = name.rsplit('-');
+    let (pod, version, deployment) = (parts.next(), parts.next(), parts.next());
+    pod.is_some_and(|pod| pod.len() == 5 && is_made(pod))
+        && version.is_some_and(|version| (8..=10).contains(&version.len()) && is_made(version))
+        && deployment.is_some()
+}
+
 /// What the findings of all files mean for the process.
 fn verdict(files: &[Checked], deny_warnings: bool) -> Result<(), Exit> {
     let count = |level: Level| {
@@ -158,4 +181,19 @@ fn verdict(files: &[Checked], deny_warnings: bool) -> Result<(), Exit> {
         return Err(Exit::Unreachable(String::new()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_kubernetes_made_is_known_by_its_letters() {
+        for name in ["orders-6d4cf56db6-x7k2p", "my-orders-59d9f4bd8-zzt4q"] {
+            assert!(is_pods(name), "{name}");
+        }
+        for name in ["orders-0", "orders-eu-west-1", "orders", "6d4cf56db6-x7k2p", "worker-instance-alpha", ""] {
+            assert!(!is_pods(name), "{name}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A step's settings held against the schema that its plugin brings: each fault at its place in the file.
 
+use crate::config;
 use crate::config::Pipeline;
 use crate::config::Report;
 use crate::plugin::Fault;
@@ -32,11 +33,10 @@ fn tell(pipeline: &Pipeline, number: usize, plugin: &str, fault: &Fault, report:
     match &fault.what {
         What::Unknown { known } => {
             let key = fault.path.last().map_or("", String::as_str);
-            let near = known.iter().map(|name| (strsim::damerau_levenshtein(key, name), name)).min();
-            let help = match near {
-                Some((0..=2, name)) => format!("did you mean `{name}`?"),
-                _ if known.is_empty() => "remove it: the plugin has no settings there".to_owned(),
-                _ => format!("the plugin knows `{}`", known.join("`, `")),
+            let help = match config::near(key, known.iter().map(String::as_str)) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None if known.is_empty() => "remove it: the plugin has no settings there".to_owned(),
+                None => format!("the plugin knows `{}`", known.join("`, `")),
             };
             let at = place.and_then(|place| place.key).unwrap_or(value);
             report.add(at, format!("plugin `{plugin}` has no `{subject}`"), help);

@@ -24,9 +24,11 @@ use super::Reload;
 use super::Spans;
 use super::fields::Read;
 use super::interpolate::Secrets;
+use super::near::near;
 use super::raw;
 use super::raw::Text;
 use super::report::Report;
+use super::source;
 use super::source::Source;
 use super::source::Span;
 use crate::kafka::settings::Settings;
@@ -96,22 +98,25 @@ pub(super) fn pipeline(
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
 
     let group_span = input.group.as_ref().map(|group| group.span().into());
+    let instance_id_span = input.instance_id.as_ref().map(|id| id.span().into());
     let input = topics::input(check, input, topics, &name);
     let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();
+    let kafka = Settings {
+        brokers: connection.brokers,
+        client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
+        tls: connection.tls,
+        sasl: connection.sasl,
+        librdkafka: connection.librdkafka,
+        input,
+        outputs,
+        dead_letter,
+        commit_every,
+        tells_limits: true,
+        hidden: secrets.hidden(),
+    };
+    let connection = super::referenced::of_connection(&kafka);
     Pipeline {
-        kafka: Settings {
-            brokers: connection.brokers,
-            client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
-            tls: connection.tls,
-            sasl: connection.sasl,
-            librdkafka: connection.librdkafka,
-            input,
-            outputs,
-            dead_letter,
-            commit_every,
-            tells_limits: true,
-            hidden: secrets.hidden(),
-        },
+        kafka,
         name,
         file: path.to_owned(),
         steps,
@@ -122,6 +127,7 @@ pub(super) fn pipeline(
         http,
         reload,
         shutdown_timeout,
+        connection,
         source: Arc::clone(source),
         secrets: Arc::clone(secrets),
         spans: Spans {
@@ -129,6 +135,7 @@ pub(super) fn pipeline(
             brokers: brokers_span,
             input: input_at,
             group: group_span,
+            instance_id: instance_id_span,
             topics: topic_spans,
             steps: step_spans,
             outputs: output_spans,
@@ -195,6 +202,17 @@ impl Check<'_> {
         if self.secrets.touch(span) { "`***`".to_owned() } else { format!("`{text}`") }
     }
 
+    /// An address for a message about it. A variable's is no secret, unless the variable is called one or a name and a password stand
+    /// in it: whoever set it has to see what came of it.
+    fn shown_address(&self, text: &Text) -> String {
+        let is_open = |reference: &String| !reference.contains(':') && !source::is_secret(reference, false);
+        let references = self.secrets.references(&text.span());
+        if references.iter().all(is_open) && !text.get_ref().contains('@') {
+            return format!("`{}`", text.get_ref());
+        }
+        self.shown(text)
+    }
+
     /// Says that a key is missing, unless it may only be misspelt.
     fn missing(&mut self, at: Span, key: &str, help: &str) {
         if self.whole {
@@ -212,7 +230,7 @@ impl Check<'_> {
                 false => format!("{what} {shown} doesn't exist"),
             };
             let source = path.parent().filter(|folder| folder.join("plugin.toml").is_file());
-            let help = match (self.secrets.touch(&named.span()), near(&path, named.get_ref())) {
+            let help = match (self.secrets.touch(&named.span()), neighbour(&path, named.get_ref())) {
                 (false, _) if source.is_some() => match source.filter(|folder| !folder.as_os_str().is_empty()) {
                     Some(folder) => format!("build it: `wasmill build {}`", folder.display()),
                     None => "build it: `wasmill build`".to_owned(),
@@ -228,7 +246,7 @@ impl Check<'_> {
 }
 
 /// The name of a file beside a missing one that may be meant, written as the missing one was.
-fn near(path: &Path, named: &str) -> Option<String> {
+fn neighbour(path: &Path, named: &str) -> Option<String> {
     const ENTRIES_MAX: usize = 1000;
     let wanted = path.file_name()?.to_str()?;
     let folder = match path.parent()? {
@@ -239,6 +257,7 @@ fn near(path: &Path, named: &str) -> Option<String> {
         .ok()?
         .take(ENTRIES_MAX)
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let (distance, name) = names.map(|name| (strsim::damerau_levenshtein(wanted, &name), name)).min()?;
-    (distance <= 2).then(|| format!("{}{name}", named.strip_suffix(wanted).unwrap_or_default()))
+    let names: Vec<String> = names.collect();
+    let name = near(wanted, names.iter().map(String::as_str))?;
+    Some(format!("{}{name}", named.strip_suffix(wanted).unwrap_or_default()))
 }

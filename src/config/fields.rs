@@ -12,6 +12,7 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 use toml::de::Deserializer;
 
+use super::near::near;
 use super::raw;
 use super::report::Report;
 use super::reserved;
@@ -60,11 +61,10 @@ fn tell(message: &str, span: Range<usize>, path: &[String], report: &mut Report)
             return;
         }
         let known: Vec<&str> = expected(rest);
-        let near = known.iter().map(|known| (strsim::damerau_levenshtein(key, known), known)).min();
-        let help = match near {
-            Some((0..=2, known)) => format!("did you mean `{known}`?"),
-            _ if known.is_empty() => "remove it".to_owned(),
-            _ => format!("known here: `{}`", known.join("`, `")),
+        let help = match near(key, known.iter().copied()) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None if known.is_empty() => "remove it".to_owned(),
+            None => format!("known here: `{}`", known.join("`, `")),
         };
         report.add_labelled(span, format!("unknown field `{key}`"), "not a known field here", help);
         return;

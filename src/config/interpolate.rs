@@ -1,9 +1,10 @@
 //! `${...}` inside string values, after parsing: what is put in can never become a key or another value.
 //!
-//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}`, `${file:/path}`, and `$${` for a literal `${`. What came from here is
+//! In a list, a reference to `a,b` is two items: an environment has no lists. `${VAR}`, `${VAR:-default}`, `${VAR:?message}`, `${file:/path}`, and `$${` for a literal `${`. What came from here is
 //! a secret: [`Secrets`] remembers where it stands, and no message shows it.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
@@ -12,6 +13,8 @@ use toml::de::DeArray;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::referenced::Held;
+use super::referenced::Referenced;
 use super::report::Report;
 use crate::secret::Hidden;
 
@@ -53,15 +56,35 @@ pub(super) struct Values<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// Paths are relative to this.
     pub(super) folder: &'a Path,
+    /// The files that were named, also those that couldn't be read.
+    pub(super) files: RefCell<Vec<Referenced>>,
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>, folder: &'a Path) -> Values<'a> {
+        Values { env, folder, files: RefCell::default() }
+    }
+
     /// Replaces every `${...}` of a tree. What can't be filled in is reported and taken out: whatever stood in its place would
     /// only be found wrong too.
     pub(super) fn fill(&self, table: &mut DeTable<'_>, secrets: &mut Secrets, report: &mut Report) {
         let mut out = Vec::new();
         for (key, value) in table.iter_mut() {
-            if !self.fill_value(value, secrets, report) {
+            // What a plugin is handed is the plugin's, commas too.
+            let lists = if key.get_ref() == "step" { Lists::AsTheyAre } else { Lists::Split };
+            if !self.fill_value(value, lists, secrets, report) {
+                out.push(key.get_ref().clone());
+            }
+        }
+        for key in out {
+            table.remove(key.as_ref());
+        }
+    }
+
+    fn fill_table(&self, table: &mut DeTable<'_>, lists: Lists, secrets: &mut Secrets, report: &mut Report) {
+        let mut out = Vec::new();
+        for (key, value) in table.iter_mut() {
+            if !self.fill_value(value, lists, secrets, report) {
                 out.push(key.get_ref().clone());
             }
         }
@@ -71,7 +94,13 @@ impl Values<'_> {
     }
 
     /// Whether the value may stay.
-    fn fill_value(&self, value: &mut Spanned<DeValue<'_>>, secrets: &mut Secrets, report: &mut Report) -> bool {
+    fn fill_value(
+        &self,
+        value: &mut Spanned<DeValue<'_>>,
+        lists: Lists,
+        secrets: &mut Secrets,
+        report: &mut Report,
+    ) -> bool {
         let span = value.span();
         match value.get_mut() {
             DeValue::String(text) => {
@@ -99,13 +128,18 @@ impl Values<'_> {
                 }
             }
             DeValue::Array(items) => {
-                let kept: Vec<bool> = items.iter_mut().map(|item| self.fill_value(item, secrets, report)).collect();
-                if kept.contains(&false) {
-                    let all = std::mem::replace(items, DeArray::new());
-                    *items = all.into_iter().zip(kept).filter(|(_, stays)| *stays).map(|(item, _)| item).collect();
+                let mut kept = Vec::new();
+                for mut item in std::mem::replace(items, DeArray::new()) {
+                    if self.fill_value(&mut item, lists, secrets, report) {
+                        match lists {
+                            Lists::Split => kept.extend(split(item, secrets)),
+                            Lists::AsTheyAre => kept.push(item),
+                        }
+                    }
                 }
+                *items = kept.into_iter().collect();
             }
-            DeValue::Table(table) => self.fill(table, secrets, report),
+            DeValue::Table(table) => self.fill_table(table, lists, secrets, report),
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
         }
         true
@@ -181,21 +215,18 @@ impl Values<'_> {
 
     fn file(&self, path: &str) -> Result<String, Problem> {
         let path = self.folder.join(path);
+        let bytes = bytes_of(&path);
+        let held = bytes.as_ref().map_or(Held::Nothing, |bytes| Held::of(bytes));
+        self.files.borrow_mut().push(Referenced { path: path.clone(), held });
         let fail = |why: String| {
             Problem::new(
                 format!("cannot read `{}`: {why}", path.display()),
                 "the file holds the value and nothing else",
             )
         };
-        let metadata = std::fs::metadata(&path).map_err(|error| fail(error.to_string()))?;
-        if !metadata.is_file() {
-            return Err(fail("it is not a file".into()));
-        }
-        if metadata.len() > FILE_BYTES_MAX {
-            return Err(fail("it is larger than 1 MiB".into()));
-        }
-        let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
-        let mut text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8".into()))?;
+        let text = String::from_utf8(bytes.map_err(fail)?).map_err(|_| fail("it is not UTF-8".into()))?;
+        // As editors of some systems begin a file.
+        let mut text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
@@ -204,6 +235,41 @@ impl Values<'_> {
         }
         Ok(text)
     }
+}
+
+/// What becomes of the items of a list that came from `${...}`.
+#[derive(Clone, Copy)]
+enum Lists {
+    /// One that holds commas is several, as in an environment, which has no lists.
+    Split,
+    AsTheyAre,
+}
+
+/// The items that a list's item stands for. A pattern may hold commas of its own.
+fn split<'a>(item: Spanned<DeValue<'a>>, secrets: &Secrets) -> Vec<Spanned<DeValue<'a>>> {
+    let span = item.span();
+    let DeValue::String(text) = item.get_ref() else { return vec![item] };
+    if secrets.references(&span).is_empty() || text.starts_with('^') {
+        return vec![item];
+    }
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() || !text.contains(',') {
+        return vec![item];
+    }
+    let part = |part: &str| Spanned::new(span.clone(), DeValue::String(Cow::Owned(part.to_owned())));
+    parts.into_iter().map(part).collect()
+}
+
+/// What a file of a value holds, which is regular and not large.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is not a file".into());
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err("it is larger than 1 MiB".into());
+    }
+    std::fs::read(path).map_err(|error| error.to_string())
 }
 
 struct Problem {

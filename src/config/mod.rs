@@ -10,8 +10,10 @@ mod check;
 mod document;
 mod fields;
 mod interpolate;
+mod near;
 mod place;
 mod raw;
+mod referenced;
 mod report;
 mod reserved;
 mod schema;
@@ -39,7 +41,11 @@ pub use cases::Written;
 pub use cases::cases;
 pub use cases::cases_path;
 pub use check::topics::reads;
+pub use near::near;
 pub use place::Place;
+pub use referenced::Held;
+pub use referenced::Referenced;
+pub use referenced::digest;
 pub use report::Finding;
 pub use report::Level;
 pub use report::Report;
@@ -78,6 +84,8 @@ pub struct Pipeline {
     pub reload: Reload,
     /// The longest time that a shutdown may take.
     pub shutdown_timeout: Duration,
+    /// The certificates and keys of the connection, with what they held when the file was read.
+    pub connection: Vec<Referenced>,
     /// The texts it came from.
     pub source: Arc<Source>,
     /// Where the values stand that can only be checked later.
@@ -145,6 +153,8 @@ pub struct Spans {
     pub input: Span,
     /// `input.group`, if it is set.
     pub group: Option<Span>,
+    /// `input.instance_id`, if it is set.
+    pub instance_id: Option<Span>,
     /// `input.topics`, one by one.
     pub topics: Vec<Span>,
     /// The steps, in order.
@@ -192,6 +202,8 @@ pub struct Examined {
     pub report: Report,
     /// What was read, and which parts of it mean what they say; `None` if it can't be read at all.
     pub pipeline: Option<(Pipeline, Sound)>,
+    /// The file and all that it refers to, as far as it could be read. Whatever changes in one of them may change the rest.
+    pub referenced: Vec<Referenced>,
 }
 
 /// Reads and checks a pipeline's file; `env` looks up an environment variable.
@@ -199,10 +211,19 @@ pub struct Examined {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Report> {
-    let Examined { report, pipeline } = examine(path, overrides, env);
-    match pipeline {
-        Some((pipeline, _)) if report.is_empty() => Ok(pipeline),
-        _ => Err(report),
+    examine(path, overrides, env).sound()
+}
+
+impl Examined {
+    /// The pipeline, if nothing is wrong.
+    ///
+    /// # Errors
+    /// Everything that is.
+    pub fn sound(self) -> Result<Pipeline, Report> {
+        match self.pipeline {
+            Some((pipeline, _)) if self.report.is_empty() => Ok(pipeline),
+            Some(_) | None => Err(self.report),
+        }
     }
 }
 
@@ -211,11 +232,19 @@ pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<Str
 pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Examined {
     let source = match source(path, overrides) {
         Ok(source) => Arc::new(source),
-        Err(report) => return Examined { report, pipeline: None },
+        Err(report) => {
+            let own = Referenced { path: path.to_owned(), held: Held::Unread };
+            return Examined { report, pipeline: None, referenced: vec![own] };
+        }
     };
     let mut report = Report::new(Arc::clone(&source));
-    let pipeline = check_source(path, &source, env, &mut report);
-    Examined { report, pipeline }
+    let held = source.texts().first().map_or(Held::Unread, |file| Held::of(file.text.as_bytes()));
+    let mut referenced = vec![Referenced { path: path.to_owned(), held }];
+    let pipeline = check_source(path, &source, env, &mut report, &mut referenced);
+    if let Some((pipeline, _)) = &pipeline {
+        referenced.extend(referenced::of_pipeline(pipeline));
+    }
+    Examined { report, pipeline, referenced }
 }
 
 /// The file's text and those of the command line.
@@ -239,13 +268,16 @@ fn check_source(
     source: &Arc<Source>,
     env: &dyn Fn(&str) -> Option<String>,
     report: &mut Report,
+    referenced: &mut Vec<Referenced>,
 ) -> Option<(Pipeline, Sound)> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut document = document::parse(source, report)?;
     let is_merged = report.is_empty();
     let places = sound::Places::of(document.get_ref());
     let mut secrets = interpolate::Secrets::default();
-    interpolate::Values { env, folder }.fill(document.get_mut(), &mut secrets, report);
+    let values = interpolate::Values::new(env, folder);
+    values.fill(document.get_mut(), &mut secrets, report);
+    referenced.extend(values.files.into_inner());
     let is_filled = report.is_empty();
     let mut read = fields::read(document, report)?;
     // What couldn't be filled in was taken out, and isn't missing.

@@ -140,8 +140,10 @@ pub(super) struct Input {
     /// The consumer group. Another group starts afresh, so write it down before you rename the file.
     #[schemars(with = "Option<String>", extend("x-default" = "the pipeline's name", "examples" = ["orders"]))]
     pub(super) group: Option<Text>,
-    /// Static membership: a restart within `session_timeout` moves no partitions. Empty is none.
-    #[schemars(with = "Option<String>", extend("examples" = ["${HOSTNAME:-}"]))]
+    /// Static membership: a process that comes back under the same id within `session_timeout` gets its partitions back, and nobody else
+    /// before. Only for ids that come back, as the names of a StatefulSet's pods do; a Deployment's don't, and its partitions would wait
+    /// for `session_timeout` after each stop. Empty is none.
+    #[schemars(with = "Option<String>", extend("examples" = ["orders-0"]))]
     pub(super) instance_id: Option<Text>,
     /// Where a partition without a committed offset starts: `"earliest"`, `"latest"`, or a time with its zone.
     #[schemars(with = "Option<String>", extend("default" = "earliest", "examples" = ["2026-01-31T00:00:00Z"]))]

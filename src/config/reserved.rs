@@ -7,7 +7,7 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
     let what = match path {
         ["state", ..] => "there is no keyed state",
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
-        ["trace", ..] => "there are no traces; `traceparent` headers pass through untouched",
+        ["trace" | "otel", ..] => "there are no traces; `traceparent` headers pass through untouched",
         ["plugins", ..] => "components are compiled at the start and named by `wasm`",
         ["step", "allow", "http" | "files"] => {
             "a plugin can be given `clock`, `random` and `env`, and reaches no network and no file"

@@ -22,6 +22,8 @@ use super::report::Report;
 use super::schema::schema;
 use super::source;
 use super::source::Source;
+use crate::partition::Then;
+use crate::sink::Dialect;
 
 /// Origins stand below each other, unless a value is longer than this.
 const COLUMN_MAX: usize = 48;
@@ -37,7 +39,7 @@ pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<Str
     let Some(mut document) = document::parse(&source, &mut report) else { return Err(report) };
     let mut secrets = Secrets::default();
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    Values { env, folder }.fill(document.get_mut(), &mut secrets, &mut report);
+    Values::new(env, folder).fill(document.get_mut(), &mut secrets, &mut report);
     let mut page = Page { pipeline: &pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
     page.file(document.get_ref());
     Ok(page.text(path))
@@ -130,7 +132,13 @@ impl Page<'_> {
             (_, Some(table)) if !table.is_empty() => self.entries(at.path, at.key, schema, Some(table), at.secret),
             (Some(value), _) => {
                 let text = self.value(value, at.secret);
-                self.line(at.key, &text, self.origin(value));
+                let is_shown = !at.secret && self.secrets.references(&value.span()).is_empty();
+                let comes_to =
+                    schema["x-unit"].as_str().filter(|_| is_shown).and_then(|unit| comes_to(unit, value.get_ref()));
+                match comes_to.filter(|comes_to| *comes_to != text) {
+                    Some(comes_to) => self.line(at.key, &comes_to, format!("{}, written {text}", self.origin(value))),
+                    None => self.line(at.key, &text, self.origin(value)),
+                }
             }
             (None, _) => {
                 if let Some(default) = schema.get("default") {
@@ -157,6 +165,18 @@ impl Page<'_> {
             "name" => Some(quoted(&pipeline.name)),
             "kafka.client_id" => Some(named(&pipeline.kafka.client_id, is_shown)),
             "input.group" => Some(named(&pipeline.kafka.input.group, is_shown)),
+            "on_error.then" => Some(quoted(match pipeline.policy.then {
+                Then::Stop => "stop",
+                Then::DeadLetter => "dead_letter",
+                Then::Skip => "skip",
+            })),
+            // Without dead letters it has no meaning, and is refused.
+            "on_error.dialect" => pipeline.kafka.dead_letter.as_ref().map(|_| {
+                quoted(match pipeline.dialect {
+                    Dialect::Streams => "streams",
+                    Dialect::Connect => "connect",
+                })
+            }),
             "limits.parallelism" => Some(pipeline.limits.parallelism.to_string()),
             path => {
                 let index: usize = path.strip_prefix("step.")?.strip_suffix(".name")?.parse().ok()?;
@@ -231,6 +251,34 @@ impl Page<'_> {
             };
         }
         text
+    }
+}
+
+/// A value with a unit in the form that says how much it is.
+fn comes_to(unit: &str, value: &DeValue<'_>) -> Option<String> {
+    let text = match value {
+        DeValue::String(text) => text.clone().into_owned(),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            return None;
+        }
+    };
+    match unit {
+        "size" => text.parse::<bytesize::ByteSize>().ok().map(|size| in_bytes(size.as_u64())),
+        "time" => {
+            humantime::parse_duration(&text).ok().map(|time| quoted(&humantime::format_duration(time).to_string()))
+        }
+        _ => None,
+    }
+}
+
+/// A number of bytes in the largest unit that it is a whole number of.
+fn in_bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 6] =
+        [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1_000)];
+    match UNITS.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size)) {
+        Some((unit, size)) => quoted(&format!("{} {unit}", bytes / size)),
+        None => bytes.to_string(),
     }
 }
 

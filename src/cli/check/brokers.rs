@@ -323,6 +323,5 @@ impl Judge<'_> {
 
 /// The name of a topic that may be meant.
 fn near<'a>(topic: &str, names: &'a [String]) -> Option<&'a str> {
-    let (distance, name) = names.iter().map(|name| (strsim::damerau_levenshtein(topic, name), name)).min()?;
-    (distance <= 2).then_some(name.as_str())
+    config::near(topic, names.iter().map(String::as_str))
 }

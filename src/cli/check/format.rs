@@ -8,6 +8,8 @@ use serde_json::Value as Json;
 use serde_json::json;
 
 use super::Checked;
+use crate::cli::exit_code::Exit;
+use crate::cli::print;
 use crate::config::Finding;
 use crate::config::Level;
 
@@ -22,16 +24,16 @@ pub(super) enum Format {
 }
 
 /// Prints it all. If nobody reads it, the code says it too.
-pub(super) fn print(files: &[Checked], format: Format) {
+pub(super) fn print(files: &[Checked], format: Format) -> Result<(), Exit> {
     match format {
         Format::Human => human(files),
-        Format::Json => _ = writeln!(io::stdout(), "{:#}", json(files)),
-        Format::Github => _ = io::stdout().write_all(github(files).as_bytes()),
+        Format::Json => print::data(&format!("{:#}\n", json(files))).map(drop),
+        Format::Github => print::data(&github(files)).map(drop),
     }
 }
 
-fn human(files: &[Checked]) {
-    let (mut out, mut err) = (io::stdout(), io::stderr());
+fn human(files: &[Checked]) -> Result<(), Exit> {
+    let mut err = io::stderr();
     for file in files {
         if !file.report.is_empty() {
             let _ = writeln!(err, "{}", file.report);
@@ -41,19 +43,20 @@ fn human(files: &[Checked]) {
         }
         let errors = count(file, Level::Error) + count(file, Level::Unreachable);
         let warnings = count(file, Level::Warning);
-        let _ = match (errors, warnings, &file.pipeline) {
-            (0, 0, Some((pipeline, _))) => writeln!(
-                out,
+        let verdict = match (errors, warnings, &file.pipeline) {
+            (0, 0, Some((pipeline, _))) => format!(
                 "{}: ok ({}, {})",
                 file.file,
                 plural(pipeline.steps.len(), "step"),
                 plural(pipeline.kafka.outputs.len(), "output")
             ),
-            (0, _, _) => writeln!(out, "{}: ok, with {}", file.file, plural(warnings, "warning")),
-            (_, 0, _) => writeln!(out, "{}: {}", file.file, plural(errors, "error")),
-            (_, _, _) => writeln!(out, "{}: {}, {}", file.file, plural(errors, "error"), plural(warnings, "warning")),
+            (0, _, _) => format!("{}: ok, with {}", file.file, plural(warnings, "warning")),
+            (_, 0, _) => format!("{}: {}", file.file, plural(errors, "error")),
+            (_, _, _) => format!("{}: {}, {}", file.file, plural(errors, "error"), plural(warnings, "warning")),
         };
+        print::data(&format!("{verdict}\n"))?;
     }
+    Ok(())
 }
 
 fn count(file: &Checked, level: Level) -> usize {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Check;
+use crate::config::near::near;
 use crate::config::raw::Number;
 use crate::config::raw::Size;
 use crate::config::raw::Text;
@@ -106,10 +107,9 @@ pub(super) fn one_of<T: Copy>(
         true => format!("`{key}`: {shown} is not supported yet"),
         false => format!("`{key}`: {shown} is not a known value"),
     };
-    let near = words.iter().map(|(known, _)| (strsim::damerau_levenshtein(word, known), *known)).min();
-    let help = match near {
-        Some((0..=2, near)) if !later.contains(&word) => format!("did you mean \"{near}\"?"),
-        _ => format!("write {known}"),
+    let help = match near(word, words.iter().map(|(known, _)| *known)) {
+        Some(near) if !later.contains(&word) => format!("did you mean \"{near}\"?"),
+        Some(_) | None => format!("write {known}"),
     };
     check.report.add(text.span().into(), message, help);
     None

@@ -1,0 +1,98 @@
+//! The files that a pipeline's file refers to, and what they held when they were read: a change of any of them is a change of the
+//! pipeline, though not a letter of its own file is another one.
+
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use super::Pipeline;
+use crate::kafka::Settings;
+
+/// A file that the meaning of a pipeline depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referenced {
+    /// Where it is, as it is opened.
+    pub path: PathBuf,
+    /// What was found there.
+    pub held: Held,
+}
+
+/// What a file held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It wasn't read yet: somebody else does that.
+    Unread,
+    /// It couldn't be read.
+    Nothing,
+    /// It had this SHA-256.
+    Digest(String),
+}
+
+impl Held {
+    pub(super) fn of(bytes: &[u8]) -> Held {
+        Held::Digest(format!("{:x}", Sha256::digest(bytes)))
+    }
+}
+
+/// The SHA-256 of a file, without holding it in memory. `None` if it can't be read, or is none: a pipe may have nobody at its other end.
+#[must_use]
+pub fn digest(path: &Path) -> Option<String> {
+    // Asked before it is opened: to open a pipe waits for its other end.
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut file = File::open(path).ok()?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Some(format!("{:x}", digest.finalize())),
+            Ok(length) => digest.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The certificates and keys of a connection, and what they hold now.
+pub(super) fn of_connection(kafka: &Settings) -> Vec<Referenced> {
+    let tls = kafka.tls.iter().flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten().map(PathBuf::from);
+    let tables = [&kafka.librdkafka, &kafka.input.librdkafka].into_iter();
+    let tables = tables.chain(kafka.outputs.iter().map(|output| &output.librdkafka));
+    let passed = tables.flatten().filter(|(key, _)| key.ends_with(".location")).map(|(_, path)| PathBuf::from(&path.0));
+    let held = |path: &Path| digest(path).map_or(Held::Nothing, Held::Digest);
+    tls.chain(passed).map(|path| Referenced { held: held(&path), path }).collect()
+}
+
+/// All files of a pipeline but those that `${file:..}` names: its own, certificates, components, and test cases if they count.
+pub(super) fn of_pipeline(pipeline: &Pipeline) -> Vec<Referenced> {
+    let unread = |path: PathBuf| Referenced { path, held: Held::Unread };
+    let components = pipeline.steps.iter().map(|step| step.wasm.clone()).filter(|path| !path.as_os_str().is_empty());
+    let cases = pipeline.reload.test.then(|| super::cases_path(&pipeline.file));
+    pipeline.connection.iter().cloned().chain(components.chain(cases).map(unread)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_of_a_regular_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        std::fs::write(&file, b"abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest(&file).as_deref(), Some(expected));
+        assert_eq!(Held::of(b"abc"), Held::Digest(expected.into()));
+        assert_eq!(digest(&folder.path().join("none")), None);
+        assert_eq!(digest(folder.path()), None);
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(digest(&pipe), None);
+    }
+}
