@@ -1,6 +1,11 @@
 //! The command line as a user meets it: what is listed, and what is said of mistakes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "cli/data.rs"]
+mod data;
+#[path = "cli/signals.rs"]
+mod signals;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -45,6 +50,8 @@ fn config_show_says_what_is_wrong_with_78_and_schema_prints_json() {
 fn bad_use_of_the_command_line_is_2() {
     assert_eq!(wasmill(&["run", "--no-such-flag"]).status.code(), Some(2));
     assert_eq!(wasmill(&["frobnicate"]).status.code(), Some(2));
+    let near = text(&wasmill(&["compile-componen"]));
+    assert!(near.contains("unrecognized subcommand") && !near.contains("compile-component'"), "{near}");
 }
 
 /// See `.cargo/config.toml`: a build that leaves it out works, but takes more memory and time.
@@ -141,6 +148,49 @@ fn a_new_plugin_is_a_folder_and_a_component_that_was_not_built_is_told_how() {
     fs::write(folder.path().join("mine/plugin.toml"), "[build]\nlang = \"rust\"\n").unwrap();
     let (code, said) = run(&["build", "mine"]);
     assert!(code == Some(78) && said.contains("mine/plugin.toml:1: missing field `output`"), "{said}");
+}
+
+/// As an address of brokers is written in the environment of many systems.
+#[test]
+fn a_list_takes_what_an_environment_holds_with_commas() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "");
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        whole.replace("\"localhost:9092\"", "\"${KAFKA_BROKERS}\"").replace("\"orders\"", "\"${TOPICS}\""),
+    )
+    .unwrap();
+    let check = |brokers: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+        command.args(["check", "--offline", &file]).env("KAFKA_BROKERS", brokers).env("TOPICS", "orders,returns");
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(check("a.example:9092, b.example:9092").0, Some(0));
+    let (code, said) = check("a.example:9092,b.example");
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("`b.example` is not a broker's address: it has no port"), "{said}");
+    let (_, said) = check("user:canary@a.example");
+    assert!(said.contains("`***` is not a broker's address") && !said.contains("canary"), "{said}");
+}
+
+/// A plugin that forwards what it gets, with more functions.
+fn plugin(more: &str) -> Vec<u8> {
+    let init = "(func $init (param i32 i32 i32 i32) (result i32) (i32.const 0))";
+    let (forward, prelude) = (include_str!("plugins/forward.wat"), include_str!("plugins/prelude.wat"));
+    wat::parse_str(format!("(module {forward}\n{init}\n{prelude}\n{more})")).unwrap()
+}
+
+/// A plugin that forwards what it gets, as `p.wasm`, and a pipeline with its test cases; gives the pipeline's file.
+fn forwarding(folder: &Path, cases: &str) -> String {
+    fs::write(folder.join("p.wasm"), plugin("")).unwrap();
+    fs::write(folder.join("pipe.test.toml"), cases).unwrap();
+    let file = folder.join("pipe.toml");
+    let whole = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\ngroup = \"g\"\n[[step]]\nwasm = \"p.wasm\"\n\
+                 [output.main]\ntopic = \"orders.clean\"\n";
+    fs::write(&file, whole).unwrap();
+    file.to_str().unwrap().to_owned()
 }
 
 /// Each is told at its own place, without the plugin being asked.

@@ -8,7 +8,6 @@ use clap::ValueEnum;
 
 use super::build;
 use super::check;
-use super::compile;
 use super::config;
 use super::conformance;
 use super::dev;
@@ -55,9 +54,6 @@ pub(super) enum Verb {
     Config(config::Args),
     /// Print the JSON Schema of pipeline files
     Schema(schema::Args),
-    /// Compile a component from stdin to stdout: what a process of this program asks of another
-    #[command(hide = true)]
-    CompileComponent(compile::Args),
 }
 
 impl Verb {

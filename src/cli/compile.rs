@@ -4,13 +4,16 @@
 
 use std::io;
 
-use clap::Args as ClapArgs;
+use clap::Parser;
 
 use super::exit_code::Exit;
 use crate::plugin;
 
+/// The first word of its command line.
+pub(super) const VERB: &str = "compile-component";
+
 /// Reads a component from stdin and writes its native code to stdout.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Parser)]
 pub(super) struct Args {
     /// Bytes of addresses that this process may use
     #[arg(long, value_name = "BYTES")]

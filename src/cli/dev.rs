@@ -9,10 +9,10 @@ mod progress;
 use std::collections::BTreeSet;
 use std::io;
 use std::io::IsTerminal;
-use std::io::Write;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
 use std::sync::mpsc::TryRecvError;
@@ -31,6 +31,7 @@ use super::print::Shown;
 use super::service;
 use super::service::Running;
 use super::service::Service;
+use super::signals::Signals;
 use crate::author::Project;
 use crate::author::Rebuild;
 use crate::config;
@@ -82,25 +83,33 @@ pub(super) struct Args {
 /// How long one look at the outputs may take: the ends of the feed and of the pipeline are noticed after it.
 const LOOK: Duration = Duration::from_millis(50);
 
-pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    let mut config = load::file(&args.file, args.http.listen)?;
-    let input = input_topic(&config, args)?;
+pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
+    // The embedded broker is made for the topics of the file, and is then what the file means whenever it is read.
+    let bootstrap: Arc<OnceLock<String>> = Arc::default();
+    let adapt = {
+        let bootstrap = Arc::clone(&bootstrap);
+        move |config: &mut config::Pipeline| bootstrap.get().into_iter().for_each(|broker| embed(config, broker))
+    };
+    let mut written = load::written(&args.file, args.http.listen, adapt, Box::new(keeps_its_topics))?;
+    let config = &written.config;
+    let input = input_topic(config, args)?;
     let partitions = i32::from(args.partitions.get());
-    let written: BTreeSet<&str> = config.kafka.written().map(|output| output.topic.as_str()).collect();
-    let written: Vec<(&str, i32)> = written.into_iter().map(|topic| (topic, partitions)).collect();
+    let made: BTreeSet<&str> = config.kafka.written().map(|output| output.topic.as_str()).collect();
+    let made: Vec<(&str, i32)> = made.into_iter().map(|topic| (topic, partitions)).collect();
     let read = config.kafka.input.topics.iter().map(String::as_str).filter(|topic| !topic.starts_with('^'));
-    let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(written.iter().copied()).collect();
+    let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(made.iter().copied()).collect();
     let broker = Broker::start(&topics).map_err(Exit::Bug)?;
-    let tail = Tail::new(broker.bootstrap(), &written).map_err(Exit::Bug)?;
-    let written = load::written(&args.file, args.http.listen, config.clone(), Box::new(keeps_its_topics));
-    embed(&mut config, &broker);
-
+    let tail = Tail::new(broker.bootstrap(), &made).map_err(Exit::Bug)?;
     let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
-    let service = Service::listen(&config)?;
+    embed(&mut written.config, broker.bootstrap());
+    // Nobody else sets it.
+    let _ = bootstrap.set(broker.bootstrap().to_owned());
+
+    let service = Service::listen(&written.config, signals)?;
     let address = service.local_addr();
-    let steps = load::steps(&config, &args.compiled)?;
-    let rebuild = rebuild(&config)?;
-    let running = service.start(config, &steps, written, true)?;
+    let steps = load::steps(&written.config, &args.compiled)?;
+    let rebuild = rebuild(&written.config)?;
+    let running = service.start(&steps, written, true)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
     let feed = match (&args.feed, input) {
         (Some(path), Some(topic)) => {
@@ -153,8 +162,9 @@ fn input_topic(config: &config::Pipeline, args: &Args) -> Result<Option<String>,
 }
 
 /// Points the pipeline at the embedded broker and at nothing else.
-fn embed(config: &mut config::Pipeline, broker: &Broker) {
-    config.kafka.brokers = vec![broker.bootstrap().to_owned()];
+fn embed(config: &mut config::Pipeline, broker: &str) {
+    config.kafka.brokers = vec![broker.to_owned()];
+    config.connection.clear();
     config.kafka.tls = None;
     config.kafka.sasl = None;
     config.kafka.librdkafka.clear();
@@ -171,7 +181,7 @@ fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progr
     let mut fed = None;
     let end = loop {
         if let Some(record) = tail.poll(LOOK) {
-            printer.print(&record);
+            printer.print(&record)?;
             continue;
         }
         match ended.try_recv() {
@@ -190,7 +200,7 @@ fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progr
     };
     drop(feed);
     while let Some(record) = tail.poll(LOOK) {
-        printer.print(&record);
+        printer.print(&record)?;
     }
     telemetry::tell(&progress.summary());
     service::exit_of(end)
@@ -221,7 +231,8 @@ impl<'a> Printer<'a> {
         Printer { pretty: io::stdout().is_terminal(), color, progress }
     }
 
-    fn print(&self, record: &TailRecord) {
+    /// What can't be written ends the command; a reader who has seen enough doesn't: the records are still counted in the summary.
+    fn print(&self, record: &TailRecord) -> Result<(), Exit> {
         let bytes = [&record.key, &record.value].map(|field| field.as_ref().map_or(0, |bytes| bytes.len() as u64));
         self.progress.print(bytes[0] + bytes[1]);
         let shown = Shown {
@@ -232,7 +243,6 @@ impl<'a> Printer<'a> {
             value: record.value.as_deref(),
         };
         let line = if self.pretty { print::pretty(shown, self.color) } else { print::line(shown, &record.headers) };
-        // If stdout is gone, the records are still counted in the summary.
-        let _ = writeln!(io::stdout(), "{line}");
+        print::data(&format!("{line}\n")).map(drop)
     }
 }

@@ -66,4 +66,4 @@ pub(super) const CODES: &str = "Exit codes:
   70   a bug of wasmill
   75   the drain deadline passed: some records will be repeated
   78   something is wrong in a file, a component or a topic
-  130, 143  left at once after a second signal";
+  130, 143  ended by a signal; for `run` and `dev`, left at once after a second one";

@@ -15,24 +15,39 @@ use crate::plugin::Compiler;
 use crate::plugin::Engine;
 use crate::plugin::Step;
 use crate::reload;
+use crate::reload::Loaded;
 
 /// Reads and checks a pipeline file.
 pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<config::Pipeline, Exit> {
-    let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
-    let env = |name: &str| env::var(name).ok();
-    config::load(&file.path, &overrides, &env).map_err(|report| Exit::Invalid(report.to_string()))
+    examined(file, http).sound().map_err(|report| Exit::Invalid(report.to_string()))
 }
 
-/// The same, to be read again later.
+/// The same, and how to read it again later; `adapt` is what becomes of it before it is used.
 pub(super) fn written(
     file: &PipelineFile,
     http: Option<SocketAddr>,
-    config: config::Pipeline,
+    adapt: impl Fn(&mut config::Pipeline) + Send + 'static,
     probe: reload::Probe,
-) -> Written {
+) -> Result<Written, Exit> {
     let file = file.clone();
-    let load = move || self::file(&file, http).map_err(|exit| exit.message().to_owned());
-    Written { config, load: Box::new(load), probe }
+    let load = move || {
+        let examined = examined(&file, http);
+        let files = examined.referenced.clone();
+        let config = examined.sound().map_err(|report| report.to_string());
+        let adapted = config.map(|mut config| {
+            adapt(&mut config);
+            config
+        });
+        Loaded { config: adapted, files }
+    };
+    let Loaded { config, files } = load();
+    Ok(Written { config: config.map_err(Exit::Invalid)?, files, load: Box::new(load), probe })
+}
+
+fn examined(file: &PipelineFile, http: Option<SocketAddr>) -> config::Examined {
+    let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
+    let env = |name: &str| env::var(name).ok();
+    config::examine(&file.path, &overrides, &env)
 }
 
 /// Compiles the components of a pipeline's steps.

@@ -23,9 +23,11 @@ mod signals;
 mod test;
 mod try_;
 
+use std::env;
 use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -35,10 +37,18 @@ use crate::telemetry::Style;
 use args::Args;
 use args::Verb;
 use exit_code::Exit;
+use signals::Signals;
 
 /// Runs the command line of this process to its end.
 #[must_use]
 pub fn main() -> ExitCode {
+    // What a process of this program asks of another is no command of a user's: it isn't listed, suggested or explained.
+    if env::args_os().nth(1).is_some_and(|verb| verb == compile::VERB) {
+        return match compile::Args::try_parse_from(env::args_os().skip(1)) {
+            Ok(args) => complain(compile::run(&args).err().unwrap_or(Exit::Fine), None),
+            Err(error) => complain(Exit::Usage(error.to_string()), None),
+        };
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -51,16 +61,20 @@ pub fn main() -> ExitCode {
         Ok(style) => style,
         Err(error) => return complain(Exit::Usage(error.to_string()), None),
     };
+    let signals = match Signals::start() {
+        Ok(signals) => Arc::new(signals),
+        Err(error) => return complain(Exit::Bug(format!("heed signals: {error}")), None),
+    };
     // The hook has printed the panic already.
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| run_verb(&args.verb)))
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| run_verb(&args.verb, &signals)))
         .unwrap_or_else(|_| Exit::Bug("wasmill itself failed; please report the lines above".into()));
     complain(ended, args.verb.is_service().then_some(style))
 }
 
-fn run_verb(verb: &Verb) -> Exit {
+fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
     let done = match verb {
-        Verb::Run(args) => run::run(args),
-        Verb::Dev(args) => dev::run(args),
+        Verb::Run(args) => run::run(args, signals),
+        Verb::Dev(args) => dev::run(args, signals),
         Verb::New(args) => new::run(args),
         Verb::Build(args) => build::run(args),
         Verb::Try(args) => try_::run(args),
@@ -70,7 +84,6 @@ fn run_verb(verb: &Verb) -> Exit {
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(args),
-        Verb::CompileComponent(args) => compile::run(args),
     };
     done.err().unwrap_or(Exit::Fine)
 }

@@ -1,5 +1,7 @@
 //! `wasmill run`: a pipeline against the brokers that its file names.
 
+use std::sync::Arc;
+
 use clap::Args as ClapArgs;
 
 use super::args::Compiled;
@@ -9,6 +11,7 @@ use super::check;
 use super::exit_code::Exit;
 use super::load;
 use super::service::Service;
+use super::signals::Signals;
 use crate::config;
 
 /// Runs until a signal drains it or a record stops it.
@@ -34,12 +37,11 @@ pub(super) struct Args {
     watch: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    let config = load::file(&args.file, args.http.listen)?;
-    let service = Service::listen(&config)?;
-    let steps = load::steps(&config, &args.compiled)?;
+pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
-    let written = load::written(&args.file, args.http.listen, config.clone(), probe);
-    let watch = args.watch || config.reload.watch;
-    service.start(config, &steps, written, watch)?.wait()
+    let written = load::written(&args.file, args.http.listen, |_| (), probe)?;
+    let service = Service::listen(&written.config, signals)?;
+    let steps = load::steps(&written.config, &args.compiled)?;
+    let watch = args.watch || written.config.reload.watch;
+    service.start(&steps, written, watch)?.wait()
 }

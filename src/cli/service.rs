@@ -6,8 +6,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +15,7 @@ use super::settings;
 use super::signals::Signals;
 use crate::admin;
 use crate::config;
+use crate::config::Referenced;
 use crate::kafka;
 use crate::metrics::Metrics;
 use crate::pipeline;
@@ -33,15 +32,16 @@ use crate::telemetry;
 pub(super) struct Service {
     metrics: Arc<Metrics>,
     started: Arc<OnceLock<Handle>>,
-    /// Whether HUP came before there was a pipeline to reload.
-    hung_up: Arc<AtomicBool>,
+    signals: Arc<Signals>,
     server: admin::Server,
 }
 
 /// What the pipeline's file says, and how to read it again.
 pub(super) struct Written {
     pub(super) config: config::Pipeline,
-    pub(super) load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    /// What it was read from.
+    pub(super) files: Vec<Referenced>,
+    pub(super) load: reload::Load,
     /// Why it can't become another one while it runs.
     pub(super) probe: reload::Probe,
 }
@@ -50,14 +50,14 @@ pub(super) struct Written {
 pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) metrics: Arc<Metrics>,
-    _signals: Signals,
     _reloader: Reloader,
     _server: admin::Server,
 }
 
 impl Service {
-    /// Makes the metrics and binds the address of the file.
-    pub(super) fn listen(config: &config::Pipeline) -> Result<Service, Exit> {
+    /// Makes the metrics and binds the address of the file. From now on HUP doesn't end the process.
+    pub(super) fn listen(config: &config::Pipeline, signals: &Arc<Signals>) -> Result<Service, Exit> {
+        signals.serve().map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
         let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).collect();
         let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
         telemetry::set_pipeline(&config.name);
@@ -80,11 +80,7 @@ impl Service {
             ))
         })?;
         tracing::info!(address = %server.local_addr(), "metrics and probes are served");
-        let hung_up = Arc::default();
-        // Else HUP would end the process while its components are compiled.
-        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hung_up))
-            .map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
-        Ok(Service { metrics, started, hung_up, server })
+        Ok(Service { metrics, started, signals: Arc::clone(signals), server })
     }
 
     /// Where metrics and probes are.
@@ -92,21 +88,18 @@ impl Service {
         self.server.local_addr()
     }
 
-    /// Starts the pipeline, and from then on heeds signals. `written` is what its file says, which `config` may differ from.
-    pub(super) fn start(
-        self,
-        config: config::Pipeline,
-        steps: &[Step],
-        written: Written,
-        watch: bool,
-    ) -> Result<Running, Exit> {
-        let Service { metrics, started, hung_up, server } = self;
+    /// Starts the pipeline, which from then on signals drain.
+    pub(super) fn start(self, steps: &[Step], written: Written, watch: bool) -> Result<Running, Exit> {
+        let Service { metrics, started, signals, server } = self;
+        signals.begin();
+        let config = written.config.clone();
         tracing::info!("{}", config.hide(&said_first(&config, steps)));
         let handle = pipeline::start(config, steps, &metrics).map_err(|error| Exit::Invalid(error.to_string()))?;
         // Nobody else sets it.
         let _ = started.set(handle.clone());
         let reloader = Reloader::start(reload::Settings {
             config: written.config,
+            files: written.files,
             steps: steps.to_vec(),
             load: written.load,
             verify: settings::verify,
@@ -116,12 +109,9 @@ impl Service {
             metrics: Arc::clone(&metrics),
         });
         let reloader = reloader.map_err(|error| Exit::Bug(format!("start the thread that reloads: {error}")))?;
-        let signals = Signals::start(handle.clone(), reloader.asker());
-        let signals = signals.map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
-        if hung_up.load(Ordering::Relaxed) {
-            reloader.asker()();
-        }
-        Ok(Running { handle, metrics, _signals: signals, _reloader: reloader, _server: server })
+        let drained = handle.clone();
+        signals.run(Arc::new(move || drained.drain()), reloader.asker());
+        Ok(Running { handle, metrics, _reloader: reloader, _server: server })
     }
 }
 

@@ -3,6 +3,7 @@
 //! The steps' own values don't count here: components, settings, deadlines, memory and batches are swapped step by step.
 
 use crate::config::Pipeline;
+use crate::config::Span;
 
 /// Parts that differ, as they are called in the file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -12,14 +13,15 @@ pub(super) struct Difference {
     /// Changed with a new consumer.
     pub(super) anew: Vec<&'static str>,
     /// Changed by starting the process again.
-    pub(super) restart: Vec<&'static str>,
+    pub(super) restart: Vec<(&'static str, Span)>,
 }
 
 impl Difference {
     pub(super) fn of(old: &Pipeline, new: &Pipeline) -> Difference {
         let (a, b) = (&old.kafka, &new.kafka);
-        let connection = (&a.brokers, &a.client_id, &a.tls, &a.sasl, &a.librdkafka)
-            != (&b.brokers, &b.client_id, &b.tls, &b.sasl, &b.librdkafka);
+        // A certificate that was renewed has the path that it had.
+        let connection = (&a.brokers, &a.client_id, &a.tls, &a.sasl, &a.librdkafka, &old.connection)
+            != (&b.brokers, &b.client_id, &b.tls, &b.sasl, &b.librdkafka, &new.connection);
         let names = |pipeline: &Pipeline| -> Vec<_> { pipeline.steps.iter().map(|step| step.name.clone()).collect() };
         let differing = |parts: &[(&'static str, bool)]| {
             parts.iter().filter_map(|(part, differs)| differs.then_some(*part)).collect()
@@ -38,11 +40,19 @@ impl Difference {
                 ("[input]", a.input != b.input),
                 ("limits.commit_every", a.commit_every != b.commit_every),
             ]),
-            restart: differing(&[
-                ("name", old.name != new.name),
-                ("the number or the names of the steps", names(old) != names(new)),
-                ("[http]", old.http != new.http),
-            ]),
+            restart: [
+                ("name", old.name != new.name, new.spans.name),
+                (
+                    "the number or the names of the steps",
+                    names(old) != names(new),
+                    new.spans.steps.first().map(|step| step.wasm),
+                ),
+                ("[http]", old.http != new.http, new.spans.http),
+            ]
+            .into_iter()
+            .filter(|(_, differs, _)| *differs)
+            .map(|(part, _, at)| (part, at.unwrap_or(Span::START)))
+            .collect(),
         }
     }
 }

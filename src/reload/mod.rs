@@ -1,12 +1,13 @@
 //! A running pipeline takes over what has changed in its file and its components.
 //!
-//! One thread waits for a signal or for the watch, reads everything anew, and makes what has changed ready beside what runs; only
+//! One thread waits for a signal or for the watch of all files that the pipeline's refers to, reads everything anew, and makes what has changed ready beside what runs; only
 //! when all of it is ready, and passes the pipeline's test cases if it has to, is it swapped in. Invariant: whatever is wrong with a file, the pipeline runs on as it was, and it is
 //! said once: in the log, in the metrics and by `/readyz?verbose`. It never stops a pipeline.
 
 mod difference;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,9 +22,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::config;
+use crate::config::Held;
+use crate::config::Referenced;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
-use crate::plugin;
 use crate::plugin::Step;
 use crate::trial::cases;
 use crate::trial::cases::Verdict;
@@ -36,8 +38,10 @@ pub struct Settings {
     pub config: config::Pipeline,
     /// Its steps as they run.
     pub steps: Vec<Step>,
-    /// Reads and checks the file again; the error is for people.
-    pub load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    /// The files that it was made of, with what they held.
+    pub files: Vec<Referenced>,
+    /// Reads and checks the file again.
+    pub load: Load,
     /// Says what is wrong with the settings of a step of this number, which was loaded with them.
     pub verify: fn(&config::Pipeline, usize, &Step) -> Result<(), String>,
     /// Says why the pipeline can't become another one, as far as the brokers know; it gets both. Asked when more than steps changed.
@@ -48,6 +52,17 @@ pub struct Settings {
     pub handle: Handle,
     /// Where results are counted.
     pub metrics: Arc<Metrics>,
+}
+
+/// See [`Settings::load`].
+pub type Load = Box<dyn Fn() -> Loaded + Send>;
+
+/// What came of reading a pipeline's file.
+pub struct Loaded {
+    /// The pipeline, or all that is wrong: for people.
+    pub config: Result<config::Pipeline, String>,
+    /// The file and those that it refers to, however it came out.
+    pub files: Vec<Referenced>,
 }
 
 /// See [`Settings::probe`].
@@ -114,15 +129,18 @@ impl Drop for Reloader {
 struct Reload {
     config: config::Pipeline,
     steps: Vec<Step>,
-    load: Box<dyn Fn() -> Result<config::Pipeline, String> + Send>,
+    load: Load,
     verify: fn(&config::Pipeline, usize, &Step) -> Result<(), String>,
     probe: Probe,
     handle: Handle,
     metrics: Arc<Metrics>,
-    /// The digests of the files that were last taken or refused, in the order of [`Reload::files`].
-    seen: Vec<Option<String>>,
+    /// The digests of the files that were last taken or refused.
+    seen: Digests,
     looks: Vec<Look>,
 }
+
+/// What files hold; `None` for one that can't be read.
+type Digests = BTreeMap<PathBuf, Option<String>>;
 
 /// A file when it was last looked at.
 struct Look {
@@ -164,13 +182,13 @@ struct Refused {
 
 impl Reload {
     fn new(settings: Settings) -> Reload {
-        let Settings { config, steps, load, verify, probe, watch: _, handle, metrics } = settings;
+        let Settings { config, files, steps, load, verify, probe, watch: _, handle, metrics } = settings;
         let mut reload =
-            Reload { config, steps, load, verify, probe, handle, metrics, seen: Vec::new(), looks: Vec::new() };
-        reload.seen = reload.look();
+            Reload { config, steps, load, verify, probe, handle, metrics, seen: Digests::new(), looks: Vec::new() };
+        reload.see(&files);
         // A component may have changed since it was loaded.
-        for (seen, step) in reload.seen[1..].iter_mut().zip(&reload.steps) {
-            *seen = Some(step.digest().to_string());
+        for step in &reload.steps {
+            reload.seen.insert(step.settings().wasm.clone(), Some(step.digest().to_string()));
         }
         reload
     }
@@ -181,17 +199,14 @@ impl Reload {
         let mut look_at = watch.is_some().then(|| now() + QUIET);
         loop {
             if let Some(watch) = &mut watch {
-                watch.follow(&self.files());
+                watch.follow(self.seen.keys());
             }
             let event = match look_at {
                 Some(at) => events.recv_timeout(at.saturating_duration_since(now())),
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match event {
-                Ok(Event::Asked) => {
-                    self.seen = self.look();
-                    self.reload();
-                }
+                Ok(Event::Asked) => self.reload(),
                 // Sooner, but not put off: something else in the folder may be written all the time.
                 Ok(Event::Touched) => look_at = look_at.map(|at| at.min(now() + QUIET)),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -201,7 +216,6 @@ impl Reload {
                         pending = None;
                     } else if pending.as_ref() == Some(&found) {
                         pending = None;
-                        self.seen = found;
                         self.reload();
                     } else {
                         pending = Some(found);
@@ -212,34 +226,43 @@ impl Reload {
         }
     }
 
-    /// The pipeline's file and its components.
-    fn files(&self) -> Vec<PathBuf> {
-        let components = self.config.steps.iter().map(|step| step.wasm.clone());
-        std::iter::once(self.config.file.clone()).chain(components).collect()
+    /// From now on these files count, as they were when they were read, or else as they are now.
+    fn see(&mut self, files: &[Referenced]) {
+        self.seen = files.iter().map(|file| (file.path.clone(), None)).collect();
+        self.seen = self.look();
+        for Referenced { path, held } in files {
+            match held {
+                Held::Unread => continue,
+                Held::Nothing => self.seen.insert(path.clone(), None),
+                Held::Digest(digest) => self.seen.insert(path.clone(), Some(digest.clone())),
+            };
+        }
     }
 
-    /// What the files hold now; `None` for one that can't be read. Files are compared by what they hold: a new time alone is no
-    /// new version, and on Kubernetes the names stay while a link beside them moves. Only a file that was touched is read.
-    fn look(&mut self) -> Vec<Option<String>> {
-        let files = self.files();
-        let mut looks = Vec::with_capacity(files.len());
-        for file in files {
-            let identity = identity(&file);
+    /// What the files hold now. They are compared by what they hold: a new time alone is no new version, and on Kubernetes the names
+    /// stay while a link beside them moves. Only a file that was touched is read.
+    fn look(&mut self) -> Digests {
+        let mut looks = Vec::with_capacity(self.seen.len());
+        for file in self.seen.keys() {
+            let identity = identity(file);
             let known =
-                self.looks.iter().find(|look| look.file == file && look.identity == identity && identity.is_some());
+                self.looks.iter().find(|look| look.file == *file && look.identity == identity && identity.is_some());
             let digest = match known {
                 Some(look) => look.digest.clone(),
-                None => fs::read(&file).ok().map(|bytes| plugin::digest(&bytes)),
+                None => config::digest(file),
             };
-            looks.push(Look { file, identity, digest });
+            looks.push(Look { file: file.clone(), identity, digest });
         }
-        let digests = looks.iter().map(|look| look.digest.clone()).collect();
+        let digests = looks.iter().map(|look| (look.file.clone(), look.digest.clone())).collect();
         self.looks = looks;
         digests
     }
 
     fn reload(&mut self) {
-        let attempt = self.attempt();
+        let Loaded { config, files } = (self.load)();
+        // Before anything else is read of them: what changes from now on is seen.
+        self.see(&files);
+        let attempt = config.map_err(|reason| Refused { step: None, reason }).and_then(|config| self.attempt(config));
         if let Err(Refused { step: Some(step), .. }) = &attempt {
             self.count(*step, "failed");
         }
@@ -266,23 +289,25 @@ impl Reload {
         for (number, step) in changed {
             steps[*number] = step.clone();
         }
-        for case in config::cases(&config::cases_path(&config.file))? {
+        let file = config::cases_path(&config.file);
+        for case in config::cases(&file)? {
             let Verdict { name, result, .. } = cases::run(config, &steps, &case);
-            result.map_err(|why| format!("test case `{name}` fails:\n{why}"))?;
+            result.map_err(|why| format!("{}:{}: test case `{name}` fails:\n{why}", file.display(), case.line))?;
         }
         Ok(())
     }
 
     /// Makes everything ready that has changed, and swaps it in. What was done, or `None` if there was nothing to do.
-    fn attempt(&mut self) -> Result<Option<String>, Refused> {
-        let config = (self.load)().map_err(|reason| Refused { step: None, reason })?;
+    fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
         let refused = |reason| Refused { step: None, reason };
         let Difference { in_place, anew, restart } = Difference::of(&self.config, &config);
         if !restart.is_empty() {
-            return Err(refused(format!(
-                "{} changed, which takes effect with the next start: restart it, or take the change back",
-                quoted(&restart)
-            )));
+            let mut report = config.report();
+            for (part, at) in restart {
+                let message = format!("`{part}` changed, which takes effect with the next start");
+                report.add(at, message, "restart it, or take the change back");
+            }
+            return Err(refused(report.to_string()));
         }
         if !(in_place.is_empty() && anew.is_empty()) {
             (self.probe)(&self.config, &config).map_err(refused)?;
@@ -290,12 +315,16 @@ impl Reload {
         let mut changed = Vec::new();
         for (number, settings) in config.steps.iter().enumerate() {
             let step = &self.steps[number];
-            let is_same_file = fs::read(&settings.wasm).is_ok_and(|bytes| plugin::digest(&bytes) == **step.digest());
+            let is_same_file = config::digest(&settings.wasm).is_some_and(|digest| digest == **step.digest());
             if is_same_file && settings == step.settings() {
                 continue;
             }
             let loaded = step.reload(settings.clone());
-            let loaded = loaded.map_err(|error| Refused { step: Some(number), reason: error.to_string() })?;
+            let loaded = loaded.map_err(|error| {
+                let mut report = config.report();
+                report.add(config.spans.steps[number].wasm, error.to_string(), "");
+                Refused { step: Some(number), reason: report.to_string() }
+            })?;
             (self.verify)(&config, number, &loaded).map_err(|reason| Refused { step: Some(number), reason })?;
             changed.push((number, loaded));
         }

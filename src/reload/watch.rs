@@ -33,10 +33,10 @@ impl Watch {
     }
 
     /// Watches the folders of these files, and those of what they link to, and no others.
-    pub(super) fn follow(&mut self, files: &[PathBuf]) {
+    pub(super) fn follow<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
-        let real = files.iter().filter_map(|file| file.canonicalize().ok());
-        let folders: BTreeSet<PathBuf> = files.iter().cloned().chain(real).map(|file| folder(&file)).collect();
+        let with_real = |file: &PathBuf| std::iter::once(file.clone()).chain(file.canonicalize());
+        let folders: BTreeSet<PathBuf> = files.flat_map(with_real).map(|file| folder(&file)).collect();
         if folders == self.folders {
             return;
         }

@@ -208,11 +208,12 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
     fs::write(&file, text.replace("name = \"step-one\"", "name = \"other\"")).unwrap();
     process.hang_up();
     process.wait("the refusal", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));
-    assert!(process.log().contains("takes effect with the next start"), "{}", process.log());
+    let log = process.log();
+    assert!(log.contains("takes effect with the next start") && log.contains("pipeline.toml:"), "{log}");
 
     fs::write(&file, text.replace("[[step]]", "[[stop]]")).unwrap();
     process.hang_up();
-    process.wait("the finding", LIMIT, |process| process.log().contains("pipeline.toml:"));
+    process.wait("the finding", LIMIT, |process| process.log().contains("unknown field `stop`"));
     process.terminate();
     assert_eq!(process.exit(LIMIT), Some(0));
 }

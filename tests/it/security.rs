@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::Duration;
 
@@ -144,6 +145,79 @@ fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
 #[test]
 fn a_client_without_the_certificate_that_is_wanted_is_told_so() {
     refused(node().1.mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
+}
+
+/// As Kubernetes changes a secret: the file that the pipeline names is a link into a folder that is a link, and that one moves.
+#[test]
+fn a_password_that_is_corrected_in_its_file_alone_is_taken_over() {
+    let (input, output) = (java::create("rotated-in", 1, &[]), java::create("rotated-out", 1, &[]));
+    let secret = tempfile::tempdir().unwrap();
+    let version = |name: &str, password: &str| {
+        let folder = secret.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("password"), password).unwrap();
+        symlink(name, secret.path().join("..data_tmp")).unwrap();
+        fs::rename(secret.path().join("..data_tmp"), secret.path().join("..data")).unwrap();
+    };
+    version("..1", "wrong");
+    symlink("..data/password", secret.path().join("password")).unwrap();
+    let folder = node().1.folder.display();
+    let kafka = format!(
+        "brokers = [\"127.0.0.1:{}\"]\n{}",
+        node().1.sasl,
+        login("PLAIN", &format!("${{file:{}/password}}", secret.path().display())).replace("TLS", &folder.to_string())
+    );
+    let pipeline = Pipeline::new(&input, &output, &unique("rotated"), "").with_kafka(kafka);
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run_with(&["--watch"]);
+    process.wait("the refusal", LIMIT, |process| {
+        process.get("/readyz?verbose").is_some_and(|(_, body)| body.contains("refused the user or the password"))
+    });
+    version("..2", PASSWORD);
+    process.ready();
+    assert!(process.log().contains("`[kafka]` with a new consumer"), "{}", process.log());
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+}
+
+/// Certificates are renewed under the path that they have.
+#[test]
+fn a_certificate_that_is_replaced_is_taken_over_on_a_signal() {
+    let (input, output) = (java::create("renewed-in", 1, &[]), java::create("renewed-out", 1, &[]));
+    let own = tempfile::tempdir().unwrap();
+    let copy = |name: &str, more: &str| {
+        let text = fs::read_to_string(node().1.folder.join(name)).unwrap();
+        fs::write(own.path().join("new"), more.to_owned() + &text).unwrap();
+        fs::rename(own.path().join("new"), own.path().join(name)).unwrap();
+    };
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        copy(name, "");
+    }
+    let kafka = format!(
+        "brokers = [\"127.0.0.1:{}\"]\ntls = {{ ca = \"TLS/ca.pem\", cert = \"TLS/client.pem\", key = \"TLS/client.key\" }}",
+        node().1.mutual
+    );
+    let kafka = kafka.replace("TLS", &own.path().display().to_string());
+    let pipeline = Pipeline::new(&input, &output, &unique("renewed"), "").with_kafka(kafka);
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run();
+    process.ready();
+    process.hang_up();
+    process.wait("a reload without changes", LIMIT, |process| process.log().contains("nothing has changed"));
+    for (times, name) in (1..).zip(["client.pem", "client.key", "ca.pem"]) {
+        // Text before the first line of dashes is a comment.
+        copy(name, "renewed\n");
+        process.hang_up();
+        process.wait(name, LIMIT, |process| process.log().matches("`[kafka]` with a new consumer").count() == times);
+        process.ready();
+    }
+    // One that fits nothing is refused, and what runs goes on.
+    fs::write(own.path().join("client.key"), "no key\n").unwrap();
+    process.hang_up();
+    process.wait("the refusal", LIMIT, |process| process.log().contains("not reloaded"));
+    process.ready();
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
 }
 
 #[test]
