@@ -17,7 +17,7 @@ use crate::config;
 /// Runs until a signal drains it or a record stops it.
 ///
 /// Without a reachable broker it waits and says so. TERM and INT finish what is in flight, commit and leave the group; a
-/// second one leaves at once. HUP takes over what has changed in the file and its components: steps, outputs, limits and what is done
+/// second one leaves at once. HUP takes over what has changed in the file and all files that it refers to: steps, outputs, limits and what is done
 /// about errors in place, anything of the input and the connection with a new consumer.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
@@ -32,7 +32,7 @@ pub(super) struct Args {
     http: Http,
     #[command(flatten)]
     compiled: Compiled,
-    /// Take over changes of the file and its components while it runs, as HUP does
+    /// Take over changes of the file, its components and all files that it refers to while it runs, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
 }

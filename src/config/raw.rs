@@ -326,7 +326,7 @@ pub(super) struct Http {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Reload {
-    /// Take over changed components and changed values of steps by itself, as `run --watch` does.
+    /// Take over by itself what changes in the file and in all files that it refers to, as `run --watch` does.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) watch: Option<Spanned<bool>>,
     /// Take a change over only when the test cases beside the file pass with it.
