@@ -27,6 +27,8 @@ pub enum Point {
     InRevoke,
     /// Partitions were taken over. On the worker's thread.
     AfterAssign,
+    /// A changed file was read, and its steps are about to be loaded. On the thread that reloads.
+    InReload,
 }
 
 /// This point was reached.
@@ -46,7 +48,7 @@ mod armed {
 
     use super::Point;
 
-    const NAMES: [(&str, Point); 10] = [
+    const NAMES: [(&str, Point); 11] = [
         ("after-poll", Point::AfterPoll),
         ("after-guest", Point::AfterGuest),
         ("after-enqueue", Point::AfterEnqueue),
@@ -57,6 +59,7 @@ mod armed {
         ("commit-acked", Point::CommitAcked),
         ("in-revoke", Point::InRevoke),
         ("after-assign", Point::AfterAssign),
+        ("in-reload", Point::InReload),
     ];
 
     #[derive(Debug)]

@@ -66,7 +66,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", &["pipeline", "metrics"]),
     ("trial", &["record", "secret", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
     ("author", &[]),
-    ("reload", &["trial", "metrics", "plugin", "config", "pipeline"]),
+    ("reload", &["failpoint", "trial", "metrics", "plugin", "config", "pipeline"]),
     (
         "cli",
         &[

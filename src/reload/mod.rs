@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use std::time::Instant;
 use crate::config;
 use crate::config::Held;
 use crate::config::Referenced;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::plugin::Step;
@@ -262,7 +266,13 @@ impl Reload {
         let Loaded { config, files } = (self.load)();
         // Before anything else is read of them: what changes from now on is seen.
         self.see(&files);
-        let attempt = config.map_err(|reason| Refused { step: None, reason }).and_then(|config| self.attempt(config));
+        let config = config.map_err(|reason| Refused { step: None, reason });
+        // Much of what it calls reads what a stranger wrote. Nothing of this is half changed: each field is set when all is done.
+        let attempt = panic::catch_unwind(AssertUnwindSafe(|| config.and_then(|config| self.attempt(config))));
+        let attempt = attempt.unwrap_or_else(|_| {
+            let reason = "wasmill itself failed; please report the lines above".to_owned();
+            Err(Refused { step: None, reason })
+        });
         if let Err(Refused { step: Some(step), .. }) = &attempt {
             self.count(*step, "failed");
         }
@@ -299,6 +309,7 @@ impl Reload {
 
     /// Makes everything ready that has changed, and swaps it in. What was done, or `None` if there was nothing to do.
     fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
+        failpoint::pass(Point::InReload);
         let refused = |reason| Refused { step: None, reason };
         let Difference { in_place, anew, restart } = Difference::of(&self.config, &config);
         if !restart.is_empty() {

@@ -218,6 +218,29 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
     assert_eq!(process.exit(LIMIT), Some(0));
 }
 
+/// The thread ended with it, and no change was ever taken over again.
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_reload_that_fails_in_wasmill_itself_is_told_and_the_next_one_works() {
+    let input = java::create("panic-in", 1, &[]);
+    let output = java::create("panic-out", 1, &[]);
+    let pipeline = Pipeline::new(&input, &output, &unique("panic"), "");
+    pipeline.install(&component::forward());
+    let mut process = pipeline.run_in(&[("WASMILL_FAILPOINT", "in-reload=panic@1")], &[]);
+    process.ready();
+    process.hang_up();
+    process.wait("the failure", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));
+    assert!(
+        process.log().contains("not reloaded, everything runs on as it was: wasmill itself failed"),
+        "{}",
+        process.log()
+    );
+    process.hang_up();
+    process.wait("the next one", LIMIT, |process| process.metric(SUCCESSFUL) == Some(1.0));
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+}
+
 /// The consumer has no part in it: outputs, limits and what is done about errors become others between two records.
 #[test]
 fn all_but_the_input_changes_in_place_under_load() {
