@@ -51,6 +51,86 @@ fn every_value_is_shown_with_where_it_came_from() {
     assert_eq!(page, shown(&case, &text));
 }
 
+#[test]
+fn what_depends_on_another_key_and_what_a_unit_comes_to_is_shown() {
+    let case = Case::new();
+    let page = |text: &str| {
+        let page = shown(&case, text);
+        let lines: Vec<_> = page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        lines.join("\n")
+    };
+    let plain = page(SMALLEST);
+    assert!(plain.contains("\nthen = \"stop\" # default: ") && !plain.contains("dialect"), "{plain}");
+    let units = with("wasm =", "memory = \"64M\"\ntimeout = \"1500ms\"\nwasm =")
+        + "[on_error]\ndead_letter = \"dead\"\n[limits]\nmax_in_flight.bytes = 67108864\n";
+    let page = page(&units);
+    for line in [
+        "memory = \"64 MB\" # orders.toml:6, written \"64M\"",
+        "timeout = \"1s 500ms\" # orders.toml:7, written \"1500ms\"",
+        "max_in_flight.bytes = \"64 MiB\" # orders.toml:14, written 67108864",
+        "then = \"dead_letter\" # default: ",
+        "dialect = \"streams\" # default: ",
+    ] {
+        assert!(page.contains(line), "{line:?} is missing in:\n{page}");
+    }
+}
+
+/// An environment has no lists.
+#[test]
+fn an_item_of_the_files_own_lists_that_comes_to_several_is_several() {
+    let mut case = Case::new();
+    case.env.extend([("LIST", "a:1, b:2,"), ("TOPICS", "one,two"), ("PATTERN", "^x{1,2}$")]);
+    let text = with("[\"localhost:9092\"]", "[\"${LIST}\", \"c:3\"]")
+        .replace("topics = [\"orders\"]", "topics = [\"${TOPICS}\", \"${PATTERN}\", \"orders\"]")
+        .replace("wasm =", "settings = { list = [\"${TOPICS}\"] }\nwasm =");
+    let pipeline = case.load(&text).unwrap();
+    assert_eq!(pipeline.kafka.brokers, ["a:1", "b:2", "c:3"]);
+    assert_eq!(pipeline.kafka.input.topics, ["one", "two", "^x{1,2}$", "orders"]);
+    assert_eq!(pipeline.steps[0].settings.0, "{\"list\":[\"one,two\"]}");
+}
+
+/// Also when something is wrong: what is corrected may be in a file that the pipeline's only names.
+#[test]
+fn every_file_that_a_pipeline_refers_to_is_known() {
+    let case = Case::new();
+    let text = with(
+        "brokers",
+        "tls = { ca = \"ca.pem\", cert = \"me.pem\", key = \"me.key\" }\n\
+         sasl = { mechanism = \"PLAIN\", username = \"${file:secret}\", password = \"${file:none}\" }\n\
+         librdkafka = { \"ssl.crl.location\" = \"/none/crl.pem\" }\nbrokers",
+    );
+    let path = case.folder.path().join("orders.toml");
+    fs::write(&path, &text).unwrap();
+    let files = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let examined = examine(&path, &case.overrides, &|_| None);
+        let folder = format!("{}/", case.folder.path().display());
+        let name = |file: &Referenced| file.path.display().to_string().replace(&folder, "");
+        let held = |file: &Referenced| match &file.held {
+            Held::Unread => "unread",
+            Held::Nothing => "nothing",
+            Held::Digest(_) => "digest",
+        };
+        let files: Vec<_> = examined.referenced.iter().map(|file| (name(file), held(file))).collect();
+        (files, examined.sound().is_ok())
+    };
+    let expected = [
+        ("orders.toml", "digest"),
+        ("none", "nothing"),
+        ("secret", "digest"),
+        ("ca.pem", "digest"),
+        ("me.pem", "digest"),
+        ("me.key", "digest"),
+        ("/none/crl.pem", "nothing"),
+        ("plugins/mask.wasm", "unread"),
+    ];
+    let (mut found, is_sound) = files(&text);
+    found[1..3].sort();
+    assert_eq!(found, expected.map(|(name, held)| (name.to_owned(), held)));
+    assert!(!is_sound);
+    assert_eq!(files("no toml").0, [("orders.toml".to_owned(), "digest")]);
+}
+
 /// What `config show` prints is the same pipeline, so its defaults, which are also the documentation's, are those that count.
 #[test]
 fn what_is_shown_can_be_pasted_back_and_means_the_same() {
