@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 use wasmparser::Parser;
@@ -20,6 +25,8 @@ const LEVELS: usize = 8;
 /// Files that a build is watched for, and how deep their folders are looked into.
 const WATCHED_MAX: usize = 5000;
 const DEPTH_MAX: usize = 16;
+/// The time between two looks at a tool that runs.
+const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,10 +153,15 @@ impl Project {
     /// # Errors
     /// Why not; what a compiler complains of it has said itself.
     pub fn build(&self) -> Result<Built, String> {
+        self.build_unless(&|| false)
+    }
+
+    /// The same, given up as soon as `stopped` says so: a build may take minutes.
+    pub(super) fn build_unless(&self, stopped: &dyn Fn() -> bool) -> Result<Built, String> {
         let made = match &self.how {
-            How::Rust => self.rust()?,
+            How::Rust => self.rust(stopped)?,
             How::Command(words) => {
-                self.command(words)?;
+                self.command(words, stopped)?;
                 self.output.clone()
             }
         };
@@ -159,12 +171,13 @@ impl Project {
         Ok(Built { output: self.output.clone(), bytes })
     }
 
-    fn command(&self, words: &[String]) -> Result<(), String> {
+    fn command(&self, words: &[String], stopped: &dyn Fn() -> bool) -> Result<(), String> {
         let (program, arguments) = words.split_first().ok_or("`build.command` is empty")?;
         let mut command = Command::new(program);
         // Data goes to stdout, and what a tool says is none.
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).stdout(io::stderr());
-        let status = command.status().map_err(|error| format!("start `{program}`: {error}"))?;
+        let mut child = command.spawn().map_err(|error| format!("start `{program}`: {error}"))?;
+        let status = end_of(&mut child, stopped)?;
         if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", words.join(" "))) }
     }
 
@@ -204,15 +217,27 @@ impl Project {
     }
 
     /// Has cargo build the crate; the module it made.
-    fn rust(&self) -> Result<PathBuf, String> {
+    fn rust(&self, stopped: &dyn Fn() -> bool) -> Result<PathBuf, String> {
         let mut cargo = toolchain::cargo_build(&self.folder)?;
         cargo.args(["--message-format", "json-render-diagnostics"]);
-        let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-        let output = output.map_err(|error| format!("start cargo: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("cargo could not build it ({})", output.status));
+        let child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| format!("start cargo: {error}"))?;
+        let stdout = child.stdout.take();
+        let (status, told) = thread::scope(|scope| {
+            let told = scope.spawn(move || {
+                let mut told = Vec::new();
+                // What can't be read is missing below.
+                let _ = stdout.map(|mut stdout| stdout.read_to_end(&mut told));
+                told
+            });
+            let status = end_of(&mut child, stopped);
+            (status, told.join().unwrap_or_default())
+        });
+        let status = status?;
+        if !status.success() {
+            return Err(format!("cargo could not build it ({status})"));
         }
-        let made = String::from_utf8_lossy(&output.stdout);
+        let made = String::from_utf8_lossy(&told);
         let module = made.lines().rev().find_map(module);
         module.ok_or_else(|| "cargo made no module: `Cargo.toml` needs `[lib] crate-type = [\"cdylib\"]`".to_owned())
     }
@@ -225,6 +250,21 @@ impl Project {
         }
         found.sort();
         found
+    }
+}
+
+/// The end of a tool, which is killed when `stopped` says so.
+fn end_of(tool: &mut Child, stopped: &dyn Fn() -> bool) -> Result<ExitStatus, String> {
+    let failed = |error: io::Error| format!("wait for a tool: {error}");
+    loop {
+        if let Some(status) = tool.try_wait().map_err(failed)? {
+            return Ok(status);
+        }
+        if stopped() {
+            tool.kill().and_then(|()| tool.wait()).map_err(failed)?;
+            return Err("told to stop".to_owned());
+        }
+        thread::sleep(LOOK);
     }
 }
 

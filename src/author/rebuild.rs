@@ -17,7 +17,7 @@ use super::Project;
 /// The time between two looks.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// The thread that looks and builds; a build that runs when it is dropped is waited for.
+/// The thread that looks and builds; a build that runs when it is dropped is given up.
 #[derive(Debug)]
 pub struct Rebuild {
     /// Set once, by `drop`; the thread alone waits for it.
@@ -44,7 +44,8 @@ impl Rebuild {
                     }
                     *known = now;
                     tell(&format!("the source of {} changed: building it", project.folder().display()));
-                    match project.build() {
+                    match project.build_unless(&|| stopped_after(&seen, Duration::ZERO)) {
+                        Err(_) if stopped_after(&seen, Duration::ZERO) => return,
                         Ok(built) => tell(&format!("built {}", built.output.display())),
                         Err(error) => tell(&format!("{error}; what was built before goes on")),
                     }

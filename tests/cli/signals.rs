@@ -160,6 +160,24 @@ fn dev_ends_while_its_feed_is_a_pipe_that_nobody_writes_to() {
     }
 }
 
+/// A build takes minutes.
+#[test]
+fn dev_ends_while_it_builds_a_plugin_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "");
+    let build = "[build]\ncommand = [\"sleep\", \"600\"]\noutput = \"p.wasm\"\nwatch = [\"source\"]\n";
+    fs::write(folder.path().join("plugin.toml"), build).unwrap();
+    fs::write(folder.path().join("source"), "one").unwrap();
+    let mut first = First::start(&["dev", &file, "--http", "127.0.0.1:0", "--log-format", "human"]);
+    let mut lines = BufReader::new(first.outer.stderr.take().unwrap()).lines();
+    let mut said = |part: &str| lines.any(|line| line.is_ok_and(|line| line.contains(part)));
+    assert!(said("ctrl-c ends"));
+    fs::write(folder.path().join("source"), "another").unwrap();
+    assert!(said("changed: building it"));
+    first.signal("TERM");
+    assert_eq!(first.ended(), Some(0));
+}
+
 fn pipe(path: &Path) -> PathBuf {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     path.to_owned()
