@@ -472,24 +472,9 @@ impl Asker {
 mod tests {
     use super::*;
     use crate::kafka::embedded::Broker;
-    use crate::kafka::settings::Input;
-    use crate::kafka::settings::Isolation;
-    use crate::kafka::settings::OnGap;
     use crate::kafka::settings::Output;
-    use crate::kafka::settings::Partition;
     use crate::kafka::settings::producer;
     use crate::kafka::sys::Side;
-    use crate::secret::Hidden;
-
-    fn output(topic: &str) -> Output {
-        Output {
-            name: topic.into(),
-            topic: topic.into(),
-            partition: Partition::ByKey,
-            compression: "none".into(),
-            librdkafka: BTreeMap::new(),
-        }
-    }
 
     /// How many requests a producer has on the way at once, for outputs with so many partitions on one broker.
     fn requests(partitions: [i32; 2]) -> String {
@@ -497,26 +482,9 @@ mod tests {
         let broker = Broker::start(&topics).unwrap();
         let settings = Settings {
             brokers: vec![broker.bootstrap().into()],
-            client_id: "test".into(),
-            tls: None,
-            sasl: None,
-            librdkafka: BTreeMap::new(),
-            input: Input {
-                topics: vec!["in".into()],
-                group: "test".into(),
-                instance_id: None,
-                start: Start::Earliest,
-                on_gap: OnGap::Stop,
-                isolation: Isolation::ReadCommitted,
-                session_timeout: Duration::from_secs(45),
-                max_poll_interval: Duration::from_secs(300),
-                librdkafka: BTreeMap::new(),
-            },
-            outputs: vec![output("a"), output("b")],
-            dead_letter: Some(output("dead")),
-            commit_every: Duration::from_secs(1),
-            tells_limits: false,
-            hidden: Hidden::default(),
+            outputs: vec![Output::example("a"), Output::example("b")],
+            dead_letter: Some(Output::example("dead")),
+            ..Settings::example()
         };
         let config = BTreeMap::from([("bootstrap.servers".to_owned(), broker.bootstrap().to_owned())]);
         let mut asker = Asker {

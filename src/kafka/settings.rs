@@ -197,6 +197,7 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
             "deliveries never time out: a broker that is away holds the pipeline back and loses nothing"
         }
         "statistics.interval.ms" => "the lag metrics depend on it",
+        "allow.auto.create.topics" => "a misspelt or deleted topic would be created, and nobody would be told",
         "delivery.report.only.error" => "wasmill sets it, and counts what is delivered by itself",
         "plugin.library.paths" | "ssl.engine.location" | "ssl.providers" => "it would load code into this process",
         "bootstrap.servers" | "metadata.broker.list" => "set `kafka.brokers`",
@@ -338,6 +339,8 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     config.extend(plain(&settings.librdkafka));
     config.insert("bootstrap.servers".into(), settings.brokers.join(","));
     config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
+    // Producers create topics by default, by asking about them, and Kafka's own default lets them.
+    config.insert("allow.auto.create.topics".into(), "false".into());
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
     // Telemetry that brokers may ask clients for: it costs a lock and a histogram at every poll of a record.
     config.entry("enable.metrics.push".into()).or_insert_with(|| "false".into());
@@ -389,5 +392,65 @@ impl Isolation {
             Isolation::ReadCommitted => "read_committed",
             Isolation::ReadUncommitted => "read_uncommitted",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Settings {
+        /// Of a pipeline from `in` to `out`, for tests of this room.
+        pub(crate) fn example() -> Settings {
+            Settings {
+                brokers: vec!["localhost:9092".into()],
+                client_id: "test".into(),
+                tls: None,
+                sasl: None,
+                librdkafka: BTreeMap::new(),
+                input: Input {
+                    topics: vec!["in".into()],
+                    group: "test".into(),
+                    instance_id: None,
+                    start: Start::Earliest,
+                    on_gap: OnGap::Stop,
+                    isolation: Isolation::ReadCommitted,
+                    session_timeout: Duration::from_secs(45),
+                    max_poll_interval: Duration::from_secs(300),
+                    librdkafka: BTreeMap::new(),
+                },
+                outputs: vec![Output::example("out")],
+                dead_letter: None,
+                commit_every: Duration::from_secs(1),
+                tells_limits: false,
+                hidden: Hidden::default(),
+            }
+        }
+    }
+
+    impl Output {
+        /// To a topic, with nothing set.
+        pub(crate) fn example(topic: &str) -> Output {
+            Output {
+                name: topic.into(),
+                topic: topic.into(),
+                partition: Partition::ByKey,
+                compression: "none".into(),
+                librdkafka: BTreeMap::new(),
+            }
+        }
+    }
+
+    #[test]
+    fn no_client_creates_a_topic_whatever_the_file_says() {
+        let key = "allow.auto.create.topics";
+        assert!(refused(key, "true", true).is_some());
+        let mut settings = Settings::example();
+        for table in [&mut settings.librdkafka, &mut settings.input.librdkafka] {
+            table.insert(key.into(), Secret("true".into()));
+        }
+        let clients =
+            [asker(&settings), consumer(&settings, 0), producer(&settings, 0, 1 << 20, &TopicLimits::default())];
+        assert_eq!(clients.map(|config| config[key].clone()), ["false", "false", "false"]);
     }
 }
