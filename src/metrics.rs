@@ -45,6 +45,8 @@ pub struct Metrics {
     pub bytes_consumed: IntCounterVec,
     /// `topic`: records that retention removed before they were read, under `on_gap = "continue"`.
     pub records_missed: IntCounterVec,
+    /// `topic`: partitions of a topic that was created again, read from its beginning under `on_recreate = "beginning"`.
+    pub partitions_recreated: IntCounterVec,
     /// `outcome` = emitted, filtered, skipped, `dead_lettered`, failed: input records, counted once, when it is final.
     pub records_processed: IntCounterVec,
     /// `step`, `kind`: records whose dead letter the broker acknowledged; `step` is empty where the broker refused an output.
@@ -173,6 +175,12 @@ impl Metrics {
             records_missed: t.counter(
                 "records_missed_total",
                 "Records that retention removed before they were read, under on_gap = continue; at most, as offsets have gaps.",
+                &["topic"],
+                &[],
+            ),
+            partitions_recreated: t.counter(
+                "partitions_recreated_total",
+                "Partitions that were read from their beginning because their topic was deleted and created again.",
                 &["topic"],
                 &[],
             ),
@@ -379,7 +387,8 @@ impl Metrics {
 
     /// Begins the series of a topic that is read, at 0.
     pub fn add_topic(&self, topic: &str) {
-        for counter in [&self.records_consumed, &self.bytes_consumed, &self.records_missed] {
+        for counter in [&self.records_consumed, &self.bytes_consumed, &self.records_missed, &self.partitions_recreated]
+        {
             counter.with_label_values(&[topic]);
         }
     }

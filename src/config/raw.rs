@@ -151,6 +151,9 @@ pub(super) struct Input {
     /// What happens when retention has passed the committed offset: `"stop"`, or `"continue"` at the oldest record.
     #[schemars(with = "Option<String>", extend("enum" = ["stop", "continue"], "default" = "stop"))]
     pub(super) on_gap: Option<Text>,
+    /// What happens when a topic was deleted and created again: `"stop"`, or `"beginning"` reads the new one from its beginning.
+    #[schemars(with = "Option<String>", extend("enum" = ["stop", "beginning"], "default" = "stop"))]
+    pub(super) on_recreate: Option<Text>,
     /// `"read_uncommitted"` reads records of open and aborted transactions too.
     #[schemars(
         with = "Option<String>",

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::OnGap;
+use crate::kafka::settings::OnRecreate;
 use crate::kafka::settings::Partition;
 use crate::kafka::settings::Start;
 use crate::kafka::settings::refused;
@@ -43,6 +44,7 @@ group = "enrich"
 instance_id = "${HOSTNAME:-}"
 start = 2026-01-31T00:00:00Z
 on_gap = "continue"
+on_recreate = "beginning"
 isolation = "read_uncommitted"
 session_timeout = "6s"
 max_poll_interval = "1m"
@@ -170,6 +172,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let input = &pipeline.kafka.input;
     assert_eq!((input.group.as_str(), &input.instance_id), ("orders", &None));
     assert_eq!((input.start, input.on_gap, input.isolation), (Start::Earliest, OnGap::Stop, Isolation::ReadCommitted));
+    assert_eq!(input.on_recreate, OnRecreate::Stop);
     assert_eq!(input.session_timeout, Duration::from_secs(45));
     assert_eq!(input.max_poll_interval, Duration::from_secs(300));
     let step = &pipeline.steps[0];
@@ -215,6 +218,7 @@ fn every_key_arrives() {
     assert_eq!((input.group.as_str(), &input.instance_id), ("enrich", &None));
     assert_eq!(input.start, Start::Timestamp(1_769_817_600_000));
     assert_eq!((input.on_gap, input.isolation), (OnGap::Continue, Isolation::ReadUncommitted));
+    assert_eq!(input.on_recreate, OnRecreate::Beginning);
     assert_eq!((input.session_timeout, input.max_poll_interval), (Duration::from_secs(6), Duration::from_secs(60)));
     assert_eq!(input.librdkafka["fetch.min.bytes"].0, "1");
     let limits = Limits {

@@ -125,6 +125,13 @@ impl Commands {
         )
     }
 
+    /// Moves a group to the beginning of a topic.
+    #[must_use]
+    pub fn move_group_to_beginning(&self, group: &str, topic: &str) -> String {
+        let tool = self.tool("kafka-consumer-groups.sh");
+        format!("{tool} --group {} --topic {} --reset-offsets --to-earliest --execute", quoted(group), quoted(topic))
+    }
+
     fn tool(&self, name: &str) -> String {
         let config = if self.is_secured { " --command-config client.properties" } else { "" };
         format!("{name} --bootstrap-server {}{config}", quoted(&self.brokers))

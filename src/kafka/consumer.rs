@@ -9,6 +9,8 @@ use super::Settings;
 use super::classify::code;
 use super::connection;
 use super::connection::Trouble;
+use super::membership;
+use super::membership::Refusal;
 use super::settings;
 use super::stats;
 use super::stats::Stats;
@@ -66,6 +68,8 @@ pub struct ClientError {
     pub fatal: bool,
     /// Whether a person must act: a permission or a topic is missing.
     pub denied: bool,
+    /// Why the group doesn't take this member, if it is about that.
+    pub refusal: Option<Refusal>,
     /// Whether no broker answers.
     pub all_brokers_down: bool,
     /// Why a broker can't be talked to, if it is about that.
@@ -110,7 +114,7 @@ pub struct Place<'a> {
     pub partition: i32,
     /// Where in the partition.
     pub offset: i64,
-    /// The leader epoch under which it was fetched, -1 if unknown.
+    /// The leader epoch of its batch, in which it was written, -1 if unknown.
     pub leader_epoch: i32,
     message: sys::Message<'a>,
 }
@@ -165,6 +169,8 @@ pub struct Position {
     pub offset: Offset,
     /// The leader epoch of the record before it, -1 if unknown. With it the broker notices a log that was cut off.
     pub leader_epoch: i32,
+    /// What is committed beside the offset: a [`Note`](super::note::Note). Of no use where it is read from.
+    pub note: Arc<str>,
 }
 
 impl Consumer {
@@ -253,6 +259,7 @@ impl Consumer {
                     partition: None,
                     fatal: false,
                     denied: false,
+                    refusal: membership::refusal(other),
                     all_brokers_down: false,
                     trouble: None,
                     echo: false,
@@ -267,7 +274,7 @@ impl Consumer {
     /// librdkafka's words; the group then gives them to someone again.
     pub fn assign(&self, positions: &[Position]) -> Result<(), String> {
         let mut list = PartitionList::new();
-        for Position { partition, offset, leader_epoch } in positions {
+        for Position { partition, offset, leader_epoch, note: _ } in positions {
             list.add(&partition.topic, partition.partition, offset.0, *leader_epoch);
         }
         let result = if self.client.is_cooperative() {
@@ -299,6 +306,16 @@ impl Consumer {
         self.client.assignment_lost()
     }
 
+    /// Takes a partition that it has over anew, from another position. A seek wouldn't do: librdkafka seeks nothing in a partition whose
+    /// position is gone.
+    ///
+    /// # Errors
+    /// librdkafka's words; the partition may not be read any more.
+    pub fn take_anew(&self, position: Position) -> Result<(), String> {
+        self.unassign(std::slice::from_ref(&position.partition))?;
+        self.assign(&[position])
+    }
+
     /// Stops fetching a partition.
     pub fn pause(&self, partition: &TopicPartition) {
         self.client.pause(&mut list_of(std::slice::from_ref(partition)));
@@ -323,8 +340,8 @@ impl Consumer {
     /// Marks offsets to be committed with the next commit. Returns the partitions that are not this member's any more.
     pub fn store(&self, positions: &[Position]) -> Vec<TopicPartition> {
         let mut list = PartitionList::new();
-        for Position { partition, offset, leader_epoch } in positions {
-            list.add(&partition.topic, partition.partition, offset.0, *leader_epoch);
+        for Position { partition, offset, leader_epoch, note } in positions {
+            list.add_with_note(&partition.topic, partition.partition, offset.0, *leader_epoch, note);
         }
         self.client.store_offsets(&mut list);
         list.entries().into_iter().filter(|entry| entry.code != Code::OK).map(named).collect()
@@ -337,6 +354,21 @@ impl Consumer {
     pub fn commit(&self) -> Result<Commit, String> {
         let answer = self.client.new_queue();
         self.client.commit_stored(&answer).map_err(|error| error.to_string())?;
+        Ok(Commit(answer))
+    }
+
+    /// Commits these positions, and not what is stored: librdkafka keeps what is stored below the last commit, even of a partition that is
+    /// taken over anew.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn commit_at(&self, positions: &[Position]) -> Result<Commit, String> {
+        let mut list = PartitionList::new();
+        for Position { partition, offset, leader_epoch, note } in positions {
+            list.add_with_note(&partition.topic, partition.partition, offset.0, *leader_epoch, note);
+        }
+        let answer = self.client.new_queue();
+        self.client.commit_list(&list, &answer).map_err(|error| error.to_string())?;
         Ok(Commit(answer))
     }
 
@@ -411,6 +443,7 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
         partition,
         fatal: fatal || code == code::FATAL,
         denied: denied.contains(&code),
+        refusal: membership::refusal(code),
         all_brokers_down: code == code::ALL_BROKERS_DOWN,
         trouble: connection::trouble(&text),
         echo: connection::is_echo(&text),
@@ -430,6 +463,7 @@ pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
             partition: None,
             fatal: false,
             denied: false,
+            refusal: None,
             all_brokers_down: false,
             trouble: Some(trouble),
             echo: false,

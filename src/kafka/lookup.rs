@@ -1,7 +1,8 @@
 //! The questions whose answers block: does a topic exist, where does a partition start. On a thread of its own.
 //!
 //! The worker asks and goes on; the answer comes back through a function that puts it into the worker's inbox. A question is
-//! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait.
+//! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait. Partitions are
+//! answered each for itself: one without a leader has no answer, is named, and holds nobody else back.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -19,11 +20,16 @@ use super::classify::code;
 use super::command::Commands;
 use super::consumer::Consumer;
 use super::consumer::Position;
+use super::note::Note;
+use super::note::TopicId;
 use super::probe;
+use super::settings::OnRecreate;
 use super::settings::Start;
 use super::settings::TopicLimits;
+use super::sys;
 use super::sys::Client;
 use super::sys::Code;
+use super::sys::Described;
 use super::sys::Entry;
 use super::sys::Error;
 use super::sys::PartitionList;
@@ -35,7 +41,10 @@ use crate::record::TopicPartition;
 enum Question {
     Topics,
     Starts(Vec<TopicPartition>),
+    Ranges(Vec<TopicPartition>),
     Ends(Vec<TopicPartition>),
+    Watch(Vec<TopicPartition>),
+    Protocol,
     Probe(Vec<TopicPartition>),
     /// No question: from here on they are about these settings.
     Change(Box<Settings>),
@@ -61,10 +70,21 @@ pub enum Answer {
         /// What is missing, and the command that mends it.
         reason: String,
     },
-    /// Where the partitions start.
-    Starts(Vec<StartOf>),
-    /// Where partitions end, as far as brokers said: behind the last record that this group may read.
+    /// Where partitions start. What the group has committed comes first, and the rest with a second answer.
+    Starts {
+        /// Those that are known.
+        starts: Vec<StartOf>,
+        /// Those that have no answer, and why.
+        unknown: Vec<(TopicPartition, String)>,
+    },
+    /// What there is of partitions whose positions are gone, as far as brokers said.
+    Ranges(Vec<RangeOf>),
+    /// Where partitions end, as far as brokers said: behind the last record, be it of an open transaction.
     Ends(Vec<(TopicPartition, Offset)>),
+    /// What the members of the group use to share partitions among them, if it has any.
+    Protocol(Option<String>),
+    /// What topics are now.
+    Watched(Vec<Watched>),
     /// No broker has answered yet, and why; the question is still being asked.
     Waiting {
         /// librdkafka's words.
@@ -75,34 +95,49 @@ pub enum Answer {
 /// Where one partition starts.
 #[derive(Clone, Debug)]
 pub struct StartOf {
-    /// The position to read from. After a gap: the oldest record.
+    /// The position to read from.
     pub position: Position,
     /// Whether the group has committed it.
     pub committed: bool,
-    /// The records between the committed offset and the oldest one, if retention has passed it, or the committed offset lies behind
-    /// the end of a topic that was made anew.
-    pub gap: Option<Gap>,
-    /// The oldest record there is.
+    /// The topic's id now, if brokers tell it.
+    pub topic: Option<TopicId>,
+    /// What was committed in another topic of the same name.
+    pub other: Option<Other>,
+}
+
+/// An offset that was committed in a topic that is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// That topic's id.
+    pub was: TopicId,
+    /// The id of the topic that has its name now.
+    pub is: TopicId,
+    /// The offset.
+    pub committed: Offset,
+}
+
+/// What there is of a partition.
+#[derive(Clone, Debug)]
+pub struct RangeOf {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The topic's id now, if brokers tell it.
+    pub topic: Option<TopicId>,
+    /// The oldest record.
     pub oldest: Offset,
     /// Behind the newest record.
     pub end: Offset,
 }
 
-/// A committed offset that is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// What the group had committed.
-    pub committed: Offset,
-    /// The oldest record there is.
-    pub oldest: Offset,
-}
-
-impl Gap {
-    /// How many records were missed, as far as offsets tell.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        u64::try_from(self.oldest.0 - self.committed.0).unwrap_or(0)
-    }
+/// What a topic that is read is now.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// Its id, if brokers tell it.
+    pub id: Option<TopicId>,
+    /// The partitions that no broker leads.
+    pub leaderless: Vec<i32>,
 }
 
 /// The thread that asks.
@@ -132,7 +167,7 @@ impl Lookup {
             client: Arc::clone(consumer.client()),
             settings: settings.clone(),
             stop: Arc::clone(&stop),
-            known_partitions: BTreeMap::new(),
+            known: None,
             told_limits: BTreeSet::new(),
             limits_unanswered: 0,
         };
@@ -146,9 +181,24 @@ impl Lookup {
         self.ask(Question::Topics);
     }
 
-    /// Asks where these partitions start. Returns the number that the answer carries.
+    /// Asks where these partitions start. Returns the number that the answers carry.
     pub fn ask_starts(&self, partitions: Vec<TopicPartition>) -> u64 {
         self.ask(Question::Starts(partitions))
+    }
+
+    /// Asks what there is of these partitions, once: those that have no answer are left out. Returns the number that the answer carries.
+    pub fn ask_ranges(&self, partitions: Vec<TopicPartition>) -> u64 {
+        self.ask(Question::Ranges(partitions))
+    }
+
+    /// Asks what the members of the group use to share partitions among them, once.
+    pub fn ask_protocol(&self) {
+        self.ask(Question::Protocol);
+    }
+
+    /// Asks what the topics of these partitions are now, once.
+    pub fn ask_watch(&self, partitions: Vec<TopicPartition>) {
+        self.ask(Question::Watch(partitions));
     }
 
     /// Asks where these partitions end, once: a question that no broker answers is dropped.
@@ -191,6 +241,8 @@ impl Drop for Lookup {
 const REQUEST_MS: i32 = 2000;
 /// A broker that does not answer so often what a topic takes, but everything else, is not asked any more.
 const LIMITS_UNANSWERED_MAX: u32 = 4;
+/// librdkafka's "no offset".
+const NO_OFFSET: i64 = -1001;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries of what a person must mend.
@@ -202,9 +254,9 @@ struct Asker {
     client: Arc<Client>,
     settings: Settings,
     stop: Arc<AtomicBool>,
-    /// How many partitions each topic had when it was first seen. Those above it were added while the group ran, and start at
-    /// their beginning, since everything in them came after the pipeline began.
-    known_partitions: BTreeMap<String, usize>,
+    /// How many partitions each topic had when the pipeline began; `None` until then. What was added since starts at its beginning,
+    /// as everything in it came after the pipeline began.
+    known: Option<BTreeMap<String, usize>>,
     /// The topics of which it was said that their limit is assumed.
     told_limits: BTreeSet<String>,
     /// How often in a row a broker did not answer what a topic takes.
@@ -221,8 +273,14 @@ impl Asker {
             loop {
                 let result = match &question {
                     Question::Topics => self.topics(),
-                    Question::Starts(partitions) => self.starts(partitions),
+                    Question::Starts(partitions) => self.starts(partitions, &|found| answer(number, found)),
+                    Question::Ranges(partitions) => Ok(self.ranges(partitions)),
                     Question::Ends(partitions) => Ok(self.ends(partitions)),
+                    Question::Watch(partitions) => Ok(self.watch(partitions)),
+                    Question::Protocol => {
+                        let group = self.client.describe_group(&self.settings.input.group, REQUEST_MS);
+                        Ok(Answer::Protocol(group.ok().and_then(|group| group.protocol)))
+                    }
                     Question::Probe(partitions) => self.probe(partitions),
                     Question::Change(_) => break,
                 };
@@ -259,6 +317,7 @@ impl Asker {
 
     fn topics(&mut self) -> Result<Answer, Error> {
         let mut missing = Vec::new();
+        let mut known = BTreeMap::new();
         // For each broker the partitions of outputs that it leads.
         let mut led: BTreeMap<i32, usize> = BTreeMap::new();
         let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
@@ -269,7 +328,7 @@ impl Asker {
         for (role, topic) in named {
             match self.client.leaders(topic, REQUEST_MS) {
                 Ok(leaders) => {
-                    self.known_partitions.entry(topic.clone()).or_insert(leaders.len());
+                    known.insert(topic.clone(), leaders.len());
                     for leader in leaders.into_iter().filter(|&leader| role == "output" && leader >= 0) {
                         *led.entry(leader).or_default() += 1;
                     }
@@ -286,6 +345,12 @@ impl Asker {
             }
         }
         let bytes = if missing.is_empty() { self.limits()? } else { Vec::new() };
+        if self.known.is_none() && missing.is_empty() {
+            if self.settings.input.topics.iter().any(|topic| topic.starts_with('^')) {
+                known.extend(self.client.topics(true, REQUEST_MS)?);
+            }
+            self.known = Some(known);
+        }
         let limits = TopicLimits { bytes, led: led.into_values().max().unwrap_or(0) };
         Ok(Answer::Topics { missing, limits })
     }
@@ -342,7 +407,7 @@ impl Asker {
         if !partitions.is_empty() {
             let mut committed = PartitionList::new();
             for partition in partitions {
-                committed.add(&partition.topic, partition.partition, -1001, -1);
+                committed.add(&partition.topic, partition.partition, NO_OFFSET, -1);
             }
             self.client.committed(&mut committed, REQUEST_MS)?;
             if let Some(entry) = committed.entries().into_iter().find(|entry| entry.code.0 != 0) {
@@ -385,87 +450,189 @@ impl Asker {
         format!("{error}; {}", all.join("; "))
     }
 
-    fn starts(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
+    /// Answers with what is committed at once, and then with the rest.
+    fn starts(&self, partitions: &[TopicPartition], answer: &impl Fn(Answer)) -> Result<Answer, Error> {
         let mut committed = PartitionList::new();
         for partition in partitions {
-            committed.add(&partition.topic, partition.partition, -1001, -1);
+            committed.add(&partition.topic, partition.partition, NO_OFFSET, -1);
         }
         self.client.committed(&mut committed, REQUEST_MS)?;
-        let mut starts = Vec::with_capacity(partitions.len());
-        for entry in committed.entries() {
-            if entry.code.0 != 0 {
-                return Err(Error {
-                    code: entry.code,
-                    text: format!("{}/{}: {}", entry.topic, entry.partition, entry.code),
-                });
-            }
-            let partition = TopicPartition { topic: entry.topic.into(), partition: entry.partition };
-            let (low, high) = self.client.watermarks(&partition.topic, partition.partition, REQUEST_MS)?;
-            let start = if entry.offset < 0 {
-                let offset = self.uncommitted(&partition, low, high)?;
-                StartOf {
-                    position: Position { partition, offset: Offset(offset), leader_epoch: -1 },
-                    committed: false,
-                    gap: None,
-                    oldest: Offset(low),
-                    end: Offset(high),
-                }
-            } else {
-                let whole = (low..=high).contains(&entry.offset);
-                let gap = Gap { committed: Offset(entry.offset), oldest: Offset(low) };
-                StartOf {
-                    position: Position {
-                        partition,
-                        offset: Offset(if whole { entry.offset } else { low }),
-                        leader_epoch: if whole { entry.leader_epoch } else { -1 },
-                    },
-                    committed: whole,
-                    gap: (!whole).then_some(gap),
-                    oldest: Offset(low),
-                    end: Offset(high),
-                }
+        let (denied, entries): (Vec<Entry>, Vec<Entry>) =
+            committed.entries().into_iter().partition(|entry| entry.code != Code::OK);
+        let denied = denied.into_iter().map(|Entry { topic, partition, code, .. }| {
+            (named(topic, partition), Error { code, text: code.to_string() })
+        });
+        let mut unknown: Vec<(TopicPartition, Error)> = denied.collect();
+        let ids = self.ids(partitions);
+        let mut starts = Vec::new();
+        let mut wanted = Wanted::default();
+        for entry in entries {
+            let topic = ids.get(entry.topic.as_str()).copied().flatten();
+            let (offset, leader_epoch, was) = (entry.offset, entry.leader_epoch, Note::parse(&entry.note).topic);
+            let partition = named(entry.topic, entry.partition);
+            let other = match (was, topic) {
+                (Some(was), Some(is)) if was != is && offset >= 0 => Some(Other { was, is, committed: Offset(offset) }),
+                _ => None,
             };
-            starts.push(start);
+            if offset >= 0 && (other.is_none() || self.settings.input.on_recreate == OnRecreate::Stop) {
+                let position = Position { partition, offset: Offset(offset), leader_epoch, note: Arc::default() };
+                starts.push(StartOf { position, committed: true, topic, other });
+            } else {
+                let from = if other.is_some() { sys::OLDEST } else { self.uncommitted(&partition) };
+                wanted.push(partition, from, topic, other);
+            }
         }
-        Ok(Answer::Starts(starts))
+        let mut any = !starts.is_empty();
+        if any && !wanted.0.is_empty() {
+            answer(Answer::Starts { starts: std::mem::take(&mut starts), unknown: Vec::new() });
+        }
+        if !wanted.0.is_empty() {
+            let (more, without) = self.list(wanted);
+            any |= !more.is_empty();
+            starts = more;
+            unknown.extend(without);
+        }
+        // What none of them may is a matter of the pipeline's.
+        if let Some((partition, error)) = unknown.iter().find(|(_, error)| !any && classify::is_denied(error.code)) {
+            return Err(Error { code: error.code, text: format!("{partition}: {}", error.text) });
+        }
+        let unknown = unknown.into_iter().map(|(partition, error)| (partition, error.to_string())).collect();
+        Ok(Answer::Starts { starts, unknown })
+    }
+
+    /// Which offset a partition without a committed one starts at, as [`Client::list_offsets`] takes it.
+    fn uncommitted(&self, partition: &TopicPartition) -> i64 {
+        let known = self.known.as_ref().and_then(|known| known.get(&*partition.topic)).copied().unwrap_or(0);
+        let was_there = usize::try_from(partition.partition).is_ok_and(|number| number < known);
+        if !was_there {
+            return sys::OLDEST;
+        }
+        match self.settings.input.start {
+            Start::Earliest => sys::OLDEST,
+            Start::Latest => sys::END,
+            Start::Timestamp(timestamp) => timestamp,
+        }
+    }
+
+    /// Asks for the offsets of all of them at once: where they start, and those that have no answer.
+    fn list(&self, wanted: Wanted) -> (Vec<StartOf>, Vec<(TopicPartition, Error)>) {
+        let mut offsets = self.offsets(wanted.0.iter().map(|(partition, want)| (partition, want.from)));
+        // All records are older than the time: at the end.
+        let older =
+            wanted.0.iter().filter(|(partition, want)| want.from >= 0 && offsets.get(partition) == Some(&Ok(None)));
+        let older: Vec<(&TopicPartition, i64)> = older.map(|(partition, _)| (partition, sys::END)).collect();
+        if !older.is_empty() {
+            offsets.extend(self.offsets(older.into_iter()));
+        }
+        let (mut starts, mut unknown) = (Vec::new(), Vec::new());
+        for (partition, Want { topic, other, .. }) in wanted.0 {
+            match offsets.remove(&partition) {
+                Some(Ok(Some(offset))) => {
+                    let position = Position { partition, offset, leader_epoch: -1, note: Arc::default() };
+                    starts.push(StartOf { position, committed: false, topic, other });
+                }
+                Some(Err(error)) => unknown.push((partition, error)),
+                Some(Ok(None)) | None => {
+                    unknown.push((
+                        partition,
+                        Error { code: code::TIMED_OUT, text: "its leader doesn't answer".to_owned() },
+                    ));
+                }
+            }
+        }
+        (starts, unknown)
+    }
+
+    /// Offsets of partitions, each for itself; none is one that the broker doesn't know.
+    fn offsets<'p>(
+        &self,
+        wanted: impl Iterator<Item = (&'p TopicPartition, i64)>,
+    ) -> BTreeMap<TopicPartition, Result<Option<Offset>, Error>> {
+        let mut list = PartitionList::new();
+        let mut all = BTreeMap::new();
+        for (partition, offset) in wanted {
+            list.add(&partition.topic, partition.partition, offset, -1);
+            all.insert(partition.clone(), Ok(None));
+        }
+        match self.client.list_offsets(&list, REQUEST_MS) {
+            Ok(entries) => {
+                for Entry { topic, partition, offset, code, .. } in entries {
+                    let found = if code == Code::OK {
+                        Ok((offset >= 0).then_some(Offset(offset)))
+                    } else {
+                        Err(Error { code, text: code.to_string() })
+                    };
+                    all.insert(named(topic, partition), found);
+                }
+            }
+            Err(error) => all.values_mut().for_each(|found| *found = Err(error.clone())),
+        }
+        all
+    }
+
+    /// The ids of topics, of those whose brokers tell them.
+    fn ids(&self, partitions: &[TopicPartition]) -> BTreeMap<String, Option<TopicId>> {
+        // Without an answer it is as with brokers that know no ids.
+        self.described(partitions).unwrap_or_default().into_iter().map(|topic| (topic.name, topic.id)).collect()
+    }
+
+    fn described(&self, partitions: &[TopicPartition]) -> Result<Vec<Described>, Error> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+        self.client.describe_topics(&topics.into_iter().collect::<Vec<_>>(), REQUEST_MS)
+    }
+
+    fn ranges(&self, partitions: &[TopicPartition]) -> Answer {
+        let ids = self.ids(partitions);
+        let offsets = |offset| self.offsets(partitions.iter().map(|partition| (partition, offset)));
+        let (oldest, ends) = (offsets(sys::OLDEST), offsets(sys::END));
+        let range = |partition: &TopicPartition| {
+            let known = |offsets: &BTreeMap<TopicPartition, Result<Option<Offset>, Error>>| {
+                offsets.get(partition).and_then(|found| found.as_ref().ok().copied().flatten())
+            };
+            Some(RangeOf {
+                partition: partition.clone(),
+                topic: ids.get(&*partition.topic).copied().flatten(),
+                oldest: known(&oldest)?,
+                end: known(&ends)?,
+            })
+        };
+        Answer::Ranges(partitions.iter().filter_map(range).collect())
     }
 
     fn ends(&self, partitions: &[TopicPartition]) -> Answer {
-        let mut list = PartitionList::new();
-        for partition in partitions {
-            // -1 in place of a time is the end.
-            list.add(&partition.topic, partition.partition, -1, -1);
-        }
-        let answered = self.client.offsets_for_times(&mut list, REQUEST_MS).is_ok();
-        let known = list.entries().into_iter().filter(|entry| answered && entry.code == Code::OK && entry.offset >= 0);
-        let end = |entry: Entry| {
-            (TopicPartition { topic: entry.topic.into(), partition: entry.partition }, Offset(entry.offset))
-        };
-        Answer::Ends(known.map(end).collect())
+        let found = self.offsets(partitions.iter().map(|partition| (partition, sys::END)));
+        let known = |(partition, end): (TopicPartition, Result<Option<Offset>, Error>)| Some((partition, end.ok()??));
+        Answer::Ends(found.into_iter().filter_map(known).collect())
     }
 
-    /// The start of a partition without a committed offset.
-    fn uncommitted(&mut self, partition: &TopicPartition, low: i64, high: i64) -> Result<i64, Error> {
-        let topic = partition.topic.to_string();
-        if !self.known_partitions.contains_key(&topic) {
-            let leaders = self.client.leaders(&topic, REQUEST_MS)?;
-            self.known_partitions.insert(topic.clone(), leaders.len());
-        }
-        if usize::try_from(partition.partition).is_ok_and(|number| number >= self.known_partitions[&topic]) {
-            return Ok(low);
-        }
-        match self.settings.input.start {
-            Start::Earliest => Ok(low),
-            Start::Latest => Ok(high),
-            Start::Timestamp(timestamp) => {
-                let mut list = PartitionList::new();
-                list.add(&topic, partition.partition, timestamp, -1);
-                self.client.offsets_for_times(&mut list, REQUEST_MS)?;
-                // Negative when all records are older.
-                Ok(list.entries().first().map(|entry| entry.offset).filter(|&offset| offset >= 0).unwrap_or(high))
-            }
-        }
+    fn watch(&self, partitions: &[TopicPartition]) -> Answer {
+        let watched = |Described { name, error, id, leaders, .. }: Described| {
+            let leaderless = leaders.into_iter().filter(|&(_, leader)| leader < 0).map(|(number, _)| number);
+            error.is_none().then(|| Watched { topic: name.into(), id, leaderless: leaderless.collect() })
+        };
+        Answer::Watched(self.described(partitions).unwrap_or_default().into_iter().filter_map(watched).collect())
     }
+}
+
+/// Partitions whose offsets are to be asked for.
+#[derive(Default)]
+struct Wanted(Vec<(TopicPartition, Want)>);
+
+struct Want {
+    /// As [`Client::list_offsets`] takes it.
+    from: i64,
+    topic: Option<TopicId>,
+    other: Option<Other>,
+}
+
+impl Wanted {
+    fn push(&mut self, partition: TopicPartition, from: i64, topic: Option<TopicId>, other: Option<Other>) {
+        self.0.push((partition, Want { from, topic, other }));
+    }
+}
+
+fn named(topic: String, partition: i32) -> TopicPartition {
+    TopicPartition { topic: topic.into(), partition }
 }
 
 #[cfg(test)]
@@ -491,7 +658,7 @@ mod tests {
             client: Client::new(Side::Producer, &config).unwrap(),
             settings: settings.clone(),
             stop: Arc::default(),
-            known_partitions: BTreeMap::new(),
+            known: None,
             told_limits: BTreeSet::new(),
             limits_unanswered: 0,
         };

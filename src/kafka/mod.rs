@@ -9,6 +9,8 @@ pub mod connection;
 pub mod consumer;
 pub mod embedded;
 pub mod lookup;
+pub mod membership;
+pub mod note;
 pub mod probe;
 pub mod producer;
 pub mod settings;

@@ -40,6 +40,10 @@ pub struct Answers {
     pub names: Vec<String>,
     /// The group that was asked for.
     pub group: Option<Answer>,
+    /// What its members use to share partitions among them, if it has any.
+    pub protocol: Option<String>,
+    /// The shortest and the longest session of a group's member, if the brokers say.
+    pub sessions: Option<(Duration, Duration)>,
 }
 
 /// What the brokers said of a topic or a group.
@@ -117,13 +121,15 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         }
     }
     if let Some(group) = &question.group {
-        answers.group = Some(ask_of_group(&client, group, deadline));
+        let (group, protocol) = ask_of_group(&client, group, deadline);
+        (answers.group, answers.protocol) = (Some(group), protocol);
+        answers.sessions = sessions(&client, deadline);
     }
     let is_missing = answers.topics.values().any(|answer| *answer == Answer::Missing);
     if question.names || is_missing {
         // For a hint at a missing one, no answer is good enough.
-        match client.topic_names(true, left_ms(deadline)) {
-            Ok(names) => answers.names = names,
+        match client.topics(true, left_ms(deadline)) {
+            Ok(topics) => answers.names = topics.into_iter().map(|(name, _)| name).collect(),
             Err(error) if question.names => return Err(Unanswered::Unreached(error.to_string())),
             Err(_) => {}
         }
@@ -132,15 +138,16 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
 }
 
 /// Asks about a group, again and again while its coordinator is coming up.
-fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> Answer {
+fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (Answer, Option<String>) {
     let pause = client.new_queue();
     loop {
         let (found, code) = match client.describe_group(group, left_ms(deadline)) {
-            Ok(described) => {
+            Ok(mut described) => {
                 let code = described.error.as_ref().map(|error| error.code);
-                (answer(described), code)
+                let protocol = described.protocol.take();
+                ((answer(described), protocol), code)
             }
-            Err(error) => (denied_or_unknown(&error), Some(error.code)),
+            Err(error) => ((denied_or_unknown(&error), None), Some(error.code)),
         };
         if !code.is_some_and(|code| COORDINATOR_MOVES.contains(&code)) || now() >= deadline {
             return found;
@@ -150,13 +157,21 @@ fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> Answer 
     }
 }
 
+/// The brokers' bounds of a session, if this user may know them.
+fn sessions(client: &Arc<Client>, deadline: Instant) -> Option<(Duration, Duration)> {
+    let names = ["group.min.session.timeout.ms", "group.max.session.timeout.ms"];
+    let found = client.broker_settings(&names, left_ms(deadline)).ok()?;
+    let mut bounds = found.into_iter().map(|value| value?.parse().ok().map(Duration::from_millis));
+    Some((bounds.next()??, bounds.next()??))
+}
+
 /// Waits until a broker answers.
 fn connect(client: &Arc<Client>, deadline: Instant) -> Result<(), Unanswered> {
     let events = client.queue();
     let mut heard = None;
     let mut down_since = None;
     loop {
-        let asked = client.topic_names(false, STEP_MS);
+        let asked = client.topics(false, STEP_MS);
         listen(&events, &mut heard, &mut down_since)?;
         let Err(error) = asked else { return Ok(()) };
         let now = now();
@@ -207,7 +222,7 @@ fn answer(described: Described) -> Answer {
             let may = described
                 .operations
                 .map(|all| May { read: may(&all, operation::READ), write: may(&all, operation::WRITE) });
-            Answer::There { partitions: described.partitions, may }
+            Answer::There { partitions: described.leaders.len(), may }
         }
     }
 }

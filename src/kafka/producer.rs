@@ -412,7 +412,6 @@ mod tests {
         }
     }
 
-    use std::collections::BTreeMap;
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -420,47 +419,13 @@ mod tests {
     use rdkafka_sys::types::RDKafkaApiKey;
     use rdkafka_sys::types::RDKafkaRespErr;
 
-    use crate::kafka::settings::Input;
-    use crate::kafka::settings::Isolation;
-    use crate::kafka::settings::OnGap;
     use crate::kafka::settings::Output;
-    use crate::kafka::settings::Partition;
-    use crate::kafka::settings::Start;
     use crate::record::Headers;
-    use crate::secret::Hidden;
 
     /// Outputs of these names to these topics.
     fn settings(brokers: String, outputs: &[(&str, &str)]) -> Settings {
-        let output = |&(name, topic): &(&str, &str)| Output {
-            name: name.into(),
-            topic: topic.into(),
-            partition: Partition::ByKey,
-            compression: "none".into(),
-            librdkafka: BTreeMap::new(),
-        };
-        Settings {
-            brokers: vec![brokers],
-            client_id: "test".into(),
-            tls: None,
-            sasl: None,
-            librdkafka: BTreeMap::new(),
-            input: Input {
-                topics: vec!["in".into()],
-                group: "test".into(),
-                instance_id: None,
-                start: Start::Earliest,
-                on_gap: OnGap::Stop,
-                isolation: Isolation::ReadCommitted,
-                session_timeout: Duration::from_secs(45),
-                max_poll_interval: Duration::from_secs(300),
-                librdkafka: BTreeMap::new(),
-            },
-            outputs: outputs.iter().map(output).collect(),
-            dead_letter: None,
-            commit_every: Duration::from_secs(1),
-            tells_limits: false,
-            hidden: Hidden::default(),
-        }
+        let output = |&(name, topic): &(&str, &str)| Output { name: name.into(), ..Output::example(topic) };
+        Settings { brokers: vec![brokers], outputs: outputs.iter().map(output).collect(), ..Settings::example() }
     }
 
     const LIMIT: Duration = Duration::from_secs(60);

@@ -88,6 +88,8 @@ pub struct Input {
     pub start: Start,
     /// What happens when the committed offset is gone.
     pub on_gap: OnGap,
+    /// What happens when a topic was deleted and created again.
+    pub on_recreate: OnRecreate,
     /// Whether records of open or aborted transactions are read.
     pub isolation: Isolation,
     /// The group throws a silent member out after this.
@@ -116,6 +118,15 @@ pub enum OnGap {
     Stop,
     /// It goes on at the oldest record and counts what it missed.
     Continue,
+}
+
+/// What happens when a topic has another id than the one that the committed offset belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRecreate {
+    /// The pipeline stops and names both ids.
+    Stop,
+    /// It reads the new topic from its beginning, and counts it.
+    Beginning,
 }
 
 /// Kafka's isolation level.
@@ -262,6 +273,9 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     if let Some(id) = &input.instance_id {
         config.insert("group.instance.id".into(), id.clone());
     }
+    if let Some(ignored) = ignored(settings, config.get(IGNORED)) {
+        config.insert(IGNORED.into(), ignored);
+    }
     // A heartbeat must fit into the session several times.
     let heartbeat = (input.session_timeout / 3).min(Duration::from_secs(3));
     config.entry("heartbeat.interval.ms".into()).or_insert_with(|| millis(heartbeat));
@@ -270,6 +284,28 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
 
 /// The largest message that librdkafka can be told to take.
 const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
+
+/// The key for topics that a client takes for topics that aren't there: patterns, with commas between them.
+const IGNORED: &str = "topic.blacklist";
+
+/// Whether a topic is Kafka's own, or one that wasmill keeps for itself: no pattern reads it, and no pipeline writes it.
+#[must_use]
+pub fn is_reserved(topic: &str) -> bool {
+    topic.starts_with("__") || topic.ends_with(".changelog") || topic.ends_with(".repartition")
+}
+
+/// What a consumer that reads a pattern ignores besides what the file has it ignore: what is reserved, and what the pipeline itself
+/// writes, whose records would come round for ever. `None` without a pattern, as a topic's own name is meant.
+fn ignored(settings: &Settings, own: Option<&String>) -> Option<String> {
+    if !settings.input.topics.iter().any(|topic| topic.starts_with('^')) {
+        return None;
+    }
+    let reserved = ["^__", "\\.changelog$", "\\.repartition$"].map(str::to_owned);
+    // A topic's name has no other character that means something in a pattern.
+    let written = settings.written().map(|output| format!("^{}$", output.topic.replace('.', "\\.")));
+    let all: Vec<String> = own.cloned().into_iter().chain(reserved).chain(written).collect();
+    Some(all.join(","))
+}
 
 /// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
 ///
@@ -341,6 +377,8 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
     // Producers create topics by default, by asking about them, and Kafka's own default lets them.
     config.insert("allow.auto.create.topics".into(), "false".into());
+    // New topics and partitions are seen within a minute; librdkafka's own are five.
+    config.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "60000".into());
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
     // Telemetry that brokers may ask clients for: it costs a lock and a histogram at every poll of a record.
     config.entry("enable.metrics.push".into()).or_insert_with(|| "false".into());
@@ -414,6 +452,7 @@ mod tests {
                     instance_id: None,
                     start: Start::Earliest,
                     on_gap: OnGap::Stop,
+                    on_recreate: OnRecreate::Stop,
                     isolation: Isolation::ReadCommitted,
                     session_timeout: Duration::from_secs(45),
                     max_poll_interval: Duration::from_secs(300),
@@ -452,5 +491,22 @@ mod tests {
         let clients =
             [asker(&settings), consumer(&settings, 0), producer(&settings, 0, 1 << 20, &TopicLimits::default())];
         assert_eq!(clients.map(|config| config[key].clone()), ["false", "false", "false"]);
+    }
+
+    #[test]
+    fn a_pattern_never_reads_what_is_reserved_or_written_and_a_name_means_itself() {
+        let mut settings = Settings::example();
+        settings.dead_letter = Some(Output::example("out.dead"));
+        assert_eq!(consumer(&settings, 0).get(IGNORED), None);
+        settings.input.topics.push("^.*$".into());
+        settings.input.librdkafka.insert(IGNORED.into(), Secret("^x".into()));
+        let expected = r"^x,^__,\.changelog$,\.repartition$,^out$,^out\.dead$";
+        assert_eq!(consumer(&settings, 0).get(IGNORED).map(String::as_str), Some(expected));
+        for topic in ["__consumer_offsets", "x.changelog", "x.repartition"] {
+            assert!(is_reserved(topic), "{topic}");
+        }
+        for topic in ["_x", "x.changelog.y", "changelog", "x-repartition"] {
+            assert!(!is_reserved(topic), "{topic}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! librdkafka's statistics: the few numbers that we use.
 //!
-//! They come as JSON every five seconds. The end of a partition is `ls_offset`, behind the last record that `read_committed`
-//! shows; `-1` and below mean that it is not known.
+//! They come as JSON every five seconds. The end of a partition is `hi_offset`, behind its last record; `ls_offset` is behind the last
+//! one that `read_committed` shows. `-1` and below mean that it is not known.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -14,13 +14,24 @@ use crate::record::TopicPartition;
 /// What one client said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// For each assigned partition the offset behind its last visible record.
-    pub ends: Vec<(TopicPartition, Offset)>,
+    /// For each assigned partition where it ends.
+    pub ends: Vec<End>,
     /// Brokers that this client is connected to: several connections to one, as to a group's coordinator, count once.
     pub connected_brokers: usize,
     /// Microseconds since any of them last answered; `None` without a connection. A connection alone says little: a frozen broker
     /// keeps it up.
     pub idle_us: Option<i64>,
+}
+
+/// Where a partition ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Behind its last record.
+    pub end: Offset,
+    /// Behind the last record that isn't held back by an open transaction, if known.
+    pub stable: Option<Offset>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +62,7 @@ struct RawPartition {
     /// Whether it is assigned: partitions of the past linger.
     desired: bool,
     ls_offset: i64,
+    hi_offset: i64,
 }
 
 /// `None` if this isn't what librdkafka writes.
@@ -60,10 +72,12 @@ pub(super) fn parse(json: &str) -> Option<Stats> {
     let mut ends = Vec::new();
     for (topic, RawTopic { partitions }) in raw.topics {
         let topic: std::sync::Arc<str> = topic.into();
-        let known = partitions.values().filter(|p| p.desired && p.partition >= 0 && p.ls_offset >= 0);
-        ends.extend(
-            known.map(|p| (TopicPartition { topic: topic.clone(), partition: p.partition }, Offset(p.ls_offset))),
-        );
+        let known = partitions.values().filter(|p| p.desired && p.partition >= 0 && p.hi_offset >= 0);
+        ends.extend(known.map(|p| End {
+            partition: TopicPartition { topic: topic.clone(), partition: p.partition },
+            end: Offset(p.hi_offset),
+            stable: (p.ls_offset >= 0).then_some(Offset(p.ls_offset)),
+        }));
     }
     let nodes: BTreeSet<i64> = up.iter().map(|broker| broker.nodeid).filter(|&node| node >= 0).collect();
     Some(Stats {
@@ -84,10 +98,11 @@ mod tests {
             "GroupCoordinator":{"nodeid":2,"state":"UP","rxidle":70}, "a:1":{"nodeid":-1,"state":"UP","rxidle":80},
             "c":{"nodeid":3,"state":"DOWN","rxidle":1}},
             "topics":{"orders":{"age":3,"partitions":{
-                "0":{"partition":0,"desired":true,"ls_offset":17}, "1":{"partition":1,"desired":false,"ls_offset":4},
-                "2":{"partition":2,"desired":true,"ls_offset":-1001}, "-1":{"partition":-1,"desired":false,"ls_offset":-1001}}}}}"#;
+                "0":{"partition":0,"desired":true,"ls_offset":17,"hi_offset":19}, "1":{"partition":1,"desired":false,"ls_offset":4,"hi_offset":4},
+                "2":{"partition":2,"desired":true,"ls_offset":-1001,"hi_offset":-1001}, "-1":{"partition":-1,"desired":false,"ls_offset":-1001,"hi_offset":-1001}}}}}"#;
         let stats = parse(json).unwrap();
-        assert_eq!(stats.ends, [(TopicPartition { topic: "orders".into(), partition: 0 }, Offset(17))]);
+        let partition = TopicPartition { topic: "orders".into(), partition: 0 };
+        assert_eq!(stats.ends, [End { partition, end: Offset(19), stable: Some(Offset(17)) }]);
         assert_eq!((stats.connected_brokers, stats.idle_us), (2, Some(50)));
         assert_eq!(parse("{\"brokers\": 1}"), None);
     }

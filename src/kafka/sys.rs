@@ -33,6 +33,7 @@ use std::sync::PoisonError;
 
 use rdkafka_sys as rd;
 
+use super::note;
 use crate::record::Header;
 use crate::record::OutRecord;
 
@@ -84,19 +85,6 @@ mod codes {
         pub(super) fn rd_kafka_committed(
             client: *mut rd::rd_kafka_t,
             list: *mut rd::RDKafkaTopicPartitionList,
-            timeout_ms: c_int,
-        ) -> c_int;
-        pub(super) fn rd_kafka_offsets_for_times(
-            client: *mut rd::rd_kafka_t,
-            list: *mut rd::RDKafkaTopicPartitionList,
-            timeout_ms: c_int,
-        ) -> c_int;
-        pub(super) fn rd_kafka_query_watermark_offsets(
-            client: *mut rd::rd_kafka_t,
-            topic: *const c_char,
-            partition: i32,
-            low: *mut i64,
-            high: *mut i64,
             timeout_ms: c_int,
         ) -> c_int;
         pub(super) fn rd_kafka_commit_queue(
@@ -529,11 +517,21 @@ impl Client {
 
     /// Commits all stored offsets; the result arrives on `reply` as [`EventKind::OffsetCommit`].
     pub(crate) fn commit_stored(&self, reply: &Queue) -> Result<(), Error> {
-        // SAFETY: both are alive. A null list means "what is stored", a null callback means "as an event".
+        self.commit(None, reply)
+    }
+
+    /// Commits the offsets of the list; otherwise as [`Client::commit_stored`].
+    pub(crate) fn commit_list(&self, list: &PartitionList, reply: &Queue) -> Result<(), Error> {
+        self.commit(Some(list), reply)
+    }
+
+    fn commit(&self, list: Option<&PartitionList>, reply: &Queue) -> Result<(), Error> {
+        let list = list.map_or(std::ptr::null_mut(), PartitionList::pointer);
+        // SAFETY: all are alive; the list is copied. A null list means "what is stored", a null callback means "as an event".
         Error::check(unsafe {
             codes::rd_kafka_commit_queue(
                 self.handle.as_ptr(),
-                std::ptr::null(),
+                list,
                 reply.pointer.as_ptr(),
                 std::ptr::null(),
                 std::ptr::null_mut(),
@@ -553,28 +551,30 @@ impl Client {
         Error::check(unsafe { codes::rd_kafka_committed(self.handle.as_ptr(), list.pointer(), timeout_ms) })
     }
 
-    /// Replaces the timestamps in the list by offsets. Blocks.
-    pub(crate) fn offsets_for_times(&self, list: &mut PartitionList, timeout_ms: i32) -> Result<(), Error> {
-        // SAFETY: both are alive.
-        Error::check(unsafe { codes::rd_kafka_offsets_for_times(self.handle.as_ptr(), list.pointer(), timeout_ms) })
-    }
-
-    /// The first and the next offset of a partition. Blocks.
-    pub(crate) fn watermarks(&self, topic: &str, partition: i32, timeout_ms: i32) -> Result<(i64, i64), Error> {
-        let topic = c_topic(topic);
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: the client and the string are alive, the numbers are ours.
-        Error::check(unsafe {
-            codes::rd_kafka_query_watermark_offsets(
-                self.handle.as_ptr(),
-                topic.as_ptr(),
-                partition,
-                &raw mut low,
-                &raw mut high,
-                timeout_ms,
-            )
-        })?;
-        Ok((low, high))
+    /// Offsets of partitions. The offset of each in the list says which: [`OLDEST`], [`END`], or a time, for the first record that is
+    /// not older. One request to each leader, and each partition is answered for itself: an offset below 0 is none. Blocks.
+    pub(crate) fn list_offsets(self: &Arc<Client>, list: &PartitionList, timeout_ms: i32) -> Result<Vec<Entry>, Error> {
+        let reply = self.new_queue();
+        let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout_ms)?;
+        // SAFETY: client, list, options and queue are alive; list and options are copied.
+        unsafe {
+            let (client, queue) = (self.handle.as_ptr(), reply.pointer.as_ptr());
+            rd::rd_kafka_ListOffsets(client, list.pointer(), options.pointer.as_ptr(), queue);
+        }
+        let event = admin_reply(&reply, timeout_ms)?;
+        // SAFETY: the event is alive and owns the result, which is null if it is another one's, and the partitions in it. The list
+        // has as many elements as it says.
+        unsafe {
+            let result = rd::rd_kafka_event_ListOffsets_result(event.pointer.as_ptr());
+            if result.is_null() {
+                return Err(unexpected());
+            }
+            let mut count = 0;
+            let all = rd::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+            Ok((0..count)
+                .map(|index| Entry::copy(rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*all.add(index))))
+                .collect())
+        }
     }
 
     /// The brokers that lead the partitions of a topic, -1 for a partition without a leader. Blocks. The code is the topic's own
@@ -607,8 +607,9 @@ impl Client {
         }
     }
 
-    /// The names of the topics that this client may know of; with `all` false, none, but a broker has answered. Blocks.
-    pub(crate) fn topic_names(&self, all: bool, timeout_ms: i32) -> Result<Vec<String>, Error> {
+    /// The topics that this client may know of, with their numbers of partitions; with `all` false, none, but a broker has answered.
+    /// Blocks.
+    pub(crate) fn topics(&self, all: bool, timeout_ms: i32) -> Result<Vec<(String, usize)>, Error> {
         let mut metadata = std::ptr::null();
         // SAFETY: the client is alive; a null topic means "all" or "those that are used here"; on success the metadata is ours
         // and is destroyed below, once. It holds `topic_cnt` topics with NUL-terminated names.
@@ -622,9 +623,12 @@ impl Client {
             ))?;
             let found = &*metadata;
             let count = usize::try_from(found.topic_cnt).unwrap_or(0);
-            let names = (0..count).map(|index| text((*found.topics.add(index)).topic)).collect();
+            let topics = (0..count).map(|index| found.topics.add(index));
+            let topics = topics
+                .map(|topic| (text((*topic).topic), usize::try_from((*topic).partition_cnt).unwrap_or(0)))
+                .collect();
             rd::rd_kafka_metadata_destroy(metadata);
-            Ok(names)
+            Ok(topics)
         }
     }
 
@@ -637,7 +641,8 @@ impl Client {
         let reply = self.new_queue();
         let names: Vec<CString> = names.iter().map(|name| c_topic(name)).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout_ms)?;
+        let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout_ms)?
+            .with_operations()?;
         // SAFETY: client, options and queue are alive. The collection is a copy of the names, ours, and destroyed once the
         // request, which copies it again, is under way.
         unsafe {
@@ -658,12 +663,20 @@ impl Client {
             let describe = |index: usize| {
                 let topic = *all.add(index);
                 let (mut partitions, mut operations) = (0, 0);
-                rd::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                let infos = rd::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                let leader = |index: usize| {
+                    let info = *infos.add(index);
+                    let leader = rd::rd_kafka_TopicPartitionInfo_leader(info);
+                    let node = if leader.is_null() { -1 } else { rd::rd_kafka_Node_id(leader) };
+                    (rd::rd_kafka_TopicPartitionInfo_partition(info), node)
+                };
                 let list = rd::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut operations);
                 Described {
                     name: text(rd::rd_kafka_TopicDescription_name(topic)),
                     error: borrowed_error(rd::rd_kafka_TopicDescription_error(topic)),
-                    partitions,
+                    id: topic_id(rd::rd_kafka_TopicDescription_topic_id(topic)),
+                    leaders: (0..partitions).map(leader).collect(),
+                    protocol: None,
                     operations: operations_of(list, operations),
                 }
             };
@@ -677,7 +690,7 @@ impl Client {
         let name = CString::new(group).unwrap_or_default();
         let mut names = [name.as_ptr()];
         let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-        let options = AdminOptions::new(self, kind, timeout_ms)?;
+        let options = AdminOptions::new(self, kind, timeout_ms)?.with_operations()?;
         // SAFETY: client, options and queue are alive; the one name is copied.
         unsafe {
             let (client, queue) = (self.handle.as_ptr(), reply.pointer.as_ptr());
@@ -700,7 +713,10 @@ impl Client {
             Ok(Described {
                 name: group.to_owned(),
                 error: borrowed_error(rd::rd_kafka_ConsumerGroupDescription_error(*all)),
-                partitions: 0,
+                id: None,
+                leaders: Vec::new(),
+                protocol: Some(text(rd::rd_kafka_ConsumerGroupDescription_partition_assignor(*all)))
+                    .filter(|protocol| !protocol.is_empty()),
                 operations: operations_of(list, operations),
             })
         }
@@ -713,6 +729,42 @@ impl Client {
         name: &str,
         timeout_ms: i32,
     ) -> Result<Option<String>, Error> {
+        let found = self.settings(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic, &[name], timeout_ms)?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Settings of a broker. Blocks. `None` for what it doesn't tell.
+    pub(crate) fn broker_settings(
+        self: &Arc<Client>,
+        names: &[&str],
+        timeout_ms: i32,
+    ) -> Result<Vec<Option<String>>, Error> {
+        let broker = self.a_broker(timeout_ms)?.to_string();
+        self.settings(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, &broker, names, timeout_ms)
+    }
+
+    /// The number of a broker that answers. Blocks.
+    fn a_broker(&self, timeout_ms: i32) -> Result<i32, Error> {
+        let mut metadata = std::ptr::null();
+        // SAFETY: the client is alive; a null topic means those that are used here; on success the metadata is ours and is destroyed
+        // below, once.
+        unsafe {
+            let (client, topic) = (self.handle.as_ptr(), std::ptr::null_mut());
+            Error::check(codes::rd_kafka_metadata(client, 0, topic, &raw mut metadata, timeout_ms))?;
+            let broker = (*metadata).orig_broker_id;
+            rd::rd_kafka_metadata_destroy(metadata);
+            Ok(broker)
+        }
+    }
+
+    /// Settings of a topic or a broker. Blocks. `None` for what it doesn't tell.
+    fn settings(
+        self: &Arc<Client>,
+        kind: rd::rd_kafka_ResourceType_t,
+        topic: &str,
+        names: &[&str],
+        timeout_ms: i32,
+    ) -> Result<Vec<Option<String>>, Error> {
         let reply = self.new_queue();
         let topic = c_topic(topic);
         // SAFETY: client and queue are alive. Resource and options are ours: they are copied by the request and destroyed here, once.
@@ -721,7 +773,6 @@ impl Client {
             let options = rd::rd_kafka_AdminOptions_new(self.handle.as_ptr(), operation);
             let mut reason = [0 as c_char; 128];
             rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason.as_mut_ptr(), reason.len());
-            let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
             let mut resource = rd::rd_kafka_ConfigResource_new(kind, topic.as_ptr());
             if resource.is_null() {
                 // A name without a character, which the request would not look for.
@@ -745,12 +796,12 @@ impl Client {
         unsafe {
             let result = rd::rd_kafka_event_DescribeConfigs_result(event.pointer.as_ptr());
             if result.is_null() {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             let mut resources = 0;
             let first = rd::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
             if resources == 0 || first.is_null() {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             let code = codes::rd_kafka_ConfigResource_error(*first);
             if code != 0 {
@@ -758,10 +809,12 @@ impl Client {
             }
             let mut count = 0;
             let entries = rd::rd_kafka_ConfigResource_configs(*first, &raw mut count);
-            Ok((0..count)
-                .map(|index| *entries.add(index))
-                .find(|&entry| text(rd::rd_kafka_ConfigEntry_name(entry)) == name)
-                .map(|entry| text(rd::rd_kafka_ConfigEntry_value(entry))))
+            let value = |name: &&str| {
+                let mut all = (0..count).map(|index| *entries.add(index));
+                let found = all.find(|&entry| text(rd::rd_kafka_ConfigEntry_name(entry)) == *name)?;
+                Some(text(rd::rd_kafka_ConfigEntry_value(found)))
+            };
+            Ok(names.iter().map(value).collect())
         }
     }
 
@@ -814,12 +867,22 @@ impl Drop for Client {
 pub(crate) struct Described {
     pub(crate) name: String,
     pub(crate) error: Option<Error>,
-    pub(crate) partitions: usize,
+    /// A topic's id, if the brokers tell it.
+    pub(crate) id: Option<note::TopicId>,
+    /// The partitions of a topic, and the brokers that lead them: below 0 is none.
+    pub(crate) leaders: Vec<(i32, i32)>,
+    /// What a group's members use to share partitions among them, if it has members.
+    pub(crate) protocol: Option<String>,
     /// Kafka's numbers of what this client may do; `None` if the brokers don't say.
     pub(crate) operations: Option<Vec<i32>>,
 }
 
-/// The options of one administrative request: its time limit, and that it asks for what is permitted.
+/// What [`Client::list_offsets`] takes for the oldest record's offset.
+pub(crate) const OLDEST: i64 = -2;
+/// What [`Client::list_offsets`] takes for the end of the log, open transactions included.
+pub(crate) const END: i64 = -1;
+
+/// The options of one administrative request: its time limit, and whether it asks for what is permitted.
 struct AdminOptions {
     pointer: NonNull<rd::rd_kafka_AdminOptions_t>,
 }
@@ -838,9 +901,15 @@ impl AdminOptions {
                 reason.as_mut_ptr(),
                 reason.len(),
             );
-            Error::take(rd::rd_kafka_AdminOptions_set_include_authorized_operations(pointer, 1))?;
             Ok(options)
         }
+    }
+
+    /// Asks for what this client may do, too.
+    fn with_operations(self) -> Result<AdminOptions, Error> {
+        // SAFETY: the options are alive.
+        let set = unsafe { rd::rd_kafka_AdminOptions_set_include_authorized_operations(self.pointer.as_ptr(), 1) };
+        Error::take(set).map(|()| self)
     }
 }
 
@@ -878,6 +947,18 @@ unsafe fn borrowed_error(error: *const rd::rd_kafka_error_t) -> Option<Error> {
         let code = Code(codes::rd_kafka_error_code(error));
         (code != Code::OK).then(|| Error { code, text: text(rd::rd_kafka_error_string(error)) })
     }
+}
+
+/// # Safety
+/// `id` is null or alive.
+unsafe fn topic_id(id: *const rd::rd_kafka_Uuid_t) -> Option<note::TopicId> {
+    if id.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    let halves = unsafe { [rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)] };
+    let [high, low] = halves.map(|half| u128::from(half.cast_unsigned()));
+    note::TopicId::new(high << 64 | low)
 }
 
 /// # Safety
@@ -1436,6 +1517,28 @@ pub(crate) struct Entry {
     pub(crate) offset: i64,
     pub(crate) leader_epoch: i32,
     pub(crate) code: Code,
+    /// What was committed beside the offset.
+    pub(crate) note: String,
+}
+
+impl Entry {
+    /// # Safety
+    /// `element` is an element of a list that is alive, or of a result.
+    unsafe fn copy(element: *const rd::rd_kafka_topic_partition_t) -> Entry {
+        // SAFETY: the caller's promise. The error is read as a number: the broker may send a code that the binding's enum lacks. The
+        // note has as many bytes as is said, or is null.
+        unsafe {
+            let note = bytes((*element).metadata, (*element).metadata_size).unwrap_or_default();
+            Entry {
+                topic: text((*element).topic),
+                partition: (*element).partition,
+                offset: (*element).offset,
+                leader_epoch: rd::rd_kafka_topic_partition_get_leader_epoch(element),
+                code: Code((&raw const (*element).err).cast::<c_int>().read()),
+                note: String::from_utf8_lossy(note).into_owned(),
+            }
+        }
+    }
 }
 
 // SAFETY: the list is plain memory with one owner.
@@ -1462,35 +1565,37 @@ impl PartitionList {
 
     /// Adds a partition; a `leader_epoch` of -1 is unknown.
     pub(crate) fn add(&mut self, topic: &str, partition: i32, offset: i64, leader_epoch: i32) {
+        self.add_with_note(topic, partition, offset, leader_epoch, "");
+    }
+
+    /// Adds a partition with what is committed beside its offset.
+    pub(crate) fn add_with_note(&mut self, topic: &str, partition: i32, offset: i64, leader_epoch: i32, note: &str) {
         let topic = c_topic(topic);
-        // SAFETY: the list is alive, the string is copied, and the new element lives in the list.
+        // SAFETY: the list is alive, the strings are copied, and the new element, which has no note yet, lives in the list.
         unsafe {
             let element = rd::rd_kafka_topic_partition_list_add(self.pointer(), topic.as_ptr(), partition);
             (*element).offset = offset;
             if leader_epoch >= 0 {
                 rd::rd_kafka_topic_partition_set_leader_epoch(element, leader_epoch);
             }
+            if !note.is_empty() {
+                // librdkafka's own memory, as the list frees it.
+                let copy = rd::rd_kafka_mem_malloc(std::ptr::null_mut(), note.len());
+                if !copy.is_null() {
+                    std::ptr::copy_nonoverlapping(note.as_ptr(), copy.cast::<u8>(), note.len());
+                    ((*element).metadata, (*element).metadata_size) = (copy, note.len());
+                }
+            }
         }
     }
 
     /// The entries, copied.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        // SAFETY: the list is alive and has `cnt` elements. The error is read as a number: the broker may send a code that
-        // the binding's enum lacks.
+        // SAFETY: the list is alive and has `cnt` elements.
         unsafe {
             let list = &*self.pointer();
-            (0..usize::try_from(list.cnt).unwrap_or(0))
-                .map(|index| {
-                    let element = list.elems.add(index);
-                    Entry {
-                        topic: text((*element).topic),
-                        partition: (*element).partition,
-                        offset: (*element).offset,
-                        leader_epoch: rd::rd_kafka_topic_partition_get_leader_epoch(element),
-                        code: Code((&raw const (*element).err).cast::<c_int>().read()),
-                    }
-                })
-                .collect()
+            let count = usize::try_from(list.cnt).unwrap_or(0);
+            (0..count).map(|index| Entry::copy(list.elems.add(index))).collect()
         }
     }
 }

@@ -84,6 +84,10 @@ const GUIDE: &[Section] = &[
                 "wasmill_records_missed_total",
                 "Anything above 0 is lost data: retention is shorter than the pipeline was down.",
             ),
+            (
+                "wasmill_partitions_recreated_total",
+                "Above 0: somebody deleted an input topic and created it again. What it held before and wasn't read is lost.",
+            ),
             ("wasmill_assigned_partitions", "Sum over the processes of a group: the partitions of its topics."),
             (
                 "wasmill_rebalances_total",

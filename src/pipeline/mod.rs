@@ -229,6 +229,8 @@ impl Handle {
         // One partition waits, the others go on: this makes nobody unready either.
         let retried = self.status.retried();
         checks.push(check(retried.is_none(), "retries", retried.as_deref().unwrap_or_default()));
+        let held = self.status.held();
+        checks.push(check(held.is_none(), "partitions", held.as_deref().unwrap_or_default()));
         // What runs goes on as before, so this alone makes nobody unready.
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));

@@ -161,7 +161,7 @@ impl Shell {
                 self.store_offsets();
                 let stage = match self.group {
                     Group::Outside => self.leave(now, deadline),
-                    Group::Member | Group::Starting { .. } | Group::Revoking { .. } => match self.begin_commit(now) {
+                    Group::Member | Group::Starting | Group::Revoking { .. } => match self.begin_commit(now) {
                         Began::Sent => Stage::Committing,
                         Began::Busy if !is_late => return None,
                         Began::Busy | Began::Refused => self.leave(now, deadline),
@@ -193,13 +193,14 @@ impl Shell {
     fn leave(&mut self, now: Instant, deadline: Instant) -> Stage {
         self.note_what_is_left();
         match std::mem::replace(&mut self.group, Group::Member) {
-            Group::Revoking { partitions, .. } => {
+            Group::Revoking { mut partitions, .. } => {
+                partitions.retain(|partition| self.lanes.iter().any(|lane| lane.partition == *partition));
                 // Not `give_back`: how the lanes ended is still to be looked at.
                 if let Err(reason) = self.consumer.unassign(&partitions) {
                     tracing::debug!("failed to give partitions back: {reason}");
                 }
             }
-            Group::Starting { .. } => {
+            Group::Starting => {
                 if let Err(reason) = self.consumer.assign(&[]) {
                     tracing::debug!("failed to answer an assignment: {reason}");
                 }

@@ -6,6 +6,7 @@
 
 use crate::failure::Failure;
 use crate::kafka::Commands;
+use crate::kafka::lookup::Other;
 use crate::partition::Flood;
 use crate::partition::Trip;
 use crate::record::Offset;
@@ -140,6 +141,18 @@ impl StoppedAt {
 
 fn trace(failure: &Failure) -> String {
     if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) }
+}
+
+/// The message for a topic that was created again.
+pub(super) fn recreated(partition: &TopicPartition, other: &Other, group: &str, commands: &Commands) -> String {
+    let (TopicPartition { topic, partition: number }, Other { was, is, committed }) = (partition, other);
+    format!(
+        "topic {topic} was deleted and created again: the group stands at offset {committed} of partition {number} of the topic with the \
+         id {was}, and the topic with this name has the id {is} now\n\
+         ways out: set `on_recreate = \"beginning\"` in [input], which reads the new topic from its beginning and counts that; or, for \
+         the same once, while the pipeline is down: {}",
+        commands.move_group_to_beginning(group, topic)
+    )
 }
 
 /// The message for a committed offset that is gone.

@@ -1,8 +1,8 @@
 //! Where this worker stands in its group: partitions that come, and partitions that go.
 //!
-//! librdkafka waits, with its heartbeats up, until the worker answers a rebalance. Partitions that come are looked up first (their
-//! committed offsets, or the gap that retention left); partitions that go are drained, committed and then given back. A
-//! partition that was lost is dropped at once and nothing of it is committed.
+//! librdkafka waits, with its heartbeats up, until the worker answers a rebalance. Partitions that come are looked up first: those with
+//! a committed offset are taken at once, the others when it is known where they begin. Partitions that go are drained, committed and
+//! then given back. A partition that was lost is dropped at once and nothing of it is committed.
 
 use std::time::Instant;
 
@@ -18,7 +18,8 @@ use crate::kafka::Commands;
 use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Answer;
 use crate::kafka::lookup::StartOf;
-use crate::kafka::settings::OnGap;
+use crate::kafka::membership::Refusal;
+use crate::kafka::settings::OnRecreate;
 use crate::metrics::State;
 use crate::partition;
 use crate::partition::PartitionState;
@@ -32,8 +33,8 @@ pub(super) enum Group {
     Outside,
     /// A member, or on the way to be one.
     Member,
-    /// Partitions came, and it is being looked up where they start: the question has this number.
-    Starting { question: u64, partitions: Vec<TopicPartition> },
+    /// Partitions came, and nothing is known yet of where they start.
+    Starting,
     /// Partitions go: they are being drained, and then committed.
     Revoking { partitions: Vec<TopicPartition>, deadline: Instant, committing: bool },
 }
@@ -46,14 +47,6 @@ impl Group {
     /// Whether nothing is being waited for.
     pub(super) fn is_settled(&self) -> bool {
         matches!(self, Group::Member)
-    }
-
-    /// The partitions that came, if it was asked with this question where they start.
-    fn asked(&self, question: u64) -> Option<&[TopicPartition]> {
-        match self {
-            Group::Starting { question: asked, partitions } if *asked == question => Some(partitions),
-            Group::Outside | Group::Member | Group::Starting { .. } | Group::Revoking { .. } => None,
-        }
     }
 }
 
@@ -84,11 +77,20 @@ impl Shell {
             Answer::Probed { limits } => {
                 self.take_limits(now, limits);
                 self.on_probed();
+                self.watch(now);
             }
             Answer::Denied { reason } => self.on_denied(now, reason),
             Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
-            Answer::Starts(starts) => self.on_starts(now, question, starts),
+            Answer::Starts { starts, unknown } => self.on_starts(now, question, starts, unknown),
+            Answer::Ranges(ranges) => self.on_ranges(now, question, ranges),
             Answer::Ends(ends) => self.on_ends(&ends),
+            Answer::Protocol(protocol) => {
+                if let Some(protocol) = protocol.filter(|_| self.refused) {
+                    let text = Refusal::Protocol.text(&self.settings.kafka, Some(&protocol));
+                    self.say_refused(now, text);
+                }
+            }
+            Answer::Watched(watched) => self.on_watched(now, &watched),
         }
     }
 
@@ -110,6 +112,36 @@ impl Shell {
         }
     }
 
+    /// The group doesn't take this member. librdkafka tries again, for as long as it takes.
+    pub(super) fn on_refused(&mut self, now: Instant, refusal: Refusal) {
+        let text = refusal.text(&self.settings.kafka, None);
+        if refusal.is_in_the_file() && !self.status.is_joined() {
+            self.close(now, End::Invalid(text));
+            return;
+        }
+        match refusal {
+            // It was said when it began, and by now with the protocol's name.
+            Refusal::Protocol if self.refused => {}
+            Refusal::Protocol => {
+                self.lookup.ask_protocol();
+                self.say_refused(now, text);
+            }
+            Refusal::SessionTimeout | Refusal::GroupName | Refusal::Full | Refusal::InstanceId => {
+                self.say_refused(now, text);
+            }
+        }
+        self.refused = true;
+    }
+
+    fn say_refused(&mut self, now: Instant, why: String) {
+        if self.timers.may_log(now, &why) {
+            tracing::error!("not taken into the group, and tried again: {why}");
+        }
+        if self.closing.is_none() {
+            self.set_state(State::Halted, why);
+        }
+    }
+
     /// The group gives partitions to this worker.
     pub(super) fn on_assign(&mut self, partitions: Vec<TopicPartition>) {
         self.metrics.rebalances.with_label_values(&["assign"]).inc();
@@ -118,60 +150,68 @@ impl Shell {
             return;
         }
         tracing::info!("assigned {}", names(&partitions));
-        let question = self.lookup.ask_starts(partitions.clone());
-        self.group = Group::Starting { question, partitions };
+        self.unstarted.add(partitions);
+        self.ask_starts();
+        self.group = Group::Starting;
     }
 
-    fn on_starts(&mut self, now: Instant, question: u64, starts: Vec<StartOf>) {
+    fn on_starts(&mut self, now: Instant, question: u64, starts: Vec<StartOf>, unknown: Vec<(TopicPartition, String)>) {
         self.status.answered(0);
-        let Some(asked) = self.group.asked(question).map(<[_]>::to_vec) else {
-            // Of partitions whose position was gone, as far as they are still read as they were then.
-            for start in starts {
-                let is_meant = |lane: &Lane| lane.asked == Some(question) && lane.partition == start.position.partition;
-                if let Some(index) = self.lanes.iter().position(is_meant) {
-                    self.on_offset_found(now, index, &start);
-                }
-            }
+        if !self.unstarted.is_asked(question) {
             return;
-        };
+        }
+        let is_answer = matches!(self.group, Group::Starting);
+        if !is_answer && !matches!(self.group, Group::Member) {
+            // While partitions go, none comes.
+            self.unstarted.put_off(now);
+            return;
+        }
         if self.closing.is_some() {
             // What comes now would be read by nobody.
-            self.decline();
+            if is_answer {
+                self.decline();
+            }
             return;
         }
-        let mut positions = Vec::new();
-        for start in starts {
-            let partition = &start.position.partition;
-            if !asked.contains(partition) {
-                continue;
+        for StartOf { position, other, .. } in &starts {
+            let Some(other) = other else { continue };
+            if self.settings.kafka.input.on_recreate == OnRecreate::Stop {
+                self.stop_at_other(now, &position.partition, other);
+                return;
             }
-            if let Some(gap) = start.gap {
-                if self.settings.kafka.input.on_gap == OnGap::Stop {
-                    self.stop_at_gap(now, partition, gap.committed, gap.oldest);
-                    return;
-                }
-                self.count_missed(partition, gap.missed(), gap.committed, gap.oldest);
+            self.count_recreated(&position.partition, other);
+        }
+        let starts: Vec<StartOf> =
+            starts.into_iter().filter(|start| self.unstarted.remove(&start.position.partition)).collect();
+        self.unstarted.wait(now, unknown);
+        let positions: Vec<Position> = starts.iter().map(|start| start.position.clone()).collect();
+        if is_answer || !positions.is_empty() {
+            if let Err(reason) = self.consumer.assign(&positions) {
+                let partitions: Vec<_> = positions.into_iter().map(|position| position.partition).collect();
+                self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&partitions))));
+                return;
             }
-            positions.push((start.position.clone(), start.committed, start.end));
+            failpoint::pass(Point::AfterAssign);
         }
-        let assigned: Vec<Position> = positions.iter().map(|(position, ..)| position.clone()).collect();
-        if let Err(reason) = self.consumer.assign(&assigned) {
-            self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&asked))));
-            return;
-        }
-        failpoint::pass(Point::AfterAssign);
-        for (position, committed, end) in positions {
+        for StartOf { position: Position { partition, offset, .. }, committed, topic, .. } in starts {
             let executor = self.quietest_executor();
             let number = self.new_lane_number();
-            self.metrics.add_topic(&position.partition.topic);
-            let state = PartitionState::new(self.settings.policy, Epoch(0), position.offset, !committed);
-            self.lanes.push(Lane::new(now, number, position.partition, state, executor, end));
+            self.metrics.add_topic(&partition.topic);
+            let state = PartitionState::new(self.settings.policy, Epoch(0), offset, !committed);
+            // Where it ends is asked for now.
+            let mut lane = Lane::new(now, number, partition, state, executor, offset);
+            lane.set_topic(topic);
+            self.lanes.push(lane);
         }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
         // A start that is not yet committed is stored with the first event.
         self.tell_all(now, &partition::Event::Tick);
+        self.lookup.ask_ends(self.lanes.iter().map(|lane| lane.partition.clone()).collect());
+        self.watch(now);
         self.group = Group::Member;
-        self.joined();
+        if is_answer {
+            self.joined();
+        }
     }
 
     /// Answers an assignment by taking none of it.
@@ -179,14 +219,14 @@ impl Shell {
         if let Err(reason) = self.consumer.assign(&[]) {
             tracing::warn!("failed to answer an empty assignment: {reason}");
         }
-        if matches!(self.group, Group::Starting { .. }) {
+        if matches!(self.group, Group::Starting) {
             self.group = Group::Member;
         }
         self.joined();
     }
 
     /// The committed offset of a partition is gone, and the pipeline is not to go on behind the gap.
-    fn stop_at_gap(&mut self, now: Instant, partition: &TopicPartition, committed: Offset, oldest: Offset) {
+    pub(super) fn stop_at_gap(&mut self, now: Instant, partition: &TopicPartition, committed: Offset, oldest: Offset) {
         let kafka = &self.settings.kafka;
         let message = end::gap(partition, committed.0, oldest.0, &kafka.input.group, &Commands::of(kafka));
         self.close(now, End::Stopped(message));
@@ -200,53 +240,11 @@ impl Shell {
     }
 
     fn joined(&mut self) {
+        self.refused = false;
         self.status.set_joined(true);
         // While brokers are silent it stays what it is: they took nothing away that would be a new beginning.
         if self.closing.is_none() && !self.is_halted() && self.status.silence().is_none() {
             self.set_state(State::Running, "running");
-        }
-    }
-
-    fn count_missed(&self, partition: &TopicPartition, missed: u64, from: Offset, to: Offset) {
-        tracing::warn!("{partition}: the records from {from} to {to} are gone, {missed} at most were missed");
-        self.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
-    }
-
-    /// The position of a partition that is being read is gone.
-    pub(super) fn on_offset_gone(&mut self, partition: TopicPartition) {
-        if self.closing.is_none()
-            && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition)
-        {
-            lane.asked = Some(self.lookup.ask_starts(vec![partition]));
-        }
-    }
-
-    /// What there is of a partition whose position was gone.
-    fn on_offset_found(&mut self, now: Instant, index: usize, start: &StartOf) {
-        let lane = &mut self.lanes[index];
-        lane.asked = None;
-        // A log that was cut off has other records at offsets that were read.
-        lane.last_read = None;
-        let low = lane.state.low();
-        let partition = lane.partition.clone();
-        if low >= start.oldest && low <= start.end {
-            // The broker knows it after all: go on there.
-            lane.sought = Some(low);
-            if let Err(reason) = self.consumer.seek(&partition, low) {
-                self.close(now, End::Bug(format!("failed to read {partition} again from {low}: {reason}")));
-            }
-            return;
-        }
-        if self.settings.kafka.input.on_gap == OnGap::Stop {
-            self.stop_at_gap(now, &partition, low, start.oldest);
-            return;
-        }
-        let missed = u64::try_from(start.oldest.0 - low.0).unwrap_or(0);
-        self.count_missed(&partition, missed, low, start.oldest);
-        // What is in flight of it was read before the records went; it is finished, and reading goes on behind the gap.
-        self.lanes[index].sought = Some(start.oldest);
-        if let Err(reason) = self.consumer.seek(&partition, start.oldest) {
-            self.close(now, End::Bug(format!("failed to read {partition} from {}: {reason}", start.oldest)));
         }
     }
 
@@ -318,6 +316,10 @@ impl Shell {
             }
             self.metrics.remove_lag(&lane.partition.topic, lane.partition.partition);
         }
+        // One that never began is not the client's either, which refuses to give back what it doesn't have.
+        let given = partitions.iter().filter(|partition| !self.unstarted.remove(partition));
+        let given: Vec<TopicPartition> =
+            given.filter(|partition| self.lanes.iter().any(|lane| lane.partition == **partition)).cloned().collect();
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
         for TopicPartition { topic, .. } in partitions {
             if !self.lanes.iter().any(|lane| lane.partition.topic == *topic) {
@@ -326,8 +328,8 @@ impl Shell {
         }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
         failpoint::pass(Point::InRevoke);
-        if let Err(reason) = self.consumer.unassign(partitions) {
-            tracing::warn!("failed to give back {}: {reason}", names(partitions));
+        if let Err(reason) = self.consumer.unassign(&given) {
+            tracing::warn!("failed to give back {}: {reason}", names(&given));
         }
         if !matches!(self.group, Group::Outside) {
             self.group = Group::Member;
@@ -339,18 +341,4 @@ impl Shell {
 fn names(partitions: &[TopicPartition]) -> String {
     let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
     names.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_assignment_takes_the_answer_to_its_own_question_alone() {
-        let partition = TopicPartition { topic: "t".into(), partition: 1 };
-        let starting = Group::Starting { question: 7, partitions: vec![partition.clone()] };
-        assert_eq!(starting.asked(7), Some(&[partition][..]));
-        assert_eq!(starting.asked(6), None, "of an assignment before, or of a partition whose position was gone");
-        assert!(Group::Member.asked(7).is_none() && Group::Outside.asked(7).is_none());
-    }
 }

@@ -14,6 +14,8 @@ use super::ages::Ages;
 use super::letters::Posted;
 use crate::batch::Batch;
 use crate::kafka::consumer::Position;
+use crate::kafka::note::Note;
+use crate::kafka::note::TopicId;
 use crate::partition::PartitionState;
 use crate::record::Offset;
 use crate::record::Seq;
@@ -37,12 +39,13 @@ pub(super) struct Lane {
     pub(super) executor: usize,
     /// The batch that is being filled.
     pub(super) open: Batch,
+    /// Of the batch of the last record that was read.
     pub(super) leader_epoch: i32,
     /// The offset of the last record that was read; `None` when the partition is read from elsewhere since.
     pub(super) last_read: Option<i64>,
     /// Where it was last read from elsewhere since it was assigned.
     pub(super) sought: Option<Offset>,
-    /// The question where it starts that was asked when its position was gone.
+    /// The question what there is of it that was asked when its position was gone.
     pub(super) asked: Option<u64>,
     /// Above every record of which an output or a dead letter was handed to the producer.
     pub(super) handed: Offset,
@@ -54,17 +57,44 @@ pub(super) struct Lane {
     pub(super) bytes: usize,
     pub(super) paused: bool,
     pub(super) to_store: Option<Position>,
+    /// What was stored last.
+    pub(super) stored: Option<Position>,
     /// The drain is over; whether everything was settled.
     pub(super) released: Option<bool>,
-    /// The offset behind the last visible record.
+    /// The offset behind the last record.
     pub(super) end: i64,
-    /// Since when records are there that aren't committed, as far as this worker saw; milliseconds since 1970-01-01 UTC.
-    pub(super) behind_since: Option<i64>,
+    /// The offset behind the last record that no open transaction holds back, if known.
+    pub(super) stable: Option<i64>,
+    /// What the group had committed when it last went on, and when that was: with records that aren't committed, in milliseconds since
+    /// 1970-01-01 UTC.
+    behind: Option<(Offset, i64)>,
+    /// The topic's id, if brokers tell it.
+    pub(super) topic: Option<TopicId>,
+    /// What is committed beside offsets.
+    note: Arc<str>,
+    /// Its position is gone: nothing is read of it until it is known where to go on.
+    pub(super) is_gone: bool,
+    /// Whether the group may stand behind where it is read now: the client keeps what is stored below the last commit, so that a commit
+    /// has to name it.
+    pub(super) is_moved: bool,
+    /// Whether it has no leader.
+    pub(super) is_leaderless: bool,
     /// When the first record of `open` was polled.
     pub(super) opened: Instant,
     pub(super) ages: Ages,
     /// The dead letters that the producer has, in order.
     pub(super) letters: VecDeque<(Seq, Posted)>,
+}
+
+/// What a record is for a lane that has read others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It comes next.
+    Next,
+    /// It was read before.
+    Before,
+    /// Another one was read at its offset, before the log was cut off there and went on under a newer leader.
+    CutOff,
 }
 
 /// Records that wait for an executor.
@@ -103,9 +133,16 @@ impl Lane {
             bytes: 0,
             paused: false,
             to_store: None,
+            stored: None,
             released: None,
             end: end.0,
-            behind_since: None,
+            stable: None,
+            behind: None,
+            topic: None,
+            note: Arc::default(),
+            is_gone: false,
+            is_leaderless: false,
+            is_moved: false,
             opened: now,
             ages: Ages::new(state.low()),
             state,
@@ -118,16 +155,34 @@ impl Lane {
         (self.end - self.ages.committed().0).max(0)
     }
 
-    /// How old the oldest record is that isn't committed, in milliseconds; 0 without one. What wasn't read yet is as old as the wait
-    /// for it.
+    /// How old the oldest record is that isn't committed, in milliseconds; 0 without one. What wasn't read yet, and what has no time or
+    /// one that is yet to come, is as old as the wait for it.
     pub(super) fn lag_ms(&mut self, unix_ms: i64) -> i64 {
         if self.lag() == 0 {
-            self.behind_since = None;
+            self.behind = None;
             return 0;
         }
-        let since = *self.behind_since.get_or_insert(unix_ms);
+        let committed = self.ages.committed();
+        let since = match self.behind {
+            Some((at, since)) if at == committed => since,
+            Some(_) | None => unix_ms,
+        };
+        self.behind = Some((committed, since));
         let unsealed = || (!self.open.is_empty()).then(|| self.open.record(0).timestamp).filter(|&at| at > 0);
-        (unix_ms - self.ages.oldest().or_else(unsealed).unwrap_or(since)).max(0)
+        let age = self.ages.oldest().or_else(unsealed).map(|at| unix_ms.saturating_sub(at)).filter(|&age| age > 0);
+        age.unwrap_or_else(|| unix_ms.saturating_sub(since).max(1))
+    }
+
+    /// How many records an open transaction holds back, if everything before them is done.
+    pub(super) fn behind_a_transaction(&self) -> Option<i64> {
+        let stable = self.stable.filter(|&stable| self.in_flight() == 0 && self.state.low().0 >= stable)?;
+        Some(self.end - stable).filter(|&records| records > 0)
+    }
+
+    /// The topic has this id.
+    pub(super) fn set_topic(&mut self, topic: Option<TopicId>) {
+        self.topic = topic;
+        self.note = Note { topic }.to_string().into();
     }
 
     /// Records received and not settled.
@@ -135,10 +190,17 @@ impl Lane {
         self.state.in_flight() + self.open.len()
     }
 
-    /// Whether this record was read before. A rebalance has librdkafka fetch a partition again from where it believes its reader to be,
+    /// What a record is that was fetched. A rebalance has librdkafka fetch a partition again from where it believes its reader to be,
     /// which is behind for a moment while records are taken (`rd_kafka_toppar_pause_resume` beside `rd_kafka_q_serve_rkmessages`).
-    pub(super) fn has_read(&self, offset: i64, leader_epoch: i32) -> bool {
-        leader_epoch == self.leader_epoch && self.last_read.is_some_and(|last| offset <= last)
+    ///
+    /// The epoch is the one in which the record was written, and grows along the log: a record that was read has that of the last one, or
+    /// a lower one.
+    pub(super) fn seen(&self, offset: i64, leader_epoch: i32) -> Seen {
+        match self.last_read {
+            Some(last) if offset <= last && leader_epoch <= self.leader_epoch => Seen::Before,
+            Some(last) if offset <= last => Seen::CutOff,
+            Some(_) | None => Seen::Next,
+        }
     }
 
     /// Where to read the partition again after an error at `offset`, behind which librdkafka may now believe its reader to be
@@ -191,7 +253,8 @@ impl Lane {
 
     /// Remembers what to store with the next round.
     pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32) {
-        self.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch });
+        let note = Arc::clone(&self.note);
+        self.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch, note });
     }
 }
 
@@ -233,15 +296,63 @@ mod tests {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
         let state = PartitionState::new(Policy::default(), Epoch(0), Offset(5), false);
         let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(9));
-        assert!(!lane.has_read(5, 3));
+        assert_eq!(lane.seen(5, 3), Seen::Next);
         assert_eq!(lane.unread_from(Offset(0)), Some(Offset(5)), "where it begins");
         assert_eq!(lane.unread_from(Offset(6)), Some(Offset(6)), "behind what can't be seen");
         (lane.leader_epoch, lane.last_read) = (3, Some(7));
-        assert!(lane.has_read(5, 3) && lane.has_read(7, 3) && !lane.has_read(8, 3));
+        assert_eq!([5, 7, 8].map(|offset| lane.seen(offset, 3)), [Seen::Before, Seen::Before, Seen::Next]);
+        // The batches before a change of the leader keep the epoch in which they were written.
+        assert_eq!([5, 7, 8].map(|offset| lane.seen(offset, 2)), [Seen::Before, Seen::Before, Seen::Next]);
+        assert_eq!(lane.seen(5, -1), Seen::Before);
         assert_eq!([0, 7, 8].map(|at| lane.unread_from(Offset(at))), [None, None, Some(Offset(8))]);
-        assert!(!lane.has_read(5, 4), "the log may have been cut off there");
+        assert_eq!([7, 8].map(|offset| lane.seen(offset, 4)), [Seen::CutOff, Seen::Next]);
         lane.last_read = None;
-        assert!(!lane.has_read(5, 3));
+        assert_eq!(lane.seen(5, 3), Seen::Next);
+    }
+
+    /// Of a lane at offset 0 with records of these times, of which none is committed.
+    fn behind(times: &[i64]) -> Lane {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let state = PartitionState::new(Policy::default(), Epoch(0), Offset(0), false);
+        let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(100));
+        lane.ages.receive(clock::now(), times);
+        lane
+    }
+
+    #[test]
+    fn lag_is_as_old_as_the_record_or_as_the_wait_for_it_whatever_its_time_says() {
+        let now = 1_800_000_000_000;
+        // A second ago, in 2020, in 1970.
+        for time in [now - 1000, 1_577_836_800_000, 1] {
+            assert_eq!(behind(&[time]).lag_ms(now), now - time);
+        }
+        // None, before 1970, now, 11 days ahead, at the end of time.
+        for time in [0, -1, -2, i64::MIN, now, now + 11 * 86_400_000, i64::MAX] {
+            let mut lane = behind(&[time]);
+            assert_eq!([0, 5000, 9000].map(|later| lane.lag_ms(now + later)), [1, 5000, 9000], "{time}");
+            lane.ages.commit(Offset(50));
+            assert_eq!(lane.lag(), 50);
+            lane.ages.commit(Offset(100));
+            assert_eq!(lane.lag_ms(now + 9001), 0, "{time}");
+        }
+        // Nothing was read yet, and the clock goes back.
+        let mut lane = behind(&[]);
+        assert_eq!([0, 5000, -5000].map(|later| lane.lag_ms(now + later)), [1, 5000, 1]);
+        // It goes on all the time: the wait is that since the last commit.
+        lane.ages.commit(Offset(50));
+        assert_eq!([6000, 7000].map(|later| lane.lag_ms(now + later)), [1, 1000]);
+    }
+
+    #[test]
+    fn what_an_open_transaction_holds_back_is_lag_and_has_a_reason() {
+        let mut lane = behind(&[]);
+        assert_eq!(lane.behind_a_transaction(), None, "it isn't known");
+        lane.stable = Some(0);
+        assert_eq!((lane.lag(), lane.behind_a_transaction()), (100, Some(100)));
+        lane.stable = Some(40);
+        assert_eq!(lane.behind_a_transaction(), None, "there are records to be read yet");
+        lane.stable = Some(100);
+        assert_eq!(lane.behind_a_transaction(), None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod halt;
 mod lane;
 mod letters;
 mod meter;
+mod places;
 mod reading;
 mod sending;
 mod status;
@@ -83,6 +84,8 @@ use letters::Hopeless;
 use letters::Letter;
 use letters::Letters;
 use meter::Meter;
+use places::Held;
+use places::Unstarted;
 use reading::Reading;
 use sending::Sending;
 use timers::Timers;
@@ -332,6 +335,14 @@ struct Shell {
     /// The first step, in the version that runs: how many records a call of it gets. Its deadlines are those of all.
     first_step: Option<Step>,
     group: Group,
+    /// Whether the group doesn't take this member.
+    refused: bool,
+    /// Partitions that don't start yet.
+    unstarted: Unstarted,
+    /// Partitions that are held back.
+    held: Held,
+    /// When it was last asked what the topics are that are read.
+    watched: Option<Instant>,
     closing: Option<Closing>,
     /// Other settings that wait for a quiet moment.
     changing: Option<Changing>,
@@ -398,6 +409,10 @@ impl Shell {
             letters: Letters::default(),
             bytes_out: 0,
             group: Group::Outside,
+            refused: false,
+            unstarted: Unstarted::default(),
+            held: Held::default(),
+            watched: None,
             closing: None,
             changing: None,
             next: None,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::Shell;
 use super::group::Group;
 use super::lane::Lane;
+use super::lane::Seen;
 use super::lane::Waiting;
 use crate::batch::Batch;
 use crate::failpoint;
@@ -118,7 +119,7 @@ impl Shell {
             Polled::Assign(partitions) => self.on_assign(partitions),
             Polled::Revoke(partitions) => self.on_revoke(now, partitions),
             Polled::Stats(stats) => self.on_stats(&stats),
-            Polled::OffsetGone(partition) => self.on_offset_gone(partition),
+            Polled::OffsetGone(partition) => self.on_offset_gone(&partition),
             Polled::Error(error) => self.on_client_error(now, &error),
         }
     }
@@ -165,8 +166,16 @@ impl Shell {
         }
         let index = self.reading.last;
         let lane = &mut self.lanes[index];
-        if !lane.state.may_receive() || lane.has_read(place.offset, place.leader_epoch) {
+        if !lane.state.may_receive() || lane.is_gone {
             return 0;
+        }
+        match lane.seen(place.offset, place.leader_epoch) {
+            Seen::Next => {}
+            Seen::Before => return 0,
+            Seen::CutOff => {
+                lane.is_gone = true;
+                return 0;
+            }
         }
         let call = self.first_step.as_ref().map_or(1, |step| step.settings().batch_records);
         if lane.is_full(call) || lane.leader_epoch != place.leader_epoch {
@@ -238,6 +247,8 @@ impl Shell {
             self.close(now, End::Stopped(reason));
         } else if error.denied && matches!(self.group, Group::Outside) {
             // The question for the topics finds it, too, and ends the pipeline with the command.
+        } else if let Some(refusal) = error.refusal.filter(|_| self.closing.is_none()) {
+            self.on_refused(now, refusal);
         } else if error.denied && self.closing.is_none() {
             self.halt_input(now, error);
         } else if let Some(trouble) = &error.trouble {

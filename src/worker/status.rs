@@ -35,6 +35,8 @@ pub struct Status {
     trouble: Mutex<Option<(i64, String)>>,
     /// Since when the record that has waited the longest is tried again, and what there is to say of it. Locked as `state` is.
     retried: Mutex<Option<(i64, String)>>,
+    /// Which partitions are held back, and why. Locked as `state` is.
+    held: Mutex<Option<String>>,
     /// Locked for a copy by the worker when it changes and by probes when they read; never with another lock.
     state: Mutex<(State, String)>,
 }
@@ -52,6 +54,7 @@ impl Default for Status {
             acknowledged: AtomicI64::new(0),
             trouble: Mutex::new(None),
             retried: Mutex::new(None),
+            held: Mutex::new(None),
             state: Mutex::new((State::Starting, "connecting".into())),
         }
     }
@@ -118,6 +121,16 @@ impl Status {
     pub fn retried(&self) -> Option<String> {
         let (since, text) = self.retried.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some(format!("{text}; since {} s", (self.now_ms() - since) / 1000))
+    }
+
+    /// Which partitions are held back, and why.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_held(&self, held: Option<String>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// What the pipeline is doing, and why.

@@ -20,6 +20,7 @@ use crate::kafka::Producer;
 use crate::kafka::consumer::Commit;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
+use crate::kafka::stats;
 use crate::kafka::stats::Stats;
 use crate::metrics::Metrics;
 use crate::metrics::State;
@@ -126,6 +127,7 @@ impl Shell {
         if now.saturating_duration_since(self.timers.measured) >= MEASURE_EVERY {
             self.timers.measured = now;
             self.advance_idle(now);
+            self.go_on_placing(now);
             self.measure();
             self.name_retried(now);
             self.timers.count_out(now);
@@ -143,7 +145,13 @@ impl Shell {
 
     /// Stores what is settled, to be committed with the next commit.
     pub(super) fn store_offsets(&mut self) {
-        let positions: Vec<Position> = self.lanes.iter_mut().filter_map(|lane| lane.to_store.take()).collect();
+        let mut positions = Vec::new();
+        for lane in &mut self.lanes {
+            if let Some(position) = lane.to_store.take() {
+                lane.stored = Some(position.clone());
+                positions.push(position);
+            }
+        }
         if !positions.is_empty() {
             for partition in self.consumer.store(&positions) {
                 // It went to another worker meanwhile, who repeats what was not committed.
@@ -182,7 +190,13 @@ impl Shell {
             return Began::Busy;
         }
         self.timers.commit_failed = true;
-        match self.consumer.commit() {
+        let commit = if self.lanes.iter().any(|lane| lane.is_moved) {
+            let stored: Vec<Position> = self.lanes.iter().filter_map(|lane| lane.stored.clone()).collect();
+            self.consumer.commit_at(&stored)
+        } else {
+            self.consumer.commit()
+        };
+        match commit {
             Ok(commit) => {
                 self.timers.committing = Some((commit, now));
                 failpoint::pass(Point::CommitSent);
@@ -221,6 +235,7 @@ impl Shell {
                 for (partition, offset) in committed {
                     if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition) {
                         lane.ages.commit(offset);
+                        lane.is_moved = false;
                     }
                 }
             }
@@ -426,7 +441,16 @@ impl Shell {
             self.status.answered(idle / 1000);
         }
         self.metrics.kafka_connected_brokers.set(i64::try_from(stats.connected_brokers).unwrap_or(i64::MAX));
-        self.on_ends(&stats.ends);
+        for stats::End { partition, end, stable } in &stats.ends {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
+                lane.end = lane.end.max(end.0);
+                lane.stable = stable.map(|stable| stable.0);
+                if *end < lane.ages.committed() {
+                    // A log that ends before what was committed of it may be another topic's.
+                    self.watched = None;
+                }
+            }
+        }
     }
 }
 
@@ -459,14 +483,24 @@ fn result_label(result: &Committed) -> &'static str {
     if result.is_ok() { "ok" } else { "error" }
 }
 
-/// Milliseconds as seconds; exact up to 49 days, which is more than any bucket.
+/// Milliseconds as seconds, for as long as a clock counts.
 fn seconds(ms: i64) -> f64 {
-    f64::from(u32::try_from(ms.max(0)).unwrap_or(u32::MAX)) / 1000.0
+    let part = |number: i64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    let ms = ms.max(0);
+    part(ms / 1000) + part(ms % 1000) / 1000.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_of_years_is_no_other_number() {
+        assert_eq!(
+            [-1, 0, 1500, 4_294_967_500, 220_000_000_250].map(seconds),
+            [0.0, 0.0, 1.5, 4_294_967.5, 220_000_000.25]
+        );
+    }
 
     #[test]
     fn a_record_that_waits_is_named_once_and_then_each_minute() {

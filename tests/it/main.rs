@@ -30,3 +30,4 @@ mod shutdown;
 mod start;
 mod stop;
 mod support;
+mod topics;

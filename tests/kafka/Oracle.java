@@ -26,7 +26,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -120,6 +122,9 @@ public final class Oracle {
             case "produce": return produce(words);
             case "choose": return choose(words);
             case "transact": return transact(words);
+            case "note": return note(words[1], new TopicPartition(words[2], 0));
+            case "commit": return commit(words);
+            case "join": return join(words[1], words[2]);
             case "dump": return dump(words[1], Integer.parseInt(words[2]));
             case "feed": return feed(words);
             case "fed": return feeds.get(words[1]).acked();
@@ -264,7 +269,43 @@ public final class Oracle {
         return commas(partitions);
     }
 
-    /** `transact commit|abort TOPIC PARTITION RECORD..`, as one transaction of a producer of its own. */
+    private String note(String group, TopicPartition partition) throws Exception {
+        OffsetAndMetadata found =
+                admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(partition);
+        return found == null ? "" : found.metadata();
+    }
+
+    /** `commit GROUP TOPIC OFFSET NOTE`, of partition 0. */
+    private String commit(String[] words) throws Exception {
+        OffsetAndMetadata offset = new OffsetAndMetadata(Long.parseLong(words[3]), words.length > 4 ? words[4] : "");
+        admin.alterConsumerGroupOffsets(words[1], Map.of(new TopicPartition(words[2], 0), offset)).all().get();
+        return "";
+    }
+
+    /** A member of a group with the range protocol, which stays. */
+    private String join(String group, String topic) throws Exception {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        settings.put("group.id", group);
+        settings.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor");
+        CountDownLatch joined = new CountDownLatch(1);
+        Thread member = new Thread(() -> {
+            ByteArrayDeserializer bytes = new ByteArrayDeserializer();
+            try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, bytes, bytes)) {
+                consumer.subscribe(List.of(topic));
+                while (true) {
+                    consumer.poll(Duration.ofMillis(100));
+                    if (!consumer.assignment().isEmpty()) joined.countDown();
+                }
+            }
+        });
+        member.setDaemon(true);
+        member.start();
+        if (!joined.await(WAIT_MS, TimeUnit.MILLISECONDS)) throw new Exception("not joined");
+        return "";
+    }
+
+    /** `transact commit|abort|open TOPIC PARTITION RECORD..`, as one transaction of a producer of its own. */
     private String transact(String[] words) throws Exception {
         String id = "oracle-" + System.nanoTime();
         try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("transactional.id", id))) {
@@ -275,8 +316,12 @@ public final class Oracle {
             }
             // Aborted records are in the log too, not only thrown away by the client.
             producer.flush();
-            if (words[1].equals("commit")) producer.commitTransaction();
-            else producer.abortTransaction();
+            switch (words[1]) {
+                case "commit": producer.commitTransaction(); break;
+                case "abort": producer.abortTransaction(); break;
+                // A close that waits would abort it.
+                default: producer.close(Duration.ZERO);
+            }
         }
         return "";
     }

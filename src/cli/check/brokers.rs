@@ -15,6 +15,7 @@ use crate::config::Span;
 use crate::kafka;
 use crate::kafka::Commands;
 use crate::kafka::command::Resource;
+use crate::kafka::membership;
 use crate::kafka::probe;
 use crate::kafka::probe::Answer;
 use crate::kafka::probe::Answers;
@@ -207,6 +208,26 @@ impl Judge<'_> {
             );
         }
         self.group(answers.group.as_ref());
+        self.membership(answers);
+    }
+
+    /// Whether the group would take this member.
+    fn membership(&mut self, answers: &Answers) {
+        if !self.sound.group {
+            return;
+        }
+        let (input, spans) = (&self.pipeline.kafka.input, &self.pipeline.spans);
+        let span = spans.group.unwrap_or(spans.input);
+        let timeout = input.session_timeout;
+        if let Some((least, most)) = answers.sessions.filter(|(least, most)| !(*least..=*most).contains(&timeout)) {
+            let message = membership::session_timeout(timeout, Some((least, most)));
+            self.report.add(span, message, "set `input.session_timeout` within these bounds");
+        }
+        if let Some(protocol) = answers.protocol.as_deref().filter(|protocol| *protocol != membership::PROTOCOL) {
+            let group = self.shown(&input.group, spans.group.or(spans.name).unwrap_or(span));
+            let message = membership::other_protocol(&group, Some(protocol));
+            self.report.add(span, message, "one group is one pipeline: a group of its own costs nothing");
+        }
     }
 
     /// The most partitions of a topic that the pattern reads now.

@@ -20,7 +20,9 @@ use crate::config::source::Span;
 use crate::kafka::settings::Input;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::OnGap;
+use crate::kafka::settings::OnRecreate;
 use crate::kafka::settings::Start;
+use crate::kafka::settings::is_reserved;
 
 /// What a pattern may cost to compile.
 const PATTERN_BYTES_MAX: usize = 4 << 20;
@@ -53,6 +55,10 @@ pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>,
         } else if !is_topic(topic.get_ref()) {
             let help = format!("{TOPIC_RULE}; a pattern begins with `^`");
             check.report.add(span, format!("{shown} can't be a topic's name"), help);
+        } else if is_reserved(topic.get_ref()) && topics.get_ref().iter().any(|other| other.get_ref().starts_with('^'))
+        {
+            let help = "read it in a pipeline of its own: beside a pattern, `__*`, `*.changelog` and `*.repartition` are never read";
+            check.report.add(span, format!("{shown} is a reserved name, and stands beside a pattern"), help);
         }
     }
     topics.get_ref().iter().map(|topic| (topic.get_ref().clone(), Span::from(topic.span()))).unzip()
@@ -99,6 +105,7 @@ pub(super) fn not_read(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>
 /// The rest of `[input]`.
 pub(super) fn input(check: &mut Check<'_>, raw: raw::Input, topics: Vec<String>, pipeline: &str) -> Input {
     let gaps = [("stop", OnGap::Stop), ("continue", OnGap::Continue)];
+    let recreated = [("stop", OnRecreate::Stop), ("beginning", OnRecreate::Beginning)];
     let isolations = [("read_committed", Isolation::ReadCommitted), ("read_uncommitted", Isolation::ReadUncommitted)];
     let session_timeout = value::duration(check, raw.session_timeout.as_ref(), "session_timeout");
     let max_poll_interval = value::duration(check, raw.max_poll_interval.as_ref(), "max_poll_interval");
@@ -110,6 +117,8 @@ pub(super) fn input(check: &mut Check<'_>, raw: raw::Input, topics: Vec<String>,
         instance_id: raw.instance_id.map(Spanned::into_inner).filter(|id| !id.is_empty()),
         start: raw.start.and_then(|start| self::start(check, &start)).unwrap_or(Start::Earliest),
         on_gap: value::one_of(check, raw.on_gap.as_ref(), "on_gap", &gaps, &[]).unwrap_or(OnGap::Stop),
+        on_recreate: value::one_of(check, raw.on_recreate.as_ref(), "on_recreate", &recreated, &[])
+            .unwrap_or(OnRecreate::Stop),
         isolation: value::one_of(check, raw.isolation.as_ref(), "isolation", &isolations, &[])
             .unwrap_or(Isolation::ReadCommitted),
         session_timeout: session_timeout.unwrap_or(SESSION_TIMEOUT),
@@ -161,11 +170,6 @@ fn is_topic(topic: &str) -> bool {
         && topic.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
         && topic != "."
         && topic != ".."
-}
-
-/// Never written by a pipeline, and never matched by a pattern.
-fn is_reserved(topic: &str) -> bool {
-    topic.starts_with("__") || topic.ends_with(".changelog") || topic.ends_with(".repartition")
 }
 
 /// Whether a topic or a pattern of `input.topics` reads this topic.

@@ -129,11 +129,28 @@ pub(crate) fn choose(topic: &str, keys: &[Option<Vec<u8>>]) -> Vec<i64> {
     numbers(&ask(&request)[0])
 }
 
+/// What a group committed beside its offset of partition 0.
+pub(crate) fn note(group: &str, topic: &str) -> String {
+    ask(&format!("note\t{group}\t{topic}"))[0].clone()
+}
+
+/// Commits an offset of partition 0 for a group without members, with a note.
+pub(crate) fn commit(group: &str, topic: &str, offset: i64, note: &str) {
+    ask(&format!("commit\t{group}\t{topic}\t{offset}\t{note}"));
+}
+
+/// Joins a group with the protocol `range`, for as long as the tests run.
+pub(crate) fn join(group: &str, topic: &str) {
+    ask(&format!("join\t{group}\t{topic}"));
+}
+
 /// How a transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Commit,
     Abort,
+    /// It doesn't, until the brokers end it.
+    Open,
 }
 
 /// Writes records to a partition in one transaction, which ends so.
@@ -141,6 +158,7 @@ pub(crate) fn transact(ending: Ending, topic: &str, partition: usize, records: &
     let ending = match ending {
         Ending::Commit => "commit",
         Ending::Abort => "abort",
+        Ending::Open => "open",
     };
     let mut request = format!("transact\t{ending}\t{topic}\t{partition}");
     for record in records {

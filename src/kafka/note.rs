@@ -1,0 +1,153 @@
+//! What is committed beside an offset. PURE.
+//!
+//! Kafka keeps a string with each committed offset and returns it with the offset. Ours begins with [`VERSION`], and fields
+//! `name=value` follow, each behind a space. A field that this version doesn't know is left out, and so is a value that can't be
+//! read; a string of somebody else's is a note without fields. It carries the topic's id: a topic that was deleted and created
+//! again has the same name, and other records at the same offsets. Invariant: no string makes reading fail.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a note of ours begins with.
+const VERSION: &str = "wasmill/1";
+
+/// What is committed beside an offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// The topic that the offset belongs to.
+    pub topic: Option<TopicId>,
+}
+
+impl Note {
+    /// Reads what a broker returned.
+    #[must_use]
+    pub fn parse(text: &str) -> Note {
+        let mut note = Note::default();
+        let mut words = text.split(' ');
+        if words.next() != Some(VERSION) {
+            return note;
+        }
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            if name == "topic" {
+                note.topic = value.parse().ok();
+            }
+        }
+        note
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(VERSION)?;
+        if let Some(topic) = self.topic {
+            write!(f, " topic={topic}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A topic's id, which no other topic ever has. Shown as `kafka-topics.sh --describe` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(u128);
+
+/// base64 for URLs, without padding.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Digits of an id: the last one holds two bits of it and four zeros.
+const LENGTH: usize = 22;
+
+impl TopicId {
+    /// The id whose 128 bits these are; 0 is what brokers send that know no ids.
+    #[must_use]
+    pub fn new(bits: u128) -> Option<TopicId> {
+        (bits != 0).then_some(TopicId(bits))
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in 0..LENGTH {
+            let digit = match place {
+                21 => self.0 << 4,
+                _ => self.0 >> (122 - 6 * place),
+            };
+            let [digit, ..] = (digit & 63).to_le_bytes();
+            write!(f, "{}", char::from(DIGITS[usize::from(digit)]))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TopicId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<TopicId, ()> {
+        if text.len() != LENGTH {
+            return Err(());
+        }
+        let mut bits = 0_u128;
+        for (place, byte) in text.bytes().enumerate() {
+            let digit = DIGITS.iter().position(|&digit| digit == byte).ok_or(())? as u128;
+            bits = match place {
+                21 if digit & 15 != 0 => return Err(()),
+                21 => bits << 2 | digit >> 4,
+                _ => bits << 6 | digit,
+            };
+        }
+        TopicId::new(bits).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::any;
+    use proptest::proptest;
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_kafka_writes_it() {
+        // java.util.UUID of these bits, as org.apache.kafka.common.Uuid.
+        let id = TopicId::new(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210).unwrap();
+        assert_eq!(id.to_string(), "ASNFZ4mrze_-3LqYdlQyEA");
+        assert_eq!("ASNFZ4mrze_-3LqYdlQyEA".parse(), Ok(id));
+        assert_eq!(TopicId::new(0), None);
+        for wrong in
+            ["", "ASNFZ4mrze_-3LqYdlQyE", "ASNFZ4mrze_-3LqYdlQyEB", "ASNFZ4mrze/-3LqYdlQyEA", "AAAAAAAAAAAAAAAAAAAAAA"]
+        {
+            assert_eq!(wrong.parse::<TopicId>(), Err(()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_others_commit_is_a_note_without_fields_and_later_fields_are_left_out() {
+        for text in
+            ["", "x", "wasmill/2 topic=ASNFZ4mrze_-3LqYdlQyEA", "wasmill/1", "wasmill/1 topic=x", "wasmill/1 later=1"]
+        {
+            assert_eq!(Note::parse(text), Note::default(), "{text}");
+        }
+        let topic = "ASNFZ4mrze_-3LqYdlQyEA".parse().ok();
+        assert_eq!(Note::parse("wasmill/1 later=1 topic=ASNFZ4mrze_-3LqYdlQyEA more"), Note { topic });
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(bits in any::<u128>()) {
+            let note = Note { topic: TopicId::new(bits) };
+            proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);
+        }
+
+        #[test]
+        fn no_string_makes_reading_fail(text in ".{0,60}") {
+            for text in [text.clone(), format!("{VERSION} topic={text}")] {
+                let note = Note::parse(&text);
+                proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Partitions whose place in their log isn't known, and partitions that are held back: who they are, and why.
+//!
+//! A partition that the group gave to this worker starts when it is known where. One whose position is gone, or whose topic was
+//! created again, finishes what is in flight, and is asked about then. Each is dealt with for itself and holds no other back.
+//! What is decided is decided by values: [`Unstarted`], [`Held`], [`found`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Shell;
+use super::end;
+use super::end::End;
+use super::group::Group;
+use super::lane::Lane;
+use crate::kafka::Commands;
+use crate::kafka::consumer::Position;
+use crate::kafka::lookup::Other;
+use crate::kafka::lookup::RangeOf;
+use crate::kafka::lookup::Watched;
+use crate::kafka::note::TopicId;
+use crate::kafka::settings::Isolation;
+use crate::kafka::settings::OnGap;
+use crate::kafka::settings::OnRecreate;
+use crate::partition;
+use crate::partition::PartitionState;
+use crate::record::Epoch;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// Topics are looked at this often: whether they are what they were, and who leads them.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// What has no answer is asked about this often.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// What is held back for so long is named, and again after so long.
+const NAME_AFTER: Duration = Duration::from_secs(3);
+const NAME_AGAIN: Duration = Duration::from_secs(60);
+
+/// Partitions that the group gave to this worker and that don't start yet, each with the reason, once there is one.
+#[derive(Debug, Default)]
+pub(super) struct Unstarted {
+    partitions: BTreeMap<TopicPartition, Option<String>>,
+    /// The question that is out: an answer to another one is about partitions that came and went.
+    question: Option<u64>,
+    /// When the question that is out was answered.
+    answered: Option<Instant>,
+}
+
+impl Unstarted {
+    /// These come to it.
+    pub(super) fn add(&mut self, partitions: Vec<TopicPartition>) {
+        self.partitions.extend(partitions.into_iter().map(|partition| (partition, None)));
+    }
+
+    /// All of them, to be asked about.
+    fn all(&self) -> Vec<TopicPartition> {
+        self.partitions.keys().cloned().collect()
+    }
+
+    /// They are asked about by this question.
+    fn ask(&mut self, question: u64) {
+        self.question = Some(question);
+        self.answered = None;
+    }
+
+    /// Whether it is time to ask again.
+    fn is_due(&self, now: Instant) -> bool {
+        let is_over = self.answered.is_some_and(|at| now.saturating_duration_since(at) >= ASK_AGAIN);
+        is_over && !self.partitions.is_empty()
+    }
+
+    /// Whether an answer is to the question that is out.
+    pub(super) fn is_asked(&self, question: u64) -> bool {
+        self.question == Some(question) && !self.partitions.is_empty()
+    }
+
+    /// The answer came at a time when nothing can be done about it.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.answered = Some(now);
+    }
+
+    /// These have no answer, and why.
+    pub(super) fn wait(&mut self, now: Instant, unknown: Vec<(TopicPartition, String)>) {
+        for (partition, reason) in unknown {
+            if let Some(why) = self.partitions.get_mut(&partition) {
+                *why = Some(reason);
+                self.answered = Some(now);
+            }
+        }
+    }
+
+    /// It starts, or goes: whether it was among them.
+    pub(super) fn remove(&mut self, partition: &TopicPartition) -> bool {
+        self.partitions.remove(partition).is_some()
+    }
+}
+
+/// Partitions that are held back, and what was said of them.
+#[derive(Debug, Default)]
+pub(super) struct Held(BTreeMap<TopicPartition, Hold>);
+
+#[derive(Debug)]
+struct Hold {
+    why: String,
+    since: Instant,
+    named: Option<Instant>,
+}
+
+impl Held {
+    /// These are held back now, and why. Returns what is to be said.
+    fn update(&mut self, now: Instant, mut held: BTreeMap<TopicPartition, String>) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.0.retain(|partition, hold| {
+            let goes_on = !held.contains_key(partition);
+            if goes_on && hold.named.is_some() {
+                lines.push(format!("{partition} goes on"));
+            }
+            !goes_on
+        });
+        for (partition, hold) in &mut self.0 {
+            if let Some(why) = held.remove(partition) {
+                hold.why = why;
+            }
+        }
+        let fresh = held.into_iter().map(|(partition, why)| (partition, Hold { why, since: now, named: None }));
+        self.0.extend(fresh);
+        for (partition, Hold { why, since, named }) in &mut self.0 {
+            let age = now.saturating_duration_since(*since);
+            let is_due = named.is_none_or(|at| now.saturating_duration_since(at) >= NAME_AGAIN);
+            if age >= NAME_AFTER && is_due {
+                *named = Some(now);
+                lines.push(format!("{partition} is held back since {} s, and it alone: {why}", age.as_secs()));
+            }
+        }
+        lines
+    }
+
+    /// Those that were named, for probes.
+    fn text(&self, now: Instant) -> Option<String> {
+        let named = self.0.iter().filter(|(_, hold)| hold.named.is_some());
+        let text = |(partition, Hold { why, since, .. }): (&TopicPartition, &Hold)| {
+            format!("{partition} since {} s: {why}", now.saturating_duration_since(*since).as_secs())
+        };
+        let all: Vec<String> = named.map(text).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// What became of a partition whose position was gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// The broker knows the position after all.
+    There,
+    /// The records from the position on are gone, or the log ends before it.
+    Gap,
+    /// It belongs to another topic than the one that was read.
+    Other(Other),
+}
+
+/// A partition is settled below `low` and belongs to the topic `was`; this is what there is of it now.
+fn found(low: Offset, was: Option<TopicId>, range: &RangeOf) -> Found {
+    match (was, range.topic) {
+        (Some(was), Some(is)) if was != is => Found::Other(Other { was, is, committed: low }),
+        _ if low >= range.oldest && low <= range.end => Found::There,
+        _ => Found::Gap,
+    }
+}
+
+impl Shell {
+    /// The position of a partition that is being read is gone.
+    pub(super) fn on_offset_gone(&mut self, partition: &TopicPartition) {
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
+            lane.is_gone = true;
+        }
+    }
+
+    /// Asks where those start that don't yet.
+    pub(super) fn ask_starts(&mut self) {
+        let question = self.lookup.ask_starts(self.unstarted.all());
+        self.unstarted.ask(question);
+    }
+
+    /// Asks about partitions whose place isn't known, and says which are held back.
+    pub(super) fn go_on_placing(&mut self, now: Instant) {
+        if self.closing.is_some() {
+            return;
+        }
+        if self.unstarted.is_due(now) {
+            self.ask_starts();
+        }
+        // While partitions go, the client would take what is done about another one for the answer.
+        let is_gone = |lane: &&mut Lane| {
+            lane.is_gone && lane.asked.is_none() && lane.state.may_receive() && lane.in_flight() == 0
+        };
+        if matches!(self.group, Group::Member) {
+            let gone: Vec<&mut Lane> = self.lanes.iter_mut().filter(is_gone).collect();
+            if !gone.is_empty() {
+                let question = self.lookup.ask_ranges(gone.iter().map(|lane| lane.partition.clone()).collect());
+                gone.into_iter().for_each(|lane| lane.asked = Some(question));
+            }
+        }
+        if self.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
+            self.watch(now);
+        }
+        self.name_held(now);
+    }
+
+    /// Asks what the topics that are read are now.
+    pub(super) fn watch(&mut self, now: Instant) {
+        self.watched = Some(now);
+        let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane| lane.partition.clone()).collect();
+        if !partitions.is_empty() {
+            self.lookup.ask_watch(partitions);
+        }
+    }
+
+    pub(super) fn on_watched(&mut self, now: Instant, watched: &[Watched]) {
+        for Watched { topic, id, leaderless } in watched {
+            for index in 0..self.lanes.len() {
+                let lane = &mut self.lanes[index];
+                if lane.partition.topic != *topic {
+                    continue;
+                }
+                lane.is_leaderless = leaderless.contains(&lane.partition.partition);
+                match (lane.topic, *id) {
+                    (None, Some(is)) => lane.set_topic(Some(is)),
+                    (Some(was), Some(is)) if was != is => {
+                        lane.is_gone = true;
+                        if self.settings.kafka.input.on_recreate == OnRecreate::Stop {
+                            let other = Other { was, is, committed: lane.ages.committed() };
+                            let partition = lane.partition.clone();
+                            return self.stop_at_other(now, &partition, &other);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What there is of partitions whose positions were gone.
+    pub(super) fn on_ranges(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
+        let mut meant = Vec::new();
+        for lane in self.lanes.iter_mut().filter(|lane| lane.asked == Some(question)) {
+            // What this doesn't settle is asked again.
+            lane.asked = None;
+            meant.push(lane.number);
+        }
+        // A commit that is out is about the records before; its answer must not be taken for one about those that come.
+        if self.closing.is_some() || !self.commit_ended(now) || !matches!(self.group, Group::Member) {
+            return;
+        }
+        for range in ranges {
+            let is_it = |lane: &Lane| {
+                lane.partition == range.partition && meant.contains(&lane.number) && lane.state.may_receive()
+            };
+            let Some(index) = self.lanes.iter().position(is_it) else { continue };
+            let (low, partition) = (self.lanes[index].state.low(), range.partition.clone());
+            let input = &self.settings.kafka.input;
+            let from = match found(low, self.lanes[index].topic, &range) {
+                Found::There => low,
+                Found::Gap if input.on_gap == OnGap::Stop => {
+                    return self.stop_at_gap(now, &partition, low, range.oldest);
+                }
+                Found::Gap => {
+                    self.count_missed(&partition, low, range.oldest);
+                    range.oldest
+                }
+                Found::Other(other) if input.on_recreate == OnRecreate::Stop => {
+                    return self.stop_at_other(now, &partition, &other);
+                }
+                Found::Other(other) => {
+                    self.count_recreated(&partition, &other);
+                    range.oldest
+                }
+            };
+            self.begin_at(now, index, from, &range);
+        }
+    }
+
+    /// Reads a partition, of which nothing is in flight, from another offset. What the client was told to commit is forgotten, so that is
+    /// stored again.
+    fn begin_at(&mut self, now: Instant, index: usize, from: Offset, range: &RangeOf) {
+        self.count_finished(now);
+        let number = self.new_lane_number();
+        let state = PartitionState::new(self.settings.policy, Epoch(0), from, true);
+        let lane = &mut self.lanes[index];
+        lane.drop_queue();
+        let partition = lane.partition.clone();
+        let mut fresh = Lane::new(now, number, partition.clone(), state, lane.executor, range.end);
+        fresh.set_topic(range.topic.or(lane.topic));
+        fresh.sought = Some(from);
+        fresh.is_moved = true;
+        *lane = fresh;
+        let position = Position { partition: partition.clone(), offset: from, leader_epoch: -1, note: Arc::default() };
+        if let Err(reason) = self.consumer.take_anew(position) {
+            self.close(now, End::Bug(format!("failed to read {partition} from {from}: {reason}")));
+            return;
+        }
+        self.tell(now, index, partition::Event::Tick);
+    }
+
+    /// The committed offset belongs to a topic that is no more.
+    pub(super) fn stop_at_other(&mut self, now: Instant, partition: &TopicPartition, other: &Other) {
+        let kafka = &self.settings.kafka;
+        let message = end::recreated(partition, other, &kafka.input.group, &Commands::of(kafka));
+        self.close(now, End::Stopped(message));
+    }
+
+    pub(super) fn count_recreated(&self, partition: &TopicPartition, other: &Other) {
+        let Other { was, is, committed } = other;
+        tracing::warn!(
+            "{partition}: the topic was deleted and created again (id {was}, now {is}); the group stood at {committed} of the old one, and \
+             the new one is read from its beginning"
+        );
+        self.metrics.partitions_recreated.with_label_values(&[&*partition.topic]).inc();
+    }
+
+    fn count_missed(&self, partition: &TopicPartition, from: Offset, to: Offset) {
+        let missed = u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
+        tracing::warn!("{partition}: the records from {from} to {to} are gone, {missed} at most were missed");
+        self.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
+    }
+
+    fn name_held(&mut self, now: Instant) {
+        let mut held: BTreeMap<TopicPartition, String> = BTreeMap::new();
+        for (partition, why) in &self.unstarted.partitions {
+            let why = why.clone().unwrap_or_else(|| "no broker has said yet where it starts".to_owned());
+            held.insert(partition.clone(), why);
+        }
+        let waits_for_commits = self.settings.kafka.input.isolation == Isolation::ReadCommitted;
+        for lane in &self.lanes {
+            let why = if lane.is_leaderless {
+                "no broker leads it".to_owned()
+            } else if let Some(records) = lane.behind_a_transaction().filter(|_| waits_for_commits) {
+                let from = lane.state.low();
+                format!(
+                    "a transaction that is open at offset {from} holds back {records} records; its producer ends it, or its time-out"
+                )
+            } else {
+                continue;
+            };
+            held.insert(lane.partition.clone(), why);
+        }
+        for line in self.held.update(now, held) {
+            tracing::warn!("{line}");
+        }
+        self.status.set_held(self.held.text(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::clock;
+
+    fn of(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition }
+    }
+
+    fn id(text: &str) -> Option<TopicId> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn what_has_no_answer_is_asked_again_and_an_answer_to_another_question_is_none() {
+        let now = clock::now();
+        let mut unstarted = Unstarted::default();
+        assert!(!unstarted.is_due(now) && !unstarted.is_asked(0));
+        unstarted.add(vec![of(0), of(1)]);
+        assert_eq!(unstarted.all(), [of(0), of(1)]);
+        unstarted.ask(1);
+        assert!(unstarted.is_asked(1) && !unstarted.is_due(now + ASK_AGAIN), "it is still being asked");
+        assert!(unstarted.remove(&of(0)) && !unstarted.remove(&of(0)));
+        unstarted.wait(now, vec![(of(1), "no leader".into()), (of(7), "not asked".into())]);
+        assert!(!unstarted.is_due(now) && unstarted.is_due(now + ASK_AGAIN));
+        assert_eq!(unstarted.all(), [of(1)]);
+        unstarted.ask(2);
+        assert!(unstarted.is_asked(2) && !unstarted.is_asked(1) && !unstarted.is_due(now + ASK_AGAIN));
+        unstarted.add(vec![of(2)]);
+        unstarted.ask(3);
+        assert_eq!(unstarted.all(), [of(1), of(2)], "all of them, as the answer that is out is none any more");
+        assert!(!unstarted.is_asked(2) && unstarted.is_asked(3));
+        assert!(unstarted.remove(&of(1)) && unstarted.remove(&of(2)) && !unstarted.is_asked(3));
+    }
+
+    #[test]
+    fn who_is_held_back_is_named_after_a_while_each_minute_and_when_it_is_over() {
+        let start = clock::now();
+        let held = |numbers: &[i32]| numbers.iter().map(|&number| (of(number), "no leader".to_owned())).collect();
+        let mut all = Held::default();
+        assert!(all.update(start, held(&[0, 1])).is_empty() && all.text(start).is_none());
+        let later = start + NAME_AFTER;
+        assert_eq!(all.update(later, held(&[1])), ["t/1 is held back since 3 s, and it alone: no leader"]);
+        assert_eq!(all.text(later).as_deref(), Some("t/1 since 3 s: no leader"));
+        assert!(all.update(later + NAME_AFTER, held(&[1])).is_empty());
+        assert_eq!(all.update(later + NAME_AGAIN, held(&[1])).len(), 1);
+        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), ["t/1 goes on"]);
+        assert!(all.text(later + NAME_AGAIN).is_none());
+    }
+
+    #[test]
+    fn a_position_is_there_or_in_a_gap_or_in_another_topic() {
+        let range = |topic| RangeOf { partition: of(0), topic, oldest: Offset(10), end: Offset(20) };
+        let (one, other) = (id("ASNFZ4mrze_-3LqYdlQyEA"), id("ASNFZ4mrze_-3LqYdlQyEQ"));
+        let places = |was, is| [9, 10, 20, 21].map(|low| found(Offset(low), was, &range(is)));
+        let known = [Found::Gap, Found::There, Found::There, Found::Gap];
+        assert_eq!(places(one, one), known);
+        // Brokers that know no ids, or commits of before.
+        assert_eq!((places(None, one), places(one, None), places(None, None)), (known, known, known));
+        for (low, found) in [9, 10, 20, 21].into_iter().zip(places(one, other)) {
+            let other = Other { was: one.unwrap(), is: other.unwrap(), committed: Offset(low) };
+            assert_eq!(found, Found::Other(other));
+        }
+    }
+}
