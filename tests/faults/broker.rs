@@ -13,26 +13,34 @@ use std::sync::atomic::Ordering;
 
 use crate::kafka;
 use crate::proxy::Proxy;
+use crate::support::java;
 
 struct Both {
     brokers: String,
     proxied: String,
     proxy: Proxy,
-    node: Mutex<kafka::Node>,
+    nodes: Vec<Mutex<kafka::Node>>,
 }
 
 static BEHIND: AtomicBool = AtomicBool::new(false);
+static PAIR: AtomicBool = AtomicBool::new(false);
 
-/// Starts the node with the first call.
+/// Starts the node, or both, with the first call.
 fn both() -> &'static Both {
     static BOTH: OnceLock<Both> = OnceLock::new();
     BOTH.get_or_init(|| {
         let proxy = Proxy::bind();
-        let node = kafka::Node::start_behind(jars(), Some(proxy.port())).unwrap();
-        proxy.serve(node.hidden().unwrap());
         let proxied = format!("127.0.0.1:{}", proxy.port());
-        // Nobody drops a static: the kernel ends the node with this process.
-        Both { brokers: node.brokers(), proxied, proxy, node: Mutex::new(node) }
+        // Nobody drops a static: the kernel ends the nodes with this process.
+        if PAIR.load(Ordering::Relaxed) {
+            let nodes = kafka::Node::start_pair(jars()).unwrap();
+            let brokers = nodes.each_ref().map(kafka::Node::brokers).join(",");
+            java::wait_for_brokers(&brokers, nodes.len());
+            return Both { brokers, proxied, proxy, nodes: nodes.map(Mutex::new).into() };
+        }
+        let node = kafka::Node::start_behind(jars(), proxy.port()).unwrap();
+        proxy.serve(node.hidden().unwrap());
+        Both { brokers: node.brokers(), proxied, proxy, nodes: vec![Mutex::new(node)] }
     })
 }
 
@@ -41,10 +49,16 @@ pub(crate) fn brokers() -> &'static str {
     &both().brokers
 }
 
-/// Where wasmill goes to.
-pub(crate) fn of_wasmill() -> &'static str {
+/// What stands under `[kafka]` in a pipeline's file.
+pub(crate) fn of_wasmill() -> String {
     let both = both();
-    if BEHIND.load(Ordering::Relaxed) { &both.proxied } else { &both.brokers }
+    let brokers = if BEHIND.load(Ordering::Relaxed) { &both.proxied } else { &both.brokers };
+    format!("brokers = [\"{}\"]", brokers.replace(',', "\", \""))
+}
+
+/// Nobody needs a permission here.
+pub(crate) fn user() -> Option<&'static str> {
+    None
 }
 
 /// From here on wasmill goes through this.
@@ -53,9 +67,14 @@ pub(crate) fn proxy() -> &'static Proxy {
     &both().proxy
 }
 
-/// The node itself, to be hurt.
+/// The row runs on two brokers, if nothing was started yet. The second of them may be hurt.
+pub(crate) fn pair() {
+    PAIR.store(true, Ordering::Relaxed);
+}
+
+/// The last node, to be hurt.
 pub(crate) fn node() -> MutexGuard<'static, kafka::Node> {
-    both().node.lock().unwrap_or_else(PoisonError::into_inner)
+    both().nodes.last().expect("there is one").lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The folder with Kafka's jars.

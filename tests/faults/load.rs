@@ -1,19 +1,18 @@
-//! A load of numbered records through a plugin that forwards them, and the verdict on what arrived.
+//! A load of numbered records through the pipeline of two steps and three outputs, and the verdict on what arrived.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::support::clock;
-use crate::support::component;
+use crate::support::delivery::Delivery;
 use crate::support::java;
 use crate::support::java::Feed;
-use crate::support::java::Reader;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
-/// Records a second.
+/// Records a second, of which each becomes two outputs.
 const RATE: u32 = 10_000;
 pub(crate) const MAX_IN_FLIGHT: u64 = 20_000;
 /// `commit_every` and what a commit may take.
@@ -25,11 +24,7 @@ pub(crate) const PARTITIONS: usize = 3;
 /// Topics, a feed that goes on, a reader that counts, and a pipeline between them.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) input: String,
-    pub(crate) output: String,
-    pub(crate) group: String,
-    pub(crate) pipeline: Pipeline,
-    pub(crate) reader: Reader,
+    pub(crate) delivery: Delivery,
     feed: Feed,
 }
 
@@ -38,12 +33,13 @@ pub(crate) struct Load {
 pub(crate) struct Verdict {
     pub(crate) records: u64,
     pub(crate) repeats: u64,
+    pub(crate) stale: u64,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { records, repeats } = self;
-        write!(f, "{records} records, 0 missing, {repeats} repeated, 0 disorder")
+        let Verdict { records, repeats, stale } = self;
+        write!(f, "{records} records, 0 missing, {repeats} repeated, 0 disorder, {stale} stale")
     }
 }
 
@@ -54,39 +50,55 @@ impl Load {
 
     /// `more` follows the keys of `[kafka.librdkafka]`.
     pub(crate) fn with(name: &str, more: &str) -> Load {
-        let input = java::create(&format!("{name}-in"), PARTITIONS, &[]);
-        let output = java::create(&format!("{name}-out"), PARTITIONS, &["message.timestamp.type=LogAppendTime"]);
-        let group = unique(name);
+        Load::in_group(name, unique(name), more)
+    }
+
+    pub(crate) fn in_group(name: &str, group: String, more: &str) -> Load {
         // Output batches that wait for 100 ms keep a thousand records in flight: a commit that doesn't wait for them shows.
         let settings = format!(
             "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}\n\
              [kafka.librdkafka]\n\"linger.ms\" = \"100\"\n{more}"
         );
-        let pipeline = Pipeline::new(&input, &output, &group, &settings);
-        pipeline.install(&component::forward());
-        let reader = Reader::start(&output);
-        let feed = Feed::start(&input, RATE, 997, 20, 0);
-        Load { input, output, group, pipeline, reader, feed }
+        let delivery = Delivery::in_group(name, group, PARTITIONS, &settings);
+        let feed = Feed::start(&delivery.input, RATE, 997, 20, 0);
+        Load { delivery, feed }
+    }
+
+    pub(crate) fn input(&self) -> &str {
+        &self.delivery.input
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        &self.delivery.group
+    }
+
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.delivery.pipeline
+    }
+
+    /// Ends the feed; how many records each partition got.
+    pub(crate) fn stop_feed(&self) -> Vec<i64> {
+        self.feed.stop()
     }
 
     /// A process of the pipeline that has delivered something.
     pub(crate) fn start(&self) -> Process {
-        let before = self.reader.tally().fresh;
-        let mut process = self.pipeline.run();
+        let before = self.delivery.tally().fresh;
+        let mut process = self.pipeline().run();
         self.passes(&mut process, before);
         process
     }
 
     /// Waits until more than so many records have arrived.
     pub(crate) fn passes(&self, process: &mut Process, before: u64) {
-        process.wait("new records to arrive", RECOVERY, |_| self.reader.tally().fresh > before);
+        process.wait("new records to arrive", RECOVERY, |_| self.delivery.tally().fresh > before);
     }
 
     /// Waits for records in flight and records not committed: what a fault then hits. The numbers of both.
     pub(crate) fn busy(&self, process: &mut Process) -> (f64, i64) {
         let mut found = (0.0, 0);
         process.wait("records in flight and lag above zero", Duration::from_secs(20), |process| {
-            let lag = java::lag(&self.group, &self.input);
+            let lag = java::lag(self.group(), self.input());
             found = (process.metric("wasmill_in_flight_records").unwrap_or(0.0), lag);
             found.0 > 0.0 && lag > 0
         });
@@ -95,27 +107,31 @@ impl Load {
 
     /// Records that a fault at `at` may repeat: what was in flight, and what was acknowledged since the last commit.
     pub(crate) fn may_repeat(&self, at: u64) -> u64 {
-        MAX_IN_FLIGHT + self.reader.appended(at - COMMIT_MS, at)
+        MAX_IN_FLIGHT + self.delivery.appended(at - COMMIT_MS, at)
     }
 
-    /// Ends the feed, waits until all of it is committed, ends the process and counts. Nothing may be missing, out of order or foreign.
-    pub(crate) fn finish(self, mut process: Process) -> Verdict {
+    /// Ends the feed, waits until all of it is committed, ends the process and counts. Nothing may be missing, out of order, foreign or stale.
+    pub(crate) fn finish(self, process: Process) -> Verdict {
+        let verdict = self.finish_late(process);
+        assert_eq!(verdict.stale, 0, "keys that end with an old value");
+        verdict
+    }
+
+    /// As [`Load::finish`], where old values may have come late.
+    pub(crate) fn finish_late(self, mut process: Process) -> Verdict {
         let fed = self.feed.stop();
-        process.wait("the lag to reach zero", RECOVERY, |_| java::lag(&self.group, &self.input) == 0);
+        process.wait("the lag to reach zero", RECOVERY, |_| java::lag(self.group(), self.input()) == 0);
         process.terminate();
         assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code of the last process");
-        let tally = self.reader.tally();
-        assert_eq!(self.reader.missing(&self.feed), (0, String::new()), "records that are missing");
-        assert_eq!((tally.disorder, tally.foreign), (0, 0), "disorder and foreign records");
-        assert_eq!(java::committed(&self.group, &self.input), fed, "committed at the end");
+        let tally = self.delivery.assert_complete(&self.feed);
         assert_eq!(tally.fresh, fed.iter().map(|&fed| u64::try_from(fed).unwrap()).sum::<u64>());
-        Verdict { records: tally.fresh, repeats: tally.repeats }
+        Verdict { records: tally.fresh, repeats: tally.repeats, stale: tally.stale }
     }
 
     /// How long it takes from now until a record arrives that wasn't there.
     pub(crate) fn resumes(&self, process: &mut Process) -> Duration {
         let watch = clock::Watch::start();
-        let before = self.reader.tally().fresh;
+        let before = self.delivery.tally().fresh;
         self.passes(process, before);
         watch.elapsed()
     }

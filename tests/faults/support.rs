@@ -8,6 +8,8 @@ pub(crate) mod canary;
 pub(crate) mod clock;
 #[path = "../it/support/component.rs"]
 pub(crate) mod component;
+#[path = "../it/support/delivery.rs"]
+pub(crate) mod delivery;
 #[path = "../it/support/java.rs"]
 pub(crate) mod java;
 #[path = "../it/support/random.rs"]

@@ -31,3 +31,4 @@ mod start;
 mod stop;
 mod support;
 mod topics;
+mod two_brokers;

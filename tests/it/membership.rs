@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use crate::support;
 use crate::support::clock;
-use crate::support::component;
+use crate::support::delivery::Delivery;
 use crate::support::java;
 use crate::support::java::Feed;
-use crate::support::java::Reader;
 use crate::support::say;
-use crate::support::unique;
-use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 /// For a partition, from one delivered record to the next.
@@ -29,27 +26,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
     let _alone = support::load();
     let times = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 10 } else { 4 };
-    let input = java::create("member-in", 3, &[]);
-    let output = java::create("member-out", 3, &["message.timestamp.type=LogAppendTime"]);
-    let group = unique("member");
     let more = format!(
         "session_timeout = \"6s\"\n[limits]\ncommit_every = \"1s\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}"
     );
-    let pipeline = Pipeline::new(&input, &output, &group, &more);
-    pipeline.install(&component::forward());
-    let reader = Reader::start(&output);
-    let feed = Feed::start(&input, 20_000, 997, 20, 0);
+    let delivery = Delivery::new("member", 3, &more);
+    let Delivery { input, group, pipeline, .. } = &delivery;
+    let feed = Feed::start(input, 10_000, 997, 20, 0);
 
     let mut first = pipeline.run();
     first.wait("every partition to be delivered", LIMIT, |_| {
-        let heights = reader.tally().heights;
+        let heights = delivery.tally().heights;
         heights.len() == 3 && heights.iter().all(|&height| height > 0)
     });
     for time in 1..=times {
-        let before = reader.tally().repeats;
+        let before = delivery.tally().repeats;
         let mut second = pipeline.run();
-        let join = moves_on(&mut first, &reader, &group, &[1, 2], STANDSTILL);
-        let joined = reader.tally().repeats;
+        let join = moves_on(&mut first, &delivery, &[1, 2], STANDSTILL);
+        let joined = delivery.tally().repeats;
         let (how, standstill, bound) = if time % 2 == 1 {
             second.terminate();
             assert_eq!(second.exit(Duration::from_secs(25)), Some(0));
@@ -57,10 +50,10 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
         } else {
             let at = kill(second);
             // Its last records are in the topic: the answer counts them all.
-            ("kill -9", STANDSTILL_KILLED, MAX_IN_FLIGHT + reader.appended(at - COMMIT_MS, at))
+            ("kill -9", STANDSTILL_KILLED, MAX_IN_FLIGHT + delivery.appended(at - COMMIT_MS, at))
         };
-        let leave = moves_on(&mut first, &reader, &group, &[3], standstill);
-        let left = reader.tally().repeats;
+        let leave = moves_on(&mut first, &delivery, &[3], standstill);
+        let left = delivery.tally().repeats;
         say(&format!(
             "member: {time} of {times}: joined, longest standstill {join:?}, {} repeated; left by {how}, {leave:?}, {} repeated of \
              at most {bound}",
@@ -71,15 +64,12 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
         assert!(left - joined <= bound, "{how} repeated {} records, {bound} are allowed", left - joined);
     }
 
-    let fed = feed.stop();
-    first.wait("the lag to reach zero", LIMIT, |_| java::lag(&group, &input) == 0);
+    feed.stop();
+    first.wait("the lag to reach zero", LIMIT, |_| java::lag(group, input) == 0);
     first.terminate();
     assert_eq!(first.exit(Duration::from_secs(25)), Some(0));
-    let tally = reader.tally();
+    let tally = delivery.assert_delivered(&feed);
     say(&format!("member: {} records, {} repeated after {times} comings and goings", tally.fresh, tally.repeats));
-    assert_eq!(reader.missing(&feed), (0, String::new()));
-    assert_eq!((tally.disorder, tally.foreign), (0, 0));
-    assert_eq!(tally.heights, fed);
 }
 
 /// kill -9 of a process that has records in flight; the time when it was done.
@@ -94,15 +84,15 @@ fn kill(mut process: Process) -> u64 {
 
 /// Waits until the members have these numbers of partitions and every partition has moved since; the longest time
 /// that one did not, which may be `limit`.
-fn moves_on(process: &mut Process, reader: &Reader, group: &str, wanted: &[usize], limit: Duration) -> Duration {
+fn moves_on(process: &mut Process, delivery: &Delivery, wanted: &[usize], limit: Duration) -> Duration {
     let start = clock::Watch::start();
-    let mut heights = reader.tally().heights;
+    let mut heights = delivery.tally().heights;
     let mut moved = vec![Duration::ZERO; heights.len()];
     let mut longest = Duration::ZERO;
     let mut settled = None;
     process.wait("the group to settle and every partition to move", Duration::from_secs(60), |_| {
         let now = start.elapsed();
-        let tally = reader.tally();
+        let tally = delivery.tally();
         for (partition, &height) in tally.heights.iter().enumerate() {
             longest = longest.max(now.saturating_sub(moved[partition]));
             if height > heights[partition] {
@@ -112,7 +102,7 @@ fn moves_on(process: &mut Process, reader: &Reader, group: &str, wanted: &[usize
         }
         assert!(longest < limit, "a partition stood still for {longest:?}");
         if settled.is_none() {
-            let mut members = java::members(group).unwrap_or_default();
+            let mut members = java::members(&delivery.group).unwrap_or_default();
             members.sort_unstable();
             settled = (members == wanted).then_some(now);
         }

@@ -79,6 +79,42 @@ fn disorder_behind_repeats_is_seen() {
 }
 
 #[test]
+fn an_old_value_behind_the_newest_is_seen_until_the_newest_comes_again() {
+    let (feed, mut records) = fed();
+    let key = &records[10].key;
+    let of_key: Vec<Raw> = records.iter().filter(|record| record.key == *key).cloned().collect();
+    let (old, newest) = (of_key[of_key.len() - 2].clone(), of_key[of_key.len() - 1].clone());
+    records.push(old);
+    assert_eq!(judge(&feed, &records), (Tally { repeats: 1, stale: 1, ..clean() }, (0, String::new())));
+    records.push(newest);
+    assert_eq!(judge(&feed, &records), (Tally { repeats: 2, ..clean() }, (0, String::new())));
+}
+
+#[test]
+fn topics_that_share_a_feed_are_read_as_one_and_a_key_that_changes_its_topic_is_disorder() {
+    let (feed, records) = fed();
+    let [even, odd] = [0, 1].map(|rest| {
+        let is_here = |record: &&Raw| record.key.as_ref().unwrap()[1] % 2 == rest;
+        records.iter().filter(is_here).cloned().collect::<Vec<Raw>>()
+    });
+    let topics = [&even, &odd].map(|records| {
+        let topic = java::create("oracle-one-of", 1, &[]);
+        java::produce(&topic, 0, records);
+        topic
+    });
+    let reader = Reader::of(&[&topics[0], &topics[1]]);
+    assert_eq!((reader.tally(), reader.missing(&feed)), (clean(), (0, String::new())));
+    let (mut fewer, mut more) = (even, odd);
+    more.push(fewer.pop().unwrap());
+    let topics = [&fewer, &more].map(|records| {
+        let topic = java::create("oracle-one-of", 1, &[]);
+        java::produce(&topic, 0, records);
+        topic
+    });
+    assert_eq!(Reader::of(&[&topics[0], &topics[1]]).tally(), Tally { disorder: 1, ..clean() });
+}
+
+#[test]
 fn a_changed_byte_or_key_is_foreign() {
     let (feed, mut records) = fed();
     let value = records[5].value.as_mut().unwrap();

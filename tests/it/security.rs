@@ -9,10 +9,9 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::kafka::Node;
-use crate::kafka::PASSWORD;
-use crate::kafka::Secured;
-use crate::kafka::USER;
+use crate::kafka::secured::PASSWORD;
+use crate::kafka::secured::Secured;
+use crate::kafka::secured::USER;
 use crate::support::broker;
 use crate::support::component;
 use crate::support::java;
@@ -23,14 +22,14 @@ use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The node with the secured ports.
-fn node() -> &'static (Node, Secured) {
-    broker::node()
+/// The secured ports.
+fn node() -> &'static Secured {
+    broker::ports()
 }
 
 /// A pipeline on a port of the secured node.
 fn pipeline(port: u16, more: &str) -> Pipeline {
-    let (name, folder) = (unique("secured"), node().1.folder.display());
+    let (name, folder) = (unique("secured"), node().folder.display());
     let kafka = format!("brokers = [\"127.0.0.1:{port}\"]\n{}", more.replace("TLS", &folder.to_string()));
     let pipeline = Pipeline::new(&format!("{name}-in"), &format!("{name}-out"), &name, "").with_kafka(kafka);
     pipeline.install(&component::forward());
@@ -77,7 +76,7 @@ fn connects(port: u16, kafka: &str) {
         |n: u8| Raw { timestamp: 1_700_000_000_000, key: Some(vec![n]), value: Some(vec![n; 9]), headers: Vec::new() };
     let records: Vec<_> = (0..50).map(raw).collect();
     java::produce(&input, 0, &records);
-    let kafka = kafka.replace("TLS", &node().1.folder.display().to_string());
+    let kafka = kafka.replace("TLS", &node().folder.display().to_string());
     let kafka = format!("brokers = [\"127.0.0.1:{port}\"]\n{kafka}");
     let pipeline = Pipeline::new(&input, &output, &group, "").with_kafka(kafka);
     pipeline.install(&component::forward());
@@ -93,20 +92,20 @@ fn connects(port: u16, kafka: &str) {
 #[test]
 fn every_mechanism_logs_in_over_tls() {
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        connects(node().1.sasl, &login(mechanism, PASSWORD));
+        connects(node().sasl, &login(mechanism, PASSWORD));
     }
 }
 
 #[test]
 fn tls_connects_with_and_without_a_certificate_of_the_client() {
-    connects(node().1.tls, "tls = { ca = \"TLS/ca.pem\" }");
-    connects(node().1.mutual, "tls = { ca = \"TLS/ca.pem\", cert = \"TLS/client.pem\", key = \"TLS/client.key\" }");
+    connects(node().tls, "tls = { ca = \"TLS/ca.pem\" }");
+    connects(node().mutual, "tls = { ca = \"TLS/ca.pem\", cert = \"TLS/client.pem\", key = \"TLS/client.key\" }");
 }
 
 #[test]
 fn a_wrong_password_is_named_and_never_shown() {
     for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
-        refused(node().1.sasl, &login(mechanism, "wrong"), "refused the user or the password", "kafka.sasl.password");
+        refused(node().sasl, &login(mechanism, "wrong"), "refused the user or the password", "kafka.sasl.password");
     }
 }
 
@@ -115,7 +114,7 @@ fn the_line_that_repeats_says_that_the_password_is_wrong() {
     if env::var_os("WASMILL_TEST_BROKERS").is_some() {
         return;
     }
-    let pipeline = pipeline(node().1.sasl, &login("PLAIN", "wrong"));
+    let pipeline = pipeline(node().sasl, &login("PLAIN", "wrong"));
     let mut process = pipeline.run();
     let said = |process: &Process| {
         let log = process.log();
@@ -131,20 +130,20 @@ fn the_line_that_repeats_says_that_the_password_is_wrong() {
 
 #[test]
 fn an_authority_that_is_unknown_is_named() {
-    refused(node().1.tls, "tls = { ca = \"TLS/other-ca.pem\" }", "authority that is not known", "kafka.tls.ca");
-    refused(node().1.tls, "tls = true", "authority that is not known", "kafka.tls.ca");
+    refused(node().tls, "tls = { ca = \"TLS/other-ca.pem\" }", "authority that is not known", "kafka.tls.ca");
+    refused(node().tls, "tls = true", "authority that is not known", "kafka.tls.ca");
 }
 
 #[test]
 fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
     let ca = "tls = { ca = \"TLS/ca.pem\" }";
-    refused(node().1.elsewhere, ca, "another host name", "kafka.brokers");
-    refused(node().1.expired, ca, "has expired", "clock");
+    refused(node().elsewhere, ca, "another host name", "kafka.brokers");
+    refused(node().expired, ca, "has expired", "clock");
 }
 
 #[test]
 fn a_client_without_the_certificate_that_is_wanted_is_told_so() {
-    refused(node().1.mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
+    refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
 }
 
 /// As Kubernetes changes a secret: the file that the pipeline names is a link into a folder that is a link, and that one moves.
@@ -161,10 +160,10 @@ fn a_password_that_is_corrected_in_its_file_alone_is_taken_over() {
     };
     version("..1", "wrong");
     symlink("..data/password", secret.path().join("password")).unwrap();
-    let folder = node().1.folder.display();
+    let folder = node().folder.display();
     let kafka = format!(
         "brokers = [\"127.0.0.1:{}\"]\n{}",
-        node().1.sasl,
+        node().sasl,
         login("PLAIN", &format!("${{file:{}/password}}", secret.path().display())).replace("TLS", &folder.to_string())
     );
     let pipeline = Pipeline::new(&input, &output, &unique("rotated"), "").with_kafka(kafka);
@@ -186,7 +185,7 @@ fn a_certificate_that_is_replaced_is_taken_over_on_a_signal() {
     let (input, output) = (java::create("renewed-in", 1, &[]), java::create("renewed-out", 1, &[]));
     let own = tempfile::tempdir().unwrap();
     let copy = |name: &str, more: &str| {
-        let text = fs::read_to_string(node().1.folder.join(name)).unwrap();
+        let text = fs::read_to_string(node().folder.join(name)).unwrap();
         fs::write(own.path().join("new"), more.to_owned() + &text).unwrap();
         fs::rename(own.path().join("new"), own.path().join(name)).unwrap();
     };
@@ -195,7 +194,7 @@ fn a_certificate_that_is_replaced_is_taken_over_on_a_signal() {
     }
     let kafka = format!(
         "brokers = [\"127.0.0.1:{}\"]\ntls = {{ ca = \"TLS/ca.pem\", cert = \"TLS/client.pem\", key = \"TLS/client.key\" }}",
-        node().1.mutual
+        node().mutual
     );
     let kafka = kafka.replace("TLS", &own.path().display().to_string());
     let pipeline = Pipeline::new(&input, &output, &unique("renewed"), "").with_kafka(kafka);
@@ -226,11 +225,11 @@ fn no_output_holds_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     fs::write(&file, PASSWORD).unwrap();
-    let (name, port) = (unique("canary"), node().1.sasl);
+    let (name, port) = (unique("canary"), node().sasl);
     let kafka = format!(
         "brokers = [\"127.0.0.1:{port}\"]\ntls = {{ ca = \"{}/other-ca.pem\" }}\n\
          sasl = {{ mechanism = \"PLAIN\", username = \"{USER}\", password = \"${{file:{}}}\" }}",
-        node().1.folder.display(),
+        node().folder.display(),
         file.display()
     );
     let settings = "settings = { token = \"${CANARY}\" }";

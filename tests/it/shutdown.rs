@@ -1,59 +1,70 @@
 //! SIGTERM under load: what is in flight is finished and committed, so that nothing is lost and nothing comes twice.
 
+use std::env;
 use std::time::Duration;
 
+use crate::kafka::profile::Profile;
 use crate::support;
+use crate::support::broker;
 use crate::support::clock;
-use crate::support::component;
+use crate::support::delivery::Delivery;
 use crate::support::java;
 use crate::support::java::Feed;
-use crate::support::java::Reader;
 use crate::support::say;
-use crate::support::unique;
-use crate::support::wasmill::Pipeline;
 
-const TIMES: u32 = 5;
 /// `shutdown_timeout`'s default.
 const LIMIT: Duration = Duration::from_secs(25);
 
 #[test]
 fn sigterm_under_load_loses_and_repeats_nothing() {
-    let _alone = support::load();
-    let input = java::create("term-in", 3, &[]);
-    let output = java::create("term-out", 3, &[]);
-    let group = unique("term");
-    let pipeline = Pipeline::new(&input, &output, &group, "session_timeout = \"6s\"");
-    pipeline.install(&component::forward());
-    let reader = Reader::start(&output);
-    let feed = Feed::start(&input, 20_000, 997, 20, 0);
+    terminate_under_load("term", times(2));
+}
 
-    for time in 1..=TIMES {
+#[test]
+fn sigterm_on_a_strict_cluster_loses_and_repeats_nothing() {
+    broker::on(Profile::Strict, || terminate_under_load("term-strict", times(1)));
+}
+
+#[test]
+fn sigterm_on_two_brokers_loses_and_repeats_nothing() {
+    broker::on(Profile::Pair, || terminate_under_load("term-pair", times(1)));
+}
+
+/// How often a process is ended; more often in the long form.
+fn times(short: u32) -> u32 {
+    if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 5 } else { short }
+}
+
+fn terminate_under_load(test: &str, times: u32) {
+    let _alone = support::load();
+    let delivery = Delivery::new(test, 3, "session_timeout = \"6s\"");
+    let Delivery { input, group, pipeline, .. } = &delivery;
+    let feed = Feed::start(input, 10_000, 997, 20, 0);
+
+    for time in 1..=times {
         let mut process = pipeline.run();
-        let before = reader.tally().fresh;
+        let before = delivery.tally().fresh;
         process.wait("records in flight and new ones delivered", Duration::from_secs(60), |process| {
             let in_flight = process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0);
-            in_flight && java::lag(&group, &input) > 0 && reader.tally().fresh > before + 20_000
+            in_flight && java::lag(group, input) > 0 && delivery.tally().fresh > before + 10_000
         });
         let watch = clock::Watch::start();
         process.terminate();
         assert_eq!(process.exit(LIMIT), Some(0));
         let took = watch.elapsed();
-        let tally = reader.tally();
+        let tally = delivery.tally();
         say(&format!(
-            "term: {time} of {TIMES}: ended in {took:?}, {} delivered, {} repeated",
+            "{test}: {time} of {times}: ended in {took:?}, {} delivered, {} repeated",
             tally.fresh, tally.repeats
         ));
-        assert_eq!(java::committed(&group, &input), tally.heights, "all that was delivered is committed");
+        assert_eq!(java::committed(group, input), tally.heights, "all that was delivered is committed");
         assert_eq!(tally.repeats, 0);
     }
 
-    let fed = feed.stop();
+    feed.stop();
     let mut process = pipeline.run();
-    process.wait("the lag to reach zero", Duration::from_secs(60), |_| java::lag(&group, &input) == 0);
+    process.wait("the lag to reach zero", Duration::from_secs(60), |_| java::lag(group, input) == 0);
     process.terminate();
     assert_eq!(process.exit(LIMIT), Some(0));
-    let tally = reader.tally();
-    assert_eq!(reader.missing(&feed), (0, String::new()));
-    assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
-    assert_eq!(tally.heights, fed);
+    assert_eq!(delivery.assert_delivered(&feed).repeats, 0);
 }

@@ -1,6 +1,6 @@
 // What Kafka's own Java client sees, for tests that may not trust the client they are about.
 //
-// One request a line on stdin, fields parted by tabs; one answer a line on stdout: `ok` or `error`, a tab, and fields
+// One request a line on stdin, fields parted by tabs, the first of them the brokers of the cluster it is for; one answer a line on stdout: `ok` or `error`, a tab, and fields
 // parted by tabs. Numbers for partitions are in the order of partitions, parted by commas. It ends with its stdin.
 // Feeds and watches run on threads of their own under a name; all else is answered before the next line is read.
 //
@@ -24,6 +24,7 @@ import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
@@ -51,11 +52,13 @@ import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.message.FetchRequestData;
 import org.apache.kafka.common.message.FetchResponseData;
+import org.apache.kafka.common.message.FindCoordinatorRequestData;
 import org.apache.kafka.common.message.ProduceRequestData;
 import org.apache.kafka.common.message.ProduceResponseData;
 import org.apache.kafka.common.protocol.ApiKeys;
@@ -67,6 +70,8 @@ import org.apache.kafka.common.requests.AbstractRequest;
 import org.apache.kafka.common.requests.AbstractResponse;
 import org.apache.kafka.common.requests.FetchRequest;
 import org.apache.kafka.common.requests.FetchResponse;
+import org.apache.kafka.common.requests.FindCoordinatorRequest;
+import org.apache.kafka.common.requests.FindCoordinatorResponse;
 import org.apache.kafka.common.requests.ProduceRequest;
 import org.apache.kafka.common.requests.ProduceResponse;
 import org.apache.kafka.common.requests.RequestHeader;
@@ -87,12 +92,13 @@ public final class Oracle {
     private final Map<String, Watch> watches = new HashMap<>();
 
     public static void main(String[] args) throws Exception {
-        Oracle oracle = new Oracle(args[0]);
+        Map<String, Oracle> oracles = new HashMap<>();
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = in.readLine(); line != null; line = in.readLine()) {
             String answer;
             try {
-                answer = "ok\t" + oracle.answer(line.split("\t", -1));
+                String[] request = line.split("\t", 2);
+                answer = "ok\t" + oracles.computeIfAbsent(request[0], Oracle::new).answer(request[1].split("\t", -1));
             } catch (Exception e) {
                 answer = "error\t" + e.toString().replaceAll("\\s+", " ");
             }
@@ -115,6 +121,10 @@ public final class Oracle {
             case "allow": return allow(words[1], words[2], words[3], words[4]);
             case "delete": admin.deleteTopics(List.of(words[1])).all().get(); return "";
             case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
+            case "leaders": return commas(leaders(words[1]));
+            case "coordinator": return Integer.toString(coordinator(words[1]));
+            case "elect": admin.electLeaders(ElectionType.PREFERRED, null).partitions().get(); return "";
+            case "brokers": return brokers(Integer.parseInt(words[1]));
             case "begin": return commas(offsets(words[1], OffsetSpec.earliest()));
             case "end": return commas(offsets(words[1], OffsetSpec.latest()));
             case "committed": return commas(committed(words[1], words[2]));
@@ -129,7 +139,7 @@ public final class Oracle {
             case "feed": return feed(words);
             case "fed": return feeds.get(words[1]).acked();
             case "stop-feed": return feeds.get(words[1]).finish();
-            case "watch": return watch(words[1], words[2]);
+            case "watch": return watch(words[1], List.of(words).subList(2, words.length));
             case "tally": return watches.get(words[1]).tally();
             case "appended": return watches.get(words[1]).appended(Long.parseLong(words[2]), Long.parseLong(words[3]));
             case "missing": return watches.get(words[1]).missing(feeds.get(words[2]));
@@ -137,8 +147,29 @@ public final class Oracle {
         }
     }
 
+    /** Waits until the cluster has so many brokers. */
+    private String brokers(int count) throws Exception {
+        long deadline = System.currentTimeMillis() + WAIT_MS;
+        while (admin.describeCluster().nodes().get().size() < count) {
+            if (System.currentTimeMillis() > deadline) throw new IllegalStateException("there are not so many brokers");
+            Thread.sleep(50);
+        }
+        return "";
+    }
+
+    /** `create TOPIC PARTITIONS CONFIG..`; partitions are a number, or the replicas of each as `@1.2,2.1`. */
     private String create(String[] words) throws Exception {
-        NewTopic topic = new NewTopic(words[1], Integer.parseInt(words[2]), (short) 1);
+        NewTopic topic;
+        if (words[2].startsWith("@")) {
+            Map<Integer, List<Integer>> replicas = new HashMap<>();
+            for (String ids : words[2].substring(1).split(",")) {
+                List<Integer> of = List.of(ids.split("\\.")).stream().map(Integer::valueOf).collect(Collectors.toList());
+                replicas.put(replicas.size(), of);
+            }
+            topic = new NewTopic(words[1], replicas);
+        } else {
+            topic = new NewTopic(words[1], Optional.of(Integer.parseInt(words[2])), Optional.empty());
+        }
         Map<String, String> configs = new HashMap<>();
         for (int i = 3; i < words.length; i++) {
             String[] pair = words[i].split("=", 2);
@@ -202,6 +233,29 @@ public final class Oracle {
         return offsets;
     }
 
+    /** The id of the node that leads each partition. */
+    private List<Long> leaders(String topic) throws Exception {
+        var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+        return found.partitions().stream().map(p -> p.leader() == null ? -1L : p.leader().id()).collect(Collectors.toList());
+    }
+
+    /** The id of the node that coordinates a group, whether or not there is one of this name. */
+    private int coordinator(String group) throws Exception {
+        short version = 4;
+        FindCoordinatorRequestData data = new FindCoordinatorRequestData()
+            .setKeyType(FindCoordinatorRequest.CoordinatorType.GROUP.id()).setCoordinatorKeys(List.of(group));
+        FindCoordinatorRequest request = new FindCoordinatorRequest.Builder(data).build(version);
+        Node any = admin.describeCluster().nodes().get().iterator().next();
+        long deadline = System.currentTimeMillis() + WAIT_MS;
+        while (true) {
+            var response = (FindCoordinatorResponse) ask(any, ApiKeys.FIND_COORDINATOR, version, request);
+            var found = response.data().coordinators().get(0);
+            if (found.errorCode() == 0) return found.nodeId();
+            if (System.currentTimeMillis() > deadline) throw Errors.forCode(found.errorCode()).exception();
+            Thread.sleep(100);
+        }
+    }
+
     /** The group's state, then for each member its partitions, as `orders-0,orders-1`. */
     private String group(String group) throws Exception {
         ConsumerGroupDescription found = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
@@ -219,9 +273,14 @@ public final class Oracle {
         return "";
     }
 
-    private String watch(String name, String topic) throws Exception {
-        List<TopicPartition> partitions = partitions(topic);
-        Watch watch = new Watch(consumer(), partitions, () -> offsets(topic, OffsetSpec.latest()));
+    private String watch(String name, List<String> topics) throws Exception {
+        List<TopicPartition> partitions = new ArrayList<>();
+        for (String topic : topics) partitions.addAll(partitions(topic));
+        Watch watch = new Watch(consumer(), partitions, () -> {
+            List<Long> ends = new ArrayList<>();
+            for (String topic : topics) ends.addAll(offsets(topic, OffsetSpec.latest()));
+            return ends;
+        });
         watches.put(name, watch);
         watch.start();
         return "";
@@ -233,6 +292,8 @@ public final class Oracle {
         settings.put("isolation.level", "read_committed");
         settings.put("enable.auto.commit", "false");
         settings.put("auto.offset.reset", "none");
+        // A topic that a test deleted stays so.
+        settings.put("allow.auto.create.topics", "false");
         settings.put("max.poll.records", "5000");
         settings.put("fetch.max.wait.ms", "50");
         return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
@@ -369,10 +430,13 @@ public final class Oracle {
     private AbstractResponse ask(String topic, int partition, ApiKeys api, short version, AbstractRequest request)
         throws Exception {
         var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
-        Node leader = found.partitions().get(partition).leader();
+        return ask(found.partitions().get(partition).leader(), api, version, request);
+    }
+
+    private static AbstractResponse ask(Node node, ApiKeys api, short version, AbstractRequest request) throws Exception {
         RequestHeader header = new RequestHeader(api, version, "oracle", 1);
         ByteBuffer bytes = request.serializeWithHeader(header);
-        try (Socket socket = new Socket(leader.host(), leader.port())) {
+        try (Socket socket = new Socket(node.host(), node.port())) {
             socket.setSoTimeout((int) WAIT_MS);
             DataOutputStream out = new DataOutputStream(socket.getOutputStream());
             out.writeInt(bytes.remaining());
@@ -510,7 +574,7 @@ final class Feed extends Thread {
     }
 }
 
-/** Reads a topic from its beginning and goes on, keeping count of what a feed's records became. */
+/** Reads topics from their beginning and goes on, keeping count of what a feed's records became. */
 final class Watch extends Thread {
     interface Ends {
         List<Long> now() throws Exception;
@@ -541,9 +605,10 @@ final class Watch extends Thread {
                 var records = consumer.poll(Duration.ofMillis(100));
                 synchronized (this) {
                     for (ConsumerRecord<byte[], byte[]> record : records) {
-                        tally.see(record.partition(), record.timestamp(), record.key(), record.value());
+                        TopicPartition at = new TopicPartition(record.topic(), record.partition());
+                        tally.see(at, record.timestamp(), record.key(), record.value());
                     }
-                    for (TopicPartition at : partitions) next[at.partition()] = consumer.position(at);
+                    for (int i = 0; i < next.length; i++) next[i] = consumer.position(partitions.get(i));
                     notifyAll();
                 }
             }
@@ -555,7 +620,7 @@ final class Watch extends Thread {
         }
     }
 
-    /** Waits until all that the topic holds now is read. */
+    /** Waits until all that the topics hold now is read. */
     private void catchUp() throws Exception {
         List<Long> end = ends.now();
         long deadline = System.currentTimeMillis() + 60_000;
@@ -583,42 +648,55 @@ final class Watch extends Thread {
     }
 }
 
-/** The verifier: what is new, repeated, out of order or not the feed's. */
+/** The verifier: what is new, repeated, out of order, not the feed's, or left with an old value at the end. */
 final class Tally {
+    /** Where a key's records are, its newest, and the one that stands last, repeats included. */
+    private static final class Key {
+        final TopicPartition at;
+        long newest = -1;
+        long last = -1;
+
+        Key(TopicPartition at) {
+            this.at = at;
+        }
+    }
+
     private final Map<Integer, BitSet> seen = new TreeMap<>();
-    private final Map<String, long[]> last = new HashMap<>();
+    private final Map<String, Key> keys = new HashMap<>();
     final TreeMap<Long, Long> appended = new TreeMap<>();
     private long fresh;
     private long repeats;
     private long disorder;
     private long foreign;
 
-    void see(int outPartition, long timestamp, byte[] key, byte[] value) {
+    void see(TopicPartition at, long timestamp, byte[] key, byte[] value) {
         appended.merge(timestamp, 1L, Long::sum);
         Identity id = Identity.of(key, value);
         if (id == null) {
             foreign++;
             return;
         }
-        BitSet of = seen.computeIfAbsent(id.partition, p -> new BitSet());
-        if (of.get((int) id.seq)) {
+        Key of = keys.computeIfAbsent(id.key, k -> new Key(at));
+        of.last = id.seq;
+        BitSet fed = seen.computeIfAbsent(id.partition, p -> new BitSet());
+        if (fed.get((int) id.seq)) {
             repeats++;
             return;
         }
-        of.set((int) id.seq);
+        fed.set((int) id.seq);
         fresh++;
-        long[] before = last.computeIfAbsent(id.key, k -> new long[] {outPartition, -1});
         // A key's records in two partitions have no order at all.
-        if (before[0] != outPartition || before[1] >= id.seq) disorder++;
-        before[1] = Math.max(before[1], id.seq);
+        if (!of.at.equals(at) || of.newest >= id.seq) disorder++;
+        of.newest = Math.max(of.newest, id.seq);
     }
 
-    /** Fresh, repeats, disorder, foreign; then by input partition one above the highest number seen. */
+    /** Fresh, repeats, disorder, foreign, stale; then by input partition one above the highest number seen. */
     String report() {
         int partitions = seen.keySet().stream().mapToInt(p -> p + 1).max().orElse(0);
         List<Long> heights = new ArrayList<>();
         for (int p = 0; p < partitions; p++) heights.add(seen.containsKey(p) ? (long) seen.get(p).length() : 0L);
-        return fresh + "\t" + repeats + "\t" + disorder + "\t" + foreign + "\t" + Oracle.commas(heights);
+        long stale = keys.values().stream().filter(key -> key.last < key.newest).count();
+        return fresh + "\t" + repeats + "\t" + disorder + "\t" + foreign + "\t" + stale + "\t" + Oracle.commas(heights);
     }
 
     /** How many of the feed's records are not there, then the first of them. */

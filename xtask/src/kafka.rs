@@ -4,6 +4,11 @@
 //! part that can be neither found nor installed is an error that names the command. Invariant: a node never outlives the
 //! process that started it, however that ends.
 
+#[path = "kafka/profile.rs"]
+pub(crate) mod profile;
+#[path = "kafka/secured.rs"]
+pub(crate) mod secured;
+
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -21,6 +26,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+use profile::Own;
+use profile::Profile;
+use secured::PASSWORD;
+use secured::Secured;
+use secured::USER;
 
 /// The version in `tests/kafka/pom.xml`, which names the folder under `target/`.
 const VERSION: &str = "4.3.1";
@@ -88,6 +99,8 @@ pub(crate) fn start() -> Result<(), String> {
 pub(crate) struct Node {
     child: Child,
     port: u16,
+    /// The controller's port.
+    controller: u16,
     /// Where a second listener listens, which tells clients that it is elsewhere.
     hidden: Option<u16>,
     jars: PathBuf,
@@ -95,37 +108,66 @@ pub(crate) struct Node {
     log: PathBuf,
 }
 
+/// What kind of node is started.
+struct Wanted<'a> {
+    profile: Profile,
+    /// Where the controller listens that a second node belongs to.
+    controller: Option<u16>,
+    /// Where a second listener says that it is.
+    advertised: Option<u16>,
+    secured: Option<&'a Secured>,
+}
+
+impl Wanted<'_> {
+    fn of(profile: Profile) -> Self {
+        Wanted { profile, controller: None, advertised: None, secured: None }
+    }
+}
+
 impl Node {
-    /// Starts a node with nothing in it.
+    /// Starts a node with nothing in it, as Kafka ships.
     ///
     /// # Errors
     /// Why it doesn't run, with the end of its log.
     pub(crate) fn start(jars: &Path) -> Result<Node, String> {
-        Node::start_behind(jars, None)
+        Node::retry(|folder| Node::try_start(jars, folder, &Wanted::of(Profile::Shipped)))
     }
 
     /// As [`Node::start`], with a second listener whose clients are told to come to the port `advertised`: a proxy's.
     ///
     /// # Errors
-    /// Why it doesn't run, with the end of its log.
-    pub(crate) fn start_behind(jars: &Path, advertised: Option<u16>) -> Result<Node, String> {
-        Node::retry(|folder| Node::try_start(jars, folder, advertised, None))
+    /// As [`Node::start`].
+    pub(crate) fn start_behind(jars: &Path, advertised: u16) -> Result<Node, String> {
+        let wanted = Wanted { advertised: Some(advertised), ..Wanted::of(Profile::Shipped) };
+        Node::retry(|folder| Node::try_start(jars, folder, &wanted))
     }
 
-    /// Starts a node that also has the ports of [`Secured`], with certificates of its own and users of `StorageTool`'s.
+    /// Starts a node of a profile that also has the ports of [`Secured`], with certificates of its own and users of `StorageTool`'s.
     ///
     /// # Errors
     /// As [`Node::start`].
-    pub(crate) fn start_secured(jars: &Path) -> Result<(Node, Secured), String> {
+    pub(crate) fn start_secured(jars: &Path, profile: Profile) -> Result<(Node, Secured), String> {
         install(&["keytool", "openssl"])?;
         let mut secured = None;
         let node = Node::retry(|folder| {
             let made = Secured::make(&folder.join("tls"))?;
-            let node = Node::try_start(jars, folder, None, Some(&made))?;
+            let wanted = Wanted { secured: Some(&made), ..Wanted::of(profile) };
+            let node = Node::try_start(jars, folder, &wanted)?;
             secured = Some(made);
             Ok(node)
         })?;
         Ok((node, secured.ok_or("a node without its certificates")?))
+    }
+
+    /// Starts the two nodes of [`Profile::Pair`].
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub(crate) fn start_pair(jars: &Path) -> Result<[Node; 2], String> {
+        let first = Node::retry(|folder| Node::try_start(jars, folder, &Wanted::of(Profile::Pair)))?;
+        let wanted = Wanted { controller: Some(first.controller), ..Wanted::of(Profile::Pair) };
+        let second = Node::retry(|folder| Node::try_start(jars, folder, &wanted))?;
+        Ok([first, second])
     }
 
     fn retry(mut start: impl FnMut(&Path) -> Result<Node, String>) -> Result<Node, String> {
@@ -135,7 +177,7 @@ impl Node {
         let mut last = String::new();
         for _ in 0..3 {
             let attempt = STARTED.fetch_add(1, Ordering::Relaxed);
-            let folder = home().join(format!("{NODE}{}", std::process::id())).join(attempt.to_string());
+            let folder = folder().join(attempt.to_string());
             match start(&folder) {
                 Ok(node) => return Ok(node),
                 Err(e) => last = e,
@@ -144,16 +186,14 @@ impl Node {
         Err(last)
     }
 
-    fn try_start(jars: &Path, data: &Path, advertised: Option<u16>, secured: Option<&Secured>) -> Result<Node, String> {
-        let [port, controller, hidden] = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
+    fn try_start(jars: &Path, data: &Path, wanted: &Wanted<'_>) -> Result<Node, String> {
+        let [port, free, hidden] = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
         fs::create_dir_all(data).map_err(|e| format!("creating {}: {e}", data.display()))?;
         let settings = data.join(SETTINGS);
-        let second = advertised.map(|advertised| (hidden, advertised));
-        let mut text = properties(data, port, controller, second);
-        if let Some(secured) = secured {
-            text = secured.add_to(&text);
-        }
-        fs::write(&settings, text).map_err(|e| format!("writing {}: {e}", settings.display()))?;
+        let Wanted { profile, controller, advertised, secured } = *wanted;
+        let (id, controller) = controller.map_or((1, free), |controller| (2, controller));
+        let own = Own { profile, id, port, controller, second: advertised.map(|to| (hidden, to)), secured };
+        fs::write(&settings, own.text(data)).map_err(|e| format!("writing {}: {e}", settings.display()))?;
         let log = data.join("node.log");
         let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
 
@@ -171,7 +211,7 @@ impl Node {
         }
         let child = spawn_server(jars, data, &file)?;
         let hidden = advertised.map(|_| hidden);
-        let mut node = Node { child, port, hidden, jars: jars.to_owned(), folder: data.to_owned(), log };
+        let mut node = Node { child, port, controller, hidden, jars: jars.to_owned(), folder: data.to_owned(), log };
         node.listens()?;
         Ok(node)
     }
@@ -213,6 +253,12 @@ impl Node {
         self.listens()
     }
 
+    /// Whether it was killed, or ended by itself.
+    #[must_use]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Its process.
     #[must_use]
     pub(crate) fn id(&self) -> u32 {
@@ -241,102 +287,6 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The one user of a secured node, for each mechanism.
-pub(crate) const USER: &str = "mill";
-/// Its password.
-pub(crate) const PASSWORD: &str = "canary-7Qz";
-
-/// What a secured node has beside its plain port.
-#[derive(Debug)]
-pub(crate) struct Secured {
-    /// `ca.pem`, `other-ca.pem`, `client.pem` and `client.key` for clients, and the stores for the node.
-    pub(crate) folder: PathBuf,
-    /// TLS, with a certificate wanted of the client.
-    pub(crate) mutual: u16,
-    /// TLS and SASL.
-    pub(crate) sasl: u16,
-    /// TLS, with a certificate that has expired.
-    pub(crate) expired: u16,
-    /// TLS, with a certificate of another host.
-    pub(crate) elsewhere: u16,
-    /// TLS alone.
-    pub(crate) tls: u16,
-}
-
-impl Secured {
-    fn make(folder: &Path) -> Result<Secured, String> {
-        fs::create_dir_all(folder).map_err(|e| format!("creating {}: {e}", folder.display()))?;
-        let here = "IP:127.0.0.1";
-        let script = format!(
-            "set -e\n\
-             ca() {{ openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=$1 -keyout $1.key -out $1.pem; }}\n\
-             ca ca; ca other-ca\n\
-             printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\n\
-             [p]\ncommonName=supplied\n' > ca.cnf; : > index; echo 1000 > serial\n\
-             leaf() {{\n\
-               openssl req -newkey rsa:2048 -nodes -subj /CN=$1 -keyout $1.key -out $1.csr\n\
-               printf 'subjectAltName=%s\\n' $2 > $1.ext\n\
-               openssl ca -batch -notext -config ca.cnf -cert ca.pem -keyfile ca.key -in $1.csr -extfile $1.ext $3 -out $1.pem\n\
-               openssl pkcs12 -export -in $1.pem -inkey $1.key -name $1 -passout pass:{PASSWORD} -out $1.p12\n\
-             }}\n\
-             leaf broker {here} '-days 30'; leaf client {here} '-days 30'; leaf elsewhere DNS:elsewhere.example '-days 30'\n\
-             leaf expired {here} '-startdate 20200101000000Z -enddate 20200201000000Z'\n\
-             keytool -importcert -noprompt -alias ca -file ca.pem -storetype PKCS12 -storepass {PASSWORD} -keystore trust.p12\n"
-        );
-        let output = Command::new("sh").args(["-c", &script]).current_dir(folder).output();
-        let output = output.map_err(|e| format!("making certificates: {e}"))?;
-        if !output.status.success() {
-            return Err(format!("making certificates: {}", String::from_utf8_lossy(&output.stderr)));
-        }
-        let ports = || free_ports().map_err(|e| format!("looking for free ports: {e}"));
-        let ([mutual, sasl, expired], [elsewhere, tls, _]) = (ports()?, ports()?);
-        Ok(Secured { folder: folder.to_owned(), mutual, sasl, expired, elsewhere, tls })
-    }
-
-    /// The properties with the listeners; each port names itself to clients, so a connection stays on its port.
-    fn add_to(&self, plain: &str) -> String {
-        let listeners = [
-            ("MUTUAL", self.mutual, "SSL", "broker"),
-            ("LOGIN", self.sasl, "SASL_SSL", "broker"),
-            ("EXPIRED", self.expired, "SSL", "expired"),
-            ("ELSEWHERE", self.elsewhere, "SSL", "elsewhere"),
-            ("ALONE", self.tls, "SSL", "broker"),
-        ];
-        let folder = self.folder.display();
-        let mut addresses = String::new();
-        let mut map = "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned();
-        let mut more = String::new();
-        for (name, port, protocol, store) in listeners {
-            addresses.push_str(&format!(",{name}://127.0.0.1:{port}"));
-            map.push_str(&format!(",{name}:{protocol}"));
-            let prefix = format!("listener.name.{}", name.to_lowercase());
-            let auth = if name == "MUTUAL" { "required" } else { "none" };
-            more.push_str(&format!(
-                "{prefix}.ssl.keystore.location={folder}/{store}.p12\n{prefix}.ssl.keystore.type=PKCS12\n\
-                 {prefix}.ssl.keystore.password={PASSWORD}\n{prefix}.ssl.key.password={PASSWORD}\n\
-                 {prefix}.ssl.truststore.location={folder}/trust.p12\n{prefix}.ssl.truststore.type=PKCS12\n\
-                 {prefix}.ssl.truststore.password={PASSWORD}\n{prefix}.ssl.client.auth={auth}\n"
-            ));
-        }
-        let module = "org.apache.kafka.common.security";
-        for mechanism in ["scram-sha-256", "scram-sha-512"] {
-            more.push_str(&format!(
-                "listener.name.login.{mechanism}.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"
-            ));
-        }
-        more.push_str(&format!(
-            "listener.name.login.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n\
-             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n"
-        ));
-        let with = |line: &str| match line.split_once('=') {
-            Some(("listeners" | "advertised.listeners", _)) => format!("{line}{addresses}\n"),
-            _ => format!("{line}\n"),
-        };
-        let lines: String = plain.lines().map(with).collect();
-        format!("{lines}{map}\n{more}")
     }
 }
 
@@ -380,50 +330,6 @@ fn spawn_server(jars: &Path, data: &Path, log: &File) -> Result<Child, String> {
     let mut server = java_command(jars, log)?;
     server.arg("kafka.Kafka").arg(data.join(SETTINGS));
     spawn_bound(server).map_err(|e| format!("starting Kafka: {e}"))
-}
-
-/// Everybody may do everything, but for resources with rules of their own. `second` is where a second listener listens, and where it
-/// says that it does.
-///
-/// What a deleted topic held is thrown away at once. A broker keeps it for a minute by default, and meanwhile the kernel writes it to the
-/// disk, in bursts that slowed single drains of the benchmark by a third.
-fn properties(data: &Path, port: u16, controller: u16, second: Option<(u16, u16)>) -> String {
-    let logs = data.join("logs");
-    let (listener, advertised, protocol) = match second {
-        Some((hidden, advertised)) => (
-            format!(",BEHIND://127.0.0.1:{hidden}"),
-            format!(",BEHIND://127.0.0.1:{advertised}"),
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             inter.broker.listener.name=PLAINTEXT\n",
-        ),
-        None => (String::new(), String::new(), ""),
-    };
-    format!(
-        "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
-         {protocol}\
-         log.dirs={}\n\
-         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-         allow.everyone.if.no.acl.found=true\n\
-         auto.create.topics.enable=false\n\
-         offsets.topic.replication.factor=1\n\
-         offsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
-         transaction.state.log.num.partitions=4\n\
-         transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
-         log.segment.delete.delay.ms=100\n\
-         log.cleaner.backoff.ms=500\n\
-         group.initial.rebalance.delay.ms=0\n\
-         group.min.session.timeout.ms=1000\n",
-        logs.display()
-    )
 }
 
 /// Removes the data of nodes whose starter is gone: a process that is killed can't do it itself.
@@ -500,6 +406,12 @@ fn root() -> PathBuf {
 #[must_use]
 pub(crate) fn home() -> PathBuf {
     root().join("target").join(format!("kafka-{VERSION}"))
+}
+
+/// Where the nodes that this process starts keep what they have.
+#[must_use]
+pub(crate) fn folder() -> PathBuf {
+    home().join(format!("{NODE}{}", std::process::id()))
 }
 
 fn tail(log: &Path) -> String {

@@ -8,6 +8,8 @@ use wit_component::StringEncoding;
 
 const ODD_RECORD: &str = include_str!("../../plugins/odd_record.wat");
 const ODD_TYPED: &str = include_str!("../../plugins/odd_typed.wat");
+const FAN: &str = include_str!("../../plugins/fan.wat");
+const PRELUDE: &str = include_str!("../../plugins/prelude.wat");
 
 /// What a plugin does when it meets its record, as WebAssembly text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +48,21 @@ pub(crate) fn typed(offset: i64, after: &str) -> Vec<u8> {
 /// A component that forwards every record with this timestamp, by which its version is known.
 pub(crate) fn stamped(version: u32) -> Vec<u8> {
     component(&stamping(0, -1, Behaviour::default(), version))
+}
+
+/// A component that sends each record on, and a copy to its second port.
+pub(crate) fn tee() -> Vec<u8> {
+    fan("2", "(local.get $copy)")
+}
+
+/// A component that sends each record to the first port or to the one of this number, by its key.
+pub(crate) fn split(other: u32) -> Vec<u8> {
+    fan("1", &format!("(i32.mul (i32.and (local.get $byte) (i32.const 1)) (i32.const {other}))"))
+}
+
+fn fan(copies: &str, port: &str) -> Vec<u8> {
+    let text = FAN.replace("COPIES", copies).replace(" PORT)", &format!(" {port})"));
+    component(&format!("(module {text}\n{PRELUDE})"))
 }
 
 fn text(partition: usize, offset: i64, behaviour: Behaviour) -> String {

@@ -48,6 +48,9 @@ pub(crate) struct Tally {
     pub(crate) disorder: u64,
     /// Records that no feed sent.
     pub(crate) foreign: u64,
+    /// Keys whose last record, repeats included, is not their newest: where the topic is compacted, or written to a table, an old value
+    /// stays. While records are repeated there are such; when all is delivered there must be none.
+    pub(crate) stale: u64,
     /// For each input partition one above the highest offset whose record is there.
     pub(crate) heights: Vec<i64>,
 }
@@ -62,12 +65,24 @@ pub(crate) fn create(name: &str, partitions: usize, configs: &[&str]) -> String 
 /// Creates a topic of exactly this name. It keeps its records however old their timestamps are: Kafka deletes what is older than a
 /// week half a minute after its start, and then every five minutes.
 pub(crate) fn create_again(topic: &str, partitions: usize, configs: &[&str]) {
+    create_as(topic, &partitions.to_string(), configs);
+}
+
+fn create_as(topic: &str, partitions: &str, configs: &[&str]) {
     let mut request = format!("create\t{topic}\t{partitions}");
     for config in ["retention.ms=-1"].iter().chain(configs) {
         request.push('\t');
         request.push_str(config);
     }
     ask(&request);
+}
+
+/// Creates a topic whose partitions have these replicas, by the ids of the nodes; the first of each is to lead it.
+pub(crate) fn create_on(name: &str, replicas: &[&[u32]], configs: &[&str]) -> String {
+    let of = |ids: &&[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+    let topic = unique(name);
+    create_as(&topic, &format!("@{}", replicas.iter().map(of).collect::<Vec<_>>().join(",")), configs);
+    topic
 }
 
 /// Deletes a topic.
@@ -78,6 +93,38 @@ pub(crate) fn delete(topic: &str) {
 /// From now on only this user may do this with the resource: `kind` is `topic` or `group`. Clients of ours are `ANONYMOUS`.
 pub(crate) fn allow(user: &str, kind: &str, name: &str, operation: &str) {
     ask(&format!("allow\t{user}\t{kind}\t{name}\t{operation}"));
+}
+
+/// Allows what a pipeline does, on a cluster where nobody may do what isn't allowed: read its inputs, write its outputs, be in its group.
+pub(crate) fn permit(inputs: &[&str], outputs: &[&str], group: &str) {
+    let Some(user) = broker::user() else { return };
+    for input in inputs {
+        allow(user, "topic", input, "read");
+    }
+    for output in outputs {
+        allow(user, "topic", output, "write");
+    }
+    allow(user, "group", group, "read");
+}
+
+/// The node that leads each partition of a topic; -1 where none does.
+pub(crate) fn leaders(topic: &str) -> Vec<i64> {
+    numbers(&ask(&format!("leaders\t{topic}"))[0])
+}
+
+/// The node that a group's coordinator is on.
+pub(crate) fn coordinator(group: &str) -> i64 {
+    numbers(&ask(&format!("coordinator\t{group}"))[0])[0]
+}
+
+/// Has every partition led by its first replica again.
+pub(crate) fn elect() {
+    ask("elect");
+}
+
+/// Waits until a cluster has so many brokers.
+pub(crate) fn wait_for_brokers(brokers: &str, count: usize) {
+    ask_at(brokers, &format!("brokers\t{count}"));
 }
 
 /// Removes the records of a partition that are below an offset, as retention does.
@@ -210,8 +257,13 @@ pub(crate) struct Reader(String);
 
 impl Reader {
     pub(crate) fn start(topic: &str) -> Reader {
+        Reader::of(&[topic])
+    }
+
+    /// Of several topics, as if they were one: where each record of a feed goes to one of them.
+    pub(crate) fn of(topics: &[&str]) -> Reader {
         let name = unique("watch");
-        ask(&format!("watch\t{name}\t{topic}"));
+        ask(&format!("watch\t{name}\t{}", topics.join("\t")));
         Reader(name)
     }
 
@@ -219,8 +271,15 @@ impl Reader {
     pub(crate) fn tally(&self) -> Tally {
         let answer = ask(&format!("tally\t{}", self.0));
         let number = |index: usize| answer[index].parse().unwrap();
-        let heights = numbers(&answer[4]);
-        Tally { fresh: number(0), repeats: number(1), disorder: number(2), foreign: number(3), heights }
+        let heights = numbers(&answer[5]);
+        Tally {
+            fresh: number(0),
+            repeats: number(1),
+            disorder: number(2),
+            foreign: number(3),
+            stale: number(4),
+            heights,
+        }
     }
 
     /// How many records the broker appended between two times, of a topic with `LogAppendTime`.
@@ -235,11 +294,16 @@ impl Reader {
     }
 }
 
-/// One request, one answer, and the JVM is started by the first.
+/// One request, one answer, of the cluster that the test runs on.
 pub(crate) fn ask(request: &str) -> Vec<String> {
+    ask_at(broker::brokers(), request)
+}
+
+/// The JVM is started by the first request.
+fn ask_at(brokers: &str, request: &str) -> Vec<String> {
     static JVM: OnceLock<Mutex<Jvm>> = OnceLock::new();
     let mut jvm = JVM.get_or_init(|| Mutex::new(Jvm::start())).lock().unwrap_or_else(PoisonError::into_inner);
-    writeln!(jvm.requests, "{request}").unwrap();
+    writeln!(jvm.requests, "{brokers}\t{request}").unwrap();
     jvm.requests.flush().unwrap();
     let mut answer = String::new();
     jvm.answers.read_line(&mut answer).unwrap();
@@ -263,8 +327,8 @@ impl Jvm {
         let classes = compile();
         let path = format!("{}:{}", classes.display(), broker::jars().join("*").display());
         let mut command = kafka::bound(Path::new("java"));
-        command.args(["-Xmx768m", "-XX:+UseSerialGC", "-Dlog4j2.level=ERROR", "-cp", &path, "Oracle"]);
-        command.arg(broker::brokers()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["-Xmx768m", "-XX:+UseSerialGC", "-Dlog4j2.level=OFF", "-cp", &path, "Oracle"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = kafka::spawn_bound(command).unwrap();
         let requests = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());

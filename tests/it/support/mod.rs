@@ -4,6 +4,7 @@ pub(crate) mod broker;
 pub(crate) mod canary;
 pub(crate) mod clock;
 pub(crate) mod component;
+pub(crate) mod delivery;
 pub(crate) mod java;
 pub(crate) mod random;
 pub(crate) mod wasmill;

@@ -30,6 +30,7 @@ use crate::kafka;
 use crate::support::broker;
 use crate::support::canary;
 use crate::support::clock;
+use crate::support::java;
 
 /// How long a process may take from its start to ready.
 const READY: Duration = Duration::from_secs(60);
@@ -58,6 +59,7 @@ impl Pipeline {
             "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
         );
+        java::permit(&[input], &[output], group);
         Pipeline::of(&body)
     }
 
@@ -85,9 +87,14 @@ impl Pipeline {
 
     /// Puts a plugin in place, as one does it: beside, then renamed.
     pub(crate) fn install(&self, wasm: &[u8]) {
+        self.install_as("plugin.wasm", wasm);
+    }
+
+    /// The same under another name.
+    pub(crate) fn install_as(&self, name: &str, wasm: &[u8]) {
         let beside = self.folder.path().join("plugin.new");
         fs::write(&beside, wasm).unwrap();
-        fs::rename(beside, self.folder.path().join("plugin.wasm")).unwrap();
+        fs::rename(beside, self.folder.path().join(name)).unwrap();
     }
 
     /// Starts `wasmill run`.
@@ -102,10 +109,15 @@ impl Pipeline {
 
     /// As [`Pipeline::run_with`], with variables of the environment.
     pub(crate) fn run_in(&self, variables: &[(&str, &str)], more: &[&str]) -> Process {
+        self.run_under(&[], variables, more)
+    }
+
+    /// As [`Pipeline::run_in`], started by another program, whose arguments end where wasmill's command begins.
+    pub(crate) fn run_under(&self, wrapper: &[&str], variables: &[(&str, &str)], more: &[&str]) -> Process {
         let port = free_port();
         let file = self.write(port);
         let arguments = [&["run", file.to_str().unwrap()], more].concat();
-        Process::start(&arguments, variables, port)
+        Process::start_with(wrapper, &arguments, variables, port, Stdio::piped())
     }
 
     /// As [`Pipeline::run`], with a stderr that nobody reads, and which is full.
@@ -116,7 +128,7 @@ impl Pipeline {
         let stderr = writer.try_clone().unwrap();
         // It ends when the other end is closed.
         thread::spawn(move || writer.write_all(&vec![b'\n'; 1 << 20]));
-        let mut process = Process::start_with(&["run", file.to_str().unwrap()], &[], port, Stdio::from(stderr));
+        let mut process = Process::start_with(&[], &["run", file.to_str().unwrap()], &[], port, Stdio::from(stderr));
         process.unread = Some(reader);
         process
     }
@@ -136,9 +148,11 @@ impl Pipeline {
         let folder = self.folder.path().join(number.to_string());
         fs::create_dir(&folder).unwrap();
         let file = folder.join("pipeline.toml");
-        let kafka = self.kafka.clone().unwrap_or_else(|| {
-            format!("brokers = [\"{}\"]", self.brokers.as_deref().unwrap_or_else(|| broker::of_wasmill()))
-        });
+        let kafka = match (&self.kafka, &self.brokers) {
+            (Some(kafka), _) => kafka.clone(),
+            (None, Some(brokers)) => format!("brokers = [\"{brokers}\"]"),
+            (None, None) => broker::of_wasmill(),
+        };
         let text = format!("[kafka]\n{kafka}\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}", self.body);
         fs::write(&file, text).unwrap();
         file
@@ -169,14 +183,21 @@ impl Process {
 
     /// Starts wasmill with these arguments; its metrics are at `port`.
     fn start(arguments: &[&str], variables: &[(&str, &str)], port: u16) -> Process {
-        Process::start_with(arguments, variables, port, Stdio::piped())
+        Process::start_with(&[], arguments, variables, port, Stdio::piped())
     }
 
-    /// The same with this stderr.
-    fn start_with(arguments: &[&str], variables: &[(&str, &str)], port: u16, stderr: Stdio) -> Process {
-        let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
+    /// The same by way of another program, with this stderr.
+    fn start_with(
+        wrapper: &[&str],
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        port: u16,
+        stderr: Stdio,
+    ) -> Process {
+        let program = [wrapper, &[env!("CARGO_BIN_EXE_wasmill")], arguments].concat();
+        let mut command = kafka::bound(Path::new(program[0]));
         command
-            .args(arguments)
+            .args(&program[1..])
             .env("WASMILL_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

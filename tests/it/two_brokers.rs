@@ -1,0 +1,54 @@
+//! A cluster of two brokers, one of which dies: leaders and the group's coordinator move to the other one, and back.
+
+use std::time::Duration;
+
+use crate::support;
+use crate::support::broker;
+use crate::support::delivery::Delivery;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::unique;
+use crate::support::wasmill::Process;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[test]
+fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
+    let _alone = support::load();
+    broker::on_the_pair_alone(|second| {
+        let input = java::create_on("moved-in", &[&[2, 1], &[1, 2], &[2, 1]], &[]);
+        assert_eq!(java::leaders(&input), [2, 1, 2]);
+        let group = (0..100).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2);
+        let group = group.expect("the second broker coordinates half of all groups");
+        let delivery = Delivery::from(input, "moved", group, 3, "session_timeout = \"6s\"");
+        assert!(java::leaders(&delivery.main).contains(&2), "the outputs are on both");
+        let feed = Feed::start(&delivery.input, 5000, 997, 20, 0);
+        let mut process = delivery.pipeline.run();
+        goes_on(&delivery, &mut process);
+        second.kill().expect("it can be killed");
+        process.wait("leaders and coordinator to move", LIMIT, |_| {
+            java::leaders(&delivery.input) == [1; 3] && java::coordinator(&delivery.group) == 1
+        });
+        goes_on(&delivery, &mut process);
+        second.start_again().expect("it starts again");
+        process.wait("leaders and coordinator to move back", LIMIT, |_| {
+            java::elect();
+            java::leaders(&delivery.input) == [2, 1, 2] && java::coordinator(&delivery.group) == 2
+        });
+        goes_on(&delivery, &mut process);
+        feed.stop();
+        process.wait("the lag to reach zero", LIMIT, |_| java::lag(&delivery.group, &delivery.input) == 0);
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+        delivery.assert_delivered(&feed);
+    });
+}
+
+/// New records arrive in every partition, and are committed.
+fn goes_on(delivery: &Delivery, process: &mut Process) {
+    let heights = delivery.tally().heights;
+    process.wait("every partition to go on", LIMIT, |_| {
+        let committed = java::committed(&delivery.group, &delivery.input);
+        committed.iter().enumerate().all(|(at, committed)| *committed > heights.get(at).copied().unwrap_or(0))
+    });
+}
