@@ -46,15 +46,15 @@ fn crash_at(case: &Case, name: &str, point: &str, at: u64, with_another: bool) {
     case.inject(name, &format!("abort() at passing {at} of {point}"), || {
         let load = Load::new("crash");
         let told = format!("{point}=abort@{at}");
-        let mut process = load.pipeline.run_in(&[("WASMILL_FAILPOINT", &told)], &[]);
+        let mut process = load.pipeline().run_in(&[("WASMILL_FAILPOINT", &told)], &[]);
         let mut others = Vec::new();
         let mut in_flight = 0.0;
         let mut before_that = 0.0;
         if with_another {
-            load.passes(&mut process, load.reader.tally().fresh);
+            load.passes(&mut process, load.delivery.tally().fresh);
             // A revoke finishes what is in flight: it was busy if it was so when the other one came.
             before_that = load.busy(&mut process).0;
-            others.push(load.pipeline.run());
+            others.push(load.pipeline().run());
         }
         let mut leaves = with_another && point == "after-assign";
         let status = clock::wait_for("the point to be reached", REACHED, || {
@@ -62,7 +62,7 @@ fn crash_at(case: &Case, name: &str, point: &str, at: u64, with_another: bool) {
                 in_flight = records;
             }
             // What the second one leaves comes back to the first.
-            if leaves && java::members(&load.group).is_some_and(|members| members.len() == 2) {
+            if leaves && java::members(load.group()).is_some_and(|members| members.len() == 2) {
                 leaves = false;
                 others[0].terminate();
             }
@@ -71,13 +71,13 @@ fn crash_at(case: &Case, name: &str, point: &str, at: u64, with_another: bool) {
         let at_ms = clock::unix_ms();
         let in_flight = in_flight.max(before_that);
         assert_eq!(status.code(), None, "it ended by itself with {status}; its log:\n{}", process.log());
-        let lag = java::lag(&load.group, &load.input);
+        let lag = java::lag(load.group(), load.input());
         assert!(lag > 0 && in_flight > 0.0, "it was not busy: lag {lag}, in flight {in_flight}");
         let may_repeat = load.may_repeat(at_ms);
 
-        let before = load.reader.tally();
+        let before = load.delivery.tally();
         let watch = clock::Watch::start();
-        let mut next = load.pipeline.run();
+        let mut next = load.pipeline().run();
         load.passes(&mut next, before.fresh);
         let back = watch.elapsed();
         for mut other in others {
@@ -101,7 +101,8 @@ pub(crate) fn panics(case: &Case) {
         case.inject(thread, &format!("panic of the {thread}'s thread at passing {at} of {point}"), || {
             let load = Load::new("panic");
             let told = format!("{point}=panic@{at}");
-            let mut process = load.pipeline.run_in(&[("WASMILL_FAILPOINT", &told)], &["--set", "shutdown_timeout=5s"]);
+            let mut process =
+                load.pipeline().run_in(&[("WASMILL_FAILPOINT", &told)], &["--set", "shutdown_timeout=5s"]);
             let panicked = |process: &mut Process| process.log().contains("told to panic") || process.ended().is_some();
             let mut lag = 0;
             let mut in_flight = 0.0;
@@ -112,7 +113,7 @@ pub(crate) fn panics(case: &Case) {
                 panicked(&mut process)
             });
             let watch = clock::Watch::start();
-            lag += java::lag(&load.group, &load.input);
+            lag += java::lag(load.group(), load.input());
             assert!(lag > 0 && in_flight > 0.0, "it was not busy: lag {lag}, in flight {in_flight}");
             let at_ms = clock::unix_ms();
             let mut noticed = None;

@@ -20,14 +20,18 @@ pub(crate) fn terminated(case: &Case) {
         let mut longest = Duration::ZERO;
         for _ in 0..times {
             let mut process = load.start();
-            load.passes(&mut process, load.reader.tally().fresh + case.below(20_000));
+            load.passes(&mut process, load.delivery.tally().fresh + case.below(20_000));
             load.busy(&mut process);
             let watch = clock::Watch::start();
             process.terminate();
             assert_eq!(process.exit(LIMIT), Some(0), "the exit code");
             longest = longest.max(watch.elapsed());
-            let tally = load.reader.tally();
-            assert_eq!(java::committed(&load.group, &load.input), tally.heights, "all that was delivered is committed");
+            let tally = load.delivery.tally();
+            assert_eq!(
+                java::committed(load.group(), load.input()),
+                tally.heights,
+                "all that was delivered is committed"
+            );
             assert_eq!(tally.repeats, 0, "repeated after a drain");
         }
         let next = load.start();
@@ -45,7 +49,7 @@ pub(crate) fn terminated_without_output(case: &Case) {
         case.inject(name, injected, || {
             let proxy = broker::proxy();
             let load = Load::new("cut");
-            let mut process = load.pipeline.run_with(&["--set", "shutdown_timeout=6s"]);
+            let mut process = load.pipeline().run_with(&["--set", "shutdown_timeout=6s"]);
             load.passes(&mut process, case.below(20_000));
             load.busy(&mut process);
             let at = clock::unix_ms();
@@ -63,7 +67,7 @@ pub(crate) fn terminated_without_output(case: &Case) {
                 in_flight = process.metric("wasmill_in_flight_records").unwrap_or(0.0);
                 in_flight > pile && watch.elapsed() > Duration::from_secs(1)
             });
-            let lag = java::lag(&load.group, &load.input);
+            let lag = java::lag(load.group(), load.input());
             let watch = clock::Watch::start();
             process.terminate();
             let code = process.exit(Duration::from_secs(12));
@@ -92,8 +96,8 @@ pub(crate) fn terminated_while_frozen(case: &Case) {
         let mut ends = Vec::new();
         let mut may_repeat = 0;
         for _ in 0..times {
-            let mut process = load.pipeline.run_with(&["--set", &timeout]);
-            load.passes(&mut process, load.reader.tally().fresh + case.below(20_000));
+            let mut process = load.pipeline().run_with(&["--set", &timeout]);
+            load.passes(&mut process, load.delivery.tally().fresh + case.below(20_000));
             load.busy(&mut process);
             let node = broker::node().id();
             broker::signal(node, "STOP");

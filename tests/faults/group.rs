@@ -20,37 +20,83 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// Outputs of a topic that a worker may have sent to the broker without an answer: five requests of a partition, of `linger.ms` of a part of the
+/// load, and of what had gathered before.
+const ON_THE_WIRE: u64 = 10_000;
 
 pub(crate) fn frozen(case: &Case) {
-    case.inject("", "SIGSTOP of one of two workers for three sessions of 3 s, then SIGCONT", || {
-        let load = Load::new("zombie");
-        let mut one = load.start();
-        let mut two = load.pipeline.run();
-        two.ready();
-        two.wait("both to have partitions", LIMIT, |_| {
-            java::members(&load.group).is_some_and(|members| members.len() == 2 && !members.contains(&0))
-        });
-        let (in_flight, lag) = load.busy(&mut one);
-        let at = clock::unix_ms();
-        broker::signal(one.id(), "STOP");
-        let may_repeat = load.may_repeat(at);
-        two.wait("the other one to have all partitions", LIMIT, |_| {
-            java::members(&load.group).is_some_and(|members| members == [PARTITIONS])
-        });
-        thread::sleep(Duration::from_secs(4) + Duration::from_millis(case.below(1000)));
-        broker::signal(one.id(), "CONT");
-        one.wait("both to have partitions again", LIMIT, |_| {
-            java::members(&load.group).is_some_and(|members| members.len() == 2 && !members.contains(&0))
-        });
-        let lost = series(&one, "wasmill_rebalances_total{", "kind=\"lost\"");
-        one.terminate();
-        assert_eq!(one.exit(Duration::from_secs(25)), Some(0), "the exit code");
-        // What the frozen one had handed to its client is sent when it wakes up, behind what the other one sent: first occurrences keep
-        // their order all the same.
-        let verdict = load.finish(two);
-        assert!(verdict.repeats <= may_repeat, "{} repeated, {may_repeat} allowed", verdict.repeats);
-        format!("lag {lag}, in flight {in_flight}; partitions lost {lost} times; {verdict} (at most {may_repeat})")
+    case.inject("stopped", "SIGSTOP of one of two workers for three sessions of 3 s, then SIGCONT", || {
+        gone_for_a_while(
+            case,
+            Load::new("zombie"),
+            "",
+            |one| broker::signal(one.id(), "STOP"),
+            |one| {
+                broker::signal(one.id(), "CONT");
+            },
+        )
     });
+    case.inject(
+        "cut-off",
+        "nothing passes between one of two workers and the broker for three sessions of 3 s",
+        || {
+            let proxy = broker::proxy();
+            let direct = format!("[\"{}\"]", broker::brokers());
+            gone_for_a_while(
+                case,
+                Load::new("zombie"),
+                &direct,
+                |_| proxy.cut(),
+                |_| {
+                    proxy.relent();
+                },
+            )
+        },
+    );
+}
+
+/// One of two workers is away for longer than its session, and comes back when the other one has delivered everything. What it had on the wire
+/// comes late then, and stays the last value of its keys; what it had only queued must not come.
+fn gone_for_a_while(
+    case: &Case,
+    load: Load,
+    brokers: &str,
+    leave: impl Fn(&Process),
+    come: impl Fn(&Process),
+) -> String {
+    let mut one = load.start();
+    let set = format!("kafka.brokers={brokers}");
+    let mut two = if brokers.is_empty() { load.pipeline().run() } else { load.pipeline().run_with(&["--set", &set]) };
+    two.ready();
+    two.wait("both to have partitions", LIMIT, |_| {
+        java::members(load.group()).is_some_and(|members| members.len() == 2 && !members.contains(&0))
+    });
+    let (in_flight, lag) = load.busy(&mut one);
+    let at = clock::unix_ms();
+    leave(&one);
+    let may_repeat = load.may_repeat(at);
+    two.wait("the other one to have all partitions", LIMIT, |_| {
+        java::members(load.group()).is_some_and(|members| members == [PARTITIONS])
+    });
+    thread::sleep(Duration::from_secs(4) + Duration::from_millis(case.below(1000)));
+    // Nothing comes behind what the other one sent now: an old value that still comes would stay.
+    load.stop_feed();
+    two.wait("the lag to reach zero", LIMIT, |_| java::lag(load.group(), load.input()) == 0);
+    let back = clock::unix_ms();
+    come(&one);
+    one.wait("both to have partitions again", LIMIT, |_| {
+        java::members(load.group()).is_some_and(|members| members.len() == 2 && !members.contains(&0))
+    });
+    let lost = lost(&one);
+    one.terminate();
+    assert_eq!(one.exit(Duration::from_secs(25)), Some(0), "the exit code");
+    let late = load.delivery.appended(back, clock::unix_ms());
+    let verdict = load.finish_late(two);
+    assert!(verdict.repeats <= may_repeat, "{} repeated, {may_repeat} allowed", verdict.repeats);
+    assert!(late <= ON_THE_WIRE, "{late} outputs came late, {ON_THE_WIRE} may have been on the wire");
+    format!(
+        "lag {lag}, in flight {in_flight}; partitions lost {lost} times; {late} outputs came late; {verdict} (at most {may_repeat})"
+    )
 }
 
 pub(crate) fn storm(case: &Case) {
@@ -70,7 +116,7 @@ pub(crate) fn storm(case: &Case) {
             second = match second.take() {
                 None => {
                     joins += 1;
-                    Some(load.pipeline.run())
+                    Some(load.pipeline().run())
                 }
                 Some(process) if case.below(3) == 0 => {
                     kills += 1;
@@ -92,9 +138,9 @@ pub(crate) fn storm(case: &Case) {
             process.exit(Duration::from_secs(25));
         }
         let calm = clock::Watch::start();
-        let heights = load.reader.tally().heights;
+        let heights = load.delivery.tally().heights;
         first.wait("every partition to move after the storm", Duration::from_secs(30), |_| {
-            load.reader.tally().heights.iter().zip(&heights).all(|(now, before)| now > before)
+            load.delivery.tally().heights.iter().zip(&heights).all(|(now, before)| now > before)
         });
         let idle = calm.elapsed();
         let lost = series(&first, "wasmill_rebalances_total{", "kind=\"lost\"");

@@ -1,7 +1,10 @@
-//! What a machine or a cluster refuses: file descriptors (F31), and a topic that is gone (F32).
+//! What a machine or a cluster refuses: room on a disk (F28), memory (F30), file descriptors (F31), and a topic that is gone (F32).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,7 +20,7 @@ pub(crate) fn descriptors(case: &Case) {
     for limit in [10_u32, 16, 24, 64] {
         case.inject(&format!("{limit}"), &format!("ulimit -n {limit}"), || {
             let load = Load::new("fd");
-            let file = load.pipeline.file();
+            let file = load.pipeline().file();
             let log = file.with_extension("log");
             let mut child = Command::new("sh")
                 .args(["-c", "ulimit -n \"$0\"; exec setpriv --pdeathsig KILL -- \"$@\"", &limit.to_string()])
@@ -34,7 +37,7 @@ pub(crate) fn descriptors(case: &Case) {
                 if let Some(status) = child.try_wait().unwrap() {
                     break Some(status);
                 }
-                fresh = load.reader.tally().fresh;
+                fresh = load.delivery.tally().fresh;
                 if watch.elapsed() > Duration::from_secs(10) {
                     break None;
                 }
@@ -78,7 +81,7 @@ pub(crate) fn topic_deleted(case: &Case) {
         let load = Load::new("gone");
         let mut process = load.start();
         let (in_flight, lag) = load.busy(&mut process);
-        java::delete(&load.output);
+        java::delete(&load.delivery.main);
         let watch = clock::Watch::start();
         process.wait("readyz to be 503", Duration::from_secs(60), |process| {
             process.get("/readyz").is_some_and(|(status, _)| status == 503)
@@ -86,12 +89,12 @@ pub(crate) fn topic_deleted(case: &Case) {
         let unready = watch.elapsed();
         // The client takes a topic for gone only when it had half a minute to come into being.
         process.wait("the topic to be named", Duration::from_secs(60), |process| {
-            process.log().lines().any(|line| line.contains(&load.output) && line.contains("halted"))
+            process.log().lines().any(|line| line.contains(&load.delivery.main) && line.contains("halted"))
         });
-        java::create_again(&load.output, PARTITIONS, &[]);
+        java::create_again(&load.delivery.main, PARTITIONS, &[]);
         let back = clock::Watch::start();
         process.wait("records to arrive in the new topic", Duration::from_secs(60), |_| {
-            java::ends(&load.output).iter().sum::<i64>() > 0
+            java::ends(&load.delivery.main).iter().sum::<i64>() > 0
         });
         let back = back.elapsed();
         process.wait("readyz to be 200 again", Duration::from_secs(60), |process| {
@@ -104,4 +107,97 @@ pub(crate) fn topic_deleted(case: &Case) {
             seconds(back)
         )
     });
+}
+
+/// Mounts a file system in memory, of this size, or with `remount,` gives one another size.
+pub(crate) fn mount_memory(at: &Path, size: &str) {
+    fs::create_dir_all(at).unwrap();
+    let options = match size.strip_prefix("remount,") {
+        Some(size) => format!("remount,size={size}"),
+        None => format!("size={size}"),
+    };
+    let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status().unwrap();
+    assert!(done.success(), "mounting {}: {done}", at.display());
+}
+
+pub(crate) fn disk_full(case: &Case) {
+    case.inject("cache", "the folder for compiled components is on a disk of 64 kB", || {
+        let load = Load::new("cache");
+        let cache = load.pipeline().folder().join("cache");
+        mount_memory(&cache, "64k");
+        let mut process = load.pipeline().run_in(&[("WASMILL_CACHE", cache.to_str().unwrap())], &[]);
+        load.passes(&mut process, 10_000);
+        load.finish(process).to_string()
+    });
+    case.inject("log", "stderr is /dev/full, where nothing can be written", || {
+        let load = Load::new("log");
+        let mut process = load.pipeline().run_under(&["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"], &[], &[]);
+        load.passes(&mut process, 10_000);
+        load.finish(process).to_string()
+    });
+}
+
+pub(crate) fn memory_limit(case: &Case) {
+    for (name, mib) in [("enough", 128), ("too-little", 12)] {
+        case.inject(name, &format!("a control group of {mib} MiB"), || {
+            let load = Load::new("memory");
+            let control = ControlGroup::new(mib);
+            let enter = ["sh", "-c", "echo $$ > \"$0\" && exec \"$@\"", control.processes.to_str().unwrap()];
+            let mut process = load.pipeline().run_under(&enter, &[], &[]);
+            let watch = clock::Watch::start();
+            let status = loop {
+                if let Some(status) = process.ended() {
+                    break Some(status);
+                }
+                if watch.elapsed() > Duration::from_secs(15) {
+                    break None;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            };
+            let Some(status) = status else {
+                load.passes(&mut process, 10_000);
+                return format!("it runs; {}", load.finish(process));
+            };
+            assert!(mib < 100, "it ended with {status} where {mib} MiB are enough");
+            assert_eq!(status.signal(), Some(9), "the kernel kills it: {}", process.log());
+            let took = watch.elapsed();
+            drop(process);
+            let next = load.start();
+            format!("killed by the kernel after {}; the next one: {}", seconds(took), load.finish(next))
+        });
+    }
+}
+
+/// A control group with a limit for memory, removed when dropped.
+struct ControlGroup {
+    folder: PathBuf,
+    /// Whoever writes its number here belongs to it.
+    processes: PathBuf,
+}
+
+impl ControlGroup {
+    fn new(mib: u64) -> ControlGroup {
+        let name = format!("wasmill-{}", std::process::id());
+        let first = Path::new("/sys/fs/cgroup/memory");
+        let (folder, limit) = if first.exists() {
+            (first.join(name), "memory.limit_in_bytes")
+        } else {
+            (Path::new("/sys/fs/cgroup").join(name), "memory.max")
+        };
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(limit), (mib << 20).to_string()).unwrap();
+        ControlGroup { processes: folder.join("cgroup.procs"), folder }
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // Its processes have ended, and the kernel may not have taken note of it yet.
+        for _ in 0..50 {
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Faults under load, one after the other: each row breaks something on purpose and then counts what arrived.
 //!
 //! `cargo xtask faults` runs it. A row is a process of its own, with a Kafka node of its own, a seed, and Kafka's own Java client as
-//! the judge. Its result goes to docs/fault-report.md as it ends, in the place of an older one. Invariant: a row that was not run, or
+//! the judge. Its result goes to docs/fault-report.md as it ends. Invariant: a row that was not run, or
 //! that failed, says so there.
 
 mod crash;
@@ -14,6 +14,7 @@ mod load;
 mod machine;
 mod network;
 mod outage;
+mod random_faults;
 mod plugins;
 mod proxy;
 mod report;
@@ -24,11 +25,13 @@ mod support;
 use std::env;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::path::Path;
 use std::process::ExitCode;
 use std::process::Stdio;
 
 use report::Report;
 use report::Result;
+use report::Scope;
 use rows::Case;
 use rows::How;
 use rows::ROWS;
@@ -90,7 +93,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Argumen
     let given = [&arguments.only, &arguments.from, &arguments.here].into_iter().flatten();
     for row in given.flat_map(|list| list.split(',')) {
         if !ROWS.iter().any(|known| known.id == row) {
-            return Err(format!("there is no row `{row}`: they are F1 to F36"));
+            return Err(format!("there is no row `{row}`: they are F1 to F37"));
         }
     }
     Ok(arguments)
@@ -98,7 +101,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Argumen
 
 /// Runs the rows that were asked for; those that failed.
 fn run_all(arguments: &Arguments) -> Vec<String> {
-    let mut report = Report::open(arguments.slice);
+    let scope = match arguments {
+        Arguments { slice: true, .. } => Scope::Aside,
+        Arguments { only: None, from: None, .. } => Scope::All,
+        _ => Scope::Some,
+    };
+    let mut report = Report::open(scope);
     let from = arguments.from.as_ref().and_then(|from| ROWS.iter().position(|row| row.id == *from)).unwrap_or(0);
     let mut failed = Vec::new();
     let start = clock::Watch::start();
@@ -111,7 +119,7 @@ fn run_all(arguments: &Arguments) -> Vec<String> {
         let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
         say(&format!("==> {} {}: seed {seed}", row.id, row.fault));
         let results = match row.how {
-            How::Run(_) => in_a_process(row, seed, arguments.full),
+            How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments.full),
             How::Test { binary, filter, .. } => vec![report::of_test(row.id, binary, filter, arguments.full)],
             How::NotRun(why) => vec![Result::not_run(row.id, why)],
         };
@@ -130,7 +138,14 @@ fn run_all(arguments: &Arguments) -> Vec<String> {
 
 /// A process of its own has a node, a Java client and a seed of its own.
 fn in_a_process(row: &Row, seed: u64, full: bool) -> Vec<Result> {
-    let mut command = kafka::bound(&env::current_exe().expect("a process knows its program"));
+    let program = env::current_exe().expect("a process knows its program");
+    let mut command = if matches!(row.how, How::Mount(_)) {
+        let mut command = kafka::bound(Path::new("unshare"));
+        command.arg("--mount").arg("--").arg(program);
+        command
+    } else {
+        kafka::bound(&program)
+    };
     command.args(["--here", row.id]).args(full.then_some("--full")).env("WASMILL_SEED", seed.to_string());
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the test can start itself");
     let out = child.stdout.take().expect("it is piped");

@@ -17,7 +17,7 @@ use crate::support::java;
 use crate::support::wasmill::Process;
 
 /// A request that has no answer for so long is given up; the default of a minute would make rows long.
-const IMPATIENT: &str = "\"socket.timeout.ms\" = \"2000\"";
+pub(crate) const IMPATIENT: &str = "\"socket.timeout.ms\" = \"2000\"";
 
 fn length(case: &Case, short: u64, full: u64) -> Duration {
     Duration::from_secs(if case.full { full } else { short })
@@ -53,7 +53,7 @@ struct Looks {
 
 impl Looks {
     fn look(&mut self, load: &Load) {
-        let now = java::committed(&load.group, &load.input);
+        let now = java::committed(load.group(), load.input());
         let backward = now.iter().zip(&self.last).any(|(now, last)| now < last);
         assert!(!backward, "committed offsets went back from {:?} to {now:?}", self.last);
         (self.count, self.last) = (self.count + 1, now);
@@ -63,7 +63,7 @@ impl Looks {
     fn after(&self, load: &Load, process: &mut Process) {
         let last = self.last.clone();
         process.wait("every partition to be committed further", Duration::from_secs(60), |_| {
-            java::committed(&load.group, &load.input).iter().zip(&last).all(|(now, last)| now > last)
+            java::committed(load.group(), load.input()).iter().zip(&last).all(|(now, last)| now > last)
         });
     }
 }
@@ -111,7 +111,7 @@ pub(crate) fn flapping(case: &Case) {
         let load = Load::new("flap");
         let mut process = load.start();
         let (in_flight, lag) = load.busy(&mut process);
-        let before = load.reader.tally().fresh;
+        let before = load.delivery.tally().fresh;
         let watch = clock::Watch::start();
         let (mut times, mut connections) = (0, 0);
         let delay = Duration::from_millis(case.below(5));
@@ -123,7 +123,7 @@ pub(crate) fn flapping(case: &Case) {
             assert_eq!(process.ended(), None, "wasmill goes on");
             assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez");
         }
-        let progress = load.reader.tally().fresh - before;
+        let progress = load.delivery.tally().fresh - before;
         assert!(progress > 0, "nothing arrived meanwhile");
         proxy.relent();
         let verdict = load.finish(process);
@@ -159,4 +159,42 @@ pub(crate) fn unknown_codes(case: &Case) {
             format!("lag {lag}, in flight {in_flight}; {changed} answers changed; next record after {resumes:.1?}; {verdict}")
         });
     }
+}
+
+/// What a connection may produce in a second: a small part of the load.
+const SLOW: u64 = 100_000;
+
+pub(crate) fn slow_output(case: &Case) {
+    let length = length(case, 30, 600);
+    let injected = format!("at most {SLOW} bytes of Produce a second for {} s", length.as_secs());
+    case.inject("", &injected, || {
+        let proxy = broker::proxy();
+        let load = Load::new("slow-output");
+        let mut process = load.start();
+        let (in_flight, lag) = load.busy(&mut process);
+        proxy.throttle(PRODUCE, SLOW);
+        let watch = clock::Watch::start();
+        // After ten seconds all is full that will be.
+        let (mut settled, mut most) = (0, 0);
+        while watch.elapsed() < length {
+            thread::sleep(Duration::from_millis(250));
+            assert_eq!(process.ended(), None, "wasmill outlives a slow output");
+            assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez");
+            let now = process.memory("VmRSS");
+            most = most.max(now);
+            if watch.elapsed() < Duration::from_secs(10) {
+                settled = most;
+            }
+        }
+        let piled = process.metric("wasmill_in_flight_records").unwrap_or(0.0);
+        proxy.relent();
+        assert!(most <= settled + (16 << 20), "{settled} bytes after 10 s became {most}");
+        let verdict = load.finish(process);
+        assert_eq!(verdict.repeats, 0, "repeated");
+        format!(
+            "lag {lag}, in flight {in_flight}, then {piled}; RSS {} MiB after 10 s, then at most {} MiB; livez 200 throughout; {verdict}",
+            settled >> 20,
+            most >> 20
+        )
+    });
 }

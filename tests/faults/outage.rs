@@ -1,14 +1,20 @@
-//! A broker that dies and comes back (F7), and one that is frozen (F8): nobody exits, and it goes on by itself.
+//! A broker that dies and comes back (F7), one that is frozen (F8), one of two that dies, so that leaders and the coordinator move (F13),
+//! and one whose disk is full (F29): nobody exits, and it goes on by itself.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::thread;
 use std::time::Duration;
 
+use crate::kafka;
 use crate::load::Load;
 use crate::load::seconds;
+use crate::machine;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
+use crate::support::java;
+use crate::support::unique;
+use crate::support::wasmill::Process;
 
 /// From the broker's return to the next record that arrives.
 const BACK: Duration = Duration::from_secs(15);
@@ -20,7 +26,7 @@ pub(crate) fn killed(case: &Case) {
         let mut process = load.start();
         let mut figures = Vec::new();
         for _ in 0..times {
-            load.passes(&mut process, load.reader.tally().fresh + 10_000);
+            load.passes(&mut process, load.delivery.tally().fresh + 10_000);
             let (in_flight, lag) = load.busy(&mut process);
             broker::node().kill().unwrap();
             thread::sleep(Duration::from_millis(2000 + case.below(3000)));
@@ -49,7 +55,7 @@ pub(crate) fn frozen(case: &Case) {
     case.inject("", &format!("SIGSTOP of the broker for {} s", frozen.as_secs()), || {
         let load = Load::new("frozen");
         let mut process = load.start();
-        load.passes(&mut process, load.reader.tally().fresh + 10_000);
+        load.passes(&mut process, load.delivery.tally().fresh + 10_000);
         let (in_flight, lag) = load.busy(&mut process);
         let node = broker::node().id();
         let before = process.memory("VmRSS");
@@ -91,4 +97,80 @@ pub(crate) fn frozen(case: &Case) {
             seconds(back)
         )
     });
+}
+
+/// How long a cluster may take until its leaders are where they are to be.
+const MOVED: Duration = Duration::from_secs(60);
+
+pub(crate) fn moved(case: &Case) {
+    let times = if case.full { 4 } else { 2 };
+    let injected = format!(
+        "kill -9 of one of two brokers {times} times, so that its leaders and the group's coordinator move to the other one, then its return and \
+         an election, so that they move back"
+    );
+    case.inject("", &injected, || {
+        broker::pair();
+        let group = (0..100).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2);
+        let load = Load::in_group("moved", group.expect("the second broker coordinates half of all groups"), "");
+        let mut process = load.start();
+        let mut figures = Vec::new();
+        for _ in 0..times {
+            load.passes(&mut process, load.delivery.tally().fresh + 10_000);
+            let (in_flight, lag) = load.busy(&mut process);
+            broker::node().kill().unwrap();
+            let away = Duration::from_millis(case.below(3000));
+            let first = moves(&load, &mut process, 1);
+            thread::sleep(away);
+            broker::node().start_again().unwrap();
+            let back = moves(&load, &mut process, 2);
+            figures.push(format!(
+                "lag {lag}, in flight {in_flight}, delivering {} after the loss and {} after the return",
+                seconds(first),
+                seconds(back)
+            ));
+        }
+        let verdict = load.finish(process);
+        format!("{}; {verdict}", figures.join("; "))
+    });
+}
+
+/// Waits until the second broker leads and coordinates (2) or does nothing (1), and records arrive again; how long that took.
+fn moves(load: &Load, process: &mut Process, coordinator: i64) -> Duration {
+    let watch = clock::Watch::start();
+    process.wait("leaders and coordinator to move", MOVED, |_| {
+        if coordinator == 2 {
+            java::elect();
+        }
+        let leaders = java::leaders(load.input());
+        let leads = if coordinator == 2 { leaders.contains(&2) } else { leaders.iter().all(|&leader| leader == 1) };
+        leads && java::coordinator(load.group()) == coordinator
+    });
+    load.resumes(process);
+    watch.elapsed()
+}
+
+pub(crate) fn disk_full(case: &Case) {
+    case.inject(
+        "",
+        "the broker's disk of 60 MB fills up under load until it ends; then it has 1 GB and starts again",
+        || {
+            let disk = kafka::folder();
+            machine::mount_memory(&disk, "60m");
+            let load = Load::new("disk");
+            let mut process = load.start();
+            let (in_flight, lag) = load.busy(&mut process);
+            process.wait("the broker to end", Duration::from_secs(120), |_| broker::node().has_ended());
+            process.wait("readyz to be 503", Duration::from_secs(30), |process| {
+                process.get("/readyz").is_some_and(|(status, _)| status == 503)
+            });
+            assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez without a broker");
+            machine::mount_memory(&disk, "remount,1g");
+            broker::node().start_again().unwrap();
+            let watch = clock::Watch::start();
+            load.resumes(&mut process);
+            let back = watch.elapsed();
+            let verdict = load.finish(process);
+            format!("lag {lag}, in flight {in_flight}; delivering again {} after its return; {verdict}", seconds(back))
+        },
+    );
 }

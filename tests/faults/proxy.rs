@@ -45,10 +45,14 @@ struct Orders {
     delay: Duration,
     /// Nothing comes back from the node.
     hold: bool,
+    /// Nothing goes to the node.
+    hold_requests: bool,
     /// The api key whose answers are swallowed: each `every`th of them.
     swallow: Option<(i16, u64)>,
     /// The api key whose answers get an error code, each `every`th of them.
     code: Option<(i16, i16, u64)>,
+    /// Bytes a second of requests of a kind that a connection may send.
+    throttle: Option<(i16, u64)>,
     /// Answers that passed, were swallowed or changed, of the chosen key.
     answers: u64,
     hits: u64,
@@ -95,6 +99,12 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// From now on nothing passes in either way, until it is told otherwise; connections stay up.
+    pub(crate) fn cut(&self) {
+        let mut orders = self.orders();
+        (orders.hold, orders.hold_requests) = (true, true);
+    }
+
     /// Each `every`th answer to this kind of request is swallowed.
     pub(crate) fn swallow(&self, api: i16, every: u64) {
         let mut orders = self.orders();
@@ -109,10 +119,16 @@ impl Proxy {
         (orders.answers, orders.hits) = (0, 0);
     }
 
+    /// From now on a connection gets no more than so many bytes of this kind of request to the node in a second.
+    pub(crate) fn throttle(&self, api: i16, bytes_per_s: u64) {
+        self.orders().throttle = Some((api, bytes_per_s));
+    }
+
     /// All passes again; how many answers were swallowed or changed.
     pub(crate) fn relent(&self) -> u64 {
         let mut orders = self.orders();
-        (orders.swallow, orders.code, orders.delay, orders.hold) = (None, None, Duration::ZERO, false);
+        (orders.swallow, orders.code, orders.throttle) = (None, None, None);
+        (orders.delay, orders.hold, orders.hold_requests) = (Duration::ZERO, false, false);
         self.shared.changed.notify_all();
         orders.hits
     }
@@ -133,6 +149,21 @@ impl Proxy {
 impl Shared {
     fn orders(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while something is held back, unless the connection is reset.
+    fn wait_while(&self, number: u64, holds: impl Fn(&Orders) -> bool) -> MutexGuard<'_, Orders> {
+        let waits = |orders: &mut Orders| holds(orders) && orders.open.contains_key(&number);
+        self.changed.wait_while(self.orders(), waits).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for as long as a request of this size takes, or until there is no throttle.
+    fn wait_for_throttle(&self, api: i16, bytes: usize) {
+        let Some((_, bytes_per_s)) = self.orders().throttle.filter(|(throttled, _)| *throttled == api) else { return };
+        let ms = u64::try_from(bytes).unwrap() * 1000 / bytes_per_s;
+        let still = |orders: &mut Orders| orders.throttle.is_some();
+        let wait = Duration::from_millis(ms);
+        drop(self.changed.wait_timeout_while(self.orders(), wait, still));
     }
 }
 
@@ -162,6 +193,8 @@ fn requests(shared: &Shared, number: u64, mut from: TcpStream, mut to: TcpStream
     while let Ok(frame) = read_frame(&mut from) {
         let (api, version, id) = (int16(&frame, 4), int16(&frame, 6), int32(&frame, 8));
         asked.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (api, version));
+        shared.wait_for_throttle(api, frame.len());
+        drop(shared.wait_while(number, |orders| orders.hold_requests));
         if to.write_all(&frame).is_err() {
             break;
         }
@@ -173,10 +206,7 @@ fn answers(shared: &Shared, number: u64, mut from: TcpStream, mut to: TcpStream,
     while let Ok(mut frame) = read_frame(&mut from) {
         let request = asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&int32(&frame, 4));
         let (passes, delay) = {
-            let mut orders = shared.orders();
-            while orders.hold && orders.open.contains_key(&number) {
-                orders = shared.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
-            }
+            let mut orders = shared.wait_while(number, |orders| orders.hold);
             (request.is_none_or(|request| orders.pass(request, &mut frame)), orders.delay)
         };
         thread::sleep(delay);

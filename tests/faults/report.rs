@@ -1,4 +1,7 @@
-//! docs/fault-report.md: a line for each result, the newest of its kind.
+//! docs/fault-report.md: a line for each result of one revision.
+//!
+//! A run of all rows writes the page anew. A run of some of them replaces their lines, and drops those of every other revision: what a page
+//! says is true of one state of the sources, and a row without a result there says so.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -21,12 +24,15 @@ const HEAD: &str = "\
 `cargo xtask faults` runs this matrix and writes this page: a real Kafka node for each row, a load, a fault, and Kafka's own Java client that counts
 what arrived.
 `--only F7` runs a row, `--from F14` goes on there, `--full` takes the long schedules, `--seed N` repeats one.
-A line is the last run of its row; a fault counts only if it hit a process with records in flight and lag above zero.
-*Missing* are records that the topic acknowledged to their sender and that never arrived; *repeated* are outputs that came again, which delivery at
-least once permits within a bound; *disorder* are records of a key that came in another order, repeats aside.
+All lines are of one revision of the sources, as `git describe` names it: a run drops those of others, and a run of all rows writes the page anew.
+A fault counts only if it hit a process with records in flight and lag above zero.
+The load goes through two steps to three outputs, of which each record gets two.
+*Missing* are records that the topic acknowledged to their sender and that lack an output; *repeated* are outputs that came again, which delivery at
+least once permits within a bound; *disorder* are records of a key that came in another order, repeats aside; *stale* are keys whose last record is not
+their newest, repeats included, as a compacted topic or a table would keep it.
 
-| row | fault | injected | seed | run (UTC) | result | figures |
-|---|---|---|---|---|---|---|
+| row | fault | injected | seed | revision | run (UTC) | result | figures |
+|---|---|---|---|---|---|---|---|
 ";
 
 /// What came of a row, or of a variant of it.
@@ -77,41 +83,80 @@ impl Result {
 #[derive(Debug)]
 pub(crate) struct Report {
     path: PathBuf,
+    revision: String,
+    lines: Vec<String>,
+}
+
+/// What a run is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All rows: nothing older stays.
+    All,
+    /// Some rows: others of this revision stay.
+    Some,
+    /// No trace in the sources: a page beside the build.
+    Aside,
 }
 
 impl Report {
-    /// The page of the documentation, or, for a run that is to leave no trace in the sources, one beside the build.
-    pub(crate) fn open(aside: bool) -> Report {
+    pub(crate) fn open(scope: Scope) -> Report {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Report { path: root.join(if aside { "target/fault-report.md" } else { "docs/fault-report.md" }) }
+        let path = root.join(if scope == Scope::Aside { "target/fault-report.md" } else { "docs/fault-report.md" });
+        let revision = revision(root);
+        let text = if scope == Scope::Some { fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        let is_kept = |line: &&str| field(line, 5) == revision && field(line, 7) != NOT_RUN;
+        let lines = text.lines().filter(|line| line.starts_with("| F")).filter(is_kept).map(str::to_owned).collect();
+        Report { path, revision, lines }
     }
 
     pub(crate) fn place(&self) -> String {
         self.path.display().to_string()
     }
 
-    /// Puts a line where its older one was, or where its row belongs.
+    /// Puts a line where its older one was, or where its row belongs, and writes the page.
     pub(crate) fn put(&mut self, row: &Row, seed: u64, result: &Result) {
-        let when = jiff::Timestamp::from_millisecond(i64::try_from(clock::unix_ms()).unwrap()).unwrap().to_string();
         let Result { row: name, outcome, injected, figures } = result;
         let seed = if injected.is_empty() { "-".to_owned() } else { seed.to_string() };
-        let fault = row.fault;
-        let line = format!("| {name} | {fault} | {injected} | {seed} | {} | {outcome} | {figures} |", &when[..16]);
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        let mut lines: Vec<String> =
-            text.lines().filter(|line| line.starts_with("| F") && name_of(line) != name).map(str::to_owned).collect();
-        lines.push(line);
-        lines.sort_by_key(|line| {
-            let name = name_of(line);
-            let row = name.split('/').next().unwrap_or(name);
-            (ROWS.iter().position(|known| known.id == row), name.to_owned())
-        });
+        let when = jiff::Timestamp::from_millisecond(i64::try_from(clock::unix_ms()).unwrap()).unwrap().to_string();
+        let (fault, revision) = (row.fault, &self.revision);
+        self.lines.retain(|line| field(line, 1) != name);
+        self.lines.push(format!(
+            "| {name} | {fault} | {injected} | {seed} | {revision} | {} | {outcome} | {figures} |",
+            &when[..16]
+        ));
+        self.write();
+    }
+
+    fn write(&self) {
+        let mut lines = self.lines.clone();
+        for Row { id, fault, .. } in &ROWS {
+            if !lines.iter().any(|line| row_of(line) == *id) {
+                let revision = &self.revision;
+                lines.push(format!("| {id} | {fault} |  | - | {revision} | - | {NOT_RUN} | not in this revision |"));
+            }
+        }
+        lines.sort_by_key(|line| (ROWS.iter().position(|known| known.id == row_of(line)), field(line, 1).to_owned()));
         fs::write(&self.path, format!("{HEAD}{}\n", lines.join("\n"))).unwrap();
     }
 }
 
-fn name_of(line: &str) -> &str {
-    line.split('|').nth(1).unwrap_or_default().trim()
+/// The sources' revision, which says if they were changed since. The page itself is what is being written.
+fn revision(root: &Path) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").current_dir(root).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(name) = git(&["describe", "--always"]) else { return "unknown".to_owned() };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!docs/fault-report.md"]);
+    if changed.is_some_and(|changed| changed.is_empty()) { name } else { format!("{name}-dirty") }
+}
+
+fn field(line: &str, number: usize) -> &str {
+    line.split('|').nth(number).unwrap_or_default().trim()
+}
+
+fn row_of(line: &str) -> &str {
+    field(line, 1).split('/').next().unwrap_or_default()
 }
 
 /// A row that is a test of another binary: it is run, and its word counts.

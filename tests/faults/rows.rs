@@ -14,6 +14,7 @@ use crate::machine;
 use crate::network;
 use crate::outage;
 use crate::plugins;
+use crate::random_faults;
 use crate::report::Result;
 use crate::support::random::Random;
 
@@ -27,6 +28,8 @@ pub(crate) struct Row {
 /// Who runs a row.
 pub(crate) enum How {
     Run(fn(&Case)),
+    /// The same where it may mount what it wants: as root, in a mount namespace that ends with it.
+    Mount(fn(&Case)),
     /// Tests of another binary, which are run.
     Test {
         binary: &'static str,
@@ -37,6 +40,10 @@ pub(crate) enum How {
 
 const fn run(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
     Row { id, fault, how: How::Run(how) }
+}
+
+const fn mount(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
+    Row { id, fault, how: How::Mount(how) }
 }
 
 const fn test(id: &'static str, fault: &'static str, binary: &'static str, filter: &'static str) -> Row {
@@ -62,12 +69,12 @@ pub(crate) const ROWS: [Row; 37] = [
     run("F10", "answers to Produce swallowed", network::produce_unanswered),
     run("F11", "answers to OffsetCommit swallowed", network::commit_unanswered),
     run("F12", "connections reset again and again", network::flapping),
-    none("F13", "coordinator and leaders move", "three brokers do not fit into a machine of two cores"),
+    run("F13", "coordinator and leaders move", outage::moved),
     run("F14", "workers come and go", group::storm),
     run("F15", "a revoke during a slow call", group::revoke_in_a_call),
     run("F16", "paused, then given to another", group::paused_and_moved),
     run("F17", "a slow plugin", group::slow_plugin),
-    none("F18", "a slow output", "no throttle in the harness yet; a full producer is reached by unit tests only"),
+    run("F18", "a slow output", network::slow_output),
     test("F19", "records that break the plugin", "it", "dead_letter::records_that_break_the_plugin"),
     test("F20", "every record breaks the plugin", "it", "dead_letter::when_every_record_breaks"),
     test("F21", "headers and values that few expect", "it", "hostile::hostile_records_arrive"),
@@ -77,19 +84,15 @@ pub(crate) const ROWS: [Row; 37] = [
     run("F25", "a component that is no component, or is huge", plugins::bombs),
     test("F26", "a corrupt module on reload", "it", "reload::bad_files"),
     test("F27", "a reload every second", "it", "reload::a_version_each_second"),
-    none("F28", "the worker's disk is full", "it writes compiled components alone, and does without when it can't"),
-    none("F29", "the broker's disk is full", "Kafka ends itself when its log folder fails; see F7 for that"),
-    none("F30", "a memory limit of the system", "no cgroups on the machines that this runs on"),
+    mount("F28", "the worker's disk is full", machine::disk_full),
+    mount("F29", "the broker's disk is full", outage::disk_full),
+    run("F30", "a memory limit of the system", machine::memory_limit),
     run("F31", "no more file descriptors", machine::descriptors),
     run("F32", "the output's topic is deleted", machine::topic_deleted),
-    none(
-        "F33",
-        "the clock jumps",
-        "the path uses monotonic time by lint; wall-clock time is in metrics and probes only",
-    ),
+    test("F33", "the clock jumps", "it", "environments::the_clock_jumps"),
     run("F34", "error codes that nobody knows", network::unknown_codes),
     run("F35", "a thread panics", crash::panics),
-    none("F36", "half an hour of random faults", "not written yet"),
+    run("F36", "random faults, one after the other", random_faults::many),
     run("F37", "SIGTERM while a broker is frozen", ending::terminated_while_frozen),
 ];
 
@@ -121,7 +124,7 @@ impl Case {
             drop(words);
             before(info);
         }));
-        let How::Run(steps) = row.how else { return };
+        let (How::Run(steps) | How::Mount(steps)) = row.how else { return };
         let case = Case { row: row.id, full, random: RefCell::new(Random::seeded(row.id)) };
         steps(&case);
     }

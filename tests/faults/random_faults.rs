@@ -1,0 +1,78 @@
+//! Faults drawn by chance, one after the other, on one load (F36): what a row alone leaves behind must not break the next.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::network::IMPATIENT;
+use crate::rows::Case;
+use crate::support::broker;
+use crate::support::clock;
+
+const FAULTS: [&str; 7] = [
+    "kill -9 of the worker",
+    "SIGTERM of the worker",
+    "SIGSTOP of the worker for 1 to 5 s",
+    "kill -9 of the broker",
+    "SIGSTOP of the broker for 1 to 5 s",
+    "reset of all connections",
+    "answers held back for 1 to 5 s",
+];
+
+pub(crate) fn many(case: &Case) {
+    let length = Duration::from_secs(if case.full { 1800 } else { 90 });
+    let injected = format!("for {} s, one after the other: {}", length.as_secs(), FAULTS.join(", "));
+    case.inject("", &injected, || {
+        let proxy = broker::proxy();
+        let load = Load::with("random", IMPATIENT);
+        let mut process = load.start();
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+        let watch = clock::Watch::start();
+        while watch.elapsed() < length {
+            load.busy(&mut process);
+            let number = usize::try_from(case.below(7)).unwrap_or(0);
+            *counts.entry(FAULTS[number]).or_default() += 1;
+            let some = Duration::from_millis(1000 + case.below(4000));
+            match number {
+                0 => {
+                    process.kill();
+                    process = load.pipeline().run();
+                }
+                1 => {
+                    process.terminate();
+                    assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code");
+                    process = load.pipeline().run();
+                }
+                2 => {
+                    broker::signal(process.id(), "STOP");
+                    thread::sleep(some);
+                    broker::signal(process.id(), "CONT");
+                }
+                3 => {
+                    broker::node().kill().expect("it can be killed");
+                    thread::sleep(some / 2);
+                    broker::node().start_again().expect("it starts again");
+                }
+                4 => {
+                    let node = broker::node().id();
+                    broker::signal(node, "STOP");
+                    thread::sleep(some);
+                    broker::signal(node, "CONT");
+                }
+                5 => {
+                    proxy.reset();
+                }
+                _ => {
+                    proxy.hold(true);
+                    thread::sleep(some);
+                    proxy.relent();
+                }
+            }
+            load.resumes(&mut process);
+        }
+        let verdict = load.finish(process);
+        let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} x {name}")).collect();
+        format!("{}; {verdict}", counts.join(", "))
+    });
+}
