@@ -144,7 +144,10 @@ fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, St
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("start the compiler, {}: {error}", program.display()))?;
+    let mut child = command.spawn().map_err(|error| {
+        let way_out = if error.kind() == io::ErrorKind::WouldBlock { format!("; {THREADS}") } else { String::new() };
+        format!("start the compiler, {}: {error}{way_out}", program.display())
+    })?;
     let talk = converse(&mut child, plugin, limits);
     let (code, words, in_time) = match talk {
         Ok(talk) => talk,
@@ -176,22 +179,34 @@ fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec
         return Err(io::Error::other("it has no pipes"));
     };
     thread::scope(|scope| {
-        // A child that ends early doesn't read the rest: its status says why.
-        scope.spawn(move || drop(stdin.write_all(plugin)));
-        let words = scope.spawn(move || {
-            let mut text = Vec::new();
-            // Without its words there is still its status.
-            let _ = stderr.take(WORDS_MAX).read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        });
         let (done, ended) = mpsc::sync_channel(1);
-        scope.spawn(move || {
-            let mut code = Vec::new();
-            // One byte more tells that it was too much; a child that writes on finds nobody to read it.
-            let read = stdout.take(code_bytes_max(plugin) + 1).read_to_end(&mut code).map(|_| code);
-            // Nobody waits for it any more after the deadline.
-            let _ = done.send(read);
-        });
+        let start = || {
+            // A child that ends early doesn't read the rest: its status says why.
+            thread::Builder::new().spawn_scoped(scope, move || drop(stdin.write_all(plugin)))?;
+            let words = thread::Builder::new().spawn_scoped(scope, move || {
+                let mut text = Vec::new();
+                // Without its words there is still its status.
+                let _ = stderr.take(WORDS_MAX).read_to_end(&mut text);
+                String::from_utf8_lossy(&text).into_owned()
+            })?;
+            thread::Builder::new().spawn_scoped(scope, move || {
+                let mut code = Vec::new();
+                // One byte more tells that it was too much; a child that writes on finds nobody to read it.
+                let read = stdout.take(code_bytes_max(plugin) + 1).read_to_end(&mut code).map(|_| code);
+                // Nobody waits for it any more after the deadline.
+                let _ = done.send(read);
+            })?;
+            Ok(words)
+        };
+        let words = match start() {
+            Ok(words) => words,
+            Err(error) => {
+                let error: io::Error = error;
+                // The threads that did start wait for its end.
+                child.kill()?;
+                return Err(io::Error::other(format!("start a thread: {error}; {THREADS}")));
+            }
+        };
         let (code, in_time) = match ended.recv_timeout(limits.time) {
             Ok(code) => (code, true),
             Err(_) => {
@@ -206,6 +221,8 @@ fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec
 
 const SMALLER: &str = "make it smaller: build it for release, and leave out what it doesn't need";
 
+const THREADS: &str = "raise the limit of threads: `ulimit -u`, a unit's `TasksMax`, a container's `pids`";
+
 /// Why a child ended without its work done.
 fn refusal(status: ExitStatus, words: &str, limits: Limits) -> String {
     let said = words.trim().trim_start_matches("error: ");
@@ -213,6 +230,9 @@ fn refusal(status: ExitStatus, words: &str, limits: Limits) -> String {
     if out_of_memory {
         let memory = bytesize::ByteSize(limits.memory_bytes);
         return format!("it takes more than {memory} of memory, so it was stopped; {SMALLER}");
+    }
+    if said.contains("Resource temporarily unavailable") {
+        return format!("the compiler can't start a thread; {THREADS}");
     }
     if status.code().is_some() {
         return format!("{said}; build it again with current tools");

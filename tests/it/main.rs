@@ -9,6 +9,7 @@ mod check;
 mod conformance;
 mod dead_letter;
 mod docs;
+mod environments;
 mod examples;
 mod faults;
 mod halt;
