@@ -169,7 +169,7 @@ pub struct Position {
     pub offset: Offset,
     /// The leader epoch of the record before it, -1 if unknown. With it the broker notices a log that was cut off.
     pub leader_epoch: i32,
-    /// What is committed beside the offset: a [`Note`](super::note::Note). Of no use where it is read from.
+    /// What is committed beside the offset: a [`Note`](super::note::Note); where it is read from, what was.
     pub note: Arc<str>,
 }
 

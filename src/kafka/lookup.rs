@@ -468,14 +468,15 @@ impl Asker {
         let mut wanted = Wanted::default();
         for entry in entries {
             let topic = ids.get(entry.topic.as_str()).copied().flatten();
-            let (offset, leader_epoch, was) = (entry.offset, entry.leader_epoch, Note::parse(&entry.note).topic);
+            let (offset, leader_epoch, note) = (entry.offset, entry.leader_epoch, entry.note.as_str().into());
+            let was = Note::parse(&entry.note).topic;
             let partition = named(entry.topic, entry.partition);
             let other = match (was, topic) {
                 (Some(was), Some(is)) if was != is && offset >= 0 => Some(Other { was, is, committed: Offset(offset) }),
                 _ => None,
             };
             if offset >= 0 && (other.is_none() || self.settings.input.on_recreate == OnRecreate::Stop) {
-                let position = Position { partition, offset: Offset(offset), leader_epoch, note: Arc::default() };
+                let position = Position { partition, offset: Offset(offset), leader_epoch, note };
                 starts.push(StartOf { position, committed: true, topic, other });
             } else {
                 let from = if other.is_some() { sys::OLDEST } else { self.uncommitted(&partition) };

@@ -16,6 +16,8 @@ const VERSION: &str = "wasmill/1";
 pub struct Note {
     /// The topic that the offset belongs to.
     pub topic: Option<TopicId>,
+    /// What was counted of the records below the offset, so that a restart goes on with it: a word of the partition's state, or empty.
+    pub counts: String,
 }
 
 impl Note {
@@ -28,8 +30,10 @@ impl Note {
             return note;
         }
         for (name, value) in words.filter_map(|word| word.split_once('=')) {
-            if name == "topic" {
-                note.topic = value.parse().ok();
+            match name {
+                "topic" => note.topic = value.parse().ok(),
+                "counts" => value.clone_into(&mut note.counts),
+                _ => {}
             }
         }
         note
@@ -41,6 +45,9 @@ impl fmt::Display for Note {
         f.write_str(VERSION)?;
         if let Some(topic) = self.topic {
             write!(f, " topic={topic}")?;
+        }
+        if !self.counts.is_empty() {
+            write!(f, " counts={}", self.counts)?;
         }
         Ok(())
     }
@@ -132,13 +139,16 @@ mod tests {
             assert_eq!(Note::parse(text), Note::default(), "{text}");
         }
         let topic = "ASNFZ4mrze_-3LqYdlQyEA".parse().ok();
-        assert_eq!(Note::parse("wasmill/1 later=1 topic=ASNFZ4mrze_-3LqYdlQyEA more"), Note { topic });
+        assert_eq!(
+            Note::parse("wasmill/1 later=1 topic=ASNFZ4mrze_-3LqYdlQyEA more"),
+            Note { topic, ..Note::default() }
+        );
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(bits in any::<u128>()) {
-            let note = Note { topic: TopicId::new(bits) };
+        fn what_is_written_is_read_again(bits in any::<u128>(), counts in "[0-9a-f.]{0,90}") {
+            let note = Note { topic: TopicId::new(bits), counts };
             proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);
         }
 

@@ -19,6 +19,7 @@ use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Answer;
 use crate::kafka::lookup::StartOf;
 use crate::kafka::membership::Refusal;
+use crate::kafka::note::Note;
 use crate::kafka::settings::OnRecreate;
 use crate::metrics::State;
 use crate::partition;
@@ -193,11 +194,12 @@ impl Shell {
             }
             failpoint::pass(Point::AfterAssign);
         }
-        for StartOf { position: Position { partition, offset, .. }, committed, topic, .. } in starts {
+        for StartOf { position: Position { partition, offset, note, .. }, committed, topic, .. } in starts {
             let executor = self.quietest_executor();
             let number = self.new_lane_number();
             self.metrics.add_topic(&partition.topic);
-            let state = PartitionState::new(self.settings.policy, Epoch(0), offset, !committed);
+            let state = PartitionState::new(self.settings.policy, Epoch(0), offset, !committed)
+                .with_counts(&Note::parse(&note).counts);
             // Where it ends is asked for now.
             let mut lane = Lane::new(now, number, partition, state, executor, offset);
             lane.set_topic(topic);

@@ -182,7 +182,7 @@ impl Lane {
     /// The topic has this id.
     pub(super) fn set_topic(&mut self, topic: Option<TopicId>) {
         self.topic = topic;
-        self.note = Note { topic }.to_string().into();
+        self.note = Note { topic, ..Note::default() }.to_string().into();
     }
 
     /// Records received and not settled.
@@ -252,8 +252,12 @@ impl Lane {
     }
 
     /// Remembers what to store with the next round.
-    pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32) {
-        let note = Arc::clone(&self.note);
+    pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32, counts: String) {
+        let note = if counts.is_empty() {
+            Arc::clone(&self.note)
+        } else {
+            Note { topic: self.topic, counts }.to_string().into()
+        };
         self.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch, note });
     }
 }

@@ -614,7 +614,7 @@ impl Shell {
     fn act(&mut self, now: Instant, index: usize, action: Action) {
         let lane = &mut self.lanes[index];
         match action {
-            Action::Store { offset, leader_epoch, counts: _ } => lane.store(offset, leader_epoch),
+            Action::Store { offset, leader_epoch, counts } => lane.store(offset, leader_epoch, counts),
             Action::DropQueue => lane.drop_queue(),
             Action::Released { settled } => lane.released = Some(settled),
             Action::Stop { offset, tries, failure } => {
