@@ -208,7 +208,13 @@ fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec
             }
         };
         let (code, in_time) = match ended.recv_timeout(limits.time) {
-            Ok(code) => (code, true),
+            Ok(code) => {
+                if code.as_ref().is_ok_and(|code| code.len() as u64 > code_bytes_max(plugin)) {
+                    // Whatever else it has to say, nobody waits for it.
+                    child.kill()?;
+                }
+                (code, true)
+            }
             Err(_) => {
                 child.kill()?;
                 (Ok(Vec::new()), false)
