@@ -4,6 +4,9 @@
 //! `after-store=abort@40`: at the 40th passing of that point the process aborts, or with `panic` the thread that passes panics. A
 //! module of our own instead of the crate `fail`: that one has no abort, and needs a macro at every point and a set-up at the start.
 
+#[cfg(not(feature = "failpoints"))]
+use std::time::Duration;
+
 /// A step of a record's path that was just taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
@@ -36,6 +39,16 @@ pub enum Point {
 #[inline(always)]
 pub fn pass(_point: Point) {}
 
+/// How long something is waited for that takes seconds or minutes: in a test, `WASMILL_HASTE` divides it.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+#[must_use]
+pub fn hasten(wait: Duration) -> Duration {
+    wait
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::hasten;
 #[cfg(feature = "failpoints")]
 pub use armed::pass;
 
@@ -45,6 +58,7 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::AtomicU64;
     use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use super::Point;
 
@@ -88,6 +102,14 @@ mod armed {
             panic!("told to panic at {point:?}");
         }
         std::process::abort();
+    }
+
+    /// How long something is waited for that takes seconds or minutes: `WASMILL_HASTE` divides it.
+    #[must_use]
+    pub fn hasten(wait: Duration) -> Duration {
+        static HASTE: OnceLock<u32> = OnceLock::new();
+        let told = || env::var("WASMILL_HASTE").ok().and_then(|told| told.parse().ok());
+        wait / (*HASTE.get_or_init(|| told().unwrap_or(1))).max(1)
     }
 
     fn parse(told: &str) -> Option<Armed> {

@@ -45,15 +45,20 @@ pub(crate) mod code {
     pub(crate) const GROUP_ID_NOT_FOUND: Code = Code(69);
     /// The topic doesn't take a message of this size: the broker's word, and librdkafka's before it sends one.
     pub(crate) const MESSAGE_TOO_LARGE: Code = Code(10);
+    /// The topic doesn't take a batch of this size, as it is more than a whole segment of its log.
+    pub(crate) const RECORD_LIST_TOO_LARGE: Code = Code(18);
+    /// The topic doesn't take records of this time.
+    pub(crate) const INVALID_TIMESTAMP: Code = Code(32);
+    /// A delivery failed, and what was queued behind it isn't sent.
+    pub(crate) const GAPLESS_GUARANTEE: Code = Code(-148);
     /// The broker refused another record of the same request.
     pub(crate) const INVALID_DIFFERENT_RECORD: Code = Code(-138);
 }
 
 /// Codes by which a broker, or librdkafka before it, refuses one record.
-const REFUSED: [i32; 7] = [
+const REFUSED: [i32; 6] = [
     18,   // RECORD_LIST_TOO_LARGE
     32,   // INVALID_TIMESTAMP
-    76,   // UNSUPPORTED_COMPRESSION_TYPE
     87,   // INVALID_RECORD
     -186, // an argument that no broker would take
     -190, // the partition that the plugin named doesn't exist
@@ -61,7 +66,7 @@ const REFUSED: [i32; 7] = [
 ];
 
 /// Codes for which a person must act.
-const DENIED: [i32; 9] = [
+const DENIED: [i32; 10] = [
     3,    // UNKNOWN_TOPIC_OR_PART
     17,   // INVALID_TOPIC
     29,   // TOPIC_AUTHORIZATION_FAILED
@@ -69,6 +74,7 @@ const DENIED: [i32; 9] = [
     31,   // CLUSTER_AUTHORIZATION_FAILED
     44,   // POLICY_VIOLATION
     56,   // KAFKA_STORAGE_ERROR
+    76,   // UNSUPPORTED_COMPRESSION_TYPE
     -188, // UNKNOWN_TOPIC
     -169, // AUTHENTICATION
 ];
@@ -91,10 +97,32 @@ pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
     } else {
         Kind::Broker
     };
+    let more = if code == code::INVALID_TIMESTAMP {
+        "; `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms` of the topic say how far a record's time may be from \
+         the broker's"
+    } else {
+        ""
+    };
     Failure {
         code: code.name().to_lowercase().into(),
-        ..Failure::new(kind, None, format!("an output to `{topic}`: {text}"))
+        ..Failure::new(kind, None, format!("an output to `{topic}`: {text}{more}"))
     }
+}
+
+/// Whether a topic doesn't take a record's time.
+pub(crate) fn is_about_time(failure: &Failure) -> bool {
+    *failure.code == *code::INVALID_TIMESTAMP.name().to_lowercase()
+}
+
+/// Whether a batch had too many bytes.
+pub(crate) fn is_about_size(failure: &Failure) -> bool {
+    failure.kind == Kind::TooLarge || *failure.code == *code::RECORD_LIST_TOO_LARGE.name().to_lowercase()
+}
+
+/// Whether what a broker said of a batch is said of each message that has this failure. It is if the message was alone, and if others
+/// are told that they were merely beside it. Failures that are no record's are always what they are.
+pub(crate) fn is_verdict(kind: Kind, batch: &[Kind]) -> bool {
+    !matches!(kind, Kind::Refused | Kind::TooLarge) || batch.len() == 1 || batch.contains(&Kind::Beside)
 }
 
 /// The failure of a record whose output was queued and then not delivered.
@@ -102,4 +130,38 @@ pub(crate) fn report(code: Code, text: &str, topic: &str) -> Failure {
     let failure = delivery(code, text, topic);
     // The topic was not known when it was queued, or is gone. Sending it again tells which, as the answer comes at once then.
     if code == code::UNKNOWN_PARTITION { Failure { kind: Kind::Beside, ..failure } } else { failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_batch_is_said_of_a_record_that_is_alone_or_named() {
+        use Kind::Beside;
+        use Kind::Denied;
+        use Kind::Refused;
+        use Kind::TooLarge;
+        for kind in [Refused, TooLarge] {
+            assert!(is_verdict(kind, &[kind]));
+            assert!(!is_verdict(kind, &[kind; 2]));
+            assert!(is_verdict(kind, &[Beside, kind, Beside]));
+            assert!(is_verdict(kind, &[kind, Beside, kind]));
+        }
+        assert!(is_verdict(Beside, &[Beside, Refused]));
+        assert!(is_verdict(Denied, &[Denied; 3]));
+    }
+
+    #[test]
+    fn a_refused_time_names_the_settings_that_bound_it() {
+        let failure = delivery(code::INVALID_TIMESTAMP, "Broker: Invalid timestamp", "out");
+        assert!(is_about_time(&failure) && failure.kind == Kind::Refused);
+        assert!(failure.reason.contains("`out`") && failure.reason.contains("message.timestamp.after.max.ms"));
+        assert!(!is_about_time(&delivery(Code(87), "", "out")));
+    }
+
+    #[test]
+    fn a_codec_that_brokers_do_not_know_is_no_records_fault() {
+        assert_eq!(delivery(Code(76), "", "out").kind, Kind::Denied);
+    }
 }

@@ -20,12 +20,12 @@ use super::classify::code;
 use super::command::Commands;
 use super::consumer::Consumer;
 use super::consumer::Position;
+use super::limits::TopicLimits;
 use super::note::Note;
 use super::note::TopicId;
 use super::probe;
 use super::settings::OnRecreate;
 use super::settings::Start;
-use super::settings::TopicLimits;
 use super::sys;
 use super::sys::Client;
 use super::sys::Code;
@@ -45,7 +45,9 @@ enum Question {
     Ends(Vec<TopicPartition>),
     Watch(Vec<TopicPartition>),
     Protocol,
-    Probe(Vec<TopicPartition>),
+    /// With the output's topic that was denied, if one was.
+    Probe(Vec<TopicPartition>, Option<String>),
+    Limits,
     /// No question: from here on they are about these settings.
     Change(Box<Settings>),
 }
@@ -65,6 +67,8 @@ pub enum Answer {
         /// As above.
         limits: TopicLimits,
     },
+    /// What the topics that are written take; `None` if no broker said.
+    Limits(Option<TopicLimits>),
     /// A person must act; the question is asked again every 10 s.
     Denied {
         /// What is missing, and the command that mends it.
@@ -206,9 +210,15 @@ impl Lookup {
         self.ask(Question::Ends(partitions));
     }
 
-    /// Asks, until it is so, whether the cluster has everything that the pipeline names and these partitions' offsets.
-    pub fn ask_probe(&self, partitions: Vec<TopicPartition>) {
-        self.ask(Question::Probe(partitions));
+    /// Asks, until it is so, whether the cluster has everything that the pipeline names and these partitions' offsets, and lets this
+    /// client write to `denied`.
+    pub fn ask_probe(&self, partitions: Vec<TopicPartition>, denied: Option<String>) {
+        self.ask(Question::Probe(partitions, denied));
+    }
+
+    /// Asks once what the topics that are written take.
+    pub fn ask_limits(&self) {
+        self.ask(Question::Limits);
     }
 
     /// From here on questions are about these outputs; the connection stays.
@@ -247,8 +257,6 @@ const NO_OFFSET: i64 = -1001;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries of what a person must mend.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
-/// What a topic takes when the cluster doesn't say: Kafka's default is a little more.
-const LIMIT_ASSUMED: usize = 1_000_000;
 
 struct Asker {
     client: Arc<Client>,
@@ -257,7 +265,7 @@ struct Asker {
     /// How many partitions each topic had when the pipeline began; `None` until then. What was added since starts at its beginning,
     /// as everything in it came after the pipeline began.
     known: Option<BTreeMap<String, usize>>,
-    /// The topics of which it was said that their limit is assumed.
+    /// The topics of which it was said that their limit isn't told.
     told_limits: BTreeSet<String>,
     /// How often in a row a broker did not answer what a topic takes.
     limits_unanswered: u32,
@@ -281,7 +289,8 @@ impl Asker {
                         let group = self.client.describe_group(&self.settings.input.group, REQUEST_MS);
                         Ok(Answer::Protocol(group.ok().and_then(|group| group.protocol)))
                     }
-                    Question::Probe(partitions) => self.probe(partitions),
+                    Question::Probe(partitions, denied) => self.probe(partitions, denied.as_deref()),
+                    Question::Limits => Ok(Answer::Limits(self.written().ok())),
                     Question::Change(_) => break,
                 };
                 if self.stop.load(Ordering::Relaxed) {
@@ -315,11 +324,21 @@ impl Asker {
         }
     }
 
+    /// What the topics that are written take, if all of them are there.
+    fn written(&mut self) -> Result<TopicLimits, Error> {
+        let topics: Vec<String> = self.settings.written().map(|output| output.topic.clone()).collect();
+        let mut leaders = Vec::new();
+        for topic in topics {
+            leaders.push((topic.clone(), self.client.leaders(&topic, REQUEST_MS)?));
+        }
+        let bytes = self.limits()?;
+        Ok(TopicLimits::of(&self.settings.outputs, bytes, &leaders))
+    }
+
     fn topics(&mut self) -> Result<Answer, Error> {
         let mut missing = Vec::new();
         let mut known = BTreeMap::new();
-        // For each broker the partitions of outputs that it leads.
-        let mut led: BTreeMap<i32, usize> = BTreeMap::new();
+        let mut written = Vec::new();
         let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
         let outputs = self.settings.outputs.iter().map(|output| ("output", &output.topic));
         let dead_letters = self.settings.dead_letter.iter().map(|output| ("dead-letter", &output.topic));
@@ -329,8 +348,8 @@ impl Asker {
             match self.client.leaders(topic, REQUEST_MS) {
                 Ok(leaders) => {
                     known.insert(topic.clone(), leaders.len());
-                    for leader in leaders.into_iter().filter(|&leader| role == "output" && leader >= 0) {
-                        *led.entry(leader).or_default() += 1;
+                    if role != "input" {
+                        written.push((topic.clone(), leaders));
                     }
                 }
                 Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
@@ -351,14 +370,14 @@ impl Asker {
             }
             self.known = Some(known);
         }
-        let limits = TopicLimits { bytes, led: led.into_values().max().unwrap_or(0) };
+        let limits = TopicLimits::of(&self.settings.outputs, bytes, &written);
         Ok(Answer::Topics { missing, limits })
     }
 
-    /// What each topic that is written takes. Where the cluster doesn't tell, a limit is assumed that every topic has by default.
-    fn limits(&mut self) -> Result<Vec<usize>, Error> {
+    /// What each topic that is written takes; `None` where the cluster doesn't tell.
+    fn limits(&mut self) -> Result<Vec<Option<usize>>, Error> {
         if !self.settings.tells_limits {
-            return Ok(vec![LIMIT_ASSUMED; self.settings.written().count()]);
+            return Ok(vec![None; self.settings.written().count()]);
         }
         let mut limits = Vec::new();
         for output in self.settings.written() {
@@ -367,7 +386,7 @@ impl Asker {
                 Ok(Some(value)) => match value.parse() {
                     Ok(limit) => {
                         self.limits_unanswered = 0;
-                        limits.push(limit);
+                        limits.push(Some(limit));
                         continue;
                     }
                     Err(_) => format!("it says `{value}`"),
@@ -383,11 +402,11 @@ impl Asker {
                 }
                 Err(error) => error.to_string(),
             };
-            limits.push(LIMIT_ASSUMED);
+            limits.push(None);
             if self.told_limits.insert(topic.clone()) {
                 tracing::info!(
-                    "the cluster doesn't tell `max.message.bytes` of topic `{topic}` ({why}): {LIMIT_ASSUMED} is assumed; the \
-                     permission for it is DescribeConfigs"
+                    "the cluster doesn't tell `max.message.bytes` of topic `{topic}` ({why}), so batches for it are as large as \
+                     topics take by default, or as it turns out to take; the permission for it is DescribeConfigs"
                 );
             }
         }
@@ -396,12 +415,20 @@ impl Asker {
 
     /// Whether the cluster has what it lacked: the topics that are named, the right to read them as this group, and the group's
     /// offsets of these partitions.
-    fn probe(&mut self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
+    fn probe(&mut self, partitions: &[TopicPartition], denied: Option<&str>) -> Result<Answer, Error> {
         let Answer::Topics { missing, limits } = self.topics()? else {
             return Ok(Answer::Probed { limits: TopicLimits::default() });
         };
         if !missing.is_empty() {
             return Ok(Answer::Denied { reason: missing.join("; ") });
+        }
+        if let Some(topic) = denied
+            && let Ok(described) = self.client.describe_topics(&[topic], REQUEST_MS)
+            && described.iter().any(probe::denies_writing)
+        {
+            let code = code::TOPIC_AUTHORIZATION_FAILED.name();
+            let command = Commands::of(&self.settings).remedy(&code, "output", topic);
+            return Ok(Answer::Denied { reason: format!("no permission to write to topic `{topic}`; {command}") });
         }
         self.may_read(partitions)?;
         if !partitions.is_empty() {
@@ -640,6 +667,7 @@ fn named(topic: String, partition: i32) -> TopicPartition {
 mod tests {
     use super::*;
     use crate::kafka::embedded::Broker;
+    use crate::kafka::limits::Batching;
     use crate::kafka::settings::Output;
     use crate::kafka::settings::producer;
     use crate::kafka::sys::Side;
@@ -667,7 +695,7 @@ mod tests {
         let answer = (0..10).find_map(|_| asker.topics().ok()).unwrap();
         let Answer::Topics { missing, limits } = answer else { panic!("{answer:?}") };
         assert_eq!((missing, limits.bytes.len()), (Vec::new(), 3));
-        producer(&settings, 0, 1 << 20, &limits)["max.in.flight.requests.per.connection"].clone()
+        producer(&settings, 0, 1 << 20, &limits, Batching::Full)["max.in.flight.requests.per.connection"].clone()
     }
 
     #[test]

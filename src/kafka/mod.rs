@@ -8,6 +8,7 @@ pub mod command;
 pub mod connection;
 pub mod consumer;
 pub mod embedded;
+pub mod limits;
 pub mod lookup;
 pub mod membership;
 pub mod note;

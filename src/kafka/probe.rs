@@ -232,6 +232,11 @@ pub(super) fn denies_reading(described: &Described) -> bool {
     described.operations.as_ref().is_some_and(|all| !may(all, operation::READ))
 }
 
+/// The same of writing to a topic.
+pub(super) fn denies_writing(described: &Described) -> bool {
+    described.operations.as_ref().is_some_and(|all| !may(all, operation::WRITE))
+}
+
 fn may(all: &[i32], operation: i32) -> bool {
     all.iter().any(|&one| one == operation || one == operation::ALL)
 }

@@ -19,22 +19,28 @@ use super::Settings;
 use super::classify;
 use super::classify::code;
 use super::consumer::log_line;
+use super::limits::Batching;
+use super::limits::TopicLimits;
 use super::settings;
 use super::settings::OUTPUTS_MAX;
-use super::settings::TopicLimits;
 use super::sys::Client;
 use super::sys::Event;
 use super::sys::EventKind;
+use super::sys::Message;
 use super::sys::OnDelivered;
 use super::sys::Queue;
 use super::sys::Sent;
 use super::sys::Topic;
+use crate::batch::Batch;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure;
+use crate::failure::Class;
 use crate::failure::Failure;
 use crate::record::OutRecord;
+use crate::record::Record;
 use crate::record::Seq;
+use crate::record::TopicPartition;
 
 /// Whose output a message is: a lane (one partition in one epoch, numbered by the worker), the record that caused it, and
 /// which output it is. Packed into the 64 bits that librdkafka carries along with a message.
@@ -56,6 +62,8 @@ pub enum Kind {
     Output(usize),
     /// A record that was given up.
     DeadLetter,
+    /// A copy of an output that was not delivered, by which it is found out whether its topic takes it now.
+    Sample,
 }
 
 /// Lanes are numbered below this.
@@ -66,13 +74,16 @@ const SEQ_BITS: u32 = 36;
 /// What dead letters have in the place of an output.
 const DEAD_LETTER: u64 = (1 << OUTPUT_BITS) - 1;
 const _: () = assert!(LANE_BITS + OUTPUT_BITS + SEQ_BITS == u64::BITS && 1 << SEQ_BITS == Seq::END);
-const _: () = assert!((OUTPUTS_MAX as u64) < DEAD_LETTER);
+/// What samples have there.
+const SAMPLE: u64 = DEAD_LETTER - 1;
+const _: () = assert!((OUTPUTS_MAX as u64) < SAMPLE);
 
 impl Tag {
     fn pack(self) -> u64 {
         let output = match self.kind {
             Kind::Output(output) => output.min(OUTPUTS_MAX) as u64,
             Kind::DeadLetter => DEAD_LETTER,
+            Kind::Sample => SAMPLE,
         };
         debug_assert!(self.seq.0 < Seq::END && self.lane < LANES_MAX, "{self:?} has no room");
         u64::from(self.lane) << (OUTPUT_BITS + SEQ_BITS) | output << SEQ_BITS | self.seq.0 & (Seq::END - 1)
@@ -82,6 +93,7 @@ impl Tag {
         let lane = u32::try_from(packed >> (OUTPUT_BITS + SEQ_BITS)).unwrap_or(u32::MAX);
         let kind = match packed >> SEQ_BITS & DEAD_LETTER {
             DEAD_LETTER => Kind::DeadLetter,
+            SAMPLE => Kind::Sample,
             output => Kind::Output(usize::try_from(output).unwrap_or(OUTPUTS_MAX)),
         };
         Tag { lane, kind, seq: Seq(packed & (Seq::END - 1)) }
@@ -128,14 +140,12 @@ pub struct Delivered {
 pub enum Report {
     /// Messages were delivered, after nothing was left to be taken: see [`Producer::take_delivered`].
     Delivered,
-    /// A message was not delivered.
+    /// Messages of one batch were not delivered.
     Failed {
-        /// Whose it was.
-        tag: Tag,
-        /// Bytes of its key and value.
-        bytes: usize,
-        /// Why.
-        failure: Failure,
+        /// All of them, in order.
+        batch: Vec<Undelivered>,
+        /// The first of them, if a person must act before its topic takes anything.
+        sample: Option<Box<Sample>>,
     },
     /// A message was thrown away on our own word.
     Purged,
@@ -151,6 +161,83 @@ pub enum Report {
         /// librdkafka's words.
         text: String,
     },
+}
+
+/// A message that was not delivered.
+#[derive(Debug)]
+pub struct Undelivered {
+    /// Whose it was.
+    pub tag: Tag,
+    /// The output, by its place in the file; the dead letters' is behind the last.
+    pub output: usize,
+    /// Bytes of its key and value.
+    pub bytes: usize,
+    /// Why.
+    pub failure: Failure,
+    /// Whether that is said of this message, and not of the batch that it was in: then it isn't known what is wrong with which.
+    pub is_verdict: bool,
+}
+
+impl Undelivered {
+    /// Whether its topic doesn't take its time.
+    #[must_use]
+    pub fn is_about_time(&self) -> bool {
+        classify::is_about_time(&self.failure)
+    }
+
+    /// Whether its batch had too many bytes.
+    #[must_use]
+    pub fn is_about_size(&self) -> bool {
+        classify::is_about_size(&self.failure)
+    }
+}
+
+/// A copy of a message, by which it can be found out whether a topic takes it now.
+#[derive(Debug)]
+pub struct Sample {
+    tag: Tag,
+    output: usize,
+    partition: i32,
+    message: Batch,
+}
+
+impl Sample {
+    /// Of an output that was not queued.
+    #[must_use]
+    pub fn new(tag: Tag, output: usize, partition: i32, record: &OutRecord<'_>) -> Sample {
+        let mut message = Sample::empty();
+        message.push(0, record.timestamp, 0, record.key, record.value, record.headers.iter());
+        Sample { tag, output, partition, message }
+    }
+
+    fn of(tag: Tag, output: usize, failed: &Message<'_>) -> Sample {
+        let mut message = Sample::empty();
+        message.push(0, failed.timestamp(), 0, failed.key(), failed.value(), failed.headers());
+        Sample { tag, output, partition: failed.partition(), message }
+    }
+
+    fn empty() -> Batch {
+        Batch::new(TopicPartition { topic: "".into(), partition: 0 })
+    }
+
+    /// Whose it was.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// The output that it is for.
+    #[must_use]
+    pub fn output(&self) -> usize {
+        self.output
+    }
+
+    /// The bytes of its key and value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let record = self.message.record(0);
+        [record.key, record.value].into_iter().flatten().map(<[u8]>::len).sum()
+    }
 }
 
 /// Why an output was not taken.
@@ -226,6 +313,7 @@ impl Producer {
         worker: usize,
         queue_bytes: usize,
         limits: &TopicLimits,
+        batching: Batching,
         report: impl Fn(Report) + Clone + Send + Sync + 'static,
     ) -> Result<Producer, String> {
         let counter = Arc::new(Counter { outputs: settings.outputs.len(), ..Counter::default() });
@@ -247,7 +335,7 @@ impl Producer {
                 }
             }
         };
-        let config = settings::producer(settings, worker, queue_bytes, limits);
+        let config = settings::producer(settings, worker, queue_bytes, limits, batching);
         let hide = |reason: String| settings.hidden.hide(&reason);
         let client = Client::producer(&config, OnDelivered(Box::new(seen))).map_err(hide)?;
         let topics: Result<Vec<OutputTopic>, String> = settings
@@ -291,9 +379,22 @@ impl Producer {
                     topic.name
                 ),
             )),
-            code::QUEUE_FULL => SendError::Full,
+            // Of a client that can't go on the reason is on its way.
+            code::QUEUE_FULL | code::FATAL | code::GAPLESS_GUARANTEE => SendError::Full,
             other => SendError::Failed(classify::delivery(other, &other.to_string(), &topic.name)),
         })
+    }
+
+    /// Queues a copy of an output that was not delivered.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was queued then.
+    pub fn send_sample(&self, sample: &Sample) -> Result<(), SendError> {
+        let Record { timestamp, key, value, headers, .. } = sample.message.record(0);
+        let record = OutRecord { parent: 0, port: 0, partition: None, timestamp, key, value, headers };
+        // No record waits for it: what is asked is whether its output takes it.
+        let tag = Tag { kind: Kind::Sample, seq: Seq(sample.output as u64), ..sample.tag };
+        self.send(sample.output, &record, sample.partition, tag)
     }
 
     /// What was delivered since the last call.
@@ -315,6 +416,17 @@ impl Producer {
         is_counting && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
+    /// Whether it sends nothing more: a delivery failed, and what was queued behind it must not be there first.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.client.fatal_error().is_some()
+    }
+
+    /// Throws away what isn't on the wire yet, as it belongs to records that will be read again, and be it by others. Doesn't wait.
+    pub fn abandon(&self) {
+        self.client.purge();
+    }
+
     /// Messages that were queued and not yet reported.
     #[must_use]
     pub fn unreported(&self) -> usize {
@@ -324,8 +436,7 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // What is still queued belongs to records that will be read again.
-        self.client.purge();
+        self.abandon();
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -350,14 +461,19 @@ impl Delivery {
             let Some(event) = self.queue.poll(POLL_MS) else { continue };
             match event.kind() {
                 EventKind::Delivery => self.failed(event, &report),
+                // The same comes as an error.
+                EventKind::Log if event.log().1 == "FATAL" => {}
                 EventKind::Log => {
                     // The consumer meets the same certificates, and tells of them.
                     let _ = log_line(&event);
                 }
                 EventKind::Error if event.is_fatal() || event.code() == code::FATAL => {
-                    let reason =
-                        self.client.fatal_error().map_or_else(|| event.error_text(), |error| error.to_string());
-                    report(Report::Fatal { reason });
+                    let error = self.client.fatal_error();
+                    // What was not delivered comes next, with its reason.
+                    if error.as_ref().is_none_or(|error| error.code != code::GAPLESS_GUARANTEE) {
+                        let reason = error.map_or_else(|| event.error_text(), |error| error.to_string());
+                        report(Report::Fatal { reason });
+                    }
                 }
                 EventKind::Error => report(Report::Error { name: event.code().name(), text: event.error_text() }),
                 EventKind::Fetch
@@ -370,20 +486,33 @@ impl Delivery {
     }
 
     fn failed(&self, mut event: Event, report: &impl Fn(Report)) {
+        let (mut batch, mut sample) = (Vec::new(), None);
         while let Some(sent) = event.next_sent() {
             if matches!(sent.code(), code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
                 report(Report::Purged);
                 continue;
             }
             let tag = Tag::unpack(sent.tag());
-            // The dead letters' topic is behind the outputs'.
-            let topic = match tag.kind {
-                Kind::Output(output) => self.topics.get(output),
-                Kind::DeadLetter => self.topics.last(),
+            let output = match tag.kind {
+                Kind::Output(output) => output,
+                // Their topic is behind the outputs'.
+                Kind::DeadLetter => self.topics.len().saturating_sub(1),
+                Kind::Sample => usize::try_from(tag.seq.0).unwrap_or(0),
             };
+            let topic = self.topics.get(output);
             let refusal = self.client.refusal(sent);
             let failure = classify::report(refusal.code, &refusal.text, topic.map_or("", |topic| &topic.name));
-            report(Report::Failed { tag, bytes: sent.size(), failure });
+            if sample.is_none() && failure.kind.class() == Class::Halt {
+                sample = Some(Box::new(Sample::of(tag, output, &sent.content())));
+            }
+            batch.push(Undelivered { tag, output, bytes: sent.size(), failure, is_verdict: true });
+        }
+        let kinds: Vec<_> = batch.iter().map(|message| message.failure.kind).collect();
+        for message in &mut batch {
+            message.is_verdict = classify::is_verdict(message.failure.kind, &kinds);
+        }
+        if !batch.is_empty() {
+            report(Report::Failed { batch, sample });
         }
     }
 }
@@ -403,7 +532,9 @@ mod tests {
     #[test]
     fn a_tag_survives_its_journey_at_the_ends_of_its_numbers() {
         for lane in [0, 1, LANES_MAX - 1] {
-            for kind in [Kind::Output(0), Kind::Output(1), Kind::Output(OUTPUTS_MAX - 1), Kind::DeadLetter] {
+            for kind in
+                [Kind::Output(0), Kind::Output(1), Kind::Output(OUTPUTS_MAX - 1), Kind::DeadLetter, Kind::Sample]
+            {
                 for seq in [0, 1, Seq::END - 1].map(Seq) {
                     let tag = Tag { lane, kind, seq };
                     assert_eq!(Tag::unpack(tag.pack()), tag);
@@ -430,11 +561,20 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn start(settings: &Settings, queue_bytes: usize) -> (Producer, mpsc::Receiver<Report>) {
+    fn start(settings: &Settings, queue_bytes: usize, batching: Batching) -> (Producer, mpsc::Receiver<Report>) {
         let (sender, reports) = mpsc::channel();
-        let limits = TopicLimits { bytes: vec![1_000_000; settings.written().count()], led: 0 };
         let report = move |report| drop(sender.send(report));
-        (Producer::start(settings, 0, queue_bytes, &limits, report).unwrap(), reports)
+        let limits = TopicLimits::default();
+        (Producer::start(settings, 0, queue_bytes, &limits, batching, report).unwrap(), reports)
+    }
+
+    /// The next batch that isn't delivered. Besides it the client may say that a connection was lost.
+    fn next_failed(reports: &mpsc::Receiver<Report>) -> (Vec<Undelivered>, Option<Box<Sample>>) {
+        loop {
+            if let Report::Failed { batch, sample } = reports.recv_timeout(LIMIT).unwrap() {
+                return (batch, sample);
+            }
+        }
     }
 
     fn record<'a>(key: &'a [u8], value: &'a [u8], lengths: &'a [i32], headers: &'a [u8]) -> OutRecord<'a> {
@@ -455,7 +595,8 @@ mod tests {
     fn why_a_record_was_refused_is_told_without_a_byte_of_it() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
-        let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &[("main", "t")]), 1 << 20);
+        let (producer, reports) =
+            start(&settings(cluster.bootstrap_servers(), &[("main", "t")]), 1 << 20, Batching::Single);
         for (error, code, words) in [
             (RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, "invalid_timestamp", "Broker: Invalid timestamp"),
             (
@@ -479,13 +620,10 @@ mod tests {
             let value = [b"canary-value".as_slice(), &[b'v'; 500]].concat();
             let record = record(b"canary-key", &value, &[11, 12], b"canary-namecanary-hvalue");
             producer.send(0, &record, -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(0) }).unwrap();
-            let failure = loop {
-                // Besides it the client may say that a connection was lost.
-                if let Report::Failed { failure, .. } = reports.recv_timeout(LIMIT).unwrap() {
-                    break failure;
-                }
-            };
-            assert_eq!((&*failure.code, &*failure.reason), (code, &*format!("an output to `t`: {words}")));
+            let (batch, _) = next_failed(&reports);
+            let [Undelivered { failure, is_verdict: true, .. }] = &batch[..] else { panic!("{batch:?}") };
+            assert_eq!(&*failure.code, code);
+            assert!(failure.reason.starts_with(&format!("an output to `t`: {words}")), "{failure:?}");
             assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
         }
     }
@@ -495,7 +633,7 @@ mod tests {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let outputs = [("main", "t"), ("audit", "t"), ("other", "t")];
-        let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &outputs), 1 << 20);
+        let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &outputs), 1 << 20, Batching::Single);
         for (output, count) in [(0, 1), (1, 2)] {
             for _ in 0..count {
                 let tag = Tag { lane: 0, kind: Kind::Output(output), seq: Seq(0) };
@@ -520,12 +658,7 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP]);
         let tag = Tag { lane: 3, kind: Kind::Output(2), seq: Seq(Seq::END - 1) };
         producer.send(2, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
-        let found = loop {
-            if let Report::Failed { tag, .. } = reports.recv_timeout(LIMIT).unwrap() {
-                break tag;
-            }
-        };
-        assert_eq!(found, tag);
+        assert_eq!(next_failed(&reports).0[0].tag, tag);
     }
 
     /// Such an output was "no room now" for ever, and everything stood still.
@@ -536,15 +669,56 @@ mod tests {
         let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
         // More than the queue has at least.
         let value = vec![0; 20 << 20];
-        let sent = |topic_takes| {
-            let limits = TopicLimits { bytes: vec![topic_takes], led: 0 };
-            let producer = Producer::start(&settings, 0, 1 << 20, &limits, |_| ()).unwrap();
+        let sent = |limits: &TopicLimits| {
+            let producer = Producer::start(&settings, 0, 1 << 20, limits, Batching::Full, |_| ()).unwrap();
             producer.send(0, &record(b"k", &value, &[], b""), -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(0) })
         };
-        assert!(sent(32 << 20).is_ok(), "its topic takes it");
-        let Err(SendError::Failed(failure)) = sent(usize::MAX) else { panic!("nobody knows what its topic takes") };
+        let known = TopicLimits { bytes: vec![Some(32 << 20)], ..TopicLimits::default() };
+        assert!(sent(&known).is_ok(), "its topic takes it");
+        let mut unknown = TopicLimits { bytes: vec![None], ..TopicLimits::default() };
+        let Err(SendError::Failed(failure)) = sent(&unknown) else { panic!("nobody knows what its topic takes") };
         assert_eq!(failure.kind, failure::Kind::TooLarge);
-        assert!(failure.reason.contains("`t`") && failure.reason.contains("limits.max_in_flight.bytes"), "{failure}");
+        assert!(unknown.make_room(value.len()) && sent(&unknown).is_ok(), "the broker decides");
+    }
+
+    #[test]
+    fn behind_a_refused_batch_nothing_is_sent_and_what_is_said_of_it_is_said_of_no_message_of_it() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+        let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
+        let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
+        // They wait for the first connection, and go together.
+        let send = |seq| {
+            producer.send(0, &record(b"k", b"v", &[], b""), -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(seq) })
+        };
+        (0..3).for_each(|seq| send(seq).unwrap());
+        let (batch, sample) = next_failed(&reports);
+        assert!(batch.len() > 1 && batch.iter().all(|message| !message.is_verdict) && sample.is_none(), "{batch:?}");
+        assert!(producer.is_spent());
+        assert!(matches!(send(3), Err(SendError::Full)), "its reason is on the way");
+        assert!(producer.take_delivered().runs.is_empty());
+    }
+
+    #[test]
+    fn what_a_person_must_mend_comes_with_a_copy_that_can_be_sent() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[denied]);
+        let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
+        let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
+        let tag = Tag { lane: 7, kind: Kind::Output(0), seq: Seq(5) };
+        producer.send(0, &record(b"key", b"value", &[1, 2], b"nvv"), -1, tag).unwrap();
+        let (_, sample) = next_failed(&reports);
+        let sample = sample.unwrap();
+        assert_eq!((sample.tag(), sample.output(), sample.bytes()), (tag, 0, 8));
+        drop(producer);
+        let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
+        producer.send_sample(&sample).unwrap();
+        while !matches!(reports.recv_timeout(LIMIT).unwrap(), Report::Delivered) {}
+        let Delivered { runs, bytes, .. } = producer.take_delivered();
+        assert_eq!((runs, bytes), (vec![Run { lane: 7, kind: Kind::Sample, first: Seq(0), last: Seq(0) }], 8));
     }
 
     #[test]

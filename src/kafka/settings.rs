@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limits::Batching;
+use super::limits::TopicLimits;
 use crate::secret::Hidden;
 use crate::secret::Secret;
 
@@ -42,15 +44,6 @@ impl Settings {
     pub fn written(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter().chain(&self.dead_letter)
     }
-}
-
-/// What the cluster says of the topics that are written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopicLimits {
-    /// The largest batch in bytes that each topic takes: the outputs', and then the dead letters'.
-    pub bytes: Vec<usize>,
-    /// The most partitions of outputs that one broker leads; 0 as long as nobody said.
-    pub led: usize,
 }
 
 /// TLS of the connection. Paths are as in the file system.
@@ -283,7 +276,7 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
 }
 
 /// The largest message that librdkafka can be told to take.
-const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
+pub(super) const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
 
 /// The key for topics that a client takes for topics that aren't there: patterns, with commas between them.
 const IGNORED: &str = "topic.blacklist";
@@ -308,14 +301,12 @@ fn ignored(settings: &Settings, own: Option<&String>) -> Option<String> {
 }
 
 /// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
-///
-/// No message is larger than the largest of the topics' limits, and no batch of several than the smallest, since a broker
-/// refuses a batch as a whole.
 pub(crate) fn producer(
     settings: &Settings,
     worker: usize,
     queue_bytes: usize,
     limits: &TopicLimits,
+    batching: Batching,
 ) -> BTreeMap<String, String> {
     let mut config = client(settings, worker);
     let defaults = [
@@ -327,15 +318,18 @@ pub(crate) fn producer(
     ];
     set(&mut config, &defaults);
     // Whatever a topic is known to take has room when nothing else is there.
-    let known = limits.bytes.iter().copied().filter(|&bytes| bytes <= MESSAGE_BYTES_MAX).max().unwrap_or(0);
-    let kbytes = queue_bytes.max(known).div_ceil(1024).clamp(16 * 1024, 2 * 1024 * 1024);
+    let known = limits.bytes.iter().copied().flatten().filter(|&bytes| bytes <= MESSAGE_BYTES_MAX).max().unwrap_or(0);
+    let kbytes = queue_bytes.max(known).max(limits.largest).div_ceil(1024).clamp(16 * 1024, 2 * 1024 * 1024);
     config.insert("queue.buffering.max.kbytes".into(), kbytes.to_string());
-    // librdkafka's own bounds of the two.
-    let largest = limits.bytes.iter().copied().max().unwrap_or(1_000_000).clamp(1000, MESSAGE_BYTES_MAX);
-    let smallest = limits.bytes.iter().copied().min().unwrap_or(1_000_000).clamp(1, 1_000_000);
-    config.insert("message.max.bytes".into(), largest.to_string());
-    let own: usize = config.get("batch.size").and_then(|own| own.parse().ok()).unwrap_or(smallest);
-    config.insert("batch.size".into(), own.min(smallest).to_string());
+    config.insert("message.max.bytes".into(), limits.message_bytes().to_string());
+    let most = limits.batch_bytes();
+    let own: usize = config.get("batch.size").and_then(|own| own.parse().ok()).unwrap_or(most);
+    config.insert("batch.size".into(), own.min(most).to_string());
+    match batching {
+        // Otherwise what follows a refused batch would be there before it.
+        Batching::Full => config.insert("enable.gapless.guarantee".into(), "true".into()),
+        Batching::Single => config.insert("batch.num.messages".into(), "1".into()),
+    };
     let fixed = [
         // Without it, retries reorder and repeat.
         ("enable.idempotence", "true"),

@@ -840,9 +840,9 @@ impl Client {
         unsafe { rd::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
     }
 
-    /// Throws away what is queued and in flight; each message is reported as failed.
+    /// Throws away what is queued and in flight; each message is reported as failed. It doesn't wait until that is done.
     pub(crate) fn purge(&self) {
-        let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT;
+        let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT | rd::RD_KAFKA_PURGE_F_NON_BLOCKING;
         // SAFETY: the client is alive.
         unsafe { rd::rd_kafka_purge(self.handle.as_ptr(), flags) };
     }
@@ -1205,6 +1205,11 @@ impl Sent<'_> {
     /// What was given to [`Topic::produce`] as its tag.
     pub(crate) fn tag(&self) -> u64 {
         self.raw._private as u64
+    }
+
+    /// What was produced, to be read as of a message that was fetched.
+    pub(crate) fn content(&self) -> Message<'_> {
+        Message { raw: self.raw }
     }
 
     /// What tells it from every other message that has not been let go of.

@@ -362,6 +362,12 @@ impl PartitionState {
         self.stopped_at
     }
 
+    /// Whether each record that was handed to the producer is settled: nothing of it is at a broker or on the way there.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        self.watermark.is_acknowledged(None)
+    }
+
     /// What was settled since the last call, for metrics.
     pub fn take_settled(&mut self) -> Settled {
         self.watermark.take_settled()
@@ -426,7 +432,7 @@ impl PartitionState {
             }
             Event::Refused { epoch, seq, failure } => {
                 if epoch == self.epoch && self.phase != Phase::Released {
-                    self.refused(seq, failure, &mut actions);
+                    self.refused(seq, failure);
                 }
             }
             Event::Undelivered { epoch } => self.missing |= epoch == self.epoch,
@@ -440,10 +446,6 @@ impl PartitionState {
             Event::Policy(policy) => {
                 self.policy = policy;
                 self.breaker.allow_rejects(policy.rejects_max);
-                if !policy.goes_on() {
-                    // They are sent once more, and the pipeline stops at the first that is refused again.
-                    self.refused.clear();
-                }
             }
             Event::Rewind => self.rewind(&mut actions),
             Event::Tick => {
@@ -613,11 +615,9 @@ impl PartitionState {
         }
     }
 
-    /// The broker refused an output of a record: everything unsettled is read again, and then the record is given up.
-    fn refused(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
-        if !self.policy.goes_on() {
-            return self.stop(seq, failure, actions);
-        }
+    /// The broker refused an output of a record: everything unsettled is read again, and then it is the record's turn to be given up, or
+    /// to stop the pipeline, which has sent all that is below it by then.
+    fn refused(&mut self, seq: Seq, failure: &Failure) {
         if let Some(offset) = self.watermark.offset_of(seq) {
             self.refused.insert(offset, failure.clone());
             self.missing = true;

@@ -278,7 +278,7 @@ impl World {
                             index: Part::Output(index),
                         }));
                         assert!(
-                            self.then == Then::Stop || !self.refused.contains(&record),
+                            !self.refused.contains(&record),
                             "{offset} was sent again though the broker had refused it"
                         );
                     }
@@ -558,10 +558,17 @@ impl World {
 
     fn drain(&mut self, within: u64, stuck: bool) {
         let deadline = self.now + Duration::from_millis(within);
+        let mut ends = self.stopped.is_some();
         let mut released = self.tell(Event::Drain { deadline }, &[]);
         for _ in 0..200 {
             if released {
                 break;
+            }
+            if self.stopped.is_some() && !ends {
+                // A record that the broker had refused stops the pipeline, which drains all partitions.
+                ends = true;
+                released |= self.tell(Event::Drain { deadline }, &[]);
+                continue;
             }
             self.now += Duration::from_millis(7);
             if !stuck {
@@ -607,15 +614,16 @@ impl World {
             Step::Policy(then) => {
                 if self.out.is_empty() && self.sent.is_empty() {
                     self.then = then;
-                    if then == Then::Stop {
-                        self.refused.clear();
-                    }
                     self.tell(Event::Policy(policy(then)), &[]);
                 }
             }
         }
+        self.start_again();
+    }
+
+    /// A pipeline that stopped ends: drained, and started again with what it needs mended.
+    fn start_again(&mut self) {
         if self.stopped.is_some() {
-            // The pipeline ends: drained, and started again with what it needs mended.
             self.give_back(1, Fails::No, 0);
             self.drain(300, false);
         }
@@ -646,6 +654,7 @@ impl World {
                 self.acknowledge(0);
             }
             self.tell(Event::Tick, &[]);
+            self.start_again();
         }
     }
 }

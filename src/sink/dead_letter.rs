@@ -44,6 +44,8 @@ pub struct GivenUp<'a> {
     pub tries: u32,
     /// Milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
+    /// Whether the dead letter has that time, as its topic doesn't take the record's, which is in a header then.
+    pub is_retimed: bool,
 }
 
 /// A dead letter, ready to be sent.
@@ -85,6 +87,12 @@ impl DeadLetters {
             .find(|letter| fits(&letter.record()))
     }
 
+    /// The dead letter of a record, with as little of what is ours as there may be.
+    #[must_use]
+    pub fn least(&self, record: &Record<'_>, given_up: GivenUp<'_>) -> DeadLetter {
+        self.write_in(record, given_up, Detail::Place)
+    }
+
     fn write_in(&self, record: &Record<'_>, given_up: GivenUp<'_>, detail: Detail) -> DeadLetter {
         let mut letter = DeadLetter {
             timestamp: record.timestamp,
@@ -97,7 +105,10 @@ impl DeadLetters {
             letter.headers.extend_from_slice(header.name);
             letter.headers.extend_from_slice(header.value.unwrap_or_default());
         }
-        let GivenUp { source, failure, tries, at_ms } = given_up;
+        let GivenUp { source, failure, tries, at_ms, is_retimed } = given_up;
+        if is_retimed {
+            letter.timestamp = at_ms;
+        }
         let exception = exception(failure);
         let message = cut(&failure.reason, MESSAGE_BYTES_MAX);
         let trace = match detail {
@@ -138,6 +149,9 @@ impl DeadLetters {
         // Kafka's name of a refusal is its own; the header's words are this table's.
         let word = failure.kind.code();
         letter.add("wasmill-code", if failure.kind == Kind::Reject { &failure.code } else { &word });
+        if is_retimed {
+            letter.add("wasmill-timestamp", &record.timestamp.to_string());
+        }
         if whole {
             letter.add("wasmill-attempts", &tries.to_string());
             letter.add("wasmill-digest", failure.digest.as_deref().unwrap_or_default());
@@ -220,7 +234,7 @@ mod tests {
             value: Some(b"\xff\x00"),
             headers: Headers::new(&[2, -1, 0, 1], b"\xfe\xfdx"),
         };
-        let given_up = GivenUp { source: &source, failure, tries: 3, at_ms: 1_769_817_600_004 };
+        let given_up = GivenUp { source: &source, failure, tries: 3, at_ms: 1_769_817_600_004, is_retimed: false };
         letters.write(&record, given_up, |letter| letter.headers.data().len() <= limit)
     }
 

@@ -22,7 +22,7 @@ use super::first_step;
 use super::start_executors;
 use super::start_producer;
 use super::unlimited;
-use crate::kafka::settings::TopicLimits;
+use crate::kafka::limits::Batching;
 use crate::metrics::State;
 use crate::partition;
 use crate::plugin::Instance;
@@ -133,7 +133,8 @@ impl Shell {
         let executors = start_executors(&settings, chains, self.number, &self.inbox)?;
         let producer = writes_other
             .then(|| {
-                start_producer(&settings, self.number, self.producer_number + 1, &TopicLimits::default(), &self.inbox)
+                let number = self.producer_number + 1;
+                start_producer(&settings, self.number, number, &unlimited(&settings), Batching::Full, &self.inbox)
             })
             .transpose()?;
 
@@ -147,11 +148,12 @@ impl Shell {
         if let Some(producer) = producer {
             self.drop_producer();
             self.producer = Some(producer);
+            (self.apart, self.renewing) = (None, None);
             self.limits = unlimited(&self.settings);
             self.lookup.change(self.settings.kafka.clone());
             let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane| lane.partition.clone()).collect();
             // What the new topics take comes with the answer.
-            self.lookup.ask_probe(partitions);
+            self.lookup.ask_probe(partitions, None);
         }
         self.tell_all(now, &partition::Event::Policy(self.settings.policy));
         Ok(())

@@ -192,6 +192,10 @@ impl Shell {
 
     fn leave(&mut self, now: Instant, deadline: Instant) -> Stage {
         self.note_what_is_left();
+        if let Some(producer) = self.producer.as_ref().filter(|_| !self.timers.unsettled.is_empty()) {
+            // As in `give_back`.
+            producer.abandon();
+        }
         match std::mem::replace(&mut self.group, Group::Member) {
             Group::Revoking { mut partitions, .. } => {
                 partitions.retain(|partition| self.lanes.iter().any(|lane| lane.partition == *partition));

@@ -80,6 +80,7 @@ impl Shell {
                 self.on_probed();
                 self.watch(now);
             }
+            Answer::Limits(limits) => self.on_limits(now, limits),
             Answer::Denied { reason } => self.on_denied(now, reason),
             Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
             Answer::Starts { starts, unknown } => self.on_starts(now, question, starts, unknown),
@@ -322,7 +323,16 @@ impl Shell {
         let given = partitions.iter().filter(|partition| !self.unstarted.remove(partition));
         let given: Vec<TopicPartition> =
             given.filter(|partition| self.lanes.iter().any(|lane| lane.partition == **partition)).cloned().collect();
+        // Whoever has them next sends outputs of the same keys: none of ours may be there after those.
+        let is_out = |lane: &Lane| {
+            let is_leaving = partitions.contains(&lane.partition);
+            is_leaving && (!lane.state.is_acknowledged() || lane.released == Some(false))
+        };
+        let is_out = self.lanes.iter().any(is_out);
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
+        if is_out {
+            self.read_again(now);
+        }
         for TopicPartition { topic, .. } in partitions {
             if !self.lanes.iter().any(|lane| lane.partition.topic == *topic) {
                 self.metrics.remove_lag_seconds(topic);

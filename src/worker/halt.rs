@@ -1,17 +1,22 @@
 //! Halts: what can't be helped by waiting alone, but by a person, and then goes on by itself.
 //!
 //! A topic that is gone, or a permission that was taken away. Nothing is handed out meanwhile, the pipeline is not ready and
-//! says why, once, with the command that mends it. Every ten seconds it is tried again: first the cluster is asked, then one
-//! round of records shows whether they are taken.
+//! says why, once, with the command that mends it. Every ten seconds it is tried again: first the cluster is asked, then a copy of the
+//! output that was denied is sent. Only when that is taken the halt is over, so other outputs get what was in flight once more and not
+//! once for each try.
 
 use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
 use super::lane::Lane;
+use crate::failpoint;
+use crate::failure::Class;
 use crate::failure::Failure;
 use crate::kafka::Commands;
 use crate::kafka::consumer::ClientError;
+use crate::kafka::producer::Sample;
+use crate::kafka::producer::SendError;
 use crate::metrics::State;
 use crate::record::TopicPartition;
 
@@ -23,15 +28,26 @@ pub(super) struct Halt {
     stage: Stage,
     /// Whether nothing is handed out meanwhile. What was read before the input was denied still goes out.
     holds: bool,
+    denied: Option<Denied>,
+}
+
+/// An output that was denied.
+pub(super) struct Denied {
+    /// A copy of it.
+    pub(super) sample: Sample,
+    /// The partition of the record that it is of.
+    pub(super) partition: TopicPartition,
+    /// Where the record is.
+    pub(super) offset: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The cluster is being asked.
     Asking,
-    /// It has what was missing: when the time has come, records go on.
+    /// It has what was missing: when the time has come, it is tried.
     Answered,
-    /// Records go on, and none was delivered yet.
+    /// A copy of what was denied is on its way.
     Trying,
 }
 
@@ -40,8 +56,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(10);
 
 impl Shell {
     /// An output is denied: nothing is handed out until the cluster has what is missing.
-    pub(super) fn halt(&mut self, now: Instant, why: String) {
-        self.begin_halt(now, why, true);
+    pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
+        self.begin_halt(now, why, true, denied);
     }
 
     /// The input is denied: the pipeline isn't ready until the cluster has what is missing.
@@ -52,19 +68,22 @@ impl Shell {
             None => ("input", self.settings.kafka.input.topics.join(",")),
         };
         let command = Commands::of(&self.settings.kafka).remedy(&error.name, role, &name);
-        self.begin_halt(now, format!("{}; {command}", error.text), false);
+        self.begin_halt(now, format!("{}; {command}", error.text), false, None);
     }
 
-    fn begin_halt(&mut self, now: Instant, why: String, holds: bool) {
-        let holds = holds || self.halt.as_ref().is_some_and(|halt| halt.holds);
-        if self.halt.as_ref().is_none_or(|halt| halt.why != why) {
+    fn begin_halt(&mut self, now: Instant, why: String, holds: bool, denied: Option<Denied>) {
+        let before = self.halt.take();
+        let holds = holds || before.as_ref().is_some_and(|halt| halt.holds);
+        if before.as_ref().is_none_or(|halt| halt.why != why) {
             tracing::error!("halted, and tried again every 10 s: {why}");
         }
-        let asks = self.halt.as_ref().is_none_or(|halt| halt.stage != Stage::Asking);
+        let asks = before.as_ref().is_none_or(|halt| halt.stage != Stage::Asking);
+        let denied = denied.or_else(|| before?.denied);
         if self.closing.is_none() {
             self.set_state(State::Halted, why.clone());
         }
-        self.halt = Some(Halt { why, until: now + RETRY_EVERY, stage: Stage::Asking, holds });
+        self.halt =
+            Some(Halt { why, until: now + failpoint::hasten(RETRY_EVERY), stage: Stage::Asking, holds, denied });
         if asks {
             self.ask_probe();
         }
@@ -75,7 +94,7 @@ impl Shell {
         match &mut self.halt {
             // What was said of it when it began is still so; it goes on as soon as the cluster has it.
             Some(halt) => halt.until = now,
-            None => self.begin_halt(now, why, false),
+            None => self.begin_halt(now, why, false, None),
         }
     }
 
@@ -84,31 +103,72 @@ impl Shell {
         if let Some(halt) = &mut self.halt
             && halt.stage == Stage::Asking
         {
-            halt.stage = if halt.holds { Stage::Answered } else { Stage::Trying };
-            let holds = halt.holds;
-            self.end_halt(!holds);
-        }
-    }
-
-    /// Whether records may be handed out; begins to try when the time has come.
-    pub(super) fn may_go_on(&mut self, now: Instant) -> bool {
-        match &mut self.halt {
-            None => true,
-            Some(halt) => {
-                if halt.stage == Stage::Answered && now >= halt.until {
-                    halt.stage = Stage::Trying;
-                }
-                halt.stage == Stage::Trying || !halt.holds
+            if halt.holds {
+                halt.stage = Stage::Answered;
+            } else {
+                self.end_halt();
             }
         }
     }
 
-    /// The halt is over when something was delivered, or when nothing is left to deliver.
-    pub(super) fn end_halt(&mut self, delivered: bool) {
-        let is_trying = self.halt.as_ref().is_some_and(|halt| halt.stage == Stage::Trying);
-        let is_idle = || self.lanes.iter().all(|lane| lane.in_flight() == 0) && self.backlog.is_empty();
-        if is_trying && (delivered || is_idle()) {
-            self.halt = None;
+    /// Whether records may be handed out. When the time has come, what was denied is tried.
+    pub(super) fn may_go_on(&mut self, now: Instant) -> bool {
+        let Some(halt) = &mut self.halt else { return true };
+        if halt.stage == Stage::Answered && now >= halt.until {
+            self.try_again(now);
+        }
+        match &self.halt {
+            None => true,
+            Some(halt) => !halt.holds,
+        }
+    }
+
+    /// Sends what was denied. Where it isn't to be sent any more, as others have its partition or had it meanwhile, records show whether
+    /// they are taken.
+    fn try_again(&mut self, now: Instant) {
+        let Some(halt) = &mut self.halt else { return };
+        let lanes = &self.lanes;
+        let is_ours = |denied: &&Denied| {
+            lanes.iter().any(|lane| lane.partition == denied.partition && lane.state.low().0 <= denied.offset)
+        };
+        let (Some(Denied { sample, .. }), Some(producer)) = (halt.denied.as_ref().filter(is_ours), &self.producer)
+        else {
+            return self.end_halt();
+        };
+        match producer.send_sample(sample) {
+            Ok(()) => {
+                halt.stage = Stage::Trying;
+                self.bytes_out += sample.bytes();
+            }
+            Err(SendError::Full) => {}
+            Err(SendError::Failed(failure)) => {
+                let output = sample.output();
+                self.on_sample_failed(now, output, &failure);
+            }
+        }
+    }
+
+    /// The producer is another one: a sample that the one before had is sent again.
+    pub(super) fn lose_sample(&mut self) {
+        if let Some(halt) = self.halt.as_mut().filter(|halt| halt.stage == Stage::Trying) {
+            halt.stage = Stage::Answered;
+        }
+    }
+
+    /// What was denied wasn't taken either when it was tried again.
+    pub(super) fn on_sample_failed(&mut self, now: Instant, output: usize, failure: &Failure) {
+        if failure.kind.class() == Class::Halt {
+            let why = self.denied(output, failure);
+            self.begin_halt(now, why, true, None);
+        } else {
+            // That is the record's own matter, and shows again when its turn comes.
+            self.end_halt();
+        }
+    }
+
+    /// The halt is over.
+    pub(super) fn end_halt(&mut self) {
+        if self.halt.take().is_some() {
             tracing::info!("the halt is over, records go on");
             if self.closing.is_none() {
                 self.set_state(State::Running, "running");
@@ -129,6 +189,8 @@ impl Shell {
 
     fn ask_probe(&self) {
         let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane: &Lane| lane.partition.clone()).collect();
-        self.lookup.ask_probe(partitions);
+        let denied = self.halt.as_ref().and_then(|halt| halt.denied.as_ref());
+        let written = denied.and_then(|denied| self.settings.kafka.written().nth(denied.sample.output()));
+        self.lookup.ask_probe(partitions, written.map(|output| output.topic.clone()));
     }
 }

@@ -3,6 +3,7 @@
 //! The records that wait are in `queue`, in order, and behind them in `open`, which is being filled. What is at an executor comes back as
 //! [`Ran`](super::executor::Ran). A lane has a number of its own in every epoch, which its outputs carry as their tag.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub(super) struct Lane {
     pub(super) ages: Ages,
     /// The dead letters that the producer has, in order.
     pub(super) letters: VecDeque<(Seq, Posted)>,
+    /// The records whose dead letters have the time of their writing, as their topic doesn't take the record's own.
+    pub(super) retimed: BTreeSet<i64>,
 }
 
 /// What a record is for a lane that has read others.
@@ -147,6 +150,7 @@ impl Lane {
             ages: Ages::new(state.low()),
             state,
             letters: VecDeque::new(),
+            retimed: BTreeSet::new(),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::kafka::Commands;
 use crate::kafka::producer;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
+use crate::kafka::producer::Undelivered;
 use crate::partition;
 use crate::record::OutRecord;
 use crate::record::Seq;
@@ -50,6 +51,9 @@ pub(super) struct Hopeless {
     /// Why it failed.
     failure: Failure,
 }
+
+/// What a topic takes at least, where nobody says what: Kafka's default is a little more.
+const ASSUMED: usize = 1_000_000;
 
 impl Letter {
     pub(super) fn bytes(&self) -> usize {
@@ -95,15 +99,22 @@ impl Shell {
     ) -> Result<Letter, Box<Hopeless>> {
         let record = batch.record(place);
         let lane = &self.lanes[index];
-        let given_up = GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms() };
-        let limit = self.limits.bytes.last().copied().unwrap_or(usize::MAX);
+        let is_retimed = lane.retimed.contains(&record.offset);
+        let given_up =
+            GivenUp { source: &lane.partition, failure: &failure, tries, at_ms: clock::unix_ms(), is_retimed };
+        let known = self.letter_bytes();
+        let limit = known.unwrap_or(ASSUMED);
         // The largest that it could be is what the topic should take.
         let largest = Cell::new(0);
         let fits = |letter: &OutRecord<'_>| {
             largest.set(largest.get().max(size::batch_bytes(letter)));
             size::fits(letter, limit)
         };
-        let Some(written) = self.settings.dead_letters.write(&record, given_up, fits) else {
+        let letters = &self.settings.dead_letters;
+        let written = letters.write(&record, given_up, fits);
+        // Where nobody said what the topic takes, the broker decides; what is ours shall not be the reason for a refusal.
+        let written = written.or_else(|| known.is_none().then(|| letters.least(&record, given_up)));
+        let Some(written) = written else {
             let why = self.no_dead_letter(limit, largest.get());
             return Err(Box::new(Hopeless { seq, why, failure }));
         };
@@ -136,6 +147,25 @@ impl Shell {
         )
     }
 
+    /// The largest dead letter that its topic is known to take.
+    fn letter_bytes(&self) -> Option<usize> {
+        let output = self.settings.kafka.dead_letter.as_ref()?;
+        self.limits.record_bytes(self.settings.kafka.outputs.len(), output)
+    }
+
+    /// The broker refused a dead letter. It is never left out: the record's offset waits for it. One whose time its topic doesn't take is
+    /// written once more, with the time of now.
+    pub(super) fn on_letter_refused(&mut self, now: Instant, index: usize, message: &Undelivered) {
+        let lane = &mut self.lanes[index];
+        let (epoch, seq) = (lane.state.epoch(), message.tag.seq);
+        let offset = lane.state.offset_of(seq).filter(|_| message.is_about_time());
+        if offset.is_some_and(|offset| lane.retimed.insert(offset)) {
+            self.tell(now, index, partition::Event::Undelivered { epoch });
+        } else {
+            self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &message.failure });
+        }
+    }
+
     /// Hands dead letters to the producer. `true` if it took something.
     pub(super) fn send_letters(&mut self, now: Instant) -> bool {
         let mut busy = false;
@@ -158,15 +188,20 @@ impl Shell {
                         }
                     }
                     Err(SendError::Full) => break,
-                    Err(SendError::Failed(failure)) => failed = Some((index, letter.seq, failure)),
+                    Err(SendError::Failed(failure)) => {
+                        failed = Some((index, letter.seq, failure, size::batch_bytes(&record)));
+                    }
                 }
             }
             busy = true;
             if let Some(letter) = self.letters.queue.pop_front() {
                 self.letters.bytes = self.letters.bytes.saturating_sub(letter.bytes());
             }
-            if let Some((index, seq, failure)) = failed {
-                self.on_letter_failure(now, index, seq, failure);
+            if let Some((index, seq, failure, bytes)) = failed {
+                if failure.kind == Kind::TooLarge && self.make_room(now, bytes) {
+                    return true;
+                }
+                self.on_letter_unsendable(now, index, seq, &failure);
             }
         }
         busy

@@ -16,6 +16,7 @@
 //! counted there.
 
 mod ages;
+mod apart;
 mod chain;
 mod changing;
 pub mod clock;
@@ -28,12 +29,14 @@ mod group;
 mod halt;
 mod lane;
 mod letters;
+mod limits;
 mod meter;
 mod places;
 mod reading;
 mod sending;
 mod status;
 mod timers;
+mod undelivered;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -57,9 +60,10 @@ use crate::kafka;
 use crate::kafka::Consumer;
 use crate::kafka::Lookup;
 use crate::kafka::Producer;
+use crate::kafka::limits::Batching;
+use crate::kafka::limits::TopicLimits;
 use crate::kafka::lookup::Answer;
 use crate::kafka::producer::Report;
-use crate::kafka::settings::TopicLimits;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::partition;
@@ -70,6 +74,7 @@ use crate::plugin::Step;
 use crate::record::Seq;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
+use apart::Apart;
 use chain::Chain;
 use changing::Changing;
 use closing::Closing;
@@ -83,6 +88,7 @@ use lane::Waiting;
 use letters::Hopeless;
 use letters::Letter;
 use letters::Letters;
+use limits::Asking;
 use meter::Meter;
 use places::Held;
 use places::Unstarted;
@@ -281,19 +287,20 @@ fn start_producer(
     worker: usize,
     number: u32,
     limits: &TopicLimits,
+    batching: Batching,
     inbox: &mpsc::Sender<Event>,
 ) -> Result<Producer, String> {
     let inbox = inbox.clone();
     // The queue may hold the outputs of everything in flight, and those of records that become many.
     let queue_bytes = settings.max_in_flight_bytes.saturating_mul(2);
-    Producer::start(&settings.kafka, worker, queue_bytes, limits, move |report| {
+    Producer::start(&settings.kafka, worker, queue_bytes, limits, batching, move |report| {
         drop(inbox.send(Event::Report { producer: number, report }));
     })
 }
 
 /// What is known of the topics that are written before anyone was asked.
 fn unlimited(settings: &Settings) -> TopicLimits {
-    TopicLimits { bytes: vec![usize::MAX; settings.kafka.written().count()], led: 0 }
+    TopicLimits { bytes: vec![None; settings.kafka.written().count()], ..TopicLimits::default() }
 }
 
 /// The worker's own state. Its parts are in the files that act on them.
@@ -316,6 +323,11 @@ struct Shell {
     producer_number: u32,
     /// What the topics that are written take.
     limits: TopicLimits,
+    asking: Asking,
+    /// The records of refused batches, while they are sent each alone.
+    apart: Option<Apart>,
+    /// Until when a quiet moment is waited for in which the producer becomes another one.
+    renewing: Option<Instant>,
     /// What a person must mend, if anything.
     halt: Option<Halt>,
     /// After a delivery failure nothing is handed out before this, and how long the wait was.
@@ -381,7 +393,7 @@ impl Shell {
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
         // The topics' own limits come with the first answer.
         let limits = unlimited(&settings);
-        let producer = start_producer(&settings, number, first.producer, &TopicLimits::default(), &inbox)?;
+        let producer = start_producer(&settings, number, first.producer, &limits, Batching::Full, &inbox)?;
         let (_, events) = mpsc::channel();
         Ok(Shell {
             number,
@@ -400,6 +412,9 @@ impl Shell {
             producer: Some(producer),
             producer_number: first.producer,
             limits,
+            asking: Asking::new(clock::now()),
+            apart: None,
+            renewing: None,
             hold: None,
             halt: None,
             lanes: Vec::new(),
@@ -429,6 +444,7 @@ impl Shell {
             busy |= self.read(now);
             busy |= self.dispatch(now);
             self.tick(now);
+            self.go_on_sending(now);
             self.go_on_changing(now);
             if let Some(ended) = self.go_on_closing(now) {
                 self.count_finished(now);
@@ -660,18 +676,23 @@ impl Shell {
 
     /// Hands waiting records to the executors.
     fn dispatch(&mut self, now: Instant) -> bool {
-        if self.hold.is_some_and(|(until, _)| until > now) || self.changing.is_some() || !self.may_go_on(now) {
+        let held_back = self.hold.is_some_and(|(until, _)| until > now);
+        if held_back || self.changing.is_some() || self.renewing.is_some() || !self.may_go_on(now) {
             return false;
         }
         let mut busy = false;
         for index in 0..self.lanes.len() {
-            if self.lanes[index].paused && self.lanes[index].state.waits_until(now).is_none() {
+            let may_read = !self.reading.is_lasting() && self.lanes[index].state.waits_until(now).is_none();
+            if self.lanes[index].paused && may_read {
                 self.lanes[index].paused = false;
                 self.consumer.resume(&self.lanes[index].partition);
             }
             while self.lanes[index].jobs < lane::JOBS_MAX {
                 if self.lanes[index].queue.is_empty() {
                     self.seal(now, index);
+                }
+                if !self.may_send(now, index) {
+                    break;
                 }
                 let lane = &mut self.lanes[index];
                 if !lane.queue.front().is_some_and(|waiting| lane.state.may_dispatch(now, waiting.first)) {

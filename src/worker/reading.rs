@@ -1,7 +1,8 @@
 //! Taking records from the consumer, and the bound on what is in flight.
 //!
 //! At the bound the worker stops reading but for one record every half second, which keeps rebalances and the poll interval
-//! served; pausing instead would throw the prefetch away. Records are copied into their lanes' open batches and let go at once.
+//! served; pausing at once would throw the prefetch away. Where it lasts, all partitions are paused: then nothing comes but what is to be
+//! served. Records are copied into their lanes' open batches and let go at once.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -32,13 +33,22 @@ pub(super) struct Reading {
     trickled: Option<Instant>,
     /// Whether the bound is reached now.
     pub(super) at_bound: bool,
+    /// Since when it is reached.
+    full_since: Option<Instant>,
+    /// Whether that is so long ago that partitions are paused.
+    is_lasting: bool,
     /// The bytes of the largest record that was taken with the last ones.
     largest: usize,
 }
 
 impl Reading {
     pub(super) fn new() -> Reading {
-        Reading { last: 0, trickled: None, at_bound: false, largest: 1 }
+        Reading { last: 0, trickled: None, at_bound: false, full_since: None, is_lasting: false, largest: 1 }
+    }
+
+    /// Whether partitions are paused, as the bound has been reached for long.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.is_lasting
     }
 }
 
@@ -48,6 +58,8 @@ const RECORDS_MAX: usize = 1024;
 const TAKEN_MAX: usize = 64;
 /// At the bound a record is taken this often.
 const TRICKLE: Duration = Duration::from_millis(500);
+/// At the bound for so long, partitions are paused: what was fetched of them is of no use any more.
+const LASTING: Duration = Duration::from_secs(5);
 
 impl Shell {
     /// Takes what is there. `false` when there was nothing, or no room.
@@ -70,6 +82,14 @@ impl Shell {
             || !self.letters.is_empty();
         self.reading.at_bound = full;
         if full {
+            let since = *self.reading.full_since.get_or_insert(now);
+            self.reading.is_lasting = now.saturating_duration_since(since) >= failpoint::hasten(LASTING);
+            if self.reading.is_lasting {
+                for lane in self.lanes.iter_mut().filter(|lane| !lane.paused) {
+                    lane.paused = true;
+                    self.consumer.pause(&lane.partition);
+                }
+            }
             if self.reading.trickled.is_none_or(|last| now - last >= TRICKLE) {
                 self.reading.trickled = Some(now);
                 let records = self.consumer.take(1);
@@ -78,6 +98,8 @@ impl Shell {
             return false;
         }
         self.reading.trickled = None;
+        self.reading.full_since = None;
+        self.reading.is_lasting = false;
         let mut left = self.settings.max_in_flight_bytes - bytes;
         let mut any = false;
         while room > 0 {

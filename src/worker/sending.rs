@@ -12,6 +12,7 @@ use super::effects::Cursor;
 use super::effects::Effects;
 use super::end::End;
 use super::executor::Ran;
+use super::halt::Denied;
 use super::lane;
 use super::letters::Letter;
 use super::start_producer;
@@ -22,16 +23,17 @@ use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::kafka::connection;
+use crate::kafka::limits::Batching;
 use crate::kafka::producer::Delivered;
 use crate::kafka::producer::Kind;
 use crate::kafka::producer::LANES_MAX;
 use crate::kafka::producer::Produced;
 use crate::kafka::producer::Report;
 use crate::kafka::producer::Run;
+use crate::kafka::producer::Sample;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
 use crate::kafka::settings::Partition;
-use crate::kafka::settings::TopicLimits;
 use crate::partition;
 use crate::partition::Action;
 use crate::record::Seq;
@@ -54,6 +56,8 @@ pub(super) struct Sending {
     letters: Vec<Letter>,
     /// Whether its outputs were looked at for their size.
     is_checked: bool,
+    /// Whether it waits for an answer to what its topics take.
+    waits: bool,
     /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
 }
@@ -69,6 +73,10 @@ enum Sent {
         root: usize,
         output: usize,
         failure: Failure,
+        /// A copy of it, if a person must act before its topic takes anything.
+        sample: Option<Box<Sample>>,
+        /// How large it is.
+        bytes: usize,
     },
 }
 
@@ -128,6 +136,7 @@ impl Shell {
             cursor: Cursor::default(),
             letters,
             is_checked: false,
+            waits: false,
         };
         if !self.backlog.is_empty() || !self.send(now, &mut sending) {
             self.backlog.push_back(sending);
@@ -155,9 +164,19 @@ impl Shell {
         if let Some(stop) = self.lanes[index].state.stops_at() {
             sending.end_before(stop);
         }
+        if sending.waits && self.asking.is_asked() {
+            return false;
+        }
         if !sending.is_checked {
+            let too_large = self.too_large(sending);
+            if !too_large.is_empty() && !sending.waits {
+                // The limit may be another one by now, and what is given up for it is not taken back.
+                self.ask_limits();
+                sending.waits = true;
+                return false;
+            }
             sending.is_checked = true;
-            for (root, output, failure) in self.too_large(sending) {
+            for (root, output, failure) in too_large {
                 if root < sending.records && !self.on_unsendable(now, index, sending, root, output, failure) {
                     return true;
                 }
@@ -167,7 +186,20 @@ impl Shell {
             match self.send_outputs(index, sending) {
                 Sent::All => break,
                 Sent::Full => return false,
-                Sent::Failed { root, output, failure } => {
+                Sent::Failed { root, output, failure, sample, bytes } => {
+                    if failure.kind == failure::Kind::TooLarge && self.make_room(now, bytes) {
+                        return true;
+                    }
+                    if let Some(sample) = sample {
+                        self.count_produce_error(output, &failure);
+                        let why = self.denied(output, &failure);
+                        let lane = &self.lanes[index];
+                        let offset = sending.batch.record(sending.start + root).offset;
+                        let denied = Denied { sample: *sample, partition: lane.partition.clone(), offset };
+                        self.read_again(now);
+                        self.halt(now, why, Some(denied));
+                        return true;
+                    }
                     if !self.on_unsendable(now, index, sending, root, output, failure) {
                         return true;
                     }
@@ -183,19 +215,20 @@ impl Shell {
     /// is where the pipeline stops. Nothing is looked at when all of the run together is small enough.
     fn too_large(&self, sending: &Sending) -> Vec<(usize, usize, Failure)> {
         let mut found: Vec<(usize, usize, Failure)> = Vec::new();
-        let outputs = &self.limits.bytes[..self.settings.kafka.outputs.len()];
-        if outputs.iter().min().is_none_or(|&least| sending.bytes_max() <= least) {
+        let outputs = &self.settings.kafka.outputs;
+        let limit = |place: usize| self.limits.record_bytes(place, &outputs[place]);
+        if (0..outputs.len()).filter_map(limit).min().is_none_or(|least| sending.bytes_max() <= least) {
             return found;
         }
         let mut cursor = sending.cursor.clone();
         let Sending { effects, batch, start, records, .. } = sending;
         while let Some(output) = cursor.peek(effects, &self.settings.routes, batch, *start, *records) {
             cursor.advance(&output);
-            let limit = outputs[output.output];
+            let Some(limit) = limit(output.output) else { continue };
             if found.last().is_some_and(|(root, _, _)| *root == output.root) || size::fits(&output.record, limit) {
                 continue;
             }
-            let name = &self.settings.kafka.outputs[output.output].topic;
+            let name = &outputs[output.output].topic;
             let bytes = size::batch_bytes(&output.record);
             let reason =
                 format!("an output of {bytes} bytes, where topic `{name}` takes {limit} (`max.message.bytes`)");
@@ -238,7 +271,10 @@ impl Shell {
                 Err(SendError::Failed(mut failure)) => {
                     failure.step = self.settings.steps.get(output.step).cloned();
                     failure.digest = Some(Arc::clone(output.digest));
-                    break Sent::Failed { root: output.root, output: output.output, failure };
+                    let halts = failure.kind.class() == Class::Halt;
+                    let sample = halts.then(|| Box::new(Sample::new(tag, output.output, chosen, &output.record)));
+                    let bytes = size::batch_bytes(&output.record);
+                    break Sent::Failed { root: output.root, output: output.output, failure, sample, bytes };
                 }
             }
         };
@@ -262,8 +298,11 @@ impl Shell {
                 self.status.acknowledged();
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
-                self.end_halt(true);
                 for Run { lane, kind, first, last } in runs {
+                    if kind == Kind::Sample {
+                        self.end_halt();
+                        continue;
+                    }
                     let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { continue };
                     match kind {
                         Kind::Output(_) => {
@@ -271,19 +310,12 @@ impl Shell {
                             self.tell(now, index, partition::Event::Delivered { epoch, first, last });
                         }
                         Kind::DeadLetter => self.on_letters_delivered(now, index, first, last),
+                        Kind::Sample => {}
                     }
                 }
                 failpoint::pass(Point::AfterAck);
             }
-            Report::Failed { tag, bytes, failure } => {
-                self.bytes_out = self.bytes_out.saturating_sub(bytes);
-                if let Some(index) = self.lanes.iter().position(|lane| lane.number == tag.lane) {
-                    match tag.kind {
-                        Kind::Output(output) => self.on_delivery_failure(now, index, tag.seq, output, failure),
-                        Kind::DeadLetter => self.on_letter_failure(now, index, tag.seq, failure),
-                    }
-                }
-            }
+            Report::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
             Report::Purged => {}
             Report::Fatal { reason } => self.start_over(now, &reason),
             Report::Error { name, text } => {
@@ -325,19 +357,21 @@ impl Shell {
         failure: Failure,
     ) -> bool {
         let seq = sending.first.plus(root as u64);
+        self.count_produce_error(output, &failure);
+        let epoch = self.lanes[index].state.epoch();
         if failure.kind.class() != Class::Refused {
-            self.on_delivery_failure(now, index, seq, output, failure);
+            let lane = &self.lanes[index];
+            let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
+            self.start_over(now, &format!("an output of {} offset {offset}: {failure}", lane.partition));
             return false;
         }
         if !self.settings.policy.goes_on() {
             sending.end_before(seq);
-            self.on_delivery_failure(now, index, seq, output, failure);
+            self.tell(now, index, partition::Event::Unsendable { epoch, seq, unsent: 0, failure: &failure });
             return true;
         }
-        self.count_produce_error(output, &failure);
         let unsent = sending.unsent_of(root, &self.settings.routes);
         sending.effects.give_up(root);
-        let epoch = self.lanes[index].state.epoch();
         let event = partition::Event::Unsendable { epoch, seq, unsent, failure: &failure };
         for action in self.lanes[index].state.handle(now, event) {
             match action {
@@ -373,54 +407,7 @@ impl Shell {
         true
     }
 
-    /// An output of a record was not taken.
-    fn on_delivery_failure(&mut self, now: Instant, index: usize, seq: Seq, output: usize, failure: Failure) {
-        self.count_produce_error(output, &failure);
-        let epoch = self.lanes[index].state.epoch();
-        match failure.kind.class() {
-            Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
-                self.tell(now, index, partition::Event::Refused { epoch, seq, failure: &failure });
-            }
-            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
-            Class::Halt => {
-                let topic = self.settings.kafka.outputs[output].topic.clone();
-                let why = self.denied_delivery("output", &topic, &failure);
-                self.read_again(now);
-                self.halt(now, why);
-            }
-            Class::Infrastructure => {
-                let lane = &self.lanes[index];
-                let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
-                self.start_over(now, &format!("an output of {} offset {offset}: {failure}", lane.partition));
-            }
-        }
-    }
-
-    /// A dead letter was not taken. It is never left out: the record's offset waits for it.
-    pub(super) fn on_letter_failure(&mut self, now: Instant, index: usize, seq: Seq, failure: Failure) {
-        self.count_produce_error(self.settings.kafka.outputs.len(), &failure);
-        let epoch = self.lanes[index].state.epoch();
-        match failure.kind.class() {
-            Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
-                self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &failure });
-            }
-            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
-            Class::Halt => {
-                let topic =
-                    self.settings.kafka.dead_letter.as_ref().map_or_else(String::new, |output| output.topic.clone());
-                let why = self.denied_delivery("dead-letter", &topic, &failure);
-                self.read_again(now);
-                self.halt(now, why);
-            }
-            Class::Infrastructure => {
-                let lane = &self.lanes[index];
-                let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
-                self.start_over(now, &format!("the dead letter of {} offset {offset}: {failure}", lane.partition));
-            }
-        }
-    }
-
-    fn count_produce_error(&self, output: usize, failure: &Failure) {
+    pub(super) fn count_produce_error(&self, output: usize, failure: &Failure) {
         let name = self.settings.kafka.written().nth(output).map_or("", |output| &*output.name);
         self.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
     }
@@ -435,7 +422,7 @@ impl Shell {
     }
 
     /// What is not acknowledged is forgotten, read again, and sent by a new producer.
-    fn read_again(&mut self, now: Instant) {
+    pub(super) fn read_again(&mut self, now: Instant) {
         self.count_finished(now);
         let again: usize = self.lanes.iter().map(|lane| lane.state.in_flight()).sum();
         self.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
@@ -450,23 +437,9 @@ impl Shell {
         self.make_producer(now);
     }
 
-    /// What the topics take is known, or known anew: the producer must not make larger batches.
-    pub(super) fn take_limits(&mut self, now: Instant, limits: TopicLimits) {
-        // An answer about other outputs than those that are written now comes too late. Who leads them is no reason for a new one.
-        if limits.bytes == self.limits.bytes || limits.bytes.len() != self.settings.kafka.written().count() {
-            return;
-        }
-        self.limits = limits;
-        if self.bytes_out > 0 || !self.backlog.is_empty() || !self.letters.is_empty() {
-            self.read_again(now);
-        } else {
-            self.drop_producer();
-            self.make_producer(now);
-        }
-    }
-
     pub(super) fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
+            old.abandon();
             // Destroying a client can take a while, and nobody waits for it.
             let_go(old, Duration::ZERO);
         }
@@ -474,7 +447,10 @@ impl Shell {
     }
 
     pub(super) fn make_producer(&mut self, now: Instant) {
-        match start_producer(&self.settings, self.number, self.producer_number, &self.limits, &self.inbox) {
+        self.renewing = None;
+        self.lose_sample();
+        let batching = if self.apart.is_some() { Batching::Single } else { Batching::Full };
+        match start_producer(&self.settings, self.number, self.producer_number, &self.limits, batching, &self.inbox) {
             Ok(producer) => self.producer = Some(producer),
             Err(reason) => self.close(now, End::Stopped(format!("failed to start a producer: {reason}"))),
         }
@@ -491,6 +467,7 @@ impl Shell {
         lane.last_read = None;
         lane.ages.rewind();
         lane.letters.clear();
+        lane.retimed = lane.retimed.split_off(&lane.state.low().0);
     }
 
     /// A number that no lane has, in the range that a tag can carry.

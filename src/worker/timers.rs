@@ -122,7 +122,6 @@ impl Shell {
             self.tell_all(now, &partition::Event::Tick);
             self.store_offsets();
             self.count_finished(now);
-            self.end_halt(false);
         }
         if now.saturating_duration_since(self.timers.measured) >= MEASURE_EVERY {
             self.timers.measured = now;
@@ -139,6 +138,7 @@ impl Shell {
             self.timers.asked = now;
             self.ask_ends();
         }
+        self.ask_limits_now_and_then(now);
         self.commit_now_and_then(now);
         self.go_on_revoking(now);
     }

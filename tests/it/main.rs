@@ -22,6 +22,7 @@ mod mask;
 mod membership;
 mod memory;
 mod oracle;
+mod outputs;
 mod probes;
 mod reload;
 mod retry;

@@ -36,6 +36,8 @@ import java.util.stream.IntStream;
 import java.util.zip.CRC32;
 import java.util.zip.CRC32C;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -53,6 +55,7 @@ import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.ElectionType;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
@@ -120,6 +123,7 @@ public final class Oracle {
             case "create": return create(words);
             case "allow": return allow(words[1], words[2], words[3], words[4]);
             case "delete": admin.deleteTopics(List.of(words[1])).all().get(); return "";
+            case "alter": return alter(words[1], words[2]);
             case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "leaders": return commas(leaders(words[1]));
             case "coordinator": return Integer.toString(coordinator(words[1]));
@@ -201,6 +205,15 @@ public final class Oracle {
             if (System.currentTimeMillis() > deadline) throw new IllegalStateException("the broker has no such rule");
             Thread.sleep(20);
         }
+        return "";
+    }
+
+    /** Changes a setting of a topic, `name=value`. */
+    private String alter(String topic, String setting) throws Exception {
+        String[] pair = setting.split("=", 2);
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        AlterConfigOp op = new AlterConfigOp(new ConfigEntry(pair[0], pair[1]), AlterConfigOp.OpType.SET);
+        admin.incrementalAlterConfigs(Map.of(resource, List.of(op))).all().get();
         return "";
     }
 
@@ -391,6 +404,7 @@ public final class Oracle {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", brokers);
         settings.put("acks", "all");
+        settings.put("max.request.size", "20000000");
         settings.putAll(more);
         return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
     }

@@ -90,6 +90,11 @@ pub(crate) fn delete(topic: &str) {
     ask(&format!("delete\t{topic}"));
 }
 
+/// Changes a setting of a topic, `name=value`.
+pub(crate) fn alter(topic: &str, setting: &str) {
+    ask(&format!("alter\t{topic}\t{setting}"));
+}
+
 /// From now on only this user may do this with the resource: `kind` is `topic` or `group`. Clients of ours are `ANONYMOUS`.
 pub(crate) fn allow(user: &str, kind: &str, name: &str, operation: &str) {
     ask(&format!("allow\t{user}\t{kind}\t{name}\t{operation}"));

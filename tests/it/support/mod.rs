@@ -23,6 +23,11 @@ pub(crate) fn load() -> MutexGuard<'static, ()> {
     LOAD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the long schedules are run.
+pub(crate) fn full() -> bool {
+    std::env::var("WASMILL_FULL").is_ok_and(|full| full == "1")
+}
+
 /// A name that no other test and no earlier run has.
 pub(crate) fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,103 @@
+//! What the topics that are written take: it is asked for each minute, when a broker refuses a batch for its size, and before a record is
+//! given up for its own.
+//!
+//! A change is no reason to send anything twice: the producer becomes another one when nothing is on its way.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Shell;
+use crate::failpoint;
+use crate::kafka::limits::TopicLimits;
+
+/// When it was asked for last.
+pub(super) struct Asking {
+    /// Whether the answer is under way.
+    is_asked: bool,
+    /// When the last one came.
+    answered: Instant,
+}
+
+/// Between two questions.
+const EVERY: Duration = Duration::from_secs(60);
+
+impl Asking {
+    pub(super) fn new(now: Instant) -> Asking {
+        Asking { is_asked: false, answered: now }
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+}
+
+impl Shell {
+    /// Asks what the topics that are written take, unless that was asked and not answered.
+    pub(super) fn ask_limits(&mut self) {
+        if !self.asking.is_asked {
+            self.asking.is_asked = true;
+            self.lookup.ask_limits();
+        }
+    }
+
+    /// Asks when it is time.
+    pub(super) fn ask_limits_now_and_then(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.asking.answered) >= failpoint::hasten(EVERY) {
+            self.ask_limits();
+        }
+    }
+
+    /// The answer; `None` if no broker gave one.
+    pub(super) fn on_limits(&mut self, now: Instant, limits: Option<TopicLimits>) {
+        self.asking = Asking { is_asked: false, answered: now };
+        if let Some(limits) = limits {
+            self.take_limits(now, limits);
+        }
+    }
+
+    /// What the topics take is known, or known anew.
+    pub(super) fn take_limits(&mut self, now: Instant, mut limits: TopicLimits) {
+        // An answer about other outputs than those that are written now comes too late.
+        if limits.bytes.len() != self.settings.kafka.written().count() {
+            return;
+        }
+        self.asking.answered = now;
+        self.tell_leaderless(now, &limits);
+        limits.largest = self.limits.largest;
+        let is_same = limits.bytes == self.limits.bytes;
+        if is_same {
+            limits.learned = self.limits.learned;
+        }
+        let is_first = self.limits.led == 0 && limits.led != 0;
+        let before = std::mem::replace(&mut self.limits, limits);
+        // Who leads the partitions is no reason for another producer, but for the first one, which was made before anybody was asked.
+        if before.batch_bytes() == self.limits.batch_bytes() && !is_first {
+            return;
+        }
+        // Batches that fit now are no longer taken apart.
+        self.apart = None;
+        self.renew(now);
+    }
+
+    /// A record of so many bytes is too large for the producer, but maybe not for its topic: another one takes it. `false` if there is no
+    /// such producer.
+    pub(super) fn make_room(&mut self, now: Instant, bytes: usize) -> bool {
+        let has_room = self.limits.make_room(bytes);
+        if has_room {
+            self.read_again(now);
+        }
+        has_room
+    }
+
+    /// What goes to a partition that nobody leads waits, and that is said.
+    fn tell_leaderless(&mut self, now: Instant, limits: &TopicLimits) {
+        for partition in &limits.leaderless {
+            if self.timers.may_log(now, &format!("{partition} has no leader")) {
+                tracing::warn!("{partition} has no leader: outputs that go there wait for one");
+            }
+        }
+        for partition in self.limits.leaderless.iter().filter(|partition| !limits.leaderless.contains(partition)) {
+            tracing::info!("{partition} has a leader again");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What brokers refuse, and what becomes of the records beside it: limits that change, times that a topic doesn't take, an output that is
+//! blocked beside others.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::clock;
+use crate::support::component;
+use crate::support::full;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Raw;
+use crate::support::java::Reader;
+use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// What waits for minutes and seconds waits for a tenth of them.
+const HASTE: (&str, &str) = ("WASMILL_HASTE", "10");
+/// Records of any time are read.
+const ANY_TIME: &str = "message.timestamp.after.max.ms=9223372036854775807";
+const HOUR_MS: i64 = 3_600_000;
+
+/// Topics and a group for a pipeline of two steps: `plugin.wasm`, and one that routes by the field `to` of a JSON value.
+struct Topics {
+    input: String,
+    main: String,
+    audit: String,
+    blocked: String,
+    dead: String,
+    group: String,
+}
+
+impl Topics {
+    fn new(name: &str, input: &[&str]) -> Topics {
+        let create = |what: &str, configs: &[&str]| java::create(&format!("{name}-{what}"), 1, configs);
+        Topics {
+            input: create("in", input),
+            main: create("main", &[]),
+            audit: create("audit", &[]),
+            blocked: create("blocked", &[]),
+            dead: create("dead", &[]),
+            group: unique(name),
+        }
+    }
+
+    /// `main` is more of that output, `on_error` what stands under it.
+    fn pipeline(&self, main: &str, on_error: &str) -> Pipeline {
+        let route = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/route.wasm");
+        let Topics { input, main: topic, audit, blocked, group, .. } = self;
+        let pipeline = Pipeline::of(&format!(
+            "[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\n\
+             [[step]]\nname = \"first\"\nwasm = \"../plugin.wasm\"\n\n\
+             [[step]]\nname = \"route\"\nwasm = \"{}\"\n\
+             settings = {{ field = \"to\", routes = {{ audit = \"audit\", blocked = \"blocked\" }}, default = \"main\" }}\n\n\
+             [output.main]\ntopic = \"{topic}\"\n{main}\n[output.audit]\ntopic = \"{audit}\"\n[output.blocked]\ntopic = \"{blocked}\"\n\n\
+             [limits]\nmax_in_flight = {{ records = {IN_FLIGHT} }}\n\n\
+             [on_error]\n{on_error}\n",
+            route.display()
+        ));
+        pipeline.install(&component::forward());
+        pipeline
+    }
+
+    fn buries(&self) -> String {
+        format!("dead_letter = \"{}\"", self.dead)
+    }
+
+    fn committed(&self, process: &mut Process) {
+        process.wait("all to be committed", LIMIT, |_| {
+            java::committed(&self.group, &self.input) == java::ends(&self.input)
+        });
+    }
+}
+
+const IN_FLIGHT: usize = 3000;
+
+/// A limit that is lowered while it runs is no verdict on records that it would let in one by one.
+fn lowered(name: &str, then: &str) {
+    let topics = Topics::new(name, &[]);
+    let on_error = format!("{}\n{then}", topics.buries());
+    let pipeline = topics.pipeline("", &on_error);
+    let reader = Reader::start(&topics.main);
+    let mut process = pipeline.run();
+    let before = Feed::fill(&topics.input, 1000);
+    topics.committed(&mut process);
+    java::alter(&topics.main, "max.message.bytes=20000");
+    let feed = Feed::start(&topics.input, 200_000, 97, 200, 20_000);
+    feed.end(LIMIT);
+    topics.committed(&mut process);
+    assert_eq!((reader.missing(&before), reader.missing(&feed)), ((0, String::new()), (0, String::new())));
+    assert_eq!(java::ends(&topics.dead), [0], "{}", process.log());
+    let tally = reader.tally();
+    assert_eq!((tally.disorder, tally.foreign), (0, 0));
+    say(&format!("{name}: {} repeats of 21,000", tally.repeats));
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0));
+}
+
+#[test]
+fn a_limit_that_is_lowered_while_it_runs_makes_no_dead_letters() {
+    lowered("lowered", "");
+}
+
+#[test]
+fn a_limit_that_is_lowered_while_it_runs_stops_no_pipeline() {
+    lowered("lowered-stop", "then = \"stop\"");
+}
+
+#[test]
+fn a_limit_that_is_raised_while_it_runs_counts_at_once() {
+    let topics = Topics::new("raised", &[]);
+    java::alter(&topics.main, "max.message.bytes=20000");
+    let pipeline = topics.pipeline("", &topics.buries());
+    let mut process = pipeline.run();
+    java::produce(&topics.input, 0, &[record(0, json("small"), clock_ms())]);
+    topics.committed(&mut process);
+    java::alter(&topics.main, "max.message.bytes=200000");
+    java::produce(&topics.input, 0, &[record(1, json(&"x".repeat(100_000)), clock_ms())]);
+    topics.committed(&mut process);
+    assert_eq!((java::ends(&topics.main), java::ends(&topics.dead)), (vec![2], vec![0]), "{}", process.log());
+}
+
+fn clock_ms() -> i64 {
+    i64::try_from(clock::unix_ms()).unwrap()
+}
+
+/// What the second step takes.
+fn json(text: &str) -> String {
+    format!("{{\"text\":\"{text}\"}}")
+}
+
+fn record(number: usize, value: String, timestamp: i64) -> Raw {
+    Raw {
+        timestamp,
+        key: Some(format!("k{number}").into_bytes()),
+        value: Some(value.into_bytes()),
+        headers: Vec::new(),
+    }
+}
+
+/// 21 records in one batch, of which one is six hours ahead; its offset is 10.
+fn one_ahead(topics: &Topics) -> Vec<Raw> {
+    let now = clock_ms();
+    let at = |n: usize| if n == 10 { now + 6 * HOUR_MS } else { now + i64::try_from(n).unwrap() };
+    let records: Vec<Raw> = (0..21).map(|n| record(n, json(&n.to_string()), at(n))).collect();
+    java::produce(&topics.input, 0, &records);
+    records
+}
+
+#[test]
+fn a_record_of_a_time_that_no_topic_takes_is_buried_alone_and_its_time_is_in_a_header() {
+    let topics = Topics::new("ahead", &[ANY_TIME]);
+    let records = one_ahead(&topics);
+    let pipeline = topics.pipeline("", &topics.buries());
+    let mut process = pipeline.run();
+    topics.committed(&mut process);
+    let passed: Vec<Raw> = java::dump(&topics.main, 0).into_iter().map(|(_, raw)| raw).collect();
+    let innocent: Vec<Raw> = records.iter().enumerate().filter(|(n, _)| *n != 10).map(|(_, raw)| raw.clone()).collect();
+    assert_eq!(distinct(&passed), innocent);
+    let buried = java::dump(&topics.dead, 0);
+    assert_eq!(buried.len(), 1, "{}", process.log());
+    let letter = &buried[0].1;
+    assert_eq!((&letter.key, &letter.value), (&records[10].key, &records[10].value));
+    assert!((letter.timestamp - clock_ms()).abs() < HOUR_MS, "{}", letter.timestamp);
+    let header = |name: &str| {
+        let found = letter.headers.iter().find(|(own, _)| own == name.as_bytes());
+        found.and_then(|(_, value)| String::from_utf8(value.clone()?).ok())
+    };
+    assert_eq!(header("wasmill-timestamp"), Some(records[10].timestamp.to_string()));
+    assert_eq!(header("__streams.errors.offset").as_deref(), Some("10"));
+    assert_eq!(header("wasmill-code").as_deref(), Some("invalid_timestamp"));
+}
+
+#[test]
+fn a_pipeline_that_stops_at_a_time_names_the_record_the_topic_and_the_setting() {
+    let topics = Topics::new("ahead-stop", &[ANY_TIME]);
+    let records = one_ahead(&topics);
+    let pipeline = topics.pipeline("", "then = \"stop\"");
+    let mut process = pipeline.run();
+    assert_eq!(process.exit(LIMIT), Some(1));
+    let log = process.log();
+    assert!(log.contains("offset 10") && log.contains(&topics.main), "{log}");
+    assert!(log.contains("message.timestamp.after.max.ms"), "{log}");
+    let passed: Vec<Raw> = java::dump(&topics.main, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(distinct(&passed)[..10], records[..10], "what is below it is delivered");
+    assert_eq!(java::committed(&topics.group, &topics.input), [10]);
+}
+
+/// Each record where it is for the first time.
+fn distinct(records: &[Raw]) -> Vec<Raw> {
+    let mut found: Vec<Raw> = Vec::new();
+    for record in records {
+        if !found.contains(record) {
+            found.push(record.clone());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_compressed_topic_takes_what_is_small_enough_when_it_is_sent() {
+    let topics = Topics::new("zstd", &["max.message.bytes=10000000"]);
+    let now = clock_ms();
+    let mut records: Vec<Raw> = (0..6).map(|n| record(n, json(&n.to_string()), now)).collect();
+    records.insert(3, record(6, json(&"a".repeat(3_000_000)), now));
+    java::produce(&topics.input, 0, &records);
+    let pipeline = topics.pipeline("compression = \"zstd\"", "then = \"stop\"");
+    let mut process = pipeline.run();
+    topics.committed(&mut process);
+    let passed: Vec<Raw> = java::dump(&topics.main, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(passed, records);
+}
+
+#[test]
+fn a_blocked_output_repeats_no_more_than_what_is_in_flight_to_the_others() {
+    let blocked_for = if full() { Duration::from_secs(60) } else { Duration::from_secs(12) };
+    let topics = Topics::new("beside", &[]);
+    let pipeline = topics.pipeline("", &topics.buries());
+    let mut process = if full() { pipeline.run() } else { pipeline.run_in(&[HASTE], &[]) };
+    process.ready();
+    java::allow("ANONYMOUS", "topic", &topics.blocked, "describe");
+    let to = |n: usize| match n % 10 {
+        7 => "blocked",
+        3 => "audit",
+        _ => "main",
+    };
+    let value = |n: usize| format!("{{\"n\":{n},\"to\":\"{}\"}}", to(n));
+    const COUNT: usize = 10_000;
+    let records: Vec<Raw> = (0..COUNT).map(|n| record(n % 97, value(n), clock_ms())).collect();
+    for chunk in records.chunks(1000) {
+        java::produce(&topics.input, 0, chunk);
+    }
+    let says_so = |process: &Process| {
+        process.get("/readyz?verbose").is_some_and(|(status, text)| {
+            status == 503 && text.contains("halted") && text.contains(&topics.blocked) && text.contains("Write")
+        })
+    };
+    process.wait("the halt", LIMIT, says_so);
+    let watch = clock::Watch::start();
+    process.wait("time to pass", LIMIT, |process| {
+        assert!(says_so(process), "it flaps: {:?}", process.get("/readyz?verbose"));
+        watch.elapsed() >= blocked_for
+    });
+    let before = [&topics.main, &topics.audit].map(|topic| java::ends(topic)[0]);
+    java::allow("ANONYMOUS", "topic", &topics.blocked, "all");
+    topics.committed(&mut process);
+    let mut repeats = 0;
+    for (name, topic) in [("main", &topics.main), ("audit", &topics.audit), ("blocked", &topics.blocked)] {
+        let mut seen: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        for (_, raw) in java::dump(topic, 0) {
+            *seen.entry(raw.value.unwrap()).or_default() += 1;
+        }
+        let wanted = (0..COUNT).filter(|&n| to(n) == name).count();
+        assert_eq!(seen.len(), wanted, "{name}");
+        if name != "blocked" {
+            repeats += seen.values().sum::<usize>() - wanted;
+        }
+    }
+    say(&format!("blocked output: {repeats} repeats to the others, {before:?} delivered while it was blocked"));
+    assert!(repeats <= IN_FLIGHT, "{repeats} repeats");
+    assert_eq!(process.log().matches("halted, and tried again").count(), 1, "it is said once");
+}
+
+#[test]
+fn an_outage_of_the_output_takes_no_more_memory_the_longer_it_lasts() {
+    const MIB: u64 = 1 << 20;
+    let lasts = if full() { Duration::from_secs(600) } else { Duration::from_secs(35) };
+    let input = java::create("outage-in", 1, &[]);
+    let output = java::create("outage-out", 1, &[]);
+    let group = unique("outage");
+    let feed = Feed::start(&input, 200, 7, 900_000, 130);
+    feed.end(LIMIT);
+    let more = "[limits]\nmax_in_flight = { bytes = \"16 MiB\" }";
+    let pipeline = Pipeline::new(&input, &output, &group, more);
+    pipeline.install(&component::forward());
+    // With too few replicas the broker has the client send again, for ever.
+    java::alter(&output, "min.insync.replicas=2");
+    let mut process = pipeline.run();
+    let watch = clock::Watch::start();
+    let mut at_ten = None;
+    process.wait("time to pass", lasts + LIMIT, |process| {
+        if watch.elapsed() >= Duration::from_secs(10) {
+            at_ten.get_or_insert_with(|| process.memory("VmRSS"));
+        }
+        watch.elapsed() >= lasts
+    });
+    let (at_ten, end) = (at_ten.unwrap(), process.memory("VmRSS"));
+    say(&format!("outage: {} MiB after 10 s, {} MiB after {lasts:?}", at_ten / MIB, end / MIB));
+    assert!(end < at_ten + 16 * MIB, "{} MiB more", (end - at_ten) / MIB);
+    java::alter(&output, "min.insync.replicas=1");
+    let reader = Reader::start(&output);
+    process.wait("all to be committed", LIMIT, |_| java::committed(&group, &input) == java::ends(&input));
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    assert_eq!(reader.tally().disorder, 0);
+}
