@@ -482,8 +482,11 @@ mod tests {
         for table in [&mut settings.librdkafka, &mut settings.input.librdkafka] {
             table.insert(key.into(), Secret("true".into()));
         }
-        let clients =
-            [asker(&settings), consumer(&settings, 0), producer(&settings, 0, 1 << 20, &TopicLimits::default())];
+        let clients = [
+            asker(&settings),
+            consumer(&settings, 0),
+            producer(&settings, 0, 1 << 20, &TopicLimits::default(), Batching::Full),
+        ];
         assert_eq!(clients.map(|config| config[key].clone()), ["false", "false", "false"]);
     }
 
