@@ -311,7 +311,7 @@ fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
     pipeline.install(&component::faulty());
     let small = record(0, "reject".to_owned());
     // Without our headers but the place and the code it fits.
-    let tight = record(1, format!("reject - {}", "x".repeat(1450)));
+    let tight = record(1, format!("reject - {}", "x".repeat(1500)));
     let large = record(2, format!("reject - {}", "x".repeat(1950)));
     java::produce(&input, 0, &[small, tight.clone(), large]);
     let mut process = pipeline.run();
