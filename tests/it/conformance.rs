@@ -91,7 +91,7 @@ fn conformance_finds_every_planted_fault_and_passes_every_example() {
     let broken = FAULTS.iter().filter(|(name, ..)| *name != "a reject").chain(&MALFORMED);
     let mut count = 0;
     for (name, behaviour, says) in broken {
-        let (code, text) = examine(&component::with(0, 77, *behaviour), &["--timeout", "200ms"]);
+        let (code, text) = examine(&component::with(0, 77, *behaviour), &["--timeout", "1s"]);
         assert_eq!(code, Some(1), "{name}: {text}");
         assert!(
             text.contains("BROKEN  any record") && text.contains("record 77") && text.contains(says),

@@ -30,8 +30,8 @@ pub(crate) const fn after(name: &'static str, code: &'static str, says: &'static
 
 pub(crate) const FAULTS: [Case; 6] = [
     before("a trap", "unreachable", "unreachable"),
-    before("a loop for ever", "(loop $ever (br $ever))", "200ms"),
-    before("growth without end", "(loop $ever (drop (memory.grow (i32.const 16))) (br $ever))", "200ms"),
+    before("a loop for ever", "(loop $ever (br $ever))", "its timeout of 1s"),
+    before("growth without end", "(loop $ever (drop (memory.grow (i32.const 16))) (br $ever))", "its timeout of 1s"),
     before(
         "growth until it is refused",
         "(loop $ever (br_if $ever (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
@@ -170,7 +170,7 @@ fn stops_and_goes_on((name, behaviour, says): Case) {
     let feed = Feed::fill(&input, RECORDS);
     let fed = feed.stop();
     let reader = Reader::start(&output);
-    let pipeline = Pipeline::with_step(&input, &output, &group, "", "timeout = \"200ms\"");
+    let pipeline = Pipeline::with_step(&input, &output, &group, "", "timeout = \"1s\"");
     pipeline.install(&component::with(PARTITION, OFFSET, behaviour));
 
     let mut process = pipeline.run();
