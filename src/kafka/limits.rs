@@ -58,11 +58,11 @@ impl TopicLimits {
         self.learned = Some((refused.min(self.batch_bytes()) / 4).max(1));
     }
 
-    /// Makes room for a record of so many bytes, which was too large for librdkafka. `false` if there is no more room to make.
-    pub fn make_room(&mut self, bytes: usize) -> bool {
-        let before = self.message_bytes();
+    /// Makes room for a record of so many bytes, which was too large for a producer that takes records of `taken` bytes. `false` if no other
+    /// producer takes more. What is known of the topics may be newer than that producer.
+    pub fn make_room(&mut self, bytes: usize, taken: usize) -> bool {
         self.largest = bytes.saturating_mul(2);
-        self.message_bytes() > before
+        self.message_bytes() > taken
     }
 
     /// librdkafka's bound of a record, before it is compressed: how large it may be is the broker's matter. It is no larger than it has to
@@ -146,9 +146,11 @@ mod tests {
     fn room_is_made_for_larger_records_as_long_as_librdkafka_has_some() {
         let mut limits = limits(&[None, Some(2_000_000)]);
         assert_eq!(limits.message_bytes(), 2_000_000);
-        assert!(limits.make_room(3_000_000) && limits.message_bytes() == 6_000_000);
-        assert!(limits.make_room(900_000_000) && limits.message_bytes() == 1_000_000_000);
-        assert!(!limits.make_room(2_000_000_000), "it is refused for good then");
+        assert!(limits.make_room(3_000_000, 2_000_000) && limits.message_bytes() == 6_000_000);
+        assert!(limits.make_room(900_000_000, 6_000_000) && limits.message_bytes() == 1_000_000_000);
+        assert!(!limits.make_room(2_000_000_000, 1_000_000_000), "it is refused for good then");
+        limits.bytes = vec![Some(10_000_000)];
+        assert!(limits.make_room(3_000_000, 1_000_000), "the topic takes more than when the producer was made");
     }
 
     #[test]

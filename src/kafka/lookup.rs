@@ -504,7 +504,8 @@ impl Asker {
             };
             if offset >= 0 && (other.is_none() || self.settings.input.on_recreate == OnRecreate::Stop) {
                 let position = Position { partition, offset: Offset(offset), leader_epoch, note };
-                starts.push(StartOf { position, committed: true, topic, other });
+                // Where no broker tells the id now, that of the commit holds: another one is noticed as soon as it is told.
+                starts.push(StartOf { position, committed: true, topic: topic.or(was), other });
             } else {
                 let from = if other.is_some() { sys::OLDEST } else { self.uncommitted(&partition) };
                 wanted.push(partition, from, topic, other);

@@ -258,6 +258,7 @@ pub struct Producer {
     /// Moved by the delivery thread at each look at its queue.
     turns: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
+    message_bytes: usize,
 }
 
 struct OutputTopic {
@@ -360,7 +361,21 @@ impl Producer {
             .name(format!("delivery-{worker}"))
             .spawn(move || delivery.run(&stopped, report))
             .map_err(|error| format!("failed to start the delivery thread: {error}"))?;
-        Ok(Producer { topics, client, counter, stop, turns, thread: Some(thread) })
+        Ok(Producer {
+            topics,
+            client,
+            counter,
+            stop,
+            turns,
+            thread: Some(thread),
+            message_bytes: limits.message_bytes(),
+        })
+    }
+
+    /// The largest record in bytes that it takes: what was known of the topics when it was made.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.message_bytes
     }
 
     /// Queues an output for the topic of this place in the file, or behind them for the dead letters'. A `partition` of -1 leaves the choice to the partitioner.
@@ -678,7 +693,10 @@ mod tests {
         let mut unknown = TopicLimits { bytes: vec![None], ..TopicLimits::default() };
         let Err(SendError::Failed(failure)) = sent(&unknown) else { panic!("nobody knows what its topic takes") };
         assert_eq!(failure.kind, failure::Kind::TooLarge);
-        assert!(unknown.make_room(value.len()) && sent(&unknown).is_ok(), "the broker decides");
+        assert!(
+            unknown.make_room(value.len(), unknown.message_bytes()) && sent(&unknown).is_ok(),
+            "the broker decides"
+        );
     }
 
     #[test]

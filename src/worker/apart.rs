@@ -22,6 +22,11 @@ impl Apart {
         *end = (*end).max(Offset(offset + 1));
     }
 
+    /// Forgets those of a partition that is read from elsewhere.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.ends.remove(partition);
+    }
+
     /// Whether records of a partition that begin with this one may be handed out.
     pub(super) fn takes(&self, partition: &TopicPartition, offset: i64) -> bool {
         self.ends.get(partition).is_some_and(|end| offset < end.0)
@@ -56,10 +61,12 @@ mod tests {
         let mut apart = Apart::default();
         apart.add(&partition(0), 9);
         apart.add(&partition(1), 4);
-        let over = |zero, one| apart.is_over(|partition| if partition.partition == 0 { zero } else { one });
+        let over = |zero, one| apart.clone().is_over(|partition| if partition.partition == 0 { zero } else { one });
         assert!(!over(Some(Offset(9)), Some(Offset(5))));
         assert!(!over(Some(Offset(10)), Some(Offset(4))));
         assert!(over(Some(Offset(10)), Some(Offset(5))));
         assert!(over(None, Some(Offset(5))) && over(None, None));
+        apart.forget(&partition(0));
+        assert!(apart.is_over(|_| Some(Offset(5))));
     }
 }

@@ -204,6 +204,8 @@ impl Shell {
             // Where it ends is asked for now.
             let mut lane = Lane::new(now, number, partition, state, executor, offset);
             lane.set_topic(topic);
+            // What this client committed of the partition in an earlier stay may lie above it.
+            lane.is_moved = !committed;
             self.lanes.push(lane);
         }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
@@ -329,6 +331,10 @@ impl Shell {
             is_leaving && (!lane.state.is_acknowledged() || lane.released == Some(false))
         };
         let is_out = self.lanes.iter().any(is_out);
+        if self.closing.is_none() {
+            // What a revoke left in flight is the next owner's; it has nothing to do with how this worker ends.
+            self.timers.unsettled.retain(|(partition, _)| !partitions.contains(partition));
+        }
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
         if is_out {
             self.read_again(now);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::Shell;
 use crate::failpoint;
+use crate::kafka::Producer;
 use crate::kafka::limits::TopicLimits;
 
 /// When it was asked for last.
@@ -82,7 +83,8 @@ impl Shell {
     /// A record of so many bytes is too large for the producer, but maybe not for its topic: another one takes it. `false` if there is no
     /// such producer.
     pub(super) fn make_room(&mut self, now: Instant, bytes: usize) -> bool {
-        let has_room = self.limits.make_room(bytes);
+        let taken = self.producer.as_ref().map_or(0, Producer::message_bytes);
+        let has_room = self.limits.make_room(bytes, taken);
         if has_room {
             self.read_again(now);
         }

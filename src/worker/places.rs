@@ -288,6 +288,9 @@ impl Shell {
         let lane = &mut self.lanes[index];
         lane.drop_queue();
         let partition = lane.partition.clone();
+        if let Some(apart) = &mut self.apart {
+            apart.forget(&partition);
+        }
         let mut fresh = Lane::new(now, number, partition.clone(), state, lane.executor, range.end);
         fresh.set_topic(range.topic.or(lane.topic));
         fresh.sought = Some(from);

@@ -254,6 +254,8 @@ impl Shell {
             let lane = &self.lanes[index];
             if lane.in_flight() == 0
                 && lane.state.may_receive()
+                // What is read meanwhile is let go, so that the consumer stands behind records that nobody saw.
+                && !lane.is_gone
                 && let Some(position) = self.consumer.position(&lane.partition)
                 && lane.has_passed(position)
             {

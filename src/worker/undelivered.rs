@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::Shell;
 use super::apart::Apart;
+use super::group::Group;
 use super::halt::Denied;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -94,13 +95,15 @@ impl Shell {
     }
 
     /// Whether records of a lane that begin with this offset may be handed out, as far as refused batches go. A wait for a retry is no
-    /// reason for others to wait.
+    /// reason for others to wait. At the bound everything may: else those that wait could keep out the ones that they wait for.
     pub(super) fn may_send(&self, now: Instant, index: usize) -> bool {
         let Some(apart) = &self.apart else { return true };
         let lane = &self.lanes[index];
         let Some(waiting) = lane.queue.front() else { return false };
         let offset = waiting.batch.record(waiting.range.start).offset;
-        apart.takes(&lane.partition, offset) || self.lanes.iter().any(|lane| lane.state.waits_until(now).is_some())
+        apart.takes(&lane.partition, offset)
+            || self.reading.at_bound
+            || self.lanes.iter().any(|lane| lane.state.waits_until(now).is_some())
     }
 
     /// Goes on as ever when what was in refused batches is settled, and has another producer when nothing is on its way.
@@ -120,7 +123,8 @@ impl Shell {
         if is_quiet {
             self.drop_producer();
             self.make_producer(now);
-        } else if now >= deadline {
+        } else if now >= deadline && self.closing.is_none() && !matches!(self.group, Group::Revoking { .. }) {
+            // A drain has a deadline of its own, and what it waits for is not begun again.
             self.read_again(now);
         }
     }

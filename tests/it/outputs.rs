@@ -112,7 +112,7 @@ fn a_limit_that_is_lowered_while_it_runs_stops_no_pipeline() {
 
 #[test]
 fn a_limit_that_is_raised_while_it_runs_counts_at_once() {
-    let topics = Topics::new("raised", &[]);
+    let topics = Topics::new("raised", &["max.message.bytes=10000000"]);
     java::alter(&topics.main, "max.message.bytes=20000");
     let pipeline = topics.pipeline("", &topics.buries());
     let mut process = pipeline.run();
@@ -121,7 +121,11 @@ fn a_limit_that_is_raised_while_it_runs_counts_at_once() {
     java::alter(&topics.main, "max.message.bytes=200000");
     java::produce(&topics.input, 0, &[record(1, json(&"x".repeat(100_000)), clock_ms())]);
     topics.committed(&mut process);
-    assert_eq!((java::ends(&topics.main), java::ends(&topics.dead)), (vec![2], vec![0]), "{}", process.log());
+    // Above what the producer was made for, and no more than a half of what the topic takes then.
+    java::alter(&topics.main, "max.message.bytes=10000000");
+    java::produce(&topics.input, 0, &[record(2, json(&"x".repeat(4_000_000)), clock_ms())]);
+    topics.committed(&mut process);
+    assert_eq!((java::ends(&topics.main), java::ends(&topics.dead)), (vec![3], vec![0]), "{}", process.log());
 }
 
 fn clock_ms() -> i64 {

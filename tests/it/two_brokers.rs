@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::support;
 use crate::support::broker;
+use crate::support::component;
 use crate::support::delivery::Delivery;
 use crate::support::java;
 use crate::support::java::Feed;
+use crate::support::java::Raw;
 use crate::support::unique;
+use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -42,6 +45,39 @@ fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
         assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
         delivery.assert_delivered(&feed);
     });
+}
+
+#[test]
+fn a_partition_without_a_leader_waits_alone_and_is_named() {
+    let _alone = support::load();
+    broker::on_the_pair_alone(|second| {
+        let input = java::create_on("led-in", &[&[1], &[2]], &[]);
+        let output = java::create_on("led-out", &[&[1]], &[]);
+        let group = unique("led");
+        let pipeline = Pipeline::new(&input, &output, &group, "");
+        pipeline.install(&component::forward());
+        let records: Vec<Raw> = (0..100).map(record).collect();
+        java::produce(&input, 0, &records);
+        java::produce(&input, 1, &records);
+        second.kill().expect("it can be killed");
+        let mut process = pipeline.run();
+        process.wait("the partition that has a leader", LIMIT, |_| java::committed(&group, &input)[0] == 100);
+        let name = format!("{input}/1");
+        process.wait("the other one to be named", LIMIT, |process| {
+            process.get("/readyz?verbose").is_some_and(|(_, text)| text.contains(&name))
+                && process.log().contains(&name)
+        });
+        assert_eq!(java::committed(&group, &input), [100, -1]);
+        second.start_again().expect("it starts again");
+        process.wait("both", LIMIT, |_| java::committed(&group, &input) == [100, 100]);
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+        assert_eq!(java::ends(&output), [200], "nothing is lost or repeated");
+    });
+}
+
+fn record(number: usize) -> Raw {
+    Raw { timestamp: 1, key: None, value: Some(number.to_string().into_bytes()), headers: Vec::new() }
 }
 
 /// New records arrive in every partition, and are committed.
