@@ -47,13 +47,24 @@ pub enum Polled {
     /// librdkafka's statistics.
     Stats(Stats),
     /// The position of a partition is gone: retention has passed it, or the topic was made anew.
-    OffsetGone(TopicPartition),
+    OffsetGone {
+        /// The partition.
+        partition: TopicPartition,
+        /// Whether the log was cut off below the position: what is there now is not what was read.
+        is_cut: bool,
+    },
     /// Something went wrong that mends itself or is beyond us; for log and metrics.
     Error(ClientError),
 }
 
-/// What a commit came to: the offsets that the group has now, none if there was nothing to commit, or why it failed.
-pub type Committed = Result<Vec<(TopicPartition, Offset)>, String>;
+/// What a commit came to, each partition for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The offsets that the group has now, none if there was nothing to commit.
+    pub offsets: Vec<(TopicPartition, Offset)>,
+    /// Why it failed, for some partitions or for all.
+    pub failed: Option<String>,
+}
 
 /// An error that a client reports of itself.
 #[derive(Clone, Debug)]
@@ -403,22 +414,32 @@ impl Commit {
 }
 
 fn commit_result(event: &sys::Event) -> Committed {
-    match event.code() {
-        code::NO_OFFSET => Ok(Vec::new()),
+    judge_commit(event.code(), event.partitions().entries())
+}
+
+/// What a commit came to, by the code of the whole and what is said of each partition.
+fn judge_commit(code: Code, entries: Vec<sys::Entry>) -> Committed {
+    match code {
+        code::NO_OFFSET => Committed::default(),
         Code::OK => {
-            let entries = event.partitions().entries();
-            if let Some(entry) = entries.iter().find(|entry| entry.code != Code::OK) {
-                let sys::Entry { topic, partition, offset, code, .. } = entry;
-                return Err(format!("{topic}/{partition} at {offset}: {code}"));
-            }
+            let mut committed = Committed::default();
             // A partition of the assignment that had nothing to commit is there without an offset.
-            let committed = entries.into_iter().filter(|entry| entry.offset >= 0);
-            Ok(committed.map(|entry| (Offset(entry.offset), named(entry))).map(|(at, of)| (of, at)).collect())
+            for entry in entries.into_iter().filter(|entry| entry.offset >= 0) {
+                let (offset, code) = (Offset(entry.offset), entry.code);
+                let partition = named(entry);
+                if code == Code::OK {
+                    committed.offsets.push((partition, offset));
+                } else {
+                    let name = code.name();
+                    committed.failed.get_or_insert_with(|| format!("{partition} at {offset}: {code} ({name})"));
+                }
+            }
+            committed
         }
         other => {
-            let about: Vec<String> =
-                event.partitions().entries().into_iter().map(|entry| named(entry).to_string()).collect();
-            Err(format!("{}: {other} ({})", about.join(", "), other.name()))
+            let about: Vec<String> = entries.into_iter().map(|entry| named(entry).to_string()).collect();
+            let failed = Some(format!("{}: {other} ({})", about.join(", "), other.name()));
+            Committed { offsets: Vec::new(), failed }
         }
     }
 }
@@ -429,7 +450,12 @@ fn error(event: &sys::Event) -> Polled {
 
 fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, fatal: bool) -> Polled {
     if let (code::AUTO_OFFSET_RESET, Some((topic, partition))) = (code, &partition) {
-        return Polled::OffsetGone(TopicPartition { topic: topic.as_str().into(), partition: *partition });
+        // The code is that of every reset; why there was one stands in the text (`rd_kafka_offset_reset`).
+        let is_cut = text.contains("log truncation");
+        return Polled::OffsetGone {
+            partition: TopicPartition { topic: topic.as_str().into(), partition: *partition },
+            is_cut,
+        };
     }
     let denied = [
         code::UNKNOWN_TOPIC,
@@ -496,4 +522,36 @@ fn list_of(partitions: &[TopicPartition]) -> PartitionList {
         list.add(&partition.topic, partition.partition, -1001, -1);
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(partition: i32, offset: i64, code: Code) -> sys::Entry {
+        sys::Entry { topic: "t".into(), partition, offset, leader_epoch: -1, note: String::new(), code }
+    }
+
+    #[test]
+    fn a_commit_that_is_refused_for_one_partition_holds_for_the_others() {
+        let entries =
+            vec![entry(0, 5, Code::OK), entry(1, 7, code::TOPIC_AUTHORIZATION_FAILED), entry(2, -1001, Code::OK)];
+        let Committed { offsets, failed } = judge_commit(Code::OK, entries);
+        assert_eq!(offsets, [(TopicPartition { topic: "t".into(), partition: 0 }, Offset(5))]);
+        assert!(failed.is_some_and(|failed| failed.starts_with("t/1 at 7: ")));
+        let whole = judge_commit(code::TOPIC_AUTHORIZATION_FAILED, vec![entry(0, 5, Code::OK)]);
+        assert!(whole.offsets.is_empty() && whole.failed.is_some_and(|failed| failed.starts_with("t/0: ")));
+        assert_eq!(judge_commit(code::NO_OFFSET, Vec::new()), Committed::default());
+    }
+
+    #[test]
+    fn a_log_that_was_cut_off_is_told_apart_from_one_whose_records_are_gone() {
+        let gone = |text: &str| failed_partition(code::AUTO_OFFSET_RESET, text.into(), Some(("t".into(), 3)), false);
+        for (text, cut) in [
+            ("Partition log truncation detected at 7: broker end offset is 5: Local: Partition log truncation", true),
+            ("fetch failed due to requested offset not available on the broker: Broker: Offset out of range", false),
+        ] {
+            assert!(matches!(gone(text), Polled::OffsetGone { is_cut, .. } if is_cut == cut), "{text}");
+        }
+    }
 }

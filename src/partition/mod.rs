@@ -69,7 +69,7 @@ pub struct PartitionState {
     numbers: u64,
     /// The records of which the broker refused an output, by offset, and why: their turn comes again, and then they are given up.
     refused: BTreeMap<i64, Failure>,
-    /// Whether an output will never be acknowledged: the next tick rewinds. Until then more may be found out.
+    /// Whether an output will never be acknowledged.
     missing: bool,
     phase: Phase,
 }
@@ -173,6 +173,8 @@ pub enum Event<'a> {
     Undelivered {
         /// The epoch in which it was sent.
         epoch: Epoch,
+        /// The record.
+        seq: Seq,
     },
     /// A record can be neither processed nor given up.
     Hopeless {
@@ -392,7 +394,10 @@ impl PartitionState {
     /// out. After a failure, what was handed out behind it may still be on its way back.
     #[must_use]
     pub fn may_dispatch(&self, now: Instant, first: Seq) -> bool {
-        self.phase == Phase::Running && self.waits_until(now).is_none() && first == self.next_run
+        self.phase == Phase::Running
+            && !self.is_due_to_rewind()
+            && self.waits_until(now).is_none()
+            && first == self.next_run
     }
 
     /// Whether records may still be received.
@@ -435,7 +440,12 @@ impl PartitionState {
                     self.refused(seq, failure);
                 }
             }
-            Event::Undelivered { epoch } => self.missing |= epoch == self.epoch,
+            Event::Undelivered { epoch, seq } => {
+                if epoch == self.epoch && self.phase != Phase::Released {
+                    self.watermark.miss(seq);
+                    self.missing = true;
+                }
+            }
             Event::Hopeless { epoch, seq, failure } => {
                 if epoch == self.epoch && self.phase != Phase::Released {
                     self.stop(seq, failure, &mut actions);
@@ -449,7 +459,7 @@ impl PartitionState {
             }
             Event::Rewind => self.rewind(&mut actions),
             Event::Tick => {
-                if self.missing || self.is_out_of_numbers() {
+                if self.is_due_to_rewind() && self.watermark.is_reported() {
                     self.rewind(&mut actions);
                 }
             }
@@ -462,7 +472,7 @@ impl PartitionState {
 
     /// Whether records that come back in this run are taken as they are: else they are run again.
     pub fn takes(&self, epoch: Epoch, run: u32, first: Seq) -> bool {
-        !matches!(self.phase, Phase::Stopped | Phase::Released)
+        !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped | Phase::Released))
             && (epoch, run, first) == (self.epoch, self.run, self.watermark.sent())
     }
 
@@ -620,6 +630,7 @@ impl PartitionState {
     fn refused(&mut self, seq: Seq, failure: &Failure) {
         if let Some(offset) = self.watermark.offset_of(seq) {
             self.refused.insert(offset, failure.clone());
+            self.watermark.miss(seq);
             self.missing = true;
         }
     }
@@ -693,22 +704,32 @@ impl PartitionState {
         self.waiting = None;
         self.watermark = Watermark::new(low);
         self.watermark.restore_settled(settled);
-        self.stopped_at = self.stopped_at.map(|_| Seq(0));
+        self.stopped_at = None;
         actions.push(Action::DropQueue);
         match self.phase {
-            Phase::Running => actions.push(Action::Seek { epoch: self.epoch, offset: low }),
+            // A record that stopped it comes again, and stops it then. An end has it drain, so here nobody knows yet that it stopped.
+            Phase::Running | Phase::Stopped => {
+                self.phase = Phase::Running;
+                actions.push(Action::Seek { epoch: self.epoch, offset: low });
+            }
             // There is no time to do it again: what was not acknowledged is repeated by whoever reads it next.
             Phase::Draining { .. } => {
                 self.phase = Phase::Released;
                 actions.push(Action::Released { settled: false });
             }
-            Phase::Stopped | Phase::Released => {}
+            Phase::Released => {}
         }
     }
 
     /// Records that have their outcome and aren't settled.
     fn unsettled(&self) -> u64 {
         self.watermark.sent().0 - self.watermark.first().0
+    }
+
+    /// Whether what is not settled is to be read again. Nothing is handed out or sent then, and it is done when something was reported of all that
+    /// was sent: earlier, what is still on its way would be sent twice.
+    fn is_due_to_rewind(&self) -> bool {
+        self.missing || self.is_out_of_numbers()
     }
 
     /// Whether the numbers of this epoch come to their end. Far from it nothing may be in flight, so that nothing is repeated.

@@ -236,6 +236,7 @@ impl World {
     /// Gives the state an event; `returned` are the records that come back with it.
     fn tell(&mut self, event: Event<'_>, returned: &[(Seq, usize)]) -> bool {
         let mut released = false;
+        let (is_tick, before) = (matches!(event, Event::Tick), self.state.epoch());
         let actions: Vec<Action> = self.state.handle(self.now, event).collect();
         let given_up: Vec<(Seq, bool)> = actions
             .iter()
@@ -334,6 +335,10 @@ impl World {
                 Action::DropQueue => self.queue.clear(),
                 Action::Seek { epoch, offset } => {
                     assert_eq!(epoch, self.state.epoch());
+                    assert!(
+                        !is_tick || self.sent.iter().all(|sent| sent.epoch != before),
+                        "what is on its way is sent again"
+                    );
                     self.next = self.log.iter().position(|logged| logged.offset >= offset.0).unwrap_or(self.log.len());
                     self.given = 0;
                     self.letters.clear();
@@ -510,7 +515,7 @@ impl World {
     fn refuse_beside(&mut self, which: usize) {
         if !self.sent.is_empty() {
             let sent = self.sent.remove(which % self.sent.len());
-            self.tell(Event::Undelivered { epoch: sent.epoch }, &[]);
+            self.tell(Event::Undelivered { epoch: sent.epoch, seq: sent.seq }, &[]);
         }
     }
 
@@ -645,7 +650,8 @@ impl World {
     fn finish(&mut self) {
         for _ in 0..self.log.len() * 20 + 200 {
             self.now += Duration::from_secs(20);
-            self.receive(usize::MAX / 2);
+            // No more than is in flight at most: an epoch has numbers for far more.
+            self.receive(4);
             self.dispatch(3);
             while !self.out.is_empty() {
                 self.give_back(usize::MAX / 2, Fails::No, 0);
@@ -695,6 +701,28 @@ fn a_record_is_given_up_once() {
     assert_eq!(watermark.low(), Offset(0), "its dead letter is not acknowledged");
     watermark.acknowledge(Seq(0), Seq(0));
     assert_eq!((watermark.low(), watermark.take_settled().dead_lettered), (Offset(1), 1));
+}
+
+/// A producer with room for larger records may have to take the place of the one that has what was sent below the record: that is found
+/// out while the end is only about to begin.
+#[test]
+fn what_is_rewound_before_a_stop_is_carried_out_comes_to_that_record_again() {
+    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    let fail = |state: &mut PartitionState, now| {
+        let epoch = state.epoch();
+        let _ = state.handle(now, Event::Received { offsets: &[3, 4], leader_epoch: 1 });
+        let _ = state.handle(now, Event::Dispatched { records: 2 });
+        let failure = Failure::new(Kind::Reject, None, "planned");
+        let (first, outputs): (_, &[u32]) = (Seq(0), &[1]);
+        let event = Event::Ran { epoch, run: 0, first, outputs, failed: &[], failure: Some(&failure), returned: 2 };
+        state.handle(now, event).collect::<Vec<_>>()
+    };
+    let stops = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Stop { offset: 4, .. }));
+    assert!(stops(&fail(&mut world.state, world.now)));
+    let actions: Vec<Action> = world.state.handle(world.now, Event::Rewind).collect();
+    assert!(actions.contains(&Action::Seek { epoch: Epoch(1), offset: Offset(3) }), "{actions:?}");
+    assert!(world.state.may_receive() && world.state.stops_at().is_none());
+    assert!(stops(&fail(&mut world.state, world.now)));
 }
 
 #[test]

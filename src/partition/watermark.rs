@@ -25,8 +25,10 @@ pub(super) struct Watermark {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     offset: i64,
-    /// Outputs not yet acknowledged.
+    /// Outputs of which nothing was reported yet.
     pending: u32,
+    /// Whether an output of it will never be acknowledged.
+    is_missing: bool,
     leader_epoch: i32,
     fate: Fate,
 }
@@ -79,6 +81,7 @@ impl Watermark {
         self.entries.extend(offsets.iter().map(|&offset| Entry {
             offset,
             pending: 0,
+            is_missing: false,
             leader_epoch,
             fate: Fate::Filtered,
         }));
@@ -141,9 +144,28 @@ impl Watermark {
         self.settle();
     }
 
+    /// One output of a record will never be acknowledged: the record stays unsettled.
+    pub(super) fn miss(&mut self, seq: Seq) {
+        if seq < self.first || seq >= self.sent {
+            debug_assert!(false, "missed an output of {seq:?}, which is not waiting for acknowledgements");
+            return;
+        }
+        let index = self.index(seq);
+        let entry = &mut self.entries[index];
+        entry.pending = entry.pending.saturating_sub(1);
+        entry.is_missing = true;
+    }
+
+    /// Whether something was reported of every output of the records that have an outcome.
+    pub(super) fn is_reported(&self) -> bool {
+        self.entries.range(..self.index(self.sent)).all(|entry| entry.pending == 0)
+    }
+
     fn settle(&mut self) {
         while self.first < self.sent {
-            let Some(&Entry { pending: 0, leader_epoch, fate, .. }) = self.entries.front() else { break };
+            let Some(&Entry { pending: 0, is_missing: false, leader_epoch, fate, .. }) = self.entries.front() else {
+                break;
+            };
             self.leader_epoch = leader_epoch;
             match fate {
                 Fate::Emitted => self.settled.emitted += 1,

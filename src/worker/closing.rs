@@ -25,9 +25,18 @@ pub(super) struct Closing {
     cause: Cause,
     deadline: Instant,
     stage: Stage,
-    /// What became of the partition at whose record it stops, and what all partitions have committed, once the group is being left.
+    /// What became of the partition at whose record it stops, and where all partitions were left, once the group is being left.
     left: Option<Left>,
-    committed: Vec<(TopicPartition, Offset)>,
+    partitions: Vec<LeftAt>,
+}
+
+/// Where a partition was left.
+struct LeftAt {
+    partition: TopicPartition,
+    /// Everything below is settled.
+    low: Offset,
+    /// Everything below is committed; `None` if nothing is.
+    committed: Option<Offset>,
 }
 
 /// Why a worker ends.
@@ -136,7 +145,7 @@ impl Shell {
                 tracing::info!("{why}; finishing what is in flight");
                 let deadline = now + self.settings.shutdown_timeout;
                 self.closing =
-                    Some(Closing { cause, deadline, stage: Stage::Draining, left: None, committed: Vec::new() });
+                    Some(Closing { cause, deadline, stage: Stage::Draining, left: None, partitions: Vec::new() });
                 self.set_state(State::Draining, why);
                 deadline
             }
@@ -219,22 +228,20 @@ impl Shell {
     pub(super) fn note_what_is_left(&mut self) {
         let Some(closing) = &mut self.closing else { return };
         for lane in &self.lanes {
-            let (partition, committed) = (&lane.partition, lane.ages.committed());
+            let (partition, low) = (&lane.partition, lane.state.low());
             if let Cause::Record(stopped) = &closing.cause
                 && stopped.partition() == partition
             {
-                closing.left = Some(Left { low: lane.state.low(), committed, handed: lane.handed });
+                closing.left = Some(Left { low, committed: lane.ages.committed(), handed: lane.handed });
             }
-            match closing.committed.iter_mut().find(|(known, _)| known == partition) {
-                Some((_, offset)) => *offset = committed,
-                None => closing.committed.push((partition.clone(), committed)),
-            }
+            closing.partitions.retain(|left| left.partition != *partition);
+            closing.partitions.push(LeftAt { partition: partition.clone(), low, committed: lane.committed() });
         }
     }
 
     /// A wish to end was fulfilled only if nothing is repeated.
     fn outcome(&self, closing: Closing) -> Ended {
-        let Closing { cause, deadline, left, committed, .. } = closing;
+        let Closing { cause, deadline, left, partitions, .. } = closing;
         let unsettled: Vec<String> = self
             .timers
             .unsettled
@@ -249,12 +256,16 @@ impl Shell {
                 self.settings.shutdown_timeout,
                 unsettled.join(", ")
             )),
-            Cause::End(End::Drained) if self.timers.commit_failed => End::DeadlinePassed(
-                "everything was delivered, but the last commit was not acknowledged: records may be repeated".into(),
-            ),
+            Cause::End(End::Drained) => match not_committed(&partitions) {
+                None => End::Drained,
+                Some(repeated) => End::DeadlinePassed(format!(
+                    "everything was delivered, but not all of it is committed, as a commit failed or was not acknowledged: records may be \
+                     repeated: {repeated}"
+                )),
+            },
             Cause::End(end) => end,
         };
-        Ended { end, committed: in_words(&committed), deadline }
+        Ended { end, committed: in_words(&partitions), deadline }
     }
 }
 
@@ -262,17 +273,34 @@ impl Shell {
 const NAMED_MAX: usize = 8;
 
 /// What was committed, for a line of the log.
-fn in_words(committed: &[(TopicPartition, Offset)]) -> String {
-    if committed.is_empty() {
+fn in_words(partitions: &[LeftAt]) -> String {
+    if partitions.is_empty() {
         return "no partition was assigned".to_owned();
     }
-    let named: Vec<String> =
-        committed.iter().take(NAMED_MAX).map(|(partition, offset)| format!("{partition} at {offset}")).collect();
-    let more = match committed.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!(", and {more} more"),
+    let text = |LeftAt { partition, committed, .. }: &LeftAt| match committed {
+        Some(offset) => format!("{partition} at {offset}"),
+        None => format!("nothing of {partition}"),
     };
-    format!("committed {}{more}", named.join(", "))
+    format!("committed {}", named(partitions.iter().map(text)))
+}
+
+/// From where on records that are settled may be repeated; `None` if they can't.
+fn not_committed(partitions: &[LeftAt]) -> Option<String> {
+    let mut repeated = partitions.iter().filter_map(|LeftAt { partition, low, committed }| match committed {
+        Some(committed) if committed >= low => None,
+        Some(committed) => Some(format!("{partition} from offset {committed}")),
+        None => Some(format!("{partition}, of which nothing is committed")),
+    });
+    let first = repeated.next()?;
+    Some(named(std::iter::once(first).chain(repeated)))
+}
+
+fn named(all: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = all.collect();
+    let more = all.len().saturating_sub(NAMED_MAX);
+    all.truncate(NAMED_MAX);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    format!("{}{more}", all.join(", "))
 }
 
 #[cfg(test)]
@@ -310,10 +338,20 @@ mod tests {
 
     #[test]
     fn the_last_line_names_what_was_committed() {
-        let at = |number, offset| (TopicPartition { topic: "t".into(), partition: number }, Offset(offset));
+        let at = |number, committed| LeftAt {
+            partition: TopicPartition { topic: "t".into(), partition: number },
+            low: Offset(7),
+            committed,
+        };
         assert_eq!(in_words(&[]), "no partition was assigned");
-        assert_eq!(in_words(&[at(0, 5), at(1, 7)]), "committed t/0 at 5, t/1 at 7");
-        let many: Vec<_> = (0..10).map(|number| at(number, 1)).collect();
+        let both = [at(0, Some(Offset(5))), at(1, Some(Offset(7)))];
+        assert_eq!(in_words(&both), "committed t/0 at 5, t/1 at 7");
+        assert_eq!(not_committed(&both).as_deref(), Some("t/0 from offset 5"));
+        assert_eq!(not_committed(&both[1..]), None);
+        // It began where nobody has committed, and the commit of that didn't come through.
+        assert_eq!(in_words(&[at(2, None)]), "committed nothing of t/2");
+        assert_eq!(not_committed(&[at(2, None)]).as_deref(), Some("t/2, of which nothing is committed"));
+        let many: Vec<_> = (0..10).map(|number| at(number, Some(Offset(1)))).collect();
         assert!(in_words(&many).ends_with("t/7 at 1, and 2 more"));
     }
 }

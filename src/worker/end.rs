@@ -155,16 +155,33 @@ pub(super) fn recreated(partition: &TopicPartition, other: &Other, group: &str, 
     )
 }
 
-/// The message for a committed offset that is gone.
-pub(super) fn gap(partition: &TopicPartition, committed: i64, oldest: i64, group: &str, commands: &Commands) -> String {
+/// A position that is gone, and what there is of the partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) position: Offset,
+    pub(super) oldest: Offset,
+    pub(super) end: Offset,
+    /// Whether the log was seen to be cut off below the position.
+    pub(super) is_cut: bool,
+}
+
+/// The message for a position that is gone.
+pub(super) fn gap(partition: &TopicPartition, gap: Gap, group: &str, commands: &Commands) -> String {
+    let (TopicPartition { topic, partition: number }, Gap { position, oldest, end, is_cut }) = (partition, gap);
+    let command = commands.move_group(group, partition, oldest);
+    if is_cut || end < position {
+        return format!(
+            "topic {topic}, partition {number}: all below offset {position} is settled, but the log was cut off below it and ends at \
+             {end} now: the leader lacked records that were read, or a new topic has the same name\n\
+             ways out: set `on_gap = \"continue\"` in [input], which reads the partition again from its oldest record, at {oldest}; or \
+             move the group yourself, while the pipeline is down: {command}"
+        );
+    }
     format!(
-        "topic {}, partition {}: the group stands at offset {committed}, but the oldest record is at {oldest}: retention, or a new \
-         topic of the same name, has removed what is between\n\
+        "topic {topic}, partition {number}: the group stands at offset {position}, but the oldest record is at {oldest}: retention, or a \
+         new topic of the same name, has removed what is between\n\
          ways out: set `on_gap = \"continue\"` in [input], which goes on at {oldest} and counts what was missed; or move the group \
-         yourself, while the pipeline is down: {}",
-        partition.topic,
-        partition.partition,
-        commands.move_group(group, partition, Offset(oldest))
+         yourself, while the pipeline is down: {command}"
     )
 }
 

@@ -25,7 +25,6 @@ use crate::metrics::State;
 use crate::partition;
 use crate::partition::PartitionState;
 use crate::record::Epoch;
-use crate::record::Offset;
 use crate::record::TopicPartition;
 
 /// See the head of the file.
@@ -231,9 +230,9 @@ impl Shell {
     }
 
     /// The committed offset of a partition is gone, and the pipeline is not to go on behind the gap.
-    pub(super) fn stop_at_gap(&mut self, now: Instant, partition: &TopicPartition, committed: Offset, oldest: Offset) {
+    pub(super) fn stop_at_gap(&mut self, now: Instant, partition: &TopicPartition, gap: end::Gap) {
         let kafka = &self.settings.kafka;
-        let message = end::gap(partition, committed.0, oldest.0, &kafka.input.group, &Commands::of(kafka));
+        let message = end::gap(partition, gap, &kafka.input.group, &Commands::of(kafka));
         self.close(now, End::Stopped(message));
     }
 

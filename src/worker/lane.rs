@@ -75,6 +75,8 @@ pub(super) struct Lane {
     note: Arc<str>,
     /// Its position is gone: nothing is read of it until it is known where to go on.
     pub(super) is_gone: bool,
+    /// That is so because the log was cut off and went on with other records.
+    pub(super) is_cut: bool,
     /// Whether the group may stand behind where it is read now: the client keeps what is stored below the last commit, so that a commit
     /// has to name it.
     pub(super) is_moved: bool,
@@ -144,6 +146,7 @@ impl Lane {
             topic: None,
             note: Arc::default(),
             is_gone: false,
+            is_cut: false,
             is_leaderless: false,
             is_moved: false,
             opened: now,
@@ -152,6 +155,11 @@ impl Lane {
             letters: VecDeque::new(),
             retimed: BTreeSet::new(),
         }
+    }
+
+    /// Below it everything is committed, as the broker confirmed; `None` if nothing is.
+    pub(super) fn committed(&self) -> Option<Offset> {
+        (!self.is_moved).then(|| self.ages.committed())
     }
 
     /// How many records aren't committed, gaps counted in.

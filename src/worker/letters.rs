@@ -160,7 +160,7 @@ impl Shell {
         let (epoch, seq) = (lane.state.epoch(), message.tag.seq);
         let offset = lane.state.offset_of(seq).filter(|_| message.is_about_time());
         if offset.is_some_and(|offset| lane.retimed.insert(offset)) {
-            self.tell(now, index, partition::Event::Undelivered { epoch });
+            self.tell(now, index, partition::Event::Undelivered { epoch, seq });
         } else {
             self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &message.failure });
         }

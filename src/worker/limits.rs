@@ -17,18 +17,23 @@ pub(super) struct Asking {
     is_asked: bool,
     /// When the last one came.
     answered: Instant,
+    /// How many there were that said something.
+    told: u64,
 }
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(60);
+/// The same while a record waits for the answer.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Asking {
     pub(super) fn new(now: Instant) -> Asking {
-        Asking { is_asked: false, answered: now }
+        Asking { is_asked: false, answered: now, told: 0 }
     }
 
-    pub(super) fn is_asked(&self) -> bool {
-        self.is_asked
+    /// The number of the answer that is the last one now: what has another number later is newer.
+    pub(super) fn told(&self) -> u64 {
+        self.told
     }
 }
 
@@ -41,16 +46,17 @@ impl Shell {
         }
     }
 
-    /// Asks when it is time.
-    pub(super) fn ask_limits_now_and_then(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.asking.answered) >= failpoint::hasten(EVERY) {
+    /// Asks when it is time: `is_awaited` if a record waits for the answer.
+    pub(super) fn ask_limits_now_and_then(&mut self, now: Instant, is_awaited: bool) {
+        let every = if is_awaited { AGAIN } else { failpoint::hasten(EVERY) };
+        if now.saturating_duration_since(self.asking.answered) >= every {
             self.ask_limits();
         }
     }
 
     /// The answer; `None` if no broker gave one.
     pub(super) fn on_limits(&mut self, now: Instant, limits: Option<TopicLimits>) {
-        self.asking = Asking { is_asked: false, answered: now };
+        (self.asking.is_asked, self.asking.answered) = (false, now);
         if let Some(limits) = limits {
             self.take_limits(now, limits);
         }
@@ -63,6 +69,7 @@ impl Shell {
             return;
         }
         self.asking.answered = now;
+        self.asking.told += 1;
         self.tell_leaderless(now, &limits);
         limits.largest = self.limits.largest;
         let is_same = limits.bytes == self.limits.bytes;

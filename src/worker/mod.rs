@@ -540,6 +540,10 @@ impl Shell {
         let mut letters = Some(letters);
         let mut ran = Some(ran);
         for action in actions {
+            // To send may have all lanes read again. What follows is about records that come once more, then.
+            if self.lanes.get(index).is_none_or(|lane| lane.number != number) {
+                break;
+            }
             match action {
                 Action::DeadLetter { .. } | Action::Skip { .. } => {}
                 Action::Send { upto } => {
@@ -560,7 +564,8 @@ impl Shell {
                 | Action::Released { .. }) => self.act(now, index, other),
             }
         }
-        if let Some(letters) = letters.filter(|letters| !letters.is_empty()) {
+        let is_same = self.lanes.get(index).is_some_and(|lane| lane.number == number);
+        if let Some(letters) = letters.filter(|letters| is_same && !letters.is_empty()) {
             self.begin_sending(now, index, first, letters, &mut ran);
         }
         if let Some(hopeless) = hopeless {

@@ -19,6 +19,7 @@ use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Other;
 use crate::kafka::lookup::RangeOf;
 use crate::kafka::lookup::Watched;
+use crate::kafka::note::Note;
 use crate::kafka::note::TopicId;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::OnGap;
@@ -152,26 +153,31 @@ impl Held {
 enum Found {
     /// The broker knows the position after all.
     There,
-    /// The records from the position on are gone, or the log ends before it.
+    /// The records from the position on are gone.
     Gap,
+    /// The log was cut off below the position: what comes there, now or later, is not what was read.
+    Cut,
     /// It belongs to another topic than the one that was read.
     Other(Other),
 }
 
-/// A partition is settled below `low` and belongs to the topic `was`; this is what there is of it now.
-fn found(low: Offset, was: Option<TopicId>, range: &RangeOf) -> Found {
+/// A partition is settled below `low` and belongs to the topic `was`; this is what there is of it now. `is_cut` if its log was seen to be
+/// cut off: by now it may have grown beyond that place.
+fn found(low: Offset, was: Option<TopicId>, is_cut: bool, range: &RangeOf) -> Found {
     match (was, range.topic) {
         (Some(was), Some(is)) if was != is => Found::Other(Other { was, is, committed: low }),
-        _ if low >= range.oldest && low <= range.end => Found::There,
-        _ => Found::Gap,
+        _ if is_cut || low > range.end => Found::Cut,
+        _ if low < range.oldest => Found::Gap,
+        _ => Found::There,
     }
 }
 
 impl Shell {
     /// The position of a partition that is being read is gone.
-    pub(super) fn on_offset_gone(&mut self, partition: &TopicPartition) {
+    pub(super) fn on_offset_gone(&mut self, partition: &TopicPartition, is_cut: bool) {
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
             lane.is_gone = true;
+            lane.is_cut |= is_cut;
         }
     }
 
@@ -258,10 +264,16 @@ impl Shell {
             let Some(index) = self.lanes.iter().position(is_it) else { continue };
             let (low, partition) = (self.lanes[index].state.low(), range.partition.clone());
             let input = &self.settings.kafka.input;
-            let from = match found(low, self.lanes[index].topic, &range) {
+            let lane = &self.lanes[index];
+            let from = match found(low, lane.topic, lane.is_cut, &range) {
                 Found::There => low,
-                Found::Gap if input.on_gap == OnGap::Stop => {
-                    return self.stop_at_gap(now, &partition, low, range.oldest);
+                Found::Gap | Found::Cut if input.on_gap == OnGap::Stop => {
+                    let gap = end::Gap { position: low, oldest: range.oldest, end: range.end, is_cut: lane.is_cut };
+                    return self.stop_at_gap(now, &partition, gap);
+                }
+                Found::Cut => {
+                    self.count_cut(&partition, low);
+                    range.oldest
                 }
                 Found::Gap => {
                     self.count_missed(&partition, low, range.oldest);
@@ -284,8 +296,12 @@ impl Shell {
     fn begin_at(&mut self, now: Instant, index: usize, from: Offset, range: &RangeOf) {
         self.count_finished(now);
         let number = self.new_lane_number();
-        let state = PartitionState::new(self.settings.policy, Epoch(0), from, true);
         let lane = &mut self.lanes[index];
+        // What was counted below its position counts on if it goes on there.
+        let counts =
+            lane.stored.as_ref().filter(|stored| stored.offset == from).map(|stored| Note::parse(&stored.note));
+        let state = PartitionState::new(self.settings.policy, Epoch(0), from, true)
+            .with_counts(counts.as_ref().map_or("", |note| &note.counts));
         lane.drop_queue();
         let partition = lane.partition.clone();
         if let Some(apart) = &mut self.apart {
@@ -324,6 +340,10 @@ impl Shell {
         let missed = u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
         tracing::warn!("{partition}: the records from {from} to {to} are gone, {missed} at most were missed");
         self.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
+    }
+
+    fn count_cut(&self, partition: &TopicPartition, from: Offset) {
+        tracing::warn!("{partition}: the log was cut off below {from}, and is read again from its oldest record");
     }
 
     fn name_held(&mut self, now: Instant) {
@@ -407,8 +427,9 @@ mod tests {
     fn a_position_is_there_or_in_a_gap_or_in_another_topic() {
         let range = |topic| RangeOf { partition: of(0), topic, oldest: Offset(10), end: Offset(20) };
         let (one, other) = (id("ASNFZ4mrze_-3LqYdlQyEA"), id("ASNFZ4mrze_-3LqYdlQyEQ"));
-        let places = |was, is| [9, 10, 20, 21].map(|low| found(Offset(low), was, &range(is)));
-        let known = [Found::Gap, Found::There, Found::There, Found::Gap];
+        let places = |was, is| [9, 10, 20, 21].map(|low| found(Offset(low), was, false, &range(is)));
+        let known = [Found::Gap, Found::There, Found::There, Found::Cut];
+        assert_eq!([9, 15].map(|low| found(Offset(low), one, true, &range(one))), [Found::Cut; 2], "it grew again");
         assert_eq!(places(one, one), known);
         // Brokers that know no ids, or commits of before.
         assert_eq!((places(None, one), places(one, None), places(None, None)), (known, known, known));

@@ -141,7 +141,7 @@ impl Shell {
             Polled::Assign(partitions) => self.on_assign(partitions),
             Polled::Revoke(partitions) => self.on_revoke(now, partitions),
             Polled::Stats(stats) => self.on_stats(&stats),
-            Polled::OffsetGone(partition) => self.on_offset_gone(&partition),
+            Polled::OffsetGone { partition, is_cut } => self.on_offset_gone(&partition, is_cut),
             Polled::Error(error) => self.on_client_error(now, &error),
         }
     }
@@ -195,7 +195,7 @@ impl Shell {
             Seen::Next => {}
             Seen::Before => return 0,
             Seen::CutOff => {
-                lane.is_gone = true;
+                (lane.is_gone, lane.is_cut) = (true, true);
                 return 0;
             }
         }

@@ -56,8 +56,8 @@ pub(super) struct Sending {
     letters: Vec<Letter>,
     /// Whether its outputs were looked at for their size.
     is_checked: bool,
-    /// Whether it waits for an answer to what its topics take.
-    waits: bool,
+    /// The answer to what its topics take that was the last one when it was found too large: it waits for a newer one.
+    waits: Option<u64>,
     /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
 }
@@ -136,7 +136,7 @@ impl Shell {
             cursor: Cursor::default(),
             letters,
             is_checked: false,
-            waits: false,
+            waits: None,
         };
         if !self.backlog.is_empty() || !self.send(now, &mut sending) {
             self.backlog.push_back(sending);
@@ -164,15 +164,16 @@ impl Shell {
         if let Some(stop) = self.lanes[index].state.stops_at() {
             sending.end_before(stop);
         }
-        if sending.waits && self.asking.is_asked() {
+        if sending.waits.is_some_and(|told| told == self.asking.told()) {
+            self.ask_limits_now_and_then(now, true);
             return false;
         }
         if !sending.is_checked {
             let too_large = self.too_large(sending);
-            if !too_large.is_empty() && !sending.waits {
+            if !too_large.is_empty() && sending.waits.is_none() {
                 // The limit may be another one by now, and what is given up for it is not taken back.
                 self.ask_limits();
-                sending.waits = true;
+                sending.waits = Some(self.asking.told());
                 return false;
             }
             sending.is_checked = true;

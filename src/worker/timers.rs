@@ -50,8 +50,6 @@ pub(super) struct Timers {
     committing: Option<(Commit, Instant)>,
     /// When the last commit began that was made because it was time.
     committed: Instant,
-    /// Whether the last commit failed or was not answered.
-    pub(super) commit_failed: bool,
     /// The partitions that were released with records in flight.
     pub(super) unsettled: Vec<(TopicPartition, Offset)>,
 }
@@ -89,7 +87,6 @@ impl Timers {
             named: Named::default(),
             committing: None,
             committed: now,
-            commit_failed: false,
             unsettled: Vec::new(),
         }
     }
@@ -138,7 +135,7 @@ impl Shell {
             self.timers.asked = now;
             self.ask_ends();
         }
-        self.ask_limits_now_and_then(now);
+        self.ask_limits_now_and_then(now, false);
         self.commit_now_and_then(now);
         self.go_on_revoking(now);
     }
@@ -189,7 +186,6 @@ impl Shell {
         if !self.commit_ended(now) {
             return Began::Busy;
         }
-        self.timers.commit_failed = true;
         let commit = if self.lanes.iter().any(|lane| lane.is_moved) {
             let stored: Vec<Position> = self.lanes.iter().filter_map(|lane| lane.stored.clone()).collect();
             self.consumer.commit_at(&stored)
@@ -216,9 +212,8 @@ impl Shell {
         let Some((commit, began)) = &self.timers.committing else { return true };
         let (Some(result), began) = (commit.poll(), *began) else { return false };
         self.timers.committing = None;
-        self.timers.commit_failed = result.is_err();
         // Nothing new to commit is no commit.
-        if !result.as_ref().is_ok_and(Vec::is_empty) {
+        if result != Committed::default() {
             let took = now.saturating_duration_since(began).as_secs_f64();
             self.metrics.commit_duration_seconds.with_label_values(&[result_label(&result)]).observe(took);
             self.on_committed(now, result);
@@ -230,21 +225,17 @@ impl Shell {
     /// A commit ended.
     fn on_committed(&mut self, now: Instant, result: Committed) {
         self.metrics.commits.with_label_values(&[result_label(&result)]).inc();
-        match result {
-            Ok(committed) => {
-                for (partition, offset) in committed {
-                    if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition) {
-                        lane.ages.commit(offset);
-                        lane.is_moved = false;
-                    }
-                }
+        for (partition, offset) in result.offsets {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition) {
+                lane.ages.commit(offset);
+                lane.is_moved = false;
             }
-            // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
-            Err(reason) => {
-                if self.timers.may_log(now, "failed to commit offsets") {
-                    tracing::warn!("failed to commit offsets: {reason}");
-                }
-            }
+        }
+        // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
+        if let Some(reason) = result.failed
+            && self.timers.may_log(now, "failed to commit offsets")
+        {
+            tracing::warn!("failed to commit offsets: {reason}");
         }
     }
 
@@ -482,7 +473,7 @@ const NAME_AFTER: Duration = Duration::from_secs(5);
 const NAME_AGAIN: Duration = Duration::from_secs(60);
 
 fn result_label(result: &Committed) -> &'static str {
-    if result.is_ok() { "ok" } else { "error" }
+    if result.failed.is_none() { "ok" } else { "error" }
 }
 
 /// Milliseconds as seconds, for as long as a clock counts.

@@ -56,7 +56,7 @@ impl Shell {
                         self.tell(now, index, partition::Event::Refused { epoch, seq: tag.seq, failure });
                     }
                 },
-                Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
+                Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch, seq: tag.seq }),
                 Class::Halt => {
                     let partition = &self.lanes[index].partition;
                     halts.get_or_insert_with(|| (self.denied(*output, failure), partition.clone(), offset));
@@ -151,7 +151,7 @@ impl Shell {
             Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
                 self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure });
             }
-            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch }),
+            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch, seq }),
             Class::Halt => {
                 let why = self.denied(output, failure);
                 self.read_again(now);

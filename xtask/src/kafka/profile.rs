@@ -19,7 +19,7 @@ pub(crate) enum Profile {
 }
 
 /// The limit of a strict cluster for a batch.
-const STRICT_BATCH: u32 = 1_000_000;
+const STRICT_BATCH: u32 = 100_000;
 /// The longest session that it grants.
 const STRICT_SESSION_MS: u32 = 60_000;
 
