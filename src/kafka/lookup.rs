@@ -1,18 +1,21 @@
 //! The questions whose answers block: does a topic exist, where does a partition start. On a thread of its own.
 //!
 //! The worker asks and goes on; the answer comes back through a function that puts it into the worker's inbox. A question is
-//! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait. Partitions are
-//! answered each for itself: one without a leader has no answer, is named, and holds nobody else back.
+//! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait. Until it is its turn again, others
+//! are asked: what a person must mend holds up nothing else. Partitions are answered each for itself: one without a leader has no answer, is
+//! named, and holds nobody else back.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::Settings;
 use super::classify;
@@ -24,6 +27,7 @@ use super::limits::TopicLimits;
 use super::note::Note;
 use super::note::TopicId;
 use super::probe;
+use super::probe::now;
 use super::settings::OnRecreate;
 use super::settings::Start;
 use super::sys;
@@ -271,55 +275,116 @@ struct Asker {
     limits_unanswered: u32,
 }
 
+/// A question that is to be asked.
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    question: Question,
+    /// Not before this.
+    due: Instant,
+}
+
+/// The questions that are to be asked, the oldest first.
+#[derive(Debug, Default)]
+struct Agenda(VecDeque<Pending>);
+
+impl Agenda {
+    /// One more. It takes the place of an older one of the same kind, of which the newer answer is the better one; but each question for ranges
+    /// is about partitions of its own.
+    fn add(&mut self, number: u64, question: Question, due: Instant) {
+        if !matches!(question, Question::Ranges(_)) {
+            let kind = std::mem::discriminant(&question);
+            self.0.retain(|pending| std::mem::discriminant(&pending.question) != kind);
+        }
+        self.0.push_back(Pending { number, question, due });
+    }
+
+    /// The oldest one whose time has come.
+    fn next(&mut self, now: Instant) -> Option<Pending> {
+        let place = self.0.iter().position(|pending| pending.due <= now)?;
+        self.0.remove(place)
+    }
+
+    /// Comes again at `due`, unless it was asked anew meanwhile.
+    fn put_back(&mut self, pending: Pending, due: Instant) {
+        let kind = std::mem::discriminant(&pending.question);
+        if !self.0.iter().any(|other| std::mem::discriminant(&other.question) == kind) {
+            self.0.push_back(Pending { due, ..pending });
+        }
+    }
+
+    /// When the next one's time comes.
+    fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|pending| pending.due).min()
+    }
+}
+
 impl Asker {
     fn run(mut self, inbox: &mpsc::Receiver<(u64, Question)>, answer: &(impl Fn(u64, Answer) + Send)) {
-        while let Ok((number, question)) = inbox.recv() {
-            if let Question::Change(settings) = question {
-                self.settings = *settings;
-                continue;
+        let mut agenda = Agenda::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            let wait = agenda.due().map_or(Duration::MAX, |due| due.saturating_duration_since(now()));
+            match inbox.recv_timeout(wait) {
+                Ok((_, Question::Change(settings))) => {
+                    self.settings = *settings;
+                    continue;
+                }
+                Ok((number, question)) => {
+                    agenda.add(number, question, now());
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
-            loop {
-                let result = match &question {
-                    Question::Topics => self.topics(),
-                    Question::Starts(partitions) => self.starts(partitions, &|found| answer(number, found)),
-                    Question::Ranges(partitions) => Ok(self.ranges(partitions)),
-                    Question::Ends(partitions) => Ok(self.ends(partitions)),
-                    Question::Watch(partitions) => Ok(self.watch(partitions)),
-                    Question::Protocol => {
-                        let group = self.client.describe_group(&self.settings.input.group, REQUEST_MS);
-                        Ok(Answer::Protocol(group.ok().and_then(|group| group.protocol)))
-                    }
-                    Question::Probe(partitions, denied) => self.probe(partitions, denied.as_deref()),
-                    Question::Limits => Ok(Answer::Limits(self.written().ok())),
-                    Question::Change(_) => break,
-                };
-                if self.stop.load(Ordering::Relaxed) {
-                    return;
+            let Some(pending) = agenda.next(now()) else { continue };
+            if let Some(pause) = self.ask(&pending, answer) {
+                agenda.put_back(pending, now() + pause);
+            }
+        }
+    }
+
+    /// Asks a question. `Some` if it is to be asked again, after so long.
+    fn ask(&mut self, pending: &Pending, answer: &(impl Fn(u64, Answer) + Send)) -> Option<Duration> {
+        let Pending { number, question, .. } = pending;
+        let result = match question {
+            Question::Topics => self.topics(),
+            Question::Starts(partitions) => self.starts(partitions, &|found| answer(*number, found)),
+            Question::Ranges(partitions) => Ok(self.ranges(partitions)),
+            Question::Ends(partitions) => Ok(self.ends(partitions)),
+            Question::Watch(partitions) => Ok(self.watch(partitions)),
+            Question::Protocol => {
+                let group = self.client.describe_group(&self.settings.input.group, REQUEST_MS);
+                Ok(Answer::Protocol(group.ok().and_then(|group| group.protocol)))
+            }
+            Question::Probe(partitions, denied) => self.probe(partitions, denied.as_deref()),
+            Question::Limits => Ok(Answer::Limits(self.written().ok())),
+            Question::Change(_) => return None,
+        };
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        match result {
+            Ok(Answer::Denied { reason }) => {
+                answer(*number, Answer::Denied { reason });
+                Some(DENIED_PAUSE)
+            }
+            Ok(found) => {
+                answer(*number, found);
+                None
+            }
+            Err(error) if classify::is_denied(error.code) => {
+                answer(*number, Answer::Denied { reason: self.denied(&error) });
+                // Partitions that may be read are not to wait for those that may not.
+                if let Question::Starts(partitions) = question {
+                    let unknown = partitions.iter().map(|partition| (partition.clone(), error.to_string())).collect();
+                    answer(*number, Answer::Starts { starts: Vec::new(), unknown });
+                    return None;
                 }
-                let pause = match result {
-                    Ok(Answer::Denied { reason }) => {
-                        answer(number, Answer::Denied { reason });
-                        DENIED_PAUSE
-                    }
-                    Ok(found) => {
-                        answer(number, found);
-                        break;
-                    }
-                    Err(error) if classify::is_denied(error.code) => {
-                        answer(number, Answer::Denied { reason: self.denied(&error) });
-                        DENIED_PAUSE
-                    }
-                    Err(error) => {
-                        answer(number, Answer::Waiting { reason: error.to_string() });
-                        PAUSE
-                    }
-                };
-                for _ in 0..pause.as_millis() / PAUSE.as_millis() {
-                    std::thread::sleep(PAUSE);
-                    if self.stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                }
+                Some(DENIED_PAUSE)
+            }
+            Err(error) => {
+                answer(*number, Answer::Waiting { reason: error.to_string() });
+                Some(PAUSE)
             }
         }
     }
@@ -697,6 +762,32 @@ mod tests {
         let Answer::Topics { missing, limits } = answer else { panic!("{answer:?}") };
         assert_eq!((missing, limits.bytes.len()), (Vec::new(), 3));
         producer(&settings, 0, 1 << 20, &limits, Batching::Full)["max.in.flight.requests.per.connection"].clone()
+    }
+
+    #[test]
+    fn a_question_that_comes_again_holds_up_no_other_and_is_not_kept_twice() {
+        let start = now();
+        let later = start + DENIED_PAUSE;
+        let partition = |number| TopicPartition { topic: "t".into(), partition: number };
+        let mut agenda = Agenda::default();
+        assert!(agenda.next(start).is_none() && agenda.due().is_none());
+        agenda.add(1, Question::Probe(Vec::new(), None), start);
+        let denied = agenda.next(start).unwrap();
+        agenda.put_back(denied, later);
+        // What comes each few seconds is kept once.
+        for number in 2..100 {
+            agenda.add(number, Question::Ends(vec![partition(1)]), start);
+        }
+        for number in [100, 101] {
+            agenda.add(number, Question::Ranges(vec![partition(2)]), start);
+        }
+        let numbers: Vec<u64> = std::iter::from_fn(|| agenda.next(start)).map(|pending| pending.number).collect();
+        assert_eq!((numbers, agenda.due()), (vec![99, 100, 101], Some(later)));
+        assert_eq!(agenda.next(later).unwrap().number, 1);
+        // A newer one came while it was asked.
+        agenda.add(103, Question::Limits, start);
+        agenda.put_back(Pending { number: 102, question: Question::Limits, due: start }, later);
+        assert_eq!((agenda.next(later).unwrap().number, agenda.due()), (103, None));
     }
 
     #[test]
