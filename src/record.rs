@@ -17,25 +17,95 @@ impl fmt::Display for Offset {
     }
 }
 
-/// One stay of a partition with a worker. It grows with every assign and every rewind, so that a result
-/// which comes back late is recognised as belonging to an earlier stay and is ignored.
+/// One stay of a partition with a worker, in one reading of it: an assignment begins one, and so does every rewind. It is a part of every
+/// [`Seq`], so that a result which comes back late is recognised as one of an earlier stay. Only [`AssignmentIds`] makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(pub u32);
+pub struct AssignmentId(u32);
 
-/// The number of a record within its epoch: 0 for the first one received, then without gaps, unlike offsets,
+/// The assignments' numbers, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct AssignmentIds {
+    next: u32,
+}
+
+impl AssignmentId {
+    /// They are below this. What travels with an output has no room for a larger number.
+    const END: u32 = 1 << 18;
+}
+
+impl AssignmentIds {
+    /// The next number that is not in use. It comes again only when all the others had their turn.
+    pub fn issue(&mut self, is_in_use: impl Fn(AssignmentId) -> bool) -> AssignmentId {
+        loop {
+            let id = AssignmentId(self.next);
+            self.next = (self.next + 1) % AssignmentId::END;
+            if !is_in_use(id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// The number of a record: its assignment's, and within that 0 for the first record received, then without gaps, unlike offsets,
 /// which compaction, aborted transactions and control markers leave holes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seq(pub u64);
+pub struct Seq {
+    assignment: AssignmentId,
+    n: u64,
+}
 
 impl Seq {
-    /// Records of an epoch are numbered below this: whoever nears it begins another epoch. What travels with an output has no room
-    /// for a larger number. At a million records a second an epoch lasts for 19 hours.
+    /// Records of an assignment are numbered below this: a partition that nears it is read on as another one. What travels with an output
+    /// has no room for a larger number. At a million records a second the numbers last for 19 hours.
     pub const END: u64 = 1 << 36;
+    /// The bits that [`Seq::to_bits`] needs.
+    pub const BITS: u32 = AssignmentId::END.trailing_zeros() + Seq::END.trailing_zeros();
+
+    /// The first record of an assignment.
+    #[must_use]
+    pub fn first_of(assignment: AssignmentId) -> Seq {
+        Seq { assignment, n: 0 }
+    }
+
+    /// The assignment in which the record was received.
+    #[must_use]
+    pub fn assignment(self) -> AssignmentId {
+        self.assignment
+    }
+
+    /// How many records were received before it.
+    #[must_use]
+    pub fn n(self) -> u64 {
+        self.n
+    }
 
     /// The number `n` records further on.
     #[must_use]
-    pub fn plus(self, n: u64) -> Seq {
-        Seq(self.0 + n)
+    pub fn plus(self, n: usize) -> Seq {
+        Seq { n: self.n + n as u64, ..self }
+    }
+
+    /// How many records there are from `first` up to this one; `None` if this one is before it, or of another assignment.
+    #[must_use]
+    pub fn since(self, first: Seq) -> Option<usize> {
+        if self.assignment != first.assignment {
+            return None;
+        }
+        usize::try_from(self.n.checked_sub(first.n)?).ok()
+    }
+
+    /// The number in the lowest [`Seq::BITS`] bits, for what travels with an output.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        debug_assert!(self.n < Seq::END, "{self:?} has no room");
+        u64::from(self.assignment.0) * Seq::END + (self.n & (Seq::END - 1))
+    }
+
+    /// What [`Seq::to_bits`] was made of.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Seq {
+        let assignment = bits / Seq::END % u64::from(AssignmentId::END);
+        Seq { assignment: AssignmentId(u32::try_from(assignment).unwrap_or_default()), n: bits % Seq::END }
     }
 }
 
@@ -157,5 +227,23 @@ impl<'a> Headers<'a> {
             rest = after;
             Some(Header { name, value })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_in_use_is_not_issued_again_and_its_records_are_no_others() {
+        let mut ids = AssignmentIds::default();
+        let first = ids.issue(|_| false);
+        let all: Vec<AssignmentId> = (1..AssignmentId::END).map(|_| ids.issue(|_| false)).collect();
+        assert!(!all.contains(&first));
+        assert_eq!(ids.issue(|id| id == first), all[0], "the first one is in use");
+        let [of_first, of_other] = [first, all[0]].map(Seq::first_of);
+        assert_eq!(of_first.plus(7).since(of_first.plus(3)), Some(4));
+        assert_eq!(of_first.plus(3).since(of_first.plus(7)), None);
+        assert_eq!((of_other.plus(7).since(of_first), of_first.plus(7).since(of_other)), (None, None));
     }
 }

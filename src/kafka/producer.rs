@@ -42,15 +42,13 @@ use crate::record::Record;
 use crate::record::Seq;
 use crate::record::TopicPartition;
 
-/// Whose output a message is: a lane (one partition in one epoch, numbered by the worker), the record that caused it, and
-/// which output it is. Packed into the 64 bits that librdkafka carries along with a message.
+/// Whose output a message is: the record that caused it, and which output it is. Packed into the 64 bits that librdkafka carries along
+/// with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// The lane's number, below [`LANES_MAX`].
-    pub lane: u32,
     /// What it is.
     pub kind: Kind,
-    /// The record, below [`Seq::END`].
+    /// The record.
     pub seq: Seq,
 }
 
@@ -62,49 +60,51 @@ pub enum Kind {
     Output(usize),
     /// A record that was given up.
     DeadLetter,
-    /// A copy of an output that was not delivered, by which it is found out whether its topic takes it now.
-    Sample,
 }
 
-/// Lanes are numbered below this.
-pub const LANES_MAX: u32 = 1 << LANE_BITS;
-const LANE_BITS: u32 = 18;
+/// What travels with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opaque {
+    Of(Tag),
+    /// It is a copy of an output that was not delivered, by which it is found out whether its topic takes it now. No record waits for it.
+    Sample {
+        output: usize,
+    },
+}
+
 const OUTPUT_BITS: u32 = 10;
-const SEQ_BITS: u32 = 36;
+const _: () = assert!(OUTPUT_BITS + Seq::BITS == u64::BITS);
 /// What dead letters have in the place of an output.
 const DEAD_LETTER: u64 = (1 << OUTPUT_BITS) - 1;
-const _: () = assert!(LANE_BITS + OUTPUT_BITS + SEQ_BITS == u64::BITS && 1 << SEQ_BITS == Seq::END);
-/// What samples have there.
+/// What samples have there; their output is in the place of a record.
 const SAMPLE: u64 = DEAD_LETTER - 1;
 const _: () = assert!((OUTPUTS_MAX as u64) < SAMPLE);
 
-impl Tag {
+impl Opaque {
     fn pack(self) -> u64 {
-        let output = match self.kind {
-            Kind::Output(output) => output.min(OUTPUTS_MAX) as u64,
-            Kind::DeadLetter => DEAD_LETTER,
-            Kind::Sample => SAMPLE,
+        let (output, rest) = match self {
+            Opaque::Of(Tag { kind: Kind::Output(output), seq }) => (output.min(OUTPUTS_MAX) as u64, seq.to_bits()),
+            Opaque::Of(Tag { kind: Kind::DeadLetter, seq }) => (DEAD_LETTER, seq.to_bits()),
+            Opaque::Sample { output } => (SAMPLE, output as u64),
         };
-        debug_assert!(self.seq.0 < Seq::END && self.lane < LANES_MAX, "{self:?} has no room");
-        u64::from(self.lane) << (OUTPUT_BITS + SEQ_BITS) | output << SEQ_BITS | self.seq.0 & (Seq::END - 1)
+        output << Seq::BITS | rest
     }
 
-    fn unpack(packed: u64) -> Tag {
-        let lane = u32::try_from(packed >> (OUTPUT_BITS + SEQ_BITS)).unwrap_or(u32::MAX);
-        let kind = match packed >> SEQ_BITS & DEAD_LETTER {
+    fn unpack(packed: u64) -> Opaque {
+        let rest = packed & ((1 << Seq::BITS) - 1);
+        let place = |bits: u64| usize::try_from(bits).unwrap_or(OUTPUTS_MAX);
+        let kind = match packed >> Seq::BITS {
             DEAD_LETTER => Kind::DeadLetter,
-            SAMPLE => Kind::Sample,
-            output => Kind::Output(usize::try_from(output).unwrap_or(OUTPUTS_MAX)),
+            SAMPLE => return Opaque::Sample { output: place(rest) },
+            output => Kind::Output(place(output)),
         };
-        Tag { lane, kind, seq: Seq(packed & (Seq::END - 1)) }
+        Opaque::Of(Tag { kind, seq: Seq::from_bits(rest) })
     }
 }
 
-/// Records of a lane of which one output each was acknowledged.
+/// Records of an assignment of which one output each was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The lane.
-    pub lane: u32,
     /// What the outputs were.
     pub kind: Kind,
     /// The first record.
@@ -129,10 +129,20 @@ pub struct Produced {
 pub struct Delivered {
     /// Whose they were.
     pub runs: Vec<Run>,
+    /// Whether a copy was among them that was sent by [`Producer::send_sample`].
+    pub has_sample: bool,
     /// What each output took, in file order. Empty without any.
     pub produced: Vec<Produced>,
     /// Bytes of keys and values of them all.
     pub bytes: usize,
+}
+
+impl Delivered {
+    /// Whether nothing was delivered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && !self.has_sample
+    }
 }
 
 /// What a producer has to say.
@@ -166,8 +176,8 @@ pub enum Report {
 /// A message that was not delivered.
 #[derive(Debug)]
 pub struct Undelivered {
-    /// Whose it was.
-    pub tag: Tag,
+    /// Whose it was; `None` of a copy that was sent by [`Producer::send_sample`].
+    pub tag: Option<Tag>,
     /// The output, by its place in the file; the dead letters' is behind the last.
     pub output: usize,
     /// Bytes of its key and value.
@@ -195,7 +205,6 @@ impl Undelivered {
 /// A copy of a message, by which it can be found out whether a topic takes it now.
 #[derive(Debug)]
 pub struct Sample {
-    tag: Tag,
     output: usize,
     partition: i32,
     message: Batch,
@@ -204,26 +213,20 @@ pub struct Sample {
 impl Sample {
     /// Of an output that was not queued.
     #[must_use]
-    pub fn new(tag: Tag, output: usize, partition: i32, record: &OutRecord<'_>) -> Sample {
+    pub fn new(output: usize, partition: i32, record: &OutRecord<'_>) -> Sample {
         let mut message = Sample::empty();
         message.push(0, record.timestamp, 0, record.key, record.value, record.headers.iter());
-        Sample { tag, output, partition, message }
+        Sample { output, partition, message }
     }
 
-    fn of(tag: Tag, output: usize, failed: &Message<'_>) -> Sample {
+    fn of(output: usize, failed: &Message<'_>) -> Sample {
         let mut message = Sample::empty();
         message.push(0, failed.timestamp(), 0, failed.key(), failed.value(), failed.headers());
-        Sample { tag, output, partition: failed.partition(), message }
+        Sample { output, partition: failed.partition(), message }
     }
 
     fn empty() -> Batch {
         Batch::new(TopicPartition { topic: "".into(), partition: 0 })
-    }
-
-    /// Whose it was.
-    #[must_use]
-    pub fn tag(&self) -> Tag {
-        self.tag
     }
 
     /// The output that it is for.
@@ -284,13 +287,13 @@ impl Counter {
 
     /// Counts a message. `true` if nothing was left to be taken before it, so that the worker doesn't know yet.
     fn add(&self, sent: Sent<'_>) -> bool {
-        let tag = Tag::unpack(sent.tag());
+        let opaque = Opaque::unpack(sent.tag());
         let bytes = sent.size();
         let mut delivered = self.delivered();
-        let is_first = delivered.runs.is_empty();
+        let is_first = delivered.is_empty();
         delivered.bytes += bytes;
         delivered.produced.resize(self.outputs, Produced::default());
-        if let Kind::Output(output) = tag.kind
+        if let Opaque::Of(Tag { kind: Kind::Output(output), .. }) = opaque
             && let Some(produced) = delivered.produced.get_mut(output)
         {
             produced.records += 1;
@@ -299,7 +302,10 @@ impl Counter {
                 produced.latency_us = u64::try_from(sent.latency_us()).ok();
             }
         }
-        extend(&mut delivered.runs, tag);
+        match opaque {
+            Opaque::Of(tag) => extend(&mut delivered.runs, tag),
+            Opaque::Sample { .. } => delivered.has_sample = true,
+        }
         is_first
     }
 }
@@ -383,8 +389,12 @@ impl Producer {
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
     pub fn send(&self, output: usize, record: &OutRecord<'_>, partition: i32, tag: Tag) -> Result<(), SendError> {
+        self.produce(output, record, partition, Opaque::Of(tag))
+    }
+
+    fn produce(&self, output: usize, record: &OutRecord<'_>, partition: i32, opaque: Opaque) -> Result<(), SendError> {
         let topic = &self.topics[output];
-        topic.handle.produce(record, partition, tag.pack()).map_err(|code| match code {
+        topic.handle.produce(record, partition, opaque.pack()).map_err(|code| match code {
             // With nothing in it there will never be room.
             code::QUEUE_FULL if self.unreported() == 0 => SendError::Failed(Failure::new(
                 failure::Kind::TooLarge,
@@ -407,9 +417,7 @@ impl Producer {
     pub fn send_sample(&self, sample: &Sample) -> Result<(), SendError> {
         let Record { timestamp, key, value, headers, .. } = sample.message.record(0);
         let record = OutRecord { parent: 0, port: 0, partition: None, timestamp, key, value, headers };
-        // No record waits for it: what is asked is whether its output takes it.
-        let tag = Tag { kind: Kind::Sample, seq: Seq(sample.output as u64), ..sample.tag };
-        self.send(sample.output, &record, sample.partition, tag)
+        self.produce(sample.output, &record, sample.partition, Opaque::Sample { output: sample.output })
     }
 
     /// What was delivered since the last call.
@@ -507,18 +515,19 @@ impl Delivery {
                 report(Report::Purged);
                 continue;
             }
-            let tag = Tag::unpack(sent.tag());
-            let output = match tag.kind {
-                Kind::Output(output) => output,
+            let (output, tag) = match Opaque::unpack(sent.tag()) {
+                Opaque::Of(tag @ Tag { kind: Kind::Output(output), .. }) => (output, Some(tag)),
                 // Their topic is behind the outputs'.
-                Kind::DeadLetter => self.topics.len().saturating_sub(1),
-                Kind::Sample => usize::try_from(tag.seq.0).unwrap_or(0),
+                Opaque::Of(tag @ Tag { kind: Kind::DeadLetter, .. }) => {
+                    (self.topics.len().saturating_sub(1), Some(tag))
+                }
+                Opaque::Sample { output } => (output, None),
             };
             let topic = self.topics.get(output);
             let refusal = self.client.refusal(sent);
             let failure = classify::report(refusal.code, &refusal.text, topic.map_or("", |topic| &topic.name));
             if sample.is_none() && failure.kind.class() == Class::Halt {
-                sample = Some(Box::new(Sample::of(tag, output, &sent.content())));
+                sample = Some(Box::new(Sample::of(output, &sent.content())));
             }
             batch.push(Undelivered { tag, output, bytes: sent.size(), failure, is_verdict: true });
         }
@@ -532,11 +541,11 @@ impl Delivery {
     }
 }
 
-/// Adds a record to the last run if it is the next of its lane, else begins a run.
+/// Adds a record to the last run if it is the next of its assignment, else begins a run.
 fn extend(runs: &mut Vec<Run>, tag: Tag) {
     match runs.last_mut() {
-        Some(run) if run.lane == tag.lane && run.kind == tag.kind && run.last.plus(1) == tag.seq => run.last = tag.seq,
-        _ => runs.push(Run { lane: tag.lane, kind: tag.kind, first: tag.seq, last: tag.seq }),
+        Some(run) if run.kind == tag.kind && run.last.plus(1) == tag.seq => run.last = tag.seq,
+        _ => runs.push(Run { kind: tag.kind, first: tag.seq, last: tag.seq }),
     }
 }
 
@@ -546,16 +555,32 @@ mod tests {
 
     #[test]
     fn a_tag_survives_its_journey_at_the_ends_of_its_numbers() {
-        for lane in [0, 1, LANES_MAX - 1] {
-            for kind in
-                [Kind::Output(0), Kind::Output(1), Kind::Output(OUTPUTS_MAX - 1), Kind::DeadLetter, Kind::Sample]
-            {
-                for seq in [0, 1, Seq::END - 1].map(Seq) {
-                    let tag = Tag { lane, kind, seq };
-                    assert_eq!(Tag::unpack(tag.pack()), tag);
+        for assignment in assignments() {
+            for kind in [Kind::Output(0), Kind::Output(1), Kind::Output(OUTPUTS_MAX - 1), Kind::DeadLetter] {
+                for n in [0, 1, END - 1] {
+                    let opaque = Opaque::Of(Tag { kind, seq: Seq::first_of(assignment).plus(n) });
+                    assert_eq!(Opaque::unpack(opaque.pack()), opaque);
                 }
             }
         }
+        let sample = Opaque::Sample { output: OUTPUTS_MAX - 1 };
+        assert_eq!(Opaque::unpack(sample.pack()), sample);
+    }
+
+    const END: usize = 1 << 36;
+    const _: () = assert!(END as u64 == Seq::END);
+
+    /// The first and the last assignments that there can be.
+    fn assignments() -> [AssignmentId; 3] {
+        let mut ids = AssignmentIds::default();
+        let all: Vec<AssignmentId> = (0..1 << 18).map(|_| ids.issue(|_| false)).collect();
+        assert_eq!(ids.issue(|_| false), all[0], "they come again");
+        [all[0], all[1], all[all.len() - 1]]
+    }
+
+    /// An output to `main` of this record.
+    fn tag(n: usize) -> Tag {
+        Tag { kind: Kind::Output(0), seq: Seq::first_of(AssignmentIds::default().issue(|_| false)).plus(n) }
     }
 
     use std::sync::mpsc;
@@ -566,6 +591,8 @@ mod tests {
     use rdkafka_sys::types::RDKafkaRespErr;
 
     use crate::kafka::settings::Output;
+    use crate::record::AssignmentId;
+    use crate::record::AssignmentIds;
     use crate::record::Headers;
 
     /// Outputs of these names to these topics.
@@ -634,7 +661,7 @@ mod tests {
             // One size in which the allocator has no byte to spare behind the value.
             let value = [b"canary-value".as_slice(), &[b'v'; 500]].concat();
             let record = record(b"canary-key", &value, &[11, 12], b"canary-namecanary-hvalue");
-            producer.send(0, &record, -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(0) }).unwrap();
+            producer.send(0, &record, -1, tag(0)).unwrap();
             let (batch, _) = next_failed(&reports);
             let [Undelivered { failure, is_verdict: true, .. }] = &batch[..] else { panic!("{batch:?}") };
             assert_eq!(&*failure.code, code);
@@ -651,13 +678,11 @@ mod tests {
         let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &outputs), 1 << 20, Batching::Single);
         for (output, count) in [(0, 1), (1, 2)] {
             for _ in 0..count {
-                let tag = Tag { lane: 0, kind: Kind::Output(output), seq: Seq(0) };
+                let tag = Tag { kind: Kind::Output(output), ..tag(0) };
                 producer.send(output, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
             }
         }
-        producer
-            .send(0, &record(b"k", b"v", &[], b""), -1, Tag { lane: 0, kind: Kind::DeadLetter, seq: Seq(0) })
-            .unwrap();
+        producer.send(0, &record(b"k", b"v", &[], b""), -1, Tag { kind: Kind::DeadLetter, ..tag(0) }).unwrap();
         let mut counts = [0; 3];
         let mut bytes = 0;
         while bytes < 4 * 2 {
@@ -671,9 +696,9 @@ mod tests {
         }
         assert_eq!(counts, [1, 2, 0]);
         cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP]);
-        let tag = Tag { lane: 3, kind: Kind::Output(2), seq: Seq(Seq::END - 1) };
+        let tag = Tag { kind: Kind::Output(2), ..tag(END - 1) };
         producer.send(2, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
-        assert_eq!(next_failed(&reports).0[0].tag, tag);
+        assert_eq!(next_failed(&reports).0[0].tag, Some(tag));
     }
 
     /// Such an output was "no room now" for ever, and everything stood still.
@@ -686,7 +711,7 @@ mod tests {
         let value = vec![0; 20 << 20];
         let sent = |limits: &TopicLimits| {
             let producer = Producer::start(&settings, 0, 1 << 20, limits, Batching::Full, |_| ()).unwrap();
-            producer.send(0, &record(b"k", &value, &[], b""), -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(0) })
+            producer.send(0, &record(b"k", &value, &[], b""), -1, tag(0))
         };
         let known = TopicLimits { bytes: vec![Some(32 << 20)], ..TopicLimits::default() };
         assert!(sent(&known).is_ok(), "its topic takes it");
@@ -707,9 +732,7 @@ mod tests {
         let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
         let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
         // They wait for the first connection, and go together.
-        let send = |seq| {
-            producer.send(0, &record(b"k", b"v", &[], b""), -1, Tag { lane: 0, kind: Kind::Output(0), seq: Seq(seq) })
-        };
+        let send = |n| producer.send(0, &record(b"k", b"v", &[], b""), -1, tag(n));
         (0..3).for_each(|seq| send(seq).unwrap());
         let (batch, sample) = next_failed(&reports);
         assert!(batch.len() > 1 && batch.iter().all(|message| !message.is_verdict) && sample.is_none(), "{batch:?}");
@@ -726,26 +749,26 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::Produce, &[denied]);
         let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
         let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
-        let tag = Tag { lane: 7, kind: Kind::Output(0), seq: Seq(5) };
-        producer.send(0, &record(b"key", b"value", &[1, 2], b"nvv"), -1, tag).unwrap();
+        producer.send(0, &record(b"key", b"value", &[1, 2], b"nvv"), -1, tag(5)).unwrap();
         let (_, sample) = next_failed(&reports);
         let sample = sample.unwrap();
-        assert_eq!((sample.tag(), sample.output(), sample.bytes()), (tag, 0, 8));
+        assert_eq!((sample.output(), sample.bytes()), (0, 8));
         drop(producer);
         let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
         producer.send_sample(&sample).unwrap();
         while !matches!(reports.recv_timeout(LIMIT).unwrap(), Report::Delivered) {}
-        let Delivered { runs, bytes, .. } = producer.take_delivered();
-        assert_eq!((runs, bytes), (vec![Run { lane: 7, kind: Kind::Sample, first: Seq(0), last: Seq(0) }], 8));
+        let Delivered { runs, has_sample, bytes, .. } = producer.take_delivered();
+        assert_eq!((runs, has_sample, bytes), (Vec::new(), true, 8));
     }
 
     #[test]
     fn records_that_follow_each_other_make_one_run() {
         let mut runs = Vec::new();
-        for (lane, seq) in [(1, 4), (1, 5), (1, 5), (2, 6), (2, 8)] {
-            extend(&mut runs, Tag { lane, kind: Kind::Output(0), seq: Seq(seq) });
+        let [one, other, _] = assignments();
+        for (assignment, n) in [(one, 4), (one, 5), (one, 5), (other, 6), (other, 8)] {
+            extend(&mut runs, Tag { kind: Kind::Output(0), seq: Seq::first_of(assignment).plus(n) });
         }
-        let found: Vec<_> = runs.iter().map(|run| (run.lane, run.first.0, run.last.0)).collect();
-        assert_eq!(found, [(1, 4, 5), (1, 5, 5), (2, 6, 6), (2, 8, 8)]);
+        let found: Vec<_> = runs.iter().map(|run| (run.first.assignment(), run.first.n(), run.last.n())).collect();
+        assert_eq!(found, [(one, 4, 5), (one, 5, 5), (other, 6, 6), (other, 8, 8)]);
     }
 }

@@ -12,7 +12,7 @@
 //!                        +--+
 //!  a record that can't be helped is given up (a dead letter or nothing takes its place) or stops the pipeline
 //!  Revoke, Drain: waiting records are given back; when the rest is settled or the deadline passes: Released
-//!  Rewind, Lost: everything unsettled is forgotten; late results carry an old epoch and change nothing
+//!  Rewind: everything unsettled is forgotten; late results carry the number of an older assignment and change nothing
 //! ```
 
 mod breaker;
@@ -38,7 +38,7 @@ pub use watermark::Settled;
 
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::record::Epoch;
+use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::Seq;
 use breaker::Breaker;
@@ -51,7 +51,8 @@ use watermark::Watermark;
 #[derive(Clone, Debug)]
 pub struct PartitionState {
     policy: Policy,
-    epoch: Epoch,
+    /// The assignment of what is handed out and sent now.
+    assignment: AssignmentId,
     /// Grows when records that were handed to an executor must run again: what it returns of the run before is stale.
     run: u32,
     watermark: Watermark,
@@ -65,7 +66,7 @@ pub struct PartitionState {
     /// The lowest record that failed for good.
     stopped_at: Option<Seq>,
     breaker: Breaker,
-    /// Records of an epoch are numbered below this.
+    /// Records of an assignment are numbered below this.
     numbers: u64,
     /// The records of which the broker refused an output, by offset, and why: their turn comes again, and then they are given up.
     refused: BTreeMap<i64, Failure>,
@@ -124,9 +125,7 @@ pub enum Event<'a> {
     },
     /// An executor returned records that it was handed.
     Ran {
-        /// The epoch and the run in which they were handed out.
-        epoch: Epoch,
-        /// See `epoch`.
+        /// The run in which they were handed out.
         run: u32,
         /// The first of them.
         first: Seq,
@@ -142,8 +141,6 @@ pub enum Event<'a> {
     },
     /// The broker acknowledged one output of each record from `first` to `last`.
     Delivered {
-        /// The epoch in which they were sent.
-        epoch: Epoch,
         /// The first of them.
         first: Seq,
         /// The last of them.
@@ -151,8 +148,6 @@ pub enum Event<'a> {
     },
     /// An output of a record can't be sent. The record is at hand.
     Unsendable {
-        /// The epoch in which it was to be sent.
-        epoch: Epoch,
         /// The record.
         seq: Seq,
         /// So many of its outputs were not sent, and won't be.
@@ -162,8 +157,6 @@ pub enum Event<'a> {
     },
     /// The broker refuses an output of a record. The record isn't at hand any more.
     Refused {
-        /// The epoch in which it was sent.
-        epoch: Epoch,
         /// The record.
         seq: Seq,
         /// Why.
@@ -171,15 +164,11 @@ pub enum Event<'a> {
     },
     /// An output was not delivered for a reason that is neither its record's nor the producer's.
     Undelivered {
-        /// The epoch in which it was sent.
-        epoch: Epoch,
         /// The record.
         seq: Seq,
     },
     /// A record can be neither processed nor given up.
     Hopeless {
-        /// The epoch in which that was found.
-        epoch: Epoch,
         /// The record.
         seq: Seq,
         /// Why.
@@ -197,8 +186,12 @@ pub enum Event<'a> {
     },
     /// From here on this policy counts. Nothing is out: neither at an executor nor at the broker.
     Policy(Policy),
-    /// Outputs may be missing for a reason that is not a record's: everything unsettled is read again.
-    Rewind,
+    /// Everything unsettled is read again: outputs may be missing for a reason that is not a record's, or it was asked for by
+    /// [`Action::Rewind`].
+    Rewind {
+        /// From here on what carries another number changes nothing.
+        assignment: AssignmentId,
+    },
     /// Time has passed.
     Tick,
 }
@@ -272,10 +265,10 @@ pub enum Action {
     },
     /// Drop the records that wait: nothing is handed out any more.
     DropQueue,
-    /// Read again from here, as the next epoch.
+    /// Answer by [`Event::Rewind`], with a number that nothing in flight has.
+    Rewind,
+    /// Read again from here.
     Seek {
-        /// The new epoch.
-        epoch: Epoch,
         /// The first record to read.
         offset: Offset,
     },
@@ -286,19 +279,39 @@ pub enum Action {
     },
 }
 
+impl Event<'_> {
+    /// The assignment that the event is about; `None` if it is about the partition as it is now.
+    fn assignment(&self) -> Option<AssignmentId> {
+        match self {
+            Event::Ran { first, .. } | Event::Delivered { first, .. } => Some(first.assignment()),
+            Event::Unsendable { seq, .. }
+            | Event::Refused { seq, .. }
+            | Event::Undelivered { seq }
+            | Event::Hopeless { seq, .. } => Some(seq.assignment()),
+            Event::Received { .. }
+            | Event::Dispatched { .. }
+            | Event::Position { .. }
+            | Event::Drain { .. }
+            | Event::Policy(_)
+            | Event::Rewind { .. }
+            | Event::Tick => None,
+        }
+    }
+}
+
 impl PartitionState {
     /// A partition that was just assigned, to be read from `start`. An offset that is not yet committed (`commit_start`) is
     /// stored with the first event, so that a start at the end of the topic holds after a crash.
     #[must_use]
-    pub fn new(policy: Policy, epoch: Epoch, start: Offset, commit_start: bool) -> PartitionState {
+    pub fn new(policy: Policy, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
         PartitionState {
             policy,
-            epoch,
+            assignment,
             run: 0,
-            watermark: Watermark::new(start),
+            watermark: Watermark::new(assignment, start),
             stored: (!commit_start).then_some(start),
             waiting: None,
-            next_run: Seq(0),
+            next_run: Seq::first_of(assignment),
             running: 0,
             stopped_at: None,
             breaker: Breaker::new(policy.rejects_max),
@@ -316,10 +329,10 @@ impl PartitionState {
         self
     }
 
-    /// The epoch of what is handed out and sent now.
+    /// The assignment of what is handed out and sent now.
     #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
+    pub fn assignment(&self) -> AssignmentId {
+        self.assignment
     }
 
     /// The run of what is handed out now.
@@ -406,9 +419,12 @@ impl PartitionState {
         self.phase == Phase::Running
     }
 
-    /// Takes one event; the actions are to be executed in order.
+    /// Takes one event; the actions are to be executed in order. One that carries the number of another assignment changes nothing.
     pub fn handle(&mut self, now: Instant, event: Event<'_>) -> impl Iterator<Item = Action> + use<> {
         let mut actions = Vec::new();
+        if event.assignment().is_some_and(|assignment| assignment != self.assignment) {
+            return actions.into_iter();
+        }
         match event {
             Event::Received { offsets, leader_epoch } => {
                 if self.phase == Phase::Running {
@@ -417,37 +433,35 @@ impl PartitionState {
             }
             Event::Dispatched { records } => {
                 self.running += records;
-                self.next_run = self.next_run.plus(records as u64);
+                self.next_run = self.next_run.plus(records);
             }
-            Event::Ran { epoch, run, first, outputs, failed, failure, returned } => {
-                if epoch == self.epoch {
-                    self.running = self.running.saturating_sub(returned);
-                    self.ran(now, run, first, outputs, failed, failure, returned, &mut actions);
-                }
+            Event::Ran { run, first, outputs, failed, failure, returned } => {
+                self.running = self.running.saturating_sub(returned);
+                self.ran(now, run, first, outputs, failed, failure, returned, &mut actions);
             }
-            Event::Delivered { epoch, first, last } => {
-                if epoch == self.epoch && self.phase != Phase::Released {
+            Event::Delivered { first, last } => {
+                if self.phase != Phase::Released {
                     self.watermark.acknowledge(first, last);
                 }
             }
-            Event::Unsendable { epoch, seq, unsent, failure } => {
-                if epoch == self.epoch && self.phase != Phase::Released {
+            Event::Unsendable { seq, unsent, failure } => {
+                if self.phase != Phase::Released {
                     self.unsendable(seq, unsent, failure, &mut actions);
                 }
             }
-            Event::Refused { epoch, seq, failure } => {
-                if epoch == self.epoch && self.phase != Phase::Released {
+            Event::Refused { seq, failure } => {
+                if self.phase != Phase::Released {
                     self.refused(seq, failure);
                 }
             }
-            Event::Undelivered { epoch, seq } => {
-                if epoch == self.epoch && self.phase != Phase::Released {
+            Event::Undelivered { seq } => {
+                if self.phase != Phase::Released {
                     self.watermark.miss(seq);
                     self.missing = true;
                 }
             }
-            Event::Hopeless { epoch, seq, failure } => {
-                if epoch == self.epoch && self.phase != Phase::Released {
+            Event::Hopeless { seq, failure } => {
+                if self.phase != Phase::Released {
                     self.stop(seq, failure, &mut actions);
                 }
             }
@@ -457,10 +471,10 @@ impl PartitionState {
                 self.policy = policy;
                 self.breaker.allow_rejects(policy.rejects_max);
             }
-            Event::Rewind => self.rewind(&mut actions),
+            Event::Rewind { assignment } => self.rewind(assignment, &mut actions),
             Event::Tick => {
-                if self.is_due_to_rewind() && self.watermark.is_reported() {
-                    self.rewind(&mut actions);
+                if self.phase != Phase::Released && self.is_due_to_rewind() && self.watermark.is_reported() {
+                    actions.push(Action::Rewind);
                 }
             }
         }
@@ -471,9 +485,10 @@ impl PartitionState {
     }
 
     /// Whether records that come back in this run are taken as they are: else they are run again.
-    pub fn takes(&self, epoch: Epoch, run: u32, first: Seq) -> bool {
+    #[must_use]
+    pub fn takes(&self, run: u32, first: Seq) -> bool {
         !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped | Phase::Released))
-            && (epoch, run, first) == (self.epoch, self.run, self.watermark.sent())
+            && (run, first) == (self.run, self.watermark.sent())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
@@ -491,7 +506,7 @@ impl PartitionState {
         if matches!(self.phase, Phase::Stopped | Phase::Released) {
             return;
         }
-        if !self.takes(self.epoch, run, first) {
+        if !self.takes(run, first) {
             actions.push(Action::Requeue { from: first });
             return;
         }
@@ -540,7 +555,7 @@ impl PartitionState {
         }
         let found = (0..count).filter_map(|place| {
             let own = failed.iter().find(|(other, _)| *other == place).map(|(_, failure)| failure);
-            let before = || self.refused.get(&self.watermark.offset_of(first.plus(place as u64))?);
+            let before = || self.refused.get(&self.watermark.offset_of(first.plus(place))?);
             own.or_else(before).map(|failure| (place, failure.clone()))
         });
         Cow::Owned(found.collect())
@@ -568,7 +583,7 @@ impl PartitionState {
                     break;
                 }
             }
-            actions.push(self.given_up(first.plus(*place as u64), failure));
+            actions.push(self.given_up(first.plus(*place), failure));
             at += 1;
         }
         let done = if worst.is_some() { at } else { outputs.len() };
@@ -689,20 +704,17 @@ impl PartitionState {
         self.phase = Phase::Draining { deadline };
     }
 
-    fn rewind(&mut self, actions: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Released) {
-            return;
-        }
+    fn rewind(&mut self, assignment: AssignmentId, actions: &mut Vec<Action>) {
         let low = self.watermark.low();
         let settled = self.watermark.take_settled();
         self.missing = false;
         self.breaker.rewind(self.unsettled());
-        self.epoch = Epoch(self.epoch.0 + 1);
+        self.assignment = assignment;
         self.run = 0;
-        self.next_run = Seq(0);
+        self.next_run = Seq::first_of(assignment);
         self.running = 0;
         self.waiting = None;
-        self.watermark = Watermark::new(low);
+        self.watermark = Watermark::new(assignment, low);
         self.watermark.restore_settled(settled);
         self.stopped_at = None;
         actions.push(Action::DropQueue);
@@ -710,7 +722,7 @@ impl PartitionState {
             // A record that stopped it comes again, and stops it then. An end has it drain, so here nobody knows yet that it stopped.
             Phase::Running | Phase::Stopped => {
                 self.phase = Phase::Running;
-                actions.push(Action::Seek { epoch: self.epoch, offset: low });
+                actions.push(Action::Seek { offset: low });
             }
             // There is no time to do it again: what was not acknowledged is repeated by whoever reads it next.
             Phase::Draining { .. } => {
@@ -723,7 +735,7 @@ impl PartitionState {
 
     /// Records that have their outcome and aren't settled.
     fn unsettled(&self) -> u64 {
-        self.watermark.sent().0 - self.watermark.first().0
+        self.watermark.sent().n() - self.watermark.first().n()
     }
 
     /// Whether what is not settled is to be read again. Nothing is handed out or sent then, and it is done when something was reported of all that
@@ -732,9 +744,9 @@ impl PartitionState {
         self.missing || self.is_out_of_numbers()
     }
 
-    /// Whether the numbers of this epoch come to their end. Far from it nothing may be in flight, so that nothing is repeated.
+    /// Whether the numbers of this assignment come to their end. Far from it nothing may be in flight, so that nothing is repeated.
     fn is_out_of_numbers(&self) -> bool {
-        let next = self.watermark.next().0;
+        let next = self.watermark.next().n();
         let is_idle = self.watermark.in_flight() == 0 && self.running == 0;
         self.phase == Phase::Running
             && (next >= self.numbers - self.numbers / 8 || (next >= self.numbers / 2 && is_idle))

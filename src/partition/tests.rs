@@ -4,7 +4,7 @@
 //! record that breaks the guest may be given up only while the breaker allows it, and must be given up then.
 //!
 //! The oracle is a list of records and what really happened to each: which of its outputs the broker has, and whether it was
-//! handled. It knows nothing of epochs, runs or watermarks. A schedule is a list of steps that the harness carries out as far as they
+//! handled. It knows nothing of assignments, runs or watermarks. A schedule is a list of steps that the harness carries out as far as they
 //! make sense: receive, hand out, return in any split, acknowledge in any order, retry, fail, rewind, drain, crash. At
 //! every `Store` the oracle is asked whether every record below the offset was really settled, and at the end, when everything is let
 //! through, every record must have come out, in order.
@@ -31,9 +31,17 @@ use super::watermark::Fate;
 use super::watermark::Watermark;
 use crate::failure::Failure;
 use crate::failure::Kind;
-use crate::record::Epoch;
+use crate::record::AssignmentId;
+use crate::record::AssignmentIds;
 use crate::record::Offset;
 use crate::record::Seq;
+
+/// The assignment of this number.
+fn id(number: usize) -> AssignmentId {
+    let mut ids = AssignmentIds::default();
+    (0..number).for_each(|_| _ = ids.issue(|_| false));
+    ids.issue(|_| false)
+}
 
 /// One step of a schedule. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -106,7 +114,6 @@ struct Logged {
 /// Records handed out, and not yet returned.
 #[derive(Clone, Debug)]
 struct Out {
-    epoch: Epoch,
     run: u32,
     first: Seq,
     /// Places in the log.
@@ -116,7 +123,6 @@ struct Out {
 /// An output under way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sent {
-    epoch: Epoch,
     seq: Seq,
     record: usize,
     index: Part,
@@ -134,6 +140,7 @@ struct World {
     then: Then,
     log: Vec<Logged>,
     state: PartitionState,
+    ids: AssignmentIds,
     now: Instant,
     /// The place in the log of the next record to be fetched.
     next: usize,
@@ -141,8 +148,8 @@ struct World {
     queue: VecDeque<(Seq, usize)>,
     out: VecDeque<Out>,
     sent: Vec<Sent>,
-    /// The numbers given in this epoch.
-    given: u64,
+    /// The numbers given in this assignment.
+    given: usize,
     /// What is committed: the oracle's own copy.
     committed: Offset,
     /// For each record the outputs that the broker has.
@@ -153,7 +160,7 @@ struct World {
     first_sent: Vec<usize>,
     /// Records that the policy gave up and the broker has as dead letters, or that it left out.
     given_up: Vec<bool>,
-    /// The records that were dead-lettered in this epoch.
+    /// The records that were dead-lettered in this assignment.
     letters: Vec<usize>,
     /// Records that broke the guest when their turn came, or not, in the order of their first outcome in this life or before what is
     /// committed.
@@ -170,7 +177,7 @@ struct World {
 const WINDOW: usize = 8;
 const ALLOWED: usize = 2;
 
-/// Records of an epoch are numbered below this: the longest log fits, and is numbered again from its second half on.
+/// Records of an assignment are numbered below this: the longest log fits, and is numbered again from its second half on.
 const NUMBERS: u64 = 44;
 
 const RETRIES: u32 = 2;
@@ -179,8 +186,8 @@ fn policy(then: Then) -> Policy {
     Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() }
 }
 
-fn state(then: Then, epoch: Epoch, start: Offset, commit_start: bool) -> PartitionState {
-    let mut state = PartitionState::new(policy(then), epoch, start, commit_start);
+fn state(then: Then, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
+    let mut state = PartitionState::new(policy(then), assignment, start, commit_start);
     state.breaker = Breaker::of(WINDOW as u64, ALLOWED, None);
     state.numbers = NUMBERS;
     state
@@ -200,9 +207,11 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let now = Instant::now();
         let start = Offset(3);
+        let mut ids = AssignmentIds::default();
         World {
             then,
-            state: state(then, Epoch(0), start, true),
+            state: state(then, ids.issue(|_| false), start, true),
+            ids,
             now,
             next: 0,
             queue: VecDeque::new(),
@@ -236,8 +245,13 @@ impl World {
     /// Gives the state an event; `returned` are the records that come back with it.
     fn tell(&mut self, event: Event<'_>, returned: &[(Seq, usize)]) -> bool {
         let mut released = false;
-        let (is_tick, before) = (matches!(event, Event::Tick), self.state.epoch());
+        let is_late = event.assignment().is_some_and(|assignment| assignment != self.state.assignment());
+        let before = is_late.then(|| format!("{:?}", self.state));
         let actions: Vec<Action> = self.state.handle(self.now, event).collect();
+        assert!(
+            before.is_none_or(|before| actions.is_empty() && before == format!("{:?}", self.state)),
+            "what carries another number changed something: {actions:?}"
+        );
         let given_up: Vec<(Seq, bool)> = actions
             .iter()
             .filter_map(|action| {
@@ -271,9 +285,7 @@ impl World {
                         self.handled[record] = true;
                         let offset = self.log[record].offset;
                         assert!(self.stopped.is_none_or(|at| offset < at), "{offset} was sent after the stop");
-                        let epoch = self.state.epoch();
                         self.sent.extend((0..self.log[record].outputs).map(|index| Sent {
-                            epoch,
                             seq,
                             record,
                             index: Part::Output(index),
@@ -292,7 +304,7 @@ impl World {
                     }
                     assert!(self.letters.last().is_none_or(|&last| last < record), "dead letters are out of order");
                     self.letters.push(record);
-                    self.sent.push(Sent { epoch: self.state.epoch(), seq, record, index: Part::DeadLetter });
+                    self.sent.push(Sent { seq, record, index: Part::DeadLetter });
                 }
                 Action::Skip { seq, .. } => {
                     assert_eq!(self.then, Then::Skip);
@@ -333,12 +345,12 @@ impl World {
                     self.stopped = Some(offset);
                 }
                 Action::DropQueue => self.queue.clear(),
-                Action::Seek { epoch, offset } => {
-                    assert_eq!(epoch, self.state.epoch());
-                    assert!(
-                        !is_tick || self.sent.iter().all(|sent| sent.epoch != before),
-                        "what is on its way is sent again"
-                    );
+                Action::Rewind => {
+                    let is_ours = |sent: &Sent| sent.seq.assignment() == self.state.assignment();
+                    assert!(!self.sent.iter().any(is_ours), "what is on its way is sent again");
+                    released |= self.rewind();
+                }
+                Action::Seek { offset } => {
                     self.next = self.log.iter().position(|logged| logged.offset >= offset.0).unwrap_or(self.log.len());
                     self.given = 0;
                     self.letters.clear();
@@ -347,11 +359,11 @@ impl World {
                     released = true;
                     if settled && self.stopped.is_none() {
                         assert!(
-                            self.out.iter().all(|out| out.epoch != self.state.epoch()),
+                            self.out.iter().all(|out| out.first.assignment() != self.state.assignment()),
                             "released with records at an executor"
                         );
                         assert!(
-                            self.sent.iter().all(|sent| sent.epoch != self.state.epoch()),
+                            self.sent.iter().all(|sent| sent.seq.assignment() != self.state.assignment()),
                             "released with outputs under way"
                         );
                     }
@@ -359,6 +371,12 @@ impl World {
             }
         }
         released
+    }
+
+    /// The partition is read again. `true` if this ended a drain.
+    fn rewind(&mut self) -> bool {
+        let assignment = self.ids.issue(|_| false);
+        self.tell(Event::Rewind { assignment }, &[])
     }
 
     fn take_turn(&mut self, record: usize) {
@@ -400,7 +418,7 @@ impl World {
         let upto = (self.next + count).min(self.log.len());
         let offsets: Vec<i64> = self.log[self.next..upto].iter().map(|logged| logged.offset).collect();
         for record in self.next..upto {
-            self.queue.push_back((Seq(self.given), record));
+            self.queue.push_back((Seq::first_of(self.state.assignment()).plus(self.given), record));
             self.given += 1;
         }
         self.next = upto;
@@ -412,17 +430,16 @@ impl World {
         if !self.state.may_dispatch(self.now, first) {
             return;
         }
-        let (epoch, run) = (self.state.epoch(), self.state.run());
+        let (assignment, run) = (self.state.assignment(), self.state.run());
         assert!(
-            self.out.iter().all(|out| out.epoch != epoch || out.run == run || out.first > first),
+            self.out.iter().all(|out| out.first.assignment() != assignment || out.run == run || out.first > first),
             "handed out past records that are on their way back"
         );
         // A job's records follow each other.
-        let follows = self.queue.iter().zip(first.0..).take_while(|((seq, _), expected)| seq.0 == *expected).count();
+        let follows = self.queue.iter().enumerate().take_while(|(n, (seq, _))| *seq == first.plus(*n)).count();
         let count = count.min(follows);
         let taken: Vec<(Seq, usize)> = self.queue.drain(..count).collect();
         self.out.push_back(Out {
-            epoch: self.state.epoch(),
             run: self.state.run(),
             first: taken[0].0,
             records: taken.iter().map(|&(_, record)| record).collect(),
@@ -449,7 +466,7 @@ impl World {
         }
         let back: Vec<usize> = out.records.drain(..returned).collect();
         let numbered: Vec<(Seq, usize)> =
-            back.iter().enumerate().map(|(n, &record)| (out.first.plus(n as u64), record)).collect();
+            back.iter().enumerate().map(|(n, &record)| (out.first.plus(n), record)).collect();
         let goes_on = self.then != Then::Stop;
         let mut outputs: Vec<u32> = back[..done].iter().map(|&record| self.log[record].outputs).collect();
         let mut failed: Vec<(usize, Failure)> = (0..done.min(8))
@@ -467,16 +484,15 @@ impl World {
             }
             !alone
         });
-        let (epoch, run, first) = (out.epoch, out.run, out.first);
+        let (run, first) = (out.run, out.first);
         if !out.records.is_empty() {
-            out.first = first.plus(returned as u64);
+            out.first = first.plus(returned);
             self.out.push_front(out);
         }
-        let event =
-            Event::Ran { epoch, run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
-        // What comes back of an older epoch isn't this partition's any more.
-        let numbered = if epoch == self.state.epoch() { numbered } else { Vec::new() };
-        let (is_taken, sent) = (self.state.takes(epoch, run, first), self.sent.len());
+        let event = Event::Ran { run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
+        // What comes back of an older assignment isn't this partition's any more.
+        let numbered = if first.assignment() == self.state.assignment() { numbered } else { Vec::new() };
+        let (is_taken, sent) = (self.state.takes(run, first), self.sent.len());
         let told = self.tell(event, &numbered);
         // What a plugin counted in a run is told by that word, before the run is looked at.
         assert!(is_taken || self.sent.len() == sent, "a run that isn't taken was sent");
@@ -492,7 +508,7 @@ impl World {
             Part::Output(index) => _ = self.delivered[sent.record].insert(index),
             Part::DeadLetter => self.given_up[sent.record] = true,
         }
-        self.tell(Event::Delivered { epoch: sent.epoch, first: sent.seq, last: sent.seq }, &[])
+        self.tell(Event::Delivered { first: sent.seq, last: sent.seq }, &[])
     }
 
     fn refuse(&mut self, which: usize) {
@@ -501,47 +517,49 @@ impl World {
         }
         let sent = self.sent.remove(which % self.sent.len());
         let failure = Failure::new(Kind::Refused, None, "planned");
-        let Sent { epoch, seq, record, index } = sent;
+        let Sent { seq, record, index } = sent;
         if index == Part::DeadLetter {
-            self.tell(Event::Hopeless { epoch, seq, failure: &failure }, &[]);
+            self.tell(Event::Hopeless { seq, failure: &failure }, &[]);
         } else {
-            if epoch == self.state.epoch() && self.state.may_receive() {
+            if seq.assignment() == self.state.assignment() && self.state.may_receive() {
                 self.refused.insert(record);
             }
-            self.tell(Event::Refused { epoch, seq, failure: &failure }, &[]);
+            self.tell(Event::Refused { seq, failure: &failure }, &[]);
         }
     }
 
     fn refuse_beside(&mut self, which: usize) {
         if !self.sent.is_empty() {
             let sent = self.sent.remove(which % self.sent.len());
-            self.tell(Event::Undelivered { epoch: sent.epoch, seq: sent.seq }, &[]);
+            self.tell(Event::Undelivered { seq: sent.seq }, &[]);
         }
     }
 
     /// The last outputs of a record turn out not to be sendable, and no later one was tried yet.
     fn unsendable(&mut self, which: usize) {
-        let epoch = self.state.epoch();
-        let Some(&Sent { seq, record, .. }) = self.sent.iter().rev().find(|sent| sent.epoch == epoch) else { return };
-        let letter = |sent: &Sent| sent.seq == seq && sent.epoch == epoch && sent.index == Part::DeadLetter;
+        let assignment = self.state.assignment();
+        let Some(&Sent { seq, record, .. }) = self.sent.iter().rev().find(|sent| sent.seq.assignment() == assignment)
+        else {
+            return;
+        };
+        let letter = |sent: &Sent| sent.seq == seq && sent.index == Part::DeadLetter;
         if self.sent.iter().any(letter) || self.letters.last().is_some_and(|&last| last >= record) {
             return;
         }
-        let own = self.sent.iter().filter(|sent| sent.epoch == epoch && sent.seq == seq).count();
+        let own = self.sent.iter().filter(|sent| sent.seq == seq).count();
         let unsent = which % own + 1;
         for _ in 0..unsent {
-            let at = self.sent.iter().rposition(|sent| sent.epoch == epoch && sent.seq == seq).unwrap();
+            let at = self.sent.iter().rposition(|sent| sent.seq == seq).unwrap();
             self.sent.remove(at);
         }
         let failure = Failure::new(Kind::TooLarge, None, "planned");
         let unsent = u32::try_from(unsent).unwrap();
-        self.tell(Event::Unsendable { epoch, seq, unsent, failure: &failure }, &[(seq, record)]);
+        self.tell(Event::Unsendable { seq, unsent, failure: &failure }, &[(seq, record)]);
     }
 
     /// Another process takes over, with nothing but what is committed.
     fn take_over(&mut self) {
-        let epoch = Epoch(self.state.epoch().0 + 100);
-        self.state = state(self.then, epoch, self.committed, false).with_counts(&self.counts);
+        self.state = state(self.then, self.ids.issue(|_| false), self.committed, false).with_counts(&self.counts);
         let is_committed = |record: usize| self.log[record].offset < self.committed.0;
         self.outcomes.retain(|&(record, _)| is_committed(record));
         self.letters.clear();
@@ -607,8 +625,8 @@ impl World {
             Step::RefuseBeside(which) => self.refuse_beside(which),
             Step::Unsendable(which) => self.unsendable(which),
             Step::Rewind => {
-                // Reports of the old producer's outputs may still come, with their old epoch.
-                self.tell(Event::Rewind, &[]);
+                // Reports of the old producer's outputs may still come, with their old numbers.
+                self.rewind();
             }
             Step::Wait(ms) => {
                 self.now += Duration::from_millis(ms);
@@ -650,7 +668,7 @@ impl World {
     fn finish(&mut self) {
         for _ in 0..self.log.len() * 20 + 200 {
             self.now += Duration::from_secs(20);
-            // No more than is in flight at most: an epoch has numbers for far more.
+            // No more than is in flight at most: an assignment has numbers for far more.
             self.receive(4);
             self.dispatch(3);
             while !self.out.is_empty() {
@@ -693,13 +711,13 @@ proptest! {
 /// The broker may be said to refuse two outputs of a record: it has one dead letter all the same.
 #[test]
 fn a_record_is_given_up_once() {
-    let mut watermark = Watermark::new(Offset(0));
+    let mut watermark = Watermark::new(id(0), Offset(0));
     watermark.receive(&[0], -1);
     watermark.send(&[2], &[]);
-    assert!(watermark.give_up(Seq(0), Fate::DeadLettered, 1));
-    assert!(!watermark.give_up(Seq(0), Fate::DeadLettered, 1));
+    assert!(watermark.give_up(Seq::first_of(id(0)), Fate::DeadLettered, 1));
+    assert!(!watermark.give_up(Seq::first_of(id(0)), Fate::DeadLettered, 1));
     assert_eq!(watermark.low(), Offset(0), "its dead letter is not acknowledged");
-    watermark.acknowledge(Seq(0), Seq(0));
+    watermark.acknowledge(Seq::first_of(id(0)), Seq::first_of(id(0)));
     assert_eq!((watermark.low(), watermark.take_settled().dead_lettered), (Offset(1), 1));
 }
 
@@ -709,18 +727,17 @@ fn a_record_is_given_up_once() {
 fn what_is_rewound_before_a_stop_is_carried_out_comes_to_that_record_again() {
     let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
     let fail = |state: &mut PartitionState, now| {
-        let epoch = state.epoch();
+        let first = Seq::first_of(state.assignment());
         let _ = state.handle(now, Event::Received { offsets: &[3, 4], leader_epoch: 1 });
         let _ = state.handle(now, Event::Dispatched { records: 2 });
         let failure = Failure::new(Kind::Reject, None, "planned");
-        let (first, outputs): (_, &[u32]) = (Seq(0), &[1]);
-        let event = Event::Ran { epoch, run: 0, first, outputs, failed: &[], failure: Some(&failure), returned: 2 };
+        let event = Event::Ran { run: 0, first, outputs: &[1], failed: &[], failure: Some(&failure), returned: 2 };
         state.handle(now, event).collect::<Vec<_>>()
     };
     let stops = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Stop { offset: 4, .. }));
     assert!(stops(&fail(&mut world.state, world.now)));
-    let actions: Vec<Action> = world.state.handle(world.now, Event::Rewind).collect();
-    assert!(actions.contains(&Action::Seek { epoch: Epoch(1), offset: Offset(3) }), "{actions:?}");
+    let actions: Vec<Action> = world.state.handle(world.now, Event::Rewind { assignment: id(1) }).collect();
+    assert!(actions.contains(&Action::Seek { offset: Offset(3) }), "{actions:?}");
     assert!(world.state.may_receive() && world.state.stops_at().is_none());
     assert!(stops(&fail(&mut world.state, world.now)));
 }
@@ -752,22 +769,22 @@ fn a_record_that_is_tried_again_has_a_name_until_it_has_an_outcome() {
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     let start = Instant::now();
     let policy = Policy { retries: Retries::Forever, ..Policy::default() };
-    let mut state = PartitionState::new(policy, Epoch(0), Offset(100), false);
+    let mut state = PartitionState::new(policy, id(0), Offset(100), false);
     let failure = Failure::new(Kind::Retry, None, "told to wait");
     let _ = state.handle(start, Event::Received { offsets: &[100, 105, 106], leader_epoch: 0 });
-    let ran = |state: &mut PartitionState, at: u64, first: u64, outputs: &[u32], failure: Option<&Failure>| {
-        let returned = 3 - usize::try_from(first).unwrap();
+    let ran = |state: &mut PartitionState, at: u64, first: usize, outputs: &[u32], failure: Option<&Failure>| {
+        let returned = 3 - first;
         let now = start + Duration::from_secs(at);
         let run = state.run();
         let _ = state.handle(now, Event::Dispatched { records: returned });
         let _ = state.handle(
             now,
-            Event::Ran { epoch: Epoch(0), run, first: Seq(first), outputs, failed: &[], failure, returned },
+            Event::Ran { run, first: Seq::first_of(id(0)).plus(first), outputs, failed: &[], failure, returned },
         );
     };
     assert!(state.retried().is_none());
     for tries in 1..=3 {
-        let (first, outputs): (u64, &[u32]) = if tries == 1 { (0, &[1]) } else { (1, &[]) };
+        let (first, outputs): (usize, &[u32]) = if tries == 1 { (0, &[1]) } else { (1, &[]) };
         ran(&mut state, 10 * tries, first, outputs, Some(&failure));
         let named = state.retried().expect("it is tried again");
         assert_eq!((named.offset, u64::from(named.tries), named.failure), (105, tries, &failure));
@@ -844,15 +861,14 @@ fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
     assert_eq!((world.committed, &*world.counts), (Offset(5), "1..1"), "the output in between is under way");
     world.acknowledge(0);
     assert_eq!((world.committed, &*world.counts), (Offset(7), "3..5"));
-    world.state = PartitionState::new(allow, Epoch(7), world.committed, false).with_counts(&world.counts);
+    world.state = PartitionState::new(allow, id(7), world.committed, false).with_counts(&world.counts);
     let offsets = [world.log[3].offset];
     world.tell(Event::Received { offsets: &offsets, leader_epoch: 1 }, &[]);
     world.tell(Event::Dispatched { records: 1 }, &[]);
     let reject = Failure::new(Kind::Error, None, "an error for one record is a reject");
     let event = Event::Ran {
-        epoch: Epoch(7),
         run: 0,
-        first: Seq(0),
+        first: Seq::first_of(id(7)),
         outputs: &[0],
         failed: &[(0, reject.clone())],
         failure: None,
@@ -864,24 +880,26 @@ fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
 }
 
 #[test]
-fn an_epoch_that_nears_its_last_number_ends_when_nothing_is_in_flight_or_at_last_anyhow() {
+fn an_assignment_that_nears_its_last_number_is_read_on_as_another_when_nothing_is_in_flight_or_at_last_anyhow() {
     let mut world = World::new(Then::Stop, &[1; 39], &[false; 39]);
     world.receive(21);
     world.finish_in_flight();
-    assert_eq!((world.state.epoch(), world.state.next()), (Epoch(0), Seq(21)), "it has numbers for long");
+    assert_eq!(world.state.next(), Seq::first_of(id(0)).plus(21), "it has numbers for long");
     world.receive(1);
     world.tell(Event::Tick, &[]);
-    assert_eq!(world.state.epoch(), Epoch(0), "a record is in flight");
+    assert_eq!(world.state.assignment(), id(0), "a record is in flight");
     world.finish_in_flight();
-    assert_eq!((world.state.epoch(), world.state.next()), (Epoch(1), Seq(0)));
+    assert_eq!(world.state.next(), Seq::first_of(id(1)));
     assert_eq!(world.next, 22, "nothing is read twice");
     // From here on something is in flight all the time.
-    let mut state = state(Then::Stop, Epoch(0), Offset(0), false);
+    let mut state = state(Then::Stop, id(0), Offset(0), false);
     let offsets: Vec<i64> = (0..39).collect();
     state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1 }).for_each(drop);
     assert_eq!(state.handle(world.now, Event::Tick).count(), 0);
     state.handle(world.now, Event::Received { offsets: &offsets[38..], leader_epoch: 1 }).for_each(drop);
     let actions: Vec<Action> = state.handle(world.now, Event::Tick).collect();
-    assert_eq!(actions, [Action::DropQueue, Action::Seek { epoch: Epoch(1), offset: Offset(0) }]);
-    assert_eq!(state.next(), Seq(0));
+    assert_eq!(actions, [Action::Rewind]);
+    let actions: Vec<Action> = state.handle(world.now, Event::Rewind { assignment: id(1) }).collect();
+    assert_eq!(actions, [Action::DropQueue, Action::Seek { offset: Offset(0) }]);
+    assert_eq!(state.next(), Seq::first_of(id(1)));
 }

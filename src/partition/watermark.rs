@@ -1,11 +1,12 @@
 //! Which records of one partition are settled, and up to where it is safe to commit.
 //!
 //! Pure: no clock, no Kafka. Records settle in any order; `low` moves only over a gapless prefix of the records *received*,
-//! since their offsets may have holes. A late result of an older epoch never reaches this file.
+//! since their offsets may have holes. A late result of an older assignment never reaches this file.
 //! Invariant: every record below `first` is settled, and the one at `first` is not.
 
 use std::collections::VecDeque;
 
+use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::Seq;
 
@@ -66,11 +67,11 @@ impl Entry {
 }
 
 impl Watermark {
-    pub(super) fn new(position: Offset) -> Watermark {
+    pub(super) fn new(assignment: AssignmentId, position: Offset) -> Watermark {
         Watermark {
             entries: VecDeque::new(),
-            first: Seq(0),
-            sent: Seq(0),
+            first: Seq::first_of(assignment),
+            sent: Seq::first_of(assignment),
             position,
             leader_epoch: -1,
             settled: Settled::default(),
@@ -102,7 +103,7 @@ impl Watermark {
                 entry.give_up(fate, entry.pending);
             }
         }
-        self.sent = self.sent.plus(outputs.len() as u64);
+        self.sent = self.sent.plus(outputs.len());
         self.settle();
     }
 
@@ -127,7 +128,7 @@ impl Watermark {
 
     /// One output of each record from `first` to `last` was acknowledged.
     pub(super) fn acknowledge(&mut self, first: Seq, last: Seq) {
-        if first.0 < self.first.0 || last.0 >= self.sent.0 || first > last {
+        if first < self.first || last >= self.sent || first > last {
             debug_assert!(
                 false,
                 "acknowledged {first:?} to {last:?}, but unsettled are {:?} to {:?}",
@@ -195,7 +196,7 @@ impl Watermark {
     }
 
     fn index(&self, seq: Seq) -> usize {
-        usize::try_from(seq.0 - self.first.0).expect("records in flight are counted by usize")
+        seq.since(self.first).expect("the record is in flight")
     }
 
     /// Every record below this offset is settled.
@@ -210,7 +211,7 @@ impl Watermark {
 
     /// The offset of a record in flight.
     pub(super) fn offset_of(&self, seq: Seq) -> Option<i64> {
-        let index = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
+        let index = seq.since(self.first)?;
         self.entries.get(index).map(|entry| entry.offset)
     }
 
@@ -236,7 +237,7 @@ impl Watermark {
 
     /// The number of the next record to be received.
     pub(super) fn next(&self) -> Seq {
-        self.first.plus(self.entries.len() as u64)
+        self.first.plus(self.entries.len())
     }
 
     pub(super) fn position(&self) -> Offset {

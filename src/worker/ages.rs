@@ -56,10 +56,10 @@ pub(super) struct Done {
 const MARKS_MAX: usize = 4096;
 
 impl Ages {
-    /// Of a partition that is read from `start`.
-    pub(super) fn new(start: Offset) -> Ages {
+    /// Of a partition that is read from `start`, where its first record is to get the number `first`.
+    pub(super) fn new(first: Seq, start: Offset) -> Ages {
         Ages {
-            first: Seq(0),
+            first,
             timestamps: VecDeque::new(),
             polled: VecDeque::new(),
             low: start,
@@ -71,7 +71,7 @@ impl Ages {
     /// The next records were received; the first of them was polled at this time.
     pub(super) fn receive(&mut self, at: Instant, timestamps: &[i64]) {
         self.timestamps.extend(timestamps);
-        self.polled.push_back(Polled { end: self.first.plus(self.timestamps.len() as u64), at });
+        self.polled.push_back(Polled { end: self.first.plus(self.timestamps.len()), at });
     }
 
     /// The records below `first` are settled, and so is everything below `low`. Returns what is new of them.
@@ -87,7 +87,7 @@ impl Ages {
             && first > self.first
         {
             let upto = end.min(first);
-            let records = usize::try_from(upto.0 - self.first.0).unwrap_or(usize::MAX).min(self.timestamps.len());
+            let records = upto.since(self.first).unwrap_or(0).min(self.timestamps.len());
             done.push(Done { at, timestamps: self.timestamps.drain(..records).collect() });
             self.first = upto;
             if upto == end {
@@ -98,9 +98,9 @@ impl Ages {
         done
     }
 
-    /// What is not settled will be read again, as the records of a new epoch.
-    pub(super) fn rewind(&mut self) {
-        self.first = Seq(0);
+    /// What is not settled will be read again, and the first of it gets the number `first`.
+    pub(super) fn rewind(&mut self, first: Seq) {
+        self.first = first;
         self.timestamps.clear();
         self.polled.clear();
     }
@@ -132,7 +132,12 @@ impl Ages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::AssignmentIds;
     use crate::worker::clock;
+
+    fn seq(n: usize) -> Seq {
+        Seq::first_of(AssignmentIds::default().issue(|_| false)).plus(n)
+    }
 
     fn all(done: Vec<Done>) -> Vec<i64> {
         done.into_iter().flat_map(|done| done.timestamps).collect()
@@ -141,20 +146,20 @@ mod tests {
     #[test]
     fn the_oldest_is_the_first_that_is_not_committed_whatever_gaps_there_are() {
         let now = clock::now();
-        let mut ages = Ages::new(Offset(10));
+        let mut ages = Ages::new(seq(0), Offset(10));
         assert_eq!(ages.oldest(), None);
         // Offsets 10, 50 and 51, then 90: what is between was compacted.
         ages.receive(now, &[100, 500, 510]);
         ages.receive(now, &[900]);
         assert_eq!(ages.oldest(), Some(100));
-        assert_eq!(all(ages.settle(Seq(1), Offset(50))), [100]);
+        assert_eq!(all(ages.settle(seq(1), Offset(50))), [100]);
         assert_eq!(ages.oldest(), Some(100), "settled, but not committed");
-        assert_eq!(all(ages.settle(Seq(3), Offset(90))), [500, 510]);
+        assert_eq!(all(ages.settle(seq(3), Offset(90))), [500, 510]);
         ages.commit(Offset(50));
         assert_eq!((ages.oldest(), ages.committed()), (Some(500), Offset(50)));
         ages.commit(Offset(90));
         assert_eq!(ages.oldest(), Some(900));
-        assert_eq!(all(ages.settle(Seq(4), Offset(91))), [900]);
+        assert_eq!(all(ages.settle(seq(4), Offset(91))), [900]);
         // A control marker behind the last record.
         ages.commit(Offset(92));
         assert_eq!((ages.oldest(), ages.committed()), (None, Offset(92)));
@@ -163,26 +168,26 @@ mod tests {
     #[test]
     fn every_record_is_done_once_and_under_its_own_time() {
         let (early, late) = (clock::now(), clock::now() + std::time::Duration::from_secs(1));
-        let mut ages = Ages::new(Offset(0));
+        let mut ages = Ages::new(seq(0), Offset(0));
         ages.receive(early, &[1, 2, 3]);
         ages.receive(late, &[4, 5]);
-        assert_eq!(ages.settle(Seq(2), Offset(2)), [Done { at: early, timestamps: vec![1, 2] }]);
+        assert_eq!(ages.settle(seq(2), Offset(2)), [Done { at: early, timestamps: vec![1, 2] }]);
         let rest = [Done { at: early, timestamps: vec![3] }, Done { at: late, timestamps: vec![4] }];
-        assert_eq!(ages.settle(Seq(4), Offset(4)), rest);
-        assert_eq!(ages.settle(Seq(4), Offset(4)), []);
-        ages.rewind();
+        assert_eq!(ages.settle(seq(4), Offset(4)), rest);
+        assert_eq!(ages.settle(seq(4), Offset(4)), []);
+        ages.rewind(seq(0));
         ages.receive(late, &[5, 6]);
-        assert_eq!(all(ages.settle(Seq(2), Offset(6))), [5, 6]);
+        assert_eq!(all(ages.settle(seq(2), Offset(6))), [5, 6]);
     }
 
     #[test]
     fn commits_that_fail_for_long_cost_a_bounded_memory_and_keep_the_age() {
         let now = clock::now();
-        let mut ages = Ages::new(Offset(0));
+        let mut ages = Ages::new(seq(0), Offset(0));
         let records = i64::try_from(MARKS_MAX).unwrap() + 100;
         for (next, offset) in (1..).zip(0..records) {
             ages.receive(now, &[1000 + offset]);
-            ages.settle(Seq(next), Offset(offset + 1));
+            ages.settle(seq(next), Offset(offset + 1));
         }
         assert_eq!((ages.marks.len(), ages.oldest()), (MARKS_MAX, Some(1000)));
         ages.commit(Offset(records));
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_record_without_a_timestamp_has_no_age() {
-        let mut ages = Ages::new(Offset(0));
+        let mut ages = Ages::new(seq(0), Offset(0));
         ages.receive(clock::now(), &[-1, 7]);
         assert_eq!(ages.oldest(), None);
     }

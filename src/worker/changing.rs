@@ -72,7 +72,7 @@ impl Shell {
         }
         let Change { settings, instances, anew: _ } = change;
         let first = First {
-            lane: self.next_lane,
+            assignments: self.assignments.clone(),
             producer: self.producer_number + 1,
             lookup: self.lookup_number + 1,
             reason: "reload",
@@ -178,7 +178,7 @@ impl Shell {
         self.metrics.assigned_partitions.set(0);
         std::mem::swap(&mut next.events, &mut self.events);
         debug_assert!(matches!(next.group, Group::Outside), "it has not begun");
-        next.next_lane = self.next_lane;
+        next.assignments = self.assignments.clone();
         if next.producer_number <= self.producer_number {
             // This one's producer was made anew while it finished: reports of it must not be taken for those of the next.
             next.producer_number = self.producer_number;

@@ -22,7 +22,7 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
 use crate::failure::Kind;
-use crate::record::Epoch;
+use crate::record::AssignmentId;
 use crate::record::Seq;
 use crate::sink::Routes;
 
@@ -36,9 +36,7 @@ enum Order {
 /// Records to be run.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) lane: u32,
-    pub(super) epoch: Epoch,
-    /// Which run of the lane it belongs to: after a failure, what was handed out behind it is of no use.
+    /// Which run of the assignment it belongs to: after a failure, what was handed out behind it is of no use.
     pub(super) run: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
@@ -50,8 +48,6 @@ pub(super) struct Job {
 /// Records that come back.
 #[derive(Debug)]
 pub(super) struct Ran {
-    pub(super) lane: u32,
-    pub(super) epoch: Epoch,
     pub(super) run: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
@@ -145,8 +141,8 @@ impl Drop for Executors {
 struct Executor<R> {
     chain: Chain,
     routes: Routes,
-    /// The run of each lane in which a record failed: what else was handed out in it goes back as it is.
-    failed: HashMap<(u32, Epoch), u32>,
+    /// The run of each assignment in which a record failed: what else was handed out in it goes back as it is.
+    failed: HashMap<AssignmentId, u32>,
     ran: R,
 }
 
@@ -165,7 +161,7 @@ impl<R: Fn(Ran)> Executor<R> {
                     continue;
                 }
             };
-            let key = (job.lane, job.epoch);
+            let key = job.first.assignment();
             match self.failed.get(&key) {
                 Some(&run) if run == job.run => self.give_back(job),
                 _ => {
@@ -173,8 +169,8 @@ impl<R: Fn(Ran)> Executor<R> {
                     self.run_job(job);
                 }
             }
-            // Lanes come and go with rebalances; the map holds only those that failed last.
-            if self.failed.len() > LANES_REMEMBERED {
+            // Assignments come and go; the map holds only those that failed last.
+            if self.failed.len() > ASSIGNMENTS_REMEMBERED {
                 self.failed.clear();
             }
         }
@@ -238,18 +234,16 @@ impl<R: Fn(Ran)> Executor<R> {
         failpoint::pass(Point::AfterGuest);
         let counted = self.chain.take_counted();
         if failure.is_some() {
-            self.failed.insert((job.lane, job.epoch), job.run);
+            self.failed.insert(job.first.assignment(), job.run);
         }
         let returned = if failure.is_some() { job.range.len() } else { records };
         let range = job.range.start..job.range.start + returned;
         job.range.start += returned;
         let first = job.first;
-        job.first = first.plus(returned as u64);
+        job.first = first.plus(returned);
         let last = job.range.is_empty();
         let outputs = effects.counts(done, &self.routes);
         (self.ran)(Ran {
-            lane: job.lane,
-            epoch: job.epoch,
             run: job.run,
             first,
             batch: Arc::clone(&job.batch),
@@ -265,24 +259,11 @@ impl<R: Fn(Ran)> Executor<R> {
     }
 
     fn give_back(&mut self, job: Job) {
-        let Job { lane, epoch, run, first, batch, range, .. } = job;
+        let Job { run, first, batch, range, .. } = job;
         let (outputs, effects) = (Vec::new(), Effects::default());
         let (failed, counted) = (Vec::new(), Vec::new());
         let failure = None;
-        (self.ran)(Ran {
-            lane,
-            epoch,
-            run,
-            first,
-            batch,
-            range,
-            outputs,
-            failed,
-            effects,
-            counted,
-            failure,
-            last: true,
-        });
+        (self.ran)(Ran { run, first, batch, range, outputs, failed, effects, counted, failure, last: true });
     }
 }
 
@@ -292,4 +273,4 @@ impl<R: Fn(Ran)> Executor<R> {
 const NICENESS: i32 = 5;
 
 /// See [`Executor::failed`].
-const LANES_REMEMBERED: usize = 1024;
+const ASSIGNMENTS_REMEMBERED: usize = 1024;

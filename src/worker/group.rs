@@ -24,7 +24,6 @@ use crate::kafka::settings::OnRecreate;
 use crate::metrics::State;
 use crate::partition;
 use crate::partition::PartitionState;
-use crate::record::Epoch;
 use crate::record::TopicPartition;
 
 /// See the head of the file.
@@ -196,12 +195,12 @@ impl Shell {
         }
         for StartOf { position: Position { partition, offset, note, .. }, committed, topic, .. } in starts {
             let executor = self.quietest_executor();
-            let number = self.new_lane_number();
+            let assignment = self.new_assignment();
             self.metrics.add_topic(&partition.topic);
-            let state = PartitionState::new(self.settings.policy, Epoch(0), offset, !committed)
+            let state = PartitionState::new(self.settings.policy, assignment, offset, !committed)
                 .with_counts(&Note::parse(&note).counts);
             // Where it ends is asked for now.
-            let mut lane = Lane::new(now, number, partition, state, executor, offset);
+            let mut lane = Lane::new(now, partition, state, executor, offset);
             lane.set_topic(topic);
             // What this client committed of the partition in an earlier stay may lie above it.
             lane.is_moved = !committed;

@@ -1,7 +1,7 @@
 //! One partition's records on their way: those that wait, and the state that decides about them.
 //!
 //! The records that wait are in `queue`, in order, and behind them in `open`, which is being filled. What is at an executor comes back as
-//! [`Ran`](super::executor::Ran). A lane has a number of its own in every epoch, which its outputs carry as their tag.
+//! [`Ran`](super::executor::Ran).
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -18,6 +18,7 @@ use crate::kafka::consumer::Position;
 use crate::kafka::note::Note;
 use crate::kafka::note::TopicId;
 use crate::partition::PartitionState;
+use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::Seq;
 use crate::record::TopicPartition;
@@ -32,7 +33,6 @@ pub(super) const JOBS_MAX: usize = 2;
 
 /// A partition that is assigned to this worker.
 pub(super) struct Lane {
-    pub(super) number: u32,
     pub(super) partition: TopicPartition,
     /// For comparing with a fetched record's topic.
     pub(super) topic_bytes: Box<[u8]>,
@@ -105,8 +105,6 @@ pub(super) enum Seen {
 /// Records that wait for an executor.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// The lane's number when they were received: what `first` counts from.
-    pub(super) lane: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
     pub(super) range: Range<usize>,
@@ -115,14 +113,12 @@ pub(super) struct Waiting {
 impl Lane {
     pub(super) fn new(
         now: Instant,
-        number: u32,
         partition: TopicPartition,
         state: PartitionState,
         executor: usize,
         end: Offset,
     ) -> Lane {
         Lane {
-            number,
             topic_bytes: partition.topic.as_bytes().into(),
             open: Batch::new(partition.clone()),
             partition,
@@ -150,7 +146,7 @@ impl Lane {
             is_leaderless: false,
             is_moved: false,
             opened: now,
-            ages: Ages::new(state.low()),
+            ages: Ages::new(state.next(), state.low()),
             state,
             letters: VecDeque::new(),
             retimed: BTreeSet::new(),
@@ -242,10 +238,10 @@ impl Lane {
         self.open.len() >= call.max(BATCH_RECORDS) || self.open.bytes() >= BATCH_BYTES_MAX
     }
 
-    /// Puts records back, in order. Those that were received before the lane got its number are read again, and counted anew: put
-    /// into the queue they would wait for a turn that never comes, and all behind them too.
+    /// Puts records of this assignment back, in order. Those of another are read again, and counted anew: put into the queue they would
+    /// wait for a turn that never comes, and all behind them too.
     pub(super) fn requeue(&mut self, waiting: Waiting) {
-        if waiting.range.is_empty() || waiting.lane != self.number {
+        if waiting.range.is_empty() || waiting.first.assignment() != self.state.assignment() {
             return;
         }
         self.bytes += bytes_of(&waiting.batch, &waiting.range);
@@ -261,6 +257,17 @@ impl Lane {
         self.bytes = self.bytes.saturating_sub(waiting + self.open.bytes());
         self.queue.clear();
         self.open.reset(self.partition.clone());
+    }
+
+    /// What is under way belongs to nobody any more, as the partition is read again as this assignment.
+    pub(super) fn forget(&mut self, assignment: AssignmentId) {
+        self.drop_queue();
+        self.jobs = 0;
+        self.bytes = 0;
+        self.last_read = None;
+        self.ages.rewind(Seq::first_of(assignment));
+        self.letters.clear();
+        self.retimed = self.retimed.split_off(&self.state.low().0);
     }
 
     /// Remembers what to store with the next round.
@@ -283,14 +290,14 @@ pub(super) fn bytes_of(batch: &Batch, range: &Range<usize>) -> usize {
 mod tests {
     use super::*;
     use crate::partition::Policy;
-    use crate::record::Epoch;
+    use crate::record::AssignmentIds;
     use crate::worker::clock;
 
     #[test]
     fn a_batch_is_sealed_early_but_not_before_a_call_of_the_first_step_is_full() {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let state = PartitionState::new(Policy::default(), Epoch(0), Offset(0), false);
-        let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(0));
+        let state = PartitionState::new(Policy::default(), assignments(1)[0], Offset(0), false);
+        let mut lane = Lane::new(clock::now(), partition, state, 0, Offset(0));
         let calls = [1, 128, 1000];
         let mut sealed_at = [0; 3];
         for offset in 0..1000 {
@@ -310,8 +317,8 @@ mod tests {
     #[test]
     fn a_record_is_read_once_until_its_partition_is_read_from_elsewhere_or_by_another_leader() {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let state = PartitionState::new(Policy::default(), Epoch(0), Offset(5), false);
-        let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(9));
+        let state = PartitionState::new(Policy::default(), assignments(1)[0], Offset(5), false);
+        let mut lane = Lane::new(clock::now(), partition, state, 0, Offset(9));
         assert_eq!(lane.seen(5, 3), Seen::Next);
         assert_eq!(lane.unread_from(Offset(0)), Some(Offset(5)), "where it begins");
         assert_eq!(lane.unread_from(Offset(6)), Some(Offset(6)), "behind what can't be seen");
@@ -329,8 +336,8 @@ mod tests {
     /// Of a lane at offset 0 with records of these times, of which none is committed.
     fn behind(times: &[i64]) -> Lane {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let state = PartitionState::new(Policy::default(), Epoch(0), Offset(0), false);
-        let mut lane = Lane::new(clock::now(), 0, partition, state, 0, Offset(100));
+        let state = PartitionState::new(Policy::default(), assignments(1)[0], Offset(0), false);
+        let mut lane = Lane::new(clock::now(), partition, state, 0, Offset(100));
         lane.ages.receive(clock::now(), times);
         lane
     }
@@ -372,17 +379,17 @@ mod tests {
     }
 
     #[test]
-    fn records_of_an_older_number_are_not_put_back() {
+    fn records_of_another_assignment_are_not_put_back() {
         let mut lane = lane(Offset(5));
-        let waiting = |number| {
+        let [own, other] = [0, 1].map(|at| assignments(2)[at]);
+        let waiting = |assignment| {
             let mut batch = Batch::new(lane_partition());
             batch.push(7, 0, 0, None, Some(b"value"), std::iter::empty());
-            Waiting { lane: number, first: Seq(2), batch: Arc::new(batch), range: 0..1 }
+            Waiting { first: Seq::first_of(assignment).plus(2), batch: Arc::new(batch), range: 0..1 }
         };
-        lane.number = 8;
-        lane.requeue(waiting(7));
+        lane.requeue(waiting(other));
         assert!(lane.queue.is_empty() && lane.bytes == 0, "it would stand before all that is read again");
-        lane.requeue(waiting(8));
+        lane.requeue(waiting(own));
         assert_eq!((lane.queue.len(), lane.bytes > 0), (1, true));
     }
 
@@ -404,12 +411,18 @@ mod tests {
         assert!(lane.has_passed(Offset(7)));
     }
 
+    /// The first assignments that there are.
+    fn assignments(count: usize) -> Vec<AssignmentId> {
+        let mut ids = AssignmentIds::default();
+        (0..count).map(|_| ids.issue(|_| false)).collect()
+    }
+
     fn lane_partition() -> TopicPartition {
         TopicPartition { topic: "t".into(), partition: 0 }
     }
 
     fn lane(start: Offset) -> Lane {
-        let state = PartitionState::new(Policy::default(), Epoch(0), start, false);
-        Lane::new(clock::now(), 0, lane_partition(), state, 0, start)
+        let state = PartitionState::new(Policy::default(), assignments(1)[0], start, false);
+        Lane::new(clock::now(), lane_partition(), state, 0, start)
     }
 }

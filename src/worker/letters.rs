@@ -29,7 +29,6 @@ use crate::sink::size;
 /// A dead letter that waits for the producer.
 #[derive(Debug)]
 pub(super) struct Letter {
-    pub(super) lane: u32,
     pub(super) seq: Seq,
     written: DeadLetter,
     posted: Posted,
@@ -122,19 +121,17 @@ impl Shell {
         let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
         let what = format!("failed, a dead letter is being written to `{topic}`");
         self.say_given_up(now, index, offset, tries, &failure, &what);
-        let lane = &self.lanes[index];
         let posted = Posted { step: failure.step.unwrap_or_else(|| "".into()), kind: failure.kind };
-        Ok(Letter { lane: lane.number, seq, written, posted })
+        Ok(Letter { seq, written, posted })
     }
 
-    /// A record can be neither processed nor given up: the pipeline stops at it, if its lane still has the number `lane`.
-    pub(super) fn on_hopeless(&mut self, now: Instant, lane: u32, hopeless: &Hopeless) {
-        let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { return };
+    /// A record can be neither processed nor given up: the pipeline stops at it, if its assignment is still there.
+    pub(super) fn on_hopeless(&mut self, now: Instant, hopeless: &Hopeless) {
         let Hopeless { seq, why, failure } = hopeless;
-        let epoch = self.lanes[index].state.epoch();
+        let Some(index) = self.lane_of(*seq) else { return };
         let reason = format!("{why}; the record failed by: {}", failure.reason);
         let failure = Failure { reason, ..failure.clone() };
-        self.tell(now, index, partition::Event::Hopeless { epoch, seq: *seq, failure: &failure });
+        self.tell(now, index, partition::Event::Hopeless { seq: *seq, failure: &failure });
     }
 
     /// What is said of a dead letter of so many bytes, which its topic doesn't take.
@@ -155,14 +152,13 @@ impl Shell {
 
     /// The broker refused a dead letter. It is never left out: the record's offset waits for it. One whose time its topic doesn't take is
     /// written once more, with the time of now.
-    pub(super) fn on_letter_refused(&mut self, now: Instant, index: usize, message: &Undelivered) {
+    pub(super) fn on_letter_refused(&mut self, now: Instant, index: usize, seq: Seq, message: &Undelivered) {
         let lane = &mut self.lanes[index];
-        let (epoch, seq) = (lane.state.epoch(), message.tag.seq);
         let offset = lane.state.offset_of(seq).filter(|_| message.is_about_time());
         if offset.is_some_and(|offset| lane.retimed.insert(offset)) {
-            self.tell(now, index, partition::Event::Undelivered { epoch, seq });
+            self.tell(now, index, partition::Event::Undelivered { seq });
         } else {
-            self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure: &message.failure });
+            self.tell(now, index, partition::Event::Hopeless { seq, failure: &message.failure });
         }
     }
 
@@ -170,12 +166,12 @@ impl Shell {
     pub(super) fn send_letters(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(letter) = self.letters.queue.front() {
-            let index = self.lanes.iter().position(|lane| lane.number == letter.lane);
+            let index = self.lane_of(letter.seq);
             // Nothing of a lane is sent at the record that stopped it, or above.
             let index = index.filter(|&index| self.lanes[index].state.stops_at().is_none_or(|stop| letter.seq < stop));
             let mut failed = None;
             if let (Some(index), Some(producer)) = (index, &self.producer) {
-                let tag = Tag { lane: letter.lane, kind: producer::Kind::DeadLetter, seq: letter.seq };
+                let tag = Tag { kind: producer::Kind::DeadLetter, seq: letter.seq };
                 let record = letter.written.record();
                 match producer.send(self.settings.kafka.outputs.len(), &record, -1, tag) {
                     Ok(()) => {
@@ -213,8 +209,7 @@ impl Shell {
         while let Some((_, posted)) = lane.letters.pop_front_if(|(seq, _)| *seq <= last) {
             self.metrics.dead_letters.with_label_values(&[&posted.step, posted.kind.label()]).inc();
         }
-        let epoch = lane.state.epoch();
-        self.tell(now, index, partition::Event::Delivered { epoch, first, last });
+        self.tell(now, index, partition::Event::Delivered { first, last });
     }
 
     /// Says that a record is given up: each, unless there are many of a kind.

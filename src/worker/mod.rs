@@ -71,6 +71,7 @@ use crate::partition::Action;
 use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::record::AssignmentIds;
 use crate::record::Seq;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
@@ -170,7 +171,7 @@ impl Worker {
     ) -> Result<Worker, String> {
         let (inbox, events) = mpsc::channel();
         let status = Arc::new(Status::default());
-        let first = First { lane: 0, producer: 0, lookup: 0, reason: "start" };
+        let first = First { assignments: AssignmentIds::default(), producer: 0, lookup: 0, reason: "start" };
         let mut shell = Shell::new(settings, number, instances, metrics, Arc::clone(&status), inbox.clone(), first)?;
         shell.events = events;
         let run = move || {
@@ -238,9 +239,8 @@ impl Worker {
 }
 
 /// Where the numbers of a worker's parts begin, so that nothing of what came before is taken for theirs, and why instances were made.
-#[derive(Clone, Copy)]
 struct First {
-    lane: u32,
+    assignments: AssignmentIds,
     producer: u32,
     lookup: u32,
     reason: &'static str,
@@ -333,7 +333,7 @@ struct Shell {
     /// After a delivery failure nothing is handed out before this, and how long the wait was.
     hold: Option<(Instant, Duration)>,
     lanes: Vec<Lane>,
-    next_lane: u32,
+    assignments: AssignmentIds,
     /// Empty batches with their memory.
     spare: Vec<Batch>,
     /// Outcomes whose outputs the producer has no room for yet, in order.
@@ -418,7 +418,7 @@ impl Shell {
             hold: None,
             halt: None,
             lanes: Vec::new(),
-            next_lane: first.lane,
+            assignments: first.assignments,
             spare: Vec::new(),
             backlog: VecDeque::new(),
             letters: Letters::default(),
@@ -510,8 +510,8 @@ impl Shell {
 
     /// Records come back from an executor.
     fn on_ran(&mut self, now: Instant, mut ran: Ran) {
-        let Some(index) = self.lanes.iter().position(|lane| lane.number == ran.lane) else {
-            // The lane was revoked, lost or rewound meanwhile.
+        let Some(index) = self.lane_of(ran.first) else {
+            // The partition was revoked, lost or rewound meanwhile.
             self.recycle(ran.batch);
             return;
         };
@@ -520,11 +520,10 @@ impl Shell {
         if ran.last {
             lane.jobs = lane.jobs.saturating_sub(1);
         }
-        if lane.state.takes(ran.epoch, ran.run, ran.first) {
+        if lane.state.takes(ran.run, ran.first) {
             chain::tell(&ran.counted, &self.metrics);
         }
         let event = partition::Event::Ran {
-            epoch: ran.epoch,
             run: ran.run,
             first: ran.first,
             outputs: &ran.outputs,
@@ -533,7 +532,7 @@ impl Shell {
             returned: ran.range.len(),
         };
         let actions: Vec<Action> = lane.state.handle(now, event).collect();
-        let (number, first) = (ran.lane, ran.first);
+        let first = ran.first;
         let (letters, hopeless) = self.give_up_among(now, index, &actions, &mut ran);
         // At the first record that can be neither processed nor given up it stops: nothing from there on is sent.
         let limit = hopeless.as_ref().map(|hopeless| hopeless.seq);
@@ -541,14 +540,14 @@ impl Shell {
         let mut ran = Some(ran);
         for action in actions {
             // To send may have all lanes read again. What follows is about records that come once more, then.
-            if self.lanes.get(index).is_none_or(|lane| lane.number != number) {
+            if self.lane_of(first) != Some(index) {
                 break;
             }
             match action {
                 Action::DeadLetter { .. } | Action::Skip { .. } => {}
                 Action::Send { upto } => {
                     let upto = limit.map_or(upto, |limit| limit.min(upto));
-                    self.begin_sending(now, index, upto, letters.take().unwrap_or_default(), &mut ran);
+                    self.begin_sending(now, upto, letters.take().unwrap_or_default(), &mut ran);
                 }
                 Action::RunAgain { from, attempt, at } => {
                     self.metrics.retries.with_label_values(&["step"]).inc();
@@ -560,16 +559,17 @@ impl Shell {
                 | Action::Stop { .. }
                 | Action::Trip { .. }
                 | Action::DropQueue
+                | Action::Rewind
                 | Action::Seek { .. }
                 | Action::Released { .. }) => self.act(now, index, other),
             }
         }
-        let is_same = self.lanes.get(index).is_some_and(|lane| lane.number == number);
+        let is_same = self.lane_of(first) == Some(index);
         if let Some(letters) = letters.filter(|letters| is_same && !letters.is_empty()) {
-            self.begin_sending(now, index, first, letters, &mut ran);
+            self.begin_sending(now, first, letters, &mut ran);
         }
         if let Some(hopeless) = hopeless {
-            self.on_hopeless(now, number, &hopeless);
+            self.on_hopeless(now, &hopeless);
         }
         if let Some(ran) = ran {
             self.recycle(ran.batch);
@@ -588,7 +588,7 @@ impl Shell {
         let mut letters = Vec::new();
         for action in actions {
             let (Action::DeadLetter { seq, .. } | Action::Skip { seq, .. }) = action else { continue };
-            let record = usize::try_from(seq.0 - ran.first.0).unwrap_or(usize::MAX);
+            let Some(record) = seq.since(ran.first) else { continue };
             let place = ran.range.start + record;
             ran.effects.give_up(record);
             if let Action::DeadLetter { seq, tries, failure } = action {
@@ -610,7 +610,7 @@ impl Shell {
         if !lane.state.may_receive() {
             return;
         }
-        let done = usize::try_from(from.0.saturating_sub(ran.first.0)).unwrap_or(usize::MAX).min(ran.range.len());
+        let done = from.since(ran.first).unwrap_or(0).min(ran.range.len());
         let range = ran.range.start + done..ran.range.end;
         if range.is_empty() {
             return;
@@ -619,7 +619,7 @@ impl Shell {
         if let Some(attempt) = attempt {
             Arc::make_mut(&mut batch).set_attempt(range.start, attempt);
         }
-        lane.requeue(Waiting { lane: ran.lane, first: ran.first.plus(done as u64), batch, range });
+        lane.requeue(Waiting { first: ran.first.plus(done), batch, range });
     }
 
     /// The lane's next record waits until `at`; for a long wait its fetching is paused.
@@ -646,9 +646,8 @@ impl Shell {
                 let stopped = StoppedAt::tripped(lane.partition.clone(), offset, trip, &failure);
                 self.stop_at(now, stopped);
             }
-            Action::Seek { epoch: _, offset } => {
-                self.begin_lane_anew(index);
-                let lane = &mut self.lanes[index];
+            Action::Rewind => self.rewind(now, index),
+            Action::Seek { offset } => {
                 lane.sought = Some(offset);
                 let partition = lane.partition.clone();
                 if let Err(reason) = self.consumer.seek(&partition, offset) {
@@ -705,15 +704,8 @@ impl Shell {
                 }
                 let Some(Waiting { first, batch, range, .. }) = lane.queue.pop_front() else { break };
                 let records = range.len();
-                let job = executor::Job {
-                    lane: lane.number,
-                    epoch: lane.state.epoch(),
-                    run: lane.state.run(),
-                    first,
-                    batch,
-                    range,
-                    cancel: Arc::clone(&lane.cancel),
-                };
+                let job =
+                    executor::Job { run: lane.state.run(), first, batch, range, cancel: Arc::clone(&lane.cancel) };
                 lane.jobs += 1;
                 let executor = lane.executor;
                 self.tell(now, index, partition::Event::Dispatched { records });

@@ -26,7 +26,6 @@ use crate::kafka::settings::OnGap;
 use crate::kafka::settings::OnRecreate;
 use crate::partition;
 use crate::partition::PartitionState;
-use crate::record::Epoch;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
@@ -251,7 +250,7 @@ impl Shell {
         for lane in self.lanes.iter_mut().filter(|lane| lane.asked == Some(question)) {
             // What this doesn't settle is asked again.
             lane.asked = None;
-            meant.push(lane.number);
+            meant.push(lane.state.assignment());
         }
         // A commit that is out is about the records before; its answer must not be taken for one about those that come.
         if self.closing.is_some() || !self.commit_ended(now) || !matches!(self.group, Group::Member) {
@@ -259,7 +258,9 @@ impl Shell {
         }
         for range in ranges {
             let is_it = |lane: &Lane| {
-                lane.partition == range.partition && meant.contains(&lane.number) && lane.state.may_receive()
+                lane.partition == range.partition
+                    && meant.contains(&lane.state.assignment())
+                    && lane.state.may_receive()
             };
             let Some(index) = self.lanes.iter().position(is_it) else { continue };
             let (low, partition) = (self.lanes[index].state.low(), range.partition.clone());
@@ -295,19 +296,19 @@ impl Shell {
     /// stored again.
     fn begin_at(&mut self, now: Instant, index: usize, from: Offset, range: &RangeOf) {
         self.count_finished(now);
-        let number = self.new_lane_number();
+        let assignment = self.new_assignment();
         let lane = &mut self.lanes[index];
         // What was counted below its position counts on if it goes on there.
         let counts =
             lane.stored.as_ref().filter(|stored| stored.offset == from).map(|stored| Note::parse(&stored.note));
-        let state = PartitionState::new(self.settings.policy, Epoch(0), from, true)
+        let state = PartitionState::new(self.settings.policy, assignment, from, true)
             .with_counts(counts.as_ref().map_or("", |note| &note.counts));
         lane.drop_queue();
         let partition = lane.partition.clone();
         if let Some(apart) = &mut self.apart {
             apart.forget(&partition);
         }
-        let mut fresh = Lane::new(now, number, partition.clone(), state, lane.executor, range.end);
+        let mut fresh = Lane::new(now, partition.clone(), state, lane.executor, range.end);
         fresh.set_topic(range.topic.or(lane.topic));
         fresh.sought = Some(from);
         fresh.is_moved = true;

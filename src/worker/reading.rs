@@ -240,7 +240,7 @@ impl Shell {
         let leader_epoch = lane.leader_epoch;
         let batch = std::sync::Arc::new(batch);
         let range = 0..batch.len();
-        lane.queue.push_back(Waiting { lane: lane.number, first, batch: std::sync::Arc::clone(&batch), range });
+        lane.queue.push_back(Waiting { first, batch: std::sync::Arc::clone(&batch), range });
         self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
     }
 

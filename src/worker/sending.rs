@@ -26,7 +26,6 @@ use crate::kafka::connection;
 use crate::kafka::limits::Batching;
 use crate::kafka::producer::Delivered;
 use crate::kafka::producer::Kind;
-use crate::kafka::producer::LANES_MAX;
 use crate::kafka::producer::Produced;
 use crate::kafka::producer::Report;
 use crate::kafka::producer::Run;
@@ -36,13 +35,13 @@ use crate::kafka::producer::Tag;
 use crate::kafka::settings::Partition;
 use crate::partition;
 use crate::partition::Action;
+use crate::record::AssignmentId;
 use crate::record::Seq;
 use crate::sink::Routes;
 use crate::sink::size;
 
 /// An outcome whose outputs are being handed to the producer.
 pub(super) struct Sending {
-    lane: u32,
     /// The first record of the run.
     first: Seq,
     batch: Arc<Batch>,
@@ -90,7 +89,7 @@ impl Sending {
 
     /// The pipeline stops at this record: nothing of it or of those behind it is sent any more, and all before it is.
     fn end_before(&mut self, seq: Seq) {
-        let records = usize::try_from(seq.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
+        let records = seq.since(self.first).unwrap_or(0);
         self.records = self.records.min(records);
         self.letters.retain(|letter| letter.seq < seq);
     }
@@ -114,19 +113,11 @@ const HOLD_MIN: Duration = Duration::from_millis(100);
 
 impl Shell {
     /// The outputs of `ran`'s records below `upto` go to the producer, and then the dead letters of those among them that were given up.
-    pub(super) fn begin_sending(
-        &mut self,
-        now: Instant,
-        index: usize,
-        upto: Seq,
-        letters: Vec<Letter>,
-        ran: &mut Option<Ran>,
-    ) {
+    pub(super) fn begin_sending(&mut self, now: Instant, upto: Seq, letters: Vec<Letter>, ran: &mut Option<Ran>) {
         let Some(whole) = ran else { return };
-        let records = usize::try_from(upto.0.saturating_sub(whole.first.0)).unwrap_or(0);
+        let records = upto.since(whole.first).unwrap_or(0);
         let range = whole.range.start..whole.range.start + records;
         let mut sending = Sending {
-            lane: self.lanes[index].number,
             first: whole.first,
             bytes: lane::bytes_of(&whole.batch, &range) + letters.iter().map(Letter::bytes).sum::<usize>(),
             batch: Arc::clone(&whole.batch),
@@ -159,7 +150,7 @@ impl Shell {
 
     /// `false` if the producer is full before everything is sent.
     fn send(&mut self, now: Instant, sending: &mut Sending) -> bool {
-        let Some(index) = self.lanes.iter().position(|lane| lane.number == sending.lane) else { return true };
+        let Some(index) = self.lane_of(sending.first) else { return true };
         // A record of this lane may have stopped it while this one waited.
         if let Some(stop) = self.lanes[index].state.stops_at() {
             sending.end_before(stop);
@@ -253,13 +244,13 @@ impl Shell {
         let sent = loop {
             let next = cursor.peek(effects, &self.settings.routes, batch, sending.start, sending.records);
             let Some(output) = next else { break Sent::All };
-            let seq = sending.first.plus(output.root as u64);
+            let seq = sending.first.plus(output.root);
             let chosen =
                 output.record.partition.unwrap_or_else(|| match self.settings.kafka.outputs[output.output].partition {
                     Partition::ByKey => -1,
                     Partition::SameAsInput => input_partition,
                 });
-            let tag = Tag { lane: sending.lane, kind: Kind::Output(output.output), seq };
+            let tag = Tag { kind: Kind::Output(output.output), seq };
             match producer.send(output.output, &output.record, chosen, tag) {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
@@ -273,7 +264,7 @@ impl Shell {
                     failure.step = self.settings.steps.get(output.step).cloned();
                     failure.digest = Some(Arc::clone(output.digest));
                     let halts = failure.kind.class() == Class::Halt;
-                    let sample = halts.then(|| Box::new(Sample::new(tag, output.output, chosen, &output.record)));
+                    let sample = halts.then(|| Box::new(Sample::new(output.output, chosen, &output.record)));
                     let bytes = size::batch_bytes(&output.record);
                     break Sent::Failed { root: output.root, output: output.output, failure, sample, bytes };
                 }
@@ -290,28 +281,24 @@ impl Shell {
         match report {
             Report::Delivered => {
                 let Some(producer) = &self.producer else { return };
-                let Delivered { runs, produced, bytes } = producer.take_delivered();
-                if runs.is_empty() {
+                let delivered = producer.take_delivered();
+                if delivered.is_empty() {
                     // Taken with an earlier report.
                     return;
                 }
+                let Delivered { runs, has_sample, produced, bytes } = delivered;
                 self.bytes_out = self.bytes_out.saturating_sub(bytes);
                 self.status.acknowledged();
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
-                for Run { lane, kind, first, last } in runs {
-                    if kind == Kind::Sample {
-                        self.end_halt();
-                        continue;
-                    }
-                    let Some(index) = self.lanes.iter().position(|other| other.number == lane) else { continue };
+                if has_sample {
+                    self.end_halt();
+                }
+                for Run { kind, first, last } in runs {
+                    let Some(index) = self.lane_of(first) else { continue };
                     match kind {
-                        Kind::Output(_) => {
-                            let epoch = self.lanes[index].state.epoch();
-                            self.tell(now, index, partition::Event::Delivered { epoch, first, last });
-                        }
+                        Kind::Output(_) => self.tell(now, index, partition::Event::Delivered { first, last }),
                         Kind::DeadLetter => self.on_letters_delivered(now, index, first, last),
-                        Kind::Sample => {}
                     }
                 }
                 failpoint::pass(Point::AfterAck);
@@ -357,9 +344,8 @@ impl Shell {
         output: usize,
         failure: Failure,
     ) -> bool {
-        let seq = sending.first.plus(root as u64);
+        let seq = sending.first.plus(root);
         self.count_produce_error(output, &failure);
-        let epoch = self.lanes[index].state.epoch();
         if failure.kind.class() != Class::Refused {
             let lane = &self.lanes[index];
             let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
@@ -368,12 +354,12 @@ impl Shell {
         }
         if !self.settings.policy.goes_on() {
             sending.end_before(seq);
-            self.tell(now, index, partition::Event::Unsendable { epoch, seq, unsent: 0, failure: &failure });
+            self.tell(now, index, partition::Event::Unsendable { seq, unsent: 0, failure: &failure });
             return true;
         }
         let unsent = sending.unsent_of(root, &self.settings.routes);
         sending.effects.give_up(root);
-        let event = partition::Event::Unsendable { epoch, seq, unsent, failure: &failure };
+        let event = partition::Event::Unsendable { seq, unsent, failure: &failure };
         for action in self.lanes[index].state.handle(now, event) {
             match action {
                 Action::DeadLetter { seq, tries, failure } => {
@@ -386,7 +372,7 @@ impl Shell {
                         }
                         Err(hopeless) => {
                             sending.end_before(seq);
-                            self.on_hopeless(now, sending.lane, &hopeless);
+                            self.on_hopeless(now, &hopeless);
                         }
                     }
                 }
@@ -401,6 +387,7 @@ impl Shell {
                 | Action::Stop { .. }
                 | Action::Trip { .. }
                 | Action::DropQueue
+                | Action::Rewind
                 | Action::Seek { .. }
                 | Action::Released { .. }) => self.act(now, index, other),
             }
@@ -432,8 +419,7 @@ impl Shell {
         self.letters.clear();
         self.bytes_out = 0;
         for index in 0..self.lanes.len() {
-            self.begin_lane_anew(index);
-            self.tell(now, index, partition::Event::Rewind);
+            self.rewind(now, index);
         }
         self.make_producer(now);
     }
@@ -457,28 +443,21 @@ impl Shell {
         }
     }
 
-    /// What is under way of a lane belongs to nobody any more: it gets a new number.
-    pub(super) fn begin_lane_anew(&mut self, index: usize) {
-        let number = self.new_lane_number();
-        let lane = &mut self.lanes[index];
-        lane.drop_queue();
-        lane.number = number;
-        lane.jobs = 0;
-        lane.bytes = 0;
-        lane.last_read = None;
-        lane.ages.rewind();
-        lane.letters.clear();
-        lane.retimed = lane.retimed.split_off(&lane.state.low().0);
+    /// A partition is read again from its first unsettled record. Results of the old assignment are discarded: it gets another number.
+    pub(super) fn rewind(&mut self, now: Instant, index: usize) {
+        let assignment = self.new_assignment();
+        self.lanes[index].forget(assignment);
+        self.tell(now, index, partition::Event::Rewind { assignment });
     }
 
-    /// A number that no lane has, in the range that a tag can carry.
-    pub(super) fn new_lane_number(&mut self) -> u32 {
-        loop {
-            let number = self.next_lane;
-            self.next_lane = (number + 1) % LANES_MAX;
-            if self.lanes.iter().all(|lane| lane.number != number) {
-                return number;
-            }
-        }
+    /// A number that no assignment in flight has.
+    pub(super) fn new_assignment(&mut self) -> AssignmentId {
+        let lanes = &self.lanes;
+        self.assignments.issue(|id| lanes.iter().any(|lane| lane.state.assignment() == id))
+    }
+
+    /// The lane whose assignment a record was received in.
+    pub(super) fn lane_of(&self, seq: Seq) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.state.assignment() == seq.assignment())
     }
 }

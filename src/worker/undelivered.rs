@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::kafka::Producer;
 use crate::kafka::producer::Kind;
 use crate::kafka::producer::Sample;
+use crate::kafka::producer::Tag;
 use crate::kafka::producer::Undelivered;
 use crate::partition;
 use crate::record::Seq;
@@ -35,14 +36,13 @@ impl Shell {
         let mut refused = None;
         for message in &batch {
             let Undelivered { tag, output, failure, is_verdict, .. } = message;
-            if tag.kind == Kind::Sample {
+            let &Some(Tag { kind, seq }) = tag else {
                 self.on_sample_failed(now, *output, failure);
                 continue;
-            }
-            let Some(index) = self.lanes.iter().position(|lane| lane.number == tag.lane) else { continue };
+            };
+            let Some(index) = self.lane_of(seq) else { continue };
             let lane = &self.lanes[index];
-            let epoch = lane.state.epoch();
-            let offset = lane.state.offset_of(tag.seq).unwrap_or_else(|| lane.state.low().0);
+            let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
             if !is_verdict {
                 apart.add(&lane.partition, offset);
                 refused.get_or_insert(message);
@@ -50,19 +50,17 @@ impl Shell {
             }
             self.count_produce_error(*output, failure);
             match failure.kind.class() {
-                Class::Refused | Class::Reject | Class::Fault | Class::Retry => match tag.kind {
-                    Kind::DeadLetter => self.on_letter_refused(now, index, message),
-                    Kind::Output(_) | Kind::Sample => {
-                        self.tell(now, index, partition::Event::Refused { epoch, seq: tag.seq, failure });
-                    }
+                Class::Refused | Class::Reject | Class::Fault | Class::Retry => match kind {
+                    Kind::DeadLetter => self.on_letter_refused(now, index, seq, message),
+                    Kind::Output(_) => self.tell(now, index, partition::Event::Refused { seq, failure }),
                 },
-                Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch, seq: tag.seq }),
+                Class::Again => self.tell(now, index, partition::Event::Undelivered { seq }),
                 Class::Halt => {
                     let partition = &self.lanes[index].partition;
                     halts.get_or_insert_with(|| (self.denied(*output, failure), partition.clone(), offset));
                 }
                 Class::Infrastructure => {
-                    let what = if tag.kind == Kind::DeadLetter { "the dead letter" } else { "an output" };
+                    let what = if kind == Kind::DeadLetter { "the dead letter" } else { "an output" };
                     let partition = &self.lanes[index].partition;
                     failed.get_or_insert_with(|| format!("{what} of {partition} offset {offset}: {failure}"));
                 }
@@ -146,12 +144,11 @@ impl Shell {
         let output = self.settings.kafka.outputs.len();
         self.count_produce_error(output, failure);
         let lane = &self.lanes[index];
-        let epoch = lane.state.epoch();
         match failure.kind.class() {
             Class::Refused | Class::Reject | Class::Fault | Class::Retry => {
-                self.tell(now, index, partition::Event::Hopeless { epoch, seq, failure });
+                self.tell(now, index, partition::Event::Hopeless { seq, failure });
             }
-            Class::Again => self.tell(now, index, partition::Event::Undelivered { epoch, seq }),
+            Class::Again => self.tell(now, index, partition::Event::Undelivered { seq }),
             Class::Halt => {
                 let why = self.denied(output, failure);
                 self.read_again(now);
