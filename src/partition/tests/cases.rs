@@ -1,0 +1,222 @@
+//! Single cases, and how they came out.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use super::ALLOWED;
+use super::RETRIES;
+use super::id;
+use super::model::Fails;
+use super::policy;
+use super::state;
+use super::world::World;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::partition::Action;
+use crate::partition::Event;
+use crate::partition::Flood;
+use crate::partition::PartitionState;
+use crate::partition::Policy;
+use crate::partition::Retries;
+use crate::partition::Then;
+use crate::partition::Trip;
+use crate::partition::watermark::Fate;
+use crate::partition::watermark::Watermark;
+use crate::record::Offset;
+use crate::record::Seq;
+
+/// The broker may be said to refuse two outputs of a record: it has one dead letter all the same.
+#[test]
+fn a_record_is_given_up_once() {
+    let mut watermark = Watermark::new(id(0), Offset(0));
+    watermark.receive(&[0], -1);
+    watermark.send(&[2], &[]);
+    assert!(watermark.give_up(Seq::first_of(id(0)), Fate::DeadLettered, 1));
+    assert!(!watermark.give_up(Seq::first_of(id(0)), Fate::DeadLettered, 1));
+    assert_eq!(watermark.low(), Offset(0), "its dead letter is not acknowledged");
+    watermark.acknowledge(Seq::first_of(id(0)), Seq::first_of(id(0)));
+    assert_eq!((watermark.low(), watermark.take_settled().dead_lettered), (Offset(1), 1));
+}
+
+/// A producer with room for larger records may have to take the place of the one that has what was sent below the record: that is found
+/// out while the end is only about to begin.
+#[test]
+fn what_is_rewound_before_a_stop_is_carried_out_comes_to_that_record_again() {
+    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    let fail = |state: &mut PartitionState, now| {
+        let first = Seq::first_of(state.assignment());
+        let _ = state.handle(now, Event::Received { offsets: &[3, 4], leader_epoch: 1 });
+        let _ = state.handle(now, Event::Dispatched { records: 2 });
+        let failure = Failure::new(Kind::Reject, None, "planned");
+        let event = Event::Ran { run: 0, first, outputs: &[1], failed: &[], failure: Some(&failure), returned: 2 };
+        state.handle(now, event).collect::<Vec<_>>()
+    };
+    let stops = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Stop { offset: 4, .. }));
+    assert!(stops(&fail(&mut world.state, world.now)));
+    let actions: Vec<Action> = world.state.handle(world.now, Event::Rewind { assignment: id(1) }).collect();
+    assert!(actions.contains(&Action::Seek { offset: Offset(3) }), "{actions:?}");
+    assert!(world.state.may_receive() && world.state.stops_at().is_none());
+    assert!(stops(&fail(&mut world.state, world.now)));
+}
+
+#[test]
+fn a_start_that_is_not_committed_is_stored_at_once() {
+    let mut world = World::new(Then::Stop, &[], &[]);
+    let actions: Vec<Action> = world.state.handle(world.now, Event::Tick).collect();
+    assert_eq!(actions, [Action::Store { offset: Offset(3), leader_epoch: -1, counts: String::new() }]);
+    assert_eq!(world.state.handle(world.now, Event::Tick).count(), 0);
+}
+
+#[test]
+fn control_markers_are_passed_only_with_nothing_in_flight() {
+    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    world.tell(Event::Tick, &[]);
+    world.receive(1);
+    let actions: Vec<Action> = world.state.handle(world.now, Event::Position { position: Offset(9) }).collect();
+    assert_eq!(actions, [], "a record is on its way below the position");
+    world.dispatch(1);
+    world.give_back(1, Fails::No, 0);
+    world.acknowledge(0);
+    let actions: Vec<Action> = world.state.handle(world.now, Event::Position { position: Offset(9) }).collect();
+    assert_eq!(actions, [Action::Store { offset: Offset(9), leader_epoch: 1, counts: String::new() }]);
+}
+
+#[test]
+fn a_record_that_is_tried_again_has_a_name_until_it_has_an_outcome() {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    let start = Instant::now();
+    let policy = Policy { retries: Retries::Forever, ..Policy::default() };
+    let mut state = PartitionState::new(policy, id(0), Offset(100), false);
+    let failure = Failure::new(Kind::Retry, None, "told to wait");
+    let _ = state.handle(start, Event::Received { offsets: &[100, 105, 106], leader_epoch: 0 });
+    let ran = |state: &mut PartitionState, at: u64, first: usize, outputs: &[u32], failure: Option<&Failure>| {
+        let returned = 3 - first;
+        let now = start + Duration::from_secs(at);
+        let run = state.run();
+        let _ = state.handle(now, Event::Dispatched { records: returned });
+        let _ = state.handle(
+            now,
+            Event::Ran { run, first: Seq::first_of(id(0)).plus(first), outputs, failed: &[], failure, returned },
+        );
+    };
+    assert!(state.retried().is_none());
+    for tries in 1..=3 {
+        let (first, outputs): (usize, &[u32]) = if tries == 1 { (0, &[1]) } else { (1, &[]) };
+        ran(&mut state, 10 * tries, first, outputs, Some(&failure));
+        let named = state.retried().expect("it is tried again");
+        assert_eq!((named.offset, u64::from(named.tries), named.failure), (105, tries, &failure));
+        assert_eq!(named.since, start + Duration::from_secs(10), "since it failed for the first time");
+    }
+    ran(&mut state, 60, 1, &[1, 1], None);
+    assert!(state.retried().is_none());
+}
+
+#[test]
+fn retries_are_spent_and_then_the_policy_decides() {
+    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    world.receive(2);
+    for _ in 0..RETRIES {
+        world.dispatch(2);
+        world.give_back(0, Fails::Retry, 0);
+        assert_eq!(world.stopped, None);
+        world.now += Duration::from_secs(11);
+    }
+    world.dispatch(2);
+    world.give_back(0, Fails::Retry, 0);
+    assert_eq!(world.stopped, Some(world.log[0].offset));
+    assert_eq!(
+        world.committed,
+        Offset(world.log[0].offset),
+        "nothing is below the record, nothing above it is committed"
+    );
+}
+
+#[test]
+fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
+    let mut world = World::new(Then::DeadLetter, &[1, 1, 1], &[false; 3]);
+    world.receive(3);
+    world.dispatch(3);
+    world.give_back(1, Fails::No, 0);
+    for _ in 0..=RETRIES {
+        world.give_back(0, Fails::Retry, 0);
+        world.now += Duration::from_secs(11);
+        if world.letters.is_empty() {
+            world.dispatch(2);
+        }
+    }
+    assert_eq!(world.letters, [1], "the first went through, the second is given up");
+    // The third came back with it, and is the next.
+    assert_eq!(world.queue.iter().map(|&(_, record)| record).collect::<Vec<_>>(), [2]);
+    world.finish();
+    assert_eq!(world.first_sent, [0, 1, 2]);
+    assert_eq!((world.given_up, world.state.in_flight()), (vec![false, true, false], 0));
+}
+
+#[test]
+fn records_that_go_through_push_faults_out_of_the_breakers_window() {
+    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
+    for _ in 0..4 {
+        // Two in eight is what the breaker allows: the first of the calls has both.
+        for among in [0b1010, 0] {
+            world.receive(4);
+            world.dispatch(4);
+            world.give_back(4, Fails::No, among);
+        }
+    }
+    assert_eq!((world.stopped, world.faults()), (None, ALLOWED));
+}
+
+#[test]
+fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
+    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
+    let allow = Policy { rejects_max: Some(2), ..policy(Then::Skip) };
+    world.tell(Event::Policy(allow), &[]);
+    world.receive(3);
+    world.dispatch(3);
+    // The rejects are at even places.
+    world.give_back(3, Fails::No, 0b101);
+    assert_eq!((world.committed, &*world.counts), (Offset(5), "1..1"), "the output in between is under way");
+    world.acknowledge(0);
+    assert_eq!((world.committed, &*world.counts), (Offset(7), "3..5"));
+    world.state = PartitionState::new(allow, id(7), world.committed, false).with_counts(&world.counts);
+    let offsets = [world.log[3].offset];
+    world.tell(Event::Received { offsets: &offsets, leader_epoch: 1 }, &[]);
+    world.tell(Event::Dispatched { records: 1 }, &[]);
+    let reject = Failure::new(Kind::Error, None, "an error for one record is a reject");
+    let event = Event::Ran {
+        run: 0,
+        first: Seq::first_of(id(7)),
+        outputs: &[0],
+        failed: &[(0, reject.clone())],
+        failure: None,
+        returned: 1,
+    };
+    let actions: Vec<Action> = world.state.handle(world.now, event).collect();
+    let trip = Trip { flood: Flood::Rejects, failed: 3, records: 4, allowed: 2 };
+    assert_eq!(actions, [Action::DropQueue, Action::Trip { offset: offsets[0], trip, failure: reject }]);
+}
+
+#[test]
+fn an_assignment_that_nears_its_last_number_is_read_on_as_another_when_nothing_is_in_flight_or_at_last_anyhow() {
+    let mut world = World::new(Then::Stop, &[1; 39], &[false; 39]);
+    world.receive(21);
+    world.finish_in_flight();
+    assert_eq!(world.state.next(), Seq::first_of(id(0)).plus(21), "it has numbers for long");
+    world.receive(1);
+    world.tell(Event::Tick, &[]);
+    assert_eq!(world.state.assignment(), id(0), "a record is in flight");
+    world.finish_in_flight();
+    assert_eq!(world.state.next(), Seq::first_of(id(1)));
+    assert_eq!(world.next, 22, "nothing is read twice");
+    // From here on something is in flight all the time.
+    let mut state = state(Then::Stop, id(0), Offset(0), false);
+    let offsets: Vec<i64> = (0..39).collect();
+    state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1 }).for_each(drop);
+    assert_eq!(state.handle(world.now, Event::Tick).count(), 0);
+    state.handle(world.now, Event::Received { offsets: &offsets[38..], leader_epoch: 1 }).for_each(drop);
+    let actions: Vec<Action> = state.handle(world.now, Event::Tick).collect();
+    assert_eq!(actions, [Action::Rewind]);
+    let actions: Vec<Action> = state.handle(world.now, Event::Rewind { assignment: id(1) }).collect();
+    assert_eq!(actions, [Action::DropQueue, Action::Seek { offset: Offset(0) }]);
+    assert_eq!(state.next(), Seq::first_of(id(1)));
+}

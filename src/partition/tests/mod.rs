@@ -1,0 +1,41 @@
+//! The partition's state, its ledger and its strand against naive oracles, over random schedules; and single cases.
+
+mod cases;
+mod model;
+mod world;
+
+use crate::partition::Breaker;
+use crate::partition::PartitionState;
+use crate::partition::Policy;
+use crate::partition::Retries;
+use crate::partition::Then;
+use crate::record::AssignmentId;
+use crate::record::AssignmentIds;
+use crate::record::Offset;
+
+/// The assignment of this number.
+fn id(number: usize) -> AssignmentId {
+    let mut ids = AssignmentIds::default();
+    (0..number).for_each(|_| _ = ids.issue(|_| false));
+    ids.issue(|_| false)
+}
+
+/// The breaker of the model: more than so many of the last so many.
+const WINDOW: usize = 8;
+const ALLOWED: usize = 2;
+
+/// Records of an assignment are numbered below this: the longest log fits, and is numbered again from its second half on.
+const NUMBERS: u64 = 44;
+
+const RETRIES: u32 = 2;
+
+fn policy(then: Then) -> Policy {
+    Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() }
+}
+
+fn state(then: Then, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
+    let mut state = PartitionState::new(policy(then), assignment, start, commit_start);
+    state.breaker = Breaker::of(WINDOW as u64, ALLOWED, None);
+    state.numbers = NUMBERS;
+    state
+}

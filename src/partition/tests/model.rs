@@ -1,0 +1,378 @@
+//! A random schedule of steps, which the harness carries out as far as they make sense: receive, hand out, return in any split, acknowledge
+//! in any order, retry, fail, rewind, drain, crash. It runs under each policy. At the end, when everything is let through, every record must
+//! have come out, in order.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::policy;
+use super::state;
+use super::world::Out;
+use super::world::Part;
+use super::world::Sent;
+use super::world::World;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::partition::Event;
+use crate::partition::Then;
+use crate::record::Offset;
+use crate::record::Seq;
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Receive(usize),
+    Dispatch(usize),
+    /// The executor returns so many records; the one behind them fails so. Where records are given up alone, so do those of the
+    /// records among them whose bit is set: a reject for an even place, a fault for an odd one.
+    Return(usize, Fails, u8),
+    /// The broker acknowledges one of the outputs under way.
+    Acknowledge(usize),
+    /// The broker acknowledges the oldest outputs under way.
+    AcknowledgeMany(usize),
+    /// The broker refuses one of the outputs under way.
+    Refuse(usize),
+    /// The broker refuses another record of the same request.
+    RefuseBeside(usize),
+    /// One of the outputs under way was never sent, as it can't be.
+    Unsendable(usize),
+    Rewind,
+    /// Time passes, in milliseconds.
+    Wait(u64),
+    /// The partition goes away within so many milliseconds, and comes back; nothing may answer any more meanwhile.
+    Drain(u64, bool),
+    /// The same at once, with nothing committed but what was.
+    Crash,
+    /// Another policy, if nothing is out.
+    Policy(Then),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fails {
+    No,
+    Retry,
+    Reject,
+    Trap,
+    /// The executor gives back what is left.
+    GivesUp,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let fails = prop_oneof![
+        20 => Just(Fails::No), 4 => Just(Fails::Retry), 1 => Just(Fails::Reject), 1 => Just(Fails::Trap), 3 => Just(Fails::GivesUp),
+    ];
+    prop_oneof![
+        10 => (1_usize..6).prop_map(Step::Receive),
+        10 => (1_usize..5).prop_map(Step::Dispatch),
+        12 => (0_usize..5, fails, prop_oneof![3 => Just(0), 1 => any::<u8>()])
+            .prop_map(|(n, fails, among)| Step::Return(n, fails, among)),
+        12 => (0_usize..50).prop_map(Step::Acknowledge),
+        6 => (1_usize..10).prop_map(Step::AcknowledgeMany),
+        1 => (0_usize..50).prop_map(Step::Refuse),
+        1 => (0_usize..50).prop_map(Step::RefuseBeside),
+        1 => (0_usize..50).prop_map(Step::Unsendable),
+        1 => Just(Step::Rewind),
+        6 => (1_u64..3000).prop_map(Step::Wait),
+        1 => (0_u64..500, prop::bool::ANY).prop_map(|(within, stuck)| Step::Drain(within, stuck)),
+        1 => Just(Step::Crash),
+        2 => prop_oneof![Just(Then::Stop), Just(Then::DeadLetter), Just(Then::Skip)].prop_map(Step::Policy),
+    ]
+}
+
+impl World {
+    pub(super) fn receive(&mut self, count: usize) {
+        if !self.state.may_receive() {
+            return;
+        }
+        let upto = (self.next + count).min(self.log.len());
+        let offsets: Vec<i64> = self.log[self.next..upto].iter().map(|logged| logged.offset).collect();
+        for record in self.next..upto {
+            self.queue.push_back((Seq::first_of(self.state.assignment()).plus(self.given), record));
+            self.given += 1;
+        }
+        self.next = upto;
+        self.tell(Event::Received { offsets: &offsets, leader_epoch: 1 }, &[]);
+    }
+
+    pub(super) fn dispatch(&mut self, count: usize) {
+        let Some(&(first, _)) = self.queue.front() else { return };
+        if !self.state.may_dispatch(self.now, first) {
+            return;
+        }
+        let (assignment, run) = (self.state.assignment(), self.state.run());
+        assert!(
+            self.out.iter().all(|out| out.first.assignment() != assignment || out.run == run || out.first > first),
+            "handed out past records that are on their way back"
+        );
+        // A job's records follow each other.
+        let follows = self.queue.iter().enumerate().take_while(|(n, (seq, _))| *seq == first.plus(*n)).count();
+        let count = count.min(follows);
+        let taken: Vec<(Seq, usize)> = self.queue.drain(..count).collect();
+        self.out.push_back(Out {
+            run: self.state.run(),
+            first: taken[0].0,
+            records: taken.iter().map(|&(_, record)| record).collect(),
+        });
+        self.tell(Event::Dispatched { records: count }, &[]);
+    }
+
+    /// `true` if this ended a drain.
+    pub(super) fn give_back(&mut self, count: usize, fails: Fails, among: u8) -> bool {
+        let Some(mut out) = self.out.pop_front() else { return false };
+        let done = count.min(out.records.len());
+        let kind = match fails {
+            Fails::No | Fails::GivesUp => None,
+            Fails::Retry => Some(Kind::Retry),
+            Fails::Reject => Some(Kind::Reject),
+            Fails::Trap => Some(Kind::Trap),
+        };
+        let failure = kind.filter(|_| done < out.records.len()).map(|kind| Failure::new(kind, None, "planned"));
+        // An executor gives everything back after a failure, and otherwise either what is done or all of it.
+        let returned = if failure.is_some() || fails == Fails::GivesUp { out.records.len() } else { done };
+        if returned == 0 {
+            self.out.push_front(out);
+            return false;
+        }
+        let back: Vec<usize> = out.records.drain(..returned).collect();
+        let numbered: Vec<(Seq, usize)> =
+            back.iter().enumerate().map(|(n, &record)| (out.first.plus(n), record)).collect();
+        let goes_on = self.then != Then::Stop;
+        let mut outputs: Vec<u32> = back[..done].iter().map(|&record| self.log[record].outputs).collect();
+        let mut failed: Vec<(usize, Failure)> = (0..done.min(8))
+            .filter(|place| goes_on && among >> place & 1 == 1)
+            .map(|place| (place, if place % 2 == 0 { Kind::Reject } else { Kind::Trap }))
+            .map(|(place, kind)| (place, Failure::new(kind, None, "planned")))
+            .collect();
+        failed.iter().for_each(|(place, _)| outputs[*place] = 0);
+        // Only a retry ends a run where records are given up alone.
+        let failure = failure.filter(|failure| {
+            let alone = goes_on && failure.kind != Kind::Retry;
+            if alone {
+                outputs.push(0);
+                failed.push((done, failure.clone()));
+            }
+            !alone
+        });
+        let (run, first) = (out.run, out.first);
+        if !out.records.is_empty() {
+            out.first = first.plus(returned);
+            self.out.push_front(out);
+        }
+        let event = Event::Ran { run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
+        // What comes back of an older assignment isn't this partition's any more.
+        let numbered = if first.assignment() == self.state.assignment() { numbered } else { Vec::new() };
+        let (is_taken, sent) = (self.state.takes(run, first), self.sent.len());
+        let told = self.tell(event, &numbered);
+        // What a plugin counted in a run is told by that word, before the run is looked at.
+        assert!(is_taken || self.sent.len() == sent, "a run that isn't taken was sent");
+        told
+    }
+
+    pub(super) fn acknowledge(&mut self, which: usize) -> bool {
+        if self.sent.is_empty() {
+            return false;
+        }
+        let sent = self.sent.remove(which % self.sent.len());
+        match sent.index {
+            Part::Output(index) => _ = self.delivered[sent.record].insert(index),
+            Part::DeadLetter => self.given_up[sent.record] = true,
+        }
+        self.tell(Event::Delivered { first: sent.seq, last: sent.seq }, &[])
+    }
+
+    pub(super) fn refuse(&mut self, which: usize) {
+        if self.sent.is_empty() {
+            return;
+        }
+        let sent = self.sent.remove(which % self.sent.len());
+        let failure = Failure::new(Kind::Refused, None, "planned");
+        let Sent { seq, record, index } = sent;
+        if index == Part::DeadLetter {
+            self.tell(Event::Hopeless { seq, failure: &failure }, &[]);
+        } else {
+            if seq.assignment() == self.state.assignment() && self.state.may_receive() {
+                self.refused.insert(record);
+            }
+            self.tell(Event::Refused { seq, failure: &failure }, &[]);
+        }
+    }
+
+    pub(super) fn refuse_beside(&mut self, which: usize) {
+        if !self.sent.is_empty() {
+            let sent = self.sent.remove(which % self.sent.len());
+            self.tell(Event::Undelivered { seq: sent.seq }, &[]);
+        }
+    }
+
+    /// The last outputs of a record turn out not to be sendable, and no later one was tried yet.
+    pub(super) fn unsendable(&mut self, which: usize) {
+        let assignment = self.state.assignment();
+        let Some(&Sent { seq, record, .. }) = self.sent.iter().rev().find(|sent| sent.seq.assignment() == assignment)
+        else {
+            return;
+        };
+        let letter = |sent: &Sent| sent.seq == seq && sent.index == Part::DeadLetter;
+        if self.sent.iter().any(letter) || self.letters.last().is_some_and(|&last| last >= record) {
+            return;
+        }
+        let own = self.sent.iter().filter(|sent| sent.seq == seq).count();
+        let unsent = which % own + 1;
+        for _ in 0..unsent {
+            let at = self.sent.iter().rposition(|sent| sent.seq == seq).unwrap();
+            self.sent.remove(at);
+        }
+        let failure = Failure::new(Kind::TooLarge, None, "planned");
+        let unsent = u32::try_from(unsent).unwrap();
+        self.tell(Event::Unsendable { seq, unsent, failure: &failure }, &[(seq, record)]);
+    }
+
+    /// Another process takes over, with nothing but what is committed.
+    pub(super) fn take_over(&mut self) {
+        self.state = state(self.then, self.ids.issue(|_| false), self.committed, false).with_counts(&self.counts);
+        let is_committed = |record: usize| self.log[record].offset < self.committed.0;
+        self.outcomes.retain(|&(record, _)| is_committed(record));
+        self.letters.clear();
+        self.refused.clear();
+        self.next = self.log.iter().position(|logged| logged.offset >= self.committed.0).unwrap_or(self.log.len());
+        self.queue.clear();
+        self.out.clear();
+        self.given = 0;
+        self.stopped = None;
+        // Outputs under way may still arrive: the broker has them, and nobody hears of it.
+        for sent in std::mem::take(&mut self.sent) {
+            match sent.index {
+                Part::Output(index) if index % 2 == 0 => _ = self.delivered[sent.record].insert(index),
+                Part::Output(_) => {}
+                Part::DeadLetter => self.given_up[sent.record] = true,
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self, within: u64, stuck: bool) {
+        let deadline = self.now + Duration::from_millis(within);
+        let mut ends = self.stopped.is_some();
+        let mut released = self.tell(Event::Drain { deadline }, &[]);
+        for _ in 0..200 {
+            if released {
+                break;
+            }
+            if self.stopped.is_some() && !ends {
+                // A record that the broker had refused stops the pipeline, which drains all partitions.
+                ends = true;
+                released |= self.tell(Event::Drain { deadline }, &[]);
+                continue;
+            }
+            self.now += Duration::from_millis(7);
+            if !stuck {
+                released |= self.give_back(2, Fails::No, 0);
+                released |= self.acknowledge(0);
+            }
+            if !released {
+                released |= self.tell(Event::Tick, &[]);
+            }
+        }
+        assert!(released, "a drain ends by its deadline");
+        self.take_over();
+    }
+
+    pub(super) fn carry_out(&mut self, step: &Step) {
+        match *step {
+            Step::Receive(count) => self.receive(count),
+            Step::Dispatch(count) => self.dispatch(count),
+            Step::Return(count, fails, among) => {
+                self.give_back(count, fails, among);
+            }
+            Step::Acknowledge(which) => {
+                self.acknowledge(which);
+            }
+            Step::AcknowledgeMany(count) => {
+                for _ in 0..count {
+                    self.acknowledge(0);
+                }
+            }
+            Step::Refuse(which) => self.refuse(which),
+            Step::RefuseBeside(which) => self.refuse_beside(which),
+            Step::Unsendable(which) => self.unsendable(which),
+            Step::Rewind => {
+                // Reports of the old producer's outputs may still come, with their old numbers.
+                self.rewind();
+            }
+            Step::Wait(ms) => {
+                self.now += Duration::from_millis(ms);
+                self.tell(Event::Tick, &[]);
+            }
+            Step::Drain(within, stuck) => self.drain(within, stuck),
+            Step::Crash => self.take_over(),
+            Step::Policy(then) => {
+                if self.out.is_empty() && self.sent.is_empty() {
+                    self.then = then;
+                    self.tell(Event::Policy(policy(then)), &[]);
+                }
+            }
+        }
+        self.start_again();
+    }
+
+    /// A pipeline that stopped ends: drained, and started again with what it needs mended.
+    pub(super) fn start_again(&mut self) {
+        if self.stopped.is_some() {
+            self.give_back(1, Fails::No, 0);
+            self.drain(300, false);
+        }
+    }
+
+    /// Lets what was received through.
+    pub(super) fn finish_in_flight(&mut self) {
+        while !self.queue.is_empty() {
+            self.dispatch(usize::MAX / 2);
+            self.give_back(usize::MAX / 2, Fails::No, 0);
+            while !self.sent.is_empty() {
+                self.acknowledge(0);
+            }
+        }
+        self.tell(Event::Tick, &[]);
+    }
+
+    /// Lets everything through.
+    pub(super) fn finish(&mut self) {
+        for _ in 0..self.log.len() * 20 + 200 {
+            self.now += Duration::from_secs(20);
+            // No more than is in flight at most: an assignment has numbers for far more.
+            self.receive(4);
+            self.dispatch(3);
+            while !self.out.is_empty() {
+                self.give_back(usize::MAX / 2, Fails::No, 0);
+            }
+            while !self.sent.is_empty() {
+                self.acknowledge(0);
+            }
+            self.tell(Event::Tick, &[]);
+            self.start_again();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_committed_before_it_is_settled_and_everything_comes_out(
+        outputs in prop::collection::vec(prop_oneof![3 => Just(1_u32), 1 => Just(0), 1 => Just(3)], 1..40),
+        gaps in prop::collection::vec(prop::bool::weighted(0.2), 40),
+        steps in prop::collection::vec(step(), 0..120),
+        then in prop_oneof![1 => Just(Then::Stop), 2 => Just(Then::DeadLetter), 1 => Just(Then::Skip)],
+    ) {
+        let mut world = World::new(then, &outputs, &gaps);
+        for step in &steps {
+            world.carry_out(step);
+        }
+        world.finish();
+        for record in 0..world.log.len() {
+            prop_assert!(world.is_settled(record), "record {} never came out", world.log[record].offset);
+        }
+        let end = world.log.last().map_or(3, |logged| logged.offset + 1);
+        prop_assert_eq!(world.committed, Offset(end), "everything is settled, and not all of it committed");
+        prop_assert!(world.first_sent.is_sorted(), "records were first sent out of order: {:?}", world.first_sent);
+        prop_assert_eq!(world.state.in_flight(), 0);
+    }
+}

@@ -1,0 +1,311 @@
+//! The world around a partition: the log it is read from, its executor, its broker, and the oracle.
+//!
+//! The oracle is a list of records and what really happened to each: which of its outputs the broker has, and whether it was
+//! handled. It knows nothing of assignments, runs, ledgers or strands. At every `Store` it is asked whether every record below the offset was
+//! really settled. The breaker has a small window here, and the oracle counts the outcomes for itself: a record that breaks the guest may
+//! be given up only while the breaker allows it, and must be given up then.
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::ALLOWED;
+use super::RETRIES;
+use super::WINDOW;
+use super::state;
+use crate::failure::Kind;
+use crate::partition::Action;
+use crate::partition::Event;
+use crate::partition::PartitionState;
+use crate::partition::Then;
+use crate::record::AssignmentIds;
+use crate::record::Offset;
+use crate::record::Seq;
+
+/// A record of the log: its offset, and how many outputs it makes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Logged {
+    pub(super) offset: i64,
+    pub(super) outputs: u32,
+}
+
+/// Records handed out, and not yet returned.
+#[derive(Clone, Debug)]
+pub(super) struct Out {
+    pub(super) run: u32,
+    pub(super) first: Seq,
+    /// Places in the log.
+    pub(super) records: VecDeque<usize>,
+}
+
+/// An output under way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sent {
+    pub(super) seq: Seq,
+    pub(super) record: usize,
+    pub(super) index: Part,
+}
+
+/// What an output under way is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Part {
+    /// The output of this number.
+    Output(u32),
+    DeadLetter,
+}
+
+pub(super) struct World {
+    pub(super) then: Then,
+    pub(super) log: Vec<Logged>,
+    pub(super) state: PartitionState,
+    pub(super) ids: AssignmentIds,
+    pub(super) now: Instant,
+    /// The place in the log of the next record to be fetched.
+    pub(super) next: usize,
+    /// Records that wait, in order: number and place in the log.
+    pub(super) queue: VecDeque<(Seq, usize)>,
+    pub(super) out: VecDeque<Out>,
+    pub(super) sent: Vec<Sent>,
+    /// The numbers given in this assignment.
+    pub(super) given: usize,
+    /// What is committed: the oracle's own copy.
+    pub(super) committed: Offset,
+    /// For each record the outputs that the broker has.
+    pub(super) delivered: Vec<BTreeSet<u32>>,
+    /// Records whose plugin said that there is nothing to emit.
+    pub(super) handled: Vec<bool>,
+    /// The order in which records were first sent.
+    pub(super) first_sent: Vec<usize>,
+    /// Records that the policy gave up and the broker has as dead letters, or that it left out.
+    pub(super) given_up: Vec<bool>,
+    /// The records that were dead-lettered in this assignment.
+    pub(super) letters: Vec<usize>,
+    /// Records that broke the guest when their turn came, or not, in the order of their first outcome in this life or before what is
+    /// committed.
+    pub(super) outcomes: Vec<(usize, bool)>,
+    /// What is committed beside the offset.
+    pub(super) counts: String,
+    /// The records of which the broker refused an output.
+    pub(super) refused: BTreeSet<usize>,
+    /// The record at which it stopped.
+    pub(super) stopped: Option<i64>,
+}
+
+impl World {
+    pub(super) fn new(then: Then, outputs: &[u32], gaps: &[bool]) -> World {
+        let mut offset = 3;
+        let log: Vec<Logged> = outputs
+            .iter()
+            .zip(gaps)
+            .map(|(&outputs, &gap)| {
+                offset += if gap { 3 } else { 1 };
+                Logged { offset, outputs }
+            })
+            .collect();
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let now = Instant::now();
+        let start = Offset(3);
+        let mut ids = AssignmentIds::default();
+        World {
+            then,
+            state: state(then, ids.issue(|_| false), start, true),
+            ids,
+            now,
+            next: 0,
+            queue: VecDeque::new(),
+            out: VecDeque::new(),
+            sent: Vec::new(),
+            given: 0,
+            committed: start,
+            delivered: vec![BTreeSet::new(); log.len()],
+            handled: vec![false; log.len()],
+            first_sent: Vec::new(),
+            given_up: vec![false; log.len()],
+            letters: Vec::new(),
+            outcomes: Vec::new(),
+            counts: String::new(),
+            refused: BTreeSet::new(),
+            stopped: None,
+            log,
+        }
+    }
+
+    pub(super) fn is_settled(&self, record: usize) -> bool {
+        if self.given_up[record] {
+            return true;
+        }
+        match self.log[record].outputs {
+            0 => self.handled[record],
+            outputs => self.delivered[record].len() == outputs as usize,
+        }
+    }
+
+    /// Gives the state an event; `returned` are the records that come back with it.
+    pub(super) fn tell(&mut self, event: Event<'_>, returned: &[(Seq, usize)]) -> bool {
+        let mut released = false;
+        let is_late = event.assignment().is_some_and(|assignment| assignment != self.state.assignment());
+        let before = is_late.then(|| format!("{:?}", self.state));
+        let actions: Vec<Action> = self.state.handle(self.now, event).collect();
+        assert!(
+            before.is_none_or(|before| actions.is_empty() && before == format!("{:?}", self.state)),
+            "what carries another number changed something: {actions:?}"
+        );
+        let given_up: Vec<(Seq, bool)> = actions
+            .iter()
+            .filter_map(|action| {
+                let (Action::DeadLetter { seq, failure, .. } | Action::Skip { seq, failure, .. }) = action else {
+                    return None;
+                };
+                Some((*seq, failure.kind == Kind::Trap))
+            })
+            .collect();
+        // Dead letters come before the outputs of the same run, and the last record's behind them.
+        let turn = |seq: Seq, upto: Option<Seq>| upto.is_none_or(|upto| seq >= upto);
+        let upto = actions.iter().find_map(|action| {
+            let Action::Send { upto } = action else { return None };
+            Some(*upto)
+        });
+        for &(seq, record) in returned {
+            let fate = given_up.iter().find(|(other, _)| *other == seq);
+            if fate.is_some() || upto.is_some_and(|upto| seq < upto) {
+                self.count(record, fate.is_some_and(|(_, is_fault)| *is_fault));
+                assert!(self.faults() <= ALLOWED, "the breaker did not trip at {:?}", self.outcomes);
+            }
+        }
+        for action in actions {
+            match action {
+                Action::Send { upto } => {
+                    for &(seq, record) in returned.iter().filter(|&&(seq, _)| seq < upto) {
+                        self.take_turn(record);
+                        if given_up.iter().any(|(other, _)| *other == seq) {
+                            continue;
+                        }
+                        self.handled[record] = true;
+                        let offset = self.log[record].offset;
+                        assert!(self.stopped.is_none_or(|at| offset < at), "{offset} was sent after the stop");
+                        self.sent.extend((0..self.log[record].outputs).map(|index| Sent {
+                            seq,
+                            record,
+                            index: Part::Output(index),
+                        }));
+                        assert!(
+                            !self.refused.contains(&record),
+                            "{offset} was sent again though the broker had refused it"
+                        );
+                    }
+                }
+                Action::DeadLetter { seq, .. } => {
+                    assert_eq!(self.then, Then::DeadLetter);
+                    let record = self.give_up(seq, returned);
+                    if turn(seq, upto) {
+                        self.take_turn(record);
+                    }
+                    assert!(self.letters.last().is_none_or(|&last| last < record), "dead letters are out of order");
+                    self.letters.push(record);
+                    self.sent.push(Sent { seq, record, index: Part::DeadLetter });
+                }
+                Action::Skip { seq, .. } => {
+                    assert_eq!(self.then, Then::Skip);
+                    let record = self.give_up(seq, returned);
+                    if turn(seq, upto) {
+                        self.take_turn(record);
+                    }
+                    self.given_up[record] = true;
+                }
+                Action::Trip { offset, .. } => {
+                    assert_ne!(self.then, Then::Stop);
+                    let record = self.log.iter().position(|logged| logged.offset == offset).unwrap();
+                    self.count(record, true);
+                    assert!(self.faults() > ALLOWED, "the breaker tripped at {:?}", self.outcomes);
+                    assert!(self.stopped.is_none(), "it stopped twice");
+                    self.stopped = Some(offset);
+                }
+                Action::RunAgain { from, attempt, at } => {
+                    assert!(at > self.now, "a retry waits");
+                    assert!(attempt <= RETRIES, "a record was tried more often than the policy allows");
+                    assert!(!self.state.may_dispatch(self.now, from), "records behind a waiting one may not pass it");
+                    self.requeue(from, returned);
+                }
+                Action::Requeue { from } => self.requeue(from, returned),
+                Action::Store { offset, counts, .. } => {
+                    self.counts = counts;
+                    assert!(offset > self.committed || self.committed == Offset(3), "the stored offset went back");
+                    for (record, logged) in self.log.iter().enumerate().filter(|(_, logged)| logged.offset < offset.0) {
+                        assert!(self.is_settled(record), "{offset} was stored, but {} is not settled", logged.offset);
+                    }
+                    if let Some(stopped) = self.stopped {
+                        assert!(offset.0 <= stopped, "{offset} was stored, above the record {stopped} that stopped it");
+                    }
+                    self.committed = self.committed.max(offset);
+                }
+                Action::Stop { offset, .. } => {
+                    assert!(self.stopped.is_none(), "it stopped twice");
+                    self.stopped = Some(offset);
+                }
+                Action::DropQueue => self.queue.clear(),
+                Action::Rewind => {
+                    let is_ours = |sent: &Sent| sent.seq.assignment() == self.state.assignment();
+                    assert!(!self.sent.iter().any(is_ours), "what is on its way is sent again");
+                    released |= self.rewind();
+                }
+                Action::Seek { offset } => {
+                    self.next = self.log.iter().position(|logged| logged.offset >= offset.0).unwrap_or(self.log.len());
+                    self.given = 0;
+                    self.letters.clear();
+                }
+                Action::Released { settled } => {
+                    released = true;
+                    if settled && self.stopped.is_none() {
+                        assert!(
+                            self.out.iter().all(|out| out.first.assignment() != self.state.assignment()),
+                            "released with records at an executor"
+                        );
+                        assert!(
+                            self.sent.iter().all(|sent| sent.seq.assignment() != self.state.assignment()),
+                            "released with outputs under way"
+                        );
+                    }
+                }
+            }
+        }
+        released
+    }
+
+    /// The partition is read again. `true` if this ended a drain.
+    pub(super) fn rewind(&mut self) -> bool {
+        let assignment = self.ids.issue(|_| false);
+        self.tell(Event::Rewind { assignment }, &[])
+    }
+
+    pub(super) fn take_turn(&mut self, record: usize) {
+        if !self.first_sent.contains(&record) {
+            self.first_sent.push(record);
+        }
+    }
+
+    /// Checks that a record may be given up; its place in the log.
+    pub(super) fn give_up(&self, seq: Seq, about: &[(Seq, usize)]) -> usize {
+        let record = about.iter().find(|(other, _)| *other == seq).expect("the record is at hand").1;
+        let offset = self.log[record].offset;
+        assert!(self.stopped.is_none_or(|at| offset < at), "{offset} was given up after the stop");
+        record
+    }
+
+    /// A record got its outcome. What came before in this life counts once.
+    pub(super) fn count(&mut self, record: usize, is_fault: bool) {
+        if self.outcomes.last().is_none_or(|&(last, _)| last < record) {
+            self.outcomes.push((record, is_fault));
+        }
+    }
+
+    pub(super) fn faults(&self) -> usize {
+        self.outcomes.iter().rev().take(WINDOW).filter(|(_, is_fault)| *is_fault).count()
+    }
+
+    pub(super) fn requeue(&mut self, from: Seq, returned: &[(Seq, usize)]) {
+        if self.state.may_receive() {
+            self.queue.extend(returned.iter().filter(|&&(seq, _)| seq >= from));
+            self.queue.make_contiguous().sort_unstable();
+        }
+    }
+}
