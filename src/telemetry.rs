@@ -4,6 +4,7 @@
 //! belongs to data; in a process that runs a pipeline nobody waits for stderr, see `lines.rs`.
 
 mod format;
+mod kept_back;
 mod lines;
 pub mod rate_limit;
 
@@ -21,6 +22,8 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 pub use format::set_pipeline;
+pub use kept_back::KeepsBack;
+pub use kept_back::ask_now_and_then;
 pub use rate_limit::RateLimit;
 
 use format::Json;
@@ -115,6 +118,11 @@ pub fn tell(line: &str) {
         Some(mut lines) => lines.write_all(format!("{line}\n").as_bytes()),
         None => writeln!(io::stderr(), "{line}"),
     };
+}
+
+/// Has everybody who kept lines back say how many: nothing more comes.
+pub fn count_out() {
+    kept_back::count_out(true);
 }
 
 /// From here on come the last words of the process: there is room for them, however many lines wait.

@@ -5,6 +5,8 @@
 mod data;
 #[path = "cli/signals.rs"]
 mod signals;
+#[path = "cli/told.rs"]
+mod told;
 
 use std::fs;
 use std::path::Path;

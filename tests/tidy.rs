@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("partition", &["record", "failure"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
     ("kafka", &["failpoint", "record", "secret", "failure", "batch", "metrics"]),
-    ("plugin", &["record", "secret", "failure", "outcome", "batch", "metrics"]),
+    ("plugin", &["record", "secret", "failure", "outcome", "batch", "metrics", "telemetry"]),
     (
         "worker",
         &[

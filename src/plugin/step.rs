@@ -86,7 +86,7 @@ impl Step {
     /// # Errors
     /// If the file can't be read or isn't a plugin that this step can run.
     pub fn load(engine: &Engine, settings: Settings) -> Result<Step, LoadError> {
-        let log = Arc::new(LogGate::new(Arc::clone(&settings.name), engine.clock().ticks()));
+        let log = LogGate::new(Arc::clone(&settings.name), engine.clock().ticks());
         Step::load_with(engine, settings, log, Arc::new(Names::new()))
     }
 

@@ -1,7 +1,9 @@
 //! Lines on their way to stderr, which may be slow, stand still or be gone: nobody but the thread here waits for it.
 //!
 //! A line is put into a buffer with a bound, and a thread of its own writes what is there. What doesn't fit, or can't be written, is
-//! dropped and counted, and a line says how many when stderr takes lines again. Invariant: the lock is never held over a write.
+//! dropped and counted, and a line of the thread's own says how many when stderr takes lines again, or at the end of the process. Now and
+//! then the thread asks those who keep lines back as well, see `kept_back.rs`. Invariants: the lock is never held over a write, and what
+//! the thread itself says has room however many lines wait.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +15,10 @@ use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::thread;
+use std::thread::ThreadId;
 use std::time::Duration;
+
+use super::kept_back;
 
 /// What waits to be written has at most so many bytes: a burst of thousands of lines.
 const BYTES_MAX: usize = 1 << 20;
@@ -23,6 +28,8 @@ const LAST_WORDS_BYTES: usize = 64 << 10;
 const FLUSH_MAX: Duration = Duration::from_millis(500);
 /// A stderr that doesn't block is asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Those who keep lines back are asked this often.
+const COUNT_OUT_EVERY: Duration = Duration::from_secs(1);
 
 /// The lines of this process. They live as long as it.
 static PROCESS: OnceLock<&'static Lines> = OnceLock::new();
@@ -32,29 +39,36 @@ static PROCESS: OnceLock<&'static Lines> = OnceLock::new();
 pub(super) struct Lines {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// The thread that writes.
+    writer: OnceLock<ThreadId>,
 }
 
 /// What waits. Pure.
 #[derive(Debug)]
 struct Queue {
     text: Vec<u8>,
+    /// What the thread itself says, which it writes at once.
+    own: Vec<u8>,
     bytes_max: usize,
     /// Whether the thread has some of it in hand.
     writing: bool,
     /// Lines that were dropped since the start, and those of them that a line has told of.
     dropped: u64,
     told: u64,
+    /// Whether it is the time to tell of them: not while nothing is taken.
+    tells: bool,
 }
 
 impl Queue {
     fn new(bytes_max: usize) -> Queue {
-        Queue { text: Vec::new(), bytes_max, writing: false, dropped: 0, told: 0 }
+        Queue { text: Vec::new(), own: Vec::new(), bytes_max, writing: false, dropped: 0, told: 0, tells: false }
     }
 
     /// Adds a line with its end, if it fits.
     fn put(&mut self, line: &[u8]) {
         if self.text.len() + line.len() > self.bytes_max {
             self.dropped += count(line);
+            self.tells = true;
         } else {
             self.text.extend_from_slice(line);
         }
@@ -68,16 +82,30 @@ impl Queue {
 
     /// What was taken was written but for `lost` lines. How many dropped ones are to be told of now: none while stderr takes none.
     fn written(&mut self, lost: u64) -> u64 {
-        self.writing = false;
         self.dropped += lost;
-        if lost > 0 {
-            return 0;
+        self.tells = lost == 0;
+        if self.tells { self.dropped - self.told } else { 0 }
+    }
+
+    /// That `dropped` lines were dropped was told, or can't be now.
+    fn told(&mut self, dropped: u64, taken: bool) {
+        if taken {
+            self.told += dropped;
         }
-        self.dropped - std::mem::replace(&mut self.told, self.dropped)
+        self.tells = taken && self.told < self.dropped;
+    }
+
+    /// The process ends: what was dropped is told now, if ever.
+    fn end(&mut self) {
+        self.tells = self.told < self.dropped;
     }
 
     fn is_through(&self) -> bool {
-        self.text.is_empty() && !self.writing
+        !self.has_work() && !self.writing
+    }
+
+    fn has_work(&self) -> bool {
+        !self.text.is_empty() || self.tells && self.told < self.dropped
     }
 }
 
@@ -88,7 +116,7 @@ fn count(text: &[u8]) -> u64 {
 
 impl Lines {
     fn new(bytes_max: usize) -> Lines {
-        Lines { queue: Mutex::new(Queue::new(bytes_max)), changed: Condvar::new() }
+        Lines { queue: Mutex::new(Queue::new(bytes_max)), changed: Condvar::new(), writer: OnceLock::new() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -96,24 +124,38 @@ impl Lines {
     }
 
     fn put(&self, line: &[u8]) {
-        self.queue().put(line);
+        let is_own = self.writer.get().is_some_and(|writer| *writer == thread::current().id());
+        let mut queue = self.queue();
+        if is_own {
+            queue.own.extend_from_slice(line);
+        } else {
+            queue.put(line);
+        }
+        drop(queue);
         self.changed.notify_all();
     }
 
-    /// Waits until everything was written, for a short time. Whether it was.
+    /// Waits until everything was written, and what was dropped is told, for a short time. Whether it was.
     fn flush(&self) -> bool {
+        let mut queue = self.queue();
+        queue.end();
+        self.changed.notify_all();
         let waits = |queue: &mut Queue| !queue.is_through();
         let (queue, _) =
-            self.changed.wait_timeout_while(self.queue(), FLUSH_MAX, waits).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_timeout_while(queue, FLUSH_MAX, waits).unwrap_or_else(PoisonError::into_inner);
         queue.is_through()
     }
 
-    /// Writes what comes, for ever. `tell` is called with a number of lines that were dropped.
-    fn write(&self, mut sink: impl Write, tell: impl Fn(u64)) {
+    /// Writes what comes, for ever. `tell` is called with a number of lines that were dropped, and `count_out` now and then; what they
+    /// log is written at once.
+    fn write(&self, mut sink: impl Write, tell: impl Fn(u64), count_out: impl Fn()) {
+        // Nobody else sets it.
+        let _ = self.writer.set(thread::current().id());
         let mut text = Vec::new();
         loop {
-            let nothing = |queue: &mut Queue| queue.text.is_empty();
-            let mut queue = self.changed.wait_while(self.queue(), nothing).unwrap_or_else(PoisonError::into_inner);
+            let idle = |queue: &mut Queue| !queue.has_work();
+            let waited = self.changed.wait_timeout_while(self.queue(), COUNT_OUT_EVERY, idle);
+            let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
             queue.take(&mut text);
             drop(queue);
             let lost = write_all(&mut sink, &text);
@@ -121,9 +163,23 @@ impl Lines {
             let dropped = self.queue().written(lost);
             if dropped > 0 {
                 tell(dropped);
+                let lost = self.write_own(&mut sink);
+                self.queue().told(dropped, lost == 0);
             }
+            count_out();
+            let lost = self.write_own(&mut sink);
+            let mut queue = self.queue();
+            queue.dropped += lost;
+            queue.writing = false;
+            drop(queue);
             self.changed.notify_all();
         }
+    }
+
+    /// Writes what this thread itself has said. How many lines could not be written.
+    fn write_own(&self, sink: &mut impl Write) -> u64 {
+        let own = std::mem::take(&mut self.queue().own);
+        write_all(sink, &own)
     }
 }
 
@@ -147,7 +203,7 @@ pub(super) fn start() -> Option<&'static Lines> {
     let sink = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);
     let lines: &'static Lines = Box::leak(Box::new(Lines::new(BYTES_MAX)));
     let tell = |dropped| tracing::warn!("{dropped} log lines were dropped: stderr did not take them in time");
-    let write = move || lines.write(sink, tell);
+    let write = move || lines.write(sink, tell, || kept_back::count_out(false));
     thread::Builder::new().name("log".into()).spawn(write).ok()?;
     Some(PROCESS.get_or_init(|| lines))
 }
@@ -211,15 +267,106 @@ mod tests {
         assert_eq!(text, b"12345678\n");
         assert!(!queue.is_through(), "it is being written");
         assert_eq!(queue.written(1), 0, "nobody reads it: not the time to say more");
+        queue.writing = false;
         assert!(queue.is_through());
         text.clear();
         queue.put(b"5\n");
         queue.take(&mut text);
         assert_eq!(queue.written(0), 4, "three that did not fit, and one that was not read");
+        queue.told(4, false);
+        assert_eq!(queue.written(0), 4, "that was not read either");
+        queue.told(4, true);
         text.clear();
         queue.take(&mut text);
         assert_eq!(queue.written(0), 0);
         assert_eq!(queue.dropped, 4);
+    }
+
+    /// What a sink takes is read here; it can be told to stand still, or to fail.
+    #[derive(Clone, Default)]
+    struct Sink(Arc<(Mutex<State>, Condvar)>);
+
+    #[derive(Default)]
+    struct State {
+        taken: Vec<u8>,
+        stands: bool,
+        waits: bool,
+        fails: bool,
+    }
+
+    impl Sink {
+        fn set(&self, change: impl Fn(&mut State)) {
+            change(&mut self.0.0.lock().unwrap());
+            self.0.1.notify_all();
+        }
+
+        fn taken(&self) -> String {
+            String::from_utf8(self.0.0.lock().unwrap().taken.clone()).unwrap()
+        }
+
+        fn await_writer(&self) {
+            let state = self.0.0.lock().unwrap();
+            assert!(self.0.1.wait_timeout_while(state, PATIENCE, |state| !state.waits).unwrap().0.waits);
+        }
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let mut state = self.0.0.lock().unwrap();
+            state.waits = true;
+            self.0.1.notify_all();
+            let mut state = self.0.1.wait_while(state, |state| state.stands).unwrap();
+            state.waits = false;
+            if state.fails {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            state.taken.extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Lines that say of themselves how many were dropped, as those of a process do.
+    fn started(bytes_max: usize, sink: &Sink) -> &'static Lines {
+        let lines: &'static Lines = Box::leak(Box::new(Lines::new(bytes_max)));
+        let sink = sink.clone();
+        let tell = move |dropped| lines.put(format!("{dropped} dropped\n").as_bytes());
+        thread::spawn(move || lines.write(sink, tell, || ()));
+        lines
+    }
+
+    #[test]
+    fn that_lines_were_dropped_is_told_though_the_buffer_is_full() {
+        let sink = Sink::default();
+        sink.set(|state| state.stands = true);
+        let lines = started(8, &sink);
+        lines.put(b"first..\n");
+        sink.await_writer();
+        for line in [b"second.\n", b"dropped\n", b"dropped\n"] {
+            lines.put(line);
+        }
+        sink.set(|state| state.stands = false);
+        assert!(lines.flush());
+        assert_eq!(sink.taken(), "first..\n2 dropped\nsecond.\n");
+    }
+
+    #[test]
+    fn what_was_dropped_is_told_at_the_end_though_nothing_more_comes() {
+        let sink = Sink::default();
+        let lines = started(8, &sink);
+        lines.put(b"longer than all that waits\n");
+        assert!(lines.flush());
+        assert_eq!(sink.taken(), "1 dropped\n");
+        // As on a disk that was full and is not any more.
+        sink.set(|state| state.fails = true);
+        lines.put(b"lost\n");
+        assert!(lines.flush(), "who can't write has nothing left to do");
+        sink.set(|state| state.fails = false);
+        assert!(lines.flush());
+        assert_eq!(sink.taken(), "1 dropped\n1 dropped\n");
     }
 
     #[test]
@@ -227,7 +374,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(10_000)));
         let (told, tells) = mpsc::channel();
-        thread::spawn(move || lines.write(writer, |dropped| told.send(dropped).unwrap_or(())));
+        thread::spawn(move || lines.write(writer, |dropped| told.send(dropped).unwrap_or(()), || ()));
         // Ten times what a pipe holds and the buffer takes, and nobody reads.
         const COUNT: u64 = 10_000;
         for number in 0..COUNT {
@@ -260,7 +407,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(10_000)));
-        thread::spawn(move || lines.write(writer, |_| unreachable!("there is nobody to tell")));
+        thread::spawn(move || lines.write(writer, |_| lines.put(b"some were dropped\n"), || ()));
         for _ in 0..3 {
             lines.put(b"a line\n");
             while !lines.flush() {}

@@ -1,7 +1,7 @@
 //! The interface `log`: a guest's lines in the host's log.
 //!
-//! A line is cut, its control characters are escaped, and a step that writes too many loses some: a count of them stands
-//! in their place. Lines stay even if the call then traps, as they are what explains it; the last one is kept for its failure.
+//! A line is cut, its control characters are escaped, and a step that writes too many loses some: when their second is over a count
+//! of them stands in their place, whether or not the step says more. Lines stay even if the call then traps, as they are what explains it; the last one is kept for its failure.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crate::plugin::contract::Level;
 use crate::plugin::deadline::TICK;
 use crate::plugin::deadline::Ticks;
 use crate::plugin::host::Host;
+use crate::telemetry;
+use crate::telemetry::KeepsBack;
 
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 1024;
@@ -40,26 +42,52 @@ struct Window {
 }
 
 impl Window {
-    /// Whether a line may pass at `now`, in ticks, and how many were suppressed before it and not yet told of.
-    fn admit(&mut self, now: u64) -> (bool, u64) {
-        let length = WINDOW.as_nanos().div_ceil(TICK.as_nanos());
-        if u128::from(now.saturating_sub(self.since)) >= length {
-            let suppressed = self.suppressed;
-            *self = Window { since: now, lines: 1, suppressed: 0 };
-            return (true, suppressed);
-        }
-        if self.lines < LINES_MAX {
+    /// Whether a line may pass now.
+    fn admit(&mut self) -> bool {
+        let passes = self.lines < LINES_MAX;
+        if passes {
             self.lines += 1;
-            return (true, 0);
+        } else {
+            self.suppressed += 1;
         }
-        self.suppressed += 1;
-        (false, 0)
+        passes
+    }
+
+    /// How many lines were suppressed, if its time is over at `now`, in ticks: then another one begins. To be called before
+    /// [`Window::admit`], and now and then.
+    fn over(&mut self, now: u64) -> u64 {
+        let length = WINDOW.as_nanos().div_ceil(TICK.as_nanos());
+        if u128::from(now.saturating_sub(self.since)) < length {
+            return 0;
+        }
+        std::mem::replace(self, Window { since: now, lines: 0, suppressed: 0 }).suppressed
     }
 }
 
 impl LogGate {
-    pub(in crate::plugin) fn new(step: Arc<str>, clock: Ticks) -> LogGate {
-        LogGate { step, clock, window: Mutex::new(Window::default()), counts: Default::default() }
+    pub(in crate::plugin) fn new(step: Arc<str>, clock: Ticks) -> Arc<LogGate> {
+        let gate = LogGate { step, clock, window: Mutex::new(Window::default()), counts: Default::default() };
+        let gate = Arc::new(gate);
+        let weak = Arc::downgrade(&gate);
+        telemetry::ask_now_and_then(weak);
+        gate
+    }
+
+    /// Whether a line may pass now.
+    fn admit(&self) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let suppressed = window.over(self.clock.now());
+        let passes = window.admit();
+        drop(window);
+        self.say(suppressed);
+        passes
+    }
+
+    fn say(&self, suppressed: u64) {
+        if suppressed > 0 {
+            let step = &*self.step;
+            tracing::warn!(target: "plugin", step, "{suppressed} lines of this plugin's log were suppressed: more than {LINES_MAX} a second");
+        }
     }
 
     /// The lines since the last call, those that were suppressed too, `trace` first.
@@ -69,6 +97,22 @@ impl LogGate {
             0 => 0,
             _ => count.swap(0, Ordering::Relaxed),
         })
+    }
+}
+
+impl KeepsBack for LogGate {
+    fn count_out(&self, end: bool) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let suppressed = if end { std::mem::take(&mut window.suppressed) } else { window.over(self.clock.now()) };
+        drop(window);
+        self.say(suppressed);
+    }
+}
+
+/// The last instance of the step is gone: where nobody asks, as in a command without a pipeline, this is the end.
+impl Drop for LogGate {
+    fn drop(&mut self) {
+        self.count_out(true);
     }
 }
 
@@ -103,7 +147,6 @@ impl Host {
             printable(line, message.len())
         });
         let gate = &*self.log.gate;
-        let now = gate.clock.now();
         let count = match level {
             Level::Trace => 0,
             Level::Debug => 1,
@@ -112,14 +155,10 @@ impl Host {
             Level::Error => 4,
         };
         gate.counts[count].fetch_add(1, Ordering::Relaxed);
-        let (passes, suppressed) = gate.window.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
-        let step = &*gate.step;
-        if suppressed > 0 {
-            tracing::warn!(target: "plugin", step, "{suppressed} lines of this plugin's log were suppressed: more than {LINES_MAX} a second");
-        }
-        if !passes {
+        if !gate.admit() {
             return;
         }
+        let step = &*gate.step;
         let line = printable(message.chars(), message.len());
         match level {
             Level::Trace => tracing::trace!(target: "plugin", step, "{line}"),
@@ -169,11 +208,13 @@ mod tests {
 
     #[test]
     fn a_flood_is_suppressed_and_counted() {
-        let mut window = Window::default();
-        let passed = (0..1000).filter(|_| window.admit(3).0).count();
+        let second = u64::try_from(WINDOW.as_nanos() / TICK.as_nanos()).unwrap();
+        let mut window = Window { since: 3, ..Window::default() };
+        let passed = (0..1000).filter(|_| window.admit()).count();
         assert_eq!(passed, 100);
-        let second = 3 + u64::try_from(WINDOW.as_nanos() / TICK.as_nanos()).unwrap();
-        assert_eq!(window.admit(second), (true, 900));
-        assert_eq!(window.admit(second), (true, 0));
+        assert_eq!(window.over(2 + second), 0, "more may come");
+        assert_eq!(window.over(3 + second), 900, "though nothing more came");
+        assert_eq!(window.over(3 + second), 0);
+        assert!(window.admit());
     }
 }

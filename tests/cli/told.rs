@@ -1,0 +1,42 @@
+//! What a start that fails says, and what is said at an end: places in the file, what the machine lacks, the last line, and what was kept back.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use super::*;
+
+/// Writes a thousand lines about each batch, and forwards it.
+fn flooding() -> Vec<u8> {
+    let flood = "(local $lengths i32) (local $n i32)
+      (loop $again
+        (call $write (i32.const 2) (i32.const 64) (i32.const 4))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $n) (i32.const 1000))))";
+    let forward = include_str!("../plugins/forward.wat").replacen("(local $lengths i32)", flood, 1);
+    let prelude = include_str!("../plugins/prelude.wat");
+    wat::parse_str(format!(
+        r#"(module
+            (import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))
+            (data (i32.const 64) "line")
+            {forward}
+            (func $init (param i32 i32 i32 i32) (result i32) (i32.const 0))
+            {prelude})"#
+    ))
+    .unwrap()
+}
+
+const SUPPRESSED: &str = "lines of this plugin's log were suppressed";
+
+#[test]
+fn try_counts_out_what_a_plugin_was_kept_from_saying_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "");
+    fs::write(folder.path().join("p.wasm"), flooding()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    command.args(["try", &file]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success() && said.contains(SUPPRESSED), "{said}");
+}
