@@ -108,7 +108,7 @@ pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
 /// The first level: what the file says.
 fn fields(path: &std::path::Path, set: &[String]) -> Checked {
     let overrides = Overrides { set: set.to_vec(), http: None };
-    let env = |name: &str| std::env::var(name).ok();
+    let env = |name: &str| std::env::var_os(name);
     let Examined { report, pipeline, referenced: _ } = config::examine(path, &overrides, &env);
     Checked { file: path.display().to_string(), report, pipeline, notes: Vec::new() }
 }

@@ -39,7 +39,7 @@ struct Show {
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let Verb::Show(show) = &args.verb;
     let overrides = config::Overrides { set: show.file.set.clone(), http: None };
-    let env = |name: &str| std::env::var(name).ok();
+    let env = |name: &str| std::env::var_os(name);
     let text = config::show(&show.file.path, &overrides, &env).map_err(|report| Exit::Invalid(report.to_string()))?;
     print::data(&text)?;
     Ok(())

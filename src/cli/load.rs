@@ -46,8 +46,7 @@ pub(super) fn written(
 
 fn examined(file: &PipelineFile, http: Option<SocketAddr>) -> config::Examined {
     let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
-    let env = |name: &str| env::var(name).ok();
-    config::examine(&file.path, &overrides, &env)
+    config::examine(&file.path, &overrides, &|name| env::var_os(name))
 }
 
 /// Compiles the components of a pipeline's steps.

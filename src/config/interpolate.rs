@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
 
@@ -53,7 +54,7 @@ impl Secrets {
 /// Where values come from.
 pub(super) struct Values<'a> {
     /// Environment variables.
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) env: &'a dyn Fn(&str) -> Option<OsString>,
     /// Paths are relative to this.
     pub(super) folder: &'a Path,
     /// The files that were named, also those that couldn't be read.
@@ -61,7 +62,7 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>, folder: &'a Path) -> Values<'a> {
+    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<OsString>, folder: &'a Path) -> Values<'a> {
         Values { env, folder, files: RefCell::default() }
     }
 
@@ -192,7 +193,12 @@ impl<'a> Values<'a> {
             let message = format!("`${{{name}}}` doesn't name an environment variable");
             return Err(Problem::new(message, "write `$${` for the characters themselves"));
         }
-        let value = (self.env)(name);
+        let value = (self.env)(name).map(OsString::into_string).transpose().map_err(|_| {
+            Problem::new(
+                format!("the environment variable `{name}` is set, but not to UTF-8"),
+                "set it to text in UTF-8",
+            )
+        })?;
         // As in a shell: with a default or a message, empty counts as not set.
         match (value, otherwise.map(|otherwise| otherwise.split_at_checked(1).unwrap_or((otherwise, "")))) {
             (Some(value), None) => Ok(value),

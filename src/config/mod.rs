@@ -23,6 +23,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -210,7 +211,7 @@ pub struct Examined {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Report> {
+pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Pipeline, Report> {
     examine(path, overrides, env).sound()
 }
 
@@ -229,7 +230,7 @@ impl Examined {
 
 /// As [`load`], for somebody who looks further although something is wrong.
 #[must_use]
-pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Examined {
+pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Examined {
     let source = match source(path, overrides) {
         Ok(source) => Arc::new(source),
         Err(report) => {
@@ -266,7 +267,7 @@ fn source(path: &Path, overrides: &Overrides) -> Result<Source, Report> {
 fn check_source(
     path: &Path,
     source: &Arc<Source>,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &dyn Fn(&str) -> Option<OsString>,
     report: &mut Report,
     referenced: &mut Vec<Referenced>,
 ) -> Option<(Pipeline, Sound)> {

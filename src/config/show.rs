@@ -4,6 +4,7 @@
 //! schema, so a key that exists is a key that is shown. Nothing here decides a default: the schema has them, and a test
 //! holds that a file with all of them written down means the same as one without.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const COLUMN_MAX: usize = 48;
 ///
 /// # Errors
 /// As [`super::load`]: everything that is wrong with the file.
-pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Report> {
+pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, Report> {
     let pipeline = super::load(path, overrides, env)?;
     let source = Arc::clone(&pipeline.source);
     let mut report = Report::new(Arc::clone(&source));

@@ -5,6 +5,7 @@ mod on_error;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 
 use proptest::prelude::*;
 
@@ -109,7 +110,7 @@ impl Case {
     fn load(&self, text: impl AsRef<[u8]>) -> Result<Pipeline, Report> {
         let path = self.folder.path().join("orders.toml");
         fs::write(&path, text).unwrap();
-        load(&path, &self.overrides, &|name| self.env.get(name).map(|value| (*value).to_owned()))
+        load(&path, &self.overrides, &|name| self.env.get(name).map(Into::into))
     }
 
     /// The report, with the folder's name taken out of it.
@@ -598,6 +599,20 @@ fn references_are_filled_in_after_parsing() {
     case.env.insert("EVIL", "x\"\n[http]\nlisten = \"0.0.0.0:1");
     let pipeline = case.load(with("topics", "group = \"${EVIL}\"\ntopics")).unwrap();
     assert_eq!(pipeline.http.port(), 9108);
+}
+
+/// It is set, so no default stands in for it.
+#[test]
+fn a_variable_that_is_no_text_is_told_from_one_that_is_not_set() {
+    let case = Case::new();
+    let path = case.folder.path().join("orders.toml");
+    for reference in ["${LATIN}", "${LATIN:-fallback}", "${LATIN:?the team's group}"] {
+        fs::write(&path, with("topics", &format!("group = \"{reference}\"\ntopics"))).unwrap();
+        let latin = |_: &str| Some(OsString::from_vec(b"caf\xe9".to_vec()));
+        let report = load(&path, &case.overrides, &latin).unwrap_err();
+        let message = "the environment variable `LATIN` is set, but not to UTF-8";
+        assert_eq!(report.findings()[0].message, message, "{reference}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 fn shown(case: &Case, text: &str) -> String {
     let path = case.folder.path().join("orders.toml");
     fs::write(&path, text).unwrap();
-    let env = |name: &str| case.env.get(name).map(|value| (*value).to_owned());
+    let env = |name: &str| case.env.get(name).map(Into::into);
     let shown = show(&path, &case.overrides, &env).unwrap();
     shown.replace(&format!("{}/", case.folder.path().display()), "")
 }
