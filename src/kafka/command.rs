@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::Settings;
+use super::settings::Input;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
@@ -65,6 +66,21 @@ impl Commands {
         } else {
             "the log of the brokers says more".to_owned()
         }
+    }
+
+    /// As [`Commands::remedy`], for what is said about an input without the topic: a command for its group, or for each of its topics.
+    #[must_use]
+    pub fn remedy_input(&self, code: &str, input: &Input) -> String {
+        if code.to_ascii_uppercase().contains("GROUP") {
+            return self.remedy(code, "group", &input.group);
+        }
+        // A pattern is no topic's name.
+        let topics = input.topics.iter().filter(|topic| !topic.starts_with('^'));
+        let all: Vec<String> = topics.map(|topic| self.remedy(code, "input", topic)).collect();
+        if all.is_empty() {
+            return format!("the pipeline needs Describe and Read on the topics of `{}`", input.topics.join("`, `"));
+        }
+        all.join("; ")
     }
 
     /// Creates a topic.
@@ -191,6 +207,23 @@ mod tests {
             "kafka-acls.sh --bootstrap-server a:9092,b:9092 --add --allow-principal User:CN=me,O=us --operation Describe \
              --operation Write --group 'it'\\''s $HOME; rm *'"
         );
+    }
+
+    #[test]
+    fn each_topic_of_an_input_gets_a_command_of_its_own() {
+        let commands = Commands::plain("a:9092");
+        let mut input = Settings::example().input;
+        input.topics = vec!["orders".into(), "^x.*".into(), "returns".into()];
+        input.group = "g".into();
+        let grant =
+            |topic: &str| format!("grant it: {}", commands.allow(&["Describe", "Read"], Resource::Topic(topic)));
+        let denied = commands.remedy_input("TOPIC_AUTHORIZATION_FAILED", &input);
+        assert_eq!(denied, format!("{}; {}", grant("orders"), grant("returns")));
+        let denied = commands.remedy_input("GROUP_AUTHORIZATION_FAILED", &input);
+        assert_eq!(denied, commands.remedy("GROUP_AUTHORIZATION_FAILED", "group", "g"));
+        input.topics = vec!["^x.*".into()];
+        let denied = commands.remedy_input("TOPIC_AUTHORIZATION_FAILED", &input);
+        assert!(!denied.contains("--topic") && denied.contains("`^x.*`"), "{denied}");
     }
 
     #[test]

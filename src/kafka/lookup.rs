@@ -532,14 +532,8 @@ impl Asker {
 
     /// The words for an error that a person must mend.
     fn denied(&self, error: &Error) -> String {
-        let (commands, name) = (Commands::of(&self.settings), error.code.name());
-        if error.code == code::GROUP_AUTHORIZATION_FAILED {
-            return format!("{error}; {}", commands.remedy(&name, "group", &self.settings.input.group));
-        }
-        // A pattern is no topic's name.
-        let topics = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
-        let all: Vec<String> = topics.map(|topic| commands.remedy(&name, "input", topic)).collect();
-        format!("{error}; {}", all.join("; "))
+        let command = Commands::of(&self.settings).remedy_input(&error.code.name(), &self.settings.input);
+        format!("{error}; {command}")
     }
 
     /// Answers with what is committed at once, and then with the rest.

@@ -62,12 +62,11 @@ impl Shell {
 
     /// The input is denied: the pipeline isn't ready until the cluster has what is missing.
     pub(super) fn halt_input(&mut self, now: Instant, error: &ClientError) {
-        let (role, name) = match &error.partition {
-            Some((topic, _)) => ("input", topic.clone()),
-            None if error.name.contains("GROUP") => ("group", self.settings.kafka.input.group.clone()),
-            None => ("input", self.settings.kafka.input.topics.join(",")),
+        let commands = Commands::of(&self.settings.kafka);
+        let command = match &error.partition {
+            Some((topic, _)) => commands.remedy(&error.name, "input", topic),
+            None => commands.remedy_input(&error.name, &self.settings.kafka.input),
         };
-        let command = Commands::of(&self.settings.kafka).remedy(&error.name, role, &name);
         self.begin_halt(now, format!("{}; {command}", error.text), false, None);
     }
 
