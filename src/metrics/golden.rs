@@ -379,8 +379,8 @@ fn alerts_name_metrics_that_exist_and_places_that_exist() {
         alerts.lines().filter_map(|line| line.split_once("operations.md#")).map(|(_, at)| at).collect();
     let rules = alerts.lines().filter(|line| line.trim_start().starts_with("- alert:")).count();
     assert_eq!(places.len(), rules, "each alert says where help is");
-    let address = concat!("runbook_url: ", env!("CARGO_PKG_REPOSITORY"), "/docs/operations.md#");
-    assert_eq!(alerts.matches(address).count(), rules, "as an address that can be followed");
+    let address = "runbook_url: docs/operations.md#";
+    assert_eq!(alerts.matches(address).count(), rules, "as a place in this source, of which nobody knows the address");
     for place in places {
         let heading =
             |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']).to_lowercase() == place.trim();
