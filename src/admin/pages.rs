@@ -21,12 +21,19 @@ use super::HealthCheck;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 
-const NOT_FOUND: &str = "not here; there are
-/metrics          in Prometheus' text format
+/// The pages, a line each.
+macro_rules! pages {
+    () => {
+        "/metrics          in Prometheus' text format
 /livez            200 while the process works; ?verbose shows its threads
 /readyz           200 while records would flow; ?verbose says what is missing
 /version          what runs here
-";
+"
+    };
+}
+
+const FIRST: &str = concat!("a pipeline of wasmill; there are\n", pages!());
+const NOT_FOUND: &str = concat!("not here; there are\n", pages!());
 
 #[derive(Clone)]
 struct Shared {
@@ -36,6 +43,7 @@ struct Shared {
 
 pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Router {
     Router::new()
+        .route("/", get(async || FIRST))
         .route("/metrics", get(metrics_page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))

@@ -77,7 +77,12 @@ fn metrics_and_version_are_there_and_other_paths_are_answered_with_these() {
     assert!(versions.starts_with(concat!("wasmill ", env!("CARGO_PKG_VERSION"), "\n")), "{versions}");
     let (status, text) = ask(&server, "/metricz");
     assert_eq!(status, 404);
-    assert!(text.contains("/metrics") && text.contains("/readyz"), "{text}");
+    let (status, first) = ask(&server, "/");
+    assert_eq!(status, 200, "{first}");
+    for page in ["/metrics ", "/livez ", "/readyz ", "/version "] {
+        let is_there = |text: &str| text.lines().any(|line| line.starts_with(page));
+        assert!(is_there(&text) && is_there(&first), "{page} is in each of\n{text}\n{first}");
+    }
 }
 
 #[test]
