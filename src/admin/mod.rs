@@ -39,16 +39,28 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Why nothing is served.
+#[derive(Debug)]
+pub enum StartError {
+    /// The address is taken, or is none of this machine's.
+    Address(io::Error),
+    /// The kernel has no descriptor for what waits for connections.
+    Loop(io::Error),
+    /// It has no thread.
+    Thread(io::Error),
+}
+
 impl Server {
     /// Binds `listen` and serves until dropped.
     ///
     /// # Errors
-    /// If the address is taken or can't be bound, or there is no thread to be had.
-    pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> io::Result<Server> {
-        let listener = bind(listen)?;
-        listener.set_nonblocking(true)?;
-        let local_addr = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    /// See [`StartError`].
+    pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Result<Server, StartError> {
+        let listener = bind(listen).map_err(StartError::Address)?;
+        listener.set_nonblocking(true).map_err(StartError::Address)?;
+        let local_addr = listener.local_addr().map_err(StartError::Address)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(StartError::Loop)?;
         let (stop, stopped) = oneshot::channel();
         let pages = pages::router(metrics, health);
         let serve = move || {
@@ -62,7 +74,7 @@ impl Server {
                 let _ = stopped.await;
             });
         };
-        let thread = thread::Builder::new().name("admin".into()).spawn(serve)?;
+        let thread = thread::Builder::new().name("admin".into()).spawn(serve).map_err(StartError::Thread)?;
         Ok(Server { local_addr, stop: Some(stop), thread: Some(thread) })
     }
 

@@ -147,7 +147,7 @@ fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
         telemetry::tell(&format!("{} is built again when its source changes", project.folder().display()));
     }
     let started = Rebuild::start(projects, telemetry::tell);
-    started.map(Some).map_err(|error| Exit::Bug(format!("start a thread: {error}")))
+    started.map(Some).map_err(|error| Exit::no_thread("builds plugins again", &error))
 }
 
 /// The topic that is fed: the first of the file.
@@ -215,7 +215,7 @@ fn await_end(handle: Handle) -> Result<Receiver<End>, Exit> {
     };
     // The thread ends with the pipeline, which this command outlives.
     let started = thread::Builder::new().name("dev-end".into()).spawn(wait);
-    started.map(|_| ended).map_err(|error| Exit::Bug(format!("start a thread: {error}")))
+    started.map(|_| ended).map_err(|error| Exit::no_thread("waits for the end", &error))
 }
 
 /// Writes records to stdout.

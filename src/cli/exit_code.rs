@@ -1,6 +1,9 @@
 //! How a command ends, and the number that says so to whoever started it.
 
+use std::io;
 use std::process::ExitCode;
+
+use crate::plugin::MORE_THREADS;
 
 /// How a command ended. The text is the whole message for a person.
 #[derive(Debug)]
@@ -24,6 +27,11 @@ pub(super) enum Exit {
 }
 
 impl Exit {
+    /// The machine gives no thread for something; no bug of ours.
+    pub(super) fn no_thread(what: &str, error: &io::Error) -> Exit {
+        Exit::Invalid(format!("start the thread that {what}: {error}; {MORE_THREADS}"))
+    }
+
     /// The one place where codes are decided.
     pub(super) fn code(&self) -> u8 {
         match self {

@@ -13,6 +13,7 @@ use crate::config;
 use crate::plugin::Cache;
 use crate::plugin::Compiler;
 use crate::plugin::Engine;
+use crate::plugin::EngineError;
 use crate::plugin::Step;
 use crate::reload;
 use crate::reload::Loaded;
@@ -71,7 +72,10 @@ pub(super) fn engine(compiled: &Compiled) -> Result<Engine, Exit> {
             .inspect_err(|error| tracing::warn!("compiled components are not kept in {}: {error}", folder.display()))
             .ok()
     });
-    Engine::new(Compiler::of_this_program(cache)).map_err(|error| Exit::Bug(error.to_string()))
+    Engine::new(Compiler::of_this_program(cache)).map_err(|error| match error {
+        EngineError::Thread(error) => Exit::no_thread("stops plugins at their deadline", &error),
+        EngineError::Wasmtime(_) => Exit::Bug(error.to_string()),
+    })
 }
 
 /// Where this user's programs keep what they can make again; a service may have no such place.

@@ -38,6 +38,7 @@ use args::Args;
 use args::Verb;
 use exit_code::Exit;
 use signals::Signals;
+use signals::StartError;
 
 /// Runs the command line of this process to its end.
 #[must_use]
@@ -63,7 +64,8 @@ pub fn main() -> ExitCode {
     };
     let signals = match Signals::start() {
         Ok(signals) => Arc::new(signals),
-        Err(error) => return complain(Exit::Bug(format!("heed signals: {error}")), None),
+        Err(StartError::Handler(error)) => return complain(Exit::Bug(format!("heed signals: {error}")), None),
+        Err(StartError::Thread(error)) => return complain(Exit::no_thread("heeds signals", &error), None),
     };
     // The hook has printed the panic already.
     let ended = panic::catch_unwind(AssertUnwindSafe(|| run_verb(&args.verb, &signals)))

@@ -74,10 +74,14 @@ impl Service {
             Arc::new(move || started.get().map_or_else(|| starting(&name), Handle::health))
         };
         let listen = config.http;
-        let server = admin::Server::start(listen, Arc::clone(&metrics), health).map_err(|error| {
-            Exit::Invalid(format!(
+        let server = admin::Server::start(listen, Arc::clone(&metrics), health).map_err(|error| match error {
+            admin::StartError::Address(error) => Exit::Invalid(format!(
                 "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
-            ))
+            )),
+            admin::StartError::Loop(error) => Exit::Invalid(format!(
+                "serve metrics and probes: {error}; raise the limit of open files: `ulimit -n`, a unit's `LimitNOFILE`"
+            )),
+            admin::StartError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
         })?;
         tracing::info!(address = %server.local_addr(), "metrics and probes are served");
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
@@ -108,7 +112,7 @@ impl Service {
             handle: handle.clone(),
             metrics: Arc::clone(&metrics),
         });
-        let reloader = reloader.map_err(|error| Exit::Bug(format!("start the thread that reloads: {error}")))?;
+        let reloader = reloader.map_err(|error| Exit::no_thread("reloads", &error))?;
         let drained = handle.clone();
         signals.run(Arc::new(move || drained.drain()), reloader.asker());
         Ok(Running { handle, metrics, _reloader: reloader, _server: server })

@@ -32,6 +32,12 @@ pub(super) struct Signals {
     phase: Arc<Mutex<Phase>>,
 }
 
+/// Why signals can't be heeded.
+pub(super) enum StartError {
+    Handler(io::Error),
+    Thread(io::Error),
+}
+
 /// How far the command is.
 enum Phase {
     /// Nothing would be cut short.
@@ -96,8 +102,8 @@ impl Signals {
     ///
     /// # Errors
     /// If the machine refuses the thread or the handler.
-    pub(super) fn start() -> io::Result<Signals> {
-        let mut signals = iterator::Signals::new([SIGTERM, SIGINT])?;
+    pub(super) fn start() -> Result<Signals, StartError> {
+        let mut signals = iterator::Signals::new([SIGTERM, SIGINT]).map_err(StartError::Handler)?;
         let handle = signals.handle();
         let phase = Arc::new(Mutex::new(Phase::Alone));
         let seen = Arc::clone(&phase);
@@ -107,7 +113,7 @@ impl Signals {
             }
         };
         // It ends with the process: what a signal may find is not over before.
-        thread::Builder::new().name("signals".into()).spawn(wait)?;
+        thread::Builder::new().name("signals".into()).spawn(wait).map_err(StartError::Thread)?;
         Ok(Signals { handle, phase })
     }
 

@@ -145,7 +145,8 @@ fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, St
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| {
-        let way_out = if error.kind() == io::ErrorKind::WouldBlock { format!("; {THREADS}") } else { String::new() };
+        let way_out =
+            if error.kind() == io::ErrorKind::WouldBlock { format!("; {MORE_THREADS}") } else { String::new() };
         format!("start the compiler, {}: {error}{way_out}", program.display())
     })?;
     let talk = converse(&mut child, plugin, limits);
@@ -204,7 +205,7 @@ fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec
                 let error: io::Error = error;
                 // The threads that did start wait for its end.
                 child.kill()?;
-                return Err(io::Error::other(format!("start a thread: {error}; {THREADS}")));
+                return Err(io::Error::other(format!("start a thread: {error}; {MORE_THREADS}")));
             }
         };
         let (code, in_time) = match ended.recv_timeout(limits.time) {
@@ -227,7 +228,8 @@ fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec
 
 const SMALLER: &str = "make it smaller: build it for release, and leave out what it doesn't need";
 
-const THREADS: &str = "raise the limit of threads: `ulimit -u`, a unit's `TasksMax`, a container's `pids`";
+/// What to do where the machine gives no thread.
+pub const MORE_THREADS: &str = "raise the limit of threads: `ulimit -u`, a unit's `TasksMax`, a container's `pids`";
 
 /// Why a child ended without its work done.
 fn refusal(status: ExitStatus, words: &str, limits: Limits) -> String {
@@ -238,7 +240,7 @@ fn refusal(status: ExitStatus, words: &str, limits: Limits) -> String {
         return format!("it takes more than {memory} of memory, so it was stopped; {SMALLER}");
     }
     if said.contains("Resource temporarily unavailable") {
-        return format!("the compiler can't start a thread; {THREADS}");
+        return format!("the compiler can't start a thread; {MORE_THREADS}");
     }
     if status.code().is_some() {
         return format!("{said}; build it again with current tools");

@@ -36,6 +36,7 @@ pub use artifact::digest;
 pub use artifact::inspect;
 pub use compile::Compiler;
 pub use compile::Limits;
+pub use compile::MORE_THREADS;
 pub use compile::compile_from;
 pub use engine::Engine;
 pub use engine::EngineError;

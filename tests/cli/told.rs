@@ -1,9 +1,34 @@
 //! What a start that fails says, and what is said at an end: places in the file, what the machine lacks, the last line, and what was kept back.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use super::*;
+
+/// Whatever it is that can't start: what heeds signals, or what serves the probes. Another address would help neither.
+#[test]
+fn a_thread_that_cannot_start_is_what_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::File::create(folder.path().join("wasmill")).unwrap();
+    // The limit is a user's, and root has none. A user of this test alone, who may not be able to reach where the program was built.
+    let user = 100_000 + std::process::id() % 100_000;
+    for threads in 1..=3 {
+        let script = format!(
+            "mount --bind \"$1\" wasmill && shift && exec setpriv --reuid {user} --regid {user} --clear-groups -- \
+             prlimit --nproc={threads} -- ./wasmill \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.current_dir(&folder).args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_wasmill")]);
+        let output = command.args(["run", &file, "--http", "127.0.0.1:0"]).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(78), "{threads}: {said}");
+        assert!(said.contains("start the thread that ") && said.contains("`ulimit -u`"), "{threads}: {said}");
+        assert!(!said.contains("another address"), "{threads}: {said}");
+    }
+}
 
 /// Writes a thousand lines about each batch, and forwards it.
 fn flooding() -> Vec<u8> {

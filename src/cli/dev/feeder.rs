@@ -78,7 +78,7 @@ impl Feed {
         }
         let (stop, stopped) = mpsc::channel();
         let (send, finished) = mpsc::channel();
-        let lines = read(path).map_err(|error| Exit::Bug(format!("start a thread: {error}")))?;
+        let lines = read(path).map_err(|error| Exit::no_thread("reads the feed", &error))?;
         let run = Run { feeder, progress, path: path.to_owned(), format, rate, stopped };
         let thread = thread::Builder::new().name("dev-feed".into()).spawn(move || {
             if let Some(result) = run.feed(&lines).transpose() {
@@ -86,7 +86,7 @@ impl Feed {
                 let _ = send.send(result);
             }
         });
-        let thread = thread.map_err(|error| Exit::Bug(format!("start a thread: {error}")))?;
+        let thread = thread.map_err(|error| Exit::no_thread("feeds the embedded broker", &error))?;
         Ok(Feed { stop: Some(stop), finished, thread: Some(thread) })
     }
 
