@@ -53,12 +53,16 @@ fn examined(file: &PipelineFile, http: Option<SocketAddr>) -> config::Examined {
 /// Compiles the components of a pipeline's steps.
 pub(super) fn steps(config: &config::Pipeline, compiled: &Compiled) -> Result<Vec<Step>, Exit> {
     let engine = engine(compiled)?;
-    let load = |settings: &crate::plugin::Settings| Step::load(&engine, settings.clone());
-    let loaded: Result<Vec<Step>, _> = config.steps.iter().map(load).collect();
-    let steps = loaded.map_err(|error| Exit::Invalid(error.to_string()))?;
     let mut report = config.report();
-    for (number, step) in steps.iter().enumerate() {
-        settings::check(config, number, step, &mut report);
+    let mut steps = Vec::new();
+    for (number, settings) in config.steps.iter().enumerate() {
+        match Step::load(&engine, settings.clone()) {
+            Ok(step) => {
+                settings::check(config, number, &step, &mut report);
+                steps.push(step);
+            }
+            Err(error) => config.add_unloaded(number, &error.to_string(), &mut report),
+        }
     }
     if report.is_empty() { Ok(steps) } else { Err(Exit::Invalid(report.to_string())) }
 }

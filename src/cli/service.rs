@@ -98,7 +98,8 @@ impl Service {
         signals.begin();
         let config = written.config.clone();
         tracing::info!("{}", config.hide(&said_first(&config, steps)));
-        let handle = pipeline::start(config, steps, &metrics).map_err(|error| Exit::Invalid(error.to_string()))?;
+        let handle = pipeline::start(config, steps, &metrics);
+        let handle = handle.map_err(|error| Exit::Invalid(error.told(&written.config)))?;
         // Nobody else sets it.
         let _ = started.set(handle.clone());
         let reloader = Reloader::start(reload::Settings {

@@ -20,6 +20,7 @@ mod schema;
 mod show;
 mod sound;
 mod source;
+mod step;
 #[cfg(test)]
 mod tests;
 

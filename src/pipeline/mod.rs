@@ -63,6 +63,17 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl StartError {
+    /// The message with its place in the file, where it has one.
+    #[must_use]
+    pub fn told(&self, config: &config::Pipeline) -> String {
+        let StartError::Plugin { step, failure } = self else { return self.to_string() };
+        let mut report = config.report();
+        config.add_unstarted(step, &failure.reason, &mut report);
+        format!("{report}{}", failure.backtrace)
+    }
+}
+
 /// A pipeline that runs. Copies of the handle are of the same pipeline.
 #[derive(Clone)]
 pub struct Handle {

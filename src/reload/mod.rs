@@ -333,7 +333,7 @@ impl Reload {
             let loaded = step.reload(settings.clone());
             let loaded = loaded.map_err(|error| {
                 let mut report = config.report();
-                report.add(config.spans.steps[number].wasm, error.to_string(), "");
+                config.add_unloaded(number, &error.to_string(), &mut report);
                 Refused { step: Some(number), reason: report.to_string() }
             })?;
             (self.verify)(&config, number, &loaded).map_err(|reason| Refused { step: Some(number), reason })?;
@@ -353,7 +353,7 @@ impl Reload {
         } else {
             self.handle.swap(&changed)
         };
-        taken.map_err(|error| Refused { step: first, reason: error.to_string() })?;
+        taken.map_err(|error| Refused { step: first, reason: error.told(&config) })?;
         let said = changed.iter().map(|(number, step)| {
             let (name, from, to) = (&step.settings().name, self.steps[*number].digest(), step.digest());
             if from == to {

@@ -90,11 +90,13 @@ impl Steps {
         let mut ready = Vec::with_capacity(chosen.len());
         for step in chosen {
             let failed = |failure: Failure| {
-                format!("step `{}` does not start: {}\n{}", step.settings().name, failure.reason, failure.backtrace)
+                let mut report = config.report();
+                config.add_unstarted(&step.settings().name, &failure.reason, &mut report);
+                format!("{report}{}", failure.backtrace).trim_end().to_owned()
             };
-            let step = step.rehearsal();
-            let made = step.instantiate().map_err(|failure| failed(failure).trim_end().to_owned())?;
-            ready.push((step, made));
+            let rehearsal = step.rehearsal();
+            let made = rehearsal.instantiate().map_err(failed)?;
+            ready.push((rehearsal, made));
         }
         let routes = config.routes.for_steps(ready.len());
         let topic = config.kafka.input.topics.first().map_or("", |topic| topic.as_str());

@@ -6,6 +6,35 @@ use std::process::Stdio;
 
 use super::*;
 
+/// All that a process said, and its code.
+fn said(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = wasmill(arguments);
+    (output.status.code(), text(&output))
+}
+
+#[test]
+fn each_start_names_the_place_of_a_step_whose_component_cannot_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "[[case]]\nname = \"a\"\ninput = []\nexpect = []\n");
+    let serve = ["--http", "127.0.0.1:0"];
+    fs::write(folder.path().join("p.wasm"), "no component").unwrap();
+    for arguments in [&["run", &file][..], &["dev", &file], &["try", &file], &["test", &file]] {
+        let served = if matches!(arguments[0], "run" | "dev") { &serve[..] } else { &[] };
+        let (code, said) = said(&[arguments, served].concat());
+        assert_eq!(code, Some(78), "{arguments:?}: {said}");
+        assert!(said.contains("pipe.toml:7:8") && said.contains("help: "), "{arguments:?}: {said}");
+    }
+    let (refuses, prelude) = (include_str!("../plugins/init_error.wat"), include_str!("../plugins/prelude.wat"));
+    fs::write(folder.path().join("p.wasm"), wat::parse_str(format!("(module {refuses}\n{prelude})")).unwrap()).unwrap();
+    for arguments in [&["run", &file][..], &["dev", &file], &["try", &file]] {
+        let served = if arguments[0] == "try" { &[] } else { &serve[..] };
+        let (code, said) = said(&[arguments, served].concat());
+        let verb = arguments[0];
+        assert_eq!(code, Some(78), "{verb}: {said}");
+        assert!(said.contains("does not start") && said.contains("pipe.toml:7:8"), "{verb}: {said}");
+    }
+}
+
 /// Whatever it is that can't start: what heeds signals, or what serves the probes. Another address would help neither.
 #[test]
 fn a_thread_that_cannot_start_is_what_is_told() {

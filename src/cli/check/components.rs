@@ -25,16 +25,12 @@ pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Ex
 
 fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Report) {
     let mut ports = Some(Vec::new());
-    let steps = pipeline.steps.iter().zip(&pipeline.spans.steps).zip(&sound.steps).enumerate();
-    for (number, ((settings, spans), sound)) in steps.filter(|(_, (_, sound))| sound.component) {
+    let steps = pipeline.steps.iter().zip(&sound.steps).enumerate();
+    for (number, (settings, sound)) in steps.filter(|(_, (_, sound))| sound.component) {
         let step = match Step::load(engine, settings.clone()) {
             Ok(step) => step,
             Err(error) => {
-                let text = pipeline.hide(&error.to_string());
-                // By its own rule an error's last part is what to do.
-                let (message, help) = text.rsplit_once("; ").map_or((&*text, None), |(what, help)| (what, Some(help)));
-                let inspect = "`wasmill inspect` says what it is and needs";
-                report.add(spans.wasm, message, help.unwrap_or(inspect));
+                pipeline.add_unloaded(number, &error.to_string(), report);
                 ports = None;
                 continue;
             }
@@ -53,10 +49,7 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
             continue;
         }
         if let Err(failure) = step.instantiate() {
-            let message = pipeline.hide(&format!("step `{}` does not start: {}", settings.name, failure.reason.trim()));
-            let help =
-                "its plugin was given these `settings`, ports, `timeout` and `memory`: change what it complains of";
-            report.add(spans.settings, message, help);
+            pipeline.add_unstarted(&settings.name, &failure.reason, report);
         }
     }
     if let Some(ports) = ports.filter(|_| sound.steps.iter().all(|step| step.init)) {
