@@ -7,7 +7,7 @@
 //! that were found for it. It has no sandbox, no policy for records that fail, no metrics, and drops out when something is wrong.
 //!
 //! It calls librdkafka and reads nothing of its memory that is not in its header: wasmill's look whether a record has headers
-//! (`sys.rs`) would make it 4 % faster.
+//! (`sys/messages.rs`) would make it 4 % faster.
 //!
 //! JUSTIFICATION: a rival that goes through a binding would be a slower twin. This code is in no program that is shipped.
 

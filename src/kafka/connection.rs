@@ -4,7 +4,7 @@
 //! here they become one [`Trouble`]. Words it doesn't know are `None` and are shown as they came. Invariant: no text in it
 //! is longer than a line, and none holds a setting's value.
 
-/// What OpenSSL's number for a failed verification follows, in the line that `sys::refuse_certificate` causes.
+/// What OpenSSL's number for a failed verification follows, in the line that `sys::callbacks::refuse_certificate` causes.
 pub(crate) const X509: &str = "x509 error ";
 
 /// A connection that can't be made.

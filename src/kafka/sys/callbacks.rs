@@ -1,0 +1,161 @@
+//! UNSAFE. The functions that librdkafka calls, and what they keep for the client.
+//!
+//! JUSTIFICATION: librdkafka reports four things to a function and nowhere else: why OpenSSL refuses a certificate, a rebalance or an
+//! error that [`Queue::take`](super::Queue::take) comes across, and a message at the moment at which it is delivered.
+//!
+//! They decide nothing. [`note_rebalance`] and [`note_error`] run on the thread that calls `take`, the others on librdkafka's threads as
+//! well. Invariant: none of them keeps a pointer after it returns. A panic in one of them ends the process.
+
+#![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::ffi::c_char;
+use std::ffi::c_int;
+use std::ffi::c_void;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use rdkafka_sys as rd;
+
+use super::errors::Code;
+use super::messages::Sent;
+use super::partitions::Entry;
+use super::partitions::PartitionList;
+use super::text::text;
+
+/// What [`Queue::take`](super::Queue::take) met that is no message.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// What the group wants of this member: the code says whether partitions are assigned or revoked; anything else is why the
+    /// group ended.
+    Rebalance { code: Code, partitions: Vec<Entry> },
+    /// What is wrong with a topic, in words that name it.
+    Error { code: Code, text: String },
+}
+
+pub(super) type Notes = Mutex<VecDeque<Note>>;
+
+/// Sees a message that was delivered: every in-sync replica that the topic asks for has it. It is called on the client's own threads,
+/// of several brokers at the same time, and while the client is destroyed. To panic there ends the process.
+pub(crate) struct OnDelivered(pub(crate) Box<dyn Fn(Sent<'_>) + Send + Sync>);
+
+/// What [`see_end`] works with.
+pub(super) struct Ends {
+    pub(super) delivered: OnDelivered,
+    /// What the broker said of messages that it refused, by their addresses, which stay the same until [`Client::refusal`](super::Client::refusal)
+    /// takes it.
+    pub(super) said: Mutex<HashMap<usize, String>>,
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ends")
+    }
+}
+
+/// The name of our hooks in librdkafka.
+pub(super) const HOOKS: &CStr = c"wasmill";
+
+/// Puts OpenSSL's number for a refused certificate into librdkafka's log line, whose own words are the same for all of them,
+/// and leaves the decision as it was: 1 for a certificate without an error, 0 for one with.
+///
+/// Runs on librdkafka's threads. It touches its arguments alone, allocates nothing and can't panic.
+pub(super) unsafe extern "C" fn refuse_certificate(
+    _client: *mut rd::rd_kafka_t,
+    _broker: *const c_char,
+    _id: i32,
+    x509_error: *mut c_int,
+    _depth: c_int,
+    _certificate: *const c_char,
+    _bytes: usize,
+    reason: *mut c_char,
+    reason_bytes: usize,
+    _opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: librdkafka passes a number that lives as long as the call.
+    let error = unsafe { *x509_error };
+    if error == 0 {
+        return 1;
+    }
+    let digit =
+        |unit: c_int| error.unsigned_abs().checked_div(unit.unsigned_abs()).unwrap_or(0).to_le_bytes()[0] % 10 + b'0';
+    // `connection::X509`, three digits and the NUL.
+    let text = [b'x', b'5', b'0', b'9', b' ', b'e', b'r', b'r', b'o', b'r', b' ', digit(100), digit(10), digit(1), 0];
+    if text.len() <= reason_bytes {
+        // SAFETY: the buffer has `reason_bytes` bytes, the text fits with its NUL, and they don't overlap.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), reason, text.len()) }
+    }
+    0
+}
+
+/// Keeps a rebalance that `take` met. Without such a function librdkafka would answer it itself, and give all partitions
+/// back.
+///
+/// It runs in that call, on its thread.
+pub(super) unsafe extern "C" fn note_rebalance(
+    _client: *mut rd::rd_kafka_t,
+    code: c_int,
+    partitions: *mut rd::RDKafkaTopicPartitionList,
+    opaque: *mut c_void,
+) {
+    // SAFETY: `opaque` is the client's `notes`, which lives until the client is destroyed. The list is null or alive, and is
+    // copied.
+    let (notes, partitions) = unsafe {
+        let list = if partitions.is_null() { PartitionList::new() } else { PartitionList::copy(partitions) };
+        (&*opaque.cast::<Notes>(), list.entries())
+    };
+    notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Rebalance { code: Code(code), partitions });
+}
+
+/// Keeps an error that is about a topic. Without such a function `take` would have librdkafka write it to its log, and nobody
+/// would act.
+pub(super) unsafe extern "C" fn note_error(
+    _client: *mut rd::rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: `opaque` is the client's `notes`, which lives until the client is destroyed. The string lives as long as the call.
+    let (notes, text) = unsafe { (&*opaque.cast::<Notes>(), text(reason)) };
+    notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Error { code: Code(code), text });
+}
+
+/// Has [`see_end`] called for the messages of a new client.
+pub(super) unsafe extern "C" fn watch_ends(
+    client: *mut rd::rd_kafka_t,
+    _config: *const rd::rd_kafka_conf_t,
+    ends: *mut c_void,
+    _reason: *mut c_char,
+    _reason_bytes: usize,
+) -> rd::rd_kafka_resp_err_t {
+    // SAFETY: librdkafka passes the client that it is making.
+    unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOKS.as_ptr(), Some(see_end), ends) }
+}
+
+/// Shows a message that was delivered to the client's [`OnDelivered`], and keeps what the broker said of one that it refused. librdkafka
+/// calls this for each message that it lets go of, be it delivered, given up, or refused by the call that produces. Its error is final by
+/// then (2.12.1: `rd_kafka_dr_msgq0`); that it was stored is also asked for.
+unsafe extern "C" fn see_end(
+    _client: *mut rd::rd_kafka_t,
+    message: *mut rd::rd_kafka_message_t,
+    ends: *mut c_void,
+) -> rd::rd_kafka_resp_err_t {
+    // SAFETY: `ends` is the client's, which lives until the client is destroyed; the message lives as long as the call. Its
+    // status is one of librdkafka's own three.
+    let (sent, ends, status) =
+        unsafe { (Sent { raw: &*message }, &*ends.cast::<Ends>(), rd::rd_kafka_message_status(message)) };
+    if sent.code() != Code::OK {
+        // SAFETY: the message is alive and was produced. The string is null, static, or the broker's answer's, which lives until
+        // librdkafka has called this for each message of the answer, and no longer.
+        let said = unsafe { text(rd::rd_kafka_message_produce_errstr(message)) };
+        if !said.is_empty() {
+            ends.said.lock().unwrap_or_else(PoisonError::into_inner).insert(sent.address(), said);
+        }
+    } else if status == rd::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED {
+        (ends.delivered.0)(sent);
+    }
+    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}

@@ -1,0 +1,213 @@
+//! UNSAFE. A client: making and destroying it, its queues, and what became of its messages.
+//!
+//! JUSTIFICATION: the binding's clients serve rebalances and delivery reports by callbacks, and producing through them costs 1.4 to 3 times
+//! as much.
+//!
+//! The calls of a consumer are in `assignment.rs`; questions to brokers are in `metadata.rs` and `admin.rs`. Invariant: queues, events,
+//! messages and topics hold a share of their client, so the handle is destroyed last.
+
+#![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::ffi::c_char;
+use std::ffi::c_int;
+use std::ptr;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use rdkafka_sys as rd;
+
+use super::callbacks;
+use super::callbacks::Ends;
+use super::callbacks::Note;
+use super::callbacks::Notes;
+use super::callbacks::OnDelivered;
+use super::codes;
+use super::errors::Code;
+use super::errors::Error;
+use super::messages::Sent;
+use super::queue::Queue;
+use super::text::text;
+
+/// Whether a client reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Consumer,
+    Producer,
+}
+
+/// A client. Every call but dropping it may be made from any thread: librdkafka's handles are thread-safe.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(super) handle: NonNull<rd::rd_kafka_t>,
+    /// What [`callbacks::note_rebalance`] and [`callbacks::note_error`] were given. Boxed, as librdkafka has its address.
+    notes: Box<Notes>,
+    /// What the hooks were given, boxed for the same reason.
+    ends: Option<Box<Ends>>,
+}
+
+// SAFETY: rdkafka.h: "librdkafka is completely thread-safe"; the handle is destroyed once, by the last owner.
+unsafe impl Send for Client {}
+
+// SAFETY: as above.
+unsafe impl Sync for Client {}
+
+impl Client {
+    /// Makes a client whose every report, its log included, arrives as an event on its queue.
+    pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
+        Client::with(side, config, None)
+    }
+
+    /// Makes a producer that shows delivered messages to `delivered`, and then lets go of them. What isn't delivered is reported on its
+    /// queue as ever.
+    ///
+    /// A message that was sent is no longer in a core's cache when its acknowledgement comes. This reads it where librdkafka has
+    /// just read it, instead of once more on another thread: 2.6 % of all CPU time of a drain.
+    pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: OnDelivered) -> Result<Arc<Client>, String> {
+        let mut config = config.clone();
+        config.insert("delivery.report.only.error".into(), "true".into());
+        let ends = Ends { delivered, said: Mutex::default() };
+        Client::with(Side::Producer, &config, Some(Box::new(ends)))
+    }
+
+    fn with(side: Side, config: &BTreeMap<String, String>, ends: Option<Box<Ends>>) -> Result<Arc<Client>, String> {
+        // SAFETY: `conf` is ours until `rd_kafka_new` takes it over by succeeding; until then it is destroyed on
+        // every way out. All strings outlive their calls, and `reason` is as long as is said.
+        unsafe {
+            let conf = rd::rd_kafka_conf_new();
+            let mut reason = [0 as c_char; 512];
+            let hooks = [("log.queue".to_owned(), "true".to_owned())];
+            for (key, value) in hooks.iter().map(|(key, value)| (key, value)).chain(config) {
+                let (Ok(c_key), Ok(c_value)) = (CString::new(key.as_str()), CString::new(value.as_str())) else {
+                    rd::rd_kafka_conf_destroy(conf);
+                    return Err(format!("`{key}` or its value holds a NUL byte"));
+                };
+                let result =
+                    rd::rd_kafka_conf_set(conf, c_key.as_ptr(), c_value.as_ptr(), reason.as_mut_ptr(), reason.len());
+                if result != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+                    rd::rd_kafka_conf_destroy(conf);
+                    return Err(text(reason.as_ptr()));
+                }
+            }
+            // Without verification there is nothing to explain, and a refusal must not come from us.
+            if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
+                rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(callbacks::refuse_certificate));
+            }
+            let notes = Box::<Notes>::default();
+            if side == Side::Consumer {
+                rd::rd_kafka_conf_set_opaque(conf, (&raw const *notes).cast_mut().cast());
+                codes::rd_kafka_conf_set_rebalance_cb(conf, Some(callbacks::note_rebalance));
+                codes::rd_kafka_conf_set_error_cb(conf, Some(callbacks::note_error));
+            }
+            if let Some(ends) = &ends {
+                let ends = (&raw const **ends).cast_mut().cast();
+                let added = rd::rd_kafka_conf_interceptor_add_on_new(
+                    conf,
+                    callbacks::HOOKS.as_ptr(),
+                    Some(callbacks::watch_ends),
+                    ends,
+                );
+                // Without it no output would ever count as delivered.
+                if added != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    rd::rd_kafka_conf_destroy(conf);
+                    return Err("librdkafka refuses to show what is delivered".to_owned());
+                }
+            }
+            let events = match side {
+                Side::Consumer => rd::RD_KAFKA_EVENT_REBALANCE | rd::RD_KAFKA_EVENT_OFFSET_COMMIT,
+                Side::Producer => rd::RD_KAFKA_EVENT_DR,
+            };
+            let events = events | rd::RD_KAFKA_EVENT_STATS | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
+            rd::rd_kafka_conf_set_events(conf, events);
+            let kind = match side {
+                Side::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                Side::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            };
+            let handle = rd::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
+            let Some(handle) = NonNull::new(handle) else {
+                rd::rd_kafka_conf_destroy(conf);
+                return Err(text(reason.as_ptr()));
+            };
+            // A null queue is the main queue.
+            rd::rd_kafka_set_log_queue(handle.as_ptr(), ptr::null_mut());
+            Ok(Arc::new(Client { handle, notes, ends }))
+        }
+    }
+
+    /// The queue where this client's events arrive; a consumer's records and rebalances don't.
+    pub(crate) fn queue(self: &Arc<Client>) -> Queue {
+        // SAFETY: the client is alive, and the queue holds a share of it.
+        let pointer = unsafe { rd::rd_kafka_queue_get_main(self.handle.as_ptr()) };
+        Queue::from_pointer(self, pointer)
+    }
+
+    /// The queue where a consumer's records, its rebalances, and what is wrong with a partition arrive. To read it is what counts as
+    /// polling.
+    pub(crate) fn records(self: &Arc<Client>) -> Queue {
+        // SAFETY: the client is alive, and the queue holds a share of it.
+        let pointer = unsafe { rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()) };
+        Queue::from_pointer(self, pointer)
+    }
+
+    /// A queue of our own, for replies that must not mix with other events.
+    pub(crate) fn new_queue(self: &Arc<Client>) -> Queue {
+        // SAFETY: the client is alive, and the queue holds a share of it.
+        let pointer = unsafe { rd::rd_kafka_queue_new(self.handle.as_ptr()) };
+        Queue::from_pointer(self, pointer)
+    }
+
+    /// The oldest of what [`Queue::take`] met besides messages.
+    pub(crate) fn next_note(&self) -> Option<Note> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Why a message was not delivered: in the broker's words if it gave any, else in those of the code.
+    pub(crate) fn refusal(&self, sent: Sent<'_>) -> Error {
+        let said = self
+            .ends
+            .as_ref()
+            .and_then(|ends| ends.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&sent.address()));
+        let code = if said.as_deref() == Some(BESIDE) { BESIDE_CODE } else { sent.code() };
+        Error { code, text: said.unwrap_or_else(|| code.to_string()) }
+    }
+
+    /// The error after which this client can't be used, if there was one.
+    pub(crate) fn fatal_error(&self) -> Option<Error> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client is alive and the buffer as long as is said.
+        unsafe {
+            let code = codes::rd_kafka_fatal_error(self.handle.as_ptr(), reason.as_mut_ptr(), reason.len());
+            (code != 0).then(|| Error { code: Code(code), text: text(reason.as_ptr()) })
+        }
+    }
+
+    /// Throws away what is queued and in flight; each message is reported as failed. It doesn't wait until that is done.
+    pub(crate) fn purge(&self) {
+        let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT | rd::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        // SAFETY: the client is alive.
+        unsafe { rd::rd_kafka_purge(self.handle.as_ptr(), flags) };
+    }
+
+    /// Messages that were produced and not yet reported.
+    pub(crate) fn unreported(&self) -> usize {
+        // SAFETY: the client is alive.
+        usize::try_from(unsafe { rd::rd_kafka_outq_len(self.handle.as_ptr()) }).unwrap_or(0)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Without the flag, destroying a consumer that wasn't closed waits for the group without bound.
+        // SAFETY: this is the last owner: queues, events and topics hold shares of the client.
+        unsafe { rd::rd_kafka_destroy_flags(self.handle.as_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int) }
+    }
+}
+
+/// librdkafka's words for a record that shared a request with one that the broker refused. If it refused one only, the others have
+/// that one's code (2.12.1: `rd_kafka_dr_msgq0` forces it on all of them), and these words alone tell them apart.
+const BESIDE: &str = "Failed to append record because it was part of a batch which had one more more invalid records";
+/// `_INVALID_DIFFERENT_RECORD`
+const BESIDE_CODE: Code = Code(-138);
