@@ -15,10 +15,10 @@ use super::settings;
 use super::stats;
 use super::stats::Stats;
 use super::sys;
+use super::sys::CallbackEvent;
 use super::sys::Client;
 use super::sys::Code;
 use super::sys::EventKind;
-use super::sys::Note;
 use super::sys::PartitionList;
 use super::sys::Queue;
 use super::sys::Side;
@@ -233,9 +233,9 @@ impl Consumer {
 
     /// The next thing that happened besides records.
     pub fn poll(&self) -> Option<Polled> {
-        match self.client.next_note() {
-            Some(Note::Rebalance { code, partitions }) => return Some(self.rebalance(code, partitions)),
-            Some(Note::Error { code, text }) => return Some(failed_partition(code, text, None, false)),
+        match self.client.next_callback_event() {
+            Some(CallbackEvent::Rebalance { code, partitions }) => return Some(self.rebalance(code, partitions)),
+            Some(CallbackEvent::Error { code, text }) => return Some(failed_partition(code, text, None, false)),
             None => {}
         }
         loop {

@@ -214,7 +214,7 @@ impl Client {
             rd::rd_kafka_ConfigResource_destroy(resource);
             rd::rd_kafka_AdminOptions_destroy(options);
         }
-        // librdkafka ends the request in time; a little more than that, so that its own words are heard.
+        // librdkafka ends the request at the time limit. Wait a little longer, so that its own error message arrives.
         let Some(event) = reply.poll(timeout_ms + 500) else {
             return Err(Error { code: Code(-185), text: "timed out".into() });
         };

@@ -3,7 +3,7 @@
 //! JUSTIFICATION: librdkafka reports four things to a function and nowhere else: why OpenSSL refuses a certificate, a rebalance or an
 //! error that [`Queue::take`](super::Queue::take) comes across, and a message at the moment at which it is delivered.
 //!
-//! They decide nothing. [`note_rebalance`] and [`note_error`] run on the thread that calls `take`, the others on librdkafka's threads as
+//! They decide nothing. [`keep_rebalance`] and [`keep_error`] run on the thread that calls `take`, the others on librdkafka's threads as
 //! well. Invariant: none of them keeps a pointer after it returns. A panic in one of them ends the process.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
@@ -28,15 +28,15 @@ use super::text::text;
 
 /// What [`Queue::take`](super::Queue::take) met that is no message.
 #[derive(Debug)]
-pub(crate) enum Note {
+pub(crate) enum CallbackEvent {
     /// What the group wants of this member: the code says whether partitions are assigned or revoked; anything else is why the
     /// group ended.
     Rebalance { code: Code, partitions: Vec<Entry> },
-    /// What is wrong with a topic, in words that name it.
+    /// An error of a topic, which the text names.
     Error { code: Code, text: String },
 }
 
-pub(super) type Notes = Mutex<VecDeque<Note>>;
+pub(super) type CallbackEvents = Mutex<VecDeque<CallbackEvent>>;
 
 /// Sees a message that was delivered: every in-sync replica that the topic asks for has it. It is called on the client's own threads,
 /// of several brokers at the same time, and while the client is destroyed. To panic there ends the process.
@@ -45,8 +45,8 @@ pub(crate) struct OnDelivered(pub(crate) Box<dyn Fn(Sent<'_>) + Send + Sync>);
 /// What [`see_end`] works with.
 pub(super) struct Ends {
     pub(super) delivered: OnDelivered,
-    /// What the broker said of messages that it refused, by their addresses, which stay the same until [`Client::refusal`](super::Client::refusal)
-    /// takes it.
+    /// What the broker said of messages that it refused, by their addresses, which stay the same until
+    /// [`Client::refusal`](super::Client::refusal) takes it.
     pub(super) said: Mutex<HashMap<usize, String>>,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Debug for Ends {
 /// The name of our hooks in librdkafka.
 pub(super) const HOOKS: &CStr = c"wasmill";
 
-/// Puts OpenSSL's number for a refused certificate into librdkafka's log line, whose own words are the same for all of them,
+/// Puts OpenSSL's number for a refused certificate into librdkafka's log line, whose text is the same for every reason,
 /// and leaves the decision as it was: 1 for a certificate without an error, 0 for one with.
 ///
 /// Runs on librdkafka's threads. It touches its arguments alone, allocates nothing and can't panic.
@@ -95,32 +95,35 @@ pub(super) unsafe extern "C" fn refuse_certificate(
 /// back.
 ///
 /// It runs in that call, on its thread.
-pub(super) unsafe extern "C" fn note_rebalance(
+pub(super) unsafe extern "C" fn keep_rebalance(
     _client: *mut rd::rd_kafka_t,
     code: c_int,
     partitions: *mut rd::RDKafkaTopicPartitionList,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the client's `notes`, which lives until the client is destroyed. The list is null or alive, and is
+    // SAFETY: `opaque` is the client's `pending`, which lives until the client is destroyed. The list is null or alive, and is
     // copied.
-    let (notes, partitions) = unsafe {
+    let (pending, partitions) = unsafe {
         let list = if partitions.is_null() { PartitionList::new() } else { PartitionList::copy(partitions) };
-        (&*opaque.cast::<Notes>(), list.entries())
+        (&*opaque.cast::<CallbackEvents>(), list.entries())
     };
-    notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Rebalance { code: Code(code), partitions });
+    pending
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push_back(CallbackEvent::Rebalance { code: Code(code), partitions });
 }
 
-/// Keeps an error that is about a topic. Without such a function `take` would have librdkafka write it to its log, and nobody
-/// would act.
-pub(super) unsafe extern "C" fn note_error(
+/// Keeps an error that is about a topic. Without such a function `take` would have librdkafka write it to its log, and the
+/// worker would not hear of it.
+pub(super) unsafe extern "C" fn keep_error(
     _client: *mut rd::rd_kafka_t,
     code: c_int,
     reason: *const c_char,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the client's `notes`, which lives until the client is destroyed. The string lives as long as the call.
-    let (notes, text) = unsafe { (&*opaque.cast::<Notes>(), text(reason)) };
-    notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(Note::Error { code: Code(code), text });
+    // SAFETY: `opaque` is the client's `pending`, which lives until the client is destroyed. The string lives as long as the call.
+    let (pending, text) = unsafe { (&*opaque.cast::<CallbackEvents>(), text(reason)) };
+    pending.lock().unwrap_or_else(PoisonError::into_inner).push_back(CallbackEvent::Error { code: Code(code), text });
 }
 
 /// Has [`see_end`] called for the messages of a new client.
@@ -136,7 +139,7 @@ pub(super) unsafe extern "C" fn watch_ends(
 }
 
 /// Shows a message that was delivered to the client's [`OnDelivered`], and keeps what the broker said of one that it refused. librdkafka
-/// calls this for each message that it lets go of, be it delivered, given up, or refused by the call that produces. Its error is final by
+/// calls this for each message that it lets go of, be it delivered, failed, or refused by the call that produces. Its error is final by
 /// then (2.12.1: `rd_kafka_dr_msgq0`); that it was stored is also asked for.
 unsafe extern "C" fn see_end(
     _client: *mut rd::rd_kafka_t,

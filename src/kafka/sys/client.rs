@@ -1,4 +1,4 @@
-//! UNSAFE. A client: making and destroying it, its queues, and what became of its messages.
+//! UNSAFE. A client: making and destroying it, its queues, and why its messages were not delivered.
 //!
 //! JUSTIFICATION: the binding's clients serve rebalances and delivery reports by callbacks, and producing through them costs 1.4 to 3 times
 //! as much.
@@ -21,9 +21,9 @@ use std::sync::PoisonError;
 use rdkafka_sys as rd;
 
 use super::callbacks;
+use super::callbacks::CallbackEvent;
+use super::callbacks::CallbackEvents;
 use super::callbacks::Ends;
-use super::callbacks::Note;
-use super::callbacks::Notes;
 use super::callbacks::OnDelivered;
 use super::codes;
 use super::errors::Code;
@@ -43,8 +43,8 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(super) handle: NonNull<rd::rd_kafka_t>,
-    /// What [`callbacks::note_rebalance`] and [`callbacks::note_error`] were given. Boxed, as librdkafka has its address.
-    notes: Box<Notes>,
+    /// What [`callbacks::keep_rebalance`] and [`callbacks::keep_error`] were given. Boxed, as librdkafka has its address.
+    pending: Box<CallbackEvents>,
     /// What the hooks were given, boxed for the same reason.
     ends: Option<Box<Ends>>,
 }
@@ -65,7 +65,7 @@ impl Client {
     /// queue as ever.
     ///
     /// A message that was sent is no longer in a core's cache when its acknowledgement comes. This reads it where librdkafka has
-    /// just read it, instead of once more on another thread: 2.6 % of all CPU time of a drain.
+    /// just read it, instead of once more on another thread.
     pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: OnDelivered) -> Result<Arc<Client>, String> {
         let mut config = config.clone();
         config.insert("delivery.report.only.error".into(), "true".into());
@@ -96,11 +96,11 @@ impl Client {
             if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
                 rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(callbacks::refuse_certificate));
             }
-            let notes = Box::<Notes>::default();
+            let pending = Box::<CallbackEvents>::default();
             if side == Side::Consumer {
-                rd::rd_kafka_conf_set_opaque(conf, (&raw const *notes).cast_mut().cast());
-                codes::rd_kafka_conf_set_rebalance_cb(conf, Some(callbacks::note_rebalance));
-                codes::rd_kafka_conf_set_error_cb(conf, Some(callbacks::note_error));
+                rd::rd_kafka_conf_set_opaque(conf, (&raw const *pending).cast_mut().cast());
+                codes::rd_kafka_conf_set_rebalance_cb(conf, Some(callbacks::keep_rebalance));
+                codes::rd_kafka_conf_set_error_cb(conf, Some(callbacks::keep_error));
             }
             if let Some(ends) = &ends {
                 let ends = (&raw const **ends).cast_mut().cast();
@@ -133,7 +133,7 @@ impl Client {
             };
             // A null queue is the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), ptr::null_mut());
-            Ok(Arc::new(Client { handle, notes, ends }))
+            Ok(Arc::new(Client { handle, pending, ends }))
         }
     }
 
@@ -160,17 +160,18 @@ impl Client {
     }
 
     /// The oldest of what [`Queue::take`] met besides messages.
-    pub(crate) fn next_note(&self) -> Option<Note> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    pub(crate) fn next_callback_event(&self) -> Option<CallbackEvent> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Why a message was not delivered: in the broker's words if it gave any, else in those of the code.
+    /// Why a message was not delivered: the broker's message if it sent one, else that of the code.
     pub(crate) fn refusal(&self, sent: Sent<'_>) -> Error {
         let said = self
             .ends
             .as_ref()
             .and_then(|ends| ends.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&sent.address()));
-        let code = if said.as_deref() == Some(BESIDE) { BESIDE_CODE } else { sent.code() };
+        let code =
+            if said.as_deref() == Some(BATCH_HAD_INVALID_RECORDS) { INVALID_DIFFERENT_RECORD } else { sent.code() };
         Error { code, text: said.unwrap_or_else(|| code.to_string()) }
     }
 
@@ -206,8 +207,9 @@ impl Drop for Client {
     }
 }
 
-/// librdkafka's words for a record that shared a request with one that the broker refused. If it refused one only, the others have
-/// that one's code (2.12.1: `rd_kafka_dr_msgq0` forces it on all of them), and these words alone tell them apart.
-const BESIDE: &str = "Failed to append record because it was part of a batch which had one more more invalid records";
+/// librdkafka's message for a record that shared a request with one that the broker refused. If the broker refused one only, the others
+/// have that one's code (2.12.1: `rd_kafka_dr_msgq0` forces it on all of them), and this message alone tells them apart.
+const BATCH_HAD_INVALID_RECORDS: &str =
+    "Failed to append record because it was part of a batch which had one more more invalid records";
 /// `_INVALID_DIFFERENT_RECORD`
-const BESIDE_CODE: Code = Code(-138);
+const INVALID_DIFFERENT_RECORD: Code = Code(-138);

@@ -35,7 +35,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// A refusal by librdkafka, with its own words.
+/// An error that librdkafka returned, with its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Error {
     pub(crate) code: Code,

@@ -82,7 +82,7 @@ impl Event {
         Code(unsafe { codes::rd_kafka_event_error(self.pointer.as_ptr()) })
     }
 
-    /// librdkafka's words for the event's error.
+    /// librdkafka's message for the event's error.
     pub(crate) fn error_text(&self) -> String {
         // SAFETY: the event is alive. The string is its own and lives as long as it, or is the code's and static.
         unsafe { text(rd::rd_kafka_event_error_string(self.pointer.as_ptr())) }

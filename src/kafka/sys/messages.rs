@@ -56,7 +56,7 @@ impl Drop for Messages {
     }
 }
 
-/// A message that was produced, and what became of it.
+/// A message that was produced, and whether it was delivered.
 ///
 /// It is a type of its own because librdkafka has one struct for both directions whose fields mean other things in each: here the
 /// payload is the record's value, in a [`Message`] that is an error it is the error's text. So `rd_kafka_message_errstr`, which returns
@@ -69,7 +69,7 @@ pub(crate) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// What became of it.
+    /// Why it was not delivered; 0 if it was.
     pub(crate) fn code(&self) -> Code {
         code_of(self.raw)
     }
@@ -112,7 +112,7 @@ impl<'a> Message<'a> {
         code_of(self.raw)
     }
 
-    /// librdkafka's words for the error that the message is; empty if it is a record.
+    /// librdkafka's message for the error that this one is; empty if it is a record.
     pub(crate) fn error_text(&self) -> String {
         // SAFETY: the message is alive and was fetched. An error's payload is its text, with a NUL, and lives as long as the message;
         // without a payload the string is static. A record has no error, and null is returned.
@@ -172,17 +172,17 @@ impl<'a> Message<'a> {
         MessageHeaders { headers: found.then_some(headers), next: 0, _message: *self }
     }
 
-    /// Whether it is known without a call that the message has no headers. To find that out by parsing takes librdkafka two allocations,
-    /// and the worker 8 % of its time in a drain.
+    /// Whether it is known without a call that the message has no headers. To find that out by parsing takes librdkafka two allocations
+    /// for each record.
     pub(crate) fn was_fetched_without_headers(&self) -> bool {
         if rd::RD_KAFKA_VERSION != LAYOUT_OF {
             return false;
         }
-        // SAFETY: in this version, which is linked in, every message that it hands out begins a `Whole`. If it was fetched, the last two
-        // fields are the bytes from its number of headers on, which live as long as it.
+        // SAFETY: in this version, which is linked in, every message that it hands out begins an `RdKafkaMsgLayout`. If it was fetched,
+        // the last two fields are the bytes from its number of headers on, which live as long as it.
         unsafe {
-            let whole = &*(&raw const *self.raw).cast::<Whole>();
-            whole.flags & Whole::PRODUCED == 0 && whole.headers_size == 1 && *whole.headers == 0
+            let whole = &*(&raw const *self.raw).cast::<RdKafkaMsgLayout>();
+            whole.flags & RdKafkaMsgLayout::PRODUCED == 0 && whole.headers_size == 1 && *whole.headers == 0
         }
     }
 }
@@ -226,12 +226,12 @@ impl<'a> Iterator for MessageHeaders<'a> {
     }
 }
 
-/// The version whose memory [`Whole`] and [`name_length`] know: 2.12.1.
+/// The version whose memory [`RdKafkaMsgLayout`] and [`name_length`] know: 2.12.1.
 const LAYOUT_OF: i32 = 0x020c_01ff;
 
 /// What librdkafka keeps of a message, up to the headers of one that was fetched (rdkafka_msg.h, `rd_kafka_msg_t`).
 #[repr(C)]
-struct Whole {
+struct RdKafkaMsgLayout {
     message: rd::rd_kafka_message_t,
     link: [*const c_void; 2],
     flags: c_int,
@@ -245,7 +245,7 @@ struct Whole {
     headers: *const u8,
 }
 
-impl Whole {
+impl RdKafkaMsgLayout {
     /// The flag of a message that is produced, and has other things in the place of its headers.
     const PRODUCED: c_int = 0x40000;
 }

@@ -26,7 +26,7 @@ mod topics;
 pub(crate) use admin::Described;
 pub(crate) use admin::END;
 pub(crate) use admin::OLDEST;
-pub(crate) use callbacks::Note;
+pub(crate) use callbacks::CallbackEvent;
 pub(crate) use callbacks::OnDelivered;
 pub(crate) use client::Client;
 pub(crate) use client::Side;

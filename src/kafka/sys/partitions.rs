@@ -54,9 +54,6 @@ impl Entry {
     }
 }
 
-// SAFETY: the list is plain memory with one owner.
-unsafe impl Send for PartitionList {}
-
 impl PartitionList {
     pub(crate) fn new() -> PartitionList {
         // SAFETY: the list is ours.

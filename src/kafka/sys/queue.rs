@@ -40,10 +40,10 @@ impl Queue {
     }
 
     /// Takes what is there of a consumer's records, `most` of them at most, without waiting. It takes a lock and a clock once, where
-    /// [`Queue::poll`] takes them for each. What is no message goes to [`Client::next_note`].
+    /// [`Queue::poll`] takes them for each. What is no message goes to [`Client::next_callback_event`].
     pub(crate) fn take(&self, most: usize) -> Messages {
         let mut pointers = Vec::<*mut rd::rd_kafka_message_t>::with_capacity(most);
-        // SAFETY: the queue is alive, and the list has room for so many; the messages are ours. Those that were written are counted,
+        // SAFETY: the queue is alive, and the list has room for `most` of them; the messages are ours. The call returns how many it wrote,
         // and -1 is an error.
         unsafe {
             let taken = rd::rd_kafka_consume_batch_queue(self.pointer.as_ptr(), 0, pointers.as_mut_ptr(), most);
