@@ -189,9 +189,9 @@ impl Lookup {
         self.ask(Question::Topics);
     }
 
-    /// Asks where these partitions start. Returns the number that the answers carry.
-    pub fn ask_starts(&self, partitions: Vec<TopicPartition>) -> u64 {
-        self.ask(Question::Starts(partitions))
+    /// Asks where these partitions start. The answers carry the number `question`.
+    pub fn ask_starts(&self, question: u64, partitions: Vec<TopicPartition>) {
+        self.send(question, Question::Starts(partitions));
     }
 
     /// Asks what there is of these partitions, once: those that have no answer are left out. Returns the number that the answer carries.
@@ -233,11 +233,15 @@ impl Lookup {
     fn ask(&self, question: Question) -> u64 {
         let number = self.asked.get() + 1;
         self.asked.set(number);
+        self.send(number, question);
+        number
+    }
+
+    fn send(&self, number: u64, question: Question) {
         if let Some(questions) = &self.questions {
             // The thread ends only when it is dropped.
             let _ = questions.send((number, question));
         }
-        number
     }
 }
 

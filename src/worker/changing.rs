@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use super::End;
 use super::First;
-use super::Group;
 use super::Settings;
 use super::Shell;
 use super::chains;
@@ -60,7 +59,7 @@ impl Shell {
     pub(super) fn begin_change(&mut self, now: Instant, change: Change, reply: Reply) {
         // Who asked may have gone: then nobody needs to hear of it.
         let refuse = |reply: mpsc::Sender<_>, why: &str| drop(reply.send(Err(why.to_owned())));
-        if self.closing.is_some() {
+        if self.session.is_ending() {
             return refuse(reply, "the pipeline is about to end");
         }
         if self.changing.is_some() {
@@ -91,7 +90,7 @@ impl Shell {
     pub(super) fn go_on_changing(&mut self, now: Instant) {
         let Some(changing) = &self.changing else { return };
         let late = now >= changing.deadline;
-        let ends = self.closing.is_some();
+        let ends = self.session.is_ending();
         if !(late || ends || self.is_quiet()) {
             return;
         }
@@ -110,7 +109,7 @@ impl Shell {
     /// Nothing is at an executor, on its way there and back, or at a broker without an answer. Records may wait: for their turn, or
     /// for a retry.
     fn is_quiet(&self) -> bool {
-        self.group.is_settled()
+        self.session.is_member()
             && self.lanes.iter().all(|lane| lane.jobs == 0)
             && self.backlog.is_empty()
             && self.letters.is_empty()
@@ -138,6 +137,7 @@ impl Shell {
             })
             .transpose()?;
 
+        self.session.set_timeouts(settings.drain_timeout, settings.shutdown_timeout);
         self.settings = settings;
         self.first_step = first_step;
         // A guest may still run what was handed out before a rewind: nobody waits for it here.
@@ -177,7 +177,7 @@ impl Shell {
         }
         self.metrics.assigned_partitions.set(0);
         std::mem::swap(&mut next.events, &mut self.events);
-        debug_assert!(matches!(next.group, Group::Outside), "it has not begun");
+        debug_assert!(next.session.is_joining(), "it has not begun");
         next.assignments = self.assignments.clone();
         if next.producer_number <= self.producer_number {
             // This one's producer was made anew while it finished: reports of it must not be taken for those of the next.

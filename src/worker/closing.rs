@@ -1,30 +1,27 @@
-//! The end of a worker: drained, committed, left. Each stage has the same deadline.
+//! The end of a worker, as far as it is more than `session` decides: leaving the group, what is noted of the partitions, and what is said.
 //!
-//! Nothing new is taken. What is at the executors and at the broker is finished; records that only waited are let go, and are
-//! read by whoever comes next. Then offsets are committed, and the group is left. How it ended is told from what was settled and
-//! committed by then, see `end`.
+//! How it ended is told from what was settled and committed by then, see `end`.
 
 use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
+use super::end;
+use super::end::Cause;
 use super::end::End;
 use super::end::Left;
 use super::end::StoppedAt;
-use super::group::Group;
-use super::timers::Began;
+use super::session;
+use super::session::Unanswered;
 use crate::kafka::Commands;
 use crate::metrics::State;
-use crate::partition;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
-/// A worker that ends.
+/// What is noted of a worker that ends, for what is said of it then.
+#[derive(Default)]
 pub(super) struct Closing {
-    cause: Cause,
-    deadline: Instant,
-    stage: Stage,
     /// What became of the partition at whose record it stops, and where all partitions were left, once the group is being left.
     left: Option<Left>,
     partitions: Vec<LeftAt>,
@@ -39,15 +36,6 @@ struct LeftAt {
     committed: Option<Offset>,
 }
 
-/// Why a worker ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// For this reason.
-    End(End),
-    /// At this record.
-    Record(StoppedAt),
-}
-
 /// How a worker ended.
 pub(super) struct Ended {
     pub(super) end: End,
@@ -55,28 +43,6 @@ pub(super) struct Ended {
     pub(super) committed: String,
     /// Nothing that is left to do may take longer.
     pub(super) deadline: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Draining,
-    Committing,
-    Leaving { until: Instant },
-}
-
-/// Leaving the group may take so long, within the deadline: it only makes the others' rebalance faster.
-const LEAVING_MAX: Duration = Duration::from_secs(3);
-/// What is left for leaving when the deadline has passed.
-const LEAVING_LATE: Duration = Duration::from_millis(300);
-
-/// Whether the group is being left: a revoke is then answered at once.
-pub(super) fn is_leaving(closing: &Closing) -> bool {
-    matches!(closing.stage, Stage::Leaving { .. })
-}
-
-/// Whether offsets are still committed as always: the last commit is not under way yet.
-pub(super) fn is_draining(closing: &Closing) -> bool {
-    closing.stage == Stage::Draining
 }
 
 /// Destroying clients takes a moment, or as long as silent brokers hold back what was asked of them: then it isn't waited for.
@@ -103,133 +69,57 @@ pub(super) fn let_go(what: impl Send + 'static, at_most: Duration) {
     }
 }
 
-impl Cause {
-    /// Whether this is told in the place of what came before: a failure outweighs a wish, and of two records of a partition the lower
-    /// one is told.
-    fn outweighs(&self, before: &Cause) -> bool {
-        match (before, self) {
-            (Cause::End(End::Drained), _) => true,
-            (Cause::Record(before), Cause::Record(other)) => other.comes_before(before),
-            (Cause::Record(_), Cause::End(_)) | (Cause::End(_), _) => false,
-        }
-    }
-}
-
 impl Shell {
-    /// Begins to end, for the reason in `end`. A second reason changes nothing, but that a failure outweighs a wish.
+    /// Begins to end, for the reason in `end`.
     pub(super) fn close(&mut self, now: Instant, end: End) {
-        self.close_for(now, Cause::End(end));
+        self.tell_session(now, session::Event::End(Cause::End(end)));
     }
 
     /// Begins to end at a record.
     pub(super) fn stop_at(&mut self, now: Instant, stopped: StoppedAt) {
         self.metrics.records_processed.with_label_values(&["failed"]).inc();
-        self.close_for(now, Cause::Record(stopped));
+        self.tell_session(now, session::Event::End(Cause::Record(stopped)));
     }
 
-    fn close_for(&mut self, now: Instant, cause: Cause) {
-        let deadline = match &mut self.closing {
-            Some(closing) => {
-                if cause.outweighs(&closing.cause) {
-                    closing.cause = cause;
-                }
-                closing.deadline
-            }
-            None => {
-                let why = match &cause {
-                    Cause::End(End::Drained) if self.next.is_some() => "another consumer takes over".to_owned(),
-                    Cause::End(End::Drained) => "shutting down".to_owned(),
-                    Cause::End(_) => "stopped by a failure".to_owned(),
-                    Cause::Record(stopped) => format!("stopping at {}", stopped.place()),
-                };
-                tracing::info!("{why}; finishing what is in flight");
-                let deadline = now + self.settings.shutdown_timeout;
-                self.closing =
-                    Some(Closing { cause, deadline, stage: Stage::Draining, left: None, partitions: Vec::new() });
-                self.set_state(State::Draining, why);
-                deadline
-            }
+    /// Says that it begins to end, and why.
+    pub(super) fn say_ending(&mut self) {
+        let why = match self.session.cause() {
+            None => return,
+            Some(Cause::End(End::Drained)) if self.next.is_some() => "another consumer takes over".to_owned(),
+            Some(Cause::End(End::Drained)) => "shutting down".to_owned(),
+            Some(Cause::End(_) | Cause::Gap(..) | Cause::Recreated(..)) => "stopped by a failure".to_owned(),
+            Some(Cause::Record(stopped)) => format!("stopping at {}", stopped.place()),
         };
-        self.tell_all(now, &partition::Event::Drain { deadline });
+        tracing::info!("{why}; finishing what is in flight");
+        self.set_state(State::Draining, why);
     }
 
-    /// Goes on to the end; how it ended, once it has.
-    pub(super) fn go_on_closing(&mut self, now: Instant) -> Option<Ended> {
-        let Closing { deadline, stage, .. } = self.closing.as_ref()?;
-        let (deadline, stage) = (*deadline, *stage);
-        let is_late = now >= deadline;
-        match stage {
-            Stage::Draining => {
-                if is_late {
-                    // Whatever a partition still waits for, it isn't waited for here.
-                    self.tell_all(now, &partition::Event::Tick);
-                    self.lanes.iter_mut().for_each(|lane| _ = lane.released.get_or_insert(false));
-                } else if self.lanes.iter().any(|lane| lane.released.is_none()) {
-                    return None;
-                }
-                self.store_offsets();
-                let stage = match self.group {
-                    Group::Outside => self.leave(now, deadline),
-                    Group::Member | Group::Starting | Group::Revoking { .. } => match self.begin_commit(now) {
-                        Began::Sent => Stage::Committing,
-                        Began::Busy if !is_late => return None,
-                        Began::Busy | Began::Refused => self.leave(now, deadline),
-                    },
-                };
-                self.set_stage(stage);
-            }
-            Stage::Committing => {
-                if self.commit_ended(now) || is_late {
-                    let stage = self.leave(now, deadline);
-                    self.set_stage(stage);
-                }
-            }
-            Stage::Leaving { until } => {
-                if self.consumer.is_closed() || now >= until {
-                    return self.closing.take().map(|closing| self.outcome(closing));
-                }
-            }
-        }
-        None
-    }
-
-    fn set_stage(&mut self, stage: Stage) {
-        if let Some(closing) = &mut self.closing {
-            closing.stage = stage;
-        }
-    }
-
-    fn leave(&mut self, now: Instant, deadline: Instant) -> Stage {
+    /// Leaves the group.
+    pub(super) fn leave(&mut self, unanswered: Option<Unanswered>) {
         self.note_what_is_left();
         if let Some(producer) = self.producer.as_ref().filter(|_| !self.timers.unsettled.is_empty()) {
             // As in `give_back`.
             producer.abandon();
         }
-        match std::mem::replace(&mut self.group, Group::Member) {
-            Group::Revoking { mut partitions, .. } => {
-                partitions.retain(|partition| self.lanes.iter().any(|lane| lane.partition == *partition));
-                // Not `give_back`: how the lanes ended is still to be looked at.
-                if let Err(reason) = self.consumer.unassign(&partitions) {
-                    tracing::debug!("failed to give partitions back: {reason}");
-                }
-            }
-            Group::Starting => {
-                if let Err(reason) = self.consumer.assign(&[]) {
-                    tracing::debug!("failed to answer an assignment: {reason}");
-                }
-            }
-            Group::Outside | Group::Member => {}
+        let answered = match unanswered {
+            None => Ok(()),
+            Some(Unanswered::Assignment) => self.consumer.assign(&[]),
+            // Not `give_back`: how the lanes ended is still to be looked at.
+            Some(Unanswered::Revocation(partitions)) => self.consumer.unassign(&partitions),
+        };
+        if let Err(reason) = answered {
+            tracing::debug!("failed to answer a rebalance: {reason}");
         }
         self.consumer.close();
-        Stage::Leaving { until: deadline.min(now + LEAVING_MAX).max(now + LEAVING_LATE) }
     }
 
     /// Partitions are about to be given back: while the worker ends, what became of them is remembered for what is said then.
     pub(super) fn note_what_is_left(&mut self) {
-        let Some(closing) = &mut self.closing else { return };
+        let Some(cause) = self.session.cause() else { return };
+        let closing = &mut self.closing;
         for lane in &self.lanes {
             let (partition, low) = (&lane.partition, lane.state.low());
-            if let Cause::Record(stopped) = &closing.cause
+            if let Cause::Record(stopped) = cause
                 && stopped.partition() == partition
             {
                 closing.left = Some(Left { low, committed: lane.ages.committed(), handed: lane.handed });
@@ -239,9 +129,11 @@ impl Shell {
         }
     }
 
-    /// A wish to end was fulfilled only if nothing is repeated.
-    fn outcome(&self, closing: Closing) -> Ended {
-        let Closing { cause, deadline, left, partitions, .. } = closing;
+    /// How it ended. A wish to end was fulfilled only if nothing is repeated.
+    pub(super) fn outcome(&mut self, now: Instant) -> Ended {
+        let Closing { left, partitions } = std::mem::take(&mut self.closing);
+        let cause = self.session.cause().cloned().unwrap_or(Cause::End(End::Drained));
+        let deadline = self.session.deadline().unwrap_or(now);
         let unsettled: Vec<String> = self
             .timers
             .unsettled
@@ -251,6 +143,12 @@ impl Shell {
         let kafka = &self.settings.kafka;
         let end = match cause {
             Cause::Record(stopped) => End::Stopped(stopped.message(left, &kafka.input.group, &Commands::of(kafka))),
+            Cause::Gap(partition, gap) => {
+                End::Stopped(end::gap(&partition, gap, &kafka.input.group, &Commands::of(kafka)))
+            }
+            Cause::Recreated(partition, other) => {
+                End::Stopped(end::recreated(&partition, &other, &kafka.input.group, &Commands::of(kafka)))
+            }
             Cause::End(End::Drained) if !unsettled.is_empty() => End::DeadlinePassed(format!(
                 "the deadline of {:?} passed, or the group gave partitions to others, with records in flight, which will be repeated: {}",
                 self.settings.shutdown_timeout,
@@ -306,25 +204,8 @@ fn named(all: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Failure;
-    use crate::failure::Kind;
     use crate::worker::clock;
-
-    fn record(number: i32, offset: i64) -> Cause {
-        let partition = TopicPartition { topic: "t".into(), partition: number };
-        Cause::Record(StoppedAt::record(partition, offset, 1, &Failure::new(Kind::Reject, None, "no")))
-    }
-
-    #[test]
-    fn a_failure_outweighs_a_wish_and_the_first_failure_a_later_one() {
-        let drained = || Cause::End(End::Drained);
-        let bug = || Cause::End(End::Bug("b".into()));
-        assert!(bug().outweighs(&drained()) && record(0, 7).outweighs(&drained()));
-        assert!(!drained().outweighs(&bug()) && !drained().outweighs(&record(0, 7)));
-        assert!(!bug().outweighs(&record(0, 7)) && !record(0, 7).outweighs(&bug()));
-        assert!(record(0, 3).outweighs(&record(0, 7)) && !record(0, 7).outweighs(&record(0, 3)));
-        assert!(!record(1, 3).outweighs(&record(0, 7)), "of two partitions the first is told");
-    }
+    use crate::worker::session::LEAVING_LATE;
 
     #[test]
     fn letting_go_ends_soon_after_the_deadline() {

@@ -49,6 +49,31 @@ pub(super) struct Left {
     pub(super) handed: Offset,
 }
 
+/// Why a worker ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// For this reason.
+    End(End),
+    /// At this record.
+    Record(StoppedAt),
+    /// The position of this partition is gone.
+    Gap(TopicPartition, Gap),
+    /// The topic of this partition was created again.
+    Recreated(TopicPartition, Other),
+}
+
+impl Cause {
+    /// Whether this is told in the place of what came before: a failure outweighs a wish, and of two records of a partition the lower
+    /// one is told.
+    pub(super) fn outweighs(&self, before: &Cause) -> bool {
+        match (before, self) {
+            (Cause::End(End::Drained), _) => true,
+            (Cause::Record(before), Cause::Record(other)) => other.comes_before(before),
+            (Cause::Record(_) | Cause::End(_) | Cause::Gap(..) | Cause::Recreated(..), _) => false,
+        }
+    }
+}
+
 impl StoppedAt {
     /// The record failed, and the policy stops at it.
     pub(super) fn record(partition: TopicPartition, offset: i64, tries: u32, failure: &Failure) -> StoppedAt {
@@ -156,7 +181,7 @@ pub(super) fn recreated(partition: &TopicPartition, other: &Other, group: &str, 
 }
 
 /// A position that is gone, and what there is of the partition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) position: Offset,
     pub(super) oldest: Offset,
@@ -257,5 +282,21 @@ mod tests {
         };
         assert!(at(1, 4).comes_before(&at(1, 7)) && !at(1, 7).comes_before(&at(1, 4)));
         assert!(!at(0, 4).comes_before(&at(1, 7)));
+    }
+
+    fn record(number: i32, offset: i64) -> Cause {
+        let partition = TopicPartition { topic: "t".into(), partition: number };
+        Cause::Record(StoppedAt::record(partition, offset, 1, &Failure::new(Kind::Reject, None, "no")))
+    }
+
+    #[test]
+    fn a_failure_outweighs_a_wish_and_the_first_failure_a_later_one() {
+        let drained = || Cause::End(End::Drained);
+        let bug = || Cause::End(End::Bug("b".into()));
+        assert!(bug().outweighs(&drained()) && record(0, 7).outweighs(&drained()));
+        assert!(!drained().outweighs(&bug()) && !drained().outweighs(&record(0, 7)));
+        assert!(!bug().outweighs(&record(0, 7)) && !record(0, 7).outweighs(&bug()));
+        assert!(record(0, 3).outweighs(&record(0, 7)) && !record(0, 7).outweighs(&record(0, 3)));
+        assert!(!record(1, 3).outweighs(&record(0, 7)), "of two partitions the first is told");
     }
 }

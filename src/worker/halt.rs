@@ -78,7 +78,7 @@ impl Shell {
         }
         let asks = before.as_ref().is_none_or(|halt| halt.stage != Stage::Asking);
         let denied = denied.or_else(|| before?.denied);
-        if self.closing.is_none() {
+        if !self.session.is_ending() {
             self.set_state(State::Halted, why.clone());
         }
         self.halt =
@@ -169,7 +169,7 @@ impl Shell {
     pub(super) fn end_halt(&mut self) {
         if self.halt.take().is_some() {
             tracing::info!("the halt is over, records go on");
-            if self.closing.is_none() {
+            if !self.session.is_ending() {
                 self.set_state(State::Running, "running");
             }
         }

@@ -21,6 +21,7 @@ mod chain;
 mod changing;
 pub mod clock;
 mod closing;
+mod cycle;
 mod dry;
 mod effects;
 mod end;
@@ -34,6 +35,7 @@ mod meter;
 mod places;
 mod reading;
 mod sending;
+mod session;
 mod status;
 mod timers;
 mod undelivered;
@@ -82,7 +84,6 @@ use closing::Closing;
 use closing::Ended;
 use executor::Executors;
 use executor::Ran;
-use group::Group;
 use halt::Halt;
 use lane::Lane;
 use lane::Waiting;
@@ -92,9 +93,9 @@ use letters::Letters;
 use limits::Asking;
 use meter::Meter;
 use places::Held;
-use places::Unstarted;
 use reading::Reading;
 use sending::Sending;
+use session::Session;
 use timers::Timers;
 
 /// What a worker needs to know.
@@ -346,16 +347,17 @@ struct Shell {
     timers: Timers,
     /// The first step, in the version that runs: how many records a call of it gets. Its deadlines are those of all.
     first_step: Option<Step>,
-    group: Group,
+    session: Session,
+    /// What the session asked for and was not carried out yet.
+    todo: VecDeque<session::Action>,
+    has_ended: bool,
     /// Whether the group doesn't take this member.
     refused: bool,
-    /// Partitions that don't start yet.
-    unstarted: Unstarted,
     /// Partitions that are held back.
     held: Held,
     /// When it was last asked what the topics are that are read.
     watched: Option<Instant>,
-    closing: Option<Closing>,
+    closing: Closing,
     /// Other settings that wait for a quiet moment.
     changing: Option<Changing>,
     /// The worker that begins when this one has left the group, and who waits to hear of it.
@@ -395,7 +397,14 @@ impl Shell {
         let limits = unlimited(&settings);
         let producer = start_producer(&settings, number, first.producer, &limits, Batching::Full, &inbox)?;
         let (_, events) = mpsc::channel();
+        let session = session::Settings {
+            drain_timeout: settings.drain_timeout,
+            shutdown_timeout: settings.shutdown_timeout,
+            on_recreate: settings.kafka.input.on_recreate,
+            commit_every: settings.kafka.commit_every,
+        };
         Ok(Shell {
+            session: Session::new(clock::now(), session),
             number,
             reading: Reading::new(),
             timers: Timers::new(clock::now(), &metrics),
@@ -423,12 +432,12 @@ impl Shell {
             backlog: VecDeque::new(),
             letters: Letters::default(),
             bytes_out: 0,
-            group: Group::Outside,
+            todo: VecDeque::new(),
+            has_ended: false,
             refused: false,
-            unstarted: Unstarted::default(),
             held: Held::default(),
             watched: None,
-            closing: None,
+            closing: Closing::default(),
             changing: None,
             next: None,
         })
@@ -446,7 +455,9 @@ impl Shell {
             self.tick(now);
             self.go_on_sending(now);
             self.go_on_changing(now);
-            if let Some(ended) = self.go_on_closing(now) {
+            self.carry_out(now);
+            if self.has_ended {
+                let ended = self.outcome(now);
                 self.count_finished(now);
                 self.timers.count_all_out(now);
                 let state = if matches!(ended.end, End::Drained) { State::Stopped } else { State::Failed };
@@ -471,7 +482,7 @@ impl Shell {
     fn wait(&mut self, now: Instant) {
         let in_flight: usize = self.lanes.iter().map(Lane::in_flight).sum();
         let at_work = self.lanes.iter().any(|lane| lane.jobs > 0) || !self.backlog.is_empty() || self.bytes_out > 0;
-        if in_flight == 0 && !at_work && self.closing.is_none() && self.group.is_settled() {
+        if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() {
             if let Some(woken) = self.consumer.wait(IDLE_POLL_MS) {
                 self.on_woken(now, woken);
             }
@@ -637,7 +648,11 @@ impl Shell {
         match action {
             Action::Store { offset, leader_epoch, counts } => lane.store(offset, leader_epoch, counts),
             Action::DropQueue => lane.drop_queue(),
-            Action::Released { settled } => lane.released = Some(settled),
+            Action::Released { settled } => {
+                lane.released = Some(settled);
+                let released = session::Event::Released(lane.partition.clone());
+                self.tell_session(now, released);
+            }
             Action::Stop { offset, tries, failure } => {
                 let stopped = StoppedAt::record(lane.partition.clone(), offset, tries, &failure);
                 self.stop_at(now, stopped);

@@ -2,7 +2,7 @@
 //!
 //! A partition that the group gave to this worker starts when it is known where. One whose position is gone, or whose topic was
 //! created again, finishes what is in flight, and is asked about then. Each is dealt with for itself and holds no other back.
-//! What is decided is decided by values: [`Unstarted`], [`Held`], [`found`].
+//! Those that don't start yet are the session's; what else is decided here is decided by values: [`Held`], [`found`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use super::Shell;
 use super::end;
+use super::end::Cause;
 use super::end::End;
-use super::group::Group;
 use super::lane::Lane;
-use crate::kafka::Commands;
+use super::session;
 use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Other;
 use crate::kafka::lookup::RangeOf;
@@ -31,70 +31,9 @@ use crate::record::TopicPartition;
 
 /// Topics are looked at this often: whether they are what they were, and who leads them.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// What has no answer is asked about this often.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// What is held back for so long is named, and again after so long.
 const NAME_AFTER: Duration = Duration::from_secs(3);
 const NAME_AGAIN: Duration = Duration::from_secs(60);
-
-/// Partitions that the group gave to this worker and that don't start yet, each with the reason, once there is one.
-#[derive(Debug, Default)]
-pub(super) struct Unstarted {
-    partitions: BTreeMap<TopicPartition, Option<String>>,
-    /// The question that is out: an answer to another one is about partitions that came and went.
-    question: Option<u64>,
-    /// When the question that is out was answered.
-    answered: Option<Instant>,
-}
-
-impl Unstarted {
-    /// These come to it.
-    pub(super) fn add(&mut self, partitions: Vec<TopicPartition>) {
-        self.partitions.extend(partitions.into_iter().map(|partition| (partition, None)));
-    }
-
-    /// All of them, to be asked about.
-    fn all(&self) -> Vec<TopicPartition> {
-        self.partitions.keys().cloned().collect()
-    }
-
-    /// They are asked about by this question.
-    fn ask(&mut self, question: u64) {
-        self.question = Some(question);
-        self.answered = None;
-    }
-
-    /// Whether it is time to ask again.
-    fn is_due(&self, now: Instant) -> bool {
-        let is_over = self.answered.is_some_and(|at| now.saturating_duration_since(at) >= ASK_AGAIN);
-        is_over && !self.partitions.is_empty()
-    }
-
-    /// Whether an answer is to the question that is out.
-    pub(super) fn is_asked(&self, question: u64) -> bool {
-        self.question == Some(question) && !self.partitions.is_empty()
-    }
-
-    /// The answer came at a time when nothing can be done about it.
-    pub(super) fn put_off(&mut self, now: Instant) {
-        self.answered = Some(now);
-    }
-
-    /// These have no answer, and why.
-    pub(super) fn wait(&mut self, now: Instant, unknown: Vec<(TopicPartition, String)>) {
-        for (partition, reason) in unknown {
-            if let Some(why) = self.partitions.get_mut(&partition) {
-                *why = Some(reason);
-                self.answered = Some(now);
-            }
-        }
-    }
-
-    /// It starts, or goes: whether it was among them.
-    pub(super) fn remove(&mut self, partition: &TopicPartition) -> bool {
-        self.partitions.remove(partition).is_some()
-    }
-}
 
 /// Partitions that are held back, and what was said of them.
 #[derive(Debug, Default)]
@@ -180,25 +119,16 @@ impl Shell {
         }
     }
 
-    /// Asks where those start that don't yet.
-    pub(super) fn ask_starts(&mut self) {
-        let question = self.lookup.ask_starts(self.unstarted.all());
-        self.unstarted.ask(question);
-    }
-
     /// Asks about partitions whose place isn't known, and says which are held back.
     pub(super) fn go_on_placing(&mut self, now: Instant) {
-        if self.closing.is_some() {
+        if self.session.is_ending() {
             return;
-        }
-        if self.unstarted.is_due(now) {
-            self.ask_starts();
         }
         // While partitions go, the client would take what is done about another one for the answer.
         let is_gone = |lane: &&mut Lane| {
             lane.is_gone && lane.asked.is_none() && lane.state.may_receive() && lane.in_flight() == 0
         };
-        if matches!(self.group, Group::Member) {
+        if self.session.is_member() {
             let gone: Vec<&mut Lane> = self.lanes.iter_mut().filter(is_gone).collect();
             if !gone.is_empty() {
                 let question = self.lookup.ask_ranges(gone.iter().map(|lane| lane.partition.clone()).collect());
@@ -234,8 +164,8 @@ impl Shell {
                         lane.is_gone = true;
                         if self.settings.kafka.input.on_recreate == OnRecreate::Stop {
                             let other = Other { was, is, committed: lane.ages.committed() };
-                            let partition = lane.partition.clone();
-                            return self.stop_at_other(now, &partition, &other);
+                            let cause = Cause::Recreated(lane.partition.clone(), other);
+                            return self.tell_session(now, session::Event::End(cause));
                         }
                     }
                     _ => {}
@@ -253,7 +183,7 @@ impl Shell {
             meant.push(lane.state.assignment());
         }
         // A commit that is out is about the records before; its answer must not be taken for one about those that come.
-        if self.closing.is_some() || !self.commit_ended(now) || !matches!(self.group, Group::Member) {
+        if self.session.is_ending() || self.session.is_committing() || !self.session.is_member() {
             return;
         }
         for range in ranges {
@@ -270,7 +200,7 @@ impl Shell {
                 Found::There => low,
                 Found::Gap | Found::Cut if input.on_gap == OnGap::Stop => {
                     let gap = end::Gap { position: low, oldest: range.oldest, end: range.end, is_cut: lane.is_cut };
-                    return self.stop_at_gap(now, &partition, gap);
+                    return self.tell_session(now, session::Event::End(Cause::Gap(partition, gap)));
                 }
                 Found::Cut => {
                     self.count_cut(&partition, low);
@@ -281,7 +211,7 @@ impl Shell {
                     range.oldest
                 }
                 Found::Other(other) if input.on_recreate == OnRecreate::Stop => {
-                    return self.stop_at_other(now, &partition, &other);
+                    return self.tell_session(now, session::Event::End(Cause::Recreated(partition, other)));
                 }
                 Found::Other(other) => {
                     self.count_recreated(&partition, &other);
@@ -321,13 +251,6 @@ impl Shell {
         self.tell(now, index, partition::Event::Tick);
     }
 
-    /// The committed offset belongs to a topic that is no more.
-    pub(super) fn stop_at_other(&mut self, now: Instant, partition: &TopicPartition, other: &Other) {
-        let kafka = &self.settings.kafka;
-        let message = end::recreated(partition, other, &kafka.input.group, &Commands::of(kafka));
-        self.close(now, End::Stopped(message));
-    }
-
     pub(super) fn count_recreated(&self, partition: &TopicPartition, other: &Other) {
         let Other { was, is, committed } = other;
         tracing::warn!(
@@ -349,9 +272,8 @@ impl Shell {
 
     fn name_held(&mut self, now: Instant) {
         let mut held: BTreeMap<TopicPartition, String> = BTreeMap::new();
-        for (partition, why) in &self.unstarted.partitions {
-            let why = why.clone().unwrap_or_else(|| "no broker has said yet where it starts".to_owned());
-            held.insert(partition.clone(), why);
+        for (partition, why) in self.session.unstarted() {
+            held.insert(partition.clone(), why.unwrap_or("no broker has said yet where it starts").to_owned());
         }
         let waits_for_commits = self.settings.kafka.input.isolation == Isolation::ReadCommitted;
         for lane in &self.lanes {
@@ -385,28 +307,6 @@ mod tests {
 
     fn id(text: &str) -> Option<TopicId> {
         text.parse().ok()
-    }
-
-    #[test]
-    fn what_has_no_answer_is_asked_again_and_an_answer_to_another_question_is_none() {
-        let now = clock::now();
-        let mut unstarted = Unstarted::default();
-        assert!(!unstarted.is_due(now) && !unstarted.is_asked(0));
-        unstarted.add(vec![of(0), of(1)]);
-        assert_eq!(unstarted.all(), [of(0), of(1)]);
-        unstarted.ask(1);
-        assert!(unstarted.is_asked(1) && !unstarted.is_due(now + ASK_AGAIN), "it is still being asked");
-        assert!(unstarted.remove(&of(0)) && !unstarted.remove(&of(0)));
-        unstarted.wait(now, vec![(of(1), "no leader".into()), (of(7), "not asked".into())]);
-        assert!(!unstarted.is_due(now) && unstarted.is_due(now + ASK_AGAIN));
-        assert_eq!(unstarted.all(), [of(1)]);
-        unstarted.ask(2);
-        assert!(unstarted.is_asked(2) && !unstarted.is_asked(1) && !unstarted.is_due(now + ASK_AGAIN));
-        unstarted.add(vec![of(2)]);
-        unstarted.ask(3);
-        assert_eq!(unstarted.all(), [of(1), of(2)], "all of them, as the answer that is out is none any more");
-        assert!(!unstarted.is_asked(2) && unstarted.is_asked(3));
-        assert!(unstarted.remove(&of(1)) && unstarted.remove(&of(2)) && !unstarted.is_asked(3));
     }
 
     #[test]

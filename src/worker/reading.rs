@@ -8,7 +8,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
-use super::group::Group;
 use super::lane::Lane;
 use super::lane::Seen;
 use super::lane::Waiting;
@@ -138,7 +137,7 @@ impl Shell {
     /// Deals with what a poll brought.
     pub(super) fn on_polled(&mut self, now: Instant, polled: Polled) {
         match polled {
-            Polled::Assign(partitions) => self.on_assign(partitions),
+            Polled::Assign(partitions) => self.on_assign(now, partitions),
             Polled::Revoke(partitions) => self.on_revoke(now, partitions),
             Polled::Stats(stats) => self.on_stats(&stats),
             Polled::OffsetGone { partition, is_cut } => self.on_offset_gone(&partition, is_cut),
@@ -267,11 +266,11 @@ impl Shell {
                 error.text
             );
             self.close(now, End::Stopped(reason));
-        } else if error.denied && matches!(self.group, Group::Outside) {
+        } else if error.denied && self.session.is_joining() {
             // The question for the topics finds it, too, and ends the pipeline with the command.
-        } else if let Some(refusal) = error.refusal.filter(|_| self.closing.is_none()) {
+        } else if let Some(refusal) = error.refusal.filter(|_| !self.session.is_ending()) {
             self.on_refused(now, refusal);
-        } else if error.denied && self.closing.is_none() {
+        } else if error.denied && !self.session.is_ending() {
             self.halt_input(now, error);
         } else if let Some(trouble) = &error.trouble {
             self.on_trouble(now, trouble);

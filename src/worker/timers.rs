@@ -8,10 +8,9 @@ use prometheus::local::LocalHistogram;
 
 use super::Shell;
 use super::clock;
-use super::closing;
 use super::end::End;
-use super::group::Group;
 use super::lane::Lane;
+use super::session;
 use super::status::Alive;
 use super::status::Pulse;
 use crate::failpoint;
@@ -48,22 +47,8 @@ pub(super) struct Timers {
     named: Named,
     /// The commit that is under way, and when it began.
     committing: Option<(Commit, Instant)>,
-    /// When the last commit began that was made because it was time.
-    committed: Instant,
     /// The partitions that were released with records in flight.
     pub(super) unsettled: Vec<(TopicPartition, Offset)>,
-}
-
-/// Whether a commit began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Began {
-    /// It is on its way.
-    Sent,
-    /// The one before has no answer yet. librdkafka sends a commit again that had none, and behind a newer one that would move the
-    /// group back.
-    Busy,
-    /// The client refuses it.
-    Refused,
 }
 
 /// Offsets are stored this often: it costs a look-up in the client for each partition.
@@ -86,7 +71,6 @@ impl Timers {
             logged: RateLimit::default(),
             named: Named::default(),
             committing: None,
-            committed: now,
             unsettled: Vec::new(),
         }
     }
@@ -136,8 +120,11 @@ impl Shell {
             self.ask_ends();
         }
         self.ask_limits_now_and_then(now, false);
-        self.commit_now_and_then(now);
-        self.go_on_revoking(now);
+        self.take_commit(now);
+        if self.consumer.is_closed() {
+            self.tell_session(now, session::Event::Left);
+        }
+        self.tell_session(now, session::Event::Tick);
     }
 
     /// Stores what is settled, to be committed with the next commit.
@@ -166,25 +153,12 @@ impl Shell {
         }
     }
 
-    /// Commits when it is time and the commit before has its answer.
-    fn commit_now_and_then(&mut self, now: Instant) {
-        // A revoke commits for itself, and so does an end when everything is done: while one partition is waited for, the others'
-        // records would be repeated if it never comes.
-        let is_closing = self.closing.as_ref().is_some_and(|closing| !closing::is_draining(closing));
-        if is_closing || matches!(self.group, Group::Outside | Group::Revoking { .. }) {
-            return;
-        }
-        if now.saturating_duration_since(self.timers.committed) >= self.settings.kafka.commit_every
-            && self.begin_commit(now) != Began::Busy
-        {
-            self.timers.committed = now;
-        }
-    }
-
-    /// Commits what is stored, unless a commit before it has no answer yet.
-    pub(super) fn begin_commit(&mut self, now: Instant) -> Began {
-        if !self.commit_ended(now) {
-            return Began::Busy;
+    /// Commits what is settled.
+    pub(super) fn commit(&mut self, now: Instant) {
+        self.store_offsets();
+        // Others may have them: whatever they did since must stay.
+        if self.consumer.assignment_lost() {
+            return self.tell_session(now, session::Event::CommitEnded);
         }
         let commit = if self.lanes.iter().any(|lane| lane.is_moved) {
             let stored: Vec<Position> = self.lanes.iter().filter_map(|lane| lane.stored.clone()).collect();
@@ -196,21 +170,20 @@ impl Shell {
             Ok(commit) => {
                 self.timers.committing = Some((commit, now));
                 failpoint::pass(Point::CommitSent);
-                Began::Sent
             }
             Err(reason) => {
                 if self.timers.may_log(now, "failed to commit offsets") {
                     tracing::warn!("failed to commit offsets: {reason}");
                 }
-                Began::Refused
+                self.tell_session(now, session::Event::CommitEnded);
             }
         }
     }
 
-    /// Whether no commit is without an answer.
-    pub(super) fn commit_ended(&mut self, now: Instant) -> bool {
-        let Some((commit, began)) = &self.timers.committing else { return true };
-        let (Some(result), began) = (commit.poll(), *began) else { return false };
+    /// Takes the answer to the commit that is under way, once it is there.
+    fn take_commit(&mut self, now: Instant) {
+        let Some((commit, began)) = &self.timers.committing else { return };
+        let (Some(result), began) = (commit.poll(), *began) else { return };
         self.timers.committing = None;
         // Nothing new to commit is no commit.
         if result != Committed::default() {
@@ -219,7 +192,7 @@ impl Shell {
             self.on_committed(now, result);
             failpoint::pass(Point::CommitAcked);
         }
-        true
+        self.tell_session(now, session::Event::CommitEnded);
     }
 
     /// A commit ended.
@@ -373,7 +346,7 @@ impl Shell {
     fn watch_threads(&mut self, now: Instant) {
         let executors = self.executors.are_alive();
         let delivery = self.producer.as_ref().is_none_or(Producer::is_alive);
-        if self.closing.is_none() && !(executors && delivery) {
+        if !(self.session.is_ending() || executors && delivery) {
             let which = if executors { "what reports deliveries" } else { "an executor" };
             self.close(now, End::Bug(format!("{which} is gone; the log holds the place")));
         }
@@ -384,7 +357,7 @@ impl Shell {
         if self.producer.as_ref().is_none_or(|producer| producer.unreported() == 0) {
             self.status.acknowledged();
         }
-        if self.closing.is_some() || !self.group.is_settled() || !self.status.is_joined() {
+        if self.session.is_ending() || !self.session.is_member() || !self.status.is_joined() {
             return;
         }
         let (state, _) = self.status.state();
@@ -410,7 +383,7 @@ impl Shell {
         let mut partitions: Vec<TopicPartition> =
             self.lanes.iter().filter(busy).map(|lane| lane.partition.clone()).collect();
         // Who waits to join, until the session of a member that died is over, hears nothing meanwhile: as of a dead broker.
-        let waits = self.lanes.is_empty() && matches!(self.group, Group::Member);
+        let waits = self.lanes.is_empty() && self.session.is_member();
         if let Some(output) = self.settings.kafka.written().next().filter(|_| waits) {
             partitions.push(TopicPartition { topic: output.topic.as_str().into(), partition: 0 });
         }

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use super::Shell;
 use super::apart::Apart;
-use super::group::Group;
 use super::halt::Denied;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -121,7 +120,7 @@ impl Shell {
         if is_quiet {
             self.drop_producer();
             self.make_producer(now);
-        } else if now >= deadline && self.closing.is_none() && !matches!(self.group, Group::Revoking { .. }) {
+        } else if now >= deadline && !self.session.is_ending() && !self.session.is_revoking() {
             // A drain has a deadline of its own, and what it waits for is not begun again.
             self.read_again(now);
         }
