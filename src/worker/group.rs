@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Shell;
+use super::blocked;
 use super::end::End;
 use super::lane::Lane;
 use super::session;
@@ -92,11 +93,11 @@ impl Shell {
             }
             Answer::Probed { limits } => {
                 self.take_limits(now, limits);
-                self.on_probed();
+                self.tell_blocked(now, blocked::Event::Answered);
                 self.watch(now);
             }
             Answer::Limits(limits) => self.on_limits(now, limits),
-            Answer::Denied { reason } => self.on_denied(now, reason),
+            Answer::Denied { reason } => self.tell_blocked(now, blocked::Event::Lacking(reason)),
             Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
             Answer::Starts { starts, unknown } => {
                 self.status.answered(0);
@@ -209,7 +210,7 @@ impl Shell {
         self.refused = false;
         self.status.set_joined(true);
         // While brokers are silent it stays what it is: they took nothing away that would be a new beginning.
-        if !self.session.is_ending() && !self.is_halted() && self.status.silence().is_none() {
+        if !self.session.is_ending() && !self.blocked.is_blocked() && self.status.silence().is_none() {
             self.set_state(State::Running, "running");
         }
     }

@@ -1,14 +1,11 @@
-//! Halts: what can't be helped by waiting alone, but by a person, and then goes on by itself.
-//!
-//! A topic that is gone, or a permission that was taken away. Nothing is handed out meanwhile, the pipeline is not ready and
-//! says why, once, with the command that mends it. Every ten seconds it is tried again: first the cluster is asked, then a copy of the
-//! output that was denied is sent. Only when that is taken the halt is over, so other outputs get what was in flight once more and not
-//! once for each try.
+//! Being blocked, as far as it is more than `blocked` decides: what is said and shown of it, and the copy of the output that was denied.
 
-use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
+use super::blocked::Action;
+use super::blocked::Event;
+use super::blocked::RETRY_EVERY;
 use super::lane::Lane;
 use crate::failpoint;
 use crate::failure::Class;
@@ -20,17 +17,6 @@ use crate::kafka::producer::SendError;
 use crate::metrics::State;
 use crate::record::TopicPartition;
 
-/// What a pipeline halts for.
-pub(super) struct Halt {
-    why: String,
-    /// Not before this.
-    until: Instant,
-    stage: Stage,
-    /// Whether nothing is handed out meanwhile. What was read before the input was denied still goes out.
-    holds: bool,
-    denied: Option<Denied>,
-}
-
 /// An output that was denied.
 pub(super) struct Denied {
     /// A copy of it.
@@ -41,23 +27,13 @@ pub(super) struct Denied {
     pub(super) offset: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The cluster is being asked.
-    Asking,
-    /// It has what was missing: when the time has come, it is tried.
-    Answered,
-    /// A copy of what was denied is on its way.
-    Trying,
-}
-
-/// Between two tries.
-const RETRY_EVERY: Duration = Duration::from_secs(10);
-
 impl Shell {
-    /// An output is denied: nothing is handed out until the cluster has what is missing.
+    /// An output is denied: nothing is handed out until the cluster has what is missing. A copy of it is kept, to be tried.
     pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
-        self.begin_halt(now, why, true, denied);
+        if denied.is_some() {
+            self.denied = denied;
+        }
+        self.tell_blocked(now, Event::OutputDenied(why));
     }
 
     /// The input is denied: the pipeline isn't ready until the cluster has what is missing.
@@ -67,117 +43,68 @@ impl Shell {
             Some((topic, _)) => commands.remedy(&error.name, "input", topic),
             None => commands.remedy_input(&error.name, &self.settings.kafka.input),
         };
-        self.begin_halt(now, format!("{}; {command}", error.text), false, None);
+        self.tell_blocked(now, Event::InputDenied(format!("{}; {command}", error.text)));
     }
 
-    fn begin_halt(&mut self, now: Instant, why: String, holds: bool, denied: Option<Denied>) {
-        let before = self.halt.take();
-        let holds = holds || before.as_ref().is_some_and(|halt| halt.holds);
-        if before.as_ref().is_none_or(|halt| halt.why != why) {
-            tracing::error!("halted, and tried again every 10 s: {why}");
-        }
-        let asks = before.as_ref().is_none_or(|halt| halt.stage != Stage::Asking);
-        let denied = denied.or_else(|| before?.denied);
-        if !self.session.is_ending() {
-            self.set_state(State::Halted, why.clone());
-        }
-        self.halt =
-            Some(Halt { why, until: now + failpoint::hasten(RETRY_EVERY), stage: Stage::Asking, holds, denied });
-        if asks {
-            self.ask_probe();
-        }
-    }
-
-    /// The cluster still lacks something.
-    pub(super) fn on_denied(&mut self, now: Instant, why: String) {
-        match &mut self.halt {
-            // What was said of it when it began is still so; it goes on as soon as the cluster has it.
-            Some(halt) => halt.until = now,
-            None => self.begin_halt(now, why, false, None),
-        }
-    }
-
-    /// The cluster has everything that the pipeline names, as far as it tells.
-    pub(super) fn on_probed(&mut self) {
-        if let Some(halt) = &mut self.halt
-            && halt.stage == Stage::Asking
-        {
-            if halt.holds {
-                halt.stage = Stage::Answered;
-            } else {
-                self.end_halt();
+    /// Gives an event to the block and carries out what it asks for.
+    pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
+        for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
+            match action {
+                Action::Say(why) => tracing::error!("halted, and tried again every 10 s: {why}"),
+                Action::Show(why) => {
+                    if !self.session.is_ending() {
+                        self.set_state(State::Halted, why);
+                    }
+                }
+                Action::Ask => self.ask_probe(),
+                Action::Try => {
+                    let outcome = self.try_again(now);
+                    return outcome.into_iter().for_each(|event| self.tell_blocked(now, event));
+                }
+                Action::Over => {
+                    self.denied = None;
+                    tracing::info!("the halt is over, records go on");
+                    if !self.session.is_ending() {
+                        self.set_state(State::Running, "running");
+                    }
+                }
             }
         }
     }
 
-    /// Whether records may be handed out. When the time has come, what was denied is tried.
-    pub(super) fn may_go_on(&mut self, now: Instant) -> bool {
-        let Some(halt) = &mut self.halt else { return true };
-        if halt.stage == Stage::Answered && now >= halt.until {
-            self.try_again(now);
-        }
-        match &self.halt {
-            None => true,
-            Some(halt) => !halt.holds,
-        }
-    }
-
-    /// Sends what was denied. Where it isn't to be sent any more, as others have its partition or had it meanwhile, records show whether
-    /// they are taken.
-    fn try_again(&mut self, now: Instant) {
-        let Some(halt) = &mut self.halt else { return };
+    /// Sends what was denied, unless others have its partition or had it meanwhile: records show then whether they are taken. What is known
+    /// of it at once.
+    fn try_again(&mut self, now: Instant) -> Option<Event> {
         let lanes = &self.lanes;
         let is_ours = |denied: &&Denied| {
             lanes.iter().any(|lane| lane.partition == denied.partition && lane.state.low().0 <= denied.offset)
         };
-        let (Some(Denied { sample, .. }), Some(producer)) = (halt.denied.as_ref().filter(is_ours), &self.producer)
+        let (Some(Denied { sample, .. }), Some(producer)) = (self.denied.as_ref().filter(is_ours), &self.producer)
         else {
-            return self.end_halt();
+            return Some(Event::NothingToTry);
         };
         match producer.send_sample(sample) {
             Ok(()) => {
-                halt.stage = Stage::Trying;
                 self.bytes_out += sample.bytes();
+                None
             }
-            Err(SendError::Full) => {}
+            Err(SendError::Full) => Some(Event::NoRoom),
             Err(SendError::Failed(failure)) => {
                 let output = sample.output();
                 self.on_sample_failed(now, output, &failure);
+                None
             }
-        }
-    }
-
-    /// The producer is another one: a sample that the one before had is sent again.
-    pub(super) fn lose_sample(&mut self) {
-        if let Some(halt) = self.halt.as_mut().filter(|halt| halt.stage == Stage::Trying) {
-            halt.stage = Stage::Answered;
         }
     }
 
     /// What was denied wasn't taken either when it was tried again.
     pub(super) fn on_sample_failed(&mut self, now: Instant, output: usize, failure: &Failure) {
-        if failure.kind.class() == Class::Halt {
-            let why = self.denied(output, failure);
-            self.begin_halt(now, why, true, None);
+        let event = if failure.kind.class() == Class::Halt {
+            Event::OutputDenied(self.denied(output, failure))
         } else {
-            // That is the record's own matter, and shows again when its turn comes.
-            self.end_halt();
-        }
-    }
-
-    /// The halt is over.
-    pub(super) fn end_halt(&mut self) {
-        if self.halt.take().is_some() {
-            tracing::info!("the halt is over, records go on");
-            if !self.session.is_ending() {
-                self.set_state(State::Running, "running");
-            }
-        }
-    }
-
-    /// Whether it is halted; then the state isn't changed by anything else.
-    pub(super) fn is_halted(&self) -> bool {
-        self.halt.is_some()
+            Event::Taken
+        };
+        self.tell_blocked(now, event);
     }
 
     /// What a person has to do about a delivery to `topic` that the cluster denies.
@@ -188,7 +115,7 @@ impl Shell {
 
     fn ask_probe(&self) {
         let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane: &Lane| lane.partition.clone()).collect();
-        let denied = self.halt.as_ref().and_then(|halt| halt.denied.as_ref());
+        let denied = self.denied.as_ref();
         let written = denied.and_then(|denied| self.settings.kafka.written().nth(denied.sample.output()));
         self.lookup.ask_probe(partitions, written.map(|output| output.topic.clone()));
     }

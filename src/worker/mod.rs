@@ -17,6 +17,7 @@
 
 mod ages;
 mod apart;
+mod blocked;
 mod chain;
 mod changing;
 pub mod clock;
@@ -78,13 +79,14 @@ use crate::record::Seq;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use apart::Apart;
+use blocked::Blocked;
 use chain::Chain;
 use changing::Changing;
 use closing::Closing;
 use closing::Ended;
 use executor::Executors;
 use executor::Ran;
-use halt::Halt;
+use halt::Denied;
 use lane::Lane;
 use lane::Waiting;
 use letters::Hopeless;
@@ -330,7 +332,9 @@ struct Shell {
     /// Until when a quiet moment is waited for in which the producer becomes another one.
     renewing: Option<Instant>,
     /// What a person must mend, if anything.
-    halt: Option<Halt>,
+    blocked: Blocked,
+    /// The output that was denied.
+    denied: Option<Denied>,
     /// After a delivery failure nothing is handed out before this, and how long the wait was.
     hold: Option<(Instant, Duration)>,
     lanes: Vec<Lane>,
@@ -425,7 +429,8 @@ impl Shell {
             apart: None,
             renewing: None,
             hold: None,
-            halt: None,
+            blocked: Blocked::default(),
+            denied: None,
             lanes: Vec::new(),
             assignments: first.assignments,
             spare: Vec::new(),
@@ -695,8 +700,9 @@ impl Shell {
 
     /// Hands waiting records to the executors.
     fn dispatch(&mut self, now: Instant) -> bool {
+        self.tell_blocked(now, blocked::Event::Tick);
         let held_back = self.hold.is_some_and(|(until, _)| until > now);
-        if held_back || self.changing.is_some() || self.renewing.is_some() || !self.may_go_on(now) {
+        if held_back || self.changing.is_some() || self.renewing.is_some() || self.blocked.holds() {
             return false;
         }
         let mut busy = false;

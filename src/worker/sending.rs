@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
+use super::blocked;
 use super::closing::let_go;
 use super::effects::Cursor;
 use super::effects::Effects;
@@ -292,7 +293,7 @@ impl Shell {
                 self.hold = self.hold.filter(|&(until, _)| until > now);
                 self.count_produced(&produced);
                 if has_sample {
-                    self.end_halt();
+                    self.tell_blocked(now, blocked::Event::Taken);
                 }
                 for Run { kind, first, last } in runs {
                     let Some(index) = self.lane_of(first) else { continue };
@@ -435,7 +436,7 @@ impl Shell {
 
     pub(super) fn make_producer(&mut self, now: Instant) {
         self.renewing = None;
-        self.lose_sample();
+        self.tell_blocked(now, blocked::Event::ProducerRenewed);
         let batching = if self.apart.is_some() { Batching::Single } else { Batching::Full };
         match start_producer(&self.settings, self.number, self.producer_number, &self.limits, batching, &self.inbox) {
             Ok(producer) => self.producer = Some(producer),

@@ -239,7 +239,7 @@ impl Shell {
         if retry > 0.0 {
             self.metrics.waiting_seconds.with_label_values(&["retry"]).inc_by(retry * since);
         }
-        if self.is_halted() {
+        if self.blocked.is_blocked() {
             self.metrics.waiting_seconds.with_label_values(&["halt"]).inc_by(lanes(&|_| true) * since);
         }
         if self.reading.at_bound {

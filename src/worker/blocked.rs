@@ -1,0 +1,246 @@
+//! PURE. What can't be helped by waiting alone, but by a person, and then goes on by itself.
+//!
+//! A topic that is gone, or a permission that was taken away. The cluster is asked whether it has what is missing, which is asked again until it is
+//! so; then, every ten seconds, a copy of the output that was denied is sent. Only when that is taken it is over: other outputs get what
+//! was in flight once more, and not once for each try. What was read before the input was denied still goes out.
+//!
+//! ```text
+//!   Denied --> asking --Answered--> waiting --Tick--> trying --Taken--> over
+//!                 ^------------------Denied--------------/
+//! ```
+
+use std::time::Duration;
+use std::time::Instant;
+
+/// See the head of the file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Blocked(Option<Block>);
+
+#[derive(Clone, Debug)]
+struct Block {
+    why: String,
+    /// Not tried before this.
+    until: Instant,
+    stage: Stage,
+    /// Whether nothing is handed out meanwhile.
+    holds: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The cluster is being asked.
+    Asking,
+    /// It has what was missing.
+    Answered,
+    /// A copy of what was denied is on its way.
+    Trying,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// An output is denied.
+    OutputDenied(String),
+    /// The input is denied.
+    InputDenied(String),
+    /// The cluster lacks something that the pipeline names.
+    Lacking(String),
+    /// The cluster has everything that the pipeline names, as far as it tells.
+    Answered,
+    /// Time has passed.
+    Tick,
+    /// There is no copy of what was denied, or it is not to be sent any more: others have its partition, or had it meanwhile.
+    NothingToTry,
+    /// The producer has no room for the copy.
+    NoRoom,
+    /// The producer is another one: the copy that the one before had is lost.
+    ProducerRenewed,
+    /// The broker took the copy, or refuses it for a reason of the record's own, which shows again when its turn comes.
+    Taken,
+}
+
+/// What the worker has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Say why, as it wasn't said yet.
+    Say(String),
+    /// Show that it is blocked, and why.
+    Show(String),
+    /// Ask the cluster whether it has everything, until it has.
+    Ask,
+    /// Send the copy of what was denied, or report that there is nothing to send.
+    Try,
+    /// Records go on.
+    Over,
+}
+
+/// Between two tries.
+pub(super) const RETRY_EVERY: Duration = Duration::from_secs(10);
+
+impl Blocked {
+    /// Whether it is blocked.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether nothing is handed out.
+    pub(super) fn holds(&self) -> bool {
+        self.0.as_ref().is_some_and(|block| block.holds)
+    }
+
+    /// Takes one event; `every` is the time between two tries.
+    pub(super) fn handle(&mut self, now: Instant, every: Duration, event: Event) -> Vec<Action> {
+        let stage = self.0.as_ref().map(|block| block.stage);
+        match event {
+            Event::OutputDenied(why) => self.block(now + every, why, true),
+            Event::InputDenied(why) => self.block(now + every, why, false),
+            Event::Lacking(why) => match &mut self.0 {
+                None => self.block(now + every, why, false),
+                // What was said of it when it began is still so; it goes on as soon as the cluster has it.
+                Some(block) => {
+                    block.until = now;
+                    Vec::new()
+                }
+            },
+            Event::Answered if stage == Some(Stage::Asking) => {
+                if !self.holds() {
+                    return self.over();
+                }
+                self.set_stage(Stage::Answered)
+            }
+            Event::Tick if stage == Some(Stage::Answered) => {
+                if self.0.as_ref().is_none_or(|block| now < block.until) {
+                    return Vec::new();
+                }
+                self.set_stage(Stage::Trying);
+                vec![Action::Try]
+            }
+            Event::NoRoom | Event::ProducerRenewed if stage == Some(Stage::Trying) => self.set_stage(Stage::Answered),
+            Event::NothingToTry | Event::Taken if stage == Some(Stage::Trying) => self.over(),
+            Event::Answered
+            | Event::Tick
+            | Event::NoRoom
+            | Event::ProducerRenewed
+            | Event::NothingToTry
+            | Event::Taken => Vec::new(),
+        }
+    }
+
+    fn block(&mut self, until: Instant, why: String, holds: bool) -> Vec<Action> {
+        let holds = holds || self.holds();
+        let mut actions = Vec::new();
+        if self.0.as_ref().is_none_or(|block| block.why != why) {
+            actions.push(Action::Say(why.clone()));
+        }
+        actions.push(Action::Show(why.clone()));
+        if self.0.as_ref().is_none_or(|block| block.stage != Stage::Asking) {
+            actions.push(Action::Ask);
+        }
+        self.0 = Some(Block { why, until, stage: Stage::Asking, holds });
+        actions
+    }
+
+    fn set_stage(&mut self, stage: Stage) -> Vec<Action> {
+        if let Some(block) = &mut self.0 {
+            block.stage = stage;
+        }
+        Vec::new()
+    }
+
+    fn over(&mut self) -> Vec<Action> {
+        self.0 = None;
+        vec![Action::Over]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::worker::clock;
+
+    fn event() -> impl Strategy<Value = Event> {
+        let why = || (0..3).prop_map(|number| format!("why {number}"));
+        prop_oneof![
+            2 => why().prop_map(Event::OutputDenied),
+            2 => why().prop_map(Event::InputDenied),
+            2 => why().prop_map(Event::Lacking),
+            6 => Just(Event::Answered),
+            9 => Just(Event::Tick),
+            1 => Just(Event::NothingToTry),
+            2 => Just(Event::NoRoom),
+            2 => Just(Event::ProducerRenewed),
+            3 => Just(Event::Taken),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// What is told here again in other words: the last reason that was said, whether the cluster is being asked, and whether a copy is out.
+        #[test]
+        fn a_denied_output_is_over_only_by_its_own_copy_and_is_tried_each_ten_seconds(
+            events in prop::collection::vec((event(), 0_u64..4000), 0..60),
+        ) {
+            let mut now = clock::now();
+            let mut blocked = Blocked::default();
+            let mut said: Option<String> = None;
+            let (mut is_asked, mut is_out, mut holds) = (false, false, false);
+            let mut tried: Option<Instant> = None;
+            for (event, ms) in events {
+                now += Duration::from_millis(ms);
+                let was_lacking = matches!(event, Event::Lacking(_));
+                let answers = is_asked && matches!(event, Event::Answered);
+                let copies = is_out && matches!(event, Event::Taken | Event::NothingToTry);
+                let is_lost = matches!(event, Event::NoRoom | Event::ProducerRenewed);
+                holds |= matches!(event, Event::OutputDenied(_));
+                let is_denied = matches!(event, Event::OutputDenied(_) | Event::InputDenied(_));
+                is_asked &= !answers;
+                is_out &= !(copies || is_lost || is_denied);
+                for action in blocked.handle(now, RETRY_EVERY, event) {
+                    match action {
+                        Action::Say(why) => {
+                            prop_assert_ne!(said.as_ref(), Some(&why), "it was said before");
+                            said = Some(why);
+                        }
+                        Action::Show(why) => prop_assert_eq!(said.as_ref(), Some(&why)),
+                        Action::Ask => {
+                            prop_assert!(!std::mem::replace(&mut is_asked, true), "it is being asked");
+                        }
+                        Action::Try => {
+                            prop_assert!(holds && !is_asked, "it is tried before the cluster has it");
+                            prop_assert!(!std::mem::replace(&mut is_out, true), "two copies are out");
+                            tried = Some(now);
+                        }
+                        Action::Over => {
+                            prop_assert!(if holds { copies } else { answers }, "it is over for nothing");
+                            (said, is_asked, is_out, holds, tried) = (None, false, false, false, None);
+                        }
+                    }
+                }
+                prop_assert_eq!(blocked.is_blocked(), said.is_some());
+                prop_assert_eq!(blocked.holds(), holds);
+                prop_assert!(!was_lacking || blocked.is_blocked());
+                let _ = tried;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_denied_again_waits_ten_seconds_and_is_said_once() {
+        let start = clock::now();
+        let mut blocked = Blocked::default();
+        let mut at = |seconds, event| blocked.handle(start + Duration::from_secs(seconds), RETRY_EVERY, event);
+        let why = || "no permission".to_owned();
+        assert_eq!(at(0, Event::OutputDenied(why())), [Action::Say(why()), Action::Show(why()), Action::Ask]);
+        assert_eq!(at(1, Event::Answered), []);
+        assert_eq!(at(9, Event::Tick), []);
+        assert_eq!(at(10, Event::Tick), [Action::Try]);
+        assert_eq!(at(11, Event::OutputDenied(why())), [Action::Show(why()), Action::Ask]);
+        assert_eq!(at(12, Event::Answered), []);
+        assert_eq!(at(20, Event::Tick), []);
+        assert_eq!(at(21, Event::Tick), [Action::Try]);
+        assert_eq!(at(22, Event::Taken), [Action::Over]);
+    }
+}
