@@ -452,10 +452,13 @@ impl Shell {
         self.lookup.ask_topics();
         loop {
             let now = clock::now();
-            let mut busy = self.drain_inbox(now);
+            // Rebalances first: what the client is told about other partitions while one waits would be taken for the answer.
+            let mut busy = self.read_events(now);
+            busy |= self.drain_inbox(now);
+            self.carry_out(now);
             busy |= self.send_backlog(now);
             busy |= self.send_letters(now);
-            busy |= self.read(now);
+            busy |= self.read_records(now);
             busy |= self.dispatch(now);
             self.tick(now);
             self.go_on_sending(now);

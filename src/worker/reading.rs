@@ -61,9 +61,9 @@ const TRICKLE: Duration = Duration::from_millis(500);
 const LASTING: Duration = Duration::from_secs(5);
 
 impl Shell {
-    /// Takes what is there. `false` when there was nothing, or no room.
-    pub(super) fn read(&mut self, now: Instant) -> bool {
-        let mut any = self.read_records(now);
+    /// Takes what happened besides records. `false` when there was nothing.
+    pub(super) fn read_events(&mut self, now: Instant) -> bool {
+        let mut any = false;
         while let Some(polled) = self.consumer.poll() {
             any = true;
             self.on_polled(now, polled);
@@ -71,7 +71,8 @@ impl Shell {
         any
     }
 
-    fn read_records(&mut self, now: Instant) -> bool {
+    /// Takes records that are there. `false` when there were none, or no room.
+    pub(super) fn read_records(&mut self, now: Instant) -> bool {
         let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
         let bytes = self.bytes_in_flight();
         let mut room = self.settings.max_in_flight_records.saturating_sub(records).min(RECORDS_MAX);

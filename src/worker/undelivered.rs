@@ -33,6 +33,7 @@ impl Shell {
         let mut halts = None;
         let mut failed = None;
         let mut refused = None;
+        let mut is_one_too_large = false;
         for message in &batch {
             let Undelivered { tag, output, failure, is_verdict, .. } = message;
             let &Some(Tag { kind, seq }) = tag else {
@@ -48,6 +49,7 @@ impl Shell {
                 continue;
             }
             self.count_produce_error(*output, failure);
+            is_one_too_large |= message.is_about_size();
             match failure.kind.class() {
                 Class::Refused | Class::Reject | Class::Fault | Class::Retry => match kind {
                     Kind::DeadLetter => self.on_letter_refused(now, index, seq, message),
@@ -71,21 +73,42 @@ impl Shell {
         } else if let Some(why) = failed {
             self.start_over(now, &why);
         } else if let Some(message) = refused {
-            self.send_apart(now, apart, message, batch.len(), bytes);
+            self.send_otherwise(now, apart, message, batch.len(), bytes);
         } else if self.producer.as_ref().is_some_and(Producer::is_spent) {
+            if is_one_too_large {
+                // Nobody said what its topic takes: others that are too large show in one go.
+                self.apart = Some(self.all_in_flight());
+            }
             self.read_again(now);
         }
     }
 
-    /// A broker refused a batch of several messages: each is sent again in a batch of its own.
-    fn send_apart(&mut self, now: Instant, apart: Apart, message: &Undelivered, count: usize, bytes: usize) {
+    /// What is in flight of all partitions.
+    fn all_in_flight(&self) -> Apart {
+        let mut all = Apart::default();
+        for lane in &self.lanes {
+            if let Some(last) = lane.last_read.filter(|_| lane.state.in_flight() > 0) {
+                all.add(&lane.partition, last);
+            }
+        }
+        all
+    }
+
+    /// A broker refused a batch of several messages. If it was too large, they are sent again in smaller ones: after a few times whatever is too
+    /// large for its topic is alone, as it doesn't fit beside others. Else each of them is sent again in a batch of its own.
+    fn send_otherwise(&mut self, now: Instant, apart: Apart, message: &Undelivered, count: usize, bytes: usize) {
+        if message.is_about_size() {
+            if self.timers.may_log(now, "a batch was too large") {
+                let reason = &message.failure.reason;
+                tracing::warn!("a batch of {count} was too large, and they are sent again in smaller ones: {reason}");
+            }
+            self.limits.learn(bytes);
+            self.ask_limits();
+            return self.read_again(now);
+        }
         if self.timers.may_log(now, "a batch was refused") {
             let reason = &message.failure.reason;
             tracing::warn!("a batch of {count} was refused, and each of them is sent again alone: {reason}");
-        }
-        if message.is_about_size() {
-            self.limits.learn(bytes);
-            self.ask_limits();
         }
         self.apart = Some(apart);
         self.read_again(now);

@@ -195,6 +195,21 @@ pub(crate) fn of_test(row: &str, binary: &str, filter: &str, full: bool) -> Resu
     if output.status.success() && ran {
         Result::passed(row, &injected, &format!("{}; {last}", counts.join(" ").replace("test result: ", "")))
     } else {
-        Result::failed(row, &injected, &format!("{}: {}", output.status, counts.join(" ")))
+        let why = format!("{}: {}: {}", output.status, counts.join(" "), failures(&text).join("; "));
+        Result::failed(row, &injected, &why)
     }
+}
+
+/// Which tests failed, and the first line of what each said.
+fn failures(text: &str) -> Vec<String> {
+    let mut lines = text.lines();
+    let mut failures = Vec::new();
+    while let Some(line) = lines.next() {
+        if let Some(test) = line.strip_prefix("thread '").and_then(|rest| rest.split('\'').next())
+            && line.contains(" panicked at ")
+        {
+            failures.push(format!("{test}: {}", lines.next().unwrap_or_default()));
+        }
+    }
+    failures
 }

@@ -70,7 +70,8 @@ enum Rebalance {
 /// What becomes of a partition that is read.
 #[derive(Clone, Debug, Default)]
 struct Lane {
-    drains: bool,
+    /// Since when it drains, and by when that is over at the latest.
+    drains: Option<Instant>,
     is_released: bool,
     /// A commit began after that.
     is_committed: bool,
@@ -84,7 +85,9 @@ struct World {
     assigned: BTreeSet<TopicPartition>,
     /// The rebalance that waits for its answer.
     rebalance: Option<Rebalance>,
-    questions: Vec<(u64, Vec<TopicPartition>)>,
+    /// How often each partition was given to this worker: the answer to a question of an earlier stay is of no use.
+    stays: BTreeMap<TopicPartition, i64>,
+    questions: Vec<(u64, Vec<StartOf>)>,
     lanes: BTreeMap<TopicPartition, Lane>,
     is_committing: bool,
     is_leaving: bool,
@@ -101,8 +104,9 @@ fn chosen(mask: u8, among: impl Fn(&TopicPartition) -> bool) -> BTreeSet<TopicPa
     (0..PARTITIONS).filter(|number| mask >> number & 1 == 1).map(partition).filter(among).collect()
 }
 
-fn start_of(partition: &TopicPartition, other: Option<Other>) -> StartOf {
-    let position = Position { partition: partition.clone(), offset: Offset(0), leader_epoch: -1, note: Arc::default() };
+fn start_of(partition: &TopicPartition, stay: i64, other: Option<Other>) -> StartOf {
+    let position =
+        Position { partition: partition.clone(), offset: Offset(stay), leader_epoch: -1, note: Arc::default() };
     StartOf { position, committed: true, topic: None, other }
 }
 
@@ -124,6 +128,7 @@ impl World {
             is_subscribed: false,
             assigned: BTreeSet::new(),
             rebalance: None,
+            stays: BTreeMap::new(),
             questions: Vec::new(),
             lanes: BTreeMap::new(),
             is_committing: false,
@@ -153,9 +158,14 @@ impl World {
             }
             Action::AskStarts { question, partitions } => {
                 assert!(partitions.iter().all(|partition| self.assigned.contains(partition)), "asked about others'");
-                self.questions.push((question, partitions));
+                assert!(self.asked.is_none(), "asked where partitions start that nobody will read");
+                let starts = partitions.iter().map(|partition| start_of(partition, self.stays[partition], None));
+                self.questions.push((question, starts.collect()));
             }
             Action::Start(starts) => {
+                for StartOf { position, .. } in &starts {
+                    assert_eq!(position.offset.0, self.stays[&position.partition], "that is where it started before");
+                }
                 let started: Vec<TopicPartition> = starts.into_iter().map(|start| start.position.partition).collect();
                 match self.rebalance.take() {
                     Some(Rebalance::Assign(_)) => {}
@@ -168,14 +178,17 @@ impl World {
                     assert!(self.lanes.insert(partition, Lane::default()).is_none(), "it started twice");
                 }
             }
-            Action::Drain { partitions, .. } => {
+            Action::Drain { partitions, deadline } => {
                 for partition in partitions {
-                    self.lanes.get_mut(&partition).expect("what drains is read").drains = true;
+                    let lane = self.lanes.get_mut(&partition).expect("what drains is read");
+                    lane.drains = Some(lane.drains.map_or(deadline, |other| other.min(deadline)));
                 }
             }
             Action::Release(partitions) => {
                 for partition in partitions {
-                    self.lanes.get_mut(&partition).expect("what is released is read").is_released = true;
+                    let lane = self.lanes.get_mut(&partition).expect("what is released is read");
+                    assert!(lane.drains.is_some_and(|deadline| self.now >= deadline), "it had time to drain");
+                    lane.is_released = true;
                 }
             }
             Action::Commit => {
@@ -192,7 +205,8 @@ impl World {
                 assert_eq!(given, read, "what was read is given back, and nothing else");
                 for partition in &given {
                     let lane = self.lanes.remove(partition).expect("it is read");
-                    let is_late = self.now >= since + DRAIN;
+                    // The commit before it has no answer.
+                    let is_late = self.now >= since + DRAIN && self.is_committing;
                     assert!(
                         is_lost || self.is_leaving || (lane.is_released && (lane.is_committed || is_late)),
                         "{partition} was given back before it was drained and committed"
@@ -232,6 +246,7 @@ impl World {
             Step::Assign(mask) if is_free => {
                 let partitions = chosen(*mask, |partition| !self.assigned.contains(partition));
                 self.assigned.extend(partitions.iter().cloned());
+                partitions.iter().for_each(|partition| *self.stays.entry(partition.clone()).or_default() += 1);
                 self.rebalance = Some(Rebalance::Assign(partitions.clone()));
                 self.tell(Event::Assigned(partitions.into_iter().collect()));
             }
@@ -242,19 +257,14 @@ impl World {
                     return;
                 }
                 let which = which % self.questions.len();
-                let (question, partitions) = self.questions[which].clone();
+                let (question, starts) = self.questions[which].clone();
                 if matches!(step, Step::Answer(..)) {
                     self.questions.remove(which);
                 }
-                self.answer(question, &partitions, *mask);
+                self.answer(question, starts, *mask);
             }
             Step::Drained(which) => {
-                let out: Vec<TopicPartition> = self
-                    .lanes
-                    .iter()
-                    .filter(|(_, lane)| lane.drains && !lane.is_released)
-                    .map(|(partition, _)| partition.clone())
-                    .collect();
+                let out = self.draining();
                 if let Some(partition) = out.get(which % out.len().max(1)) {
                     self.drained(partition.clone());
                 }
@@ -281,13 +291,21 @@ impl World {
         let partitions = chosen(mask, |partition| self.assigned.contains(partition));
         self.rebalance = Some(Rebalance::Revoke { partitions: partitions.clone(), is_lost, since: self.now });
         self.tell(Event::Revoked { partitions: partitions.into_iter().collect(), is_lost });
+        assert!(!is_lost || self.rebalance.is_none(), "others may have them, and they are kept");
     }
 
-    fn answer(&mut self, question: u64, partitions: &[TopicPartition], mask: u8) {
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            partitions.iter().partition(|partition| mask >> partition.partition & 1 == 1);
-        let starts = known.into_iter().map(|partition| start_of(partition, None)).collect();
-        let unknown = unknown.into_iter().map(|partition| (partition.clone(), "no leader".to_owned())).collect();
+    /// The lanes whose drain isn't over.
+    fn draining(&self) -> Vec<TopicPartition> {
+        let is_out = |(partition, lane): (&TopicPartition, &Lane)| {
+            (lane.drains.is_some() && !lane.is_released).then(|| partition.clone())
+        };
+        self.lanes.iter().filter_map(is_out).collect()
+    }
+
+    fn answer(&mut self, question: u64, starts: Vec<StartOf>, mask: u8) {
+        let (starts, unknown): (Vec<StartOf>, Vec<StartOf>) =
+            starts.into_iter().partition(|start| mask >> start.position.partition.partition & 1 == 1);
+        let unknown = unknown.into_iter().map(|start| (start.position.partition, "no leader".to_owned())).collect();
         self.tell(Event::Starts { question, starts, unknown });
     }
 
@@ -325,15 +343,10 @@ impl World {
     fn finish(&mut self) {
         self.step(&Step::Found);
         for _ in 0..60 {
-            while let Some((question, partitions)) = self.questions.pop() {
-                self.answer(question, &partitions, 255);
+            while let Some((question, starts)) = self.questions.pop() {
+                self.answer(question, starts, 255);
             }
-            let out: Vec<TopicPartition> = self
-                .lanes
-                .iter()
-                .filter(|(_, lane)| lane.drains && !lane.is_released)
-                .map(|(partition, _)| partition.clone())
-                .collect();
+            let out = self.draining();
             out.into_iter().for_each(|partition| self.drained(partition));
             self.step(&Step::CommitEnded);
             self.go_on_leaving();
@@ -358,7 +371,7 @@ proptest! {
             prop_assert_eq!(&world.rebalance, &None, "a rebalance waits for its answer");
             let read: BTreeSet<TopicPartition> = world.lanes.keys().cloned().collect();
             prop_assert_eq!(&read, &world.assigned, "a partition is not read");
-            prop_assert!(world.lanes.values().all(|lane| !lane.drains), "a partition that stays is not read any more");
+            prop_assert!(world.lanes.values().all(|lane| lane.drains.is_none()), "a partition that stays is not read any more");
             prop_assert!(world.session.is_member());
         }
     }
@@ -373,7 +386,7 @@ fn an_offset_of_another_topic_of_the_same_name_ends_it_or_is_told() {
         let mut session = Session::new(now, Settings { on_recreate, ..settings() });
         session.handle(now, Event::TopicsFound);
         session.handle(now, Event::Assigned(vec![partition(0)]));
-        let starts = vec![start_of(&partition(0), Some(other))];
+        let starts = vec![start_of(&partition(0), 1, Some(other))];
         let actions = session.handle(now, Event::Starts { question: 1, starts, unknown: Vec::new() });
         let is_told = actions.iter().any(|action| matches!(action, Action::Recreated(..)));
         let starts = actions.iter().any(|action| matches!(action, Action::Start(_)));
@@ -391,7 +404,7 @@ fn what_has_no_answer_is_asked_again_each_second_and_holds_up_no_other() {
     session.handle(now, Event::TopicsFound);
     session.handle(now, Event::Assigned(vec![partition(0), partition(1)]));
     let unknown = vec![(partition(1), "no leader".to_owned())];
-    session.handle(now, Event::Starts { question: 1, starts: vec![start_of(&partition(0), None)], unknown });
+    session.handle(now, Event::Starts { question: 1, starts: vec![start_of(&partition(0), 1, None)], unknown });
     assert!(session.is_member());
     assert_eq!(session.unstarted().collect::<Vec<_>>(), [(&partition(1), Some("no leader"))]);
     let mut asked = Vec::new();
