@@ -28,7 +28,6 @@ use super::exit_code::Exit;
 use super::load;
 use super::print;
 use super::print::Shown;
-use super::service;
 use super::service::Running;
 use super::service::Service;
 use super::signals::Signals;
@@ -111,17 +110,32 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let rebuild = rebuild(&written.config)?;
     let running = service.start(&steps, written, true)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
-    let feed = match (&args.feed, input) {
-        (Some(path), Some(topic)) => {
-            let feeder = Feeder::new(broker.bootstrap(), &topic).map_err(Exit::Bug)?;
-            Some(Feed::start(feeder, Arc::clone(&progress), path, args.format, args.rate)?)
-        }
-        (None, _) | (_, None) => None,
-    };
-    telemetry::tell(&format!("metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap()));
-    let shown = show(&running, &tail, feed, &progress);
+    let ended = await_end(&running.handle)?;
+    let end = feed(args, input, &broker, &progress).and_then(|feed| {
+        telemetry::tell(&format!("metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap()));
+        show(&running, &ended, &tail, feed, &progress)
+    });
     drop(rebuild);
-    shown
+    if end.is_err() {
+        running.handle.drain();
+        // Within its own deadline. An error says that it has ended by a bug, of which the log tells.
+        let _ = ended.recv();
+    }
+    telemetry::tell(&progress.summary());
+    match end {
+        Ok(end) => running.end(end),
+        Err(exit) => {
+            tracing::info!(exit_code = exit.code(), "ended: the command can't go on, and the pipeline with it");
+            Err(exit)
+        }
+    }
+}
+
+/// Begins to feed the topic, if there is something to feed.
+fn feed(args: &Args, topic: Option<String>, broker: &Broker, progress: &Arc<Progress>) -> Result<Option<Feed>, Exit> {
+    let (Some(path), Some(topic)) = (&args.feed, topic) else { return Ok(None) };
+    let feeder = Feeder::new(broker.bootstrap(), &topic).map_err(Exit::Bug)?;
+    Feed::start(feeder, Arc::clone(progress), path, args.format, args.rate).map(Some)
 }
 
 /// The embedded broker has the topics that it was started with, and no others.
@@ -175,8 +189,13 @@ fn embed(config: &mut config::Pipeline, broker: &str) {
 }
 
 /// Prints outputs until the pipeline ended; drains it when the feed is through.
-fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progress) -> Result<(), Exit> {
-    let ended = await_end(running.handle.clone())?;
+fn show(
+    running: &Running,
+    ended: &Receiver<End>,
+    tail: &Tail,
+    mut feed: Option<Feed>,
+    progress: &Progress,
+) -> Result<End, Exit> {
     let printer = Printer::new(progress);
     let mut fed = None;
     let end = loop {
@@ -202,16 +221,16 @@ fn show(running: &Running, tail: &Tail, mut feed: Option<Feed>, progress: &Progr
     while let Some(record) = tail.poll(LOOK) {
         printer.print(&record)?;
     }
-    telemetry::tell(&progress.summary());
-    service::exit_of(end)
+    Ok(end)
 }
 
 /// Waits for the end of the pipeline beside the loop that prints.
-fn await_end(handle: Handle) -> Result<Receiver<End>, Exit> {
+fn await_end(handle: &Handle) -> Result<Receiver<End>, Exit> {
     let (send, ended) = mpsc::channel();
+    let waited = handle.clone();
     let wait = move || {
         // An error says that nobody waits any more.
-        let _ = send.send(handle.wait());
+        let _ = send.send(waited.wait());
     };
     // The thread ends with the pipeline, which this command outlives.
     let started = thread::Builder::new().name("dev-end".into()).spawn(wait);

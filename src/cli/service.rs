@@ -123,8 +123,12 @@ impl Service {
 impl Running {
     /// Waits until the pipeline ends.
     pub(super) fn wait(self) -> Result<(), Exit> {
-        let handle = self.handle.clone();
-        let end = handle.wait();
+        let end = self.handle.wait();
+        self.end(end)
+    }
+
+    /// Says last how the pipeline ended, and lets go of what was around it.
+    pub(super) fn end(self, end: End) -> Result<(), Exit> {
         let how = match &end {
             End::Drained => "shut down: everything in flight is delivered and committed",
             End::Stopped(_) => "stopped by a failure",
@@ -134,7 +138,8 @@ impl Running {
         };
         let exit = exit_of(end);
         let code = exit.as_ref().err().map_or(0, Exit::code);
-        tracing::info!(exit_code = code, "ended: {how}; {}", handle.why());
+        telemetry::count_out();
+        tracing::info!(exit_code = code, "ended: {how}; {}", self.handle.why());
         // A reload that is under way, or a page that is read slowly, keeps nobody from ending.
         let (over, wait) = mpsc::channel::<()>();
         let dropped = thread::Builder::new().name("reaper".into()).spawn(move || {
@@ -153,7 +158,7 @@ impl Running {
 const LETTING_GO_MAX: Duration = Duration::from_millis(200);
 
 /// What the end of a pipeline means for the process.
-pub(super) fn exit_of(end: End) -> Result<(), Exit> {
+fn exit_of(end: End) -> Result<(), Exit> {
     match end {
         End::Drained => Ok(()),
         End::Stopped(message) => Err(Exit::Stopped(message)),

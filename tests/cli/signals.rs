@@ -48,13 +48,13 @@ fn heeds_term(process: u32) -> bool {
 }
 
 /// A command as the first process of a namespace, which is killed with the test.
-struct First {
+pub(crate) struct First {
     outer: Child,
     inner: u32,
 }
 
 impl First {
-    fn start(arguments: &[&str]) -> First {
+    pub(crate) fn start(arguments: &[&str]) -> First {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_wasmill")]);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -69,16 +69,21 @@ impl First {
         First { outer, inner }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.inner.to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    fn ended(&mut self) -> Option<i32> {
+    pub(crate) fn ended(&mut self) -> Option<i32> {
         let outer = &mut self.outer;
         let status = wait("the end", ENDS, || outer.try_wait().unwrap());
         status.code().or_else(|| status.signal().map(|signal| 128 + signal))
     }
+}
+
+/// What it writes to stderr from now on.
+pub(crate) fn lines_of(first: &mut First) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(first.outer.stderr.take().unwrap()).lines().map_while(Result::ok)
 }
 
 impl Drop for First {
@@ -178,7 +183,7 @@ fn dev_ends_while_it_builds_a_plugin_again() {
     assert_eq!(first.ended(), Some(0));
 }
 
-fn pipe(path: &Path) -> PathBuf {
+pub(crate) fn pipe(path: &Path) -> PathBuf {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     path.to_owned()
 }

@@ -4,6 +4,9 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
+use super::signals::First;
+use super::signals::lines_of;
+use super::signals::pipe;
 use super::*;
 
 /// All that a process said, and its code.
@@ -80,6 +83,41 @@ fn flooding() -> Vec<u8> {
 }
 
 const SUPPRESSED: &str = "lines of this plugin's log were suppressed";
+
+/// Nobody asks the plugin for anything more.
+#[test]
+fn dev_counts_out_what_a_silent_plugin_was_kept_from_saying_and_says_last_how_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "");
+    fs::write(folder.path().join("p.wasm"), flooding()).unwrap();
+    let pipe = pipe(&folder.path().join("pipe"));
+    // Opened for reading too, so that it doesn't wait for the other end.
+    let mut feed = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    feed.write_all(b"a\n").unwrap();
+    let serve = ["--http", "127.0.0.1:0", "--log-format", "human"];
+    let mut first = First::start(&[&["dev", &file, "--feed", pipe.to_str().unwrap()][..], &serve].concat());
+    let mut lines = lines_of(&mut first);
+    assert!(lines.any(|line| line.contains(SUPPRESSED)), "while the pipeline runs on");
+    first.signal("TERM");
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(first.ended(), Some(0), "{rest:?}");
+    assert!(rest.last().is_some_and(|last| last.contains("ended: shut down")), "{rest:?}");
+}
+
+#[test]
+fn dev_that_cannot_go_on_with_its_feed_says_so_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = forwarding(folder.path(), "");
+    let feed = folder.path().join("feed");
+    fs::write(&feed, "no record\n").unwrap();
+    let feed = feed.to_str().unwrap();
+    let (code, said) = said(&["dev", &file, "--feed", feed, "--format", "record", "--http", "127.0.0.1:0"]);
+    assert_eq!(code, Some(78), "{said}");
+    let (ended, why) = said.split_once("not a JSON object").unwrap_or_default();
+    let last = ended.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+    assert!(last.contains("ended: ") && last.contains("\"exit_code\":78"), "{said}");
+    assert!(!why.contains("\"message\""), "{said}");
+}
 
 #[test]
 fn try_counts_out_what_a_plugin_was_kept_from_saying_when_it_ends() {
