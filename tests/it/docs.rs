@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::kafka::BRIEF;
 use crate::support::broker;
 use crate::support::clock;
 use crate::support::say;
@@ -50,7 +51,7 @@ impl Page {
         for (name, class) in TOOLS {
             let (jars, brokers) = (broker::jars().display(), broker::brokers());
             let script = format!(
-                "#!/bin/bash\nexec java -Xmx128m -cp '{jars}/*' {class} \"${{@//localhost:9092/{brokers}}}\"\n"
+                "#!/bin/bash\nexec java -Xmx128m -XX:+UseSerialGC {BRIEF} -cp '{jars}/*' {class} \"${{@//localhost:9092/{brokers}}}\"\n"
             );
             let path = tools.path().join(name);
             fs::write(&path, script).unwrap();

@@ -37,6 +37,8 @@ use secured::USER;
 const VERSION: &str = "4.3.1";
 const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 const JAVA_PACKAGES: [&str; 2] = ["default-jdk-headless", "maven"];
+/// Has a JVM compile a method once, and not again when it is hot: what lives for a test's time doesn't earn back what that takes.
+pub(crate) const BRIEF: &str = "-XX:TieredStopAtLevel=1";
 /// A node's folder is this and the id of the process that started it.
 const NODE: &str = "node-";
 /// In its folder.
@@ -103,6 +105,7 @@ pub(crate) struct Node {
     controller: u16,
     /// Where a second listener listens, which tells clients that it is elsewhere.
     hidden: Option<u16>,
+    is_brief: bool,
     jars: PathBuf,
     folder: PathBuf,
     log: PathBuf,
@@ -116,24 +119,27 @@ struct Wanted<'a> {
     /// Where a second listener says that it is.
     advertised: Option<u16>,
     secured: Option<&'a Secured>,
+    /// Whether it lives for a test's time.
+    is_brief: bool,
 }
 
 impl Wanted<'_> {
     fn of(profile: Profile) -> Self {
-        Wanted { profile, controller: None, advertised: None, secured: None }
+        Wanted { profile, controller: None, advertised: None, secured: None, is_brief: true }
     }
 }
 
 impl Node {
-    /// Starts a node with nothing in it, as Kafka ships.
+    /// Starts a node with nothing in it, as Kafka ships, for people and for benchmarks.
     ///
     /// # Errors
     /// Why it doesn't run, with the end of its log.
     pub(crate) fn start(jars: &Path) -> Result<Node, String> {
-        Node::retry(|folder| Node::try_start(jars, folder, &Wanted::of(Profile::Shipped)))
+        let wanted = Wanted { is_brief: false, ..Wanted::of(Profile::Shipped) };
+        Node::retry(|folder| Node::try_start(jars, folder, &wanted))
     }
 
-    /// As [`Node::start`], with a second listener whose clients are told to come to the port `advertised`: a proxy's.
+    /// As [`Node::start`] for a test, with a second listener whose clients are told to come to the port `advertised`: a proxy's.
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -190,14 +196,14 @@ impl Node {
         let [port, free, hidden] = free_ports().map_err(|e| format!("looking for free ports: {e}"))?;
         fs::create_dir_all(data).map_err(|e| format!("creating {}: {e}", data.display()))?;
         let settings = data.join(SETTINGS);
-        let Wanted { profile, controller, advertised, secured } = *wanted;
+        let Wanted { profile, controller, advertised, secured, is_brief } = *wanted;
         let (id, controller) = controller.map_or((1, free), |controller| (2, controller));
         let own = Own { profile, id, port, controller, second: advertised.map(|to| (hidden, to)), secured };
         fs::write(&settings, own.text(data)).map_err(|e| format!("writing {}: {e}", settings.display()))?;
         let log = data.join("node.log");
         let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
 
-        let mut format = java_command(jars, &file)?;
+        let mut format = java_command(jars, &file, true)?;
         format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "d2FzbWlsbC10ZXN0cy0wMQ", "--config"]);
         format.arg(&settings);
         if secured.is_some() {
@@ -209,9 +215,10 @@ impl Node {
         if !formatted.success() {
             return Err(format!("formatting {}: {formatted}\n{}", data.display(), tail(&log)));
         }
-        let child = spawn_server(jars, data, &file)?;
+        let child = spawn_server(jars, data, &file, is_brief)?;
         let hidden = advertised.map(|_| hidden);
-        let mut node = Node { child, port, controller, hidden, jars: jars.to_owned(), folder: data.to_owned(), log };
+        let (jars, folder) = (jars.to_owned(), data.to_owned());
+        let mut node = Node { child, port, controller, hidden, is_brief, jars, folder, log };
         node.listens()?;
         Ok(node)
     }
@@ -249,7 +256,7 @@ impl Node {
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
         let file = File::options().append(true).open(&self.log);
         let file = file.map_err(|e| format!("opening {}: {e}", self.log.display()))?;
-        self.child = spawn_server(&self.jars, &self.folder, &file)?;
+        self.child = spawn_server(&self.jars, &self.folder, &file, self.is_brief)?;
         self.listens()
     }
 
@@ -314,11 +321,13 @@ pub(crate) fn bound(program: &Path) -> Command {
     command
 }
 
-fn java_command(jars: &Path, log: &File) -> Result<Command, String> {
+fn java_command(jars: &Path, log: &File, is_brief: bool) -> Result<Command, String> {
     let clone = || log.try_clone().map_err(|e| format!("opening Kafka's log twice: {e}"));
     let mut command = bound(Path::new("java"));
     command
-        .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN", "-cp"])
+        .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN"])
+        .args(is_brief.then_some(BRIEF))
+        .arg("-cp")
         .arg(jars.join("*"))
         .stdin(Stdio::null())
         .stdout(clone()?)
@@ -326,8 +335,8 @@ fn java_command(jars: &Path, log: &File) -> Result<Command, String> {
     Ok(command)
 }
 
-fn spawn_server(jars: &Path, data: &Path, log: &File) -> Result<Child, String> {
-    let mut server = java_command(jars, log)?;
+fn spawn_server(jars: &Path, data: &Path, log: &File, is_brief: bool) -> Result<Child, String> {
+    let mut server = java_command(jars, log, is_brief)?;
     server.arg("kafka.Kafka").arg(data.join(SETTINGS));
     spawn_bound(server).map_err(|e| format!("starting Kafka: {e}"))
 }

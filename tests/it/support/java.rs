@@ -332,7 +332,7 @@ impl Jvm {
         let classes = compile();
         let path = format!("{}:{}", classes.display(), broker::jars().join("*").display());
         let mut command = kafka::bound(Path::new("java"));
-        command.args(["-Xmx768m", "-XX:+UseSerialGC", "-Dlog4j2.level=OFF", "-cp", &path, "Oracle"]);
+        command.args(["-Xmx768m", "-XX:+UseSerialGC", kafka::BRIEF, "-Dlog4j2.level=OFF", "-cp", &path, "Oracle"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = kafka::spawn_bound(command).unwrap();
         let requests = child.stdin.take().unwrap();
