@@ -43,6 +43,7 @@ import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -91,6 +92,7 @@ public final class Oracle {
 
     private final String brokers;
     private final Admin admin;
+    private final Map<String, List<TopicPartition>> known = new HashMap<>();
     private final Map<String, Feed> feeds = new HashMap<>();
     private final Map<String, Watch> watches = new HashMap<>();
 
@@ -122,7 +124,7 @@ public final class Oracle {
         switch (words[0]) {
             case "create": return create(words);
             case "allow": return allow(words[1], words[2], words[3], words[4]);
-            case "delete": admin.deleteTopics(List.of(words[1])).all().get(); return "";
+            case "delete": return delete(words[1]);
             case "alter": return alter(words[1], words[2]);
             case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "leaders": return commas(leaders(words[1]));
@@ -144,6 +146,7 @@ public final class Oracle {
             case "fed": return feeds.get(words[1]).acked();
             case "stop-feed": return feeds.get(words[1]).finish();
             case "watch": return watch(words[1], List.of(words).subList(2, words.length));
+            case "unwatch": watches.remove(words[1]).end(); return "";
             case "tally": return watches.get(words[1]).tally();
             case "appended": return watches.get(words[1]).appended(Long.parseLong(words[2]), Long.parseLong(words[3]));
             case "missing": return watches.get(words[1]).missing(feeds.get(words[2]));
@@ -179,6 +182,7 @@ public final class Oracle {
             String[] pair = words[i].split("=", 2);
             configs.put(pair[0], pair[1]);
         }
+        known.remove(words[1]);
         admin.createTopics(List.of(topic.configs(configs))).all().get();
         // The answer says that the controller has it; a client may ask a broker that hasn't heard.
         long deadline = System.currentTimeMillis() + WAIT_MS;
@@ -191,6 +195,12 @@ public final class Oracle {
                 Thread.sleep(20);
             }
         }
+    }
+
+    private String delete(String topic) throws Exception {
+        known.remove(topic);
+        admin.deleteTopics(List.of(topic)).all().get();
+        return "";
     }
 
     /** From now on nobody but this user may do anything with the resource, and this user only what is allowed. */
@@ -223,9 +233,15 @@ public final class Oracle {
         return "";
     }
 
+    /** Asked once, until the topic is deleted or created again: most requests need it, and tests repeat them until something holds. */
     private List<TopicPartition> partitions(String topic) throws Exception {
-        int count = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
-        return IntStream.range(0, count).mapToObj(p -> new TopicPartition(topic, p)).collect(Collectors.toList());
+        List<TopicPartition> partitions = known.get(topic);
+        if (partitions == null) {
+            int count = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
+            partitions = IntStream.range(0, count).mapToObj(p -> new TopicPartition(topic, p)).collect(Collectors.toList());
+            known.put(topic, partitions);
+        }
+        return partitions;
     }
 
     private List<Long> offsets(String topic, OffsetSpec spec) throws Exception {
@@ -308,6 +324,8 @@ public final class Oracle {
         // A topic that a test deleted stays so.
         settings.put("allow.auto.create.topics", "false");
         settings.put("max.poll.records", "5000");
+        // What arrives piece by piece is fetched twenty times a second: a fetch for each piece would load the broker more than the test does.
+        settings.put("fetch.min.bytes", "1000000");
         settings.put("fetch.max.wait.ms", "50");
         return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
@@ -530,7 +548,7 @@ final class Feed extends Thread {
         settings.put("bootstrap.servers", brokers);
         settings.put("acks", "all");
         settings.put("enable.idempotence", "true");
-        settings.put("linger.ms", "5");
+        settings.put("linger.ms", "20");
         // It outlasts the longest silence of a broker that a test makes.
         settings.put("max.block.ms", "300000");
         settings.put("delivery.timeout.ms", "300000");
@@ -600,6 +618,7 @@ final class Watch extends Thread {
     private final Tally tally = new Tally();
     private final long[] next;
     private Exception failure;
+    private volatile boolean ended;
 
     Watch(KafkaConsumer<byte[], byte[]> consumer, List<TopicPartition> partitions, Ends ends) {
         super("watch");
@@ -615,7 +634,7 @@ final class Watch extends Thread {
         try {
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
-            while (true) {
+            while (!ended) {
                 var records = consumer.poll(Duration.ofMillis(100));
                 synchronized (this) {
                     for (ConsumerRecord<byte[], byte[]> record : records) {
@@ -632,6 +651,12 @@ final class Watch extends Thread {
                 notifyAll();
             }
         }
+        consumer.close(CloseOptions.timeout(Duration.ZERO));
+    }
+
+    /** Has it read no more. */
+    void end() {
+        ended = true;
     }
 
     /** Waits until all that the topics hold now is read. */

@@ -6,7 +6,9 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
-const STEP: Duration = Duration::from_millis(10);
+/// From one question to the next: at first, and at most. What is asked is a broker that others use, too.
+const FIRST: Duration = Duration::from_millis(10);
+const LAST: Duration = Duration::from_millis(100);
 
 /// A running measurement.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +30,14 @@ impl Watch {
 /// If there is none within `limit`; `what` says what was waited for.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let watch = Watch::start();
+    let mut step = FIRST;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(watch.elapsed() < limit, "waited {limit:?} in vain: {what}");
-        thread::sleep(STEP);
+        thread::sleep(step);
+        step = (step * 5 / 4).min(LAST);
     }
 }
 
