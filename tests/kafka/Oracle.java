@@ -1,8 +1,9 @@
 // What Kafka's own Java client sees, for tests that may not trust the client they are about.
 //
-// One request a line on stdin, fields parted by tabs, the first of them the brokers of the cluster it is for; one answer a line on stdout: `ok` or `error`, a tab, and fields
-// parted by tabs. Numbers for partitions are in the order of partitions, parted by commas. It ends with its stdin.
-// Feeds and watches run on threads of their own under a name; all else is answered before the next line is read.
+// It says on stdout at which port of the loopback it listens, and ends with its stdin. A connection is a test's: one request a line, fields parted
+// by tabs, the first of them the brokers of the cluster it is for; one answer a line: `ok` or `error`, a tab, and fields parted by tabs.
+// Numbers for partitions are in the order of partitions, parted by commas. Feeds and watches run on threads of their own under a name; all else is
+// answered before the connection's next line is read.
 //
 // Bytes cross in hexadecimal, `-` is null. A record is `offset,timestamp,key,value,name=value,name=value`. `produce`
 // and `dump` write and read the batches by hand: the client's header names are strings and lose what isn't UTF-8.
@@ -15,6 +16,9 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -27,6 +31,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
@@ -92,25 +98,55 @@ public final class Oracle {
 
     private final String brokers;
     private final Admin admin;
-    private final Map<String, List<TopicPartition>> known = new HashMap<>();
-    private final Map<String, Feed> feeds = new HashMap<>();
-    private final Map<String, Watch> watches = new HashMap<>();
+    private final Map<String, List<TopicPartition>> known = new ConcurrentHashMap<>();
+    private final Map<String, Feed> feeds = new ConcurrentHashMap<>();
+    private final Map<String, Watch> watches = new ConcurrentHashMap<>();
+
+    /** By the brokers that they ask. */
+    private static final Map<String, Oracle> ORACLES = new ConcurrentHashMap<>();
 
     public static void main(String[] args) throws Exception {
-        Map<String, Oracle> oracles = new HashMap<>();
-        BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        for (String line = in.readLine(); line != null; line = in.readLine()) {
-            String answer;
-            try {
-                String[] request = line.split("\t", 2);
-                answer = "ok\t" + oracles.computeIfAbsent(request[0], Oracle::new).answer(request[1].split("\t", -1));
-            } catch (Exception e) {
-                answer = "error\t" + e.toString().replaceAll("\\s+", " ");
+        ServerSocket server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
+        start(() -> {
+            while (true) {
+                Socket socket = server.accept();
+                start(() -> serve(socket));
             }
-            System.out.println(answer);
-            System.out.flush();
-        }
+        });
+        System.out.println(server.getLocalPort());
+        while (System.in.read() >= 0) {}
         System.exit(0);
+    }
+
+    private static void start(Callable<Void> work) {
+        Thread thread = new Thread(() -> {
+            try {
+                work.call();
+            } catch (Exception e) {
+                System.err.println("the connection to a test: " + e);
+            }
+        });
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    private static Void serve(Socket socket) throws IOException {
+        try (socket) {
+            socket.setTcpNoDelay(true);
+            BufferedReader in = new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
+            OutputStream out = socket.getOutputStream();
+            for (String line = in.readLine(); line != null; line = in.readLine()) {
+                String answer;
+                try {
+                    String[] request = line.split("\t", 2);
+                    answer = "ok\t" + ORACLES.computeIfAbsent(request[0], Oracle::new).answer(request[1].split("\t", -1));
+                } catch (Exception e) {
+                    answer = "error\t" + e.toString().replaceAll("\\s+", " ");
+                }
+                out.write((answer + "\n").getBytes(StandardCharsets.UTF_8));
+            }
+        }
+        return null;
     }
 
     private Oracle(String brokers) {

@@ -4,20 +4,20 @@
 //! client that wasmill itself is built on.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::ChildStdin;
-use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
@@ -315,14 +315,18 @@ pub(crate) fn ask(request: &str) -> Vec<String> {
     ask_at(broker::brokers(), request)
 }
 
-/// The JVM is started by the first request.
+/// A thread asks on a connection of its own: what one test waits for holds up no other.
 fn ask_at(brokers: &str, request: &str) -> Vec<String> {
-    static JVM: OnceLock<Mutex<Jvm>> = OnceLock::new();
-    let mut jvm = JVM.get_or_init(|| Mutex::new(Jvm::start())).lock().unwrap_or_else(PoisonError::into_inner);
-    writeln!(jvm.requests, "{brokers}\t{request}").unwrap();
-    jvm.requests.flush().unwrap();
-    let mut answer = String::new();
-    jvm.answers.read_line(&mut answer).unwrap();
+    thread_local! {
+        static CONNECTION: RefCell<Option<BufReader<TcpStream>>> = const { RefCell::new(None) };
+    }
+    let answer = CONNECTION.with_borrow_mut(|connection| {
+        let connection = connection.get_or_insert_with(connect);
+        connection.get_mut().write_all(format!("{brokers}\t{request}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_line(&mut answer).unwrap();
+        answer
+    });
     let mut fields = answer.trim_end_matches('\n').split('\t').map(str::to_owned);
     let asked: String = request.chars().take(120).collect();
     match fields.next().as_deref() {
@@ -331,11 +335,19 @@ fn ask_at(brokers: &str, request: &str) -> Vec<String> {
     }
 }
 
+/// The first one starts the JVM.
+fn connect() -> BufReader<TcpStream> {
+    static JVM: OnceLock<Jvm> = OnceLock::new();
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, JVM.get_or_init(Jvm::start).port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    BufReader::new(stream)
+}
+
 /// The process that answers. It ends when its stdin does, at the latest with this process.
 struct Jvm {
     _child: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    _stdin: ChildStdin,
+    port: u16,
 }
 
 impl Jvm {
@@ -346,9 +358,10 @@ impl Jvm {
         command.args(["-Xmx768m", "-XX:+UseSerialGC", kafka::BRIEF, "-Dlog4j2.level=OFF", "-cp", &path, "Oracle"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = kafka::spawn_bound(command).unwrap();
-        let requests = child.stdin.take().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Jvm { _child: child, requests, answers }
+        let stdin = child.stdin.take().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Jvm { _child: child, _stdin: stdin, port: port.trim().parse().unwrap() }
     }
 }
 
