@@ -1,4 +1,4 @@
-//! Faults under load, one after the other: each row breaks something on purpose and then counts what arrived.
+//! Faults under load: each row breaks something on purpose and then counts what arrived.
 //!
 //! `cargo xtask faults` runs it. A row is a process of its own, with a Kafka node of its own, a seed, and Kafka's own Java client as
 //! the judge. Its result goes to docs/fault-report.md as it ends. Invariant: a row that was not run, or
@@ -28,6 +28,9 @@ use std::io::BufReader;
 use std::path::Path;
 use std::process::ExitCode;
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
 
 use report::Report;
 use report::Result;
@@ -41,6 +44,8 @@ use support::say;
 
 /// What `cargo xtask test` runs: what is worth most in a few minutes. F2, F3 and F14 have their likes among the integration tests.
 const SLICE: [&str; 4] = ["F1", "F7", "F11", "F35"];
+/// Rows of the slice that run at once: they wait more than they compute. A row whose figures are published runs alone.
+const AT_ONCE: usize = 2;
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -106,34 +111,51 @@ fn run_all(arguments: &Arguments) -> Vec<String> {
         Arguments { only: None, from: None, .. } => Scope::All,
         _ => Scope::Some,
     };
-    let mut report = Report::open(scope);
+    // The processes of rows find it there.
+    support::java::compile();
+    let report = Mutex::new(Report::open(scope));
+    let failed = Mutex::new(Vec::new());
     let from = arguments.from.as_ref().and_then(|from| ROWS.iter().position(|row| row.id == *from)).unwrap_or(0);
-    let mut failed = Vec::new();
+    let is_wanted = |row: &&Row| {
+        arguments.only.as_ref().is_none_or(|only| only.split(',').any(|id| row.id == id))
+            && (!arguments.slice || SLICE.contains(&row.id))
+    };
+    let rows = Mutex::new(ROWS[from..].iter().filter(is_wanted));
     let start = clock::Watch::start();
-    for row in &ROWS[from..] {
-        let wanted = arguments.only.as_ref().is_none_or(|only| only.split(',').any(|id| row.id == id));
-        if !wanted || (arguments.slice && !SLICE.contains(&row.id)) {
-            continue;
+    let next = || rows.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run_rows = || {
+        while let Some(row) = next() {
+            run_row(arguments, row, &report, &failed);
         }
-        let watch = clock::Watch::start();
-        let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
-        say(&format!("==> {} {}: seed {seed}", row.id, row.fault));
-        let results = match row.how {
-            How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments.full),
-            How::Test { binary, filter, .. } => vec![report::of_test(row.id, binary, filter, arguments.full)],
-            How::NotRun(why) => vec![Result::not_run(row.id, why)],
-        };
-        for result in results {
-            if result.outcome == report::FAILED {
-                failed.push(result.row.clone());
-            }
-            say(&format!("    {} {}: {}", result.row, result.outcome, result.figures));
-            report.put(row, seed, &result);
+    };
+    thread::scope(|threads| {
+        for _ in 0..if arguments.slice { AT_ONCE } else { 1 } {
+            threads.spawn(run_rows);
         }
-        say(&format!("==> {}: {:.1} s", row.id, watch.elapsed().as_secs_f64()));
+    });
+    let place = report.into_inner().unwrap_or_else(PoisonError::into_inner).place();
+    say(&format!("==> all: {:.1} s; {place}", start.elapsed().as_secs_f64()));
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a row and puts its results into the report.
+fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mutex<Vec<String>>) {
+    let watch = clock::Watch::start();
+    let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
+    say(&format!("==> {} {}: seed {seed}", row.id, row.fault));
+    let results = match row.how {
+        How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments.full),
+        How::Test { binary, filter, .. } => vec![report::of_test(row.id, binary, filter, arguments.full)],
+        How::NotRun(why) => vec![Result::not_run(row.id, why)],
+    };
+    for result in results {
+        if result.outcome == report::FAILED {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push(result.row.clone());
+        }
+        say(&format!("    {} {}: {}", result.row, result.outcome, result.figures));
+        report.lock().unwrap_or_else(PoisonError::into_inner).put(row, seed, &result);
     }
-    say(&format!("==> all: {:.1} s; {}", start.elapsed().as_secs_f64(), report.place()));
-    failed
+    say(&format!("==> {}: {:.1} s", row.id, watch.elapsed().as_secs_f64()));
 }
 
 /// A process of its own has a node, a Java client and a seed of its own.

@@ -365,8 +365,8 @@ impl Jvm {
     }
 }
 
-/// Compiles the source unless that was done before.
-fn compile() -> PathBuf {
+/// Compiles the source unless that was done before; the folder of the classes.
+pub(crate) fn compile() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
     let classes = kafka::home().join("classes");
     let stamp = classes.join("Oracle.java");
