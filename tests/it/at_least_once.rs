@@ -50,6 +50,8 @@ fn kills(short: u64) -> u64 {
 }
 
 fn kill_under_load(test: &str, kills: u64, instance: &str) {
+    // It starts while others load the machine.
+    broker::brokers();
     let _alone = support::load();
     let mut random = Random::seeded(test);
     // Output batches that wait for 100 ms keep some thousand records in flight: a commit that doesn't wait for them shows.

@@ -146,7 +146,7 @@ fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize
 #[test]
 fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go_on_in_order() {
     let _alone = support::load();
-    let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 50_000 };
+    let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 24_000 };
     let quiet = Case::new("quiet", "");
     feed(&quiet.input, records, false);
     let each = i64::try_from(records / PARTITIONS).unwrap();

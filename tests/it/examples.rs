@@ -101,7 +101,7 @@ fn hide(value: &mut Value) {
 
 #[test]
 fn dev_brings_out_a_feed_of_50_mb_complete() {
-    let _alone = support::load();
+    let alone = support::load();
     let pipeline = Pipeline::new("fed", "came.out", "feed", "");
     pipeline.install(&component::forward());
     let pad = "x".repeat(80);
@@ -117,6 +117,7 @@ fn dev_brings_out_a_feed_of_50_mb_complete() {
     let mut process = Process::dev(&pipeline.file(), &input);
     assert_eq!(process.exit(LIMIT), Some(0));
     say(&format!("dev: {lines} lines, 50 MiB, in {:?}", watch.elapsed()));
+    drop(alone);
     let numbers: Vec<u64> = values(&process).iter().map(|value| value["n"].as_u64().unwrap()).collect();
     assert!(numbers.iter().copied().eq(0..lines), "{} of {lines} lines came out", numbers.len());
 }

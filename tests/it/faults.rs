@@ -170,7 +170,8 @@ fn stops_and_goes_on((name, behaviour, says): Case) {
     let feed = Feed::fill(&input, RECORDS);
     let fed = feed.stop();
     let reader = Reader::start(&output);
-    let pipeline = Pipeline::with_step(&input, &output, &group, "", "timeout = \"1s\"");
+    let often = "[limits]\ncommit_every = \"100ms\"";
+    let pipeline = Pipeline::with_step(&input, &output, &group, often, "timeout = \"1s\"");
     pipeline.install(&component::with(PARTITION, OFFSET, behaviour));
 
     let mut process = pipeline.run();
