@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support;
 use crate::support::broker;
+use crate::support::clock;
 use crate::support::component;
 use crate::support::delivery::Delivery;
 use crate::support::java;
@@ -21,8 +22,11 @@ fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("moved-in", &[&[2, 1], &[1, 2], &[2, 1]], &[]);
         assert_eq!(java::leaders(&input), [2, 1, 2]);
-        let group = (0..100).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2);
-        let group = group.expect("the second broker coordinates half of all groups");
+        // It coordinates half of all groups, once it leads again what it lost in a test before.
+        let group = clock::wait_for("a group that the second broker coordinates", LIMIT, || {
+            java::elect();
+            (0..20).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2)
+        });
         let delivery = Delivery::from(input, "moved", group, 3, "session_timeout = \"6s\"");
         assert!(java::leaders(&delivery.main).contains(&2), "the outputs are on both");
         let feed = Feed::start(&delivery.input, 5000, 997, 20, 0);
