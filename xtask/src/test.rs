@@ -40,6 +40,9 @@ const INTEGRATION: [&str; 11] = [
     "tidy",
 ];
 
+/// How many of them run at once for each core: they wait for brokers, sessions and timeouts more than they compute.
+const AT_ONCE: usize = 2;
+
 /// Has cargo run tests under valgrind, which fails them when memory is read that was freed or never written.
 const VALGRIND: &str = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--error-exitcode=99', '--num-callers=30']";
 
@@ -93,7 +96,10 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         let mut promtool = toolchain::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
-    stages.run("integration tests, on the mock and on a real broker", || host(&INTEGRATION))?;
+    stages.run("integration tests, on the mock and on a real broker", || {
+        let threads = thread::available_parallelism().map_or(1, usize::from) * AT_ONCE;
+        host(&[&INTEGRATION[..], &["--", "--test-threads", &threads.to_string()]].concat())
+    })?;
     stages.run("a slice of the faults", || stage::succeed(faults::matrix(&mut linted(root, &[])).arg("--slice")))?;
     stages.sum_up();
     Ok(())
