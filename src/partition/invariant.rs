@@ -4,13 +4,11 @@ use super::PartitionState;
 
 /// The first invariant that doesn't hold.
 pub(super) fn broken(state: &PartitionState) -> Option<&'static str> {
-    let low = state.watermark.low();
+    let PartitionState { ledger, strand, numbers, .. } = state;
     let rules = [
-        (state.stored.is_none_or(|stored| stored <= low), "stored <= low"),
-        (low <= state.watermark.position(), "low <= position"),
-        (state.watermark.is_ordered(), "the records in flight are in order"),
-        (state.watermark.next().n() < state.numbers, "the numbers of an assignment don't run out"),
-        (state.watermark.next().assignment() == state.assignment, "the records in flight are of the assignment"),
+        (ledger.next().n() < *numbers, "the numbers of an assignment don't run out"),
+        (strand.due() == ledger.produced_prefix(), "a partition of one strand gets its outcomes in the order received"),
     ];
-    rules.into_iter().find_map(|(holds, rule)| (!holds).then_some(rule))
+    let own = rules.into_iter().find_map(|(holds, rule)| (!holds).then_some(rule));
+    own.or_else(|| ledger.broken()).or_else(|| strand.broken())
 }

@@ -20,22 +20,24 @@ use crate::partition::Policy;
 use crate::partition::Retries;
 use crate::partition::Then;
 use crate::partition::Trip;
-use crate::partition::watermark::Fate;
-use crate::partition::watermark::Watermark;
+use crate::partition::ledger::Fate;
+use crate::partition::ledger::Ledger;
 use crate::record::Offset;
 use crate::record::Seq;
 
 /// The broker may be said to refuse two outputs of a record: it has one dead letter all the same.
 #[test]
 fn a_record_is_given_up_once() {
-    let mut watermark = Watermark::new(id(0), Offset(0));
-    watermark.receive(&[0], -1);
-    watermark.send(&[2], &[]);
-    assert!(watermark.give_up(Seq::first_of(id(0)), Fate::DeadLettered, 1));
-    assert!(!watermark.give_up(Seq::first_of(id(0)), Fate::DeadLettered, 1));
-    assert_eq!(watermark.low(), Offset(0), "its dead letter is not acknowledged");
-    watermark.acknowledge(Seq::first_of(id(0)), Seq::first_of(id(0)));
-    assert_eq!((watermark.low(), watermark.take_settled().dead_lettered), (Offset(1), 1));
+    let mut ledger = Ledger::new(id(0), Offset(0), true);
+    let seq = Seq::first_of(id(0));
+    ledger.receive(&[0], -1);
+    ledger.run(seq, 1);
+    ledger.produce(seq, &[2], &[]);
+    assert!(ledger.give_up(seq, Fate::DeadLettered, 1));
+    assert!(!ledger.give_up(seq, Fate::DeadLettered, 1));
+    assert_eq!(ledger.low(), Offset(0), "its dead letter is not acknowledged");
+    ledger.acknowledge(seq, seq);
+    assert_eq!((ledger.low(), ledger.take_settled().dead_lettered), (Offset(1), 1));
 }
 
 /// A producer with room for larger records may have to take the place of the one that has what was sent below the record: that is found

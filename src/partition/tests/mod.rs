@@ -1,7 +1,9 @@
 //! The partition's state, its ledger and its strand against naive oracles, over random schedules; and single cases.
 
 mod cases;
+mod ledger;
 mod model;
+mod strand;
 mod world;
 
 use crate::partition::Breaker;

@@ -1,0 +1,385 @@
+//! Which records of one partition are done, and up to where it is safe to commit.
+//!
+//! Pure: no clock, no Kafka, no order of running: that is a strand's. The ledger has an entry for each record that was received and isn't
+//! settled, in the order received. Records get their outcomes and settle in any order; a prefix is one of the records *received*, since
+//! their offsets may have holes. A sequence number of another assignment has no entry, and changes nothing.
+//! Invariant: every record below the settled prefix's end is settled, and the one there is not, or is at the ceiling or above it.
+
+use std::collections::VecDeque;
+
+use crate::record::AssignmentId;
+use crate::record::Offset;
+use crate::record::Seq;
+
+/// See the head of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    entries: VecDeque<Entry>,
+    /// The number of the first entry.
+    first: Seq,
+    /// Records below it have an outcome.
+    produced: Seq,
+    /// Records at an executor.
+    running: usize,
+    /// Records that have an outcome and aren't settled.
+    unsettled: usize,
+    /// Whether an output will never be acknowledged.
+    is_missing: bool,
+    /// Where reading goes on: behind the last record received, or further when the consumer passed control markers.
+    position: Offset,
+    /// Of the last settled record.
+    leader_epoch: i32,
+    /// Nothing is committed of this record or of those behind it.
+    ceiling: Option<Seq>,
+    /// Where the last cycle was cut.
+    cut: Option<Offset>,
+    settled: Settled,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    offset: i64,
+    leader_epoch: i32,
+    progress: Progress,
+}
+
+/// There is one for each record in flight, and each is written several times.
+const _: () = assert!(size_of::<Entry>() == 24);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It waits for its turn.
+    Queued,
+    /// An executor has it.
+    Running,
+    /// Its outputs, or the dead letter in their place, were handed over.
+    Produced {
+        /// Outputs of which nothing was reported yet.
+        pending: u32,
+        /// Whether an output of it will never be acknowledged.
+        is_missing: bool,
+        fate: Fate,
+    },
+    Settled(Fate),
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Filtered,
+    Emitted,
+    /// Given up, with one dead letter.
+    DeadLettered,
+    /// Given up, with nothing.
+    Skipped,
+}
+
+/// How many records were settled, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Records with at least one output, all of them acknowledged.
+    pub emitted: u64,
+    /// Records without outputs.
+    pub filtered: u64,
+    /// Records that were given up and whose dead letters are acknowledged.
+    pub dead_lettered: u64,
+    /// Records that were given up and left out.
+    pub skipped: u64,
+}
+
+/// How far a cycle goes: everything below is committed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Boundary {
+    pub(super) offset: Offset,
+    /// The leader epoch of the last record below; -1 is unknown.
+    pub(super) leader_epoch: i32,
+}
+
+impl Progress {
+    /// Of a record that has so many outputs, or is given up.
+    fn outcome(outputs: u32, given_up: Option<Fate>) -> Progress {
+        let fate = given_up.unwrap_or(if outputs > 0 { Fate::Emitted } else { Fate::Filtered });
+        let pending = if given_up.is_some() { u32::from(fate == Fate::DeadLettered) } else { outputs };
+        Progress::Produced { pending, is_missing: false, fate }.settle()
+    }
+
+    /// It is settled when all of its outputs are acknowledged.
+    fn settle(self) -> Progress {
+        let Progress::Produced { pending: 0, is_missing: false, fate } = self else { return self };
+        Progress::Settled(fate)
+    }
+}
+
+impl Ledger {
+    /// Of a partition that is read from `start`, which is committed or not.
+    pub(super) fn new(assignment: AssignmentId, start: Offset, is_committed: bool) -> Ledger {
+        Ledger {
+            entries: VecDeque::new(),
+            first: Seq::first_of(assignment),
+            produced: Seq::first_of(assignment),
+            running: 0,
+            unsettled: 0,
+            is_missing: false,
+            position: start,
+            leader_epoch: -1,
+            ceiling: None,
+            cut: is_committed.then_some(start),
+            settled: Settled::default(),
+        }
+    }
+
+    pub(super) fn receive(&mut self, offsets: &[i64], leader_epoch: i32) {
+        self.entries.extend(offsets.iter().map(|&offset| Entry { offset, leader_epoch, progress: Progress::Queued }));
+        if let Some(last) = offsets.last() {
+            self.position = Offset(last + 1);
+        }
+    }
+
+    /// The consumer stands here. It counts only with nothing in flight: a record on its way is below it.
+    pub(super) fn advance_position(&mut self, position: Offset) {
+        if self.entries.is_empty() && position > self.position {
+            self.position = position;
+        }
+    }
+
+    /// These records were handed to an executor.
+    pub(super) fn run(&mut self, first: Seq, records: usize) {
+        let Some(from) = self.index(first) else { return };
+        for entry in self.entries.range_mut(from..).take(records) {
+            debug_assert_eq!(entry.progress, Progress::Queued, "handed out twice");
+            entry.progress = Progress::Running;
+            self.running += 1;
+        }
+    }
+
+    /// Those of these records that have no outcome wait for their turn again.
+    pub(super) fn requeue(&mut self, first: Seq, records: usize) {
+        let end = first.plus(records);
+        let Some(from) = self.index(first.max(self.produced)) else { return };
+        let to = end.since(self.first).map_or(from, |to| to.clamp(from, self.entries.len()));
+        for entry in self.entries.range_mut(from..to) {
+            if entry.progress == Progress::Running {
+                entry.progress = Progress::Queued;
+                self.running -= 1;
+            }
+        }
+    }
+
+    /// Gives these records their outcomes: so many outputs each, and those in `given_up`, by their places, ascending, their fate.
+    pub(super) fn produce(&mut self, first: Seq, outputs: &[u32], given_up: &[(usize, Fate)]) {
+        let Some(from) = self.index(first) else { return };
+        let mut given_up = given_up.iter().peekable();
+        for (place, (entry, &outputs)) in self.entries.range_mut(from..).zip(outputs).enumerate() {
+            let fate = given_up.next_if(|(at, _)| *at == place).map(|(_, fate)| *fate);
+            if entry.progress != Progress::Running {
+                debug_assert!(false, "an outcome of {}, which no executor has", entry.offset);
+                continue;
+            }
+            entry.progress = Progress::outcome(outputs, fate);
+            self.running -= 1;
+            self.unsettled += usize::from(matches!(entry.progress, Progress::Produced { .. }));
+        }
+        self.advance();
+    }
+
+    /// Gives up a record that has its outcome; so many of its outputs will never be acknowledged, and a dead letter is one more to wait
+    /// for. `false` if it was given up before.
+    pub(super) fn give_up(&mut self, seq: Seq, fate: Fate, unsent: u32) -> bool {
+        self.change(seq, |progress| {
+            let Progress::Produced { pending, fate: before, .. } = progress else {
+                debug_assert!(false, "gave up {seq:?}, which is not waiting for acknowledgements");
+                return false;
+            };
+            *pending = pending.saturating_sub(unsent);
+            let is_first = matches!(before, Fate::Emitted | Fate::Filtered);
+            if is_first {
+                *pending += u32::from(fate == Fate::DeadLettered);
+                *before = fate;
+            }
+            is_first
+        })
+    }
+
+    /// One output of each record from `first` to `last` was acknowledged.
+    pub(super) fn acknowledge(&mut self, first: Seq, last: Seq) {
+        let (Some(from), Some(to)) = (self.index(first), self.index(last)) else {
+            debug_assert!(false, "acknowledged {first:?} to {last:?}, but in flight are {:?} on", self.first);
+            return;
+        };
+        for entry in self.entries.range_mut(from..(to + 1).max(from)) {
+            let Progress::Produced { pending: pending @ 1.., .. } = &mut entry.progress else {
+                debug_assert!(false, "an output of {} was acknowledged twice", entry.offset);
+                continue;
+            };
+            *pending -= 1;
+            entry.progress = entry.progress.settle();
+            self.unsettled -= usize::from(matches!(entry.progress, Progress::Settled(_)));
+        }
+        self.advance();
+    }
+
+    /// One output of a record will never be acknowledged: the record stays unsettled.
+    pub(super) fn miss(&mut self, seq: Seq) {
+        self.is_missing |= self.change(seq, |progress| {
+            let Progress::Produced { pending, is_missing, .. } = progress else {
+                debug_assert!(false, "missed an output of {seq:?}, which is not waiting for acknowledgements");
+                return false;
+            };
+            *pending = pending.saturating_sub(1);
+            *is_missing = true;
+            true
+        });
+    }
+
+    fn change(&mut self, seq: Seq, change: impl FnOnce(&mut Progress) -> bool) -> bool {
+        let Some(index) = self.index(seq) else { return false };
+        let progress = &mut self.entries[index].progress;
+        let was_settled = matches!(progress, Progress::Settled(_));
+        let changed = change(progress);
+        *progress = progress.settle();
+        self.unsettled -= usize::from(!was_settled && matches!(progress, Progress::Settled(_)));
+        self.advance();
+        changed
+    }
+
+    /// Moves the ends of both prefixes.
+    fn advance(&mut self) {
+        let from = self.produced.since(self.first).unwrap_or(0);
+        let has_outcome = |entry: &&Entry| matches!(entry.progress, Progress::Produced { .. } | Progress::Settled(_));
+        self.produced = self.produced.plus(self.entries.range(from..).take_while(has_outcome).count());
+        while self.ceiling.is_none_or(|ceiling| self.first < ceiling)
+            && let Some(&Entry { leader_epoch, progress: Progress::Settled(fate), .. }) = self.entries.front()
+        {
+            self.leader_epoch = leader_epoch;
+            match fate {
+                Fate::Emitted => self.settled.emitted += 1,
+                Fate::Filtered => self.settled.filtered += 1,
+                Fate::DeadLettered => self.settled.dead_lettered += 1,
+                Fate::Skipped => self.settled.skipped += 1,
+            }
+            self.entries.pop_front();
+            self.first = self.first.plus(1);
+        }
+    }
+
+    /// Nothing is committed of this record or of those behind it, whatever becomes of them. It only gets lower.
+    pub(super) fn limit(&mut self, ceiling: Seq) {
+        self.ceiling = Some(self.ceiling.map_or(ceiling, |before| before.min(ceiling)));
+    }
+
+    /// What executors have at the ceiling or above is not waited for any more.
+    pub(super) fn leave_running(&mut self) {
+        if let Some(ceiling) = self.ceiling {
+            self.requeue(ceiling, self.entries.len());
+        }
+    }
+
+    /// Ends a cycle: where that is. `None` if it is where the one before ended.
+    pub(super) fn cut(&mut self) -> Option<Boundary> {
+        let offset = self.low();
+        if self.cut.is_some_and(|cut| cut >= offset) {
+            return None;
+        }
+        self.cut = Some(offset);
+        Some(Boundary { offset, leader_epoch: self.leader_epoch })
+    }
+
+    /// Forgets what isn't settled, and goes on as another assignment: where reading starts again.
+    pub(super) fn abort(&mut self, assignment: AssignmentId) -> Offset {
+        let low = self.low();
+        let (leader_epoch, cut, settled) = (self.leader_epoch, self.cut, self.settled);
+        *self = Ledger { leader_epoch, cut, settled, ..Ledger::new(assignment, low, false) };
+        low
+    }
+
+    /// The place of a record in flight.
+    fn index(&self, seq: Seq) -> Option<usize> {
+        seq.since(self.first).filter(|&index| index < self.entries.len())
+    }
+
+    pub(super) fn assignment(&self) -> AssignmentId {
+        self.first.assignment()
+    }
+
+    /// Every record below this offset is settled.
+    pub(super) fn low(&self) -> Offset {
+        self.entries.front().map_or(self.position, |entry| Offset(entry.offset))
+    }
+
+    /// The offset of a record in flight.
+    pub(super) fn offset_of(&self, seq: Seq) -> Option<i64> {
+        self.index(seq).map(|index| self.entries[index].offset)
+    }
+
+    /// What was settled since the last call.
+    pub(super) fn take_settled(&mut self) -> Settled {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// The end of the records received below which all are settled.
+    pub(super) fn settled_prefix(&self) -> Seq {
+        self.first
+    }
+
+    /// The end of the records received below which all have their outcome.
+    pub(super) fn produced_prefix(&self) -> Seq {
+        self.produced
+    }
+
+    /// The number of the next record to be received.
+    pub(super) fn next(&self) -> Seq {
+        self.first.plus(self.entries.len())
+    }
+
+    pub(super) fn ceiling(&self) -> Option<Seq> {
+        self.ceiling
+    }
+
+    /// Records received and not settled.
+    pub(super) fn in_flight(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether an executor has none of its records.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0
+    }
+
+    /// Whether every record with an outcome is settled, or every one below the ceiling.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.unsettled == 0 || self.ceiling.is_some_and(|ceiling| self.first >= ceiling)
+    }
+
+    /// Whether an output will never be acknowledged.
+    pub(super) fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+
+    /// Whether something was reported of every output.
+    pub(super) fn is_reported(&self) -> bool {
+        self.entries.iter().all(|entry| !matches!(entry.progress, Progress::Produced { pending: 1.., .. }))
+    }
+
+    /// The first rule that doesn't hold; for the invariants.
+    pub(super) fn broken(&self) -> Option<&'static str> {
+        let (mut running, mut unsettled, mut is_ordered, mut last) = (0, 0, true, i64::MIN);
+        for entry in &self.entries {
+            is_ordered &= entry.offset > last;
+            last = entry.offset;
+            match entry.progress {
+                Progress::Running => running += 1,
+                Progress::Produced { .. } => unsettled += 1,
+                Progress::Queued | Progress::Settled(_) => {}
+            }
+        }
+        let rules = [
+            (self.cut.is_none_or(|cut| cut <= self.low()), "cut <= low"),
+            (self.low() <= self.position && last < self.position.0, "what is in flight is below the position"),
+            (self.first <= self.produced && self.produced <= self.next(), "the prefixes are in order"),
+            (is_ordered, "the records in flight are in order"),
+            (running == self.running, "running is what an executor has"),
+            (unsettled == self.unsettled, "unsettled is what has an outcome and isn't settled"),
+        ];
+        rules.into_iter().find_map(|(holds, rule)| (!holds).then_some(rule))
+    }
+}

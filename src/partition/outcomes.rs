@@ -1,0 +1,217 @@
+//! What records come to that an executor returned, or whose outputs a broker doesn't take: they are sent, tried again, given up, or they stop
+//! the pipeline.
+//!
+//! Pure, as all of the room. The strand says whose turn it is, the breaker whether one more may be given up, the ledger takes the outcome.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use super::Action;
+use super::PartitionState;
+use super::Phase;
+use super::Then;
+use super::Trip;
+use super::ledger::Fate;
+use crate::failure::Class;
+use crate::failure::Failure;
+use crate::record::Seq;
+
+/// What follows from a record that can't be helped.
+#[derive(Clone, Copy, Debug)]
+enum Judged {
+    GiveUp(Fate),
+    Stop,
+    Trip(Trip),
+}
+
+impl PartitionState {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
+    pub(super) fn ran(
+        &mut self,
+        now: Instant,
+        run: u32,
+        first: Seq,
+        outputs: &[u32],
+        failed: &[(usize, Failure)],
+        failure: Option<&Failure>,
+        returned: usize,
+        actions: &mut Vec<Action>,
+    ) {
+        if matches!(self.phase, Phase::Stopped | Phase::Released) {
+            return;
+        }
+        if !self.takes(run, first) {
+            actions.push(Action::Requeue { from: first });
+            return;
+        }
+        let failed = self.with_refused(first, outputs.len(), failed);
+        let (done, worst) = self.give_up_among(first, outputs, &failed, actions);
+        let end = self.strand.due();
+        if done > 0 {
+            actions.push(Action::Send { upto: end });
+        }
+        if let Some((verdict, failure)) = worst {
+            self.end_at(end, verdict, failure, actions);
+            return;
+        }
+        let Some(failure) = failure else {
+            if outputs.len() < returned {
+                // The executor gave up early: what it holds of this run comes back too.
+                self.strand.run_again();
+                actions.push(Action::Requeue { from: end });
+            }
+            return;
+        };
+        match failure.kind.class() {
+            Class::Retry => match self.strand.retry(&self.policy, now, failure) {
+                Some((attempt, at)) => actions.push(Action::RunAgain { from: end, attempt, at }),
+                None => self.give_up_next(end, failure, actions),
+            },
+            Class::Reject | Class::Fault | Class::Refused | Class::Again | Class::Halt | Class::Infrastructure => {
+                self.give_up_next(end, failure, actions);
+            }
+        }
+    }
+
+    /// The records that failed, and those of which the broker refused an output when they ran before.
+    fn with_refused<'f>(
+        &self,
+        first: Seq,
+        count: usize,
+        failed: &'f [(usize, Failure)],
+    ) -> Cow<'f, [(usize, Failure)]> {
+        if self.refused.is_empty() {
+            return Cow::Borrowed(failed);
+        }
+        let found = (0..count).filter_map(|place| {
+            let own = failed.iter().find(|(other, _)| *other == place).map(|(_, failure)| failure);
+            let before = || self.refused.get(&self.ledger.offset_of(first.plus(place))?);
+            own.or_else(before).map(|failure| (place, failure.clone()))
+        });
+        Cow::Owned(found.collect())
+    }
+
+    /// Gives the next records their outcome, and gives up those among them that failed, up to the one at which the pipeline stops:
+    /// how many were done, and why it stops, if it does.
+    fn give_up_among<'f>(
+        &mut self,
+        first: Seq,
+        outputs: &[u32],
+        failed: &'f [(usize, Failure)],
+        actions: &mut Vec<Action>,
+    ) -> (usize, Option<(Judged, &'f Failure)>) {
+        let mut fates = Vec::new();
+        let mut at = 0;
+        let mut worst = None;
+        for (place, failure) in failed {
+            self.breaker.passed(place - at);
+            at = *place;
+            match self.judge(failure) {
+                Judged::GiveUp(fate) => fates.push((*place, fate)),
+                stops @ (Judged::Stop | Judged::Trip(_)) => {
+                    worst = Some((stops, failure));
+                    break;
+                }
+            }
+            actions.push(self.given_up(first.plus(*place), failure));
+            at += 1;
+        }
+        let done = if worst.is_some() { at } else { outputs.len() };
+        self.breaker.passed(done - at);
+        self.ledger.produce(first, &outputs[..done], &fates);
+        self.strand.pass(done);
+        (done, worst)
+    }
+
+    /// Gives up the next record without an outcome; what was handed out behind it has ended with it and runs again.
+    fn give_up_next(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
+        match self.judge(failure) {
+            Judged::GiveUp(fate) => {
+                actions.push(self.given_up(seq, failure));
+                self.ledger.produce(seq, &[0], &[(0, fate)]);
+                self.strand.pass(1);
+                self.strand.run_again();
+                actions.push(Action::Requeue { from: seq.plus(1) });
+            }
+            stops @ (Judged::Stop | Judged::Trip(_)) => self.end_at(seq, stops, failure, actions),
+        }
+    }
+
+    /// What follows from a record that can't be helped, which is the next to be counted.
+    fn judge(&mut self, failure: &Failure) -> Judged {
+        let fate = match self.policy.then {
+            Then::Stop => return Judged::Stop,
+            Then::DeadLetter => Fate::DeadLettered,
+            Then::Skip => Fate::Skipped,
+        };
+        match self.breaker.failed(failure.kind.class()) {
+            Some(trip) => Judged::Trip(trip),
+            None => Judged::GiveUp(fate),
+        }
+    }
+
+    /// What the worker has to do about a record that is given up.
+    fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
+        let tries = self.strand.tries(seq) + 1;
+        let failure = failure.clone();
+        match self.policy.then {
+            Then::Skip => Action::Skip { seq, tries, failure },
+            Then::DeadLetter | Then::Stop => Action::DeadLetter { seq, tries, failure },
+        }
+    }
+
+    /// An output of a record that has its outcome can't be sent.
+    pub(super) fn unsendable(&mut self, seq: Seq, unsent: u32, failure: &Failure, actions: &mut Vec<Action>) {
+        let fate = match self.policy.then {
+            Then::Stop => return self.stop(seq, failure, actions),
+            Then::DeadLetter => Fate::DeadLettered,
+            Then::Skip => Fate::Skipped,
+        };
+        if self.ledger.give_up(seq, fate, unsent) {
+            actions.push(self.given_up(seq, failure));
+        }
+    }
+
+    /// The broker refused an output of a record: everything unsettled is read again, and then it is the record's turn to be given up, or
+    /// to stop the pipeline, which has sent all that is below it by then.
+    pub(super) fn refused(&mut self, seq: Seq, failure: &Failure) {
+        if let Some(offset) = self.ledger.offset_of(seq) {
+            self.refused.insert(offset, failure.clone());
+            self.ledger.miss(seq);
+        }
+    }
+
+    /// The pipeline ends at a record.
+    fn end_at(&mut self, seq: Seq, why: Judged, failure: &Failure, actions: &mut Vec<Action>) {
+        match why {
+            Judged::Trip(trip) => {
+                let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
+                if self.stop_at(seq, actions) {
+                    actions.push(Action::Trip { offset, trip, failure: failure.clone() });
+                }
+            }
+            Judged::Stop | Judged::GiveUp(_) => self.stop(seq, failure, actions),
+        }
+    }
+
+    /// What was handed out of this record and behind it is of no use.
+    /// A record ends the pipeline.
+    pub(super) fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
+        let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
+        let tries = self.strand.tries(seq) + 1;
+        if self.stop_at(seq, actions) {
+            actions.push(Action::Stop { offset, tries, failure: failure.clone() });
+        }
+    }
+
+    /// Nothing at or above this record is sent any more. `false` if that is so already.
+    fn stop_at(&mut self, seq: Seq, actions: &mut Vec<Action>) -> bool {
+        self.ledger.limit(seq);
+        if self.phase == Phase::Stopped {
+            return false;
+        }
+        self.phase = Phase::Stopped;
+        actions.push(Action::DropQueue);
+        true
+    }
+}
