@@ -80,6 +80,11 @@ pub enum Event<'a> {
         /// Where.
         position: Offset,
     },
+    /// The broker confirmed a commit, of whatever assignment.
+    Committed {
+        /// Everything below is committed.
+        offset: Offset,
+    },
     /// The partition goes to another worker, or the pipeline ends: finish what is out by `deadline`.
     Drain {
         /// When the wait ends.
@@ -109,6 +114,7 @@ impl Event<'_> {
             Event::Received { .. }
             | Event::Dispatched { .. }
             | Event::Position { .. }
+            | Event::Committed { .. }
             | Event::Drain { .. }
             | Event::Policy(_)
             | Event::Rewind { .. }

@@ -33,6 +33,8 @@ pub(super) struct Ledger {
     ceiling: Option<Seq>,
     /// Where the last cycle was cut.
     cut: Option<Offset>,
+    /// Everything below is committed, as the broker confirmed; `None` if nothing is.
+    committed: Option<Offset>,
     settled: Settled,
 }
 
@@ -124,6 +126,7 @@ impl Ledger {
             leader_epoch: -1,
             ceiling: None,
             cut: is_committed.then_some(start),
+            committed: is_committed.then_some(start),
             settled: Settled::default(),
         }
     }
@@ -284,11 +287,16 @@ impl Ledger {
         Some(Boundary { offset, leader_epoch: self.leader_epoch })
     }
 
+    /// The broker confirmed a commit up to here.
+    pub(super) fn confirm(&mut self, offset: Offset) {
+        self.committed = Some(self.committed.map_or(offset, |before| before.max(offset)));
+    }
+
     /// Forgets what isn't settled, and goes on as another assignment: where reading starts again.
     pub(super) fn abort(&mut self, assignment: AssignmentId) -> Offset {
         let low = self.low();
-        let (leader_epoch, cut, settled) = (self.leader_epoch, self.cut, self.settled);
-        *self = Ledger { leader_epoch, cut, settled, ..Ledger::new(assignment, low, false) };
+        let Ledger { leader_epoch, cut, committed, settled, .. } = *self;
+        *self = Ledger { leader_epoch, cut, committed, settled, ..Ledger::new(assignment, low, false) };
         low
     }
 
@@ -304,6 +312,11 @@ impl Ledger {
     /// Every record below this offset is settled.
     pub(super) fn low(&self) -> Offset {
         self.entries.front().map_or(self.position, |entry| Offset(entry.offset))
+    }
+
+    /// Everything below this offset is committed, as the broker confirmed; `None` if nothing is.
+    pub(super) fn committed(&self) -> Option<Offset> {
+        self.committed
     }
 
     /// The offset of a record in flight.

@@ -141,6 +141,12 @@ impl PartitionState {
         self.ledger.low()
     }
 
+    /// Everything below is committed, as the broker confirmed; `None` if nothing is.
+    #[must_use]
+    pub fn committed(&self) -> Option<Offset> {
+        self.ledger.committed()
+    }
+
     /// The offset of a record in flight.
     #[must_use]
     pub fn offset_of(&self, seq: Seq) -> Option<i64> {
@@ -243,6 +249,7 @@ impl PartitionState {
                 }
             }
             Event::Position { position } => self.ledger.advance_position(position),
+            Event::Committed { offset } => self.ledger.confirm(offset),
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
             Event::Policy(policy) => {
                 self.policy = policy;

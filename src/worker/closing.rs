@@ -125,7 +125,7 @@ impl Shell {
                 closing.left = Some(Left { low, committed: lane.ages.committed(), handed: lane.handed });
             }
             closing.partitions.retain(|left| left.partition != *partition);
-            closing.partitions.push(LeftAt { partition: partition.clone(), low, committed: lane.committed() });
+            closing.partitions.push(LeftAt { partition: partition.clone(), low, committed: lane.state.committed() });
         }
     }
 

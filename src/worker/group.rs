@@ -188,8 +188,6 @@ impl Shell {
             // Where it ends is asked for now.
             let mut lane = Lane::new(now, partition, state, executor, offset);
             lane.set_topic(topic);
-            // What this client committed of the partition in an earlier stay may lie above it.
-            lane.is_moved = !committed;
             self.lanes.push(lane);
         }
         self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));

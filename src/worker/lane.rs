@@ -77,9 +77,6 @@ pub(super) struct Lane {
     pub(super) is_gone: bool,
     /// That is so because the log was cut off and went on with other records.
     pub(super) is_cut: bool,
-    /// Whether the group may stand behind where it is read now: the client keeps what is stored below the last commit, so that a commit
-    /// has to name it.
-    pub(super) is_moved: bool,
     /// Whether it has no leader.
     pub(super) is_leaderless: bool,
     /// When the first record of `open` was polled.
@@ -144,7 +141,6 @@ impl Lane {
             is_gone: false,
             is_cut: false,
             is_leaderless: false,
-            is_moved: false,
             opened: now,
             ages: Ages::new(state.next(), state.low()),
             state,
@@ -153,9 +149,10 @@ impl Lane {
         }
     }
 
-    /// Below it everything is committed, as the broker confirmed; `None` if nothing is.
-    pub(super) fn committed(&self) -> Option<Offset> {
-        (!self.is_moved).then(|| self.ages.committed())
+    /// Whether the group may stand behind where it is read now: the client keeps what is stored below the last commit, so that a commit
+    /// has to name it.
+    pub(super) fn is_moved(&self) -> bool {
+        self.state.committed().is_none()
     }
 
     /// How many records aren't committed, gaps counted in.

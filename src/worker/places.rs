@@ -241,7 +241,6 @@ impl Shell {
         let mut fresh = Lane::new(now, partition.clone(), state, lane.executor, range.end);
         fresh.set_topic(range.topic.or(lane.topic));
         fresh.sought = Some(from);
-        fresh.is_moved = true;
         *lane = fresh;
         let position = Position { partition: partition.clone(), offset: from, leader_epoch: -1, note: Arc::default() };
         if let Err(reason) = self.consumer.take_anew(position) {

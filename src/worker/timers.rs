@@ -160,7 +160,7 @@ impl Shell {
         if self.consumer.assignment_lost() {
             return self.tell_session(now, session::Event::CommitEnded);
         }
-        let commit = if self.lanes.iter().any(|lane| lane.is_moved) {
+        let commit = if self.lanes.iter().any(Lane::is_moved) {
             let stored: Vec<Position> = self.lanes.iter().filter_map(|lane| lane.stored.clone()).collect();
             self.consumer.commit_at(&stored)
         } else {
@@ -199,9 +199,9 @@ impl Shell {
     fn on_committed(&mut self, now: Instant, result: Committed) {
         self.metrics.commits.with_label_values(&[result_label(&result)]).inc();
         for (partition, offset) in result.offsets {
-            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition) {
-                lane.ages.commit(offset);
-                lane.is_moved = false;
+            if let Some(index) = self.lanes.iter().position(|lane| lane.partition == partition) {
+                self.lanes[index].ages.commit(offset);
+                self.tell(now, index, partition::Event::Committed { offset });
             }
         }
         // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.

@@ -32,6 +32,8 @@ enum Step {
     LeaveRunning,
     Position(i64),
     Cut,
+    /// The broker confirms the last cut.
+    Confirm,
     Abort,
 }
 
@@ -56,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::LeaveRunning),
         2 => (0_i64..9).prop_map(Step::Position),
         8 => Just(Step::Cut),
+        3 => Just(Step::Confirm),
         1 => Just(Step::Abort),
     ]
 }
@@ -91,6 +94,7 @@ struct Oracle {
     position: i64,
     ceiling: Option<usize>,
     cut: Option<i64>,
+    committed: Option<i64>,
     /// Of the last settled record before this assignment.
     leader_epoch: i32,
     /// What was settled before this assignment.
@@ -246,13 +250,25 @@ fn carry_out(step: &Step, ledger: &mut Ledger, oracle: &mut Oracle) {
             assert_eq!(ledger.cut(), expected);
             oracle.cut = Some(low);
         }
+        Step::Confirm => {
+            if let Some(cut) = oracle.cut {
+                ledger.confirm(Offset(cut));
+                oracle.committed = Some(cut);
+            }
+        }
         Step::Abort => {
             let low = oracle.low();
             let assignments = oracle.assignments + 1;
             assert_eq!(ledger.abort(id(assignments)), Offset(low));
-            let (leader_epoch, settled, cut) = (oracle.leader_epoch(), oracle.settled(), oracle.cut);
-            let rows = Vec::new();
-            *oracle = Oracle { assignments, rows, position: low, ceiling: None, cut, leader_epoch, settled };
+            *oracle = Oracle {
+                assignments,
+                rows: Vec::new(),
+                position: low,
+                ceiling: None,
+                leader_epoch: oracle.leader_epoch(),
+                settled: oracle.settled(),
+                ..*oracle
+            };
         }
     }
 }
@@ -267,6 +283,7 @@ fn compare(ledger: &Ledger, oracle: &Oracle) {
     assert_eq!(ledger.next(), oracle.seq(rows.len()));
     assert_eq!(ledger.in_flight(), rows.len() - prefix);
     assert_eq!(ledger.low(), Offset(oracle.low()));
+    assert_eq!(ledger.committed(), oracle.committed.map(Offset));
     assert_eq!(ledger.ceiling(), oracle.ceiling.map(|ceiling| oracle.seq(ceiling)));
     assert_eq!(ledger.is_idle(), oracle.places(|row| row.at == At::Running).is_empty(), "idle");
     let open = |row: &Row| matches!(row.at, At::Done { .. }) && !row.is_settled();
@@ -297,6 +314,7 @@ proptest! {
             position: 5,
             ceiling: None,
             cut: is_committed.then_some(5),
+            committed: is_committed.then_some(5),
             leader_epoch: -1,
             settled: Settled::default(),
         };
