@@ -66,6 +66,7 @@ use crate::kafka::Producer;
 use crate::kafka::limits::Batching;
 use crate::kafka::limits::TopicLimits;
 use crate::kafka::lookup::Answer;
+use crate::kafka::lookup::RangeOf;
 use crate::kafka::producer::Report;
 use crate::metrics::Metrics;
 use crate::metrics::State;
@@ -359,6 +360,8 @@ struct Shell {
     refused: bool,
     /// Partitions that are held back.
     held: Held,
+    /// What there is of partitions whose positions were gone, until a commit has its answer.
+    ranges: Vec<(u64, Vec<RangeOf>)>,
     /// When it was last asked what the topics are that are read.
     watched: Option<Instant>,
     closing: Closing,
@@ -441,6 +444,7 @@ impl Shell {
             has_ended: false,
             refused: false,
             held: Held::default(),
+            ranges: Vec::new(),
             watched: None,
             closing: Closing::default(),
             changing: None,

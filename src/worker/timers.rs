@@ -192,6 +192,9 @@ impl Shell {
             self.on_committed(now, result);
             failpoint::pass(Point::CommitAcked);
         }
+        for (question, ranges) in std::mem::take(&mut self.ranges) {
+            self.place(now, question, ranges);
+        }
         self.tell_session(now, session::Event::CommitEnded);
     }
 
