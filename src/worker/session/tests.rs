@@ -12,11 +12,11 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::super::end::End;
 use super::*;
 use crate::kafka::consumer::Position;
 use crate::record::Offset;
 use crate::worker::clock;
+use crate::worker::end::End;
 
 const DRAIN: Duration = Duration::from_millis(700);
 const SHUTDOWN: Duration = Duration::from_millis(1500);
