@@ -97,6 +97,13 @@ pub(super) struct Boundary {
     pub(super) leader_epoch: i32,
 }
 
+impl Entry {
+    /// Whether nothing was reported yet of an output of it.
+    fn is_out(&self) -> bool {
+        matches!(self.progress, Progress::Produced { pending: 1.., .. })
+    }
+}
+
 impl Progress {
     /// Of a record that has so many outputs, or is given up.
     fn outcome(outputs: u32, given_up: Option<Fate>) -> Progress {
@@ -368,9 +375,15 @@ impl Ledger {
         self.is_missing
     }
 
-    /// Whether something was reported of every output.
+    /// Whether something was reported of every output of the records below the ceiling: of others it may never be, as they are not sent.
     pub(super) fn is_reported(&self) -> bool {
-        self.entries.iter().all(|entry| !matches!(entry.progress, Progress::Produced { pending: 1.., .. }))
+        let below = self.ceiling.and_then(|ceiling| ceiling.since(self.first)).unwrap_or(usize::MAX);
+        !self.entries.iter().take(below).any(Entry::is_out)
+    }
+
+    /// Whether an output was handed over of which nothing was reported.
+    pub(super) fn is_out(&self) -> bool {
+        self.entries.iter().any(Entry::is_out)
     }
 
     /// The first rule that doesn't hold; for the invariants.

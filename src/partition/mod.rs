@@ -71,7 +71,10 @@ enum Phase {
         deadline: Instant,
     },
     /// A record failed for good: nothing at or above it is sent.
-    Stopped,
+    Stopped {
+        /// Whether it drained already: then it is not read again.
+        drains: bool,
+    },
     Released,
 }
 
@@ -171,6 +174,12 @@ impl PartitionState {
         self.ledger.is_acknowledged()
     }
 
+    /// Whether an output was handed over of which nothing was reported: of any record, be it one above that which stopped the partition.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.ledger.is_out()
+    }
+
     /// What was settled since the last call, for metrics.
     pub fn take_settled(&mut self) -> Settled {
         self.ledger.take_settled()
@@ -257,7 +266,13 @@ impl PartitionState {
             }
             Event::Rewind { assignment } => self.rewind(assignment, &mut actions),
             Event::Tick => {
-                if self.phase != Phase::Released && self.is_due_to_rewind() && self.ledger.is_reported() {
+                // What drains is not sent again: what is above a record that stopped it needn't be waited for.
+                let is_reported = match self.phase {
+                    Phase::Draining { .. } => self.ledger.is_reported(),
+                    Phase::Running | Phase::Stopped { .. } => !self.ledger.is_out(),
+                    Phase::Released => false,
+                };
+                if self.is_due_to_rewind() && is_reported {
                     actions.push(Action::Rewind);
                 }
             }
@@ -271,7 +286,7 @@ impl PartitionState {
     /// Whether records that come back in this run are taken as they are: else they are run again.
     #[must_use]
     pub fn takes(&self, run: u32, first: Seq) -> bool {
-        !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped | Phase::Released))
+        !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped { .. } | Phase::Released))
             && self.strand.takes(run, first)
     }
 
@@ -280,7 +295,7 @@ impl PartitionState {
             Phase::Running => actions.push(Action::DropQueue),
             // A stopped partition drains as well: what it sent below the record is still to be acknowledged. What an
             // executor still holds of it is not waited for, as nothing at or above the record is sent.
-            Phase::Stopped => {
+            Phase::Stopped { .. } => {
                 self.ledger.leave_running();
                 self.strand.run_again();
             }
@@ -296,12 +311,12 @@ impl PartitionState {
         actions.push(Action::DropQueue);
         match self.phase {
             // A record that stopped it comes again, and stops it then. An end has it drain, so here nobody knows yet that it stopped.
-            Phase::Running | Phase::Stopped => {
+            Phase::Running | Phase::Stopped { drains: false } => {
                 self.phase = Phase::Running;
                 actions.push(Action::Seek { offset });
             }
             // There is no time to do it again: what was not acknowledged is repeated by whoever reads it next.
-            Phase::Draining { .. } => {
+            Phase::Draining { .. } | Phase::Stopped { drains: true } => {
                 self.phase = Phase::Released;
                 actions.push(Action::Released { settled: false });
             }

@@ -37,7 +37,7 @@ impl PartitionState {
         returned: usize,
         actions: &mut Vec<Action>,
     ) {
-        if matches!(self.phase, Phase::Stopped | Phase::Released) {
+        if matches!(self.phase, Phase::Stopped { .. } | Phase::Released) {
             return;
         }
         if !self.takes(run, first) {
@@ -204,13 +204,14 @@ impl PartitionState {
         }
     }
 
-    /// Nothing at or above this record is sent any more. `false` if that is so already.
+    /// Nothing at or above this record is sent any more. `false` if that is so already: it stops at the lowest one.
     fn stop_at(&mut self, seq: Seq, actions: &mut Vec<Action>) -> bool {
+        let is_lower = self.ledger.ceiling().is_none_or(|ceiling| seq < ceiling);
         self.ledger.limit(seq);
-        if self.phase == Phase::Stopped {
-            return false;
+        if matches!(self.phase, Phase::Stopped { .. }) {
+            return is_lower;
         }
-        self.phase = Phase::Stopped;
+        self.phase = Phase::Stopped { drains: matches!(self.phase, Phase::Draining { .. }) };
         actions.push(Action::DropQueue);
         true
     }

@@ -22,6 +22,11 @@ impl Apart {
         *end = (*end).max(Offset(offset + 1));
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// Forgets those of a partition that is read from elsewhere.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.ends.remove(partition);

@@ -103,7 +103,7 @@ impl Shell {
                 self.status.answered(0);
                 self.tell_session(now, session::Event::Starts { question, starts, unknown });
             }
-            Answer::Ranges(ranges) => self.on_ranges(now, question, ranges),
+            Answer::Ranges(ranges) => self.ranges.push((question, ranges)),
             Answer::Ends(ends) => self.on_ends(&ends),
             Answer::Protocol(protocol) => {
                 if let Some(protocol) = protocol.filter(|_| self.refused) {
@@ -171,11 +171,18 @@ impl Shell {
     /// Takes partitions over, or answers an assignment by taking none of it.
     fn start(&mut self, now: Instant, starts: Vec<StartOf>) {
         let positions: Vec<Position> = starts.iter().map(|start| start.position.clone()).collect();
-        if let Err(reason) = self.consumer.assign(&positions) {
-            let partitions: Vec<_> = positions.into_iter().map(|position| position.partition).collect();
-            return self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&partitions))));
-        }
+        let result = self.consumer.assign(&positions);
         if starts.is_empty() {
+            if let Err(reason) = result {
+                tracing::warn!("failed to answer an empty assignment: {reason}");
+            }
+            return;
+        }
+        if let Err(reason) = result {
+            let partitions: Vec<_> = positions.into_iter().map(|position| position.partition).collect();
+            self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&partitions))));
+            // There is nothing of them to wait for.
+            partitions.into_iter().for_each(|partition| self.tell_session(now, session::Event::Released(partition)));
             return;
         }
         failpoint::pass(Point::AfterAssign);
@@ -245,7 +252,7 @@ impl Shell {
         // Whoever has them next sends outputs of the same keys: none of ours may be there after those.
         let is_out = |lane: &Lane| {
             let is_leaving = partitions.contains(&lane.partition);
-            is_leaving && (!lane.state.is_acknowledged() || lane.released == Some(false))
+            is_leaving && lane.state.is_out()
         };
         let is_out = self.lanes.iter().any(is_out);
         if !self.session.is_ending() {

@@ -460,9 +460,13 @@ impl Shell {
             let mut busy = self.read_events(now);
             busy |= self.drain_inbox(now);
             self.carry_out(now);
+            self.take_commit(now);
             busy |= self.send_backlog(now);
             busy |= self.send_letters(now);
+            self.carry_out(now);
             busy |= self.read_records(now);
+            // A rebalance may have stood among the records.
+            busy |= self.read_events(now);
             busy |= self.dispatch(now);
             self.tick(now);
             self.go_on_sending(now);
@@ -564,7 +568,11 @@ impl Shell {
         for action in actions {
             // To send may have all lanes read again. What follows is about records that come once more, then.
             if self.lane_of(first) != Some(index) {
-                break;
+                // What was settled stays so.
+                if matches!(action, Action::Store { .. }) {
+                    self.act(now, index, action);
+                }
+                continue;
             }
             match action {
                 Action::DeadLetter { .. } | Action::Skip { .. } => {}
@@ -673,7 +681,11 @@ impl Shell {
                 let stopped = StoppedAt::tripped(lane.partition.clone(), offset, trip, &failure);
                 self.stop_at(now, stopped);
             }
-            Action::Rewind => self.rewind(now, index),
+            Action::Rewind => {
+                // What was settled is counted while it has its number.
+                self.count_finished(now);
+                self.rewind(now, index);
+            }
             Action::Seek { offset } => {
                 lane.sought = Some(offset);
                 let partition = lane.partition.clone();

@@ -174,17 +174,7 @@ impl Shell {
         }
     }
 
-    /// What there is of partitions whose positions were gone. While a commit is out, which is about the records before, that waits for it: its
-    /// answer must not be taken for one about those that come.
-    pub(super) fn on_ranges(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
-        if self.session.is_committing() {
-            self.ranges.push((question, ranges));
-        } else {
-            self.place(now, question, ranges);
-        }
-    }
-
-    /// Has partitions read from where they can be.
+    /// Has partitions whose positions were gone read from where they can be.
     pub(super) fn place(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
         let mut meant = Vec::new();
         for lane in self.lanes.iter_mut().filter(|lane| lane.asked == Some(question)) {

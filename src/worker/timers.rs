@@ -120,7 +120,6 @@ impl Shell {
             self.ask_ends();
         }
         self.ask_limits_now_and_then(now, false);
-        self.take_commit(now);
         if self.consumer.is_closed() {
             self.tell_session(now, session::Event::Left);
         }
@@ -180,11 +179,26 @@ impl Shell {
         }
     }
 
-    /// Takes the answer to the commit that is under way, once it is there.
-    fn take_commit(&mut self, now: Instant) {
-        let Some((commit, began)) = &self.timers.committing else { return };
-        let (Some(result), began) = (commit.poll(), *began) else { return };
-        self.timers.committing = None;
+    /// Takes the answer to the commit that is under way, once it is there. While none is out, partitions are placed whose position was gone: the
+    /// answer to a commit is about the records before, and must not be taken for one about those that come.
+    pub(super) fn take_commit(&mut self, now: Instant) {
+        let answer = self.timers.committing.as_ref().and_then(|(commit, began)| Some((commit.poll()?, *began)));
+        let has_ended = answer.is_some();
+        if let Some((result, began)) = answer {
+            self.timers.committing = None;
+            self.count_commit(now, began, result);
+        }
+        if has_ended || !self.session.is_committing() {
+            for (question, ranges) in std::mem::take(&mut self.ranges) {
+                self.place(now, question, ranges);
+            }
+        }
+        if has_ended {
+            self.tell_session(now, session::Event::CommitEnded);
+        }
+    }
+
+    fn count_commit(&mut self, now: Instant, began: Instant, result: Committed) {
         // Nothing new to commit is no commit.
         if result != Committed::default() {
             let took = now.saturating_duration_since(began).as_secs_f64();
@@ -192,10 +206,6 @@ impl Shell {
             self.on_committed(now, result);
             failpoint::pass(Point::CommitAcked);
         }
-        for (question, ranges) in std::mem::take(&mut self.ranges) {
-            self.place(now, question, ranges);
-        }
-        self.tell_session(now, session::Event::CommitEnded);
     }
 
     /// A commit ended.

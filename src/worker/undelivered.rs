@@ -33,7 +33,7 @@ impl Shell {
         let mut halts = None;
         let mut failed = None;
         let mut refused = None;
-        let mut is_one_too_large = false;
+        let mut window = Apart::default();
         for message in &batch {
             let Undelivered { tag, output, failure, is_verdict, .. } = message;
             let &Some(Tag { kind, seq }) = tag else {
@@ -49,7 +49,9 @@ impl Shell {
                 continue;
             }
             self.count_produce_error(*output, failure);
-            is_one_too_large |= message.is_about_size();
+            if message.is_about_size() && self.lanes[index].handed.0 > 0 {
+                window.add(&self.lanes[index].partition, self.lanes[index].handed.0 - 1);
+            }
             match failure.kind.class() {
                 Class::Refused | Class::Reject | Class::Fault | Class::Retry => match kind {
                     Kind::DeadLetter => self.on_letter_refused(now, index, seq, message),
@@ -75,23 +77,12 @@ impl Shell {
         } else if let Some(message) = refused {
             self.send_otherwise(now, apart, message, batch.len(), bytes);
         } else if self.producer.as_ref().is_some_and(Producer::is_spent) {
-            if is_one_too_large {
-                // Nobody said what its topic takes: others that are too large show in one go.
-                self.apart = Some(self.all_in_flight());
+            if !window.is_empty() {
+                // Nobody said what its topic takes: others of its partition that are too large show in one go.
+                self.apart = Some(window);
             }
             self.read_again(now);
         }
-    }
-
-    /// What is in flight of all partitions.
-    fn all_in_flight(&self) -> Apart {
-        let mut all = Apart::default();
-        for lane in &self.lanes {
-            if let Some(last) = lane.last_read.filter(|_| lane.state.in_flight() > 0) {
-                all.add(&lane.partition, last);
-            }
-        }
-        all
     }
 
     /// A broker refused a batch of several messages. If it was too large, they are sent again in smaller ones: after a few times whatever is too

@@ -289,7 +289,10 @@ fn compare(ledger: &Ledger, oracle: &Oracle) {
     let open = |row: &Row| matches!(row.at, At::Done { .. }) && !row.is_settled();
     let is_below = oracle.ceiling.is_some_and(|ceiling| prefix >= ceiling);
     assert_eq!(ledger.is_acknowledged(), oracle.places(open).is_empty() || is_below, "acknowledged");
-    assert_eq!(ledger.is_reported(), oracle.places(|row| row.pending() > 0).is_empty(), "reported");
+    let out = oracle.places(|row| row.pending() > 0);
+    assert_eq!(ledger.is_out(), !out.is_empty(), "out");
+    let is_above = |place: &usize| oracle.ceiling.is_some_and(|ceiling| *place >= ceiling);
+    assert_eq!(ledger.is_reported(), out.iter().all(is_above), "reported");
     let is_lost = rows.iter().any(|row| matches!(row.at, At::Done { is_lost: true, .. }));
     assert_eq!(ledger.is_missing(), is_lost, "missing");
     for (place, row) in rows.iter().enumerate() {

@@ -244,7 +244,10 @@ impl World {
                 }
                 Action::DropQueue => self.queue.clear(),
                 Action::Rewind => {
-                    let is_ours = |sent: &Sent| sent.seq.assignment() == self.state.assignment();
+                    let is_ours = |sent: &Sent| {
+                        let is_above = self.stopped.is_some_and(|stopped| self.log[sent.record].offset >= stopped);
+                        sent.seq.assignment() == self.state.assignment() && !is_above
+                    };
                     assert!(!self.sent.iter().any(is_ours), "what is on its way is sent again");
                     released |= self.rewind();
                 }
