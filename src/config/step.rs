@@ -1,6 +1,6 @@
 //! What is found wrong with a step when its component is looked into, in the words and at the place in which everybody tells it.
 //!
-//! It knows texts, not components: whoever loads one says why it can't.
+//! It knows texts, not components: the loader of one says why it can't.
 
 use super::Pipeline;
 use super::report::Report;

@@ -58,7 +58,7 @@ impl TopicLimits {
         self.learned = Some((refused.min(self.batch_bytes()) / 4).max(1));
     }
 
-    /// Makes room for a record of so many bytes, which was too large for a producer that takes records of `taken` bytes. `false` if no other
+    /// Makes room for a record of `bytes`, which was too large for a producer that takes records of `taken` bytes. `false` if no other
     /// producer takes more. What is known of the topics may be newer than that producer.
     pub fn make_room(&mut self, bytes: usize, taken: usize) -> bool {
         self.largest = bytes.saturating_mul(2);

@@ -2,7 +2,7 @@
 //!
 //! The worker asks and goes on; the answer comes back through a function that puts it into the worker's inbox. A question is
 //! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait. Until it is its turn again, others
-//! are asked: what a person must mend holds up nothing else. Partitions are answered each for itself: one without a leader has no answer, is
+//! are asked: a denied question delays no other. Partitions are answered each for itself: one without a leader has no answer, is
 //! named, and holds nobody else back.
 
 use std::cell::Cell;
@@ -263,7 +263,7 @@ const LIMITS_UNANSWERED_MAX: u32 = 4;
 const NO_OFFSET: i64 = -1001;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Between two tries of what a person must mend.
+/// Between two tries of a denied question.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
 
 struct Asker {
@@ -534,7 +534,7 @@ impl Asker {
         Ok(())
     }
 
-    /// The words for an error that a person must mend.
+    /// The message for a denial, with the commands that grant the permission.
     fn denied(&self, error: &Error) -> String {
         let command = Commands::of(&self.settings).remedy_input(&error.code.name(), &self.settings.input);
         format!("{error}; {command}")

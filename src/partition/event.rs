@@ -19,7 +19,7 @@ pub enum Event<'a> {
         /// The leader epoch under which they were fetched, -1 if unknown.
         leader_epoch: i32,
     },
-    /// The next so many records were handed to an executor.
+    /// The next records were handed to an executor.
     Dispatched {
         /// How many.
         records: usize,

@@ -64,7 +64,7 @@ impl Strand {
         first == self.next && self.waits_until(now).is_none()
     }
 
-    /// The next so many records are handed out: the first of them.
+    /// Hands out the next `records` records. Returns the first of them.
     pub(super) fn hand_out(&mut self, records: usize) -> Seq {
         let first = self.next;
         self.next = first.plus(records);
@@ -76,7 +76,7 @@ impl Strand {
         (run, first) == (self.run, self.due)
     }
 
-    /// The next so many records have their outcome.
+    /// The next `records` records have their outcome.
     pub(super) fn pass(&mut self, records: usize) {
         self.due = self.due.plus(records);
     }
