@@ -54,13 +54,16 @@ impl Load {
     }
 
     pub(crate) fn in_group(name: &str, group: String, more: &str) -> Load {
-        // Output batches that wait for 100 ms keep a thousand records in flight: a commit that doesn't wait for them shows.
-        let settings = format!(
-            "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}\n\
-             [kafka.librdkafka]\n\"linger.ms\" = \"100\"\n{more}"
-        );
-        let delivery = Delivery::in_group(name, group, PARTITIONS, &settings);
+        let delivery = deliver(name, group, &format!("records = {MAX_IN_FLIGHT}"), more);
         let feed = Feed::start(&delivery.input, RATE, 997, 20, 0);
+        Load { delivery, feed }
+    }
+
+    /// So many records of almost the size that a topic takes by default, all of them there already, and a bound in bytes.
+    pub(crate) fn large(name: &str, count: u64, max_bytes: u64) -> Load {
+        let delivery = deliver(name, unique(name), &format!("bytes = {max_bytes}"), "");
+        let feed = Feed::start(&delivery.input, 200, 997, 900_000, count);
+        feed.end(RECOVERY);
         Load { delivery, feed }
     }
 
@@ -135,6 +138,16 @@ impl Load {
         self.passes(process, before);
         watch.elapsed()
     }
+}
+
+/// A pipeline with the bounds that rows count on; `more` follows the keys of `[kafka.librdkafka]`.
+fn deliver(name: &str, group: String, max_in_flight: &str, more: &str) -> Delivery {
+    // Output batches that wait for 100 ms keep a thousand records in flight: a commit that doesn't wait for them shows.
+    let settings = format!(
+        "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\nmax_in_flight = {{ {max_in_flight} }}\n\
+         [kafka.librdkafka]\n\"linger.ms\" = \"100\"\n{more}"
+    );
+    Delivery::in_group(name, group, PARTITIONS, &settings)
 }
 
 /// Text for a duration.

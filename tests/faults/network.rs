@@ -1,5 +1,5 @@
-//! The network between wasmill and its broker: answers that never come (F10, F11), connections that break (F12), and answers that
-//! mean nothing to anyone (F34).
+//! The network between wasmill and its broker: answers that never come (F10, F11), connections that break (F12), an output that is slow
+//! (F18) or away (F38), and answers that mean nothing to anyone (F34).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::thread;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::load::Load;
 use crate::load::MAX_IN_FLIGHT;
+use crate::load::PARTITIONS;
 use crate::proxy::HEARTBEAT;
 use crate::proxy::OFFSET_COMMIT;
 use crate::proxy::PRODUCE;
@@ -195,6 +196,51 @@ pub(crate) fn slow_output(case: &Case) {
             "lag {lag}, in flight {in_flight}, then {piled}; RSS {} MiB after 10 s, then at most {} MiB; livez 200 throughout; {verdict}",
             settled >> 20,
             most >> 20
+        )
+    });
+}
+
+/// The code of a partition with fewer replicas in step than it is to have.
+const NOT_ENOUGH_REPLICAS: i16 = 19;
+
+pub(crate) fn output_away(case: &Case) {
+    const MIB: u64 = 1 << 20;
+    const BOUND: u64 = 16 * MIB;
+    let length = length(case, 35, 600);
+    let injected = format!("every answer to Produce says NOT_ENOUGH_REPLICAS for {} s; records of 900 kB", length.as_secs());
+    case.inject("", &injected, || {
+        let proxy = broker::proxy();
+        let load = Load::large("output-away", 200, BOUND);
+        // From before its start: so nothing is acknowledged, and all of the input is still to be read.
+        proxy.answer_with(PRODUCE, NOT_ENOUGH_REPLICAS, 1);
+        let mut process = load.pipeline().run();
+        let in_flight = |process: &Process| process.metric("wasmill_in_flight_bytes").unwrap_or(0.0);
+        process.wait("what is in flight to reach its bound", Duration::from_secs(20), |process| {
+            in_flight(process) >= BOUND as f64
+        });
+        let watch = clock::Watch::start();
+        // After ten seconds all is full that will be.
+        let (mut settled, mut most) = (0, 0);
+        while watch.elapsed() < length {
+            thread::sleep(Duration::from_millis(250));
+            assert_eq!(process.ended(), None, "wasmill outlives an output that is away");
+            assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez");
+            most = most.max(process.memory("VmRSS"));
+            if watch.elapsed() < Duration::from_secs(10) {
+                settled = most;
+            }
+        }
+        let piled = in_flight(&process);
+        assert!(piled >= BOUND as f64, "the output was not away: {piled} bytes in flight");
+        assert_eq!(java::committed(load.group(), load.input()), [0; PARTITIONS], "nothing of the input is done");
+        let refused = proxy.relent();
+        assert!(most <= settled + 16 * MIB, "{settled} bytes after 10 s became {most}");
+        let verdict = load.finish(process);
+        format!(
+            "{refused} answers changed; in flight {} MiB; RSS {} MiB after 10 s, then at most {} MiB; livez 200 throughout; {verdict}",
+            piled as u64 / MIB,
+            settled / MIB,
+            most / MIB
         )
     });
 }

@@ -56,7 +56,7 @@ const fn none(id: &'static str, fault: &'static str, why: &'static str) -> Row {
 
 const NO_TRANSACTIONS: &str = "there is no exactly-once delivery in this release";
 
-pub(crate) const ROWS: [Row; 37] = [
+pub(crate) const ROWS: [Row; 38] = [
     run("F1", "crash at a step of a record's path", crash::sweep),
     test("F2", "kill -9 at any time", "it", "kill_9"),
     run("F3", "SIGTERM under load", ending::terminated),
@@ -94,6 +94,7 @@ pub(crate) const ROWS: [Row; 37] = [
     run("F35", "a thread panics", crash::panics),
     run("F36", "random faults, one after the other", random_faults::many),
     run("F37", "SIGTERM while a broker is frozen", ending::terminated_while_frozen),
+    run("F38", "the output is away, the input full", network::output_away),
 ];
 
 /// A row while it runs, in a process of its own.
