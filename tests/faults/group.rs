@@ -9,6 +9,7 @@ use crate::load::Load;
 use crate::load::MAX_IN_FLIGHT;
 use crate::load::PARTITIONS;
 use crate::load::seconds;
+use crate::proxy::PRODUCE;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
@@ -23,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Outputs of a topic that a worker may have sent to the broker without an answer: five requests of a partition, of `linger.ms` of a part of the
 /// load, and of what had gathered before.
 const ON_THE_WIRE: u64 = 10_000;
+/// Records of a worker that gets no acknowledgement, when it is cut off.
+const QUEUED: f64 = 19_000.0;
 
 pub(crate) fn frozen(case: &Case) {
     case.inject("stopped", "SIGSTOP of one of two workers for three sessions of 3 s, then SIGCONT", || {
@@ -38,7 +41,8 @@ pub(crate) fn frozen(case: &Case) {
     });
     case.inject(
         "cut-off",
-        "nothing passes between one of two workers and the broker for three sessions of 3 s",
+        "no answer to Produce comes back to one of two workers until 19,000 records are in flight, then nothing passes between it and the broker for \
+         three sessions of 3 s",
         || {
             let proxy = broker::proxy();
             let direct = format!("[\"{}\"]", broker::brokers());
@@ -46,9 +50,18 @@ pub(crate) fn frozen(case: &Case) {
                 case,
                 Load::new("zombie"),
                 &direct,
-                |_| proxy.cut(),
+                |one| {
+                    // What is on the wire is at the broker before: whatever comes late was only queued.
+                    proxy.swallow(PRODUCE, 1);
+                    one.wait("outputs to be queued", LIMIT, |one| {
+                        one.metric("wasmill_in_flight_records").is_some_and(|records| records > QUEUED)
+                    });
+                    proxy.cut();
+                },
                 |_| {
                     proxy.relent();
+                    // Else it waits for its answers for a minute.
+                    proxy.reset();
                 },
             )
         },
@@ -61,7 +74,7 @@ fn gone_for_a_while(
     case: &Case,
     load: Load,
     brokers: &str,
-    leave: impl Fn(&Process),
+    leave: impl Fn(&mut Process),
     come: impl Fn(&Process),
 ) -> String {
     let mut one = load.start();
@@ -73,7 +86,7 @@ fn gone_for_a_while(
     });
     let (in_flight, lag) = load.busy(&mut one);
     let at = clock::unix_ms();
-    leave(&one);
+    leave(&mut one);
     let may_repeat = load.may_repeat(at);
     two.wait("the other one to have all partitions", LIMIT, |_| {
         java::members(load.group()).is_some_and(|members| members == [PARTITIONS])
