@@ -20,7 +20,7 @@ pub enum Class {
     /// The broker refuses this record's output, and would again: the policy decides at once.
     Refused,
     /// It is not the record's fault: it travelled beside one that was refused, and is sent again.
-    Again,
+    Resend,
     /// It is not the record's fault and a person must act (permission, missing topic): tried again every 10 s.
     Halt,
     /// It is not the record's fault and mends itself (time-outs, leaders that move): tried again.
@@ -49,7 +49,7 @@ pub enum Kind {
     /// The broker refuses an output of this record.
     Refused,
     /// The broker refused another record of the same request.
-    Beside,
+    BatchAborted,
     /// The cluster denies the pipeline what it needs, or a topic is missing.
     Denied,
     /// Anything else that Kafka reports.
@@ -82,7 +82,7 @@ impl Kind {
             Kind::Reject | Kind::Error => Class::Reject,
             Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput => Class::Fault,
             Kind::TooLarge | Kind::Refused => Class::Refused,
-            Kind::Beside => Class::Again,
+            Kind::BatchAborted => Class::Resend,
             Kind::Denied => Class::Halt,
             Kind::Broker => Class::Infrastructure,
         }
@@ -113,7 +113,7 @@ impl Kind {
             Kind::BadOutput => "bad_output",
             Kind::TooLarge => "too_large",
             Kind::Refused => "refused",
-            Kind::Beside => "beside",
+            Kind::BatchAborted => "beside",
             Kind::Denied => "denied",
             Kind::Broker => "broker",
         }

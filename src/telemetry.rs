@@ -64,7 +64,7 @@ pub struct Options<'a> {
     /// `NO_COLOR` is set and not empty.
     pub no_color: bool,
     /// Whether the process goes on whatever becomes of its lines: then nobody waits for stderr, and some may be dropped.
-    pub goes_on: bool,
+    pub continues: bool,
 }
 
 /// What was decided, for those who write to stderr without a log line.
@@ -94,7 +94,7 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     let style = decide(options, io::stderr().is_terminal());
     let filter =
         EnvFilter::try_new(options.filter.unwrap_or_else(|| default_filter(options.verbosity))).map_err(BadFilter)?;
-    let writer = match options.goes_on.then(lines::start).flatten() {
+    let writer = match options.continues.then(lines::start).flatten() {
         Some(lines) => {
             panic::set_hook(Box::new(report_panic));
             BoxMakeWriter::new(move || lines)
@@ -186,7 +186,7 @@ mod tests {
         verbosity: 0,
         filter: None,
         no_color: false,
-        goes_on: false,
+        continues: false,
     };
 
     #[test]

@@ -52,8 +52,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "plugin;",
             "partition::Policy",
             "partition::Retries",
-            "partition::Then",
-            "partition::Trip",
+            "partition::OnFailure",
+            "partition::BreakerTripped",
             "sink::Dialect",
             "sink::Routes",
             "kafka::settings",
@@ -105,6 +105,22 @@ const UNSAFE_FILES: [&str; 15] = [
     "benches/end_to_end/native_loop.rs",
 ];
 const LINES_MAX: usize = 800;
+/// The same of the worker, which is read most.
+const WORKER_LINES_MAX: usize = 400;
+/// Fields of a type of the worker.
+const WORKER_FIELDS_MAX: usize = 12;
+/// What a file that opens with `PURE.` does not do: its tests may.
+const IMPURE: [&str; 9] = [
+    "clock::",
+    "Instant::now",
+    "SystemTime::now",
+    "failpoint::",
+    "std::thread",
+    "mpsc::",
+    "tracing::",
+    "HashMap",
+    "HashSet",
+];
 
 #[test]
 fn rooms_import_only_what_their_row_names() {
@@ -163,6 +179,45 @@ fn files_open_with_what_they_own_and_stay_small() {
         }
         if file.text.lines().count() > LINES_MAX && !file.text.contains("//! Long because ") {
             wrong.push(format!("{}: over {LINES_MAX} lines without `//! Long because ...` in its head", file.name));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_worker_is_of_small_files_and_types_and_what_decides_is_pure() {
+    let mut wrong = Vec::new();
+    for file in rust_files(&["src"]) {
+        if file.text.starts_with("//! PURE.") {
+            let end = file.text.find("#[cfg(test)]\nmod tests {").unwrap_or(file.text.len());
+            let lines = file.text[..end].lines().count();
+            for (number, line) in file.code().take_while(|(number, _)| *number <= lines) {
+                wrong.extend(
+                    IMPURE
+                        .iter()
+                        .filter(|word| line.contains(*word))
+                        .map(|word| format!("{}:{number}: `{word}` in a file that is PURE", file.name)),
+                );
+            }
+        }
+        if !file.name.starts_with("src/worker/") {
+            continue;
+        }
+        if file.text.lines().count() > WORKER_LINES_MAX {
+            wrong.push(format!("{}: over {WORKER_LINES_MAX} lines", file.name));
+        }
+        let mut fields = None;
+        for (number, line) in file.code() {
+            if line.contains("struct ") && line.ends_with('{') {
+                fields = Some(0);
+            } else if line.trim() == "}" {
+                fields = None;
+            } else if let Some(fields) = &mut fields {
+                *fields += usize::from(line.trim_end().ends_with(','));
+                if *fields == WORKER_FIELDS_MAX + 1 {
+                    wrong.push(format!("{}:{number}: a type with more than {WORKER_FIELDS_MAX} fields", file.name));
+                }
+            }
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));

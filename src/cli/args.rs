@@ -63,7 +63,7 @@ impl Verb {
     }
 
     /// Whether it runs a pipeline, which goes on whatever becomes of its log lines.
-    pub(super) fn goes_on(&self) -> bool {
+    pub(super) fn continues(&self) -> bool {
         matches!(self, Verb::Run(_) | Verb::Dev(_))
     }
 }
@@ -115,9 +115,9 @@ enum Color {
 }
 
 impl Logs {
-    pub(super) fn options(&self, goes_on: bool) -> telemetry::Options<'_> {
+    pub(super) fn options(&self, continues: bool) -> telemetry::Options<'_> {
         telemetry::Options {
-            goes_on,
+            continues,
             format: match self.log_format {
                 Format::Auto => telemetry::Format::Auto,
                 Format::Human => telemetry::Format::Human,

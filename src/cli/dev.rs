@@ -183,7 +183,7 @@ fn embed(config: &mut config::Pipeline, broker: &str) {
     config.kafka.sasl = None;
     config.kafka.librdkafka.clear();
     config.kafka.input.instance_id = None;
-    config.kafka.tells_limits = false;
+    config.kafka.reports_topic_limits = false;
     // The broker is new: what was fed before the group formed is meant to be read.
     config.kafka.input.start = Start::Earliest;
 }

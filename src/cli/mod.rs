@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage(String::new()).into() } else { Exit::Fine.into() };
         }
     };
-    let style = match telemetry::init(&args.logs.options(args.verb.goes_on())) {
+    let style = match telemetry::init(&args.logs.options(args.verb.continues())) {
         Ok(style) => style,
         Err(error) => return complain(Exit::Usage(error.to_string()), None),
     };

@@ -111,7 +111,7 @@ pub(super) fn pipeline(
         outputs,
         dead_letter,
         commit_every,
-        tells_limits: true,
+        reports_topic_limits: true,
         hidden: secrets.hidden(),
     };
     let connection = super::referenced::of_connection(&kafka);

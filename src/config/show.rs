@@ -23,7 +23,7 @@ use super::report::Report;
 use super::schema::schema;
 use super::source;
 use super::source::Source;
-use crate::partition::Then;
+use crate::partition::OnFailure;
 use crate::sink::Dialect;
 
 /// Origins stand below each other, unless a value is longer than this.
@@ -167,9 +167,9 @@ impl Page<'_> {
             "kafka.client_id" => Some(named(&pipeline.kafka.client_id, is_shown)),
             "input.group" => Some(named(&pipeline.kafka.input.group, is_shown)),
             "on_error.then" => Some(quoted(match pipeline.policy.then {
-                Then::Stop => "stop",
-                Then::DeadLetter => "dead_letter",
-                Then::Skip => "skip",
+                OnFailure::Stop => "stop",
+                OnFailure::DeadLetter => "dead_letter",
+                OnFailure::Skip => "skip",
             })),
             // Without dead letters it has no meaning, and is refused.
             "on_error.dialect" => pipeline.kafka.dead_letter.as_ref().map(|_| {

@@ -89,7 +89,7 @@ pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
     let kind = if code == code::MESSAGE_TOO_LARGE {
         Kind::TooLarge
     } else if code == code::INVALID_DIFFERENT_RECORD {
-        Kind::Beside
+        Kind::BatchAborted
     } else if REFUSED.contains(&code.0) {
         Kind::Refused
     } else if is_denied(code) {
@@ -122,14 +122,14 @@ pub(crate) fn is_about_size(failure: &Failure) -> bool {
 /// Whether what a broker said of a batch is said of each message that has this failure. It is if the message was alone, and if others
 /// are told that they were merely beside it. Failures that are no record's are always what they are.
 pub(crate) fn is_verdict(kind: Kind, batch: &[Kind]) -> bool {
-    !matches!(kind, Kind::Refused | Kind::TooLarge) || batch.len() == 1 || batch.contains(&Kind::Beside)
+    !matches!(kind, Kind::Refused | Kind::TooLarge) || batch.len() == 1 || batch.contains(&Kind::BatchAborted)
 }
 
 /// The failure of a record whose output was queued and then not delivered.
 pub(crate) fn report(code: Code, text: &str, topic: &str) -> Failure {
     let failure = delivery(code, text, topic);
     // The topic was not known when it was queued, or is gone. Sending it again tells which, as the answer comes at once then.
-    if code == code::UNKNOWN_PARTITION { Failure { kind: Kind::Beside, ..failure } } else { failure }
+    if code == code::UNKNOWN_PARTITION { Failure { kind: Kind::BatchAborted, ..failure } } else { failure }
 }
 
 #[cfg(test)]
@@ -138,17 +138,17 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_batch_is_said_of_a_record_that_is_alone_or_named() {
-        use Kind::Beside;
+        use Kind::BatchAborted;
         use Kind::Denied;
         use Kind::Refused;
         use Kind::TooLarge;
         for kind in [Refused, TooLarge] {
             assert!(is_verdict(kind, &[kind]));
             assert!(!is_verdict(kind, &[kind; 2]));
-            assert!(is_verdict(kind, &[Beside, kind, Beside]));
-            assert!(is_verdict(kind, &[kind, Beside, kind]));
+            assert!(is_verdict(kind, &[BatchAborted, kind, BatchAborted]));
+            assert!(is_verdict(kind, &[kind, BatchAborted, kind]));
         }
-        assert!(is_verdict(Beside, &[Beside, Refused]));
+        assert!(is_verdict(BatchAborted, &[BatchAborted, Refused]));
         assert!(is_verdict(Denied, &[Denied; 3]));
     }
 

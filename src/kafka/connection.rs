@@ -1,7 +1,7 @@
 //! Why a broker can't be talked to, read from librdkafka's words: one sentence with the broker, the reason and the key to change.
 //!
 //! Pure. librdkafka says the same failure up to four times, as an error and as log lines, in words about its own settings;
-//! here they become one [`Trouble`]. Words it doesn't know are `None` and are shown as they came. Invariant: no text in it
+//! here they become one [`ConnectionProblem`]. Words it doesn't know are `None` and are shown as they came. Invariant: no text in it
 //! is longer than a line, and none holds a setting's value.
 
 /// What OpenSSL's number for a failed verification follows, in the line that `sys::callbacks::refuse_certificate` causes.
@@ -9,7 +9,7 @@ pub(crate) const X509: &str = "x509 error ";
 
 /// A connection that can't be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct ConnectionProblem {
     /// `host:port`, as librdkafka knows it.
     pub broker: String,
     /// What is wrong and what to change.
@@ -17,10 +17,10 @@ pub struct Trouble {
 }
 
 /// What a text of librdkafka's is about.
-pub(crate) fn trouble(text: &str) -> Option<Trouble> {
+pub(crate) fn trouble(text: &str) -> Option<ConnectionProblem> {
     let text = text.lines().next().unwrap_or_default();
     let reason = reason(text)?;
-    Some(Trouble { broker: broker(text).to_owned(), text: reason })
+    Some(ConnectionProblem { broker: broker(text).to_owned(), text: reason })
 }
 
 /// Whether it only repeats what another line says better: a verification's own, of this client or of the other one, or the worker's
@@ -28,7 +28,7 @@ pub(crate) fn trouble(text: &str) -> Option<Trouble> {
 ///
 /// A verification's own are OpenSSL's. librdkafka has them begin with "SSL handshake failed", unless the broker's answer is there within the
 /// call that greets it (2.12.1: `rd_kafka_transport_ssl_connect`).
-pub(crate) fn is_echo(text: &str) -> bool {
+pub(crate) fn is_duplicate(text: &str) -> bool {
     text.contains("certificate verify failed") || text.contains("ApiVersionRequest failed: Local: Timed out")
 }
 
@@ -62,7 +62,7 @@ fn reason(text: &str) -> Option<&'static str> {
             "it wants a certificate of this client, and one it trusts: set `kafka.tls.cert` and `kafka.tls.key`",
         );
     }
-    // The second is the first without librdkafka's guess: see `is_echo`.
+    // The second is the first without librdkafka's guess: see `is_duplicate`.
     let left =
         has("connecting to a PLAINTEXT broker listener?") || has("Disconnected") && has("in state SSL_HANDSHAKE");
     if left || has("wrong version number") {
@@ -140,7 +140,7 @@ mod tests {
                 "ssl://127.0.0.1:9093/bootstrap: {early}error:0A000086:SSL routines::certificate verify failed: more \
                  (after 3ms in state SSL_HANDSHAKE)"
             );
-            assert!(is_echo(&text) && trouble(&text).is_none(), "{text}");
+            assert!(is_duplicate(&text) && trouble(&text).is_none(), "{text}");
         }
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn a_silent_broker_is_not_taken_for_an_old_one() {
         let text =
             "127.0.0.1:9092/1: ApiVersionRequest failed: Local: Timed out: probably due to broker version < 0.10 (see";
-        assert!(is_echo(text) && trouble(text).is_none());
+        assert!(is_duplicate(text) && trouble(text).is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Settings;
 use super::classify::code;
 use super::connection;
-use super::connection::Trouble;
+use super::connection::ConnectionProblem;
 use super::membership;
 use super::membership::Refusal;
 use super::settings;
@@ -39,7 +39,7 @@ pub struct Consumer {
 pub struct Commit(Queue);
 
 /// What a poll brought besides records.
-pub enum Polled {
+pub enum ConsumerEvent {
     /// The group gives these partitions to this member; it waits for [`Consumer::assign`].
     Assign(Vec<TopicPartition>),
     /// The group takes these partitions; it waits for [`Consumer::unassign`].
@@ -84,9 +84,9 @@ pub struct ClientError {
     /// Whether no broker answers.
     pub all_brokers_down: bool,
     /// Why a broker can't be talked to, if it is about that.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<ConnectionProblem>,
     /// Whether it repeats what another error says better.
-    pub echo: bool,
+    pub duplicate: bool,
 }
 
 /// Records that still live in librdkafka's memory, and what was wrong with a partition among them.
@@ -100,11 +100,11 @@ enum Held {
 }
 
 /// What ended a wait.
-pub enum Woken {
+pub enum WaitResult {
     /// A record.
     Records(Records),
     /// Something else.
-    Other(Polled),
+    Other(ConsumerEvent),
 }
 
 /// What comes next of [`Records`].
@@ -114,7 +114,7 @@ pub enum Next<R> {
     /// Something was wrong with a partition, to be dealt with after the records that were taken with it. If there is a place, the
     /// partition may have to be read again with [`Consumer::seek`]: all before that place was taken, but librdkafka counts the
     /// record there as read, too (`rd_kafka_q_serve_rkmessages` takes an error's offset for a record's).
-    Failed(Polled, Option<(TopicPartition, Offset)>),
+    Failed(ConsumerEvent, Option<(TopicPartition, Offset)>),
 }
 
 /// A record's place, looked at before it is copied.
@@ -219,12 +219,12 @@ impl Consumer {
 
     /// Waits for a record or a rebalance, `timeout_ms` at most.
     #[must_use]
-    pub fn wait(&self, timeout_ms: i32) -> Option<Woken> {
+    pub fn wait(&self, timeout_ms: i32) -> Option<WaitResult> {
         let event = self.records.poll(timeout_ms)?;
         match event.kind() {
-            EventKind::Fetch => Some(Woken::Records(Records(Held::Waited(event)))),
-            EventKind::Rebalance => Some(Woken::Other(self.rebalance(event.code(), event.partitions().entries()))),
-            EventKind::Error => Some(Woken::Other(error(&event))),
+            EventKind::Fetch => Some(WaitResult::Records(Records(Held::Waited(event)))),
+            EventKind::Rebalance => Some(WaitResult::Other(self.rebalance(event.code(), event.partitions().entries()))),
+            EventKind::Error => Some(WaitResult::Other(error(&event))),
             EventKind::Stats | EventKind::Log | EventKind::Delivery | EventKind::OffsetCommit | EventKind::Other => {
                 None
             }
@@ -232,7 +232,7 @@ impl Consumer {
     }
 
     /// The next thing that happened besides records.
-    pub fn poll(&self) -> Option<Polled> {
+    pub fn poll(&self) -> Option<ConsumerEvent> {
         match self.client.next_callback_event() {
             Some(CallbackEvent::Rebalance { code, partitions }) => return Some(self.rebalance(code, partitions)),
             Some(CallbackEvent::Error { code, text }) => return Some(failed_partition(code, text, None, false)),
@@ -241,8 +241,8 @@ impl Consumer {
         loop {
             let event = self.events.poll(0)?;
             let polled = match event.kind() {
-                EventKind::Stats => stats::parse(&event.stats()).map(Polled::Stats),
-                EventKind::Log => log_line(&event).map(Polled::Error),
+                EventKind::Stats => stats::parse(&event.stats()).map(ConsumerEvent::Stats),
+                EventKind::Log => log_line(&event).map(ConsumerEvent::Error),
                 EventKind::Error => Some(error(&event)),
                 EventKind::Fetch
                 | EventKind::Rebalance
@@ -256,15 +256,15 @@ impl Consumer {
         }
     }
 
-    fn rebalance(&self, code: Code, partitions: Vec<sys::Entry>) -> Polled {
+    fn rebalance(&self, code: Code, partitions: Vec<sys::Entry>) -> ConsumerEvent {
         let partitions = partitions.into_iter().map(named).collect();
         match code {
-            code::ASSIGN_PARTITIONS => Polled::Assign(partitions),
-            code::REVOKE_PARTITIONS => Polled::Revoke(partitions),
+            code::ASSIGN_PARTITIONS => ConsumerEvent::Assign(partitions),
+            code::REVOKE_PARTITIONS => ConsumerEvent::Revoke(partitions),
             other => {
                 // The group failed: give everything back, and it joins again.
                 let revoked = self.client.assign(None);
-                Polled::Error(ClientError {
+                ConsumerEvent::Error(ClientError {
                     name: other.name(),
                     text: format!("the group ended: {other} ({revoked:?})"),
                     partition: None,
@@ -273,7 +273,7 @@ impl Consumer {
                     refusal: membership::refusal(other),
                     all_brokers_down: false,
                     trouble: None,
-                    echo: false,
+                    duplicate: false,
                 })
             }
         }
@@ -444,15 +444,15 @@ fn judge_commit(code: Code, entries: Vec<sys::Entry>) -> Committed {
     }
 }
 
-fn error(event: &sys::Event) -> Polled {
+fn error(event: &sys::Event) -> ConsumerEvent {
     failed_partition(event.code(), event.error_text(), event.error_partition(), event.is_fatal())
 }
 
-fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, fatal: bool) -> Polled {
+fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, fatal: bool) -> ConsumerEvent {
     if let (code::AUTO_OFFSET_RESET, Some((topic, partition))) = (code, &partition) {
         // The code is that of every reset; why there was one stands in the text (`rd_kafka_offset_reset`).
         let is_cut = text.contains("log truncation");
-        return Polled::OffsetGone {
+        return ConsumerEvent::OffsetGone {
             partition: TopicPartition { topic: topic.as_str().into(), partition: *partition },
             is_cut,
         };
@@ -464,7 +464,7 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
         code::TOPIC_AUTHORIZATION_FAILED,
         code::GROUP_AUTHORIZATION_FAILED,
     ];
-    Polled::Error(ClientError {
+    ConsumerEvent::Error(ClientError {
         name: code.name(),
         partition,
         fatal: fatal || code == code::FATAL,
@@ -472,7 +472,7 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
         refusal: membership::refusal(code),
         all_brokers_down: code == code::ALL_BROKERS_DOWN,
         trouble: connection::trouble(&text),
-        echo: connection::is_echo(&text),
+        duplicate: connection::is_duplicate(&text),
         text,
     })
 }
@@ -481,7 +481,7 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
 pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
     let (level, facility, line) = event.log();
     let trouble = connection::trouble(&line);
-    if trouble.is_some() || connection::is_echo(&line) {
+    if trouble.is_some() || connection::is_duplicate(&line) {
         tracing::debug!(target: "librdkafka", facility, "{line}");
         return trouble.filter(|_| line.contains(connection::X509)).map(|trouble| ClientError {
             name: "_SSL".to_owned(),
@@ -492,7 +492,7 @@ pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
             refusal: None,
             all_brokers_down: false,
             trouble: Some(trouble),
-            echo: false,
+            duplicate: false,
         });
     }
     // It calls an error what it tries again itself. What it can't go on with comes as an event as well, which gets a line that says
@@ -551,7 +551,7 @@ mod tests {
             ("Partition log truncation detected at 7: broker end offset is 5: Local: Partition log truncation", true),
             ("fetch failed due to requested offset not available on the broker: Broker: Offset out of range", false),
         ] {
-            assert!(matches!(gone(text), Polled::OffsetGone { is_cut, .. } if is_cut == cut), "{text}");
+            assert!(matches!(gone(text), ConsumerEvent::OffsetGone { is_cut, .. } if is_cut == cut), "{text}");
         }
     }
 }

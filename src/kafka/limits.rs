@@ -16,7 +16,7 @@ pub struct TopicLimits {
     /// The largest batch in bytes that each topic takes: the outputs', and then the dead letters'. `None` where nobody said.
     pub bytes: Vec<Option<usize>>,
     /// The most partitions of outputs that one broker leads; 0 as long as nobody said.
-    pub led: usize,
+    pub partitions_led: usize,
     /// Batches above this were refused as too large, whatever is said.
     pub learned: Option<usize>,
     /// The largest record in bytes that librdkafka shall take.
@@ -29,7 +29,7 @@ impl TopicLimits {
     /// What was found out: for each topic that is written, what it takes, and who leads its partitions, -1 being nobody. The dead letters'
     /// topic doesn't count for the partitions of outputs that a broker leads.
     pub(crate) fn of(outputs: &[Output], bytes: Vec<Option<usize>>, leaders: &[(String, Vec<i32>)]) -> TopicLimits {
-        let mut led: BTreeMap<i32, usize> = BTreeMap::new();
+        let mut partitions_led: BTreeMap<i32, usize> = BTreeMap::new();
         let mut leaderless = BTreeSet::new();
         for (topic, leaders) in leaders {
             let is_output = outputs.iter().any(|output| output.topic == *topic);
@@ -37,12 +37,12 @@ impl TopicLimits {
                 if leader < 0 {
                     leaderless.insert(TopicPartition { topic: topic.as_str().into(), partition });
                 } else if is_output {
-                    *led.entry(leader).or_default() += 1;
+                    *partitions_led.entry(leader).or_default() += 1;
                 }
             }
         }
-        let led = led.into_values().max().unwrap_or(0);
-        TopicLimits { bytes, led, leaderless: leaderless.into_iter().collect(), ..TopicLimits::default() }
+        let partitions_led = partitions_led.into_values().max().unwrap_or(0);
+        TopicLimits { bytes, partitions_led, leaderless: leaderless.into_iter().collect(), ..TopicLimits::default() }
     }
 
     /// How large a batch of several messages may be: no larger than the smallest of what the topics take, since a broker refuses it as
@@ -116,7 +116,7 @@ mod tests {
         let leaders = [("t".to_owned(), vec![1, -1, 2, 2]), ("dead".to_owned(), vec![2, 2, -1])];
         let limits = TopicLimits::of(&[output("none")], vec![None; 2], &leaders);
         let named: Vec<String> = limits.leaderless.iter().map(ToString::to_string).collect();
-        assert_eq!((limits.led, named), (2, vec!["dead/2".to_owned(), "t/1".to_owned()]));
+        assert_eq!((limits.partitions_led, named), (2, vec!["dead/2".to_owned(), "t/1".to_owned()]));
     }
 
     #[test]

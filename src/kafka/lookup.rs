@@ -171,7 +171,7 @@ impl Lookup {
     ) -> std::io::Result<Lookup> {
         let (questions, inbox) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let asker = Asker {
+        let asker = LookupThread {
             client: Arc::clone(consumer.client()),
             settings: settings.clone(),
             stop: Arc::clone(&stop),
@@ -266,7 +266,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries of a denied question.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
 
-struct Asker {
+struct LookupThread {
     client: Arc<Client>,
     settings: Settings,
     stop: Arc<AtomicBool>,
@@ -323,7 +323,7 @@ impl Agenda {
     }
 }
 
-impl Asker {
+impl LookupThread {
     fn run(mut self, inbox: &mpsc::Receiver<(u64, Question)>, answer: &(impl Fn(u64, Answer) + Send)) {
         let mut agenda = Agenda::default();
         while !self.stop.load(Ordering::Relaxed) {
@@ -445,7 +445,7 @@ impl Asker {
 
     /// What each topic that is written takes; `None` where the cluster doesn't tell.
     fn limits(&mut self) -> Result<Vec<Option<usize>>, Error> {
-        if !self.settings.tells_limits {
+        if !self.settings.reports_topic_limits {
             return Ok(vec![None; self.settings.written().count()]);
         }
         let mut limits = Vec::new();
@@ -747,7 +747,7 @@ mod tests {
             ..Settings::example()
         };
         let config = BTreeMap::from([("bootstrap.servers".to_owned(), broker.bootstrap().to_owned())]);
-        let mut asker = Asker {
+        let mut asker = LookupThread {
             client: Client::new(Side::Producer, &config).unwrap(),
             settings: settings.clone(),
             stop: Arc::default(),

@@ -34,7 +34,7 @@ pub struct Settings {
     /// How often offsets are committed.
     pub commit_every: Duration,
     /// Whether the cluster tells what its topics take: the embedded broker doesn't know the question, and never answers it.
-    pub tells_limits: bool,
+    pub reports_topic_limits: bool,
     /// What librdkafka is told, and must not be repeated after it.
     pub hidden: Hidden,
 }
@@ -340,7 +340,8 @@ pub(crate) fn producer(
         ("partitioner", "murmur2_random"),
     ];
     set(&mut config, &fixed);
-    config.insert("max.in.flight.requests.per.connection".into(), requests_in_flight(limits.led).to_string());
+    config
+        .insert("max.in.flight.requests.per.connection".into(), requests_in_flight(limits.partitions_led).to_string());
     config
 }
 
@@ -455,7 +456,7 @@ mod tests {
                 outputs: vec![Output::example("out")],
                 dead_letter: None,
                 commit_every: Duration::from_secs(1),
-                tells_limits: false,
+                reports_topic_limits: false,
                 hidden: Hidden::default(),
             }
         }

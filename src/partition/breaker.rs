@@ -42,18 +42,18 @@ pub enum Flood {
 
 /// What the breaker saw when it tripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trip {
+pub struct BreakerTripped {
     /// Of what there were too many.
     pub flood: Flood,
     /// Records that failed so.
     pub failed: u64,
     /// Of so many.
     pub records: u64,
-    /// So many of [`Trip::WINDOW`] would have passed.
+    /// So many of [`BreakerTripped::WINDOW`] would have passed.
     pub allowed: usize,
 }
 
-impl Trip {
+impl BreakerTripped {
     /// The last records that count.
     pub const WINDOW: u16 = 200;
     /// A fifth of the last records may break the guest, also before there were so many: 40 are given up and the next one stops it.
@@ -66,7 +66,7 @@ const BITS: usize = 256;
 impl Breaker {
     /// A breaker that has seen nothing, and lets so many rejects pass.
     pub(super) fn new(rejects: Option<usize>) -> Breaker {
-        Breaker::of(Trip::WINDOW.into(), Trip::FAULTS, rejects)
+        Breaker::of(BreakerTripped::WINDOW.into(), BreakerTripped::FAULTS, rejects)
     }
 
     pub(super) fn of(window: u64, faults: usize, rejects: Option<usize>) -> Breaker {
@@ -91,11 +91,11 @@ impl Breaker {
     }
 
     /// The next record is given up for a failure of this class. `Some` if it is one too many.
-    pub(super) fn failed(&mut self, class: Class) -> Option<Trip> {
+    pub(super) fn failed(&mut self, class: Class) -> Option<BreakerTripped> {
         let (flood, count) = match class {
             Class::Fault => (Flood::Faults, &mut self.faults),
             Class::Reject => (Flood::Rejects, &mut self.rejects),
-            Class::Retry | Class::Refused | Class::Again | Class::Halt | Class::Infrastructure => {
+            Class::Retry | Class::Refused | Class::Resend | Class::Halt | Class::Infrastructure => {
                 self.passed(1);
                 return None;
             }
@@ -117,7 +117,7 @@ impl Breaker {
         // The pipeline stops at this record, which gets no outcome: it is counted when it comes again.
         count.places.pop_back();
         self.seen -= 1;
-        Some(Trip { flood, failed: failed as u64, records, allowed })
+        Some(BreakerTripped { flood, failed: failed as u64, records, allowed })
     }
 
     /// The last so many records are going to come again.
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     /// The place of the record at which it trips, with a failure at every `nth` record.
-    fn trips_at(mut breaker: Breaker, class: Class, nth: usize) -> Option<(usize, Trip)> {
+    fn trips_at(mut breaker: Breaker, class: Class, nth: usize) -> Option<(usize, BreakerTripped)> {
         (1..=10_000).find_map(|record| {
             if record % nth == 0 {
                 return breaker.failed(class).map(|trip| (record, trip));
@@ -190,8 +190,8 @@ mod tests {
         })
     }
 
-    fn trip(flood: Flood, failed: u64, records: u64, allowed: usize) -> Trip {
-        Trip { flood, failed, records, allowed }
+    fn trip(flood: Flood, failed: u64, records: u64, allowed: usize) -> BreakerTripped {
+        BreakerTripped { flood, failed, records, allowed }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::BreakerTripped;
 use super::Policy;
-use super::Trip;
 use crate::failure::Failure;
 use crate::record::AssignmentId;
 use crate::record::Offset;
@@ -33,7 +33,7 @@ pub enum Event<'a> {
         /// For each record that is done, in order, the number of its outputs.
         outputs: &'a [u32],
         /// Those among them that failed for good, by their places in `outputs`, ascending, and why: empty unless the policy
-        /// [goes on](Policy::goes_on).
+        /// [goes on](Policy::continues).
         failed: &'a [(usize, Failure)],
         /// The failure of the record behind these, if it failed.
         failure: Option<&'a Failure>,
@@ -69,7 +69,7 @@ pub enum Event<'a> {
         seq: Seq,
     },
     /// A record can be neither processed nor given up.
-    Hopeless {
+    Unrecoverable {
         /// The record.
         seq: Seq,
         /// Why.
@@ -110,7 +110,7 @@ impl Event<'_> {
             Event::Unsendable { seq, .. }
             | Event::Refused { seq, .. }
             | Event::Undelivered { seq }
-            | Event::Hopeless { seq, .. } => Some(seq.assignment()),
+            | Event::Unrecoverable { seq, .. } => Some(seq.assignment()),
             Event::Received { .. }
             | Event::Dispatched { .. }
             | Event::Position { .. }
@@ -182,11 +182,11 @@ pub enum Action {
         failure: Failure,
     },
     /// Too many records broke the guest or were rejected: end the pipeline instead of giving up one after the other.
-    Trip {
+    BreakerTripped {
         /// The record at which it stops.
         offset: i64,
         /// What the breaker saw.
-        trip: Trip,
+        trip: BreakerTripped,
         /// Why the last one failed.
         failure: Failure,
     },

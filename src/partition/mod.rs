@@ -30,14 +30,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use breaker::BreakerTripped;
 pub use breaker::Flood;
-pub use breaker::Trip;
 pub use event::Action;
 pub use event::Event;
 pub use ledger::Settled;
+pub use policy::OnFailure;
 pub use policy::Policy;
 pub use policy::Retries;
-pub use policy::Then;
 
 use crate::failure::Failure;
 use crate::record::AssignmentId;
@@ -75,7 +75,11 @@ enum Phase {
         /// Whether it drained already: then it is not read again.
         drains: bool,
     },
-    Released,
+    /// The drain is over.
+    Released {
+        /// Whether everything that was out was settled by then.
+        settled: bool,
+    },
 }
 
 /// A record that is tried again, while those behind it wait.
@@ -180,6 +184,23 @@ impl PartitionState {
         self.ledger.is_out()
     }
 
+    /// Whether nothing that was handed out comes again. Once the drain is over it is what that came to.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self.phase {
+            Phase::Released { settled } => settled,
+            Phase::Running | Phase::Draining { .. } | Phase::Stopped { .. } => {
+                self.ledger.is_idle() && self.ledger.is_acknowledged()
+            }
+        }
+    }
+
+    /// Whether its drain is over.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        matches!(self.phase, Phase::Released { .. })
+    }
+
     /// What was settled since the last call, for metrics.
     pub fn take_settled(&mut self) -> Settled {
         self.ledger.take_settled()
@@ -233,27 +254,27 @@ impl PartitionState {
                 self.ledger.requeue(first, returned);
             }
             Event::Delivered { first, last } => {
-                if self.phase != Phase::Released {
+                if !self.is_released() {
                     self.ledger.acknowledge(first, last);
                 }
             }
             Event::Unsendable { seq, unsent, failure } => {
-                if self.phase != Phase::Released {
+                if !self.is_released() {
                     self.unsendable(seq, unsent, failure, &mut actions);
                 }
             }
             Event::Refused { seq, failure } => {
-                if self.phase != Phase::Released {
+                if !self.is_released() {
                     self.refused(seq, failure);
                 }
             }
             Event::Undelivered { seq } => {
-                if self.phase != Phase::Released {
+                if !self.is_released() {
                     self.ledger.miss(seq);
                 }
             }
-            Event::Hopeless { seq, failure } => {
-                if self.phase != Phase::Released {
+            Event::Unrecoverable { seq, failure } => {
+                if !self.is_released() {
                     self.stop(seq, failure, &mut actions);
                 }
             }
@@ -270,7 +291,7 @@ impl PartitionState {
                 let is_reported = match self.phase {
                     Phase::Draining { .. } => self.ledger.is_reported(),
                     Phase::Running | Phase::Stopped { .. } => !self.ledger.is_out(),
-                    Phase::Released => false,
+                    Phase::Released { .. } => false,
                 };
                 if self.is_due_to_rewind() && is_reported {
                     actions.push(Action::Rewind);
@@ -286,7 +307,7 @@ impl PartitionState {
     /// Whether records that come back in this run are taken as they are: else they are run again.
     #[must_use]
     pub fn takes(&self, run: u32, first: Seq) -> bool {
-        !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped { .. } | Phase::Released))
+        !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped { .. } | Phase::Released { .. }))
             && self.strand.takes(run, first)
     }
 
@@ -299,7 +320,7 @@ impl PartitionState {
                 self.ledger.leave_running();
                 self.strand.run_again();
             }
-            Phase::Draining { .. } | Phase::Released => return,
+            Phase::Draining { .. } | Phase::Released { .. } => return,
         }
         self.phase = Phase::Draining { deadline };
     }
@@ -317,10 +338,10 @@ impl PartitionState {
             }
             // There is no time to do it again: what was not acknowledged is repeated by whoever reads it next.
             Phase::Draining { .. } | Phase::Stopped { drains: true } => {
-                self.phase = Phase::Released;
+                self.phase = Phase::Released { settled: false };
                 actions.push(Action::Released { settled: false });
             }
-            Phase::Released => {}
+            Phase::Released { .. } => {}
         }
     }
 
@@ -344,7 +365,7 @@ impl PartitionState {
     }
 
     fn store(&mut self, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Released {
+        if self.is_released() {
             return;
         }
         if let Some(Boundary { offset, leader_epoch }) = self.ledger.cut() {
@@ -358,9 +379,9 @@ impl PartitionState {
 
     fn release(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Draining { deadline } = self.phase else { return };
-        let settled = self.ledger.is_idle() && self.ledger.is_acknowledged();
+        let settled = self.is_settled();
         if settled || now >= deadline {
-            self.phase = Phase::Released;
+            self.phase = Phase::Released { settled };
             actions.push(Action::Released { settled });
         }
     }

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::Action;
+use super::BreakerTripped;
+use super::OnFailure;
 use super::PartitionState;
 use super::Phase;
-use super::Then;
-use super::Trip;
 use super::ledger::Fate;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -21,7 +21,7 @@ use crate::record::Seq;
 enum Judged {
     GiveUp(Fate),
     Stop,
-    Trip(Trip),
+    BreakerTripped(BreakerTripped),
 }
 
 impl PartitionState {
@@ -37,7 +37,7 @@ impl PartitionState {
         returned: usize,
         actions: &mut Vec<Action>,
     ) {
-        if matches!(self.phase, Phase::Stopped { .. } | Phase::Released) {
+        if matches!(self.phase, Phase::Stopped { .. } | Phase::Released { .. }) {
             return;
         }
         if !self.takes(run, first) {
@@ -67,7 +67,7 @@ impl PartitionState {
                 Some((attempt, at)) => actions.push(Action::RunAgain { from: end, attempt, at }),
                 None => self.give_up_next(end, failure, actions),
             },
-            Class::Reject | Class::Fault | Class::Refused | Class::Again | Class::Halt | Class::Infrastructure => {
+            Class::Reject | Class::Fault | Class::Refused | Class::Resend | Class::Halt | Class::Infrastructure => {
                 self.give_up_next(end, failure, actions);
             }
         }
@@ -108,7 +108,7 @@ impl PartitionState {
             at = *place;
             match self.judge(failure) {
                 Judged::GiveUp(fate) => fates.push((*place, fate)),
-                stops @ (Judged::Stop | Judged::Trip(_)) => {
+                stops @ (Judged::Stop | Judged::BreakerTripped(_)) => {
                     worst = Some((stops, failure));
                     break;
                 }
@@ -133,19 +133,19 @@ impl PartitionState {
                 self.strand.run_again();
                 actions.push(Action::Requeue { from: seq.plus(1) });
             }
-            stops @ (Judged::Stop | Judged::Trip(_)) => self.end_at(seq, stops, failure, actions),
+            stops @ (Judged::Stop | Judged::BreakerTripped(_)) => self.end_at(seq, stops, failure, actions),
         }
     }
 
     /// What follows from a record that can't be helped, which is the next to be counted.
     fn judge(&mut self, failure: &Failure) -> Judged {
         let fate = match self.policy.then {
-            Then::Stop => return Judged::Stop,
-            Then::DeadLetter => Fate::DeadLettered,
-            Then::Skip => Fate::Skipped,
+            OnFailure::Stop => return Judged::Stop,
+            OnFailure::DeadLetter => Fate::DeadLettered,
+            OnFailure::Skip => Fate::Skipped,
         };
         match self.breaker.failed(failure.kind.class()) {
-            Some(trip) => Judged::Trip(trip),
+            Some(trip) => Judged::BreakerTripped(trip),
             None => Judged::GiveUp(fate),
         }
     }
@@ -155,17 +155,17 @@ impl PartitionState {
         let tries = self.strand.tries(seq) + 1;
         let failure = failure.clone();
         match self.policy.then {
-            Then::Skip => Action::Skip { seq, tries, failure },
-            Then::DeadLetter | Then::Stop => Action::DeadLetter { seq, tries, failure },
+            OnFailure::Skip => Action::Skip { seq, tries, failure },
+            OnFailure::DeadLetter | OnFailure::Stop => Action::DeadLetter { seq, tries, failure },
         }
     }
 
     /// An output of a record that has its outcome can't be sent.
     pub(super) fn unsendable(&mut self, seq: Seq, unsent: u32, failure: &Failure, actions: &mut Vec<Action>) {
         let fate = match self.policy.then {
-            Then::Stop => return self.stop(seq, failure, actions),
-            Then::DeadLetter => Fate::DeadLettered,
-            Then::Skip => Fate::Skipped,
+            OnFailure::Stop => return self.stop(seq, failure, actions),
+            OnFailure::DeadLetter => Fate::DeadLettered,
+            OnFailure::Skip => Fate::Skipped,
         };
         if self.ledger.give_up(seq, fate, unsent) {
             actions.push(self.given_up(seq, failure));
@@ -184,10 +184,10 @@ impl PartitionState {
     /// The pipeline ends at a record.
     fn end_at(&mut self, seq: Seq, why: Judged, failure: &Failure, actions: &mut Vec<Action>) {
         match why {
-            Judged::Trip(trip) => {
+            Judged::BreakerTripped(trip) => {
                 let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
                 if self.stop_at(seq, actions) {
-                    actions.push(Action::Trip { offset, trip, failure: failure.clone() });
+                    actions.push(Action::BreakerTripped { offset, trip, failure: failure.clone() });
                 }
             }
             Judged::Stop | Judged::GiveUp(_) => self.stop(seq, failure, actions),

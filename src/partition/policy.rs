@@ -12,8 +12,8 @@ pub struct Policy {
     /// The longest wait.
     pub backoff_to: Duration,
     /// What becomes of a record that can't be helped.
-    pub then: Then,
-    /// So many of the last [`Trip::WINDOW`](super::Trip::WINDOW) records of a partition may be rejected; `None` is all.
+    pub then: OnFailure,
+    /// So many of the last [`BreakerTripped::WINDOW`](super::BreakerTripped::WINDOW) records of a partition may be rejected; `None` is all.
     pub rejects_max: Option<usize>,
 }
 
@@ -28,7 +28,7 @@ pub enum Retries {
 
 /// What becomes of a record that can't be helped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum OnFailure {
     /// The pipeline stops: everything below the record is committed, nothing at or above.
     Stop,
     /// It is written to the dead-letter topic, and is done when the broker has it there.
@@ -40,10 +40,10 @@ pub enum Then {
 impl Policy {
     /// Whether what is behind a record that can't be helped goes on.
     #[must_use]
-    pub fn goes_on(&self) -> bool {
+    pub fn continues(&self) -> bool {
         match self.then {
-            Then::Stop => false,
-            Then::DeadLetter | Then::Skip => true,
+            OnFailure::Stop => false,
+            OnFailure::DeadLetter | OnFailure::Skip => true,
         }
     }
 }
@@ -54,7 +54,7 @@ impl Default for Policy {
             retries: Retries::Times(3),
             backoff_from: Duration::from_millis(100),
             backoff_to: Duration::from_secs(10),
-            then: Then::Stop,
+            then: OnFailure::Stop,
             rejects_max: None,
         }
     }

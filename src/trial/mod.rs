@@ -25,14 +25,14 @@ use crate::record::Header;
 use crate::record::TopicPartition;
 use crate::sink::Destination;
 use crate::sink::Routes;
-use crate::worker::Dry;
-use crate::worker::Stage;
+use crate::worker::DryRun;
+use crate::worker::StepTrace;
 use line::FeedRecord;
 use line::Headers;
 
 /// The steps of a pipeline, or one of them, ready for records.
 pub struct Steps {
-    dry: Dry,
+    dry: DryRun,
     routes: Routes,
     batch: Batch,
     names: Vec<Arc<str>>,
@@ -103,7 +103,7 @@ impl Steps {
         let source = TopicPartition { topic: topic.into(), partition: 0 };
         let outputs = config.kafka.outputs.iter();
         Ok(Steps {
-            dry: Dry::new(ready, routes.clone(), &metrics),
+            dry: DryRun::new(ready, routes.clone(), &metrics),
             routes,
             batch: Batch::new(source),
             names,
@@ -146,7 +146,7 @@ impl Steps {
         self.metrics.step_duration_seconds.with_label_values(&[name]).get_sample_sum()
     }
 
-    fn trace(&self, stages: &[Stage], before: &[f64]) -> String {
+    fn trace(&self, stages: &[StepTrace], before: &[f64]) -> String {
         let mut text = String::new();
         for stage in stages {
             let name = &self.names[stage.step];

@@ -12,7 +12,7 @@ use super::Replacement;
 use super::clock;
 use super::effects::Effects;
 use super::effects::Layer;
-use super::meter::Meter;
+use super::step_metrics::StepMetrics;
 use crate::batch::Batch;
 use crate::batch::View;
 use crate::failure::Class;
@@ -30,14 +30,14 @@ pub(super) struct Chain {
     links: Vec<Link>,
     routes: Routes,
     /// Whether records that are rejected are given up, and those behind them go on.
-    goes_on: bool,
+    continues: bool,
 }
 
 struct Link {
     step: Step,
     /// `None` after a fault, until the next call.
     instance: Option<Instance>,
-    meter: Meter,
+    meter: StepMetrics,
 }
 
 /// What came of some records.
@@ -76,15 +76,15 @@ impl Verdicts {
 
 impl Chain {
     /// Takes instances that were made while the pipeline started.
-    pub(super) fn new(links: Vec<(Step, Instance, Meter)>, routes: Routes, goes_on: bool) -> Chain {
+    pub(super) fn new(links: Vec<(Step, Instance, StepMetrics)>, routes: Routes, continues: bool) -> Chain {
         let links =
             links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
-        Chain { links, routes, goes_on }
+        Chain { links, routes, continues }
     }
 
     /// Whether a record that can't be helped is given up alone.
-    pub(super) fn goes_on(&self) -> bool {
-        self.goes_on
+    pub(super) fn continues(&self) -> bool {
+        self.continues
     }
 
     /// The most records that one call of the first step gets.
@@ -122,8 +122,8 @@ impl Chain {
             };
             let digest = Arc::clone(link.step.digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
-            for (root, failure) in link.run(&mut layer, batch, &records, self.goes_on)? {
-                let alone = self.goes_on && failure.kind.class() == Class::Reject;
+            for (root, failure) in link.run(&mut layer, batch, &records, self.continues)? {
+                let alone = self.continues && failure.kind.class() == Class::Reject;
                 verdicts.fail(root, failure, alone);
             }
             verdicts.effects.layers.push(layer);
@@ -176,13 +176,13 @@ pub(super) fn tell(counted: &Counted, metrics: &Metrics) {
 
 impl Link {
     /// Calls the step for all of the layer's input, or up to the first record that ends the run: one that is rejected does so unless
-    /// the chain `goes_on`. The records that failed, in order, and why.
+    /// the chain `continues`. The records that failed, in order, and why.
     fn run(
         &mut self,
         layer: &mut Layer,
         batch: &Batch,
         records: &Range<usize>,
-        goes_on: bool,
+        continues: bool,
     ) -> Result<Vec<(usize, Failure)>, Failure> {
         let mut all_failed = Vec::new();
         let total = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
@@ -198,7 +198,7 @@ impl Link {
             let start = range.start;
             layer.calls.push((range, outcome.outputs));
             for failed in outcome.failed {
-                let ends = !goes_on || failed.failure.kind.class() != Class::Reject;
+                let ends = !continues || failed.failure.kind.class() != Class::Reject;
                 self.meter.failed(&failed.failure);
                 all_failed.push((layer.root_of(start + failed.index), self.signed(failed.failure)));
                 if ends {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::chain::Chain;
 use super::chain::Verdicts;
 use super::effects::Cursor;
-use super::meter::Meter;
+use super::step_metrics::StepMetrics;
 use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -17,14 +17,14 @@ use crate::record::OutRecord;
 use crate::sink::Routes;
 
 /// See the head of the file.
-pub struct Dry {
+pub struct DryRun {
     chain: Chain,
     routes: Routes,
 }
 
 /// What a step did for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
+pub struct StepTrace {
     /// The step's number.
     pub step: usize,
     /// Records that it got: the record, or the outputs of the step before.
@@ -33,16 +33,16 @@ pub struct Stage {
     pub ports: Vec<u32>,
 }
 
-impl Dry {
+impl DryRun {
     /// Takes one instance of each step. What they do is counted in `metrics`.
     #[must_use]
-    pub fn new(steps: Vec<(Step, Instance)>, routes: Routes, metrics: &Arc<Metrics>) -> Dry {
+    pub fn new(steps: Vec<(Step, Instance)>, routes: Routes, metrics: &Arc<Metrics>) -> DryRun {
         let links = steps.into_iter().map(|(step, instance)| {
-            let mut meter = Meter::new(metrics, &step.settings().name);
+            let mut meter = StepMetrics::new(metrics, &step.settings().name);
             meter.started("start", instance.memory_bytes());
             (step, instance, meter)
         });
-        Dry { chain: Chain::new(links.collect(), routes.clone(), false), routes }
+        DryRun { chain: Chain::new(links.collect(), routes.clone(), false), routes }
     }
 
     /// Runs record `index` of a batch; `output` gets each output with its place in the file, in order. What the steps did, in order.
@@ -57,7 +57,7 @@ impl Dry {
         batch: &Batch,
         index: usize,
         mut output: impl FnMut(usize, &OutRecord<'_>),
-    ) -> Result<Vec<Stage>, Failure> {
+    ) -> Result<Vec<StepTrace>, Failure> {
         let one: Range<usize> = index..index + 1;
         let verdicts = match self.chain.run(batch, one.clone()) {
             Err(failure) if failure.kind != Kind::Error => self.chain.run(batch, one),
@@ -73,7 +73,7 @@ impl Dry {
             output(made.output, &made.record);
             cursor.advance(&made);
         }
-        let stages = effects.layers.iter().map(|layer| Stage {
+        let stages = effects.layers.iter().map(|layer| StepTrace {
             step: layer.step,
             records: layer.input.as_ref().map_or(1, Batch::len),
             ports: layer.calls.iter().flat_map(|(_, outputs)| (0..outputs.len()).map(|at| outputs.port(at))).collect(),

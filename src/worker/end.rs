@@ -7,8 +7,8 @@
 use crate::failure::Failure;
 use crate::kafka::Commands;
 use crate::kafka::lookup::Other;
+use crate::partition::BreakerTripped;
 use crate::partition::Flood;
-use crate::partition::Trip;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
@@ -88,8 +88,13 @@ impl StoppedAt {
     }
 
     /// Records of the partition break the guest one after the other.
-    pub(super) fn tripped(partition: TopicPartition, offset: i64, trip: Trip, failure: &Failure) -> StoppedAt {
-        let Trip { flood, failed, records, allowed } = trip;
+    pub(super) fn tripped(
+        partition: TopicPartition,
+        offset: i64,
+        trip: BreakerTripped,
+        failure: &Failure,
+    ) -> StoppedAt {
+        let BreakerTripped { flood, failed, records, allowed } = trip;
         let why = match flood {
             Flood::Faults => format!(
                 "the plugin broke on {failed} of the last {records} records: stopped after {allowed}, so that a broken plugin doesn't \
@@ -97,7 +102,7 @@ impl StoppedAt {
             ),
             Flood::Rejects => format!(
                 "the plugin rejected {failed} of the last {records} records, where `on_error.max_reject_share` allows {allowed} of {}",
-                Trip::WINDOW
+                BreakerTripped::WINDOW
             ),
         };
         let what = format!(": {why}; the last failure: {failure}{}", trace(failure));
@@ -266,7 +271,7 @@ mod tests {
         let stopped = StoppedAt::tripped(
             partition(),
             7,
-            Trip { flood: Flood::Faults, failed: 41, records: 41, allowed: 40 },
+            BreakerTripped { flood: Flood::Faults, failed: 41, records: 41, allowed: 40 },
             &failure,
         );
         let text = stopped.message(Some(left), "g", &Commands::plain("a:9092"));

@@ -1,8 +1,8 @@
 //! Named threads that run guests: records of a batch in, what became of them out.
 //!
-//! An executor owns its instances and its lanes: all records of a lane come to the same executor, one job after the other, so their
+//! An executor owns its instances and its tasks: all records of a task come to the same executor, one job after the other, so their
 //! order holds. It knows faults and how to find the record that causes one; what becomes of that record is decided elsewhere.
-//! Between two calls it looks whether the lane was cancelled, and then gives back what it has not run.
+//! Between two calls it looks whether the task was cancelled, and then gives back what it has not run.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -41,13 +41,13 @@ pub(super) struct Job {
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
     pub(super) range: Range<usize>,
-    /// Set when nothing more of the lane is to be run.
+    /// Set when nothing more of the task is to be run.
     pub(super) cancel: Arc<AtomicBool>,
 }
 
 /// Records that come back.
 #[derive(Debug)]
-pub(super) struct Ran {
+pub(super) struct RunResult {
     pub(super) run: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
@@ -83,7 +83,7 @@ impl Executors {
         chains: Vec<Chain>,
         routes: &Routes,
         worker: usize,
-        ran: &(impl Fn(Ran) + Clone + Send + 'static),
+        ran: &(impl Fn(RunResult) + Clone + Send + 'static),
     ) -> std::io::Result<Executors> {
         let mut threads = Vec::new();
         for (number, chain) in chains.into_iter().enumerate() {
@@ -146,7 +146,7 @@ struct Executor<R> {
     ran: R,
 }
 
-impl<R: Fn(Ran)> Executor<R> {
+impl<R: Fn(RunResult)> Executor<R> {
     fn run(mut self, orders: &mpsc::Receiver<Order>) {
         // On Linux it is the thread that is nice, and not the process.
         #[cfg(target_os = "linux")]
@@ -215,7 +215,7 @@ impl<R: Fn(Ran)> Executor<R> {
             };
             let verdicts = result.unwrap_or_else(|failure| {
                 let effects = Effects::default();
-                if self.chain.goes_on() {
+                if self.chain.continues() {
                     Verdicts { done: 1, failed: vec![(0, failure)], effects, failure: None }
                 } else {
                     Verdicts { done: 0, failed: Vec::new(), effects, failure: Some(failure) }
@@ -243,7 +243,7 @@ impl<R: Fn(Ran)> Executor<R> {
         job.first = first.plus(returned);
         let last = job.range.is_empty();
         let outputs = effects.counts(done, &self.routes);
-        (self.ran)(Ran {
+        (self.ran)(RunResult {
             run: job.run,
             first,
             batch: Arc::clone(&job.batch),
@@ -263,7 +263,7 @@ impl<R: Fn(Ran)> Executor<R> {
         let (outputs, effects) = (Vec::new(), Effects::default());
         let (failed, counted) = (Vec::new(), Vec::new());
         let failure = None;
-        (self.ran)(Ran { run, first, batch, range, outputs, failed, effects, counted, failure, last: true });
+        (self.ran)(RunResult { run, first, batch, range, outputs, failed, effects, counted, failure, last: true });
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::Shell;
 use super::blocked;
 use super::end::End;
-use super::lane::Lane;
 use super::session;
 use super::session::Action;
+use super::task::PartitionTask;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::kafka::consumer::Position;
@@ -36,7 +36,7 @@ impl Shell {
         while let Some(action) = self.todo.pop_front() {
             match action {
                 Action::Subscribe => self.subscribe(now),
-                Action::AskStarts { question, partitions } => self.lookup.ask_starts(question, partitions),
+                Action::AskStarts { question, partitions } => self.io.lookup.ask_starts(question, partitions),
                 Action::Start(starts) => self.start(now, starts),
                 Action::Joined => self.joined(),
                 Action::Drain { partitions, deadline } => {
@@ -44,25 +44,26 @@ impl Shell {
                 }
                 Action::Release(partitions) => {
                     self.tell_those(now, &partitions, &partition::Event::Tick);
-                    // Whatever a partition still waits for, it isn't waited for here.
-                    let these = self.lanes.iter_mut().filter(|lane| partitions.contains(&lane.partition));
-                    these.for_each(|lane| _ = lane.released.get_or_insert(false));
                     self.store_offsets();
+                    // Whatever a partition still waits for, it isn't waited for here.
+                    let these = self.flow.tasks.iter().filter(|task| partitions.contains(&task.partition));
+                    these.filter(|task| !task.state.is_released()).for_each(PartitionTask::warn_of_repeats);
                 }
                 Action::Commit => self.commit(now),
                 Action::GiveBack(partitions) => self.give_back(now, &partitions),
                 Action::Leave { unanswered } => self.leave(unanswered),
                 Action::Ending => self.say_ending(),
                 Action::Recreated(partition, other) => self.count_recreated(&partition, &other),
-                Action::Ended => self.has_ended = true,
+                Action::SayRefused(why) => self.say_refused(now, why),
+                Action::AskProtocol => self.io.lookup.ask_protocol(),
             }
         }
     }
 
-    /// Gives an event to the lanes of these partitions.
+    /// Gives an event to the tasks of these partitions.
     fn tell_those(&mut self, now: Instant, partitions: &[TopicPartition], event: &partition::Event<'_>) {
-        for index in 0..self.lanes.len() {
-            if partitions.contains(&self.lanes[index].partition) {
+        for index in 0..self.flow.tasks.len() {
+            if partitions.contains(&self.flow.tasks[index].partition) {
                 self.tell(now, index, event.clone());
             }
         }
@@ -73,18 +74,18 @@ impl Shell {
         match answer {
             Answer::Waiting { reason } => {
                 // A refused password ends connections, which is all that the lookup sees.
-                let why = if let Some(trouble) = self.status.trouble() {
+                let why = if let Some(trouble) = self.monitor.status.trouble() {
                     self.say_trouble(now, &trouble);
                     trouble
                 } else {
                     let why = format!("no broker of {} answers: {reason}", self.settings.kafka.brokers.join(","));
-                    if self.timers.may_log(now, "waiting for a broker") {
+                    if self.monitor.may_log(now, "waiting for a broker") {
                         tracing::warn!("{why}; waiting for one");
                     }
                     why
                 };
                 if !self.session.is_ending() {
-                    self.set_state(State::Waiting, why);
+                    self.monitor.set_state(State::Waiting, why);
                 }
             }
             Answer::Topics { missing, limits } if missing.is_empty() => {
@@ -100,13 +101,13 @@ impl Shell {
             Answer::Denied { reason } => self.tell_blocked(now, blocked::Event::Lacking(reason)),
             Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
             Answer::Starts { starts, unknown } => {
-                self.status.answered(0);
+                self.monitor.status.answered(0);
                 self.tell_session(now, session::Event::Starts { question, starts, unknown });
             }
-            Answer::Ranges(ranges) => self.ranges.push((question, ranges)),
+            Answer::Ranges(ranges) => self.placing.ranges.push((question, ranges)),
             Answer::Ends(ends) => self.on_ends(&ends),
             Answer::Protocol(protocol) => {
-                if let Some(protocol) = protocol.filter(|_| self.refused) {
+                if let Some(protocol) = protocol.filter(|_| self.session.is_refused()) {
                     let text = Refusal::Protocol.text(&self.settings.kafka, Some(&protocol));
                     self.say_refused(now, text);
                 }
@@ -116,12 +117,12 @@ impl Shell {
     }
 
     fn subscribe(&mut self, now: Instant) {
-        self.status.answered(0);
-        match self.consumer.subscribe(&self.settings.kafka.input.topics) {
+        self.monitor.status.answered(0);
+        match self.io.consumer.subscribe(&self.settings.kafka.input.topics) {
             Ok(()) => {
                 let group = &self.settings.kafka.input.group;
                 tracing::info!("joining group `{group}`, which waits for a member that died until its session is over");
-                self.set_state(State::Starting, JOINING);
+                self.monitor.set_state(State::Starting, JOINING);
             }
             Err(reason) => {
                 self.close(now, End::Invalid(format!("failed to subscribe to the input's topics: {reason}")))
@@ -129,39 +130,24 @@ impl Shell {
         }
     }
 
-    /// The group doesn't take this member. librdkafka tries again, for as long as it takes.
+    /// The group doesn't take this member.
     pub(super) fn on_refused(&mut self, now: Instant, refusal: Refusal) {
         let text = refusal.text(&self.settings.kafka, None);
-        if refusal.is_in_the_file() && !self.status.is_joined() {
-            self.close(now, End::Invalid(text));
-            return;
-        }
-        match refusal {
-            // It was said when it began, and by now with the protocol's name.
-            Refusal::Protocol if self.refused => {}
-            Refusal::Protocol => {
-                self.lookup.ask_protocol();
-                self.say_refused(now, text);
-            }
-            Refusal::SessionTimeout | Refusal::GroupName | Refusal::Full | Refusal::InstanceId => {
-                self.say_refused(now, text);
-            }
-        }
-        self.refused = true;
+        self.tell_session(now, session::Event::Refused(refusal, text));
     }
 
     fn say_refused(&mut self, now: Instant, why: String) {
-        if self.timers.may_log(now, &why) {
+        if self.monitor.may_log(now, &why) {
             tracing::error!("not taken into the group, and tried again: {why}");
         }
         if !self.session.is_ending() {
-            self.set_state(State::Halted, why);
+            self.monitor.set_state(State::Halted, why);
         }
     }
 
     /// The group gives partitions to this worker.
     pub(super) fn on_assign(&mut self, now: Instant, partitions: Vec<TopicPartition>) {
-        self.metrics.rebalances.with_label_values(&["assign"]).inc();
+        self.monitor.metrics.rebalances.with_label_values(&["assign"]).inc();
         if !partitions.is_empty() && !self.session.is_ending() {
             tracing::info!("assigned {}", names(&partitions));
         }
@@ -171,7 +157,7 @@ impl Shell {
     /// Takes partitions over, or answers an assignment by taking none of it.
     fn start(&mut self, now: Instant, starts: Vec<StartOf>) {
         let positions: Vec<Position> = starts.iter().map(|start| start.position.clone()).collect();
-        let result = self.consumer.assign(&positions);
+        let result = self.io.consumer.assign(&positions);
         if starts.is_empty() {
             if let Err(reason) = result {
                 tracing::warn!("failed to answer an empty assignment: {reason}");
@@ -187,43 +173,35 @@ impl Shell {
         }
         failpoint::pass(Point::AfterAssign);
         for StartOf { position: Position { partition, offset, note, .. }, committed, topic, .. } in starts {
-            let executor = self.quietest_executor();
-            let assignment = self.new_assignment();
-            self.metrics.add_topic(&partition.topic);
+            let executor = self.flow.quietest_executor(self.io.executors.len());
+            let assignment = self.flow.new_assignment();
+            self.monitor.metrics.add_topic(&partition.topic);
             let state = PartitionState::new(self.settings.policy, assignment, offset, !committed)
                 .with_counts(&Note::parse(&note).counts);
             // Where it ends is asked for now.
-            let mut lane = Lane::new(now, partition, state, executor, offset);
-            lane.set_topic(topic);
-            self.lanes.push(lane);
+            let mut task = PartitionTask::new(now, partition, state, executor, offset);
+            task.set_topic(topic);
+            self.flow.tasks.push(task);
         }
-        self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
         // A start that is not yet committed is stored with the first event.
         self.tell_all(now, &partition::Event::Tick);
-        self.lookup.ask_ends(self.lanes.iter().map(|lane| lane.partition.clone()).collect());
+        self.io.lookup.ask_ends(self.flow.tasks.iter().map(|task| task.partition.clone()).collect());
         self.watch(now);
     }
 
-    /// The executor with the fewest lanes.
-    fn quietest_executor(&self) -> usize {
-        (0..self.executors.len())
-            .min_by_key(|&executor| self.lanes.iter().filter(|lane| lane.executor == executor).count())
-            .unwrap_or(0)
-    }
-
     fn joined(&mut self) {
-        self.refused = false;
-        self.status.set_joined(true);
+        self.monitor.status.set_joined(true);
         // While brokers are silent it stays what it is: they took nothing away that would be a new beginning.
-        if !self.session.is_ending() && !self.blocked.is_blocked() && self.status.silence().is_none() {
-            self.set_state(State::Running, "running");
+        if !self.session.is_ending() && !self.blocked.is_blocked() && self.monitor.status.silence().is_none() {
+            self.monitor.set_state(State::Running, "running");
         }
     }
 
     /// The group takes partitions from this worker.
     pub(super) fn on_revoke(&mut self, now: Instant, partitions: Vec<TopicPartition>) {
-        let is_lost = self.consumer.assignment_lost();
-        self.metrics.rebalances.with_label_values(&[if is_lost { "lost" } else { "revoke" }]).inc();
+        let is_lost = self.io.consumer.assignment_lost();
+        self.monitor.metrics.rebalances.with_label_values(&[if is_lost { "lost" } else { "revoke" }]).inc();
         if is_lost {
             tracing::warn!(
                 "lost {}: the group heard nothing of this member for {:?} (input.session_timeout), so brokers may be away; others may \
@@ -241,36 +219,26 @@ impl Shell {
     fn give_back(&mut self, now: Instant, partitions: &[TopicPartition]) {
         self.count_finished(now);
         self.note_what_is_left();
-        for lane in self.lanes.iter_mut().filter(|lane| partitions.contains(&lane.partition)) {
-            lane.drop_queue();
-            if self.session.is_ending() && lane.released.is_none() {
-                // The drain of the end was not over: whoever has the partition next repeats what was out.
-                self.timers.unsettled.push((lane.partition.clone(), lane.state.low()));
-            }
-            self.metrics.remove_lag(&lane.partition.topic, lane.partition.partition);
-        }
+        let is_going = |task: &&mut PartitionTask| partitions.contains(&task.partition);
         // Whoever has them next sends outputs of the same keys: none of ours may be there after those.
-        let is_out = |lane: &Lane| {
-            let is_leaving = partitions.contains(&lane.partition);
-            is_leaving && lane.state.is_out()
-        };
-        let is_out = self.lanes.iter().any(is_out);
-        if !self.session.is_ending() {
-            // What a revoke left in flight is the next owner's; it has nothing to do with how this worker ends.
-            self.timers.unsettled.retain(|(partition, _)| !partitions.contains(partition));
+        let mut is_out = false;
+        for task in self.flow.tasks.iter_mut().filter(is_going) {
+            is_out |= task.state.is_out();
+            task.drop_queue();
+            self.monitor.metrics.remove_lag(&task.partition.topic, task.partition.partition);
         }
-        self.lanes.retain(|lane| !partitions.contains(&lane.partition));
+        self.flow.tasks.retain(|task| !partitions.contains(&task.partition));
         if is_out {
-            self.read_again(now);
+            self.rewind_all(now);
         }
         for TopicPartition { topic, .. } in partitions {
-            if !self.lanes.iter().any(|lane| lane.partition.topic == *topic) {
-                self.metrics.remove_lag_seconds(topic);
+            if !self.flow.tasks.iter().any(|task| task.partition.topic == *topic) {
+                self.monitor.metrics.remove_lag_seconds(topic);
             }
         }
-        self.metrics.assigned_partitions.set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
         failpoint::pass(Point::InRevoke);
-        if let Err(reason) = self.consumer.unassign(partitions) {
+        if let Err(reason) = self.io.consumer.unassign(partitions) {
             tracing::warn!("failed to give back {}: {reason}", names(partitions));
         }
     }

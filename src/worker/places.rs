@@ -10,112 +10,44 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
-use super::end;
 use super::end::Cause;
 use super::end::End;
-use super::lane::Lane;
+use super::held::Held;
+use super::place;
+use super::place::Found;
 use super::session;
+use super::task::PartitionTask;
 use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Other;
 use crate::kafka::lookup::RangeOf;
 use crate::kafka::lookup::Watched;
 use crate::kafka::note::Note;
-use crate::kafka::note::TopicId;
 use crate::kafka::settings::Isolation;
-use crate::kafka::settings::OnGap;
 use crate::kafka::settings::OnRecreate;
 use crate::partition;
 use crate::partition::PartitionState;
+use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
 /// Topics are looked at this often: whether they are what they were, and who leads them.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// What is held back for so long is named, and again after so long.
-const NAME_AFTER: Duration = Duration::from_secs(3);
-const NAME_AGAIN: Duration = Duration::from_secs(60);
-
-/// Partitions that are held back, and what was said of them.
+/// Questions about partitions, and partitions that are held back.
 #[derive(Debug, Default)]
-pub(super) struct Held(BTreeMap<TopicPartition, Hold>);
-
-#[derive(Debug)]
-struct Hold {
-    why: String,
-    since: Instant,
-    named: Option<Instant>,
-}
-
-impl Held {
-    /// These are held back now, and why. Returns what is to be said.
-    fn update(&mut self, now: Instant, mut held: BTreeMap<TopicPartition, String>) -> Vec<String> {
-        let mut lines = Vec::new();
-        self.0.retain(|partition, hold| {
-            let goes_on = !held.contains_key(partition);
-            if goes_on && hold.named.is_some() {
-                lines.push(format!("{partition} goes on"));
-            }
-            !goes_on
-        });
-        for (partition, hold) in &mut self.0 {
-            if let Some(why) = held.remove(partition) {
-                hold.why = why;
-            }
-        }
-        let fresh = held.into_iter().map(|(partition, why)| (partition, Hold { why, since: now, named: None }));
-        self.0.extend(fresh);
-        for (partition, Hold { why, since, named }) in &mut self.0 {
-            let age = now.saturating_duration_since(*since);
-            let is_due = named.is_none_or(|at| now.saturating_duration_since(at) >= NAME_AGAIN);
-            if age >= NAME_AFTER && is_due {
-                *named = Some(now);
-                lines.push(format!("{partition} is held back since {} s, and it alone: {why}", age.as_secs()));
-            }
-        }
-        lines
-    }
-
-    /// Those that were named, for probes.
-    fn text(&self, now: Instant) -> Option<String> {
-        let named = self.0.iter().filter(|(_, hold)| hold.named.is_some());
-        let text = |(partition, Hold { why, since, .. }): (&TopicPartition, &Hold)| {
-            format!("{partition} since {} s: {why}", now.saturating_duration_since(*since).as_secs())
-        };
-        let all: Vec<String> = named.map(text).collect();
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-}
-
-/// What became of a partition whose position was gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    /// The broker knows the position after all.
-    There,
-    /// The records from the position on are gone.
-    Gap,
-    /// The log was cut off below the position: what comes there, now or later, is not what was read.
-    Cut,
-    /// It belongs to another topic than the one that was read.
-    Other(Other),
-}
-
-/// A partition is settled below `low` and belongs to the topic `was`; this is what there is of it now. `is_cut` if its log was seen to be
-/// cut off: by now it may have grown beyond that place.
-fn found(low: Offset, was: Option<TopicId>, is_cut: bool, range: &RangeOf) -> Found {
-    match (was, range.topic) {
-        (Some(was), Some(is)) if was != is => Found::Other(Other { was, is, committed: low }),
-        _ if is_cut || low > range.end => Found::Cut,
-        _ if low < range.oldest => Found::Gap,
-        _ => Found::There,
-    }
+pub(super) struct Placing {
+    /// Partitions that are held back.
+    held: Held,
+    /// What there is of partitions whose positions were gone, until a commit has its answer.
+    pub(super) ranges: Vec<(u64, Vec<RangeOf>)>,
+    /// When it was last asked what the topics are that are read.
+    pub(super) watched: Option<Instant>,
 }
 
 impl Shell {
     /// The position of a partition that is being read is gone.
     pub(super) fn on_offset_gone(&mut self, partition: &TopicPartition, is_cut: bool) {
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == *partition) {
-            lane.is_gone = true;
-            lane.is_cut |= is_cut;
+        if let Some(task) = self.flow.of(partition) {
+            task.place.lose(is_cut);
         }
     }
 
@@ -125,17 +57,17 @@ impl Shell {
             return;
         }
         // While partitions go, the client would take what is done about another one for the answer.
-        let is_gone = |lane: &&mut Lane| {
-            lane.is_gone && lane.asked.is_none() && lane.state.may_receive() && lane.in_flight() == 0
+        let is_gone = |task: &&mut PartitionTask| {
+            task.place.is_to_be_asked() && task.state.may_receive() && task.in_flight() == 0
         };
         if self.session.is_member() {
-            let gone: Vec<&mut Lane> = self.lanes.iter_mut().filter(is_gone).collect();
+            let gone: Vec<&mut PartitionTask> = self.flow.tasks.iter_mut().filter(is_gone).collect();
             if !gone.is_empty() {
-                let question = self.lookup.ask_ranges(gone.iter().map(|lane| lane.partition.clone()).collect());
-                gone.into_iter().for_each(|lane| lane.asked = Some(question));
+                let question = self.io.lookup.ask_ranges(gone.iter().map(|task| task.partition.clone()).collect());
+                gone.into_iter().for_each(|task| task.place.ask(question));
             }
         }
-        if self.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
+        if self.placing.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
             self.watch(now);
         }
         self.name_held(now);
@@ -143,28 +75,28 @@ impl Shell {
 
     /// Asks what the topics that are read are now.
     pub(super) fn watch(&mut self, now: Instant) {
-        self.watched = Some(now);
-        let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane| lane.partition.clone()).collect();
+        self.placing.watched = Some(now);
+        let partitions: Vec<TopicPartition> = self.flow.tasks.iter().map(|task| task.partition.clone()).collect();
         if !partitions.is_empty() {
-            self.lookup.ask_watch(partitions);
+            self.io.lookup.ask_watch(partitions);
         }
     }
 
     pub(super) fn on_watched(&mut self, now: Instant, watched: &[Watched]) {
         for Watched { topic, id, leaderless } in watched {
-            for index in 0..self.lanes.len() {
-                let lane = &mut self.lanes[index];
-                if lane.partition.topic != *topic {
+            for index in 0..self.flow.tasks.len() {
+                let task = &mut self.flow.tasks[index];
+                if task.partition.topic != *topic {
                     continue;
                 }
-                lane.is_leaderless = leaderless.contains(&lane.partition.partition);
-                match (lane.topic, *id) {
-                    (None, Some(is)) => lane.set_topic(Some(is)),
+                task.log.is_leaderless = leaderless.contains(&task.partition.partition);
+                match (task.offsets.topic, *id) {
+                    (None, Some(is)) => task.set_topic(Some(is)),
                     (Some(was), Some(is)) if was != is => {
-                        lane.is_gone = true;
+                        task.place.lose(false);
                         if self.settings.kafka.input.on_recreate == OnRecreate::Stop {
-                            let other = Other { was, is, committed: lane.ages.committed() };
-                            let cause = Cause::Recreated(lane.partition.clone(), other);
+                            let other = Other { was, is, committed: task.lag.committed() };
+                            let cause = Cause::Recreated(task.partition.clone(), other);
                             return self.tell_session(now, session::Event::End(cause));
                         }
                     }
@@ -176,73 +108,52 @@ impl Shell {
 
     /// Has partitions whose positions were gone read from where they can be.
     pub(super) fn place(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
-        let mut meant = Vec::new();
-        for lane in self.lanes.iter_mut().filter(|lane| lane.asked == Some(question)) {
-            // What this doesn't settle is asked again.
-            lane.asked = None;
-            meant.push(lane.state.assignment());
-        }
+        let about =
+            self.flow.tasks.iter_mut().filter_map(|task| task.place.answer(question).then(|| task.state.assignment()));
+        let meant: Vec<AssignmentId> = about.collect();
         if self.session.is_ending() || !self.session.is_member() {
             return;
         }
         for range in ranges {
-            let is_it = |lane: &Lane| {
-                lane.partition == range.partition
-                    && meant.contains(&lane.state.assignment())
-                    && lane.state.may_receive()
+            let is_it = |task: &PartitionTask| {
+                task.partition == range.partition
+                    && meant.contains(&task.state.assignment())
+                    && task.state.may_receive()
             };
-            let Some(index) = self.lanes.iter().position(is_it) else { continue };
-            let (low, partition) = (self.lanes[index].state.low(), range.partition.clone());
-            let input = &self.settings.kafka.input;
-            let lane = &self.lanes[index];
-            let from = match found(low, lane.topic, lane.is_cut, &range) {
-                Found::There => low,
-                Found::Gap | Found::Cut if input.on_gap == OnGap::Stop => {
-                    let gap = end::Gap { position: low, oldest: range.oldest, end: range.end, is_cut: lane.is_cut };
-                    return self.tell_session(now, session::Event::End(Cause::Gap(partition, gap)));
+            let Some(index) = self.flow.tasks.iter().position(is_it) else { continue };
+            let task = &self.flow.tasks[index];
+            let (low, place) = (task.state.low(), task.place);
+            let found = place::found(low, task.offsets.topic, place, &range);
+            match place::go_on_at(found, low, place, &range, &self.settings.kafka.input) {
+                Ok(from) => {
+                    self.count_found(&range, found, low);
+                    self.reset_task(now, index, from, &range);
                 }
-                Found::Cut => {
-                    self.count_cut(&partition, low);
-                    range.oldest
-                }
-                Found::Gap => {
-                    self.count_missed(&partition, low, range.oldest);
-                    range.oldest
-                }
-                Found::Other(other) if input.on_recreate == OnRecreate::Stop => {
-                    return self.tell_session(now, session::Event::End(Cause::Recreated(partition, other)));
-                }
-                Found::Other(other) => {
-                    self.count_recreated(&partition, &other);
-                    range.oldest
-                }
-            };
-            self.begin_at(now, index, from, &range);
+                Err(cause) => return self.tell_session(now, session::Event::End(*cause)),
+            }
         }
     }
 
     /// Reads a partition, of which nothing is in flight, from another offset. What the client was told to commit is forgotten, so that is
     /// stored again.
-    fn begin_at(&mut self, now: Instant, index: usize, from: Offset, range: &RangeOf) {
+    fn reset_task(&mut self, now: Instant, index: usize, from: Offset, range: &RangeOf) {
         self.count_finished(now);
-        let assignment = self.new_assignment();
-        let lane = &mut self.lanes[index];
+        let assignment = self.flow.new_assignment();
+        let task = &mut self.flow.tasks[index];
         // What was counted below its position counts on if it goes on there.
         let counts =
-            lane.stored.as_ref().filter(|stored| stored.offset == from).map(|stored| Note::parse(&stored.note));
+            task.offsets.stored.as_ref().filter(|stored| stored.offset == from).map(|stored| Note::parse(&stored.note));
         let state = PartitionState::new(self.settings.policy, assignment, from, true)
             .with_counts(counts.as_ref().map_or("", |note| &note.counts));
-        lane.drop_queue();
-        let partition = lane.partition.clone();
-        if let Some(apart) = &mut self.apart {
-            apart.forget(&partition);
-        }
-        let mut fresh = Lane::new(now, partition.clone(), state, lane.executor, range.end);
-        fresh.set_topic(range.topic.or(lane.topic));
-        fresh.sought = Some(from);
-        *lane = fresh;
+        task.drop_queue();
+        let partition = task.partition.clone();
+        self.delivery.forget(&partition);
+        let mut fresh = PartitionTask::new(now, partition.clone(), state, task.executor, range.end);
+        fresh.set_topic(range.topic.or(task.offsets.topic));
+        fresh.reader.sought = Some(from);
+        *task = fresh;
         let position = Position { partition: partition.clone(), offset: from, leader_epoch: -1, note: Arc::default() };
-        if let Err(reason) = self.consumer.take_anew(position) {
+        if let Err(reason) = self.io.consumer.take_anew(position) {
             self.close(now, End::Bug(format!("failed to read {partition} from {from}: {reason}")));
             return;
         }
@@ -255,17 +166,28 @@ impl Shell {
             "{partition}: the topic was deleted and created again (id {was}, now {is}); the group stood at {committed} of the old one, and \
              the new one is read from its beginning"
         );
-        self.metrics.partitions_recreated.with_label_values(&[&*partition.topic]).inc();
+        self.monitor.metrics.partitions_recreated.with_label_values(&[&*partition.topic]).inc();
     }
 
-    fn count_missed(&self, partition: &TopicPartition, from: Offset, to: Offset) {
-        let missed = u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
-        tracing::warn!("{partition}: the records from {from} to {to} are gone, {missed} at most were missed");
-        self.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
-    }
-
-    fn count_cut(&self, partition: &TopicPartition, from: Offset) {
-        tracing::warn!("{partition}: the log was cut off below {from}, and is read again from its oldest record");
+    /// Says and counts what became of a partition whose position was gone, and which goes on.
+    fn count_found(&self, range: &RangeOf, found: Found, low: Offset) {
+        let RangeOf { partition, oldest, .. } = range;
+        match found {
+            Found::There => {}
+            Found::Gap => {
+                let missed = u64::try_from(oldest.0.saturating_sub(low.0)).unwrap_or(0);
+                tracing::warn!(
+                    "{partition}: the records from {low} to {oldest} are gone, {missed} at most were missed"
+                );
+                self.monitor.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
+            }
+            Found::Cut => {
+                tracing::warn!(
+                    "{partition}: the log was cut off below {low}, and is read again from its oldest record"
+                );
+            }
+            Found::Other(other) => self.count_recreated(partition, &other),
+        }
     }
 
     fn name_held(&mut self, now: Instant) {
@@ -274,67 +196,22 @@ impl Shell {
             held.insert(partition.clone(), why.unwrap_or("no broker has said yet where it starts").to_owned());
         }
         let waits_for_commits = self.settings.kafka.input.isolation == Isolation::ReadCommitted;
-        for lane in &self.lanes {
-            let why = if lane.is_leaderless {
+        for task in &self.flow.tasks {
+            let why = if task.log.is_leaderless {
                 "no broker leads it".to_owned()
-            } else if let Some(records) = lane.behind_a_transaction().filter(|_| waits_for_commits) {
-                let from = lane.state.low();
+            } else if let Some(records) = task.behind_a_transaction().filter(|_| waits_for_commits) {
+                let from = task.state.low();
                 format!(
                     "a transaction that is open at offset {from} holds back {records} records; its producer ends it, or its time-out"
                 )
             } else {
                 continue;
             };
-            held.insert(lane.partition.clone(), why);
+            held.insert(task.partition.clone(), why);
         }
-        for line in self.held.update(now, held) {
+        for line in self.placing.held.update(now, held) {
             tracing::warn!("{line}");
         }
-        self.status.set_held(self.held.text(now));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::worker::clock;
-
-    fn of(partition: i32) -> TopicPartition {
-        TopicPartition { topic: "t".into(), partition }
-    }
-
-    fn id(text: &str) -> Option<TopicId> {
-        text.parse().ok()
-    }
-
-    #[test]
-    fn who_is_held_back_is_named_after_a_while_each_minute_and_when_it_is_over() {
-        let start = clock::now();
-        let held = |numbers: &[i32]| numbers.iter().map(|&number| (of(number), "no leader".to_owned())).collect();
-        let mut all = Held::default();
-        assert!(all.update(start, held(&[0, 1])).is_empty() && all.text(start).is_none());
-        let later = start + NAME_AFTER;
-        assert_eq!(all.update(later, held(&[1])), ["t/1 is held back since 3 s, and it alone: no leader"]);
-        assert_eq!(all.text(later).as_deref(), Some("t/1 since 3 s: no leader"));
-        assert!(all.update(later + NAME_AFTER, held(&[1])).is_empty());
-        assert_eq!(all.update(later + NAME_AGAIN, held(&[1])).len(), 1);
-        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), ["t/1 goes on"]);
-        assert!(all.text(later + NAME_AGAIN).is_none());
-    }
-
-    #[test]
-    fn a_position_is_there_or_in_a_gap_or_in_another_topic() {
-        let range = |topic| RangeOf { partition: of(0), topic, oldest: Offset(10), end: Offset(20) };
-        let (one, other) = (id("ASNFZ4mrze_-3LqYdlQyEA"), id("ASNFZ4mrze_-3LqYdlQyEQ"));
-        let places = |was, is| [9, 10, 20, 21].map(|low| found(Offset(low), was, false, &range(is)));
-        let known = [Found::Gap, Found::There, Found::There, Found::Cut];
-        assert_eq!([9, 15].map(|low| found(Offset(low), one, true, &range(one))), [Found::Cut; 2], "it grew again");
-        assert_eq!(places(one, one), known);
-        // Brokers that know no ids, or commits of before.
-        assert_eq!((places(None, one), places(one, None), places(None, None)), (known, known, known));
-        for (low, found) in [9, 10, 20, 21].into_iter().zip(places(one, other)) {
-            let other = Other { was: one.unwrap(), is: other.unwrap(), committed: Offset(low) };
-            assert_eq!(found, Found::Other(other));
-        }
+        self.monitor.status.set_held(self.placing.held.text(now));
     }
 }

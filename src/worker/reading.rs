@@ -1,70 +1,34 @@
-//! Taking records from the consumer, and the bound on what is in flight.
+//! Taking records and events from the consumer: as many as `intake` says.
 //!
-//! At the bound the worker stops reading but for one record every half second, which keeps rebalances and the poll interval
-//! served; pausing at once would throw the prefetch away. Where it lasts, all partitions are paused: then nothing comes but what is to be
-//! served. Records are copied into their lanes' open batches and let go at once.
+//! Records are copied into their tasks' open batches and let go at once.
 
-use std::time::Duration;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shell;
-use super::lane::Lane;
-use super::lane::Seen;
-use super::lane::Waiting;
-use crate::batch::Batch;
+use super::intake::Amount;
+use super::intake::LASTING;
+use super::intake::Plan;
+use super::reader::Seen;
+use super::task::PartitionTask;
+use super::task::QueuedRun;
 use crate::failpoint;
 use crate::failpoint::Point;
-use crate::kafka::connection::Trouble;
+use crate::kafka::connection::ConnectionProblem;
 use crate::kafka::consumer::ClientError;
+use crate::kafka::consumer::ConsumerEvent;
 use crate::kafka::consumer::Next;
 use crate::kafka::consumer::Place;
-use crate::kafka::consumer::Polled;
 use crate::kafka::consumer::Records;
-use crate::kafka::consumer::Woken;
+use crate::kafka::consumer::WaitResult;
 use crate::partition;
 use crate::worker::end::End;
-
-/// What reading needs to remember.
-pub(super) struct Reading {
-    /// The lane of the last record: the next one is most likely of the same.
-    last: usize,
-    /// When the last record was taken at the bound.
-    trickled: Option<Instant>,
-    /// Whether the bound is reached now.
-    pub(super) at_bound: bool,
-    /// Since when it is reached.
-    full_since: Option<Instant>,
-    /// Whether that is so long ago that partitions are paused.
-    is_lasting: bool,
-    /// The bytes of the largest record that was taken with the last ones.
-    largest: usize,
-}
-
-impl Reading {
-    pub(super) fn new() -> Reading {
-        Reading { last: 0, trickled: None, at_bound: false, full_since: None, is_lasting: false, largest: 1 }
-    }
-
-    /// Whether partitions are paused, as the bound has been reached for long.
-    pub(super) fn is_lasting(&self) -> bool {
-        self.is_lasting
-    }
-}
-
-/// Records taken between two looks at the inbox.
-const RECORDS_MAX: usize = 1024;
-/// Records taken at once, at most.
-const TAKEN_MAX: usize = 64;
-/// At the bound a record is taken this often.
-const TRICKLE: Duration = Duration::from_millis(500);
-/// At the bound for so long, partitions are paused: what was fetched of them is of no use any more.
-const LASTING: Duration = Duration::from_secs(5);
 
 impl Shell {
     /// Takes what happened besides records. `false` when there was nothing.
     pub(super) fn read_events(&mut self, now: Instant) -> bool {
         let mut any = false;
-        while let Some(polled) = self.consumer.poll() {
+        while let Some(polled) = self.io.consumer.poll() {
             any = true;
             self.on_polled(now, polled);
         }
@@ -73,81 +37,73 @@ impl Shell {
 
     /// Takes records that are there. `false` when there were none, or no room.
     pub(super) fn read_records(&mut self, now: Instant) -> bool {
-        let records: usize = self.lanes.iter().map(Lane::in_flight).sum();
-        let bytes = self.bytes_in_flight();
-        let mut room = self.settings.max_in_flight_records.saturating_sub(records).min(RECORDS_MAX);
-        let full = room == 0
-            || bytes >= self.settings.max_in_flight_bytes
-            || !self.backlog.is_empty()
-            || !self.letters.is_empty();
-        self.reading.at_bound = full;
-        if full {
-            let since = *self.reading.full_since.get_or_insert(now);
-            self.reading.is_lasting = now.saturating_duration_since(since) >= failpoint::hasten(LASTING);
-            if self.reading.is_lasting {
-                for lane in self.lanes.iter_mut().filter(|lane| !lane.paused) {
-                    lane.paused = true;
-                    self.consumer.pause(&lane.partition);
-                }
+        let most = self.settings.max_in_flight();
+        let is_backed_up = self.flow.is_backed_up();
+        match self.intake.plan(now, self.flow.amount(), most, is_backed_up, failpoint::hasten(LASTING)) {
+            Plan::Nothing => {
+                self.pause_all();
+                false
             }
-            if self.reading.trickled.is_none_or(|last| now - last >= TRICKLE) {
-                self.reading.trickled = Some(now);
-                let records = self.consumer.take(1);
+            Plan::TakeOne => {
+                self.pause_all();
+                let records = self.io.consumer.take(1);
                 self.on_records(now, records);
+                false
             }
-            return false;
+            Plan::Take(left) => self.take_records(now, left),
         }
-        self.reading.trickled = None;
-        self.reading.full_since = None;
-        self.reading.is_lasting = false;
-        let mut left = self.settings.max_in_flight_bytes - bytes;
+    }
+
+    /// Pauses all partitions if the bound on what is in flight has been reached for long.
+    fn pause_all(&mut self) {
+        if self.intake.is_lasting() {
+            for task in self.flow.tasks.iter_mut().filter(|task| !task.reader.paused) {
+                task.reader.paused = true;
+                self.io.consumer.pause(&task.partition);
+            }
+        }
+    }
+
+    fn take_records(&mut self, now: Instant, mut left: Amount) -> bool {
         let mut any = false;
-        while room > 0 {
-            // If they are no larger than those before them, they stay below the bound.
-            let most = room.min(TAKEN_MAX).min((left / self.reading.largest).max(1));
-            let records = self.consumer.take(most);
-            let (taken, bytes) = self.on_records(now, records);
-            any |= taken > 0;
+        while left.records > 0 && left.bytes > 0 {
+            let most = self.intake.at_once(left);
+            let records = self.io.consumer.take(most);
+            let taken = self.on_records(now, records);
+            any |= taken.records > 0;
             // Fewer than were asked for is all that is there.
-            if taken < most || bytes >= left {
+            if taken.records < most {
                 break;
             }
-            room -= taken;
-            left -= bytes;
+            left.records -= taken.records;
+            left.bytes = left.bytes.saturating_sub(taken.bytes);
         }
         any
     }
 
-    /// Bytes of records that wait or are run, and of outputs that are not acknowledged.
-    pub(super) fn bytes_in_flight(&self) -> usize {
-        let lanes: usize = self.lanes.iter().map(|lane| lane.bytes).sum();
-        let backlog: usize = self.backlog.iter().map(|sending| sending.bytes).sum();
-        lanes + backlog + self.letters.bytes() + self.bytes_out
-    }
-
     /// Deals with what ended a wait.
-    pub(super) fn on_woken(&mut self, now: Instant, woken: Woken) {
+    pub(super) fn on_woken(&mut self, now: Instant, woken: WaitResult) {
         match woken {
-            Woken::Records(records) => {
+            WaitResult::Records(records) => {
                 self.on_records(now, records);
             }
-            Woken::Other(polled) => self.on_polled(now, polled),
+            WaitResult::Other(polled) => self.on_polled(now, polled),
         }
     }
 
     /// Deals with what a poll brought.
-    pub(super) fn on_polled(&mut self, now: Instant, polled: Polled) {
+    pub(super) fn on_polled(&mut self, now: Instant, polled: ConsumerEvent) {
         match polled {
-            Polled::Assign(partitions) => self.on_assign(now, partitions),
-            Polled::Revoke(partitions) => self.on_revoke(now, partitions),
-            Polled::Stats(stats) => self.on_stats(&stats),
-            Polled::OffsetGone { partition, is_cut } => self.on_offset_gone(&partition, is_cut),
-            Polled::Error(error) => self.on_client_error(now, &error),
+            ConsumerEvent::Assign(partitions) => self.on_assign(now, partitions),
+            ConsumerEvent::Revoke(partitions) => self.on_revoke(now, partitions),
+            ConsumerEvent::Stats(stats) => self.on_stats(&stats),
+            ConsumerEvent::OffsetGone { partition, is_cut } => self.on_offset_gone(&partition, is_cut),
+            ConsumerEvent::Error(error) => self.on_client_error(now, &error),
         }
     }
 
-    /// Copies records into their lanes. Returns how many there were, and the bytes that they added to what is in flight.
-    pub(super) fn on_records(&mut self, now: Instant, mut records: Records) -> (usize, usize) {
+    /// Copies records into their tasks. Returns how many there were, and the bytes that they added to what is in flight.
+    pub(super) fn on_records(&mut self, now: Instant, mut records: Records) -> Amount {
         let (mut count, mut bytes, mut largest) = (0, 0, 1);
         let mut failures = Vec::new();
         while let Some(next) = records.next_with(|place| self.on_record(now, place)) {
@@ -161,104 +117,100 @@ impl Shell {
             }
         }
         if count > 0 {
-            self.reading.largest = largest;
+            self.intake.took(largest);
         }
         // Behind them, as it has a partition read from elsewhere.
         for (polled, unread) in failures {
             if let Some((partition, at)) = unread
-                && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.partition == partition)
-                && let Some(offset) = lane.unread_from(at)
+                && let Some(task) = self.flow.of(&partition)
+                && let Some(offset) = task.reader.unread_from(at, task.state.low())
             {
-                lane.sought = Some(offset);
-                if let Err(reason) = self.consumer.seek(&partition, offset) {
+                task.reader.sought = Some(offset);
+                if let Err(reason) = self.io.consumer.seek(&partition, offset) {
                     self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
                 }
             }
             self.on_polled(now, polled);
         }
-        (count, bytes)
+        Amount { records: count, bytes }
     }
 
     fn on_record(&mut self, now: Instant, place: &Place<'_>) -> usize {
-        let is_of = |lane: &Lane| lane.partition.partition == place.partition && *lane.topic_bytes == *place.topic;
-        if !self.lanes.get(self.reading.last).is_some_and(is_of) {
+        let is_of = |task: &PartitionTask| {
+            task.partition.partition == place.partition && *task.reader.topic_bytes == *place.topic
+        };
+        if !self.flow.tasks.get(self.flow.last_read).is_some_and(is_of) {
             // Not found: it was revoked while the record was on its way to us.
-            let Some(found) = self.lanes.iter().position(is_of) else { return 0 };
-            self.reading.last = found;
+            let Some(found) = self.flow.tasks.iter().position(is_of) else { return 0 };
+            self.flow.last_read = found;
         }
-        let index = self.reading.last;
-        let lane = &mut self.lanes[index];
-        if !lane.state.may_receive() || lane.is_gone {
+        let index = self.flow.last_read;
+        let task = &mut self.flow.tasks[index];
+        if !task.state.may_receive() || task.place.is_gone() {
             return 0;
         }
-        match lane.seen(place.offset, place.leader_epoch) {
+        match task.reader.seen(place.offset, place.leader_epoch) {
             Seen::Next => {}
             Seen::Before => return 0,
             Seen::CutOff => {
-                (lane.is_gone, lane.is_cut) = (true, true);
+                task.place.lose(true);
                 return 0;
             }
         }
-        let call = self.first_step.as_ref().map_or(1, |step| step.settings().batch_records);
-        if lane.is_full(call) || lane.leader_epoch != place.leader_epoch {
+        let call = self.io.first_step.as_ref().map_or(1, |step| step.settings().batch_records);
+        if task.reader.is_full(call) || task.reader.leader_epoch != place.leader_epoch {
             self.seal(now, index);
-            self.lanes[index].leader_epoch = place.leader_epoch;
+            self.flow.tasks[index].reader.leader_epoch = place.leader_epoch;
         }
-        let lane = &mut self.lanes[index];
-        if lane.open.is_empty() {
-            lane.opened = now;
+        let task = &mut self.flow.tasks[index];
+        if task.reader.open.is_empty() {
+            task.reader.opened = now;
         }
-        lane.last_read = Some(place.offset);
-        let before = lane.open.bytes();
-        place.copy_to(&mut lane.open, 0);
-        let bytes = lane.open.bytes() - before;
-        lane.bytes += bytes;
+        task.reader.last_read = Some(place.offset);
+        let before = task.reader.open.bytes();
+        place.copy_to(&mut task.reader.open, 0);
+        let bytes = task.reader.open.bytes() - before;
+        task.runs.bytes += bytes;
         failpoint::pass(Point::AfterPoll);
         bytes
     }
 
-    /// Closes a lane's open batch: its records are now known to the partition's state, and wait in the queue.
+    /// Closes a task's open batch: its records are now known to the partition's state, and wait in the queue.
     pub(super) fn seal(&mut self, now: Instant, index: usize) {
-        if self.lanes[index].open.is_empty() {
+        if self.flow.tasks[index].reader.open.is_empty() {
             return;
         }
-        let partition = self.lanes[index].partition.clone();
-        let empty = match self.spare.pop() {
-            Some(mut spare) => {
-                spare.reset(partition);
-                spare
-            }
-            None => Batch::new(partition),
-        };
-        let lane = &mut self.lanes[index];
-        let batch = std::mem::replace(&mut lane.open, empty);
-        let first = lane.state.next();
-        let label = &[&*lane.partition.topic];
-        self.metrics.records_consumed.with_label_values(label).inc_by(batch.len() as u64);
-        self.metrics.bytes_consumed.with_label_values(label).inc_by(batch.bytes() as u64);
-        lane.ages.receive(lane.opened, batch.view().timestamps);
-        let leader_epoch = lane.leader_epoch;
-        let batch = std::sync::Arc::new(batch);
+        let partition = self.flow.tasks[index].partition.clone();
+        let empty = self.flow.batch(partition);
+        let task = &mut self.flow.tasks[index];
+        let batch = std::mem::replace(&mut task.reader.open, empty);
+        let first = task.state.next();
+        let label = &[&*task.partition.topic];
+        self.monitor.metrics.records_consumed.with_label_values(label).inc_by(batch.len() as u64);
+        self.monitor.metrics.bytes_consumed.with_label_values(label).inc_by(batch.bytes() as u64);
+        task.lag.receive(task.reader.opened, batch.view().timestamps);
+        let leader_epoch = task.reader.leader_epoch;
+        let batch = Arc::new(batch);
         let range = 0..batch.len();
-        lane.queue.push_back(Waiting { first, batch: std::sync::Arc::clone(&batch), range });
+        task.runs.queue.push_back(QueuedRun { first, batch: Arc::clone(&batch), range });
         self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
     }
 
     /// A broker can't be talked to: one line in ten seconds for each broker and reason, whichever client meets it.
-    pub(super) fn on_trouble(&mut self, now: Instant, trouble: &Trouble) {
+    pub(super) fn on_trouble(&mut self, now: Instant, trouble: &ConnectionProblem) {
         let text = format!("broker {}: {}", trouble.broker, trouble.text);
         self.say_trouble(now, &text);
-        self.status.set_trouble(text);
+        self.monitor.status.set_trouble(text);
     }
 
     pub(super) fn say_trouble(&mut self, now: Instant, text: &str) {
-        if self.timers.may_log(now, text) {
+        if self.monitor.may_log(now, text) {
             tracing::error!("{text}; waiting for it");
         }
     }
 
     fn on_client_error(&mut self, now: Instant, error: &ClientError) {
-        self.metrics.kafka_errors.with_label_values(&[&error.name]).inc();
+        self.monitor.metrics.kafka_errors.with_label_values(&[&error.name]).inc();
         let place = error.partition.as_ref().map_or(String::new(), |(topic, number)| format!(" ({topic}/{number})"));
         if error.fatal {
             let reason = format!(
@@ -269,15 +221,15 @@ impl Shell {
             self.close(now, End::Stopped(reason));
         } else if error.denied && self.session.is_joining() {
             // The question for the topics finds it, too, and ends the pipeline with the command.
-        } else if let Some(refusal) = error.refusal.filter(|_| !self.session.is_ending()) {
+        } else if let Some(refusal) = error.refusal {
             self.on_refused(now, refusal);
         } else if error.denied && !self.session.is_ending() {
             self.halt_input(now, error);
         } else if let Some(trouble) = &error.trouble {
             self.on_trouble(now, trouble);
-        } else if error.echo || error.all_brokers_down {
+        } else if error.duplicate || error.all_brokers_down {
             // Said elsewhere, with its reason; here it counts the coordinator as one more broker.
-        } else if self.timers.may_log(now, &error.name) {
+        } else if self.monitor.may_log(now, &error.name) {
             tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
         }
     }

@@ -3,40 +3,28 @@
 //! A full producer is no error: the outcome waits in the backlog, in order, and nothing more is read until it is gone.
 
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
-use super::blocked;
-use super::closing::let_go;
+use super::dead_letters::PendingDeadLetter;
+use super::denied::Denied;
 use super::effects::Cursor;
 use super::effects::Effects;
-use super::end::End;
-use super::executor::Ran;
-use super::halt::Denied;
-use super::lane;
-use super::letters::Letter;
-use super::start_producer;
+use super::executor::RunResult;
+use super::task;
 use crate::batch::Batch;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure;
 use crate::failure::Class;
 use crate::failure::Failure;
-use crate::kafka::connection;
-use crate::kafka::limits::Batching;
-use crate::kafka::producer::Delivered;
 use crate::kafka::producer::Kind;
-use crate::kafka::producer::Produced;
-use crate::kafka::producer::Report;
-use crate::kafka::producer::Run;
 use crate::kafka::producer::Sample;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
 use crate::kafka::settings::Partition;
 use crate::partition;
 use crate::partition::Action;
-use crate::record::AssignmentId;
 use crate::record::Seq;
 use crate::sink::Routes;
 use crate::sink::size;
@@ -53,7 +41,7 @@ pub(super) struct Sending {
     effects: Effects,
     cursor: Cursor,
     /// The dead letters of records of the run, in order; they follow its outputs.
-    letters: Vec<Letter>,
+    dead_letters: Vec<PendingDeadLetter>,
     /// Whether its outputs were looked at for their size.
     is_checked: bool,
     /// The answer to what its topics take that was the last one when it was found too large: it waits for a newer one.
@@ -92,7 +80,7 @@ impl Sending {
     fn end_before(&mut self, seq: Seq) {
         let records = seq.since(self.first).unwrap_or(0);
         self.records = self.records.min(records);
-        self.letters.retain(|letter| letter.seq < seq);
+        self.dead_letters.retain(|dead_letter| dead_letter.seq < seq);
     }
 
     /// How many outputs of a record are not sent yet.
@@ -107,56 +95,58 @@ impl Sending {
     }
 }
 
-/// The longest wait after deliveries that fail again and again.
-const HOLD_MAX: Duration = Duration::from_secs(10);
-/// The first one.
-const HOLD_MIN: Duration = Duration::from_millis(100);
-
 impl Shell {
     /// The outputs of `ran`'s records below `upto` go to the producer, and then the dead letters of those among them that were given up.
-    pub(super) fn begin_sending(&mut self, now: Instant, upto: Seq, letters: Vec<Letter>, ran: &mut Option<Ran>) {
+    pub(super) fn begin_sending(
+        &mut self,
+        now: Instant,
+        upto: Seq,
+        dead_letters: Vec<PendingDeadLetter>,
+        ran: &mut Option<RunResult>,
+    ) {
         let Some(whole) = ran else { return };
         let records = upto.since(whole.first).unwrap_or(0);
         let range = whole.range.start..whole.range.start + records;
         let mut sending = Sending {
             first: whole.first,
-            bytes: lane::bytes_of(&whole.batch, &range) + letters.iter().map(Letter::bytes).sum::<usize>(),
+            bytes: task::bytes_of(&whole.batch, &range)
+                + dead_letters.iter().map(PendingDeadLetter::bytes).sum::<usize>(),
             batch: Arc::clone(&whole.batch),
             start: range.start,
             records,
             effects: std::mem::take(&mut whole.effects),
             cursor: Cursor::default(),
-            letters,
+            dead_letters,
             is_checked: false,
             waits: None,
         };
-        if !self.backlog.is_empty() || !self.send(now, &mut sending) {
-            self.backlog.push_back(sending);
+        if !self.flow.backlog.is_empty() || !self.send(now, &mut sending) {
+            self.flow.backlog.push_back(sending);
         }
     }
 
     /// Goes on with what the producer had no room for. `true` if it took something.
     pub(super) fn send_backlog(&mut self, now: Instant) -> bool {
         let mut busy = false;
-        while let Some(mut sending) = self.backlog.pop_front() {
+        while let Some(mut sending) = self.flow.backlog.pop_front() {
             if !self.send(now, &mut sending) {
-                self.backlog.push_front(sending);
+                self.flow.backlog.push_front(sending);
                 break;
             }
             busy = true;
-            self.recycle(sending.batch);
+            self.flow.recycle(sending.batch);
         }
         busy
     }
 
     /// `false` if the producer is full before everything is sent.
     fn send(&mut self, now: Instant, sending: &mut Sending) -> bool {
-        let Some(index) = self.lane_of(sending.first) else { return true };
-        // A record of this lane may have stopped it while this one waited.
-        if let Some(stop) = self.lanes[index].state.stops_at() {
+        let Some(index) = self.flow.task_of(sending.first) else { return true };
+        // A record of this task may have stopped it while this one waited.
+        if let Some(stop) = self.flow.tasks[index].state.stops_at() {
             sending.end_before(stop);
         }
-        if sending.waits.is_some_and(|told| told == self.asking.told()) {
+        if sending.waits.is_some_and(|told| told == self.delivery.told()) {
             self.ask_limits_now_and_then(now, true);
             return false;
         }
@@ -165,7 +155,7 @@ impl Shell {
             if !too_large.is_empty() && sending.waits.is_none() {
                 // The limit may be another one by now, and what is given up for it is not taken back.
                 self.ask_limits();
-                sending.waits = Some(self.asking.told());
+                sending.waits = Some(self.delivery.told());
                 return false;
             }
             sending.is_checked = true;
@@ -186,10 +176,10 @@ impl Shell {
                     if let Some(sample) = sample {
                         self.count_produce_error(output, &failure);
                         let why = self.denied(output, &failure);
-                        let lane = &self.lanes[index];
+                        let task = &self.flow.tasks[index];
                         let offset = sending.batch.record(sending.start + root).offset;
-                        let denied = Denied { sample: *sample, partition: lane.partition.clone(), offset };
-                        self.read_again(now);
+                        let denied = Denied { sample: *sample, partition: task.partition.clone(), offset };
+                        self.rewind_all(now);
                         self.halt(now, why, Some(denied));
                         return true;
                     }
@@ -199,8 +189,8 @@ impl Shell {
                 }
             }
         }
-        sending.letters.drain(..).for_each(|letter| self.letters.push(letter));
-        self.send_letters(now);
+        sending.dead_letters.drain(..).for_each(|dead_letter| self.flow.dead_letters.push(dead_letter));
+        self.send_dead_letters(now);
         true
     }
 
@@ -209,7 +199,7 @@ impl Shell {
     fn too_large(&self, sending: &Sending) -> Vec<(usize, usize, Failure)> {
         let mut found: Vec<(usize, usize, Failure)> = Vec::new();
         let outputs = &self.settings.kafka.outputs;
-        let limit = |place: usize| self.limits.record_bytes(place, &outputs[place]);
+        let limit = |place: usize| self.delivery.limits().record_bytes(place, &outputs[place]);
         if (0..outputs.len()).filter_map(limit).min().is_none_or(|least| sending.bytes_max() <= least) {
             return found;
         }
@@ -229,7 +219,7 @@ impl Shell {
             let failure = Failure::new(failure::Kind::TooLarge, step, reason);
             let failure = Failure { digest: Some(Arc::clone(output.digest)), ..failure };
             found.push((output.root, output.output, failure));
-            if !self.settings.policy.goes_on() {
+            if !self.settings.policy.continues() {
                 break;
             }
         }
@@ -238,8 +228,8 @@ impl Shell {
 
     /// Hands outputs to the producer until all are there or one isn't taken.
     fn send_outputs(&mut self, index: usize, sending: &mut Sending) -> Sent {
-        let input_partition = self.lanes[index].partition.partition;
-        let Some(producer) = &self.producer else { return Sent::All };
+        let input_partition = self.flow.tasks[index].partition.partition;
+        let Some(producer) = &self.io.producer else { return Sent::All };
         let Sending { effects, batch, cursor, .. } = sending;
         let mut last = None;
         let sent = loop {
@@ -255,7 +245,7 @@ impl Shell {
             match producer.send(output.output, &output.record, chosen, tag) {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-                    self.bytes_out += size(output.record.key) + size(output.record.value);
+                    self.flow.bytes_out += size(output.record.key) + size(output.record.value);
                     last = Some(output.root);
                     cursor.advance(&output);
                     failpoint::pass(Point::AfterEnqueue);
@@ -272,67 +262,9 @@ impl Shell {
             }
         };
         if let Some(root) = last {
-            self.lanes[index].hand_over(sending.batch.record(sending.start + root).offset);
+            self.flow.tasks[index].hand_over(sending.batch.record(sending.start + root).offset);
         }
         sent
-    }
-
-    /// What the producer has to say.
-    pub(super) fn on_report(&mut self, now: Instant, report: Report) {
-        match report {
-            Report::Delivered => {
-                let Some(producer) = &self.producer else { return };
-                let delivered = producer.take_delivered();
-                if delivered.is_empty() {
-                    // Taken with an earlier report.
-                    return;
-                }
-                let Delivered { runs, has_sample, produced, bytes } = delivered;
-                self.bytes_out = self.bytes_out.saturating_sub(bytes);
-                self.status.acknowledged();
-                self.hold = self.hold.filter(|&(until, _)| until > now);
-                self.count_produced(&produced);
-                if has_sample {
-                    self.tell_blocked(now, blocked::Event::Taken);
-                }
-                for Run { kind, first, last } in runs {
-                    let Some(index) = self.lane_of(first) else { continue };
-                    match kind {
-                        Kind::Output(_) => self.tell(now, index, partition::Event::Delivered { first, last }),
-                        Kind::DeadLetter => self.on_letters_delivered(now, index, first, last),
-                    }
-                }
-                failpoint::pass(Point::AfterAck);
-            }
-            Report::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
-            Report::Purged => {}
-            Report::Fatal { reason } => self.start_over(now, &reason),
-            Report::Error { name, text } => {
-                self.metrics.kafka_errors.with_label_values(&[&name]).inc();
-                if let Some(trouble) = connection::trouble(&text) {
-                    self.on_trouble(now, &trouble);
-                } else if connection::is_echo(&text) || connection::is_consequence(&text) {
-                    // Said elsewhere, with its reason.
-                } else if self.timers.may_log(now, &name) {
-                    tracing::warn!("Kafka: {text} ({name})");
-                }
-            }
-        }
-    }
-
-    fn count_produced(&self, produced: &[Produced]) {
-        for (output, took) in self.settings.kafka.outputs.iter().zip(produced).filter(|(_, took)| took.records > 0) {
-            let label = &[&*output.name];
-            self.metrics.records_produced.with_label_values(label).inc_by(took.records);
-            self.metrics.bytes_produced.with_label_values(label).inc_by(took.bytes);
-            if let Some(latency) = took.latency_us {
-                let latency = Duration::from_micros(latency).as_secs_f64();
-                let durations = self.metrics.produce_duration_seconds.with_label_values(label).local();
-                // The records of a report were acknowledged one soon after the other.
-                (0..took.records).for_each(|_| durations.observe(latency));
-                durations.flush();
-            }
-        }
     }
 
     /// An output of a record can't be sent. `false` if the run is read again, and nothing more of it is sent.
@@ -348,12 +280,12 @@ impl Shell {
         let seq = sending.first.plus(root);
         self.count_produce_error(output, &failure);
         if failure.kind.class() != Class::Refused {
-            let lane = &self.lanes[index];
-            let offset = lane.state.offset_of(seq).unwrap_or_else(|| lane.state.low().0);
-            self.start_over(now, &format!("an output of {} offset {offset}: {failure}", lane.partition));
+            let task = &self.flow.tasks[index];
+            let offset = task.state.offset_of(seq).unwrap_or_else(|| task.state.low().0);
+            self.recover_producer(now, &format!("an output of {} offset {offset}: {failure}", task.partition));
             return false;
         }
-        if !self.settings.policy.goes_on() {
+        if !self.settings.policy.continues() {
             sending.end_before(seq);
             self.tell(now, index, partition::Event::Unsendable { seq, unsent: 0, failure: &failure });
             return true;
@@ -361,32 +293,39 @@ impl Shell {
         let unsent = sending.unsent_of(root, &self.settings.routes);
         sending.effects.give_up(root);
         let event = partition::Event::Unsendable { seq, unsent, failure: &failure };
-        for action in self.lanes[index].state.handle(now, event) {
+        for action in self.flow.tasks[index].state.handle(now, event) {
             match action {
                 Action::DeadLetter { seq, tries, failure } => {
                     let place = sending.start + root;
-                    match self.write_letter(now, index, (&sending.batch, place), (seq, tries), failure) {
-                        Ok(letter) => {
-                            sending.bytes += letter.bytes();
-                            let at = sending.letters.partition_point(|other| other.seq < seq);
-                            sending.letters.insert(at, letter);
+                    match self.write_dead_letter(now, index, (&sending.batch, place), (seq, tries), failure) {
+                        Ok(dead_letter) => {
+                            sending.bytes += dead_letter.bytes();
+                            let at = sending.dead_letters.partition_point(|other| other.seq < seq);
+                            sending.dead_letters.insert(at, dead_letter);
                         }
-                        Err(hopeless) => {
+                        Err(unrecoverable) => {
                             sending.end_before(seq);
-                            self.on_hopeless(now, &hopeless);
+                            self.on_hopeless(now, &unrecoverable);
                         }
                     }
                 }
                 Action::Skip { tries, failure, .. } => {
                     let offset = sending.batch.record(sending.start + root).offset;
-                    self.say_given_up(now, index, offset, tries, &failure, "skipped");
+                    self.monitor.log_failure(
+                        now,
+                        &self.flow.tasks[index].partition,
+                        offset,
+                        tries,
+                        &failure,
+                        "skipped",
+                    );
                 }
                 other @ (Action::Send { .. }
                 | Action::RunAgain { .. }
                 | Action::Requeue { .. }
                 | Action::Store { .. }
                 | Action::Stop { .. }
-                | Action::Trip { .. }
+                | Action::BreakerTripped { .. }
                 | Action::DropQueue
                 | Action::Rewind
                 | Action::Seek { .. }
@@ -398,67 +337,6 @@ impl Shell {
 
     pub(super) fn count_produce_error(&self, output: usize, failure: &Failure) {
         let name = self.settings.kafka.written().nth(output).map_or("", |output| &*output.name);
-        self.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
-    }
-
-    /// Outputs may be missing for a reason that is not a record's: every partition is read again from its first unsettled record, by a
-    /// producer of a new life.
-    pub(super) fn start_over(&mut self, now: Instant, reason: &str) {
-        let wait = self.hold.map_or(HOLD_MIN, |(_, last)| (last * 2).min(HOLD_MAX));
-        self.hold = Some((now + wait, wait));
-        tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
-        self.read_again(now);
-    }
-
-    /// What is not acknowledged is forgotten, read again, and sent by a new producer.
-    pub(super) fn read_again(&mut self, now: Instant) {
-        self.count_finished(now);
-        let again: usize = self.lanes.iter().map(|lane| lane.state.in_flight()).sum();
-        self.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
-        self.drop_producer();
-        self.backlog.clear();
-        self.letters.clear();
-        self.bytes_out = 0;
-        for index in 0..self.lanes.len() {
-            self.rewind(now, index);
-        }
-        self.make_producer(now);
-    }
-
-    pub(super) fn drop_producer(&mut self) {
-        if let Some(old) = self.producer.take() {
-            old.abandon();
-            // Destroying a client can take a while, and nobody waits for it.
-            let_go(old, Duration::ZERO);
-        }
-        self.producer_number += 1;
-    }
-
-    pub(super) fn make_producer(&mut self, now: Instant) {
-        self.renewing = None;
-        self.tell_blocked(now, blocked::Event::ProducerRenewed);
-        let batching = if self.apart.is_some() { Batching::Single } else { Batching::Full };
-        match start_producer(&self.settings, self.number, self.producer_number, &self.limits, batching, &self.inbox) {
-            Ok(producer) => self.producer = Some(producer),
-            Err(reason) => self.close(now, End::Stopped(format!("failed to start a producer: {reason}"))),
-        }
-    }
-
-    /// A partition is read again from its first unsettled record. Results of the old assignment are discarded: it gets another number.
-    pub(super) fn rewind(&mut self, now: Instant, index: usize) {
-        let assignment = self.new_assignment();
-        self.lanes[index].forget(assignment);
-        self.tell(now, index, partition::Event::Rewind { assignment });
-    }
-
-    /// A number that no assignment in flight has.
-    pub(super) fn new_assignment(&mut self) -> AssignmentId {
-        let lanes = &self.lanes;
-        self.assignments.issue(|id| lanes.iter().any(|lane| lane.state.assignment() == id))
-    }
-
-    /// The lane whose assignment a record was received in.
-    pub(super) fn lane_of(&self, seq: Seq) -> Option<usize> {
-        self.lanes.iter().position(|lane| lane.state.assignment() == seq.assignment())
+        self.monitor.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
     }
 }

@@ -184,12 +184,12 @@ impl Status {
 
 /// Whether a number that a thread moves still moves.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     seen: Option<u64>,
     looks: u32,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// A look at the number, once a second.
     pub(super) fn beats(&mut self, count: u64) -> bool {
         if self.seen.replace(count) == Some(count) {
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_stands_still_for_ten_seconds_is_not_alive_until_it_moves() {
-        let mut pulse = Pulse::default();
+        let mut pulse = Heartbeat::default();
         assert!((0..=9).all(|_| pulse.beats(7)));
         assert!(!pulse.beats(7) && !pulse.beats(7));
         assert!(pulse.beats(8));

@@ -205,18 +205,20 @@ const NOT_ENOUGH_REPLICAS: i16 = 19;
 
 pub(crate) fn output_away(case: &Case) {
     const MIB: u64 = 1 << 20;
-    const BOUND: u64 = 16 * MIB;
+    /// In MiB.
+    const BOUND: u32 = 16;
     let length = length(case, 35, 600);
-    let injected = format!("every answer to Produce says NOT_ENOUGH_REPLICAS for {} s; records of 900 kB", length.as_secs());
+    let injected =
+        format!("every answer to Produce says NOT_ENOUGH_REPLICAS for {} s; records of 900 kB", length.as_secs());
     case.inject("", &injected, || {
         let proxy = broker::proxy();
-        let load = Load::large("output-away", 200, BOUND);
+        let load = Load::large("output-away", 200, u64::from(BOUND) * MIB);
         // From before its start: so nothing is acknowledged, and all of the input is still to be read.
         proxy.answer_with(PRODUCE, NOT_ENOUGH_REPLICAS, 1);
         let mut process = load.pipeline().run();
-        let in_flight = |process: &Process| process.metric("wasmill_in_flight_bytes").unwrap_or(0.0);
+        let in_flight = |process: &Process| process.metric("wasmill_in_flight_bytes").unwrap_or(0.0) / 1_048_576.0;
         process.wait("what is in flight to reach its bound", Duration::from_secs(20), |process| {
-            in_flight(process) >= BOUND as f64
+            in_flight(process) >= f64::from(BOUND)
         });
         let watch = clock::Watch::start();
         // After ten seconds all is full that will be.
@@ -231,14 +233,13 @@ pub(crate) fn output_away(case: &Case) {
             }
         }
         let piled = in_flight(&process);
-        assert!(piled >= BOUND as f64, "the output was not away: {piled} bytes in flight");
+        assert!(piled >= f64::from(BOUND), "the output was not away: {piled} MiB in flight");
         assert_eq!(java::committed(load.group(), load.input()), [0; PARTITIONS], "nothing of the input is done");
         let refused = proxy.relent();
         assert!(most <= settled + 16 * MIB, "{settled} bytes after 10 s became {most}");
         let verdict = load.finish(process);
         format!(
-            "{refused} answers changed; in flight {} MiB; RSS {} MiB after 10 s, then at most {} MiB; livez 200 throughout; {verdict}",
-            piled as u64 / MIB,
+            "{refused} answers changed; in flight {piled:.1} MiB; RSS {} MiB after 10 s, then at most {} MiB; livez 200 throughout; {verdict}",
             settled / MIB,
             most / MIB
         )

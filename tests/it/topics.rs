@@ -64,9 +64,9 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     let output = java::create("again-out", 1, &[]);
     let group = unique("again");
     let stops = Pipeline::new(&input, &output, &group, "");
-    let goes_on = Pipeline::new(&input, &output, &group, "on_recreate = \"beginning\"");
+    let continues = Pipeline::new(&input, &output, &group, "on_recreate = \"beginning\"");
     stops.install(&component::forward());
-    goes_on.install(&component::forward());
+    continues.install(&component::forward());
     Feed::fill(&input, 1000);
     let mut process = stops.run();
     process.wait("the first thousand", LIMIT, |_| java::committed(&group, &input) == [1000]);
@@ -88,7 +88,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     assert_eq!((java::committed(&group, &input), java::ends(&output)), (vec![1000], vec![1000]));
 
     let reader = Reader::start(&output);
-    let mut process = goes_on.run();
+    let mut process = continues.run();
     process.wait("the new topic", LIMIT, |_| java::committed(&group, &input) == [3000]);
     assert_eq!(reader.missing(&second), (0, String::new()));
     assert_eq!(process.metric("wasmill_partitions_recreated_total"), Some(1.0));

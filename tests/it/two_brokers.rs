@@ -31,18 +31,18 @@ fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
         assert!(java::leaders(&delivery.main).contains(&2), "the outputs are on both");
         let feed = Feed::start(&delivery.input, 5000, 997, 20, 0);
         let mut process = delivery.pipeline.run();
-        goes_on(&delivery, &mut process);
+        continues(&delivery, &mut process);
         second.kill().expect("it can be killed");
         process.wait("leaders and coordinator to move", LIMIT, |_| {
             java::leaders(&delivery.input) == [1; 3] && java::coordinator(&delivery.group) == 1
         });
-        goes_on(&delivery, &mut process);
+        continues(&delivery, &mut process);
         second.start_again().expect("it starts again");
         process.wait("leaders and coordinator to move back", LIMIT, |_| {
             java::elect();
             java::leaders(&delivery.input) == [2, 1, 2] && java::coordinator(&delivery.group) == 2
         });
-        goes_on(&delivery, &mut process);
+        continues(&delivery, &mut process);
         feed.stop();
         process.wait("the lag to reach zero", LIMIT, |_| java::lag(&delivery.group, &delivery.input) == 0);
         process.terminate();
@@ -85,7 +85,7 @@ fn record(number: usize) -> Raw {
 }
 
 /// New records arrive in every partition, and are committed.
-fn goes_on(delivery: &Delivery, process: &mut Process) {
+fn continues(delivery: &Delivery, process: &mut Process) {
     let heights = delivery.tally().heights;
     process.wait("every partition to go on", LIMIT, |_| {
         let committed = java::committed(&delivery.group, &delivery.input);

@@ -19,7 +19,7 @@ const PASSED_ON: &[(&str, &str)] = &[
     ("src/pipeline/mod.rs", ".."),
     // How the pipeline ended: see the ends.
     ("src/cli/mod.rs", ".."),
-    ("src/worker/changing.rs", ".."),
+    ("src/worker/reconfigure.rs", ".."),
     // A plugin's own lines.
     ("src/plugin/host/log.rs", ".."),
     // librdkafka's own lines.
@@ -29,7 +29,7 @@ const PASSED_ON: &[(&str, &str)] = &[
     // Topics that aren't there, with their commands, a line each.
     ("src/worker/group.rs", "\n"),
     // What is said of a record that is given up: the words are its callers'.
-    ("src/worker/letters.rs", "..: .."),
+    ("src/worker/monitor.rs", "..: .."),
     // What runs here: see the row of `starts pipeline`.
     ("src/cli/service.rs", ".."),
 ];

@@ -13,8 +13,8 @@ use crate::config::raw;
 use crate::config::raw::Text;
 use crate::kafka::settings;
 use crate::kafka::settings::Partition;
+use crate::partition::OnFailure;
 use crate::partition::Policy;
-use crate::partition::Then;
 use crate::sink::Dialect;
 
 /// The topic of dead letters, if there is one, as an output that no port leads to.
@@ -44,17 +44,17 @@ pub(super) fn topic(
 
 /// The policy with what becomes of a record that can't be helped, and whose names its dead letter has.
 pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) -> (Policy, Dialect) {
-    let words = [("stop", Then::Stop), ("dead_letter", Then::DeadLetter), ("skip", Then::Skip)];
+    let words = [("stop", OnFailure::Stop), ("dead_letter", OnFailure::DeadLetter), ("skip", OnFailure::Skip)];
     let then = value::one_of(check, raw.then.as_ref(), "then", &words, &[]);
     let dialects = [("streams", Dialect::Streams), ("connect", Dialect::Connect)];
     let dialect = value::one_of(check, raw.dialect.as_ref(), "dialect", &dialects, &[]);
     match (then, &raw.then, &raw.dead_letter) {
-        (Some(Then::DeadLetter), Some(at), None) => check.missing(
+        (Some(OnFailure::DeadLetter), Some(at), None) => check.missing(
             at.span().into(),
             "on_error.dead_letter",
             "write the topic that they go to: `dead_letter = \"orders.dead\"`",
         ),
-        (Some(Then::Skip | Then::Stop), Some(at), Some(_)) => {
+        (Some(OnFailure::Skip | OnFailure::Stop), Some(at), Some(_)) => {
             let shown = check.shown(at);
             check.report.add(
                 at.span().into(),
@@ -62,10 +62,10 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
                 "remove one of the two: without `then`, records that can't be helped go to that topic",
             );
         }
-        (Some(Then::DeadLetter | Then::Skip | Then::Stop) | None, _, _) => {}
+        (Some(OnFailure::DeadLetter | OnFailure::Skip | OnFailure::Stop) | None, _, _) => {}
     }
-    let goes_on = raw.dead_letter.is_some() || matches!(then, Some(Then::DeadLetter | Then::Skip));
-    if let Some(share) = raw.max_reject_share.as_ref().filter(|_| check.whole && !goes_on) {
+    let continues = raw.dead_letter.is_some() || matches!(then, Some(OnFailure::DeadLetter | OnFailure::Skip));
+    if let Some(share) = raw.max_reject_share.as_ref().filter(|_| check.whole && !continues) {
         let help = "remove it, or say with `then` or `dead_letter` what becomes of a rejected record";
         check.report.add(
             share.span().into(),
@@ -77,6 +77,6 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
         let help = "remove it, or add `dead_letter` with their topic";
         check.report.add(dialect.span().into(), "`dialect` is about dead letters, and there are none", help);
     }
-    let default = if raw.dead_letter.is_some() { Then::DeadLetter } else { Then::Stop };
+    let default = if raw.dead_letter.is_some() { OnFailure::DeadLetter } else { OnFailure::Stop };
     (Policy { then: then.unwrap_or(default), ..policy }, dialect.unwrap_or_default())
 }

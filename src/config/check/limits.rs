@@ -9,9 +9,9 @@ use super::topics::MAX_POLL_INTERVAL;
 use super::value;
 use crate::config::Limits;
 use crate::config::raw;
+use crate::partition::BreakerTripped;
 use crate::partition::Policy;
 use crate::partition::Retries;
-use crate::partition::Trip;
 use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -76,8 +76,8 @@ fn rejects_max(check: &mut Check<'_>, share: &Spanned<f64>) -> Option<usize> {
     let value = *share.get_ref();
     if value > 0.0 && value < 1.0 {
         // 0.29 of 200 is a little less than 58 in binary.
-        let is_within = |records: u16| f64::from(records) <= value * f64::from(Trip::WINDOW) + 1e-6;
-        return (0..Trip::WINDOW).rev().find(|&records| is_within(records)).map(usize::from);
+        let is_within = |records: u16| f64::from(records) <= value * f64::from(BreakerTripped::WINDOW) + 1e-6;
+        return (0..BreakerTripped::WINDOW).rev().find(|&records| is_within(records)).map(usize::from);
     }
     let message = format!("`max_reject_share`: {value} is out of range");
     check.report.add(share.span().into(), message, "write a number above 0 and below 1, such as 0.5, or leave it out");

@@ -5,7 +5,7 @@ use super::check;
 use super::ok;
 use super::titles;
 use super::with;
-use crate::partition::Then;
+use crate::partition::OnFailure;
 use crate::sink::Dialect;
 
 #[test]
@@ -15,11 +15,11 @@ fn records_that_fail_stop_the_pipeline_or_go_to_their_topic_or_nowhere() {
         (pipeline.policy.then, pipeline.kafka.dead_letter.map(|output| output.topic), pipeline.dialect)
     };
     let dead = Some("orders.dead".to_owned());
-    assert_eq!(policy(""), (Then::Stop, None, Dialect::Streams));
-    assert_eq!(policy("then = \"skip\""), (Then::Skip, None, Dialect::Streams));
-    assert_eq!(policy("dead_letter = \"orders.dead\""), (Then::DeadLetter, dead.clone(), Dialect::Streams));
+    assert_eq!(policy(""), (OnFailure::Stop, None, Dialect::Streams));
+    assert_eq!(policy("then = \"skip\""), (OnFailure::Skip, None, Dialect::Streams));
+    assert_eq!(policy("dead_letter = \"orders.dead\""), (OnFailure::DeadLetter, dead.clone(), Dialect::Streams));
     let both = "then = \"dead_letter\"\ndead_letter = \"orders.dead\"\ndialect = \"connect\"";
-    assert_eq!(policy(both), (Then::DeadLetter, dead, Dialect::Connect));
+    assert_eq!(policy(both), (OnFailure::DeadLetter, dead, Dialect::Connect));
 }
 
 #[test]

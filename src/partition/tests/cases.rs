@@ -13,13 +13,13 @@ use super::world::World;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::partition::Action;
+use crate::partition::BreakerTripped;
 use crate::partition::Event;
 use crate::partition::Flood;
+use crate::partition::OnFailure;
 use crate::partition::PartitionState;
 use crate::partition::Policy;
 use crate::partition::Retries;
-use crate::partition::Then;
-use crate::partition::Trip;
 use crate::partition::ledger::Fate;
 use crate::partition::ledger::Ledger;
 use crate::record::Offset;
@@ -44,7 +44,7 @@ fn a_record_is_given_up_once() {
 /// out while the end is only about to begin.
 #[test]
 fn what_is_rewound_before_a_stop_is_carried_out_comes_to_that_record_again() {
-    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    let mut world = World::new(OnFailure::Stop, &[1, 1], &[false, false]);
     let fail = |state: &mut PartitionState, now| {
         let first = Seq::first_of(state.assignment());
         let _ = state.handle(now, Event::Received { offsets: &[3, 4], leader_epoch: 1 });
@@ -63,7 +63,7 @@ fn what_is_rewound_before_a_stop_is_carried_out_comes_to_that_record_again() {
 
 #[test]
 fn a_start_that_is_not_committed_is_stored_at_once() {
-    let mut world = World::new(Then::Stop, &[], &[]);
+    let mut world = World::new(OnFailure::Stop, &[], &[]);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Tick).collect();
     assert_eq!(actions, [Action::Store { offset: Offset(3), leader_epoch: -1, counts: String::new() }]);
     assert_eq!(world.state.handle(world.now, Event::Tick).count(), 0);
@@ -71,7 +71,7 @@ fn a_start_that_is_not_committed_is_stored_at_once() {
 
 #[test]
 fn control_markers_are_passed_only_with_nothing_in_flight() {
-    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    let mut world = World::new(OnFailure::Stop, &[1, 1], &[false, false]);
     world.tell(Event::Tick, &[]);
     world.receive(1);
     let actions: Vec<Action> = world.state.handle(world.now, Event::Position { position: Offset(9) }).collect();
@@ -115,7 +115,7 @@ fn a_record_that_is_tried_again_has_a_name_until_it_has_an_outcome() {
 
 #[test]
 fn retries_are_spent_and_then_the_policy_decides() {
-    let mut world = World::new(Then::Stop, &[1, 1], &[false, false]);
+    let mut world = World::new(OnFailure::Stop, &[1, 1], &[false, false]);
     world.receive(2);
     for _ in 0..RETRIES {
         world.dispatch(2);
@@ -135,7 +135,7 @@ fn retries_are_spent_and_then_the_policy_decides() {
 
 #[test]
 fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
-    let mut world = World::new(Then::DeadLetter, &[1, 1, 1], &[false; 3]);
+    let mut world = World::new(OnFailure::DeadLetter, &[1, 1, 1], &[false; 3]);
     world.receive(3);
     world.dispatch(3);
     world.give_back(1, Fails::No, 0);
@@ -156,7 +156,7 @@ fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
 
 #[test]
 fn records_that_go_through_push_faults_out_of_the_breakers_window() {
-    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
+    let mut world = World::new(OnFailure::Skip, &[1; 40], &[false; 40]);
     for _ in 0..4 {
         // Two in eight is what the breaker allows: the first of the calls has both.
         for among in [0b1010, 0] {
@@ -170,8 +170,8 @@ fn records_that_go_through_push_faults_out_of_the_breakers_window() {
 
 #[test]
 fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
-    let mut world = World::new(Then::Skip, &[1; 40], &[false; 40]);
-    let allow = Policy { rejects_max: Some(2), ..policy(Then::Skip) };
+    let mut world = World::new(OnFailure::Skip, &[1; 40], &[false; 40]);
+    let allow = Policy { rejects_max: Some(2), ..policy(OnFailure::Skip) };
     world.tell(Event::Policy(allow), &[]);
     world.receive(3);
     world.dispatch(3);
@@ -194,13 +194,13 @@ fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
         returned: 1,
     };
     let actions: Vec<Action> = world.state.handle(world.now, event).collect();
-    let trip = Trip { flood: Flood::Rejects, failed: 3, records: 4, allowed: 2 };
-    assert_eq!(actions, [Action::DropQueue, Action::Trip { offset: offsets[0], trip, failure: reject }]);
+    let trip = BreakerTripped { flood: Flood::Rejects, failed: 3, records: 4, allowed: 2 };
+    assert_eq!(actions, [Action::DropQueue, Action::BreakerTripped { offset: offsets[0], trip, failure: reject }]);
 }
 
 #[test]
 fn an_assignment_that_nears_its_last_number_is_read_on_as_another_when_nothing_is_in_flight_or_at_last_anyhow() {
-    let mut world = World::new(Then::Stop, &[1; 39], &[false; 39]);
+    let mut world = World::new(OnFailure::Stop, &[1; 39], &[false; 39]);
     world.receive(21);
     world.finish_in_flight();
     assert_eq!(world.state.next(), Seq::first_of(id(0)).plus(21), "it has numbers for long");
@@ -211,7 +211,7 @@ fn an_assignment_that_nears_its_last_number_is_read_on_as_another_when_nothing_i
     assert_eq!(world.state.next(), Seq::first_of(id(1)));
     assert_eq!(world.next, 22, "nothing is read twice");
     // From here on something is in flight all the time.
-    let mut state = state(Then::Stop, id(0), Offset(0), false);
+    let mut state = state(OnFailure::Stop, id(0), Offset(0), false);
     let offsets: Vec<i64> = (0..39).collect();
     state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1 }).for_each(drop);
     assert_eq!(state.handle(world.now, Event::Tick).count(), 0);

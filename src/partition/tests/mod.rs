@@ -7,10 +7,10 @@ mod strand;
 mod world;
 
 use crate::partition::Breaker;
+use crate::partition::OnFailure;
 use crate::partition::PartitionState;
 use crate::partition::Policy;
 use crate::partition::Retries;
-use crate::partition::Then;
 use crate::record::AssignmentId;
 use crate::record::AssignmentIds;
 use crate::record::Offset;
@@ -31,11 +31,11 @@ const NUMBERS: u64 = 44;
 
 const RETRIES: u32 = 2;
 
-fn policy(then: Then) -> Policy {
+fn policy(then: OnFailure) -> Policy {
     Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() }
 }
 
-fn state(then: Then, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
+fn state(then: OnFailure, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
     let mut state = PartitionState::new(policy(then), assignment, start, commit_start);
     state.breaker = Breaker::of(WINDOW as u64, ALLOWED, None);
     state.numbers = NUMBERS;

@@ -15,7 +15,7 @@ use super::world::World;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::partition::Event;
-use crate::partition::Then;
+use crate::partition::OnFailure;
 use crate::record::Offset;
 use crate::record::Seq;
 
@@ -44,7 +44,7 @@ pub(super) enum Step {
     /// The same at once, with nothing committed but what was.
     Crash,
     /// Another policy, if nothing is out.
-    Policy(Then),
+    Policy(OnFailure),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,7 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1_u64..3000).prop_map(Step::Wait),
         1 => (0_u64..500, prop::bool::ANY).prop_map(|(within, stuck)| Step::Drain(within, stuck)),
         1 => Just(Step::Crash),
-        2 => prop_oneof![Just(Then::Stop), Just(Then::DeadLetter), Just(Then::Skip)].prop_map(Step::Policy),
+        2 => prop_oneof![Just(OnFailure::Stop), Just(OnFailure::DeadLetter), Just(OnFailure::Skip)].prop_map(Step::Policy),
     ]
 }
 
@@ -136,17 +136,17 @@ impl World {
         let back: Vec<usize> = out.records.drain(..returned).collect();
         let numbered: Vec<(Seq, usize)> =
             back.iter().enumerate().map(|(n, &record)| (out.first.plus(n), record)).collect();
-        let goes_on = self.then != Then::Stop;
+        let continues = self.then != OnFailure::Stop;
         let mut outputs: Vec<u32> = back[..done].iter().map(|&record| self.log[record].outputs).collect();
         let mut failed: Vec<(usize, Failure)> = (0..done.min(8))
-            .filter(|place| goes_on && among >> place & 1 == 1)
+            .filter(|place| continues && among >> place & 1 == 1)
             .map(|place| (place, if place % 2 == 0 { Kind::Reject } else { Kind::Trap }))
             .map(|(place, kind)| (place, Failure::new(kind, None, "planned")))
             .collect();
         failed.iter().for_each(|(place, _)| outputs[*place] = 0);
         // Only a retry ends a run where records are given up alone.
         let failure = failure.filter(|failure| {
-            let alone = goes_on && failure.kind != Kind::Retry;
+            let alone = continues && failure.kind != Kind::Retry;
             if alone {
                 outputs.push(0);
                 failed.push((done, failure.clone()));
@@ -188,7 +188,7 @@ impl World {
         let failure = Failure::new(Kind::Refused, None, "planned");
         let Sent { seq, record, index } = sent;
         if index == Part::DeadLetter {
-            self.tell(Event::Hopeless { seq, failure: &failure }, &[]);
+            self.tell(Event::Unrecoverable { seq, failure: &failure }, &[]);
         } else {
             if seq.assignment() == self.state.assignment() && self.state.may_receive() {
                 self.refused.insert(record);
@@ -360,7 +360,7 @@ proptest! {
         outputs in prop::collection::vec(prop_oneof![3 => Just(1_u32), 1 => Just(0), 1 => Just(3)], 1..40),
         gaps in prop::collection::vec(prop::bool::weighted(0.2), 40),
         steps in prop::collection::vec(step(), 0..120),
-        then in prop_oneof![1 => Just(Then::Stop), 2 => Just(Then::DeadLetter), 1 => Just(Then::Skip)],
+        then in prop_oneof![1 => Just(OnFailure::Stop), 2 => Just(OnFailure::DeadLetter), 1 => Just(OnFailure::Skip)],
     ) {
         let mut world = World::new(then, &outputs, &gaps);
         for step in &steps {

@@ -16,8 +16,8 @@ use super::state;
 use crate::failure::Kind;
 use crate::partition::Action;
 use crate::partition::Event;
+use crate::partition::OnFailure;
 use crate::partition::PartitionState;
-use crate::partition::Then;
 use crate::record::AssignmentIds;
 use crate::record::Offset;
 use crate::record::Seq;
@@ -55,7 +55,7 @@ pub(super) enum Part {
 }
 
 pub(super) struct World {
-    pub(super) then: Then,
+    pub(super) then: OnFailure,
     pub(super) log: Vec<Logged>,
     pub(super) state: PartitionState,
     pub(super) ids: AssignmentIds,
@@ -92,7 +92,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(then: Then, outputs: &[u32], gaps: &[bool]) -> World {
+    pub(super) fn new(then: OnFailure, outputs: &[u32], gaps: &[bool]) -> World {
         let mut offset = 3;
         let log: Vec<Logged> = outputs
             .iter()
@@ -195,7 +195,7 @@ impl World {
                     }
                 }
                 Action::DeadLetter { seq, .. } => {
-                    assert_eq!(self.then, Then::DeadLetter);
+                    assert_eq!(self.then, OnFailure::DeadLetter);
                     let record = self.give_up(seq, returned);
                     if turn(seq, upto) {
                         self.take_turn(record);
@@ -205,15 +205,15 @@ impl World {
                     self.sent.push(Sent { seq, record, index: Part::DeadLetter });
                 }
                 Action::Skip { seq, .. } => {
-                    assert_eq!(self.then, Then::Skip);
+                    assert_eq!(self.then, OnFailure::Skip);
                     let record = self.give_up(seq, returned);
                     if turn(seq, upto) {
                         self.take_turn(record);
                     }
                     self.given_up[record] = true;
                 }
-                Action::Trip { offset, .. } => {
-                    assert_ne!(self.then, Then::Stop);
+                Action::BreakerTripped { offset, .. } => {
+                    assert_ne!(self.then, OnFailure::Stop);
                     let record = self.log.iter().position(|logged| logged.offset == offset).unwrap();
                     self.count(record, true);
                     assert!(self.faults() > ALLOWED, "the breaker tripped at {:?}", self.outcomes);

@@ -13,31 +13,31 @@ use crate::record::Seq;
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(super) struct Ages {
+pub(super) struct Lag {
     /// The first record that isn't settled.
     first: Seq,
     /// Milliseconds since 1970-01-01 UTC, of each record in flight; -1 is none.
     timestamps: VecDeque<i64>,
     /// When the batches in flight were polled.
-    polled: VecDeque<Polled>,
+    polled: VecDeque<ConsumerEvent>,
     /// Everything below is settled.
     low: Offset,
     /// Everything below is committed, as the broker confirmed.
     committed: Offset,
     /// Stretches that are settled and not committed, in order.
-    marks: VecDeque<Mark>,
+    marks: VecDeque<CommitMark>,
 }
 
 /// Records up to here were polled at this time.
 #[derive(Clone, Copy, Debug)]
-struct Polled {
+struct ConsumerEvent {
     end: Seq,
     at: Instant,
 }
 
 /// From this offset up to that of the next mark, or to `low`; and the timestamp of the first record of it.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct CommitMark {
     from: Offset,
     timestamp: i64,
 }
@@ -55,10 +55,10 @@ pub(super) struct Done {
 /// is still that of the first record that isn't committed.
 const MARKS_MAX: usize = 4096;
 
-impl Ages {
+impl Lag {
     /// Of a partition that is read from `start`, where its first record is to get the number `first`.
-    pub(super) fn new(first: Seq, start: Offset) -> Ages {
-        Ages {
+    pub(super) fn new(first: Seq, start: Offset) -> Lag {
+        Lag {
             first,
             timestamps: VecDeque::new(),
             polled: VecDeque::new(),
@@ -71,7 +71,7 @@ impl Ages {
     /// The next records were received; the first of them was polled at this time.
     pub(super) fn receive(&mut self, at: Instant, timestamps: &[i64]) {
         self.timestamps.extend(timestamps);
-        self.polled.push_back(Polled { end: self.first.plus(self.timestamps.len()), at });
+        self.polled.push_back(ConsumerEvent { end: self.first.plus(self.timestamps.len()), at });
     }
 
     /// The records below `first` are settled, and so is everything below `low`. Returns what is new of them.
@@ -81,9 +81,9 @@ impl Ages {
             && first > self.first
             && self.marks.len() < MARKS_MAX
         {
-            self.marks.push_back(Mark { from: self.low, timestamp });
+            self.marks.push_back(CommitMark { from: self.low, timestamp });
         }
-        while let Some(&Polled { end, at }) = self.polled.front()
+        while let Some(&ConsumerEvent { end, at }) = self.polled.front()
             && first > self.first
         {
             let upto = end.min(first);
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_oldest_is_the_first_that_is_not_committed_whatever_gaps_there_are() {
         let now = clock::now();
-        let mut ages = Ages::new(seq(0), Offset(10));
+        let mut ages = Lag::new(seq(0), Offset(10));
         assert_eq!(ages.oldest(), None);
         // Offsets 10, 50 and 51, then 90: what is between was compacted.
         ages.receive(now, &[100, 500, 510]);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn every_record_is_done_once_and_under_its_own_time() {
         let (early, late) = (clock::now(), clock::now() + std::time::Duration::from_secs(1));
-        let mut ages = Ages::new(seq(0), Offset(0));
+        let mut ages = Lag::new(seq(0), Offset(0));
         ages.receive(early, &[1, 2, 3]);
         ages.receive(late, &[4, 5]);
         assert_eq!(ages.settle(seq(2), Offset(2)), [Done { at: early, timestamps: vec![1, 2] }]);
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn commits_that_fail_for_long_cost_a_bounded_memory_and_keep_the_age() {
         let now = clock::now();
-        let mut ages = Ages::new(seq(0), Offset(0));
+        let mut ages = Lag::new(seq(0), Offset(0));
         let records = i64::try_from(MARKS_MAX).unwrap() + 100;
         for (next, offset) in (1..).zip(0..records) {
             ages.receive(now, &[1000 + offset]);
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_record_without_a_timestamp_has_no_age() {
-        let mut ages = Ages::new(seq(0), Offset(0));
+        let mut ages = Lag::new(seq(0), Offset(0));
         ages.receive(clock::now(), &[-1, 7]);
         assert_eq!(ages.oldest(), None);
     }

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 
 /// The numbers of one step, as one executor sees it.
-pub(super) struct Meter {
+pub(super) struct StepMetrics {
     metrics: Arc<Metrics>,
     step: Arc<str>,
     records_in: IntCounter,
@@ -32,10 +32,10 @@ pub(super) struct Meter {
     memory_bytes: i64,
 }
 
-impl Meter {
-    pub(super) fn new(metrics: &Arc<Metrics>, step: &Arc<str>) -> Meter {
+impl StepMetrics {
+    pub(super) fn new(metrics: &Arc<Metrics>, step: &Arc<str>) -> StepMetrics {
         let label = &[&**step];
-        Meter {
+        StepMetrics {
             records_in: metrics.step_records_in.with_label_values(label),
             records_out: metrics.step_records_out.with_label_values(label),
             duration: metrics.step_duration_seconds.with_label_values(label),
@@ -66,7 +66,7 @@ impl Meter {
         self.instances.inc();
     }
 
-    /// A call ended. Which of its records failed is told by [`Meter::failed`], as what lies behind one that ends the run doesn't count.
+    /// A call ended. Which of its records failed is told by [`StepMetrics::failed`], as what lies behind one that ends the run doesn't count.
     pub(super) fn called(
         &mut self,
         records: usize,
@@ -126,7 +126,7 @@ impl Meter {
 }
 
 /// The instance goes with its executor.
-impl Drop for Meter {
+impl Drop for StepMetrics {
     fn drop(&mut self) {
         self.remember(0);
         if self.has_instance {

@@ -6,7 +6,7 @@ use super::Shell;
 use super::blocked::Action;
 use super::blocked::Event;
 use super::blocked::RETRY_EVERY;
-use super::lane::Lane;
+use super::task::PartitionTask;
 use crate::failpoint;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ impl Shell {
     /// An output is denied: nothing is handed out until the cluster has what is missing. A copy of it is kept, to be tried.
     pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
         if denied.is_some() {
-            self.denied = denied;
+            self.flow.denied = denied;
         }
         self.tell_blocked(now, Event::OutputDenied(why));
     }
@@ -53,7 +53,7 @@ impl Shell {
                 Action::Say(why) => tracing::error!("halted, and tried again every 10 s: {why}"),
                 Action::Show(why) => {
                     if !self.session.is_ending() {
-                        self.set_state(State::Halted, why);
+                        self.monitor.set_state(State::Halted, why);
                     }
                 }
                 Action::Ask => self.ask_probe(),
@@ -62,10 +62,10 @@ impl Shell {
                     return outcome.into_iter().for_each(|event| self.tell_blocked(now, event));
                 }
                 Action::Over => {
-                    self.denied = None;
+                    self.flow.denied = None;
                     tracing::info!("the halt is over, records go on");
                     if !self.session.is_ending() {
-                        self.set_state(State::Running, "running");
+                        self.monitor.set_state(State::Running, "running");
                     }
                 }
             }
@@ -75,17 +75,18 @@ impl Shell {
     /// Sends what was denied, unless others have its partition or had it meanwhile: records show then whether they are taken. What is known
     /// of it at once.
     fn try_again(&mut self, now: Instant) -> Option<Event> {
-        let lanes = &self.lanes;
+        let tasks = &self.flow.tasks;
         let is_ours = |denied: &&Denied| {
-            lanes.iter().any(|lane| lane.partition == denied.partition && lane.state.low().0 <= denied.offset)
+            tasks.iter().any(|task| task.partition == denied.partition && task.state.low().0 <= denied.offset)
         };
-        let (Some(Denied { sample, .. }), Some(producer)) = (self.denied.as_ref().filter(is_ours), &self.producer)
+        let (Some(Denied { sample, .. }), Some(producer)) =
+            (self.flow.denied.as_ref().filter(is_ours), &self.io.producer)
         else {
             return Some(Event::NothingToTry);
         };
         match producer.send_sample(sample) {
             Ok(()) => {
-                self.bytes_out += sample.bytes();
+                self.flow.bytes_out += sample.bytes();
                 None
             }
             Err(SendError::Full) => Some(Event::NoRoom),
@@ -114,9 +115,10 @@ impl Shell {
     }
 
     fn ask_probe(&self) {
-        let partitions: Vec<TopicPartition> = self.lanes.iter().map(|lane: &Lane| lane.partition.clone()).collect();
-        let denied = self.denied.as_ref();
+        let partitions: Vec<TopicPartition> =
+            self.flow.tasks.iter().map(|task: &PartitionTask| task.partition.clone()).collect();
+        let denied = self.flow.denied.as_ref();
         let written = denied.and_then(|denied| self.settings.kafka.written().nth(denied.sample.output()));
-        self.lookup.ask_probe(partitions, written.map(|output| output.topic.clone()));
+        self.io.lookup.ask_probe(partitions, written.map(|output| output.topic.clone()));
     }
 }

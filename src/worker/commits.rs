@@ -1,0 +1,125 @@
+//! Commits, as far as they are more than `session` and `cycle` decide: what is stored for the next one, and what came of one.
+
+use std::time::Instant;
+
+use super::Shell;
+use super::session;
+use super::task::PartitionTask;
+use crate::failpoint;
+use crate::failpoint::Point;
+use crate::kafka::consumer::Committed;
+use crate::kafka::consumer::Position;
+use crate::partition;
+
+impl Shell {
+    /// Stores what is settled, to be committed with the next commit.
+    pub(super) fn store_offsets(&mut self) {
+        let mut positions = Vec::new();
+        for task in &mut self.flow.tasks {
+            if let Some(position) = task.offsets.to_store.take() {
+                task.offsets.stored = Some(position.clone());
+                positions.push(position);
+            }
+        }
+        if !positions.is_empty() {
+            for partition in self.io.consumer.store(&positions) {
+                // It went to another worker meanwhile, who repeats what was not committed.
+                tracing::debug!("offset of {partition} not stored: it is not assigned any more");
+            }
+            failpoint::pass(Point::AfterStore);
+        }
+    }
+
+    /// Commits what is settled.
+    pub(super) fn commit(&mut self, now: Instant) {
+        self.store_offsets();
+        // Others may have them: whatever they did since must stay.
+        if self.io.consumer.assignment_lost() {
+            return self.tell_session(now, session::Event::CommitEnded);
+        }
+        let commit = if self.flow.tasks.iter().any(PartitionTask::is_moved) {
+            let stored: Vec<Position> = self.flow.tasks.iter().filter_map(|task| task.offsets.stored.clone()).collect();
+            self.io.consumer.commit_at(&stored)
+        } else {
+            self.io.consumer.commit()
+        };
+        match commit {
+            Ok(commit) => {
+                self.timers.committing = Some((commit, now));
+                failpoint::pass(Point::CommitSent);
+            }
+            Err(reason) => {
+                if self.monitor.may_log(now, "failed to commit offsets") {
+                    tracing::warn!("failed to commit offsets: {reason}");
+                }
+                self.tell_session(now, session::Event::CommitEnded);
+            }
+        }
+    }
+
+    /// Takes the answer to the commit that is under way, once it is there. While none is out, partitions are placed whose position was gone: the
+    /// answer to a commit is about the records before, and must not be taken for one about those that come.
+    pub(super) fn take_commit(&mut self, now: Instant) {
+        let answer = self.timers.committing.as_ref().and_then(|(commit, began)| Some((commit.poll()?, *began)));
+        let has_ended = answer.is_some();
+        if let Some((result, began)) = answer {
+            self.timers.committing = None;
+            self.count_commit(now, began, result);
+        }
+        if has_ended || !self.session.is_committing() {
+            for (question, ranges) in std::mem::take(&mut self.placing.ranges) {
+                self.place(now, question, ranges);
+            }
+        }
+        if has_ended {
+            self.tell_session(now, session::Event::CommitEnded);
+        }
+    }
+
+    fn count_commit(&mut self, now: Instant, began: Instant, result: Committed) {
+        // Nothing new to commit is no commit.
+        if result != Committed::default() {
+            let took = now.saturating_duration_since(began).as_secs_f64();
+            self.monitor.metrics.commit_duration_seconds.with_label_values(&[result_label(&result)]).observe(took);
+            self.on_committed(now, result);
+            failpoint::pass(Point::CommitAcked);
+        }
+    }
+
+    /// A commit ended.
+    fn on_committed(&mut self, now: Instant, result: Committed) {
+        self.monitor.metrics.commits.with_label_values(&[result_label(&result)]).inc();
+        for (partition, offset) in result.offsets {
+            if let Some(index) = self.flow.tasks.iter().position(|task| task.partition == partition) {
+                self.flow.tasks[index].lag.commit(offset);
+                self.tell(now, index, partition::Event::Committed { offset });
+            }
+        }
+        // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
+        if let Some(reason) = result.failed
+            && self.monitor.may_log(now, "failed to commit offsets")
+        {
+            tracing::warn!("failed to commit offsets: {reason}");
+        }
+    }
+
+    /// With nothing in flight, what may be committed is where the consumer stands: control markers are behind it then.
+    pub(super) fn advance_idle(&mut self, now: Instant) {
+        for index in 0..self.flow.tasks.len() {
+            let task = &self.flow.tasks[index];
+            if task.in_flight() == 0
+                && task.state.may_receive()
+                // What is read meanwhile is let go, so that the consumer stands behind records that nobody saw.
+                && !task.place.is_gone()
+                && let Some(position) = self.io.consumer.position(&task.partition)
+                && task.reader.has_passed(position)
+            {
+                self.tell(now, index, partition::Event::Position { position });
+            }
+        }
+    }
+}
+
+fn result_label(result: &Committed) -> &'static str {
+    if result.failed.is_none() { "ok" } else { "error" }
+}

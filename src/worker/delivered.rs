@@ -1,0 +1,59 @@
+//! What the producer has to say.
+
+use std::time::Instant;
+
+use super::Shell;
+use super::blocked;
+use crate::failpoint;
+use crate::failpoint::Point;
+use crate::kafka::connection;
+use crate::kafka::producer::Delivered;
+use crate::kafka::producer::Kind;
+use crate::kafka::producer::Report;
+use crate::kafka::producer::Run;
+use crate::partition;
+
+impl Shell {
+    /// What the producer has to say.
+    pub(super) fn on_report(&mut self, now: Instant, report: Report) {
+        match report {
+            Report::Delivered => {
+                let Some(producer) = &self.io.producer else { return };
+                let delivered = producer.take_delivered();
+                if delivered.is_empty() {
+                    // Taken with an earlier report.
+                    return;
+                }
+                let Delivered { runs, has_sample, produced, bytes } = delivered;
+                self.flow.bytes_out = self.flow.bytes_out.saturating_sub(bytes);
+                self.monitor.status.acknowledged();
+                self.delivery.acknowledged(now);
+                self.monitor.count_produced(&self.settings.kafka.outputs, &produced);
+                if has_sample {
+                    self.tell_blocked(now, blocked::Event::Taken);
+                }
+                for Run { kind, first, last } in runs {
+                    let Some(index) = self.flow.task_of(first) else { continue };
+                    match kind {
+                        Kind::Output(_) => self.tell(now, index, partition::Event::Delivered { first, last }),
+                        Kind::DeadLetter => self.on_dead_letters_delivered(now, index, first, last),
+                    }
+                }
+                failpoint::pass(Point::AfterAck);
+            }
+            Report::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
+            Report::Purged => {}
+            Report::Fatal { reason } => self.recover_producer(now, &reason),
+            Report::Error { name, text } => {
+                self.monitor.metrics.kafka_errors.with_label_values(&[&name]).inc();
+                if let Some(trouble) = connection::trouble(&text) {
+                    self.on_trouble(now, &trouble);
+                } else if connection::is_duplicate(&text) || connection::is_consequence(&text) {
+                    // Said elsewhere, with its reason.
+                } else if self.monitor.may_log(now, &name) {
+                    tracing::warn!("Kafka: {text} ({name})");
+                }
+            }
+        }
+    }
+}

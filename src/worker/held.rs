@@ -1,0 +1,87 @@
+//! PURE. Partitions that are held back: which they are, why, and when they are named.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::record::TopicPartition;
+
+/// What is held back for so long is named, and again after so long.
+const NAME_AFTER: Duration = Duration::from_secs(3);
+const NAME_AGAIN: Duration = Duration::from_secs(60);
+
+/// Partitions that are held back, and what was said of them.
+#[derive(Debug, Default)]
+pub(super) struct Held(BTreeMap<TopicPartition, Hold>);
+
+#[derive(Debug)]
+struct Hold {
+    why: String,
+    since: Instant,
+    named: Option<Instant>,
+}
+
+impl Held {
+    /// These are held back now, and why. Returns what is to be said.
+    pub(super) fn update(&mut self, now: Instant, mut held: BTreeMap<TopicPartition, String>) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.0.retain(|partition, hold| {
+            let continues = !held.contains_key(partition);
+            if continues && hold.named.is_some() {
+                lines.push(format!("{partition} goes on"));
+            }
+            !continues
+        });
+        for (partition, hold) in &mut self.0 {
+            if let Some(why) = held.remove(partition) {
+                hold.why = why;
+            }
+        }
+        let fresh = held.into_iter().map(|(partition, why)| (partition, Hold { why, since: now, named: None }));
+        self.0.extend(fresh);
+        for (partition, Hold { why, since, named }) in &mut self.0 {
+            let age = now.saturating_duration_since(*since);
+            let is_due = named.is_none_or(|at| now.saturating_duration_since(at) >= NAME_AGAIN);
+            if age >= NAME_AFTER && is_due {
+                *named = Some(now);
+                lines.push(format!("{partition} is held back since {} s, and it alone: {why}", age.as_secs()));
+            }
+        }
+        lines
+    }
+
+    /// Those that were named, for probes.
+    pub(super) fn text(&self, now: Instant) -> Option<String> {
+        let named = self.0.iter().filter(|(_, hold)| hold.named.is_some());
+        let text = |(partition, Hold { why, since, .. }): (&TopicPartition, &Hold)| {
+            format!("{partition} since {} s: {why}", now.saturating_duration_since(*since).as_secs())
+        };
+        let all: Vec<String> = named.map(text).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::clock;
+
+    fn of(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition }
+    }
+
+    #[test]
+    fn who_is_held_back_is_named_after_a_while_each_minute_and_when_it_is_over() {
+        let start = clock::now();
+        let held = |numbers: &[i32]| numbers.iter().map(|&number| (of(number), "no leader".to_owned())).collect();
+        let mut all = Held::default();
+        assert!(all.update(start, held(&[0, 1])).is_empty() && all.text(start).is_none());
+        let later = start + NAME_AFTER;
+        assert_eq!(all.update(later, held(&[1])), ["t/1 is held back since 3 s, and it alone: no leader"]);
+        assert_eq!(all.text(later).as_deref(), Some("t/1 since 3 s: no leader"));
+        assert!(all.update(later + NAME_AFTER, held(&[1])).is_empty());
+        assert_eq!(all.update(later + NAME_AGAIN, held(&[1])).len(), 1);
+        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), ["t/1 goes on"]);
+        assert!(all.text(later + NAME_AGAIN).is_none());
+    }
+}

@@ -1,0 +1,147 @@
+//! PURE. Where a worker left its partitions when it ended, and what is said of that.
+
+use std::time::Duration;
+
+use super::end;
+use super::end::Cause;
+use super::end::End;
+use super::end::Left;
+use crate::kafka::Commands;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// Where a partition was left.
+#[derive(Clone, Debug)]
+pub(super) struct LeftAt {
+    pub(super) partition: TopicPartition,
+    /// Everything below is settled.
+    pub(super) low: Offset,
+    /// Everything below is committed; `None` if nothing is.
+    pub(super) committed: Option<Offset>,
+    /// Where the group stands: what is committed, or where the partition began.
+    pub(super) stands: Offset,
+    /// Above every record of which an output or a dead letter was handed to the producer.
+    pub(super) handed: Offset,
+    /// Whether nothing was in flight.
+    pub(super) is_settled: bool,
+}
+
+/// How a worker ended for this reason, in this group, with its partitions left so. A wish to end was fulfilled only if nothing is repeated.
+pub(super) fn outcome(cause: Cause, left: &[LeftAt], timeout: Duration, group: &str, commands: &Commands) -> End {
+    match cause {
+        Cause::Record(stopped) => {
+            let left = left.iter().find(|left| left.partition == *stopped.partition());
+            let left = left.map(|&LeftAt { low, stands, handed, .. }| Left { low, committed: stands, handed });
+            End::Stopped(stopped.message(left, group, commands))
+        }
+        Cause::Gap(partition, gap) => End::Stopped(end::gap(&partition, gap, group, commands)),
+        Cause::Recreated(partition, other) => End::Stopped(end::recreated(&partition, &other, group, commands)),
+        Cause::End(End::Drained) => match (in_flight(left), not_committed(left)) {
+            (Some(repeated), _) => End::DeadlinePassed(format!(
+                "the deadline of {timeout:?} passed, or the group gave partitions to others, with records in flight, which will be repeated: \
+                 {repeated}"
+            )),
+            (None, Some(repeated)) => End::DeadlinePassed(format!(
+                "everything was delivered, but not all of it is committed, as a commit failed or was not acknowledged: records may be \
+                 repeated: {repeated}"
+            )),
+            (None, None) => End::Drained,
+        },
+        Cause::End(end) => end,
+    }
+}
+
+/// Partitions that a line names one by one.
+const NAMED_MAX: usize = 8;
+
+/// What was committed, for a line of the log.
+pub(super) fn in_words(partitions: &[LeftAt]) -> String {
+    if partitions.is_empty() {
+        return "no partition was assigned".to_owned();
+    }
+    let text = |LeftAt { partition, committed, .. }: &LeftAt| match committed {
+        Some(offset) => format!("{partition} at {offset}"),
+        None => format!("nothing of {partition}"),
+    };
+    format!("committed {}", named(partitions.iter().map(text)))
+}
+
+/// From where on records were in flight; `None` if none were.
+fn in_flight(left: &[LeftAt]) -> Option<String> {
+    let texts = left
+        .iter()
+        .filter(|left| !left.is_settled)
+        .map(|LeftAt { partition, low, .. }| format!("{partition} from offset {low}"));
+    let texts: Vec<String> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+/// From where on records that are settled may be repeated; `None` if they can't.
+fn not_committed(partitions: &[LeftAt]) -> Option<String> {
+    let mut repeated = partitions.iter().filter_map(|LeftAt { partition, low, committed, .. }| match committed {
+        Some(committed) if committed >= low => None,
+        Some(committed) => Some(format!("{partition} from offset {committed}")),
+        None => Some(format!("{partition}, of which nothing is committed")),
+    });
+    let first = repeated.next()?;
+    Some(named(std::iter::once(first).chain(repeated)))
+}
+
+fn named(all: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = all.collect();
+    let more = all.len().saturating_sub(NAMED_MAX);
+    all.truncate(NAMED_MAX);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    format!("{}{more}", all.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(number: i32, committed: Option<Offset>) -> LeftAt {
+        let partition = TopicPartition { topic: "t".into(), partition: number };
+        LeftAt {
+            partition,
+            low: Offset(7),
+            committed,
+            stands: committed.unwrap_or(Offset(0)),
+            handed: Offset(7),
+            is_settled: true,
+        }
+    }
+
+    #[test]
+    fn a_wish_to_end_is_fulfilled_if_nothing_is_repeated() {
+        let ended = |left: &[LeftAt]| {
+            outcome(Cause::End(End::Drained), left, Duration::from_secs(25), "g", &Commands::plain("a:9092"))
+        };
+        assert_eq!(ended(&[]), End::Drained);
+        assert_eq!(ended(&[at(0, Some(Offset(7)))]), End::Drained);
+        let End::DeadlinePassed(why) = ended(&[at(0, Some(Offset(6)))]) else { panic!("it is repeated") };
+        assert!(
+            why.starts_with("everything was delivered, but") && why.ends_with("repeated: t/0 from offset 6"),
+            "{why}"
+        );
+        let in_flight = LeftAt { is_settled: false, ..at(1, Some(Offset(7))) };
+        let End::DeadlinePassed(why) = ended(&[at(0, Some(Offset(6))), in_flight]) else { panic!("it is repeated") };
+        assert!(why.contains("25s passed") && why.ends_with("will be repeated: t/1 from offset 7"), "{why}");
+        let bug = || End::Bug("b".to_owned());
+        let left = [at(0, None)];
+        assert_eq!(outcome(Cause::End(bug()), &left, Duration::ZERO, "g", &Commands::plain("a:9092")), bug());
+    }
+
+    #[test]
+    fn the_last_line_names_what_was_committed() {
+        assert_eq!(in_words(&[]), "no partition was assigned");
+        let both = [at(0, Some(Offset(5))), at(1, Some(Offset(7)))];
+        assert_eq!(in_words(&both), "committed t/0 at 5, t/1 at 7");
+        assert_eq!(not_committed(&both).as_deref(), Some("t/0 from offset 5"));
+        assert_eq!(not_committed(&both[1..]), None);
+        // It began where nobody has committed, and the commit of that didn't come through.
+        assert_eq!(in_words(&[at(2, None)]), "committed nothing of t/2");
+        assert_eq!(not_committed(&[at(2, None)]).as_deref(), Some("t/2, of which nothing is committed"));
+        let many: Vec<_> = (0..10).map(|number| at(number, Some(Offset(1)))).collect();
+        assert!(in_words(&many).ends_with("t/7 at 1, and 2 more"));
+    }
+}

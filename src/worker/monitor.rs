@@ -1,0 +1,263 @@
+//! What a worker tells of itself: metrics, what probes read, and the log's repeated lines. It decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::local::LocalHistogram;
+
+use super::clock;
+use super::intake::Amount;
+use super::status::Status;
+use super::task::PartitionTask;
+use crate::failure::Failure;
+use crate::kafka;
+use crate::kafka::producer::Produced;
+use crate::metrics::Metrics;
+use crate::metrics::State;
+use crate::partition::Retried;
+use crate::record::TopicPartition;
+use crate::telemetry::RateLimit;
+use crate::telemetry::rate_limit;
+
+/// See the head of the file.
+pub(super) struct Monitor {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) status: Arc<Status>,
+    /// The records that were settled since the last flush.
+    durations: LocalHistogram,
+    ages: LocalHistogram,
+    /// Which kinds of messages were logged lately.
+    logged: RateLimit,
+    /// The record that was named as one that is tried again.
+    named: Named,
+}
+
+impl Monitor {
+    pub(super) fn new(metrics: Arc<Metrics>, status: Arc<Status>) -> Monitor {
+        Monitor {
+            durations: metrics.record_duration_seconds.local(),
+            ages: metrics.record_age_seconds.local(),
+            logged: RateLimit::default(),
+            named: Named::default(),
+            metrics,
+            status,
+        }
+    }
+
+    /// Whether a message of this kind may be logged: once in ten seconds.
+    pub(super) fn may_log(&mut self, now: Instant, kind: &str) -> bool {
+        self.count_out(now);
+        self.logged.admit(now, kind)
+    }
+
+    /// Says how many messages were not logged, of each kind whose ten seconds are over.
+    pub(super) fn count_out(&mut self, now: Instant) {
+        for (kind, kept_back) in self.logged.over(now) {
+            tracing::info!("{kept_back} more of the same were not logged: {kind}");
+        }
+    }
+
+    /// The same for all kinds, as nothing more comes.
+    pub(super) fn count_all_out(&mut self, now: Instant) {
+        self.count_out(now + rate_limit::EVERY);
+    }
+
+    /// What the pipeline is doing, and why.
+    pub(super) fn set_state(&self, state: State, why: impl Into<String>) {
+        self.metrics.set_state(state);
+        self.status.set_state(state, why);
+    }
+
+    /// So many partitions waited for so long, for this reason.
+    pub(super) fn count_waiting(&self, reason: &str, partitions: usize, since: Duration) {
+        if partitions > 0 {
+            let seconds = u32::try_from(partitions).map_or(0.0, f64::from) * since.as_secs_f64();
+            self.metrics.waiting_seconds.with_label_values(&[reason]).inc_by(seconds);
+        }
+    }
+
+    /// Counts outputs that were acknowledged.
+    pub(super) fn count_produced(&self, outputs: &[kafka::settings::Output], produced: &[Produced]) {
+        for (output, took) in outputs.iter().zip(produced).filter(|(_, took)| took.records > 0) {
+            let label = &[&*output.name];
+            self.metrics.records_produced.with_label_values(label).inc_by(took.records);
+            self.metrics.bytes_produced.with_label_values(label).inc_by(took.bytes);
+            if let Some(latency) = took.latency_us {
+                let latency = Duration::from_micros(latency).as_secs_f64();
+                let durations = self.metrics.produce_duration_seconds.with_label_values(label).local();
+                // The records of a report were acknowledged one soon after the other.
+                (0..took.records).for_each(|_| durations.observe(latency));
+                durations.flush();
+            }
+        }
+    }
+
+    /// Counts what was settled, and what is in flight.
+    pub(super) fn count_finished(&mut self, now: Instant, in_flight: Amount, tasks: &mut [PartitionTask]) {
+        self.metrics.in_flight_records.set(i64::try_from(in_flight.records).unwrap_or(i64::MAX));
+        self.metrics.in_flight_bytes.set(i64::try_from(in_flight.bytes).unwrap_or(i64::MAX));
+        let unix_ms = clock::unix_ms();
+        let Monitor { durations, ages, .. } = &self;
+        for task in tasks {
+            let settled = task.state.take_settled();
+            for (outcome, records) in [
+                ("emitted", settled.emitted),
+                ("filtered", settled.filtered),
+                ("skipped", settled.skipped),
+                ("dead_lettered", settled.dead_lettered),
+            ] {
+                self.metrics.records_processed.with_label_values(&[outcome]).inc_by(records);
+            }
+            for done in task.lag.settle(task.state.first(), task.state.low()) {
+                let took = now.saturating_duration_since(done.at).as_secs_f64();
+                for timestamp in done.timestamps {
+                    durations.observe(took);
+                    if timestamp > 0 {
+                        ages.observe(seconds(unix_ms - timestamp));
+                    }
+                }
+            }
+        }
+        durations.flush();
+        ages.flush();
+    }
+
+    /// Sets the gauges that a scrape looks at; in flight there may be `most`.
+    pub(super) fn measure(&self, most: Amount, tasks: &mut [PartitionTask]) {
+        let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
+        self.metrics.in_flight_records_limit.set(limit(most.records));
+        self.metrics.in_flight_bytes_limit.set(limit(most.bytes));
+        let unix_ms = clock::unix_ms();
+        let mut ages: BTreeMap<&str, i64> = BTreeMap::new();
+        for task in tasks {
+            let age = task.lag_ms(unix_ms);
+            let TopicPartition { topic, partition } = &task.partition;
+            self.metrics.set_lag(topic, *partition, task.lag_records());
+            let oldest = ages.entry(topic).or_default();
+            *oldest = (*oldest).max(age);
+        }
+        for (topic, age) in ages {
+            self.metrics.set_lag_seconds(topic, seconds(age));
+        }
+    }
+
+    /// Names the record that is tried again and has waited the longest, if one has for long.
+    pub(super) fn name_retried(&mut self, now: Instant, tasks: &[PartitionTask]) {
+        let retried = |task: &'_ PartitionTask| task.state.retried().map(|retried| retried.since);
+        let waiting = tasks.iter().filter(|task| retried(task).is_some());
+        let others = waiting.clone().count().saturating_sub(1);
+        let oldest = waiting.min_by_key(|task| retried(task));
+        let Some((task, Retried { offset, tries, since, failure })) =
+            oldest.and_then(|task| Some((task, task.state.retried()?)))
+        else {
+            self.metrics.retry_age_seconds.set(0.0);
+            self.status.set_retried(None);
+            return;
+        };
+        let age = now.saturating_duration_since(since);
+        self.metrics.retry_age_seconds.set(age.as_secs_f64());
+        let others =
+            if others == 0 { String::new() } else { format!("; records of {others} other partitions wait too") };
+        let TopicPartition { topic, partition } = &task.partition;
+        let place = (task.partition.clone(), offset);
+        if self.named.is_due(now, age, &place) {
+            tracing::warn!(
+                topic = &**topic,
+                partition,
+                offset,
+                attempts = tries,
+                "a record is tried again since {} s, and its partition waits: {failure}{others}",
+                age.as_secs()
+            );
+        }
+        let text =
+            format!("topic {topic}, partition {partition}, offset {offset}: tried {tries} times: {failure}{others}");
+        self.status.set_retried(Some((age, text)));
+    }
+
+    /// Says that a record is given up: each, unless there are many of a kind.
+    pub(super) fn log_failure(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        offset: i64,
+        tries: u32,
+        failure: &Failure,
+        what: &str,
+    ) {
+        let step = failure.step.as_deref().unwrap_or_default();
+        if self.may_log(now, &format!("{what}, step `{step}`, {}", failure.kind.label())) {
+            tracing::warn!(
+                topic = &*partition.topic,
+                partition = partition.partition,
+                offset,
+                attempts = tries,
+                "{what}: {failure}"
+            );
+        }
+    }
+}
+
+/// Which record was named last as one that is tried again, and when.
+#[derive(Debug, Default)]
+struct Named(Option<((TopicPartition, i64), Instant)>);
+
+impl Named {
+    /// Whether a record that waits for `age` is to be named now: once it has waited for some seconds, and then each minute. Another one
+    /// isn't named at once, as there may be one each second.
+    fn is_due(&mut self, now: Instant, age: Duration, place: &(TopicPartition, i64)) -> bool {
+        let every = match &self.0 {
+            Some((named, _)) if named == place => NAME_AGAIN,
+            Some(_) | None => rate_limit::EVERY,
+        };
+        let due =
+            age >= NAME_AFTER && self.0.as_ref().is_none_or(|(_, at)| now.saturating_duration_since(*at) >= every);
+        if due {
+            self.0 = Some((place.clone(), now));
+        }
+        due
+    }
+}
+
+/// A record that waits for so long is named, and again after so long.
+const NAME_AFTER: Duration = Duration::from_secs(5);
+const NAME_AGAIN: Duration = Duration::from_secs(60);
+
+/// Milliseconds as seconds, for as long as a clock counts.
+fn seconds(ms: i64) -> f64 {
+    let part = |number: i64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    let ms = ms.max(0);
+    part(ms / 1000) + part(ms % 1000) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_of_years_is_no_other_number() {
+        assert_eq!(
+            [-1, 0, 1500, 4_294_967_500, 220_000_000_250].map(seconds),
+            [0.0, 0.0, 1.5, 4_294_967.5, 220_000_000.25]
+        );
+    }
+
+    #[test]
+    fn a_record_that_waits_is_named_once_and_then_each_minute() {
+        let start = clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let place = |offset| (TopicPartition { topic: "in".into(), partition: 1 }, offset);
+        let mut named = Named::default();
+        let mut due = |second: u64, since: u64, offset| {
+            named.is_due(at(second), Duration::from_secs(second - since), &place(offset))
+        };
+        let said: Vec<u64> = (0..200).filter(|&second| due(second, 0, 7)).collect();
+        assert_eq!(said, [5, 65, 125, 185]);
+        // One after the other waits for seven seconds.
+        let said: Vec<u64> =
+            (200..240).filter(|&second| due(second, second / 7 * 7, i64::try_from(second / 7).unwrap())).collect();
+        assert!((3..=4).contains(&said.len()), "{said:?}");
+    }
+}

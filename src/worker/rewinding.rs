@@ -1,0 +1,71 @@
+//! Beginning again: partitions are read again from their first unsettled record, and what they become is sent by another producer.
+
+use std::time::Instant;
+
+use super::Shell;
+use super::blocked;
+use super::delivery::Renewal;
+use super::delivery::Traffic;
+use super::end::End;
+use crate::partition;
+use crate::record::TopicPartition;
+
+impl Shell {
+    /// Time has passed: the producer becomes another one if that is due.
+    pub(super) fn renew_producer(&mut self, now: Instant) {
+        let flow = &self.flow;
+        let low = |partition: &TopicPartition| {
+            flow.tasks.iter().find(|task| task.partition == *partition).map(|task| task.state.low())
+        };
+        let traffic = || Traffic {
+            is_quiet: flow.is_quiet() && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
+            is_going: self.session.is_ending() || self.session.is_revoking(),
+        };
+        match self.delivery.tick(now, low, traffic) {
+            Some(Renewal::Replace) => {
+                self.io.drop_producer();
+                self.make_producer(now);
+            }
+            Some(Renewal::Rewind) => self.rewind_all(now),
+            None => {}
+        }
+    }
+
+    /// Outputs may be missing for a reason that is not a record's: every partition is read again from its first unsettled record, by a
+    /// producer of a new life.
+    pub(super) fn recover_producer(&mut self, now: Instant, reason: &str) {
+        let wait = self.delivery.back_off(now);
+        tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
+        self.rewind_all(now);
+    }
+
+    /// What is not acknowledged is forgotten, read again, and sent by a new producer.
+    pub(super) fn rewind_all(&mut self, now: Instant) {
+        self.count_finished(now);
+        let again: usize = self.flow.tasks.iter().map(|task| task.state.in_flight()).sum();
+        self.monitor.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
+        self.io.drop_producer();
+        self.flow.forget_outputs();
+        for index in 0..self.flow.tasks.len() {
+            self.rewind(now, index);
+        }
+        self.make_producer(now);
+    }
+
+    /// Starts the next producer.
+    pub(super) fn make_producer(&mut self, now: Instant) {
+        self.delivery.renewed();
+        self.tell_blocked(now, blocked::Event::ProducerRenewed);
+        let batching = self.delivery.batching();
+        if let Err(reason) = self.io.start_producer(&self.settings, self.delivery.limits(), batching) {
+            self.close(now, End::Stopped(format!("failed to start a producer: {reason}")));
+        }
+    }
+
+    /// A partition is read again from its first unsettled record. Results of the old assignment are discarded: it gets another number.
+    pub(super) fn rewind(&mut self, now: Instant, index: usize) {
+        let assignment = self.flow.new_assignment();
+        self.flow.tasks[index].forget(assignment);
+        self.tell(now, index, partition::Event::Rewind { assignment });
+    }
+}

@@ -1,0 +1,198 @@
+//! Records on their way to the executors and back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Shell;
+use super::blocked;
+use super::chain;
+use super::dead_letters::PendingDeadLetter;
+use super::dead_letters::Unrecoverable;
+use super::end::End;
+use super::executor;
+use super::executor::RunResult;
+use super::task;
+use super::task::QueuedRun;
+use crate::partition;
+use crate::partition::Action;
+use crate::record::Seq;
+
+impl Shell {
+    /// Hands waiting records to the executors.
+    pub(super) fn dispatch(&mut self, now: Instant) -> bool {
+        self.tell_blocked(now, blocked::Event::Tick);
+        if self.delivery.holds(now) || self.reconfigure.holds() || self.blocked.holds() {
+            return false;
+        }
+        let mut busy = false;
+        for index in 0..self.flow.tasks.len() {
+            let may_read = !self.intake.is_lasting() && self.flow.tasks[index].state.waits_until(now).is_none();
+            if self.flow.tasks[index].reader.paused && may_read {
+                self.flow.tasks[index].reader.paused = false;
+                self.io.consumer.resume(&self.flow.tasks[index].partition);
+            }
+            while self.flow.tasks[index].runs.jobs < task::JOBS_MAX {
+                if self.flow.tasks[index].runs.queue.is_empty() {
+                    self.seal(now, index);
+                }
+                if !self.may_send(now, index) {
+                    break;
+                }
+                let task = &mut self.flow.tasks[index];
+                if !task.runs.queue.front().is_some_and(|waiting| task.state.may_dispatch(now, waiting.first)) {
+                    break;
+                }
+                let Some(QueuedRun { first, batch, range, .. }) = task.runs.queue.pop_front() else { break };
+                let records = range.len();
+                let job =
+                    executor::Job { run: task.state.run(), first, batch, range, cancel: Arc::clone(&task.runs.cancel) };
+                task.runs.jobs += 1;
+                let executor = task.executor;
+                self.tell(now, index, partition::Event::Dispatched { records });
+                if !self.io.executors.dispatch(executor, job) {
+                    self.close(now, End::Bug(format!("executor {executor} is gone; the log holds the place")));
+                    return true;
+                }
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// Whether the next records of a task may be handed out, as far as refused batches go.
+    fn may_send(&self, now: Instant, index: usize) -> bool {
+        let task = &self.flow.tasks[index];
+        let Some(waiting) = task.runs.queue.front() else { return false };
+        let offset = waiting.batch.record(waiting.range.start).offset;
+        let someone_waits = || self.flow.tasks.iter().any(|task| task.state.waits_until(now).is_some());
+        self.delivery.takes(&task.partition, offset, self.intake.is_at_bound(), someone_waits)
+    }
+
+    /// Records come back from an executor.
+    pub(super) fn on_ran(&mut self, now: Instant, mut ran: RunResult) {
+        let Some(index) = self.flow.task_of(ran.first) else {
+            // The partition was revoked, lost or rewound meanwhile.
+            self.flow.recycle(ran.batch);
+            return;
+        };
+        let task = &mut self.flow.tasks[index];
+        task.runs.bytes = task.runs.bytes.saturating_sub(task::bytes_of(&ran.batch, &ran.range));
+        if ran.last {
+            task.runs.jobs = task.runs.jobs.saturating_sub(1);
+        }
+        if task.state.takes(ran.run, ran.first) {
+            chain::tell(&ran.counted, &self.monitor.metrics);
+        }
+        let event = partition::Event::Ran {
+            run: ran.run,
+            first: ran.first,
+            outputs: &ran.outputs,
+            failed: &ran.failed,
+            failure: ran.failure.as_ref(),
+            returned: ran.range.len(),
+        };
+        let actions: Vec<Action> = task.state.handle(now, event).collect();
+        let first = ran.first;
+        let (dead_letters, unrecoverable) = self.give_up_among(now, index, &actions, &mut ran);
+        // At the first record that can be neither processed nor given up it stops: nothing from there on is sent.
+        let limit = unrecoverable.as_ref().map(|unrecoverable| unrecoverable.seq);
+        let mut dead_letters = Some(dead_letters);
+        let mut ran = Some(ran);
+        for action in actions {
+            // To send may have all tasks read again. What follows is about records that come once more, then.
+            if self.flow.task_of(first) != Some(index) {
+                // What was settled stays so.
+                if matches!(action, Action::Store { .. }) {
+                    self.act(now, index, action);
+                }
+                continue;
+            }
+            match action {
+                Action::DeadLetter { .. } | Action::Skip { .. } => {}
+                Action::Send { upto } => {
+                    let upto = limit.map_or(upto, |limit| limit.min(upto));
+                    self.begin_sending(now, upto, dead_letters.take().unwrap_or_default(), &mut ran);
+                }
+                Action::RunAgain { from, attempt, at } => {
+                    self.monitor.metrics.retries.with_label_values(&["step"]).inc();
+                    self.requeue(index, from, Some(attempt), ran.as_ref());
+                    self.wait_for_retry(now, index, at);
+                }
+                Action::Requeue { from } => self.requeue(index, from, None, ran.as_ref()),
+                other @ (Action::Store { .. }
+                | Action::Stop { .. }
+                | Action::BreakerTripped { .. }
+                | Action::DropQueue
+                | Action::Rewind
+                | Action::Seek { .. }
+                | Action::Released { .. }) => self.act(now, index, other),
+            }
+        }
+        let is_same = self.flow.task_of(first) == Some(index);
+        if let Some(dead_letters) = dead_letters.filter(|dead_letters| is_same && !dead_letters.is_empty()) {
+            self.begin_sending(now, first, dead_letters, &mut ran);
+        }
+        if let Some(unrecoverable) = unrecoverable {
+            self.on_hopeless(now, &unrecoverable);
+        }
+        if let Some(ran) = ran {
+            self.flow.recycle(ran.batch);
+        }
+    }
+
+    /// The dead letters of the records of `ran` that are given up, whose outputs are taken back; and the first record whose dead
+    /// dead_letter doesn't fit its topic. Those behind it are left alone, as it stops there.
+    fn give_up_among(
+        &mut self,
+        now: Instant,
+        index: usize,
+        actions: &[Action],
+        ran: &mut RunResult,
+    ) -> (Vec<PendingDeadLetter>, Option<Box<Unrecoverable>>) {
+        let mut dead_letters = Vec::new();
+        for action in actions {
+            let (Action::DeadLetter { seq, .. } | Action::Skip { seq, .. }) = action else { continue };
+            let Some(record) = seq.since(ran.first) else { continue };
+            let place = ran.range.start + record;
+            ran.effects.give_up(record);
+            if let Action::DeadLetter { seq, tries, failure } = action {
+                match self.write_dead_letter(now, index, (&ran.batch, place), (*seq, *tries), failure.clone()) {
+                    Ok(dead_letter) => dead_letters.push(dead_letter),
+                    Err(unrecoverable) => return (dead_letters, Some(unrecoverable)),
+                }
+            } else if let Action::Skip { tries, failure, .. } = action {
+                let offset = ran.batch.record(place).offset;
+                self.monitor.log_failure(now, &self.flow.tasks[index].partition, offset, *tries, failure, "skipped");
+            }
+        }
+        (dead_letters, None)
+    }
+
+    /// Puts records of `ran` back into their task's queue.
+    fn requeue(&mut self, index: usize, from: Seq, attempt: Option<u32>, ran: Option<&RunResult>) {
+        let Some(ran) = ran else { return };
+        let task = &mut self.flow.tasks[index];
+        if !task.state.may_receive() {
+            return;
+        }
+        let done = from.since(ran.first).unwrap_or(0).min(ran.range.len());
+        let range = ran.range.start + done..ran.range.end;
+        if range.is_empty() {
+            return;
+        }
+        let mut batch = Arc::clone(&ran.batch);
+        if let Some(attempt) = attempt {
+            Arc::make_mut(&mut batch).set_attempt(range.start, attempt);
+        }
+        task.requeue(QueuedRun { first: ran.first.plus(done), batch, range });
+    }
+
+    /// The task's next record waits until `at`; for a long wait its fetching is paused.
+    fn wait_for_retry(&mut self, now: Instant, index: usize, at: Instant) {
+        let task = &mut self.flow.tasks[index];
+        if !task.reader.paused && at.saturating_duration_since(now) > partition::WAIT_WITHOUT_PAUSE {
+            task.reader.paused = true;
+            self.io.consumer.pause(&task.partition);
+        }
+    }
+}

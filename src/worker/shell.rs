@@ -1,0 +1,244 @@
+//! The loop: events in, actions out. It decides nothing about a record, a partition, the group or the end: that is the values'.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Event;
+use super::Settings;
+use super::blocked::Blocked;
+use super::clock;
+use super::delivery::Delivery;
+use super::end::End;
+use super::end::StoppedAt;
+use super::flow::Flow;
+use super::intake::Intake;
+use super::io;
+use super::io::First;
+use super::io::Io;
+use super::monitor::Monitor;
+use super::places::Placing;
+use super::reconfigure::Reconfigure;
+use super::session;
+use super::session::Session;
+use super::shutdown::Ended;
+use super::status::Status;
+use super::task::PartitionTask;
+use super::timers::Timers;
+use crate::metrics::Metrics;
+use crate::metrics::State;
+use crate::partition;
+use crate::partition::Action;
+use crate::plugin::Instance;
+use crate::plugin::Step;
+
+/// The worker's own state: values that decide, and what carries their actions out. What acts on a part is in the file of its name.
+pub(super) struct Shell {
+    pub(super) settings: Settings,
+    pub(super) monitor: Monitor,
+    pub(super) io: Io,
+    pub(super) flow: Flow,
+    pub(super) session: Session,
+    /// What the session asked for and was not carried out yet.
+    pub(super) todo: VecDeque<session::Action>,
+    pub(super) intake: Intake,
+    pub(super) delivery: Delivery,
+    /// What a person must act on, if anything.
+    pub(super) blocked: Blocked,
+    pub(super) placing: Placing,
+    pub(super) reconfigure: Reconfigure,
+    pub(super) timers: Timers,
+}
+
+/// With something in flight, the longest wait for the inbox.
+const WAIT: Duration = Duration::from_millis(1);
+/// The same when everything in flight waits for a retry.
+const WAIT_FOR_RETRY: Duration = Duration::from_millis(10);
+/// With nothing in flight, the longest wait in the consumer's poll.
+const IDLE_POLL_MS: i32 = 100;
+
+impl Shell {
+    /// A worker with its clients and executors, before it runs. It needs its inbox's other end yet.
+    pub(super) fn new(
+        settings: Settings,
+        number: usize,
+        instances: Vec<Vec<(Step, Instance)>>,
+        metrics: Arc<Metrics>,
+        status: Arc<Status>,
+        inbox: mpsc::Sender<Event>,
+        first: First,
+    ) -> Result<Shell, String> {
+        let io = Io::start(&settings, number, instances, &metrics, inbox, &first)?;
+        let now = clock::now();
+        let session = session::Settings {
+            drain_timeout: settings.drain_timeout,
+            shutdown_timeout: settings.shutdown_timeout,
+            on_recreate: settings.kafka.input.on_recreate,
+            commit_every: settings.kafka.commit_every,
+        };
+        Ok(Shell {
+            delivery: Delivery::new(now, io::unlimited(&settings)),
+            settings,
+            monitor: Monitor::new(metrics, status),
+            io,
+            flow: Flow::new(first.assignments),
+            session: Session::new(now, session),
+            todo: VecDeque::new(),
+            intake: Intake::new(),
+            blocked: Blocked::default(),
+            placing: Placing::default(),
+            reconfigure: Reconfigure::default(),
+            timers: Timers::new(now),
+        })
+    }
+
+    pub(super) fn run(&mut self) -> Ended {
+        self.io.lookup.ask_topics();
+        loop {
+            let now = clock::now();
+            // Rebalances first: what the client is told about other partitions while one waits would be taken for the answer.
+            let mut busy = self.read_events(now);
+            busy |= self.drain_inbox(now);
+            self.carry_out(now);
+            self.take_commit(now);
+            busy |= self.send_backlog(now);
+            busy |= self.send_dead_letters(now);
+            self.carry_out(now);
+            busy |= self.read_records(now);
+            // A rebalance may have stood among the records.
+            busy |= self.read_events(now);
+            busy |= self.dispatch(now);
+            self.tick(now);
+            self.renew_producer(now);
+            self.go_on_changing(now);
+            self.carry_out(now);
+            if self.session.has_ended() {
+                let ended = self.outcome(now);
+                self.count_finished(now);
+                self.monitor.count_all_out(now);
+                let state = if matches!(ended.end, End::Drained) { State::Stopped } else { State::Failed };
+                self.monitor.set_state(state, ended.committed.clone());
+                return ended;
+            }
+            if !busy {
+                self.wait(now);
+            }
+        }
+    }
+
+    fn drain_inbox(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Ok(event) = self.io.events.try_recv() {
+            busy = true;
+            self.on_event(now, event);
+        }
+        busy
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let in_flight: usize = self.flow.tasks.iter().map(PartitionTask::in_flight).sum();
+        let at_work = self.flow.tasks.iter().any(|task| task.runs.jobs > 0)
+            || !self.flow.backlog.is_empty()
+            || self.flow.bytes_out > 0;
+        if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() {
+            if let Some(woken) = self.io.consumer.wait(IDLE_POLL_MS) {
+                self.on_woken(now, woken);
+            }
+            return;
+        }
+        let waits = !at_work && self.flow.tasks.iter().any(|task| task.state.waits_until(now).is_some());
+        if let Ok(event) = self.io.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
+            self.on_event(clock::now(), event);
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Ran(ran) => self.on_ran(now, ran),
+            Event::Report { producer, report } if producer == self.io.producer_number => self.on_report(now, report),
+            Event::Report { .. } => {}
+            Event::Answer { lookup, question, answer } if lookup == self.io.lookup_number => {
+                self.on_answer(now, question, answer);
+            }
+            Event::Answer { .. } => {}
+            Event::Swap(replacements) => {
+                // The old version's code is let go with its last instance.
+                if let Some(first) = replacements.iter().flatten().find(|replacement| replacement.number == 0) {
+                    self.io.first_step = Some(first.step.clone());
+                }
+                self.io.executors.swap(replacements);
+            }
+            Event::Change { change, reply } => self.begin_change(now, *change, reply),
+            Event::Drain => {
+                // Whoever wants it to end wants no other one to begin.
+                self.reconfigure.next = None;
+                self.close(now, End::Drained);
+            }
+        }
+    }
+
+    /// Carries out what a partition's state asks for, besides what belongs to an executor's records.
+    pub(super) fn act(&mut self, now: Instant, index: usize, action: Action) {
+        let task = &mut self.flow.tasks[index];
+        match action {
+            Action::Store { offset, leader_epoch, counts } => task.store(offset, leader_epoch, counts),
+            Action::DropQueue => task.drop_queue(),
+            Action::Released { settled } => {
+                if !settled {
+                    task.warn_of_repeats();
+                }
+                let released = session::Event::Released(task.partition.clone());
+                self.tell_session(now, released);
+            }
+            Action::Stop { offset, tries, failure } => {
+                let stopped = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
+                self.stop_at(now, stopped);
+            }
+            Action::BreakerTripped { offset, trip, failure } => {
+                let stopped = StoppedAt::tripped(task.partition.clone(), offset, trip, &failure);
+                self.stop_at(now, stopped);
+            }
+            Action::Rewind => {
+                // What was settled is counted while it has its number.
+                self.count_finished(now);
+                self.rewind(now, index);
+            }
+            Action::Seek { offset } => {
+                task.reader.sought = Some(offset);
+                let partition = task.partition.clone();
+                if let Err(reason) = self.io.consumer.seek(&partition, offset) {
+                    self.close(now, End::Bug(format!("failed to read {partition} again from {offset}: {reason}")));
+                }
+            }
+            Action::Send { .. }
+            | Action::RunAgain { .. }
+            | Action::Requeue { .. }
+            | Action::DeadLetter { .. }
+            | Action::Skip { .. } => {
+                debug_assert!(false, "belongs to an executor's records");
+            }
+        }
+    }
+
+    /// Gives an event to a task's state and carries out what it asks for.
+    pub(super) fn tell(&mut self, now: Instant, index: usize, event: partition::Event<'_>) {
+        let actions = self.flow.tasks[index].state.handle(now, event);
+        for action in actions {
+            self.act(now, index, action);
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, now: Instant, event: &partition::Event<'_>) {
+        for index in 0..self.flow.tasks.len() {
+            self.tell(now, index, event.clone());
+        }
+    }
+
+    /// Counts what was settled, and what is in flight.
+    pub(super) fn count_finished(&mut self, now: Instant) {
+        let in_flight = self.flow.amount();
+        self.monitor.count_finished(now, in_flight, &mut self.flow.tasks);
+    }
+}

@@ -1,0 +1,145 @@
+//! The end of a worker, as far as it is more than `session` decides: leaving the group, what is noted of the partitions, and what is said.
+//!
+//! How it ended is told from what was settled and committed by then, see `end`.
+
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Shell;
+use super::end::Cause;
+use super::end::End;
+use super::end::StoppedAt;
+use super::left;
+use super::left::LeftAt;
+use super::session;
+use super::session::Unanswered;
+use crate::kafka::Commands;
+use crate::metrics::State;
+
+/// How a worker ended.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// What was committed, for the log.
+    pub(super) committed: String,
+    /// Nothing that is left to do may take longer.
+    pub(super) deadline: Instant,
+}
+
+/// Destroying clients takes a moment, or as long as silent brokers hold back what was asked of them: then it isn't waited for.
+const LETTING_GO_MAX: Duration = Duration::from_secs(2);
+/// What is left for that when the deadline has passed, and so was the time for leaving.
+const LETTING_GO_LATE: Duration = Duration::from_millis(600);
+
+/// How long the clients of a worker with this deadline may take to be destroyed.
+pub(super) fn letting_go(now: Instant, deadline: Instant) -> Duration {
+    LETTING_GO_MAX.min((deadline + LETTING_GO_LATE).saturating_duration_since(now))
+}
+
+/// Drops something that may take long on a thread of its own, and waits for that no longer than this.
+pub(super) fn let_go(what: impl Send + 'static, at_most: Duration) {
+    let (over, wait) = mpsc::channel::<()>();
+    let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+        drop(what);
+        drop(over);
+    });
+    match reaper {
+        // Ends with the other end of the channel, or by time.
+        Ok(_) => drop(wait.recv_timeout(at_most)),
+        Err(error) => tracing::error!("failed to start a thread that drops clients and executors: {error}"),
+    }
+}
+
+impl Shell {
+    /// Begins to end, for the reason in `end`.
+    pub(super) fn close(&mut self, now: Instant, end: End) {
+        self.tell_session(now, session::Event::End(Cause::End(end)));
+    }
+
+    /// Begins to end at a record.
+    pub(super) fn stop_at(&mut self, now: Instant, stopped: StoppedAt) {
+        self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
+        self.tell_session(now, session::Event::End(Cause::Record(stopped)));
+    }
+
+    /// Says that it begins to end, and why.
+    pub(super) fn say_ending(&mut self) {
+        let why = match self.session.cause() {
+            None => return,
+            Some(Cause::End(End::Drained)) if self.reconfigure.next.is_some() => {
+                "another consumer takes over".to_owned()
+            }
+            Some(Cause::End(End::Drained)) => "shutting down".to_owned(),
+            Some(Cause::End(_) | Cause::Gap(..) | Cause::Recreated(..)) => "stopped by a failure".to_owned(),
+            Some(Cause::Record(stopped)) => format!("stopping at {}", stopped.place()),
+        };
+        tracing::info!("{why}; finishing what is in flight");
+        self.monitor.set_state(State::Draining, why);
+    }
+
+    /// Leaves the group.
+    pub(super) fn leave(&mut self, unanswered: Option<Unanswered>) {
+        self.note_what_is_left();
+        let is_out = self.flow.tasks.iter().any(|task| !task.state.is_settled());
+        if let Some(producer) = self.io.producer.as_ref().filter(|_| is_out) {
+            // As in `give_back`.
+            producer.abandon();
+        }
+        let answered = match unanswered {
+            None => Ok(()),
+            Some(Unanswered::Assignment) => self.io.consumer.assign(&[]),
+            // Not `give_back`: how the tasks ended is still to be looked at.
+            Some(Unanswered::Revocation(partitions)) => self.io.consumer.unassign(&partitions),
+        };
+        if let Err(reason) = answered {
+            tracing::debug!("failed to answer a rebalance: {reason}");
+        }
+        self.io.consumer.close();
+    }
+
+    /// Partitions are about to be given back: while the worker ends, what became of them is remembered for what is said then.
+    pub(super) fn note_what_is_left(&mut self) {
+        if !self.session.is_ending() {
+            return;
+        }
+        for task in &self.flow.tasks {
+            let left = LeftAt {
+                partition: task.partition.clone(),
+                low: task.state.low(),
+                committed: task.state.committed(),
+                stands: task.lag.committed(),
+                handed: task.offsets.handed,
+                is_settled: task.state.is_settled(),
+            };
+            self.flow.left.retain(|known| known.partition != left.partition);
+            self.flow.left.push(left);
+        }
+    }
+
+    /// How it ended.
+    pub(super) fn outcome(&mut self, now: Instant) -> Ended {
+        let left = std::mem::take(&mut self.flow.left);
+        let cause = self.session.cause().cloned().unwrap_or(Cause::End(End::Drained));
+        let deadline = self.session.deadline().unwrap_or(now);
+        let kafka = &self.settings.kafka;
+        let end = left::outcome(cause, &left, self.settings.shutdown_timeout, &kafka.input.group, &Commands::of(kafka));
+        Ended { end, committed: left::in_words(&left), deadline }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::clock;
+    use crate::worker::session::LEAVING_LATE;
+
+    #[test]
+    fn letting_go_ends_soon_after_the_deadline() {
+        let now = clock::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(letting_go(now, at(25)), LETTING_GO_MAX);
+        assert_eq!(letting_go(at(25), at(25)), LETTING_GO_LATE);
+        assert_eq!(letting_go(at(25) + LEAVING_LATE, at(25)) + LEAVING_LATE, LETTING_GO_LATE);
+        assert_eq!(letting_go(at(30), at(25)), Duration::ZERO);
+    }
+}

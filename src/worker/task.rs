@@ -1,0 +1,326 @@
+//! One partition's records on their way: those that wait, and the state that decides about them.
+//!
+//! The records that wait are in `queue`, in order, and behind them in `open`, which is being filled. What is at an executor comes back as
+//! [`RunResult`](super::executor::Ran).
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::dead_letters::SentDeadLetter;
+use super::lag::Lag;
+use super::place::Place;
+use super::reader::Reader;
+use crate::batch::Batch;
+use crate::kafka::consumer::Position;
+use crate::kafka::note::Note;
+use crate::kafka::note::TopicId;
+use crate::partition::PartitionState;
+use crate::record::AssignmentId;
+use crate::record::Offset;
+use crate::record::Seq;
+use crate::record::TopicPartition;
+
+/// Jobs of a task that an executor has at a time: one to run, and one to go on with.
+pub(super) const JOBS_MAX: usize = 2;
+
+/// A partition that is assigned to this worker.
+pub(super) struct PartitionTask {
+    pub(super) partition: TopicPartition,
+    pub(super) state: PartitionState,
+    pub(super) executor: usize,
+    pub(super) reader: Reader,
+    /// Whether it is known where it is read.
+    pub(super) place: Place,
+    pub(super) runs: Runs,
+    pub(super) offsets: Offsets,
+    pub(super) log: Log,
+    pub(super) lag: Lag,
+    pub(super) dead_letters: DeadLetters,
+}
+
+/// Its records that wait, and those at its executor.
+#[derive(Default)]
+pub(super) struct Runs {
+    pub(super) queue: VecDeque<QueuedRun>,
+    /// Jobs at the executor.
+    pub(super) jobs: usize,
+    pub(super) cancel: Arc<AtomicBool>,
+    /// Bytes of the records that wait or are at the executor.
+    pub(super) bytes: usize,
+}
+
+/// What is to be committed of it.
+pub(super) struct Offsets {
+    pub(super) to_store: Option<Position>,
+    /// What was stored last.
+    pub(super) stored: Option<Position>,
+    /// Above every record of which an output or a dead letter was handed to the producer.
+    pub(super) handed: Offset,
+    /// The topic's id, if brokers tell it.
+    pub(super) topic: Option<TopicId>,
+    /// What is committed beside offsets.
+    note: Arc<str>,
+}
+
+/// What is known of its log.
+pub(super) struct Log {
+    /// The offset behind the last record.
+    pub(super) end: i64,
+    /// The offset behind the last record that no open transaction holds back, if known.
+    pub(super) stable: Option<i64>,
+    pub(super) is_leaderless: bool,
+    /// What the group had committed when it last went on, and when that was: with records that aren't committed, in milliseconds since
+    /// 1970-01-01 UTC.
+    behind: Option<(Offset, i64)>,
+}
+
+/// Its dead letters.
+#[derive(Default)]
+pub(super) struct DeadLetters {
+    /// Those that the producer has, in order.
+    pub(super) sent: VecDeque<(Seq, SentDeadLetter)>,
+    /// The records whose dead letters have the time of their writing, as their topic doesn't take the record's own.
+    pub(super) retimed: BTreeSet<i64>,
+}
+
+/// Records that wait for an executor.
+#[derive(Debug)]
+pub(super) struct QueuedRun {
+    pub(super) first: Seq,
+    pub(super) batch: Arc<Batch>,
+    pub(super) range: Range<usize>,
+}
+
+impl PartitionTask {
+    pub(super) fn new(
+        now: Instant,
+        partition: TopicPartition,
+        state: PartitionState,
+        executor: usize,
+        end: Offset,
+    ) -> PartitionTask {
+        PartitionTask {
+            reader: Reader::new(now, &partition),
+            partition,
+            executor,
+            place: Place::Known,
+            runs: Runs::default(),
+            offsets: Offsets { to_store: None, stored: None, handed: Offset(0), topic: None, note: Arc::default() },
+            log: Log { end: end.0, stable: None, is_leaderless: false, behind: None },
+            lag: Lag::new(state.next(), state.low()),
+            dead_letters: DeadLetters::default(),
+            state,
+        }
+    }
+
+    /// Whether the group may stand behind where it is read now: the client keeps what is stored below the last commit, so that a commit
+    /// has to name it.
+    pub(super) fn is_moved(&self) -> bool {
+        self.state.committed().is_none()
+    }
+
+    /// How many records aren't committed, gaps counted in.
+    pub(super) fn lag_records(&self) -> i64 {
+        (self.log.end - self.lag.committed().0).max(0)
+    }
+
+    /// How old the oldest record is that isn't committed, in milliseconds; 0 without one. What wasn't read yet, and what has no time or
+    /// one that is yet to come, is as old as the wait for it.
+    pub(super) fn lag_ms(&mut self, unix_ms: i64) -> i64 {
+        if self.lag_records() == 0 {
+            self.log.behind = None;
+            return 0;
+        }
+        let committed = self.lag.committed();
+        let since = match self.log.behind {
+            Some((at, since)) if at == committed => since,
+            Some(_) | None => unix_ms,
+        };
+        self.log.behind = Some((committed, since));
+        let unsealed =
+            || (!self.reader.open.is_empty()).then(|| self.reader.open.record(0).timestamp).filter(|&at| at > 0);
+        let age = self.lag.oldest().or_else(unsealed).map(|at| unix_ms.saturating_sub(at)).filter(|&age| age > 0);
+        age.unwrap_or_else(|| unix_ms.saturating_sub(since).max(1))
+    }
+
+    /// How many records an open transaction holds back, if everything before them is done.
+    pub(super) fn behind_a_transaction(&self) -> Option<i64> {
+        let stable = self.log.stable.filter(|&stable| self.in_flight() == 0 && self.state.low().0 >= stable)?;
+        Some(self.log.end - stable).filter(|&records| records > 0)
+    }
+
+    /// The topic has this id.
+    pub(super) fn set_topic(&mut self, topic: Option<TopicId>) {
+        self.offsets.topic = topic;
+        self.offsets.note = Note { topic, ..Note::default() }.to_string().into();
+    }
+
+    /// Records received and not settled.
+    pub(super) fn in_flight(&self) -> usize {
+        self.state.in_flight() + self.reader.open.len()
+    }
+
+    /// An output or a dead letter of the record at this offset was handed to the producer.
+    pub(super) fn hand_over(&mut self, offset: i64) {
+        self.offsets.handed = self.offsets.handed.max(Offset(offset + 1));
+    }
+
+    /// Puts records of this assignment back, in order. Those of another are read again, and counted anew: put into the queue they would
+    /// wait for a turn that never comes, and all behind them too.
+    pub(super) fn requeue(&mut self, waiting: QueuedRun) {
+        if waiting.range.is_empty() || waiting.first.assignment() != self.state.assignment() {
+            return;
+        }
+        self.runs.bytes += bytes_of(&waiting.batch, &waiting.range);
+        let at = self.runs.queue.partition_point(|other| other.first < waiting.first);
+        self.runs.queue.insert(at, waiting);
+    }
+
+    /// Forgets the records that wait, and tells the executor to give back the rest.
+    pub(super) fn drop_queue(&mut self) {
+        self.runs.cancel.store(true, Ordering::Relaxed);
+        self.runs.cancel = Arc::default();
+        let waiting: usize = self.runs.queue.iter().map(|waiting| bytes_of(&waiting.batch, &waiting.range)).sum();
+        self.runs.bytes = self.runs.bytes.saturating_sub(waiting + self.reader.open.bytes());
+        self.runs.queue.clear();
+        self.reader.open.reset(self.partition.clone());
+    }
+
+    /// What is under way belongs to nobody any more, as the partition is read again as this assignment.
+    pub(super) fn forget(&mut self, assignment: AssignmentId) {
+        self.drop_queue();
+        self.runs.jobs = 0;
+        self.runs.bytes = 0;
+        self.reader.last_read = None;
+        self.lag.rewind(Seq::first_of(assignment));
+        self.dead_letters.sent.clear();
+        self.dead_letters.retimed = self.dead_letters.retimed.split_off(&self.state.low().0);
+    }
+
+    /// Its drain is over with records in flight.
+    pub(super) fn warn_of_repeats(&self) {
+        let low = self.state.low();
+        tracing::warn!("{}: records from offset {low} on were in flight and will be repeated", self.partition);
+    }
+
+    /// Remembers what to store with the next round.
+    pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32, counts: String) {
+        let note = if counts.is_empty() {
+            Arc::clone(&self.offsets.note)
+        } else {
+            Note { topic: self.offsets.topic, counts }.to_string().into()
+        };
+        self.offsets.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch, note });
+    }
+}
+
+/// The bytes of some records of a batch.
+pub(super) fn bytes_of(batch: &Batch, range: &Range<usize>) -> usize {
+    batch.slice(range.clone()).data.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Policy;
+    use crate::record::AssignmentIds;
+    use crate::worker::clock;
+
+    /// Of a task at offset 0 with records of these times, of which none is committed.
+    fn behind(times: &[i64]) -> PartitionTask {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let state = PartitionState::new(Policy::default(), assignments(1)[0], Offset(0), false);
+        let mut task = PartitionTask::new(clock::now(), partition, state, 0, Offset(100));
+        task.lag.receive(clock::now(), times);
+        task
+    }
+
+    #[test]
+    fn lag_is_as_old_as_the_record_or_as_the_wait_for_it_whatever_its_time_says() {
+        let now = 1_800_000_000_000;
+        // A second ago, in 2020, in 1970.
+        for time in [now - 1000, 1_577_836_800_000, 1] {
+            assert_eq!(behind(&[time]).lag_ms(now), now - time);
+        }
+        // None, before 1970, now, 11 days ahead, at the end of time.
+        for time in [0, -1, -2, i64::MIN, now, now + 11 * 86_400_000, i64::MAX] {
+            let mut task = behind(&[time]);
+            assert_eq!([0, 5000, 9000].map(|later| task.lag_ms(now + later)), [1, 5000, 9000], "{time}");
+            task.lag.commit(Offset(50));
+            assert_eq!(task.lag_records(), 50);
+            task.lag.commit(Offset(100));
+            assert_eq!(task.lag_ms(now + 9001), 0, "{time}");
+        }
+        // Nothing was read yet, and the clock goes back.
+        let mut task = behind(&[]);
+        assert_eq!([0, 5000, -5000].map(|later| task.lag_ms(now + later)), [1, 5000, 1]);
+        // It goes on all the time: the wait is that since the last commit.
+        task.lag.commit(Offset(50));
+        assert_eq!([6000, 7000].map(|later| task.lag_ms(now + later)), [1, 1000]);
+    }
+
+    #[test]
+    fn what_an_open_transaction_holds_back_is_lag_and_has_a_reason() {
+        let mut task = behind(&[]);
+        assert_eq!(task.behind_a_transaction(), None, "it isn't known");
+        task.log.stable = Some(0);
+        assert_eq!((task.lag_records(), task.behind_a_transaction()), (100, Some(100)));
+        task.log.stable = Some(40);
+        assert_eq!(task.behind_a_transaction(), None, "there are records to be read yet");
+        task.log.stable = Some(100);
+        assert_eq!(task.behind_a_transaction(), None);
+    }
+
+    #[test]
+    fn records_of_another_assignment_are_not_put_back() {
+        let mut task = task(Offset(5));
+        let [own, other] = [0, 1].map(|at| assignments(2)[at]);
+        let waiting = |assignment| {
+            let mut batch = Batch::new(lane_partition());
+            batch.push(7, 0, 0, None, Some(b"value"), std::iter::empty());
+            QueuedRun { first: Seq::first_of(assignment).plus(2), batch: Arc::new(batch), range: 0..1 }
+        };
+        task.requeue(waiting(other));
+        assert!(task.runs.queue.is_empty() && task.runs.bytes == 0, "it would stand before all that is read again");
+        task.requeue(waiting(own));
+        assert_eq!((task.runs.queue.len(), task.runs.bytes > 0), (1, true));
+    }
+
+    #[test]
+    fn a_position_counts_when_a_record_was_read_since_the_last_seek() {
+        let mut task = task(Offset(5));
+        assert!(task.reader.has_passed(Offset(9)), "only markers since it was assigned");
+        task.reader.last_read = Some(9);
+        assert!(task.reader.has_passed(Offset(10)) && !task.reader.has_passed(Offset(9)));
+        // A rewind: the position is still the old one for a moment.
+        (task.reader.sought, task.reader.last_read) = (Some(Offset(5)), None);
+        assert!(!task.reader.has_passed(Offset(10)));
+        task.reader.last_read = Some(5);
+        assert!(task.reader.has_passed(Offset(6)));
+        // After an error at 6, librdkafka counts that record as read.
+        task.reader.sought = Some(Offset(6));
+        assert!(!task.reader.has_passed(Offset(7)));
+        task.reader.last_read = Some(6);
+        assert!(task.reader.has_passed(Offset(7)));
+    }
+
+    /// The first assignments that there are.
+    fn assignments(count: usize) -> Vec<AssignmentId> {
+        let mut ids = AssignmentIds::default();
+        (0..count).map(|_| ids.issue(|_| false)).collect()
+    }
+
+    fn lane_partition() -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition: 0 }
+    }
+
+    fn task(start: Offset) -> PartitionTask {
+        let state = PartitionState::new(Policy::default(), assignments(1)[0], start, false);
+        PartitionTask::new(clock::now(), lane_partition(), state, 0, start)
+    }
+}
