@@ -17,10 +17,6 @@ use crate::record::TopicPartition;
 pub const NULL: i32 = -1;
 /// In outputs, the length or number that means "as in the input record".
 pub const SAME: i32 = -2;
-/// A batch takes no further record above this many bytes, so that its positions fit in 32 bits: one record is at most
-/// 2^31-1 bytes.
-pub const BATCH_BYTES_MAX: usize = 1 << 30;
-
 /// Where a record ends in `layout` and `data`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct End {
@@ -69,8 +65,8 @@ impl Batch {
     /// Copies a record in. `timestamp` is in milliseconds since 1970-01-01 UTC, -1 for none.
     ///
     /// # Panics
-    /// If a key, a value, a header or the batch is longer than 2^31-1 bytes: Kafka's own lengths are no longer, and callers
-    /// stop at [`BATCH_BYTES_MAX`].
+    /// If a key, a value, a header or the batch is longer than 2^31-1 bytes: Kafka's own lengths are no longer, and the worker seals a
+    /// batch long before.
     pub fn push<'h>(
         &mut self,
         offset: i64,
@@ -213,21 +209,6 @@ impl Batch {
             data: &self.data[start.data as usize..end.data as usize],
             batch: self,
             first: records.start,
-        }
-    }
-
-    /// Keeps the records from `first` on and drops those before it.
-    pub fn drop_front(&mut self, first: usize) {
-        let start = self.start(first);
-        self.offsets.drain(..first);
-        self.timestamps.drain(..first);
-        self.attempts.drain(..first);
-        self.layout.drain(..start.layout as usize);
-        self.data.drain(..start.data as usize);
-        self.ends.drain(..first);
-        for end in &mut self.ends {
-            end.layout -= start.layout;
-            end.data -= start.data;
         }
     }
 
@@ -513,20 +494,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_and_a_dropped_front_hold_the_same_records() {
+    fn a_slice_holds_the_same_records() {
         let mut batch = Batch::new(orders());
         for n in 0..10_i64 {
             let value = vec![b'x'; usize::try_from(n).unwrap()];
             let header = [Header { name: b"h", value: Some(&value) }];
             batch.push(n, n, 0, Some(b"k"), Some(&value), header.iter().copied().take(usize::try_from(n % 2).unwrap()));
         }
-        let mut rest = batch.clone();
-        rest.drop_front(4);
         let view = batch.slice(4..10);
-        assert_eq!((view.layout, view.data), (rest.view().layout, rest.view().data));
         for n in 0..6 {
-            assert_eq!(view.record(n).value, rest.record(n).value);
-            assert_eq!(view.record(n).headers.iter().count(), rest.record(n).headers.iter().count());
+            assert_eq!(view.record(n).value, batch.record(4 + n).value);
+            assert_eq!(view.record(n).headers.iter().count(), batch.record(4 + n).headers.iter().count());
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Contestant {
     Native(Task),
     /// wasmill with this plugin of the benchmarks.
     Wasmill(&'static str),
+    /// Another wasmill, with this plugin.
+    Other { plugin: &'static str, binary: &'static str },
     /// The same with a key of the file that isn't left to its default.
     Tuned { plugin: &'static str, key: Key },
 }
@@ -43,6 +45,7 @@ impl Contestant {
         match self {
             Contestant::Native(_) => "native".into(),
             Contestant::Wasmill(plugin) => format!("wasmill-{plugin}"),
+            Contestant::Other { plugin, .. } => format!("other-{plugin}"),
             Contestant::Tuned { key: Key::Step(line) | Key::Limits(line) | Key::Librdkafka(line), .. } => line.into(),
         }
     }
@@ -61,12 +64,12 @@ impl Contestant {
                 command.args(["native", brokers, group, input, output, task]);
                 command
             }
-            Contestant::Wasmill(plugin) | Contestant::Tuned { plugin, .. } => {
+            Contestant::Wasmill(plugin) | Contestant::Other { plugin, .. } | Contestant::Tuned { plugin, .. } => {
                 let (step, limits, librdkafka) = match self {
                     Contestant::Tuned { key: Key::Step(line), .. } => (line, "", ""),
                     Contestant::Tuned { key: Key::Limits(line), .. } => ("", line, ""),
                     Contestant::Tuned { key: Key::Librdkafka(line), .. } => ("", "", line),
-                    Contestant::Native(_) | Contestant::Wasmill(_) => ("", "", ""),
+                    Contestant::Native(_) | Contestant::Wasmill(_) | Contestant::Other { .. } => ("", "", ""),
                 };
                 // Nothing listens there between now and its start, most likely.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -79,7 +82,13 @@ impl Contestant {
                     wasm.display()
                 );
                 fs::write(&file, text).unwrap();
-                let mut command = kafka::bound(Path::new(env!("CARGO_BIN_EXE_wasmill")));
+                let binary = match self {
+                    Contestant::Other { binary, .. } => binary,
+                    Contestant::Native(_) | Contestant::Wasmill(_) | Contestant::Tuned { .. } => {
+                        env!("CARGO_BIN_EXE_wasmill")
+                    }
+                };
+                let mut command = kafka::bound(Path::new(binary));
                 command.arg("run").arg(file);
                 command
             }

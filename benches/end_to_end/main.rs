@@ -14,6 +14,7 @@ mod contestant;
 mod kafka;
 mod latency;
 mod native_loop;
+mod pairs;
 mod topics;
 mod tuning;
 
@@ -83,8 +84,9 @@ fn main() {
         }
         [plugins, "latency"] => latency::run(&cluster(), plugins),
         [plugins, "tuning"] => tuning::run(&cluster(), plugins),
+        [plugins, "against", binary] => pairs::run(&cluster(), plugins, binary),
         [plugins, task] => throughput(&cluster(), plugins, Some(task)),
-        _ => println!("usage: end_to_end PLUGINS [identity | json | latency | tuning]"),
+        _ => println!("usage: end_to_end PLUGINS [identity | json | latency | tuning | against BINARY]"),
     }
 }
 

@@ -75,18 +75,25 @@ pub struct ClientError {
     pub text: String,
     /// The partition, if it is about one.
     pub partition: Option<(String, i32)>,
-    /// Whether the client can't go on.
-    pub fatal: bool,
-    /// Whether a person must act: a permission or a topic is missing.
-    pub denied: bool,
-    /// Why the group doesn't take this member, if it is about that.
-    pub refusal: Option<Refusal>,
-    /// Whether no broker answers.
-    pub all_brokers_down: bool,
-    /// Why a broker can't be talked to, if it is about that.
-    pub trouble: Option<ConnectionProblem>,
-    /// Whether it repeats what another error says better.
-    pub duplicate: bool,
+    /// What it is about.
+    pub concern: Concern,
+}
+
+/// What an error is about, by what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// The client can't go on.
+    Fatal,
+    /// The group doesn't take this member.
+    Membership(Refusal),
+    /// A person must act: a permission or a topic is missing.
+    Denied,
+    /// A broker can't be talked to.
+    Connection(ConnectionProblem),
+    /// Nothing of its own: no broker answers, or another error says better what is wrong.
+    Duplicate,
+    /// Anything else.
+    Other,
 }
 
 /// Records that still live in librdkafka's memory, and what was wrong with a partition among them.
@@ -118,7 +125,7 @@ pub enum Next<R> {
 }
 
 /// A record's place, looked at before it is copied.
-pub struct Place<'a> {
+pub struct FetchedRecord<'a> {
     /// The topic's name.
     pub topic: &'a [u8],
     /// The partition.
@@ -132,7 +139,7 @@ pub struct Place<'a> {
 
 impl Records {
     /// Gives the next record to `see` and lets go of it: what is of use of it is to be copied there. `None` when none is left.
-    pub fn next_with<R>(&mut self, see: impl FnOnce(&Place<'_>) -> R) -> Option<Next<R>> {
+    pub fn next_with<R>(&mut self, see: impl FnOnce(&FetchedRecord<'_>) -> R) -> Option<Next<R>> {
         match &mut self.0 {
             Held::Taken(messages) => messages.next_with(|message| look(message, see)),
             Held::Waited(event) => event.next_message().map(|message| look(message, see)),
@@ -143,7 +150,7 @@ impl Records {
 /// After these errors librdkafka's place is right: it left out what can't be read, or it waits for a new place.
 const SETTLED: [Code; 4] = [code::BAD_MESSAGE, code::BAD_COMPRESSION, code::NOT_IMPLEMENTED, code::AUTO_OFFSET_RESET];
 
-fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&Place<'_>) -> R) -> Next<R> {
+fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&FetchedRecord<'_>) -> R) -> Next<R> {
     let code = message.code();
     if code != Code::OK {
         let topic = String::from_utf8_lossy(message.topic()).into_owned();
@@ -154,7 +161,7 @@ fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&Place<'_>) -> R) -> Next
         });
         return Next::Failed(failed_partition(code, message.error_text(), partition, false), unread);
     }
-    Next::Record(see(&Place {
+    Next::Record(see(&FetchedRecord {
         topic: message.topic(),
         partition: message.partition(),
         offset: message.offset(),
@@ -163,7 +170,7 @@ fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&Place<'_>) -> R) -> Next
     }))
 }
 
-impl Place<'_> {
+impl FetchedRecord<'_> {
     /// Copies the record to the end of `batch`, which is of its partition.
     pub fn copy_to(&self, batch: &mut Batch, attempt: u32) {
         let message = &self.message;
@@ -268,12 +275,7 @@ impl Consumer {
                     name: other.name(),
                     text: format!("the group ended: {other} ({revoked:?})"),
                     partition: None,
-                    fatal: false,
-                    denied: false,
-                    refusal: membership::refusal(other),
-                    all_brokers_down: false,
-                    trouble: None,
-                    duplicate: false,
+                    concern: membership::refusal(other).map_or(Concern::Other, Concern::Membership),
                 })
             }
         }
@@ -448,7 +450,7 @@ fn error(event: &sys::Event) -> ConsumerEvent {
     failed_partition(event.code(), event.error_text(), event.error_partition(), event.is_fatal())
 }
 
-fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, fatal: bool) -> ConsumerEvent {
+fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, is_fatal: bool) -> ConsumerEvent {
     if let (code::AUTO_OFFSET_RESET, Some((topic, partition))) = (code, &partition) {
         // The code is that of every reset; why there was one stands in the text (`rd_kafka_offset_reset`).
         let is_cut = text.contains("log truncation");
@@ -464,42 +466,42 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
         code::TOPIC_AUTHORIZATION_FAILED,
         code::GROUP_AUTHORIZATION_FAILED,
     ];
-    ConsumerEvent::Error(ClientError {
-        name: code.name(),
-        partition,
-        fatal: fatal || code == code::FATAL,
-        denied: denied.contains(&code),
-        refusal: membership::refusal(code),
-        all_brokers_down: code == code::ALL_BROKERS_DOWN,
-        trouble: connection::trouble(&text),
-        duplicate: connection::is_duplicate(&text),
-        text,
-    })
+    let concern = if is_fatal || code == code::FATAL {
+        Concern::Fatal
+    } else if let Some(refusal) = membership::refusal(code) {
+        Concern::Membership(refusal)
+    } else if denied.contains(&code) {
+        Concern::Denied
+    } else if let Some(problem) = connection::trouble(&text) {
+        Concern::Connection(problem)
+    } else if code == code::ALL_BROKERS_DOWN || connection::is_duplicate(&text) {
+        Concern::Duplicate
+    } else {
+        Concern::Other
+    };
+    ConsumerEvent::Error(ClientError { name: code.name(), partition, concern, text })
 }
 
 /// A log line of librdkafka's, in our log. One about a refused certificate is the only place that says why: it is an error.
 pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
     let (level, facility, line) = event.log();
-    let trouble = connection::trouble(&line);
-    if trouble.is_some() || connection::is_duplicate(&line) {
+    let problem = connection::trouble(&line);
+    if problem.is_some() || connection::is_duplicate(&line) {
         tracing::debug!(target: "librdkafka", facility, "{line}");
-        return trouble.filter(|_| line.contains(connection::X509)).map(|trouble| ClientError {
+        return problem.filter(|_| line.contains(connection::X509)).map(|problem| ClientError {
             name: "_SSL".to_owned(),
             text: line.clone(),
             partition: None,
-            fatal: false,
-            denied: false,
-            refusal: None,
-            all_brokers_down: false,
-            trouble: Some(trouble),
-            duplicate: false,
+            concern: Concern::Connection(problem),
         });
     }
     // It calls an error what it tries again itself. What it can't go on with comes as an event as well, which gets a line that says
     // what follows; so its own are for who looks closer. These it tells by an event too, each time:
     let is_event = ["FAIL", "ERROR", "FATAL"].contains(&&*facility);
+    // A setting of our own, of which it says at every start that it is experimental.
+    let is_ours = facility == "CONFWARN" && line.contains("enable.gapless.guarantee");
     match level {
-        0..=4 if !is_event => tracing::info!(target: "librdkafka", facility, "{line}"),
+        0..=4 if !is_event && !is_ours => tracing::info!(target: "librdkafka", facility, "{line}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{line}"),
     }
     None

@@ -1,6 +1,6 @@
-//! When too many of a partition's records break the guest, or are rejected by it, giving them up one by one is a flood: better stop.
+//! PURE. When too many of a partition's records break the guest, or are rejected by it, giving them up one by one is a flood: better stop.
 //!
-//! Pure. It knows the last records that were given their outcome, counts those that failed by a fault or by a reject, and trips at the
+//! It knows the last records that were given their outcome, counts those that failed by a fault or by a reject, and trips at the
 //! first one too many. A record that is read again after a rewind counts once. Refusals are the broker's word about one record,
 //! and count as any record that went through. What it counted below an offset is written beside that offset as a [`text`](Breaker::text),
 //! so that a restart goes on with the count: a process that ends and starts again and again gives up no more records than one that runs.

@@ -1,4 +1,4 @@
-//! What happens to a partition, and what is to be done about it.
+//! PURE. What happens to a partition, and what is to be done about it.
 
 use std::time::Instant;
 
@@ -85,11 +85,13 @@ pub enum Event<'a> {
         /// Everything below is committed.
         offset: Offset,
     },
-    /// The partition goes to another worker, or the pipeline ends: finish what is out by `deadline`.
+    /// The partition goes to another worker, or the pipeline ends: finish what is out by `deadline`. Of two the first counts.
     Drain {
         /// When the wait ends.
         deadline: Instant,
     },
+    /// The partition isn't waited for any longer, whatever is out of it.
+    Release,
     /// From here on this policy counts. Nothing is out: neither at an executor nor at the broker.
     Policy(Policy),
     /// Everything unsettled is read again: outputs may be missing for a reason that is not a record's, or it was asked for by
@@ -116,6 +118,7 @@ impl Event<'_> {
             | Event::Position { .. }
             | Event::Committed { .. }
             | Event::Drain { .. }
+            | Event::Release
             | Event::Policy(_)
             | Event::Rewind { .. }
             | Event::Tick => None,

@@ -1,4 +1,4 @@
-//! What always holds of a partition's state, whatever the events: for debug assertions and the model tests.
+//! PURE. What always holds of a partition's state, whatever the events: for debug assertions and the model tests.
 
 use super::PartitionState;
 

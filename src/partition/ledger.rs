@@ -1,6 +1,6 @@
-//! Which records of one partition are done, and up to where it is safe to commit.
+//! PURE. Which records of one partition are done, and up to where it is safe to commit.
 //!
-//! Pure: no clock, no Kafka, no order of running: that is a strand's. The ledger has an entry for each record that was received and isn't
+//! It knows no order of running: that is a strand's. The ledger has an entry for each record that was received and isn't
 //! settled, in the order received. Records get their outcomes and settle in any order; a prefix is one of the records *received*, since
 //! their offsets may have holes. A sequence number of another assignment has no entry, and changes nothing.
 //! Invariant: every record below the settled prefix's end is settled, and the one there is not, or is at the ceiling or above it.

@@ -11,7 +11,7 @@
 //!                 RunAgain  | retry: the record and all of its strand behind it wait
 //!                        +--+
 //!  a record that can't be helped is given up (a dead letter or nothing takes its place) or stops the pipeline
-//!  Drain: queued records are given back; when the rest is settled or the deadline passes: Released
+//!  Drain: queued records are given back; when the rest is settled, the deadline passes or nobody waits: Released
 //!  Rewind: everything unsettled is forgotten; late results carry the number of an older assignment and change nothing
 //! ```
 
@@ -184,7 +184,8 @@ impl PartitionState {
         self.ledger.is_out()
     }
 
-    /// Whether nothing that was handed out comes again. Once the drain is over it is what that came to.
+    /// Whether everything that was handed out is settled, up to the record that stopped the partition if one did. Once the drain is over it is
+    /// what that came to.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         match self.phase {
@@ -196,8 +197,7 @@ impl PartitionState {
     }
 
     /// Whether its drain is over.
-    #[must_use]
-    pub fn is_released(&self) -> bool {
+    fn is_released(&self) -> bool {
         matches!(self.phase, Phase::Released { .. })
     }
 
@@ -236,6 +236,7 @@ impl PartitionState {
     /// Takes one event; the actions are to be executed in order. One that carries the number of another assignment changes nothing.
     pub fn handle(&mut self, now: Instant, event: Event<'_>) -> impl Iterator<Item = Action> + use<> {
         let mut actions = Vec::new();
+        let is_forced = matches!(event, Event::Release);
         if event.assignment().is_some_and(|assignment| assignment != self.assignment()) {
             return actions.into_iter();
         }
@@ -281,6 +282,7 @@ impl PartitionState {
             Event::Position { position } => self.ledger.advance_position(position),
             Event::Committed { offset } => self.ledger.confirm(offset),
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
+            Event::Release => self.drain(now, &mut actions),
             Event::Policy(policy) => {
                 self.policy = policy;
                 self.breaker.allow_rejects(policy.rejects_max);
@@ -299,7 +301,7 @@ impl PartitionState {
             }
         }
         self.store(&mut actions);
-        self.release(now, &mut actions);
+        self.release(now, is_forced, &mut actions);
         debug_assert_eq!(invariant::broken(self), None);
         actions.into_iter()
     }
@@ -377,10 +379,10 @@ impl PartitionState {
         }
     }
 
-    fn release(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn release(&mut self, now: Instant, is_forced: bool, actions: &mut Vec<Action>) {
         let Phase::Draining { deadline } = self.phase else { return };
         let settled = self.is_settled();
-        if settled || now >= deadline {
+        if settled || is_forced || now >= deadline {
             self.phase = Phase::Released { settled };
             actions.push(Action::Released { settled });
         }

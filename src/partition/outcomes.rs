@@ -1,7 +1,7 @@
-//! What records come to that an executor returned, or whose outputs a broker doesn't take: they are sent, tried again, given up, or they stop
+//! PURE. What records come to that an executor returned, or whose outputs a broker doesn't take: they are sent, tried again, given up, or they stop
 //! the pipeline.
 //!
-//! Pure, as all of the room. The strand says whose turn it is, the breaker whether one more may be given up, the ledger takes the outcome.
+//! The strand says whose turn it is, the breaker whether one more may be given up, the ledger takes the outcome.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -194,8 +194,7 @@ impl PartitionState {
         }
     }
 
-    /// What was handed out of this record and behind it is of no use.
-    /// A record ends the pipeline.
+    /// A record ends the pipeline. What was handed out of it and behind it is of no use.
     pub(super) fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
         let tries = self.strand.tries(seq) + 1;

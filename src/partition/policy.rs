@@ -1,4 +1,4 @@
-//! What the file decides about records that fail.
+//! PURE. What the file decides about records that fail.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! An ordering unit of a partition: whose turn it is, and how long it waits before it is tried again.
+//! PURE. An ordering unit of a partition: whose turn it is, and how long it waits before it is tried again.
 //!
-//! Pure. Records of a strand get their outcomes one after the other: one that is tried again has those behind it wait. They are handed out in
+//! Records of a strand get their outcomes one after the other: one that is tried again has those behind it wait. They are handed out in
 //! runs: when one ends early, what else was handed out in it is of no use, comes back, and runs again in its turn.
 //! A partition has one strand today. Invariant: `due <= next`.
 

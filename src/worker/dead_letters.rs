@@ -127,7 +127,7 @@ impl Shell {
     }
 
     /// A record can be neither processed nor given up: the pipeline stops at it, if its assignment is still there.
-    pub(super) fn on_hopeless(&mut self, now: Instant, unrecoverable: &Unrecoverable) {
+    pub(super) fn on_unrecoverable(&mut self, now: Instant, unrecoverable: &Unrecoverable) {
         let Unrecoverable { seq, why, failure } = unrecoverable;
         let Some(index) = self.flow.task_of(*seq) else { return };
         let reason = format!("{why}; the record failed by: {}", failure.reason);

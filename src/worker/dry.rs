@@ -71,7 +71,7 @@ impl DryRun {
         let mut cursor = Cursor::default();
         while let Some(made) = cursor.peek(&effects, &self.routes, batch, index, 1) {
             output(made.output, &made.record);
-            cursor.advance(&made);
+            cursor.advance(made.layer);
         }
         let stages = effects.layers.iter().map(|layer| StepTrace {
             step: layer.step,

@@ -65,7 +65,7 @@ pub(super) struct Output<'a> {
     /// The digest of the component that it ran.
     pub(super) digest: &'a Arc<str>,
     pub(super) record: OutRecord<'a>,
-    layer: usize,
+    pub(super) layer: usize,
 }
 
 impl Cursor {
@@ -100,9 +100,9 @@ impl Cursor {
         Some(Output { root, output, step: layer.step, digest: &layer.digest, record, layer: number })
     }
 
-    /// Goes on behind this output.
-    pub(super) fn advance(&mut self, output: &Output<'_>) {
-        self.at[output.layer].1 += 1;
+    /// Goes on behind the next output of this layer.
+    pub(super) fn advance(&mut self, layer: usize) {
+        self.at[layer].1 += 1;
     }
 }
 

@@ -1,6 +1,6 @@
-//! How a pipeline ends, and what it says then.
+//! PURE. How a pipeline ends, and what it says then.
 //!
-//! Pure. What a message says of records that were delivered and offsets that were committed is read from the partition when nothing
+//! What a message says of records that were delivered and offsets that were committed is read from the partition when nothing
 //! more can be done for it, not from what was meant to be done: a command that moves the group is printed only if no record that
 //! was not delivered lies below the place it moves to.
 

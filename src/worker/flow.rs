@@ -1,7 +1,8 @@
 //! The records that are in flight, and where they wait. It decides nothing.
 //!
-//! Invariant: a record is in one place: in its task's open batch or queue, at an executor, in the backlog, or at the producer, where its task's
-//! ledger alone knows it.
+//! Invariant: a record is in one place: in its task's open batch or queue, at an executor, in the backlog, or among the dead letters that wait; or
+//! its task's ledger alone knows it, while its outputs are at the producer. Beside them stand a copy of the output that was denied, and what is to be
+//! said of partitions at the end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::dead_letters::PendingDeadLetters;
 use super::denied::Denied;
 use super::intake::Amount;
 use super::left::LeftAt;
-use super::sending::Sending;
+use super::outgoing::Outgoing;
 use super::task::PartitionTask;
 use crate::batch::Batch;
 use crate::record::AssignmentId;
@@ -28,7 +29,7 @@ pub(super) struct Flow {
     /// Empty batches with their memory.
     spare: Vec<Batch>,
     /// Outcomes whose outputs the producer has no room for yet, in order.
-    pub(super) backlog: VecDeque<Sending>,
+    pub(super) backlog: VecDeque<Outgoing>,
     /// Dead letters that the producer has no room for yet, in order.
     pub(super) dead_letters: PendingDeadLetters,
     /// Bytes of outputs that are not acknowledged.

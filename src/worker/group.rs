@@ -43,11 +43,8 @@ impl Shell {
                     self.tell_those(now, &partitions, &partition::Event::Drain { deadline });
                 }
                 Action::Release(partitions) => {
-                    self.tell_those(now, &partitions, &partition::Event::Tick);
+                    self.tell_those(now, &partitions, &partition::Event::Release);
                     self.store_offsets();
-                    // Whatever a partition still waits for, it isn't waited for here.
-                    let these = self.flow.tasks.iter().filter(|task| partitions.contains(&task.partition));
-                    these.filter(|task| !task.state.is_released()).for_each(PartitionTask::warn_of_repeats);
                 }
                 Action::Commit => self.commit(now),
                 Action::GiveBack(partitions) => self.give_back(now, &partitions),
@@ -186,7 +183,7 @@ impl Shell {
         self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
         // A start that is not yet committed is stored with the first event.
         self.tell_all(now, &partition::Event::Tick);
-        self.io.lookup.ask_ends(self.flow.tasks.iter().map(|task| task.partition.clone()).collect());
+        self.io.lookup.ask_ends(self.flow.partitions());
         self.watch(now);
     }
 

@@ -1,8 +1,8 @@
-//! How old the records of a partition are, and since when they are on their way.
+//! PURE. How old the records of a partition are, and since when they are on their way.
 //!
 //! Timestamps are kept for the records in flight, 8 bytes each, and behind them one mark for each stretch that is settled and
 //! not yet committed: so the age of the first record that isn't committed is exact to a store of offsets, whatever gaps the
-//! offsets have. It decides nothing; metrics alone read it. Pure: no clock. Invariant: `timestamps` holds one entry for each record
+//! offsets have. It decides nothing; metrics alone read it. Invariant: `timestamps` holds one entry for each record
 //! from `first` on.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ pub(super) struct Lag {
     /// Milliseconds since 1970-01-01 UTC, of each record in flight; -1 is none.
     timestamps: VecDeque<i64>,
     /// When the batches in flight were polled.
-    polled: VecDeque<ConsumerEvent>,
+    polled: VecDeque<PolledAt>,
     /// Everything below is settled.
     low: Offset,
     /// Everything below is committed, as the broker confirmed.
@@ -30,7 +30,7 @@ pub(super) struct Lag {
 
 /// Records up to here were polled at this time.
 #[derive(Clone, Copy, Debug)]
-struct ConsumerEvent {
+struct PolledAt {
     end: Seq,
     at: Instant,
 }
@@ -71,7 +71,7 @@ impl Lag {
     /// The next records were received; the first of them was polled at this time.
     pub(super) fn receive(&mut self, at: Instant, timestamps: &[i64]) {
         self.timestamps.extend(timestamps);
-        self.polled.push_back(ConsumerEvent { end: self.first.plus(self.timestamps.len()), at });
+        self.polled.push_back(PolledAt { end: self.first.plus(self.timestamps.len()), at });
     }
 
     /// The records below `first` are settled, and so is everything below `low`. Returns what is new of them.
@@ -83,7 +83,7 @@ impl Lag {
         {
             self.marks.push_back(CommitMark { from: self.low, timestamp });
         }
-        while let Some(&ConsumerEvent { end, at }) = self.polled.front()
+        while let Some(&PolledAt { end, at }) = self.polled.front()
             && first > self.first
         {
             let upto = end.min(first);

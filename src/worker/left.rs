@@ -22,7 +22,7 @@ pub(super) struct LeftAt {
     pub(super) stands: Offset,
     /// Above every record of which an output or a dead letter was handed to the producer.
     pub(super) handed: Offset,
-    /// Whether nothing was in flight.
+    /// Whether everything that was handed out is settled.
     pub(super) is_settled: bool,
 }
 
@@ -68,10 +68,9 @@ pub(super) fn in_words(partitions: &[LeftAt]) -> String {
 
 /// From where on records were in flight; `None` if none were.
 fn in_flight(left: &[LeftAt]) -> Option<String> {
-    let texts = left
-        .iter()
-        .filter(|left| !left.is_settled)
-        .map(|LeftAt { partition, low, .. }| format!("{partition} from offset {low}"));
+    // The next owner begins where the group stands.
+    let text = |LeftAt { partition, stands, .. }: &LeftAt| format!("{partition} from offset {stands}");
+    let texts = left.iter().filter(|left| !left.is_settled).map(text);
     let texts: Vec<String> = texts.collect();
     (!texts.is_empty()).then(|| texts.join(", "))
 }

@@ -38,6 +38,7 @@ mod lag;
 mod left;
 mod limits;
 mod monitor;
+mod outgoing;
 mod place;
 mod places;
 mod reader;

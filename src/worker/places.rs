@@ -76,7 +76,7 @@ impl Shell {
     /// Asks what the topics that are read are now.
     pub(super) fn watch(&mut self, now: Instant) {
         self.placing.watched = Some(now);
-        let partitions: Vec<TopicPartition> = self.flow.tasks.iter().map(|task| task.partition.clone()).collect();
+        let partitions = self.flow.partitions();
         if !partitions.is_empty() {
             self.io.lookup.ask_watch(partitions);
         }

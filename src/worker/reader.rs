@@ -1,4 +1,4 @@
-//! What is being read of a partition: its open batch, and which record comes next.
+//! PURE. What is being read of a partition: its open batch, and which record comes next.
 
 use std::time::Instant;
 

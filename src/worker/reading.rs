@@ -16,9 +16,10 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::kafka::connection::ConnectionProblem;
 use crate::kafka::consumer::ClientError;
+use crate::kafka::consumer::Concern;
 use crate::kafka::consumer::ConsumerEvent;
+use crate::kafka::consumer::FetchedRecord;
 use crate::kafka::consumer::Next;
-use crate::kafka::consumer::Place;
 use crate::kafka::consumer::Records;
 use crate::kafka::consumer::WaitResult;
 use crate::partition;
@@ -106,7 +107,7 @@ impl Shell {
     pub(super) fn on_records(&mut self, now: Instant, mut records: Records) -> Amount {
         let (mut count, mut bytes, mut largest) = (0, 0, 1);
         let mut failures = Vec::new();
-        while let Some(next) = records.next_with(|place| self.on_record(now, place)) {
+        while let Some(next) = records.next_with(|fetched| self.on_record(now, fetched)) {
             count += 1;
             match next {
                 Next::Record(added) => {
@@ -135,9 +136,9 @@ impl Shell {
         Amount { records: count, bytes }
     }
 
-    fn on_record(&mut self, now: Instant, place: &Place<'_>) -> usize {
+    fn on_record(&mut self, now: Instant, fetched: &FetchedRecord<'_>) -> usize {
         let is_of = |task: &PartitionTask| {
-            task.partition.partition == place.partition && *task.reader.topic_bytes == *place.topic
+            task.partition.partition == fetched.partition && *task.reader.topic_bytes == *fetched.topic
         };
         if !self.flow.tasks.get(self.flow.last_read).is_some_and(is_of) {
             // Not found: it was revoked while the record was on its way to us.
@@ -149,7 +150,7 @@ impl Shell {
         if !task.state.may_receive() || task.place.is_gone() {
             return 0;
         }
-        match task.reader.seen(place.offset, place.leader_epoch) {
+        match task.reader.seen(fetched.offset, fetched.leader_epoch) {
             Seen::Next => {}
             Seen::Before => return 0,
             Seen::CutOff => {
@@ -158,17 +159,17 @@ impl Shell {
             }
         }
         let call = self.io.first_step.as_ref().map_or(1, |step| step.settings().batch_records);
-        if task.reader.is_full(call) || task.reader.leader_epoch != place.leader_epoch {
+        if task.reader.is_full(call) || task.reader.leader_epoch != fetched.leader_epoch {
             self.seal(now, index);
-            self.flow.tasks[index].reader.leader_epoch = place.leader_epoch;
+            self.flow.tasks[index].reader.leader_epoch = fetched.leader_epoch;
         }
         let task = &mut self.flow.tasks[index];
         if task.reader.open.is_empty() {
             task.reader.opened = now;
         }
-        task.reader.last_read = Some(place.offset);
+        task.reader.last_read = Some(fetched.offset);
         let before = task.reader.open.bytes();
-        place.copy_to(&mut task.reader.open, 0);
+        fetched.copy_to(&mut task.reader.open, 0);
         let bytes = task.reader.open.bytes() - before;
         task.runs.bytes += bytes;
         failpoint::pass(Point::AfterPoll);
@@ -212,25 +213,27 @@ impl Shell {
     fn on_client_error(&mut self, now: Instant, error: &ClientError) {
         self.monitor.metrics.kafka_errors.with_label_values(&[&error.name]).inc();
         let place = error.partition.as_ref().map_or(String::new(), |(topic, number)| format!(" ({topic}/{number})"));
-        if error.fatal {
-            let reason = format!(
-                "the consumer can't go on{place}: {}\nways out: if another process uses the same `instance_id`, give each its own; then \
-                 start again",
-                error.text
-            );
-            self.close(now, End::Stopped(reason));
-        } else if error.denied && self.session.is_joining() {
+        match &error.concern {
+            Concern::Fatal => {
+                let reason = format!(
+                    "the consumer can't go on{place}: {}\nways out: if another process uses the same `instance_id`, give each its own; then \
+                     start again",
+                    error.text
+                );
+                self.close(now, End::Stopped(reason));
+            }
+            Concern::Membership(refusal) if !self.session.is_ending() => self.on_refused(now, *refusal),
             // The question for the topics finds it, too, and ends the pipeline with the command.
-        } else if let Some(refusal) = error.refusal {
-            self.on_refused(now, refusal);
-        } else if error.denied && !self.session.is_ending() {
-            self.halt_input(now, error);
-        } else if let Some(trouble) = &error.trouble {
-            self.on_trouble(now, trouble);
-        } else if error.duplicate || error.all_brokers_down {
-            // Said elsewhere, with its reason; here it counts the coordinator as one more broker.
-        } else if self.monitor.may_log(now, &error.name) {
-            tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
+            Concern::Denied if self.session.is_joining() => {}
+            Concern::Denied if !self.session.is_ending() => self.halt_input(now, error),
+            Concern::Connection(problem) => self.on_trouble(now, problem),
+            // Said elsewhere, with its reason; that no broker answers counts the coordinator as one more broker.
+            Concern::Duplicate => {}
+            Concern::Denied | Concern::Membership(_) | Concern::Other => {
+                if self.monitor.may_log(now, &error.name) {
+                    tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
+                }
+            }
         }
     }
 }

@@ -16,8 +16,8 @@ use super::Shell;
 use super::clock;
 use super::io;
 use super::io::First;
-use super::reconfiguring::Action;
-use super::reconfiguring::Event;
+use super::reconfiguring::Asked;
+use super::reconfiguring::Kept;
 use super::reconfiguring::Reconfiguring;
 use super::shutdown::let_go;
 use crate::kafka::limits::Batching;
@@ -61,18 +61,17 @@ impl Reconfigure {
 
 impl Shell {
     pub(super) fn begin_change(&mut self, now: Instant, change: Change, reply: Reply) {
-        let asked = Event::Asked { anew: change.anew };
         // Who asked may have gone: then nobody needs to hear of it.
-        match self.reconfigure.state.handle(now, self.session.is_ending(), asked) {
-            Some(Action::Refuse(why)) => drop(reply.send(Err(why))),
-            Some(Action::Replace) => match self.make_next(change) {
+        match self.reconfigure.state.ask(now, self.session.is_ending(), change.anew) {
+            Asked::Refuse(why) => drop(reply.send(Err(why.to_owned()))),
+            Asked::Keep => self.reconfigure.kept = Some((change, reply)),
+            Asked::Replace => match self.make_next(change) {
                 Ok(next) => {
                     self.reconfigure.next = Some((Box::new(next), reply));
                     self.close(now, End::Drained);
                 }
                 Err(why) => drop(reply.send(Err(why))),
             },
-            Some(Action::Keep | Action::Apply) | None => self.reconfigure.kept = Some((change, reply)),
         }
     }
 
@@ -96,12 +95,11 @@ impl Shell {
         let is_quiet = self.session.is_member()
             && self.flow.is_quiet()
             && self.io.producer.as_ref().is_some_and(|producer| producer.unreported() == 0);
-        let action = self.reconfigure.state.handle(now, self.session.is_ending(), Event::Tick { is_quiet });
-        let Some(action) = action else { return };
+        let Some(answer) = self.reconfigure.state.tick(now, self.session.is_ending(), is_quiet) else { return };
         let Some((change, reply)) = self.reconfigure.kept.take() else { return };
-        let result = match action {
-            Action::Refuse(why) => Err(why),
-            Action::Apply | Action::Keep | Action::Replace => self.change(now, change),
+        let result = match answer {
+            Kept::Refuse(why) => Err(why),
+            Kept::Apply => self.change(now, change),
         };
         // As above.
         let _ = reply.send(result);

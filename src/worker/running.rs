@@ -42,7 +42,7 @@ impl Shell {
                 if !task.runs.queue.front().is_some_and(|waiting| task.state.may_dispatch(now, waiting.first)) {
                     break;
                 }
-                let Some(QueuedRun { first, batch, range, .. }) = task.runs.queue.pop_front() else { break };
+                let Some(QueuedRun { first, batch, range }) = task.runs.queue.pop_front() else { break };
                 let records = range.len();
                 let job =
                     executor::Job { run: task.state.run(), first, batch, range, cancel: Arc::clone(&task.runs.cancel) };
@@ -133,7 +133,7 @@ impl Shell {
             self.begin_sending(now, first, dead_letters, &mut ran);
         }
         if let Some(unrecoverable) = unrecoverable {
-            self.on_hopeless(now, &unrecoverable);
+            self.on_unrecoverable(now, &unrecoverable);
         }
         if let Some(ran) = ran {
             self.flow.recycle(ran.batch);
@@ -141,7 +141,7 @@ impl Shell {
     }
 
     /// The dead letters of the records of `ran` that are given up, whose outputs are taken back; and the first record whose dead
-    /// dead_letter doesn't fit its topic. Those behind it are left alone, as it stops there.
+    /// letter doesn't fit its topic. Those behind it are left alone, as it stops there.
     fn give_up_among(
         &mut self,
         now: Instant,

@@ -80,10 +80,11 @@ impl Shell {
     /// Leaves the group.
     pub(super) fn leave(&mut self, unanswered: Option<Unanswered>) {
         self.note_what_is_left();
-        let is_out = self.flow.tasks.iter().any(|task| !task.state.is_settled());
+        // As in `give_back`: what is still out must not come behind what the next owner sends.
+        let is_out = self.flow.tasks.iter().any(|task| task.state.is_out() || !task.state.is_settled());
         if let Some(producer) = self.io.producer.as_ref().filter(|_| is_out) {
-            // As in `give_back`.
             producer.abandon();
+            self.flow.forget_outputs();
         }
         let answered = match unanswered {
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! One partition's records on their way: those that wait, and the state that decides about them.
 //!
 //! The records that wait are in `queue`, in order, and behind them in `open`, which is being filled. What is at an executor comes back as
-//! [`RunResult`](super::executor::Ran).
+//! [`RunResult`](super::executor::RunResult).
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;

@@ -93,7 +93,7 @@ impl Shell {
 
     /// What a person has to do about an output that the cluster denies.
     pub(super) fn denied(&self, output: usize, failure: &Failure) -> String {
-        let role = if output < self.settings.kafka.outputs.len() { "output" } else { "dead-dead_letter" };
+        let role = if output < self.settings.kafka.outputs.len() { "output" } else { "dead-letter" };
         let topic = self.settings.kafka.written().nth(output).map_or("", |output| &output.topic);
         self.denied_delivery(role, topic, failure)
     }

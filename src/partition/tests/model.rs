@@ -39,8 +39,9 @@ pub(super) enum Step {
     Rewind,
     /// Time passes, in milliseconds.
     Wait(u64),
-    /// The partition goes away within so many milliseconds, and comes back; nothing may answer any more meanwhile.
-    Drain(u64, bool),
+    /// The partition goes away within so many milliseconds, and comes back; nothing may answer any more meanwhile, or it is not
+    /// waited for after so many looks.
+    Drain(u64, bool, usize),
     /// The same at once, with nothing committed but what was.
     Crash,
     /// Another policy, if nothing is out.
@@ -73,7 +74,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..50).prop_map(Step::Unsendable),
         1 => Just(Step::Rewind),
         6 => (1_u64..3000).prop_map(Step::Wait),
-        1 => (0_u64..500, prop::bool::ANY).prop_map(|(within, stuck)| Step::Drain(within, stuck)),
+        1 => (0_u64..500, any::<bool>(), prop_oneof![Just(usize::MAX), 0_usize..30])
+            .prop_map(|(within, stuck, looks)| Step::Drain(within, stuck, looks)),
         1 => Just(Step::Crash),
         2 => prop_oneof![Just(OnFailure::Stop), Just(OnFailure::DeadLetter), Just(OnFailure::Skip)].prop_map(Step::Policy),
     ]
@@ -248,12 +250,17 @@ impl World {
         }
     }
 
-    pub(super) fn drain(&mut self, within: u64, stuck: bool) {
+    pub(super) fn drain(&mut self, within: u64, stuck: bool, looks: usize) {
         let deadline = self.now + Duration::from_millis(within);
         let mut ends = self.stopped.is_some();
         let mut released = self.tell(Event::Drain { deadline }, &[]);
-        for _ in 0..200 {
+        for look in 0..200 {
             if released {
+                break;
+            }
+            if look == looks {
+                released |= self.tell(Event::Release, &[]);
+                assert!(released, "it is waited for");
                 break;
             }
             if self.stopped.is_some() && !ends {
@@ -301,7 +308,7 @@ impl World {
                 self.now += Duration::from_millis(ms);
                 self.tell(Event::Tick, &[]);
             }
-            Step::Drain(within, stuck) => self.drain(within, stuck),
+            Step::Drain(within, stuck, looks) => self.drain(within, stuck, looks),
             Step::Crash => self.take_over(),
             Step::Policy(then) => {
                 if self.out.is_empty() && self.sent.is_empty() {
@@ -317,7 +324,7 @@ impl World {
     pub(super) fn start_again(&mut self) {
         if self.stopped.is_some() {
             self.give_back(1, Fails::No, 0);
-            self.drain(300, false);
+            self.drain(300, false, usize::MAX);
         }
     }
 

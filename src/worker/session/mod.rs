@@ -39,6 +39,7 @@ pub(super) use event::Unanswered;
 use super::cycle::Cycle;
 use super::end::Cause;
 use super::end::End;
+use crate::kafka::membership::Refusal;
 use crate::record::TopicPartition;
 use starting::ASK_AGAIN;
 
@@ -54,8 +55,8 @@ pub(super) struct Session {
     cycle: Cycle,
     /// Whether the group took this member once.
     has_joined: bool,
-    /// Whether it doesn't take it now.
-    is_refused: bool,
+    /// Why it doesn't take it now.
+    refused: Option<Refusal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Session {
             starts: Starts::default(),
             cycle: Cycle::new(now, settings.commit_every),
             has_joined: false,
-            is_refused: false,
+            refused: None,
         }
     }
 
@@ -150,7 +151,7 @@ impl Session {
 
     /// Whether the group doesn't take this member.
     pub(super) fn is_refused(&self) -> bool {
-        self.is_refused
+        self.refused.is_some()
     }
 
     /// Whether a commit has no answer yet.

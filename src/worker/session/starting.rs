@@ -98,7 +98,7 @@ impl Session {
 
     /// The group took this member.
     pub(super) fn joined(&mut self, actions: &mut Vec<Action>) {
-        (self.has_joined, self.is_refused) = (true, false);
+        (self.has_joined, self.refused) = (true, None);
         actions.push(Action::Joined);
     }
 
@@ -110,10 +110,10 @@ impl Session {
         if refusal.is_in_the_file() && !self.has_joined {
             return self.end(now, Cause::End(End::Invalid(why)), actions);
         }
-        let was_refused = std::mem::replace(&mut self.is_refused, true);
+        let before = self.refused.replace(refusal);
         if refusal == Refusal::Protocol {
             // It was said when it began, and by now with the protocol's name.
-            if was_refused {
+            if before == Some(Refusal::Protocol) {
                 return;
             }
             actions.push(Action::AskProtocol);
@@ -142,6 +142,9 @@ mod tests {
         let first = refused(&mut session, Refusal::Protocol);
         assert!(matches!(&first[..], [Action::AskProtocol, Action::SayRefused(_)]), "{first:?}");
         assert!(refused(&mut session, Refusal::Protocol).is_empty() && session.is_refused());
+        // Another reason meanwhile is said, and then this one again.
+        assert_eq!(refused(&mut session, Refusal::Full).len(), 1);
+        assert_eq!(refused(&mut session, Refusal::Protocol).len(), 2);
         // It is a member by and by, and what its file says was right then.
         session.handle(now, Event::TopicsFound);
         session.handle(now, Event::Assigned(Vec::new()));

@@ -49,6 +49,8 @@ enum Step {
     CommitEnded,
     /// The pipeline is to end: as somebody asks for it, or by a failure.
     End(bool),
+    /// The group doesn't take this member, for one of all reasons.
+    Refuse(usize),
     /// The client goes on with leaving.
     Leaving,
     /// So many ticks go by.
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0_usize..9).prop_map(Step::Drained),
         8 => Just(Step::CommitEnded),
         1 => any::<bool>().prop_map(Step::End),
+        1 => (0_usize..5).prop_map(Step::Refuse),
         3 => Just(Step::Leaving),
         8 => (1_u32..30).prop_map(Step::Wait),
     ]

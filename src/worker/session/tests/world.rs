@@ -1,6 +1,7 @@
 //! The naive group and its client, which the session's actions are carried out on.
 
 use super::*;
+use crate::kafka::membership::Refusal;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rebalance {
@@ -18,6 +19,13 @@ pub(super) struct Reading {
     is_committed: bool,
 }
 
+/// Whether the group took this member once, and why it doesn't now.
+#[derive(Default)]
+pub(super) struct Membership {
+    has_joined: bool,
+    refused: Option<Refusal>,
+}
+
 pub(super) struct World {
     pub(super) session: Session,
     pub(super) now: Instant,
@@ -33,6 +41,7 @@ pub(super) struct World {
     pub(super) is_committing: bool,
     pub(super) is_leaving: bool,
     pub(super) has_ended: bool,
+    membership: Membership,
     /// When it was first asked to end.
     pub(super) asked: Option<Instant>,
 }
@@ -75,19 +84,27 @@ impl World {
             is_committing: false,
             is_leaving: false,
             has_ended: false,
+            membership: Membership::default(),
             asked: None,
         }
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        let mut todo = self.session.handle(self.now, event);
+        let mut todo = self.handle(event);
         while !todo.is_empty() {
             let action = todo.remove(0);
             for event in self.carry_out(action) {
-                todo.extend(self.session.handle(self.now, event));
+                todo.extend(self.handle(event));
             }
         }
         self.has_ended = self.session.has_ended();
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        let had_ended = self.session.has_ended();
+        let actions = self.session.handle(self.now, event);
+        assert!(!had_ended || actions.is_empty(), "{actions:?} after the end");
+        actions
     }
 
     /// Carries out an action; what follows from it at once.
@@ -170,8 +187,12 @@ impl World {
                 let is_done = self.tasks.values().all(|task| task.is_released);
                 assert!(is_late || is_done, "it leaves while a partition drains");
             }
-            Action::Joined | Action::Ending => {}
-            Action::SayRefused(_) | Action::AskProtocol => panic!("nobody was refused"),
+            Action::Joined => self.membership = Membership { has_joined: true, refused: None },
+            Action::Ending => {}
+            Action::SayRefused(_) => {
+                assert!(self.asked.is_none() && self.membership.refused.is_some(), "nobody was refused")
+            }
+            Action::AskProtocol => assert_eq!(self.membership.refused, Some(Refusal::Protocol)),
             Action::Recreated(..) => panic!("no topic was created again"),
         }
         Vec::new()
@@ -223,9 +244,10 @@ impl World {
                     self.tell(Event::End(Cause::End(end)));
                 }
             }
+            Step::Refuse(which) if self.is_subscribed && !self.is_leaving => self.refuse(*which),
             Step::Leaving => self.go_on_leaving(),
             Step::Wait(ticks) => (0..*ticks).for_each(|_| self.tick()),
-            Step::Assign(_) | Step::Revoke(_) | Step::Lose(_) => {}
+            Step::Assign(_) | Step::Revoke(_) | Step::Lose(_) | Step::Refuse(_) => {}
         }
     }
 
@@ -256,6 +278,21 @@ impl World {
             task.is_released = true;
         }
         self.tell(Event::Released(partition));
+    }
+
+    /// The session knows why it is not taken, and ends for a mistake in its file if it was never taken.
+    fn refuse(&mut self, which: usize) {
+        let all = [Refusal::SessionTimeout, Refusal::Protocol, Refusal::GroupName, Refusal::Full, Refusal::InstanceId];
+        let refusal = all[which % all.len()];
+        let was_ending = self.asked.is_some();
+        if refusal.is_in_the_file() && !self.membership.has_joined {
+            self.asked.get_or_insert(self.now);
+        } else if !was_ending {
+            self.membership.refused = Some(refusal);
+        }
+        self.tell(Event::Refused(refusal, "why".to_owned()));
+        assert_eq!(self.session.is_ending(), self.asked.is_some());
+        assert_eq!(self.session.is_refused(), self.membership.refused.is_some());
     }
 
     /// A client that leaves has its partitions taken first.

@@ -1,0 +1,307 @@
+//! PURE. What a run of records became, on its way to the producer: how far its outputs are sent, and which of them can't be.
+//!
+//! An output that is larger than its topic is known to take is found before anything of its run is sent. The limit may be another one by
+//! now, and what is given up for it is not taken back: so the run waits for one more answer, and is looked at again.
+
+use std::sync::Arc;
+
+use super::dead_letters::PendingDeadLetter;
+use super::effects::Cursor;
+use super::effects::Effects;
+use super::effects::Output;
+use super::executor::RunResult;
+use super::task;
+use crate::batch::Batch;
+use crate::failure;
+use crate::failure::Failure;
+use crate::kafka::limits::TopicLimits;
+use crate::kafka::settings::Output as Written;
+use crate::record::Seq;
+use crate::sink::Routes;
+use crate::sink::size;
+
+/// An outcome whose outputs are being handed to the producer.
+pub(super) struct Outgoing {
+    /// The first record of the run.
+    pub(super) first: Seq,
+    pub(super) batch: Arc<Batch>,
+    /// Where the run begins in the batch.
+    start: usize,
+    /// Outputs of so many records are sent.
+    records: usize,
+    effects: Effects,
+    cursor: Cursor,
+    /// The dead letters of records of the run, in order; they follow its outputs.
+    pub(super) dead_letters: Vec<PendingDeadLetter>,
+    /// Whether its outputs were looked at for their size.
+    is_checked: bool,
+    /// The answer to what its topics take that was the last one when it was found too large: it waits for a newer one.
+    waits: Option<u64>,
+    /// Bytes of the records and the dead letters.
+    pub(super) bytes: usize,
+}
+
+/// An output that is larger than its topic takes.
+#[derive(Debug)]
+pub(super) struct TooLarge {
+    /// The record, counted from the start of the run.
+    pub(super) root: usize,
+    pub(super) output: usize,
+    pub(super) failure: Failure,
+}
+
+/// What outputs are held against before they are sent.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    /// What topics are known to take.
+    pub(super) limits: &'a TopicLimits,
+    /// The number of the answer that said so.
+    pub(super) told: u64,
+    pub(super) outputs: &'a [Written],
+    pub(super) routes: &'a Routes,
+    /// The steps' names.
+    pub(super) steps: &'a [Arc<str>],
+    /// Whether a record that can't be sent is given up, and those behind it go on.
+    pub(super) continues: bool,
+}
+
+/// Whether the outputs of a run may be sent.
+#[derive(Debug)]
+pub(super) enum Check {
+    /// But for these.
+    Send(Vec<TooLarge>),
+    /// Not before it is known anew what topics take, which is to be asked.
+    Ask,
+    /// Not before that has its answer.
+    Wait,
+}
+
+impl Outgoing {
+    /// The outputs of the first `records` records that came back.
+    pub(super) fn new(ran: &mut RunResult, records: usize, dead_letters: Vec<PendingDeadLetter>) -> Outgoing {
+        let range = ran.range.start..ran.range.start + records;
+        let dead_letter_bytes: usize = dead_letters.iter().map(PendingDeadLetter::bytes).sum();
+        Outgoing {
+            first: ran.first,
+            bytes: task::bytes_of(&ran.batch, &range) + dead_letter_bytes,
+            batch: Arc::clone(&ran.batch),
+            start: range.start,
+            records,
+            effects: std::mem::take(&mut ran.effects),
+            cursor: Cursor::default(),
+            dead_letters,
+            is_checked: false,
+            waits: None,
+        }
+    }
+
+    /// The next output, if there is one. It is the next one again until [`Outgoing::advance`].
+    pub(super) fn peek(&mut self, routes: &Routes) -> Option<Output<'_>> {
+        self.cursor.peek(&self.effects, routes, &self.batch, self.start, self.records)
+    }
+
+    /// The next output is that behind this one, of this layer.
+    pub(super) fn advance(&mut self, layer: usize) {
+        self.cursor.advance(layer);
+    }
+
+    /// The number of a record, counted from the start of the run.
+    pub(super) fn seq(&self, root: usize) -> Seq {
+        self.first.plus(root)
+    }
+
+    /// Where a record is in the batch, counted from the start of the run.
+    pub(super) fn place(&self, root: usize) -> usize {
+        self.start + root
+    }
+
+    /// The offset of a record, counted from the start of the run.
+    pub(super) fn offset(&self, root: usize) -> i64 {
+        self.batch.record(self.start + root).offset
+    }
+
+    /// Whether outputs of a record are sent, if it has any.
+    pub(super) fn holds(&self, root: usize) -> bool {
+        root < self.records
+    }
+
+    /// The pipeline stops at this record: nothing of it or of those behind it is sent any more, and all before it is.
+    pub(super) fn end_before(&mut self, seq: Seq) {
+        let records = seq.since(self.first).unwrap_or(0);
+        self.records = self.records.min(records);
+        self.dead_letters.retain(|dead_letter| dead_letter.seq < seq);
+    }
+
+    /// Takes back the outputs of a record that are not sent yet. Returns how many those are.
+    pub(super) fn give_up(&mut self, root: usize, routes: &Routes) -> u32 {
+        let mut cursor = self.cursor.clone();
+        let mut unsent = 0;
+        while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, root + 1) {
+            unsent += u32::from(output.root == root);
+            cursor.advance(output.layer);
+        }
+        self.effects.give_up(root);
+        unsent
+    }
+
+    /// One more dead letter of a record of the run.
+    pub(super) fn bury(&mut self, dead_letter: PendingDeadLetter) {
+        self.bytes += dead_letter.bytes();
+        let at = self.dead_letters.partition_point(|other| other.seq < dead_letter.seq);
+        self.dead_letters.insert(at, dead_letter);
+    }
+
+    /// Whether its outputs may be sent.
+    pub(super) fn check(&mut self, rules: Rules<'_>) -> Check {
+        if self.is_checked {
+            return Check::Send(Vec::new());
+        }
+        if self.waits == Some(rules.told) {
+            return Check::Wait;
+        }
+        let too_large = self.too_large(rules);
+        if !too_large.is_empty() && self.waits.is_none() {
+            self.waits = Some(rules.told);
+            return Check::Ask;
+        }
+        self.is_checked = true;
+        Check::Send(too_large)
+    }
+
+    /// The records of which an output is larger than its topic takes, each with the first such output; only the first record if it
+    /// is where the pipeline stops. Nothing is looked at when all of the run together is small enough.
+    fn too_large(&self, rules: Rules<'_>) -> Vec<TooLarge> {
+        let mut found: Vec<TooLarge> = Vec::new();
+        let Rules { limits, outputs, routes, steps, continues, .. } = rules;
+        let limit = |output: usize| limits.record_bytes(output, &outputs[output]);
+        if (0..outputs.len()).filter_map(limit).min().is_none_or(|least| self.bytes_max() <= least) {
+            return found;
+        }
+        let mut cursor = self.cursor.clone();
+        while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, self.records) {
+            cursor.advance(output.layer);
+            let Some(limit) = limit(output.output) else { continue };
+            if found.last().is_some_and(|found| found.root == output.root) || size::fits(&output.record, limit) {
+                continue;
+            }
+            let name = &outputs[output.output].topic;
+            let bytes = size::batch_bytes(&output.record);
+            let reason =
+                format!("an output of {bytes} bytes, where topic `{name}` takes {limit} (`max.message.bytes`)");
+            let step = steps.get(output.step).cloned();
+            let failure = Failure::new(failure::Kind::TooLarge, step, reason);
+            let failure = Failure { digest: Some(Arc::clone(output.digest)), ..failure };
+            found.push(TooLarge { root: output.root, output: output.output, failure });
+            if !continues {
+                break;
+            }
+        }
+        found
+    }
+
+    /// No output of the run is larger than this, with everything that the broker counts.
+    fn bytes_max(&self) -> usize {
+        let records = self.batch.slice(self.start..self.start + self.records);
+        let read = records.data.len() + 5 * records.layout.len();
+        read + self.effects.own_bytes_max() + size::overhead_max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::batch::OutputColumns;
+    use crate::batch::Outputs;
+    use crate::kafka::settings::Partition;
+    use crate::record::AssignmentIds;
+    use crate::record::TopicPartition;
+    use crate::worker::effects::Layer;
+
+    /// What was returned of records with values of these sizes, each forwarded as it came.
+    fn outgoing(sizes: &[usize]) -> Outgoing {
+        let mut batch = Batch::new(TopicPartition { topic: "in".into(), partition: 0 });
+        for (offset, &bytes) in (10..).zip(sizes) {
+            batch.push(offset, 1, 0, None, Some(&vec![b'x'; bytes]), std::iter::empty());
+        }
+        let parents = (0..u32::try_from(sizes.len()).unwrap()).collect();
+        let outputs = Outputs::from_checked(OutputColumns::default(), parents, Vec::new());
+        let layer = Layer {
+            step: 0,
+            digest: "d".into(),
+            input: None,
+            roots: Vec::new(),
+            calls: vec![(0..sizes.len(), outputs)],
+        };
+        let mut effects = Effects::default();
+        effects.layers.push(layer);
+        let mut ran = RunResult {
+            run: 0,
+            first: Seq::first_of(AssignmentIds::default().issue(|_| false)),
+            range: 0..sizes.len(),
+            batch: Arc::new(batch),
+            outputs: vec![1; sizes.len()],
+            failed: Vec::new(),
+            effects,
+            counted: Vec::new(),
+            failure: None,
+            last: true,
+        };
+        Outgoing::new(&mut ran, sizes.len(), Vec::new())
+    }
+
+    fn check(outgoing: &mut Outgoing, limit: usize, told: u64, continues: bool) -> Check {
+        let output = Written {
+            name: "main".into(),
+            topic: "t".into(),
+            partition: Partition::ByKey,
+            compression: "none".into(),
+            librdkafka: BTreeMap::new(),
+        };
+        let limits = TopicLimits { bytes: vec![Some(limit)], ..TopicLimits::default() };
+        let routes = Routes::new(vec!["main".to_owned()], 1).unwrap();
+        let steps = ["one".into()];
+        outgoing.check(Rules { limits: &limits, told, outputs: &[output], routes: &routes, steps: &steps, continues })
+    }
+
+    fn roots(check: &Check) -> Option<Vec<usize>> {
+        let Check::Send(too_large) = check else { return None };
+        Some(too_large.iter().map(|found| found.root).collect())
+    }
+
+    #[test]
+    fn what_is_too_large_waits_for_a_newer_answer_and_is_looked_at_once_more() {
+        let sizes = [100, 5000, 100, 6000];
+        let mut fits = outgoing(&sizes);
+        assert_eq!(roots(&check(&mut fits, 10_000, 1, true)), Some(vec![]));
+        let mut grown = outgoing(&sizes);
+        assert!(matches!(check(&mut grown, 1000, 1, true), Check::Ask));
+        assert!(matches!(check(&mut grown, 1000, 1, true), Check::Wait));
+        assert_eq!(roots(&check(&mut grown, 10_000, 2, true)), Some(vec![]), "the limit is another one");
+        for (continues, refused) in [(true, vec![1, 3]), (false, vec![1])] {
+            let mut same = outgoing(&sizes);
+            assert!(matches!(check(&mut same, 1000, 7, continues), Check::Ask));
+            assert_eq!(roots(&check(&mut same, 1000, 8, continues)), Some(refused));
+            assert_eq!(roots(&check(&mut same, 1000, 8, continues)), Some(vec![]), "it was looked at");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_given_up_leaves_what_was_sent_and_one_that_stops_takes_what_is_behind_it() {
+        let routes = Routes::new(vec!["main".to_owned()], 1).unwrap();
+        let mut outgoing = outgoing(&[1, 2, 3, 4]);
+        let next = |outgoing: &mut Outgoing| {
+            let (root, layer) = outgoing.peek(&routes).map(|output| (output.root, output.layer))?;
+            outgoing.advance(layer);
+            Some(root)
+        };
+        assert_eq!(next(&mut outgoing), Some(0));
+        assert_eq!((outgoing.give_up(0, &routes), outgoing.give_up(1, &routes)), (0, 1));
+        assert_eq!(next(&mut outgoing), Some(2));
+        outgoing.end_before(outgoing.seq(3));
+        assert!(outgoing.holds(2) && !outgoing.holds(3));
+        assert_eq!(next(&mut outgoing), None);
+        assert_eq!((outgoing.offset(2), outgoing.place(2)), (12, 2));
+    }
+}
