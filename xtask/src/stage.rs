@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -65,10 +66,26 @@ pub(crate) fn is_ci() -> bool {
 pub(crate) fn cargo(folder: &Path, subcommand: &str) -> Command {
     let mut cargo = toolchain::program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
     cargo.arg(subcommand);
+    // OpenSSL alone is a fifth of a cold build.
+    if folder == root() && has_openssl() {
+        cargo.env(NO_VENDOR, "1");
+    }
     if is_ci() && subcommand != "fmt" {
         cargo.arg("--locked");
     }
     cargo
+}
+
+/// What has the build use the system's OpenSSL, whatever features say (`openssl-sys`).
+pub(crate) const NO_VENDOR: &str = "OPENSSL_NO_VENDOR";
+
+/// Whether the system has what programs are built with against OpenSSL 3. `OPENSSL_NO_VENDOR=0` says that it isn't to be used.
+fn has_openssl() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let found = || Command::new("pkg-config").args(["--atleast-version=3", "openssl"]).status();
+        env::var_os(NO_VENDOR).is_none() && found().is_ok_and(|status| status.success())
+    })
 }
 
 /// Runs a command to its end.
