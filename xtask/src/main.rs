@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod docs;
 mod faults;
 #[expect(dead_code, reason = "the tests that share it do more with a node")]
@@ -28,6 +29,7 @@ usage: cargo xtask TASK
   faults [--only ROW,ROW] [--from ROW] [--full] [--seed N]
                                 break things under load and write docs/fault-report.md; --slice: what `test` runs of it
   bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
+  dist                          make a release: target/dist/wasmill-VERSION-TARGET.tar.gz and its checksum
   docs                          write anew what is generated: schemas/, the tables of docs/configuration.md
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ["test", "--full"] => test::run(test::Length::Full),
         ["faults", ref which @ ..] => faults::run(which),
         ["bench", ref which @ ..] => bench::run(which),
+        ["dist"] => dist::run(),
         ["docs"] => docs::run(),
         ["plugins"] => wasm::build_for_tests(),
         ["kafka"] => kafka::start(),
