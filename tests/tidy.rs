@@ -5,6 +5,7 @@
 #[path = "tidy/messages.rs"]
 mod messages;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -218,6 +219,35 @@ fn the_worker_is_of_small_files_and_types_and_what_decides_is_pure() {
                     wrong.push(format!("{}:{number}: a type with more than {WORKER_FIELDS_MAX} fields", file.name));
                 }
             }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// Public types that share a name, and why each use of it is clear.
+const HOMONYMS: [(&str, &str); 1] = [("Settings", "each room's own, written with its room: `kafka::Settings`")];
+
+#[test]
+fn a_public_types_name_has_one_meaning() {
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in rust_files(&["src"]) {
+        for (_, line) in file.code() {
+            let kinds = ["pub struct ", "pub enum ", "pub trait ", "pub type "];
+            let Some(rest) = kinds.iter().find_map(|kind| line.trim_start().strip_prefix(kind)) else { continue };
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            homes.entry(name).or_default().push(file.name.clone());
+        }
+    }
+    let mut wrong = Vec::new();
+    for (name, files) in &homes {
+        let is_allowed = HOMONYMS.iter().any(|(allowed, _)| allowed == name);
+        if files.len() > 1 && !is_allowed {
+            wrong.push(format!("`{name}` is a type in {}: give each its own name", files.join(", ")));
+        }
+    }
+    for (name, _) in HOMONYMS {
+        if homes.get(name).is_none_or(|files| files.len() < 2) {
+            wrong.push(format!("HOMONYMS: `{name}` has one meaning: take it out"));
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));

@@ -41,7 +41,7 @@ pub struct Server {
 
 /// Why nothing is served.
 #[derive(Debug)]
-pub enum StartError {
+pub enum ServeError {
     /// The address is taken, or is none of this machine's.
     Address(io::Error),
     /// The kernel has no descriptor for what waits for connections.
@@ -54,13 +54,13 @@ impl Server {
     /// Binds `listen` and serves until dropped.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Result<Server, StartError> {
-        let listener = bind(listen).map_err(StartError::Address)?;
-        listener.set_nonblocking(true).map_err(StartError::Address)?;
-        let local_addr = listener.local_addr().map_err(StartError::Address)?;
+    /// See [`ServeError`].
+    pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Result<Server, ServeError> {
+        let listener = bind(listen).map_err(ServeError::Address)?;
+        listener.set_nonblocking(true).map_err(ServeError::Address)?;
+        let local_addr = listener.local_addr().map_err(ServeError::Address)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        let runtime = runtime.map_err(StartError::Loop)?;
+        let runtime = runtime.map_err(ServeError::Loop)?;
         let (stop, stopped) = oneshot::channel();
         let pages = pages::router(metrics, health);
         let serve = move || {
@@ -74,7 +74,7 @@ impl Server {
                 let _ = stopped.await;
             });
         };
-        let thread = thread::Builder::new().name("admin".into()).spawn(serve).map_err(StartError::Thread)?;
+        let thread = thread::Builder::new().name("admin".into()).spawn(serve).map_err(ServeError::Thread)?;
         Ok(Server { local_addr, stop: Some(stop), thread: Some(thread) })
     }
 

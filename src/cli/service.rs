@@ -75,13 +75,13 @@ impl Service {
         };
         let listen = config.http;
         let server = admin::Server::start(listen, Arc::clone(&metrics), health).map_err(|error| match error {
-            admin::StartError::Address(error) => Exit::Invalid(format!(
+            admin::ServeError::Address(error) => Exit::Invalid(format!(
                 "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
             )),
-            admin::StartError::Loop(error) => Exit::Invalid(format!(
+            admin::ServeError::Loop(error) => Exit::Invalid(format!(
                 "serve metrics and probes: {error}; raise the limit of open files: `ulimit -n`, a unit's `LimitNOFILE`"
             )),
-            admin::StartError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
+            admin::ServeError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
         })?;
         tracing::info!(address = %server.local_addr(), "metrics and probes are served");
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })

@@ -14,7 +14,7 @@ use super::print;
 use super::print::Reader;
 use crate::trial::Steps;
 use crate::trial::line;
-use crate::trial::line::Format;
+use crate::trial::line::LineFormat;
 use crate::trial::lines::Line;
 use crate::trial::lines::Lines;
 
@@ -33,7 +33,7 @@ pub(super) struct Args {
     compiled: Compiled,
     /// What a line is
     #[arg(long, value_enum, default_value = "value", env = "WASMILL_FORMAT")]
-    format: Format,
+    format: LineFormat,
     /// The key of records whose line names none
     #[arg(long, value_name = "TEXT", env = "WASMILL_KEY")]
     key: Option<String>,

@@ -22,14 +22,14 @@ pub struct Case {
     /// The step that is run alone; else all are.
     pub step: Option<String>,
     /// The records.
-    pub input: Records,
+    pub input: CaseRecords,
     /// What has to come out.
     pub expect: Expect,
 }
 
-/// Records of a case.
+/// CaseRecords of a case.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Records {
+pub enum CaseRecords {
     /// In the file itself: a text is a record's value, an object a whole record.
     Here(Vec<Written>),
     /// A file with a record's value on each line.
@@ -120,8 +120,8 @@ fn checked(case: RawCase, tree: &Spanned<DeValue<'_>>, text: &str, path: &Path) 
     let input = input.map(|_| values("input")).transpose()?;
     let expect = expect.map(|_| values("expect")).transpose()?;
     let input = match (input, input_file) {
-        (Some(records), None) => Records::Here(records),
-        (None, Some(file)) => Records::File(folder.join(file)),
+        (Some(records), None) => CaseRecords::Here(records),
+        (None, Some(file)) => CaseRecords::File(folder.join(file)),
         (Some(_), Some(_)) | (None, None) => return Err(wrong("needs one of `input` and `input_file`")),
     };
     let expect = match (expect, expect_file, expect_error) {
@@ -223,7 +223,7 @@ mod tests {
             read("[[case]]\nname = \"a\"\ninput = ['{\"x\":1}', { key = \"k\", value = \"v\" }]\nexpect = []\n")
                 .unwrap();
         let records = vec![Written::Text("{\"x\":1}".into()), Written::Json("{\"key\":\"k\",\"value\":\"v\"}".into())];
-        assert_eq!(found[0].input, Records::Here(records));
+        assert_eq!(found[0].input, CaseRecords::Here(records));
         assert_eq!((&found[0].expect, &found[0].step), (&Expect::Outputs(Vec::new()), &None));
     }
 
@@ -236,7 +236,7 @@ mod tests {
         .unwrap();
         let json = |text: &str| Written::Json(text.to_owned());
         let first = json("{\"z\":0.100000000000000000000000000001,\"a\":1000,\"n\":null,\"x\":1.5e3,\"h\":255}");
-        assert_eq!(found[0].input, Records::Here(vec![first, json("9223372036854775807")]));
+        assert_eq!(found[0].input, CaseRecords::Here(vec![first, json("9223372036854775807")]));
         assert_eq!(found[0].expect, Expect::Outputs(vec![json("null"), json("[true,\"1979-05-27\"]")]));
         let error = read("[[case]]\nname = \"a\"\ninput = [{ x = nan }]\nexpect = []\n").unwrap_err();
         assert!(error.contains("case `a` has an `input` with `nan`"), "{error}");

@@ -37,8 +37,8 @@ use crate::sink::Dialect;
 use crate::sink::Routes;
 
 pub use cases::Case;
+pub use cases::CaseRecords;
 pub use cases::Expect;
-pub use cases::Records;
 pub use cases::Written;
 pub use cases::cases;
 pub use cases::cases_path;
@@ -136,7 +136,7 @@ pub struct Reload {
 pub struct Limits {
     /// Executors.
     pub parallelism: usize,
-    /// Records that were read and aren't done.
+    /// CaseRecords that were read and aren't done.
     pub max_in_flight_records: usize,
     /// Bytes of these records and of their outputs.
     pub max_in_flight_bytes: usize,

@@ -35,11 +35,11 @@ pub struct Question {
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// The topics that were asked for.
-    pub topics: BTreeMap<String, Answer>,
+    pub topics: BTreeMap<String, ProbeAnswer>,
     /// The names of all topics that this user may see, if they were asked for.
     pub names: Vec<String>,
     /// The group that was asked for.
-    pub group: Option<Answer>,
+    pub group: Option<ProbeAnswer>,
     /// What its members use to share partitions among them, if it has any.
     pub protocol: Option<String>,
     /// The shortest and the longest session of a group's member, if the brokers say.
@@ -48,7 +48,7 @@ pub struct Answers {
 
 /// What the brokers said of a topic or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProbeAnswer {
     /// It is there, or for a group: it may be.
     There {
         /// The partitions of a topic.
@@ -115,7 +115,7 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
                 answers.topics = all.into_iter().map(|topic| (topic.name.clone(), answer(topic))).collect();
             }
             Err(error) => {
-                let unknown = |name: &&str| ((*name).to_owned(), Answer::Unknown(error.to_string()));
+                let unknown = |name: &&str| ((*name).to_owned(), ProbeAnswer::Unknown(error.to_string()));
                 answers.topics = names.iter().map(unknown).collect();
             }
         }
@@ -125,7 +125,7 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         (answers.group, answers.protocol) = (Some(group), protocol);
         answers.sessions = sessions(&client, deadline);
     }
-    let is_missing = answers.topics.values().any(|answer| *answer == Answer::Missing);
+    let is_missing = answers.topics.values().any(|answer| *answer == ProbeAnswer::Missing);
     if question.names || is_missing {
         // For a hint at a missing one, no answer is good enough.
         match client.topics(true, left_ms(deadline)) {
@@ -138,7 +138,7 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
 }
 
 /// Asks about a group, again and again while its coordinator is coming up.
-fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (Answer, Option<String>) {
+fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (ProbeAnswer, Option<String>) {
     let pause = client.new_queue();
     loop {
         let (found, code) = match client.describe_group(group, left_ms(deadline)) {
@@ -215,14 +215,14 @@ fn hear(event: &Event, heard: &mut Option<String>, down_since: &mut Option<Insta
     Ok(())
 }
 
-fn answer(described: Described) -> Answer {
+fn answer(described: Described) -> ProbeAnswer {
     match described.error {
         Some(error) => denied_or_unknown(&error),
         None => {
             let may = described
                 .operations
                 .map(|all| May { read: may(&all, operation::READ), write: may(&all, operation::WRITE) });
-            Answer::There { partitions: described.leaders.len(), may }
+            ProbeAnswer::There { partitions: described.leaders.len(), may }
         }
     }
 }
@@ -241,13 +241,13 @@ fn may(all: &[i32], operation: i32) -> bool {
     all.iter().any(|&one| one == operation || one == operation::ALL)
 }
 
-fn denied_or_unknown(error: &Error) -> Answer {
+fn denied_or_unknown(error: &Error) -> ProbeAnswer {
     match error.code {
-        code::UNKNOWN_TOPIC_OR_PART | code::UNKNOWN_TOPIC => Answer::Missing,
-        code::TOPIC_AUTHORIZATION_FAILED | code::GROUP_AUTHORIZATION_FAILED => Answer::Denied,
+        code::UNKNOWN_TOPIC_OR_PART | code::UNKNOWN_TOPIC => ProbeAnswer::Missing,
+        code::TOPIC_AUTHORIZATION_FAILED | code::GROUP_AUTHORIZATION_FAILED => ProbeAnswer::Denied,
         // A group that nobody joined yet: newer brokers say so.
-        code::GROUP_ID_NOT_FOUND => Answer::There { partitions: 0, may: None },
-        _ => Answer::Unknown(error.to_string()),
+        code::GROUP_ID_NOT_FOUND => ProbeAnswer::There { partitions: 0, may: None },
+        _ => ProbeAnswer::Unknown(error.to_string()),
     }
 }
 

@@ -47,14 +47,14 @@ use crate::record::TopicPartition;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// What it is.
-    pub kind: Kind,
+    pub kind: TagKind,
     /// The record.
     pub seq: Seq,
 }
 
 /// What an output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TagKind {
     /// An output of a step, to the output of this place in the file, which is below [`OUTPUTS_MAX`]. The topic doesn't tell: several
     /// outputs may have the same one.
     Output(usize),
@@ -83,8 +83,8 @@ const _: () = assert!((OUTPUTS_MAX as u64) < SAMPLE);
 impl Opaque {
     fn pack(self) -> u64 {
         let (output, rest) = match self {
-            Opaque::Of(Tag { kind: Kind::Output(output), seq }) => (output.min(OUTPUTS_MAX) as u64, seq.to_bits()),
-            Opaque::Of(Tag { kind: Kind::DeadLetter, seq }) => (DEAD_LETTER, seq.to_bits()),
+            Opaque::Of(Tag { kind: TagKind::Output(output), seq }) => (output.min(OUTPUTS_MAX) as u64, seq.to_bits()),
+            Opaque::Of(Tag { kind: TagKind::DeadLetter, seq }) => (DEAD_LETTER, seq.to_bits()),
             Opaque::Sample { output } => (SAMPLE, output as u64),
         };
         output << Seq::BITS | rest
@@ -94,9 +94,9 @@ impl Opaque {
         let rest = packed & ((1 << Seq::BITS) - 1);
         let place = |bits: u64| usize::try_from(bits).unwrap_or(OUTPUTS_MAX);
         let kind = match packed >> Seq::BITS {
-            DEAD_LETTER => Kind::DeadLetter,
+            DEAD_LETTER => TagKind::DeadLetter,
             SAMPLE => return Opaque::Sample { output: place(rest) },
-            output => Kind::Output(place(output)),
+            output => TagKind::Output(place(output)),
         };
         Opaque::Of(Tag { kind, seq: Seq::from_bits(rest) })
     }
@@ -106,7 +106,7 @@ impl Opaque {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// What the outputs were.
-    pub kind: Kind,
+    pub kind: TagKind,
     /// The first record.
     pub first: Seq,
     /// The last record.
@@ -147,7 +147,7 @@ impl Delivered {
 
 /// What a producer has to say.
 #[derive(Debug)]
-pub enum Report {
+pub enum ProducerReport {
     /// Messages were delivered, after nothing was left to be taken: see [`Producer::take_delivered`].
     Delivered,
     /// Messages of one batch were not delivered.
@@ -293,7 +293,7 @@ impl Counter {
         let is_first = delivered.is_empty();
         delivered.bytes += bytes;
         delivered.produced.resize(self.outputs, Produced::default());
-        if let Opaque::Of(Tag { kind: Kind::Output(output), .. }) = opaque
+        if let Opaque::Of(Tag { kind: TagKind::Output(output), .. }) = opaque
             && let Some(produced) = delivered.produced.get_mut(output)
         {
             produced.records += 1;
@@ -321,7 +321,7 @@ impl Producer {
         queue_bytes: usize,
         limits: &TopicLimits,
         batching: Batching,
-        report: impl Fn(Report) + Clone + Send + Sync + 'static,
+        report: impl Fn(ProducerReport) + Clone + Send + Sync + 'static,
     ) -> Result<Producer, String> {
         let counter = Arc::new(Counter { outputs: settings.outputs.len(), ..Counter::default() });
         let seen = {
@@ -334,7 +334,7 @@ impl Producer {
                 let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
                     if counter.add(sent) {
                         failpoint::pass(Point::InDelivery);
-                        report(Report::Delivered);
+                        report(ProducerReport::Delivered);
                     }
                 }));
                 if counted.is_err() {
@@ -478,7 +478,7 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn run(self, stop: &AtomicBool, report: impl Fn(Report)) {
+    fn run(self, stop: &AtomicBool, report: impl Fn(ProducerReport)) {
         while !stop.load(Ordering::Relaxed) {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let Some(event) = self.queue.poll(POLL_MS) else { continue };
@@ -495,10 +495,12 @@ impl Delivery {
                     // What was not delivered comes next, with its reason.
                     if error.as_ref().is_none_or(|error| error.code != code::GAPLESS_GUARANTEE) {
                         let reason = error.map_or_else(|| event.error_text(), |error| error.to_string());
-                        report(Report::Fatal { reason });
+                        report(ProducerReport::Fatal { reason });
                     }
                 }
-                EventKind::Error => report(Report::Error { name: event.code().name(), text: event.error_text() }),
+                EventKind::Error => {
+                    report(ProducerReport::Error { name: event.code().name(), text: event.error_text() })
+                }
                 EventKind::Fetch
                 | EventKind::Rebalance
                 | EventKind::OffsetCommit
@@ -508,17 +510,17 @@ impl Delivery {
         }
     }
 
-    fn failed(&self, mut event: Event, report: &impl Fn(Report)) {
+    fn failed(&self, mut event: Event, report: &impl Fn(ProducerReport)) {
         let (mut batch, mut sample) = (Vec::new(), None);
         while let Some(sent) = event.next_sent() {
             if matches!(sent.code(), code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
-                report(Report::Purged);
+                report(ProducerReport::Purged);
                 continue;
             }
             let (output, tag) = match Opaque::unpack(sent.tag()) {
-                Opaque::Of(tag @ Tag { kind: Kind::Output(output), .. }) => (output, Some(tag)),
+                Opaque::Of(tag @ Tag { kind: TagKind::Output(output), .. }) => (output, Some(tag)),
                 // Their topic is behind the outputs'.
-                Opaque::Of(tag @ Tag { kind: Kind::DeadLetter, .. }) => {
+                Opaque::Of(tag @ Tag { kind: TagKind::DeadLetter, .. }) => {
                     (self.topics.len().saturating_sub(1), Some(tag))
                 }
                 Opaque::Sample { output } => (output, None),
@@ -536,7 +538,7 @@ impl Delivery {
             message.is_verdict = classify::is_verdict(message.failure.kind, &kinds);
         }
         if !batch.is_empty() {
-            report(Report::Failed { batch, sample });
+            report(ProducerReport::Failed { batch, sample });
         }
     }
 }
@@ -556,7 +558,8 @@ mod tests {
     #[test]
     fn a_tag_survives_its_journey_at_the_ends_of_its_numbers() {
         for assignment in assignments() {
-            for kind in [Kind::Output(0), Kind::Output(1), Kind::Output(OUTPUTS_MAX - 1), Kind::DeadLetter] {
+            for kind in [TagKind::Output(0), TagKind::Output(1), TagKind::Output(OUTPUTS_MAX - 1), TagKind::DeadLetter]
+            {
                 for n in [0, 1, END - 1] {
                     let opaque = Opaque::Of(Tag { kind, seq: Seq::first_of(assignment).plus(n) });
                     assert_eq!(Opaque::unpack(opaque.pack()), opaque);
@@ -580,7 +583,7 @@ mod tests {
 
     /// An output to `main` of this record.
     fn tag(n: usize) -> Tag {
-        Tag { kind: Kind::Output(0), seq: Seq::first_of(AssignmentIds::default().issue(|_| false)).plus(n) }
+        Tag { kind: TagKind::Output(0), seq: Seq::first_of(AssignmentIds::default().issue(|_| false)).plus(n) }
     }
 
     use std::sync::mpsc;
@@ -603,7 +606,11 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn start(settings: &Settings, queue_bytes: usize, batching: Batching) -> (Producer, mpsc::Receiver<Report>) {
+    fn start(
+        settings: &Settings,
+        queue_bytes: usize,
+        batching: Batching,
+    ) -> (Producer, mpsc::Receiver<ProducerReport>) {
         let (sender, reports) = mpsc::channel();
         let report = move |report| drop(sender.send(report));
         let limits = TopicLimits::default();
@@ -611,9 +618,9 @@ mod tests {
     }
 
     /// The next batch that isn't delivered. Besides it the client may say that a connection was lost.
-    fn next_failed(reports: &mpsc::Receiver<Report>) -> (Vec<Undelivered>, Option<Box<Sample>>) {
+    fn next_failed(reports: &mpsc::Receiver<ProducerReport>) -> (Vec<Undelivered>, Option<Box<Sample>>) {
         loop {
-            if let Report::Failed { batch, sample } = reports.recv_timeout(LIMIT).unwrap() {
+            if let ProducerReport::Failed { batch, sample } = reports.recv_timeout(LIMIT).unwrap() {
                 return (batch, sample);
             }
         }
@@ -678,15 +685,15 @@ mod tests {
         let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &outputs), 1 << 20, Batching::Single);
         for (output, count) in [(0, 1), (1, 2)] {
             for _ in 0..count {
-                let tag = Tag { kind: Kind::Output(output), ..tag(0) };
+                let tag = Tag { kind: TagKind::Output(output), ..tag(0) };
                 producer.send(output, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
             }
         }
-        producer.send(0, &record(b"k", b"v", &[], b""), -1, Tag { kind: Kind::DeadLetter, ..tag(0) }).unwrap();
+        producer.send(0, &record(b"k", b"v", &[], b""), -1, Tag { kind: TagKind::DeadLetter, ..tag(0) }).unwrap();
         let mut counts = [0; 3];
         let mut bytes = 0;
         while bytes < 4 * 2 {
-            if let Report::Delivered = reports.recv_timeout(LIMIT).unwrap() {
+            if let ProducerReport::Delivered = reports.recv_timeout(LIMIT).unwrap() {
                 let delivered = producer.take_delivered();
                 bytes += delivered.bytes;
                 for (count, produced) in counts.iter_mut().zip(delivered.produced) {
@@ -696,7 +703,7 @@ mod tests {
         }
         assert_eq!(counts, [1, 2, 0]);
         cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP]);
-        let tag = Tag { kind: Kind::Output(2), ..tag(END - 1) };
+        let tag = Tag { kind: TagKind::Output(2), ..tag(END - 1) };
         producer.send(2, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
         assert_eq!(next_failed(&reports).0[0].tag, Some(tag));
     }
@@ -756,7 +763,7 @@ mod tests {
         drop(producer);
         let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
         producer.send_sample(&sample).unwrap();
-        while !matches!(reports.recv_timeout(LIMIT).unwrap(), Report::Delivered) {}
+        while !matches!(reports.recv_timeout(LIMIT).unwrap(), ProducerReport::Delivered) {}
         let Delivered { runs, has_sample, bytes, .. } = producer.take_delivered();
         assert_eq!((runs, has_sample, bytes), (Vec::new(), true, 8));
     }
@@ -766,7 +773,7 @@ mod tests {
         let mut runs = Vec::new();
         let [one, other, _] = assignments();
         for (assignment, n) in [(one, 4), (one, 5), (one, 5), (other, 6), (other, 8)] {
-            extend(&mut runs, Tag { kind: Kind::Output(0), seq: Seq::first_of(assignment).plus(n) });
+            extend(&mut runs, Tag { kind: TagKind::Output(0), seq: Seq::first_of(assignment).plus(n) });
         }
         let found: Vec<_> = runs.iter().map(|run| (run.first.assignment(), run.first.n(), run.last.n())).collect();
         assert_eq!(found, [(one, 4, 5), (one, 5, 5), (other, 6, 6), (other, 8, 8)]);

@@ -15,7 +15,7 @@ use crate::record::TopicPartition;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// For each assigned partition where it ends.
-    pub ends: Vec<End>,
+    pub ends: Vec<LogEnd>,
     /// Brokers that this client is connected to: several connections to one, as to a group's coordinator, count once.
     pub connected_brokers: usize,
     /// Microseconds since any of them last answered; `None` without a connection. A connection alone says little: a frozen broker
@@ -25,7 +25,7 @@ pub struct Stats {
 
 /// Where a partition ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct LogEnd {
     /// The partition.
     pub partition: TopicPartition,
     /// Behind its last record.
@@ -73,7 +73,7 @@ pub(super) fn parse(json: &str) -> Option<Stats> {
     for (topic, RawTopic { partitions }) in raw.topics {
         let topic: std::sync::Arc<str> = topic.into();
         let known = partitions.values().filter(|p| p.desired && p.partition >= 0 && p.hi_offset >= 0);
-        ends.extend(known.map(|p| End {
+        ends.extend(known.map(|p| LogEnd {
             partition: TopicPartition { topic: topic.clone(), partition: p.partition },
             end: Offset(p.hi_offset),
             stable: (p.ls_offset >= 0).then_some(Offset(p.ls_offset)),
@@ -102,7 +102,7 @@ mod tests {
                 "2":{"partition":2,"desired":true,"ls_offset":-1001,"hi_offset":-1001}, "-1":{"partition":-1,"desired":false,"ls_offset":-1001,"hi_offset":-1001}}}}}"#;
         let stats = parse(json).unwrap();
         let partition = TopicPartition { topic: "orders".into(), partition: 0 };
-        assert_eq!(stats.ends, [End { partition, end: Offset(19), stable: Some(Offset(17)) }]);
+        assert_eq!(stats.ends, [LogEnd { partition, end: Offset(19), stable: Some(Offset(17)) }]);
         assert_eq!((stats.connected_brokers, stats.idle_us), (2, Some(50)));
         assert_eq!(parse("{\"brokers\": 1}"), None);
     }

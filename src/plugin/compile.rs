@@ -34,17 +34,17 @@ use crate::plugin::program::Program;
 
 /// What compiling one plugin may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct CompileLimits {
     /// Bytes of addresses that the child may use, its own program included.
     pub memory_bytes: u64,
     /// The longest time.
     pub time: Duration,
 }
 
-impl Default for Limits {
+impl Default for CompileLimits {
     /// Room for the interpreters that are the largest components known, of some tens of megabytes.
-    fn default() -> Limits {
-        Limits { memory_bytes: 2 << 30, time: Duration::from_secs(120) }
+    fn default() -> CompileLimits {
+        CompileLimits { memory_bytes: 2 << 30, time: Duration::from_secs(120) }
     }
 }
 
@@ -58,7 +58,7 @@ pub enum Compiler {
         /// A program that answers `compile-component` with [`compile_from`]: this one.
         program: PathBuf,
         /// What a child may take.
-        limits: Limits,
+        limits: CompileLimits,
         /// What was compiled before.
         cache: Option<Cache>,
     },
@@ -68,7 +68,7 @@ impl Compiler {
     /// Children of this program, also when its file is replaced while it runs.
     #[must_use]
     pub fn of_this_program(cache: Option<Cache>) -> Compiler {
-        Compiler::Child { program: "/proc/self/exe".into(), limits: Limits::default(), cache }
+        Compiler::Child { program: "/proc/self/exe".into(), limits: CompileLimits::default(), cache }
     }
 
     /// A plugin's native code, ready to be linked.
@@ -134,7 +134,7 @@ fn code_bytes_max(plugin: &[u8]) -> u64 {
     (plugin.len() as u64).saturating_mul(CODE_BYTES_EACH).saturating_add(CODE_BYTES_FREE).min(CODE_BYTES_MAX)
 }
 
-fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, String> {
+fn in_child(program: &PathBuf, limits: CompileLimits, plugin: &[u8]) -> Result<Code, String> {
     let mut command = Command::new(program);
     command
         .arg(VERB)
@@ -174,7 +174,7 @@ fn in_child(program: &PathBuf, limits: Limits, plugin: &[u8]) -> Result<Code, St
 }
 
 /// The child's output and words, and whether they came in time; it is killed else.
-fn converse(child: &mut Child, plugin: &[u8], limits: Limits) -> io::Result<(Vec<u8>, String, bool)> {
+fn converse(child: &mut Child, plugin: &[u8], limits: CompileLimits) -> io::Result<(Vec<u8>, String, bool)> {
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(io::Error::other("it has no pipes"));
@@ -232,7 +232,7 @@ const SMALLER: &str = "make it smaller: build it for release, and leave out what
 pub const MORE_THREADS: &str = "raise the limit of threads: `ulimit -u`, a unit's `TasksMax`, a container's `pids`";
 
 /// Why a child ended without its work done.
-fn refusal(status: ExitStatus, words: &str, limits: Limits) -> String {
+fn refusal(status: ExitStatus, words: &str, limits: CompileLimits) -> String {
     let said = words.trim().trim_start_matches("error: ");
     let out_of_memory = said.contains("memory allocation of") || said.contains("Cannot allocate memory");
     if out_of_memory {

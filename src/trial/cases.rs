@@ -11,14 +11,14 @@ use super::Steps;
 use super::json::Json;
 use super::json::Number;
 use super::line;
+use super::line::FeedHeaders;
 use super::line::FeedRecord;
-use super::line::Headers;
 use super::line::OwnedHeader;
 use super::lines::Line;
 use crate::config;
 use crate::config::Case;
+use crate::config::CaseRecords;
 use crate::config::Expect;
-use crate::config::Records;
 use crate::config::Written;
 use crate::plugin::Step;
 use crate::worker::clock;
@@ -114,13 +114,13 @@ fn fails(config: &config::Pipeline, steps: &[Step], case: &Case, code: &str) -> 
 
 fn records(case: &Case) -> Result<Vec<FeedRecord>, String> {
     match &case.input {
-        Records::Here(records) => {
+        CaseRecords::Here(records) => {
             let record = |(index, record): (usize, &Written)| {
                 line::value(record).map_err(|error| format!("record {index} of the input: {error}"))
             };
             records.iter().enumerate().map(record).collect()
         }
-        Records::File(path) => line::values(path),
+        CaseRecords::File(path) => line::values(path),
     }
 }
 
@@ -164,7 +164,7 @@ fn is_as_expected(expected: &Written, made: &Made) -> bool {
 }
 
 /// An object has all of the headers in any order, as an input may have them, too; a list has them in order.
-fn are_headers(expected: &Json, found: &Headers) -> bool {
+fn are_headers(expected: &Json, found: &FeedHeaders) -> bool {
     let is_header = |name: &Json, value: &Json, found: &OwnedHeader| {
         is_same(name, Some(found.0.as_slice())) && is_same(value, found.1.as_deref())
     };

@@ -24,7 +24,7 @@ use crate::secret::Secret;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Violation {
     /// What has to hold.
     pub rule: &'static str,
     /// Nothing, or what doesn't: for people.
@@ -90,24 +90,24 @@ pub fn load(
 
 /// Looks at a plugin with records that few expect, and with `records` of its own.
 #[must_use]
-pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Finding> {
+pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Violation> {
     let step = &step.rehearsal();
     let (batch, names) = records_of(records);
-    let mut findings = vec![Finding { rule: "it starts with its settings and ports", result: started(step) }];
+    let mut findings = vec![Violation { rule: "it starts with its settings and ports", result: started(step) }];
     if findings[0].result.is_ok() {
         let alone = alone(step, &batch, &names);
         let expected = alone.as_ref().ok().cloned();
-        findings.push(Finding {
+        findings.push(Violation {
             rule: "any record is emitted, dropped or failed, and breaks nothing",
             result: alone.map(|_| ()),
         });
         if let Some(expected) = expected {
-            findings.push(Finding {
+            findings.push(Violation {
                 rule: "a record becomes the same whatever came before",
                 result: again(step, &batch, &names, &expected),
             });
             for size in BATCHES {
-                findings.push(Finding {
+                findings.push(Violation {
                     rule: match size {
                         1 => "a record becomes the same in calls of 1",
                         7 => "a record becomes the same in calls of 7",
@@ -116,7 +116,7 @@ pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Finding> {
                     result: in_calls_of(step, &batch, &names, &expected, size),
                 });
             }
-            findings.push(Finding { rule: "its memory doesn't grow for ever", result: memory(step, &batch) });
+            findings.push(Violation { rule: "its memory doesn't grow for ever", result: memory(step, &batch) });
         }
     }
     findings

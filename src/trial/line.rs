@@ -22,7 +22,7 @@ use crate::config::Written;
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum LineFormat {
     /// The value of a record
     Value,
     /// {"key", "value", "headers", "timestamp"}
@@ -33,14 +33,14 @@ pub enum Format {
 pub type OwnedHeader = (Vec<u8>, Option<Vec<u8>>);
 
 /// Headers in order; names may repeat.
-pub type Headers = Vec<OwnedHeader>;
+pub type FeedHeaders = Vec<OwnedHeader>;
 
 /// A record to be fed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedRecord {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Headers,
+    pub headers: FeedHeaders,
     /// Milliseconds since 1970-01-01 UTC; `None` is the time of producing.
     pub timestamp: Option<i64>,
 }
@@ -55,10 +55,10 @@ impl FeedRecord {
 }
 
 /// Reads a line, which has no line end.
-pub fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
+pub fn parse(line: &[u8], format: LineFormat) -> Result<FeedRecord, String> {
     match format {
-        Format::Value => Ok(FeedRecord { value: Some(line.to_vec()), ..FeedRecord::default() }),
-        Format::Record => {
+        LineFormat::Value => Ok(FeedRecord { value: Some(line.to_vec()), ..FeedRecord::default() }),
+        LineFormat::Record => {
             let members = serde_json::from_slice(line).map_err(|error| match line {
                 [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16: save the file as UTF-8".to_owned(),
                 _ => format!("not a JSON object: {error}"),
@@ -73,7 +73,7 @@ pub fn parse(line: &[u8], format: Format) -> Result<FeedRecord, String> {
 /// # Errors
 /// That the file can't be read.
 pub fn values(file: &Path) -> Result<Vec<FeedRecord>, String> {
-    let value = |line: Line| parse(&line.text, Format::Value);
+    let value = |line: Line| parse(&line.text, LineFormat::Value);
     lines(file)?.map(|line| value(line.map_err(|error| format!("{}: {error}", file.display()))?)).collect()
 }
 
@@ -90,10 +90,10 @@ pub fn lines(file: &Path) -> Result<Lines<BufReader<File>>, String> {
 /// the value.
 pub fn value(written: &Written) -> Result<FeedRecord, String> {
     match written {
-        Written::Text(text) => parse(text.as_bytes(), Format::Value),
+        Written::Text(text) => parse(text.as_bytes(), LineFormat::Value),
         Written::Json(text) => match serde_json::from_str::<Members<'_>>(text) {
             Ok(members) if members.0.iter().all(|(name, _)| FIELDS.contains(&name.as_str())) => record(members),
-            Ok(_) | Err(_) => parse(text.as_bytes(), Format::Value),
+            Ok(_) | Err(_) => parse(text.as_bytes(), LineFormat::Value),
         },
     }
 }
@@ -126,7 +126,7 @@ fn record(Members(members): Members<'_>) -> Result<FeedRecord, String> {
 }
 
 /// An object, or a list of pairs when a name repeats.
-fn headers(field: &RawValue) -> Result<Headers, String> {
+fn headers(field: &RawValue) -> Result<FeedHeaders, String> {
     const NEITHER: &str = "`headers` is neither an object nor a list of [name, value]";
     match field.get().as_bytes().first() {
         Some(b'n') => Ok(Vec::new()),
@@ -196,11 +196,11 @@ mod tests {
 
     #[test]
     fn a_line_is_the_value_as_it_stands() {
-        let record = parse(b" {\"a\" : 1} \xff", Format::Value).unwrap();
+        let record = parse(b" {\"a\" : 1} \xff", LineFormat::Value).unwrap();
         assert_eq!(record.value.as_deref(), Some(&b" {\"a\" : 1} \xff"[..]));
         assert_eq!(record.key, None);
         assert_eq!(
-            parse(b"", Format::Value).unwrap().value.as_deref(),
+            parse(b"", LineFormat::Value).unwrap().value.as_deref(),
             Some(&b""[..]),
             "an empty line is an empty value"
         );
@@ -209,14 +209,14 @@ mod tests {
     #[test]
     fn a_record_has_all_that_kafka_has() {
         let line = br#"{"key":"k","value":{"base64":"/w=="},"headers":[["a","1"],["a",null]],"timestamp":5}"#;
-        let record = parse(line, Format::Record).unwrap();
+        let record = parse(line, LineFormat::Record).unwrap();
         assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
         assert_eq!(record.value.as_deref(), Some(&[0xff][..]));
         assert_eq!(record.headers, [(b"a".to_vec(), Some(b"1".to_vec())), (b"a".to_vec(), None)]);
         assert_eq!(record.timestamp, Some(5));
-        let tombstone = parse(br#"{"key":"k","value":null,"headers":{"h":"x"}}"#, Format::Record).unwrap();
+        let tombstone = parse(br#"{"key":"k","value":null,"headers":{"h":"x"}}"#, LineFormat::Record).unwrap();
         assert_eq!((tombstone.value, tombstone.headers.len(), tombstone.timestamp), (None, 1, None));
-        let document = parse(br#"{"value":{"order":1}}"#, Format::Record).unwrap();
+        let document = parse(br#"{"value":{"order":1}}"#, LineFormat::Record).unwrap();
         assert_eq!(document.value.as_deref(), Some(&br#"{"order":1}"#[..]));
     }
 
@@ -230,7 +230,7 @@ mod tests {
             "1.50",
         ] {
             let line = format!("{{\"key\":{json},\"value\":{json},\"headers\":{{\"h\":{json}}}}}");
-            let record = parse(line.as_bytes(), Format::Record).unwrap();
+            let record = parse(line.as_bytes(), LineFormat::Record).unwrap();
             let whole = Some(json.as_bytes().to_vec());
             assert_eq!((&record.key, &record.value, &record.headers[0].1), (&whole, &whole, &whole));
         }
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_record_is_refused_with_its_fault() {
         let refused = |line: &str, word: &str| {
-            let error = parse(line.as_bytes(), Format::Record).unwrap_err();
+            let error = parse(line.as_bytes(), LineFormat::Record).unwrap_err();
             assert!(error.contains(word), "{line}: {error}");
         };
         refused("hello", "not a JSON object");
@@ -256,7 +256,7 @@ mod tests {
     fn what_is_printed_can_be_fed() {
         for bytes in [None, Some(&b""[..]), Some(b"text"), Some(b"{\"base64\":\"\"}"), Some(b"\xff\x00")] {
             let line = serde_json::json!({ "value": json(bytes), "topic": "t" }).to_string();
-            assert_eq!(parse(line.as_bytes(), Format::Record).unwrap().value.as_deref(), bytes);
+            assert_eq!(parse(line.as_bytes(), LineFormat::Record).unwrap().value.as_deref(), bytes);
         }
     }
 }

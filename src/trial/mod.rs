@@ -27,8 +27,8 @@ use crate::sink::Destination;
 use crate::sink::Routes;
 use crate::worker::DryRun;
 use crate::worker::StepTrace;
+use line::FeedHeaders;
 use line::FeedRecord;
-use line::Headers;
 
 /// The steps of a pipeline, or one of them, ready for records.
 pub struct Steps {
@@ -66,7 +66,7 @@ pub struct Made {
     /// `None` is a tombstone.
     pub value: Option<Vec<u8>>,
     /// In order; names may repeat.
-    pub headers: Headers,
+    pub headers: FeedHeaders,
 }
 
 /// A record without a timestamp.

@@ -173,7 +173,7 @@ impl Shell {
                 .filter(|&index| self.flow.tasks[index].state.stops_at().is_none_or(|stop| dead_letter.seq < stop));
             let mut failed = None;
             if let (Some(index), Some(producer)) = (index, &self.io.producer) {
-                let tag = Tag { kind: producer::Kind::DeadLetter, seq: dead_letter.seq };
+                let tag = Tag { kind: producer::TagKind::DeadLetter, seq: dead_letter.seq };
                 let record = dead_letter.written.record();
                 match producer.send(self.settings.kafka.outputs.len(), &record, -1, tag) {
                     Ok(()) => {

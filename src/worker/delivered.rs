@@ -8,16 +8,16 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::kafka::connection;
 use crate::kafka::producer::Delivered;
-use crate::kafka::producer::Kind;
-use crate::kafka::producer::Report;
+use crate::kafka::producer::ProducerReport;
 use crate::kafka::producer::Run;
+use crate::kafka::producer::TagKind;
 use crate::partition;
 
 impl Shell {
     /// What the producer has to say.
-    pub(super) fn on_report(&mut self, now: Instant, report: Report) {
+    pub(super) fn on_report(&mut self, now: Instant, report: ProducerReport) {
         match report {
-            Report::Delivered => {
+            ProducerReport::Delivered => {
                 let Some(producer) = &self.io.producer else { return };
                 let delivered = producer.take_delivered();
                 if delivered.is_empty() {
@@ -35,16 +35,16 @@ impl Shell {
                 for Run { kind, first, last } in runs {
                     let Some(index) = self.flow.task_of(first) else { continue };
                     match kind {
-                        Kind::Output(_) => self.tell(now, index, partition::Event::Delivered { first, last }),
-                        Kind::DeadLetter => self.on_dead_letters_delivered(now, index, first, last),
+                        TagKind::Output(_) => self.tell(now, index, partition::Event::Delivered { first, last }),
+                        TagKind::DeadLetter => self.on_dead_letters_delivered(now, index, first, last),
                     }
                 }
                 failpoint::pass(Point::AfterAck);
             }
-            Report::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
-            Report::Purged => {}
-            Report::Fatal { reason } => self.recover_producer(now, &reason),
-            Report::Error { name, text } => {
+            ProducerReport::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
+            ProducerReport::Purged => {}
+            ProducerReport::Fatal { reason } => self.recover_producer(now, &reason),
+            ProducerReport::Error { name, text } => {
                 self.monitor.metrics.kafka_errors.with_label_values(&[&name]).inc();
                 if let Some(trouble) = connection::trouble(&text) {
                     self.on_trouble(now, &trouble);

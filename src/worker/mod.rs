@@ -73,7 +73,7 @@ pub use status::Status;
 
 use crate::kafka;
 use crate::kafka::lookup::Answer;
-use crate::kafka::producer::Report;
+use crate::kafka::producer::ProducerReport;
 use crate::metrics::Metrics;
 use crate::partition::Policy;
 use crate::plugin::Instance;
@@ -122,7 +122,7 @@ enum Event {
     /// Records come back from an executor.
     Ran(RunResult),
     /// The producer with this number has something to say.
-    Report { producer: u32, report: Report },
+    Report { producer: u32, report: ProducerReport },
     /// The lookup with this number answers the question with this number.
     Answer { lookup: u32, question: u64, answer: Answer },
     /// Steps are swapped, with what each executor gets.

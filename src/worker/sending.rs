@@ -18,10 +18,10 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure;
 use crate::failure::Failure;
-use crate::kafka::producer::Kind;
 use crate::kafka::producer::Sample;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
+use crate::kafka::producer::TagKind;
 use crate::kafka::settings::Partition;
 use crate::partition;
 use crate::partition::Action;
@@ -141,7 +141,7 @@ impl Shell {
                     Partition::ByKey => -1,
                     Partition::SameAsInput => input_partition,
                 });
-            let tag = Tag { kind: Kind::Output(output.output), seq: first.plus(output.root) };
+            let tag = Tag { kind: TagKind::Output(output.output), seq: first.plus(output.root) };
             match producer.send(output.output, &output.record, chosen, tag) {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);

@@ -168,7 +168,7 @@ impl Shell {
             self.monitor.status.answered(idle / 1000);
         }
         self.monitor.metrics.kafka_connected_brokers.set(i64::try_from(stats.connected_brokers).unwrap_or(i64::MAX));
-        for stats::End { partition, end, stable } in &stats.ends {
+        for stats::LogEnd { partition, end, stable } in &stats.ends {
             if let Some(task) = self.flow.tasks.iter_mut().find(|task| task.partition == *partition) {
                 task.log.end = task.log.end.max(end.0);
                 task.log.stable = stable.map(|stable| stable.0);

@@ -10,9 +10,9 @@ use super::delivery::Verdict;
 use super::denied::Denied;
 use crate::failure::Failure;
 use crate::kafka::Producer;
-use crate::kafka::producer::Kind;
 use crate::kafka::producer::Sample;
 use crate::kafka::producer::Tag;
+use crate::kafka::producer::TagKind;
 use crate::kafka::producer::Undelivered;
 use crate::partition;
 use crate::record::Seq;
@@ -44,8 +44,8 @@ impl Shell {
                 undone.beside_large.add(&task.partition, task.offsets.handed.0 - 1);
             }
             match (Consequence::from(failure.kind.class()), kind) {
-                (Consequence::Refuse, Kind::DeadLetter) => self.on_dead_letter_refused(now, index, seq, message),
-                (Consequence::Refuse, Kind::Output(_)) => {
+                (Consequence::Refuse, TagKind::DeadLetter) => self.on_dead_letter_refused(now, index, seq, message),
+                (Consequence::Refuse, TagKind::Output(_)) => {
                     self.tell(now, index, partition::Event::Refused { seq, failure });
                 }
                 (Consequence::Resend, _) => self.tell(now, index, partition::Event::Undelivered { seq }),
@@ -55,7 +55,7 @@ impl Shell {
                         .get_or_insert_with(|| (self.denied(*output, failure), task.partition.clone(), offset));
                 }
                 (Consequence::Recover, _) => {
-                    let what = if kind == Kind::DeadLetter { "the dead letter" } else { "an output" };
+                    let what = if kind == TagKind::DeadLetter { "the dead letter" } else { "an output" };
                     undone
                         .failed
                         .get_or_insert_with(|| format!("{what} of {} offset {offset}: {failure}", task.partition));

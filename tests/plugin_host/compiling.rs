@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use wasmill::plugin::Cache;
+use wasmill::plugin::CompileLimits;
 use wasmill::plugin::Compiler;
 use wasmill::plugin::Engine;
-use wasmill::plugin::Limits;
 use wasmill::plugin::LoadError;
 use wasmill::plugin::Settings;
 use wasmill::plugin::Step;
@@ -25,7 +25,7 @@ const COMPILER: &str = env!("CARGO_BIN_EXE_wasmill");
 const NOBODY: &str = "/bin/false";
 
 /// Loads a file of these bytes with an engine of its own.
-fn load(bytes: &[u8], program: &str, limits: Limits, cache: Option<&Cache>) -> Result<Step, LoadError> {
+fn load(bytes: &[u8], program: &str, limits: CompileLimits, cache: Option<&Cache>) -> Result<Step, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let wasm = folder.path().join("plugin.wasm");
     fs::write(&wasm, bytes).unwrap();
@@ -47,7 +47,7 @@ fn what_a_child_compiled_is_kept_and_a_damaged_file_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("made/by/it")).unwrap();
     let bytes = fixture("identity");
-    let load_of = |bytes: &[u8], program| load(bytes, program, Limits::default(), Some(&cache));
+    let load_of = |bytes: &[u8], program| load(bytes, program, CompileLimits::default(), Some(&cache));
     let load = |program| load_of(&bytes, program);
     assert!(load(NOBODY).unwrap_err().to_string().contains("compile: "));
     runs(&load(COMPILER).unwrap());
@@ -83,17 +83,18 @@ fn a_component_that_takes_too_much_time_or_memory_is_stopped_with_its_reason() {
         write!(many, "(func (param i32) (result i32) local.get 0 i32.const {number} i32.add)").unwrap();
     }
     let bomb = crate::component::batch(&many);
-    let quick = Limits { time: Duration::from_millis(50), ..Limits::default() };
+    let quick = CompileLimits { time: Duration::from_millis(50), ..CompileLimits::default() };
     let late = load(&bomb, COMPILER, quick, None).unwrap_err().to_string();
     assert!(late.contains("longer than 50ms") && late.contains("make it smaller"), "{late}");
-    let small = Limits { memory_bytes: 128 << 20, ..Limits::default() };
+    let small = CompileLimits { memory_bytes: 128 << 20, ..CompileLimits::default() };
     let large = load(&bomb, COMPILER, small, None).unwrap_err().to_string();
     assert!(large.contains("more than 128.0 MiB of memory") && large.contains("make it smaller"), "{large}");
-    runs(&load(&bomb, COMPILER, Limits::default(), None).unwrap());
+    runs(&load(&bomb, COMPILER, CompileLimits::default(), None).unwrap());
 }
 
 #[test]
 fn what_cannot_be_compiled_is_said_in_the_compilers_words() {
-    let missing = load(&fixture("identity"), "/nowhere/wasmill", Limits::default(), None).unwrap_err().to_string();
+    let missing =
+        load(&fixture("identity"), "/nowhere/wasmill", CompileLimits::default(), None).unwrap_err().to_string();
     assert!(missing.contains("start the compiler, /nowhere/wasmill"), "{missing}");
 }

@@ -25,7 +25,7 @@ use crate::kafka::embedded::Feeder;
 use crate::record::Header;
 use crate::trial::line;
 use crate::trial::line::FeedRecord;
-use crate::trial::line::Format;
+use crate::trial::line::LineFormat;
 use crate::trial::lines::Line;
 
 use super::progress::Progress;
@@ -68,7 +68,7 @@ impl Feed {
         feeder: Feeder,
         progress: Arc<Progress>,
         path: &Path,
-        format: Format,
+        format: LineFormat,
         rate: Option<Rate>,
     ) -> Result<Feed, Exit> {
         let about =
@@ -134,7 +134,7 @@ struct Run {
     feeder: Feeder,
     progress: Arc<Progress>,
     path: PathBuf,
-    format: Format,
+    format: LineFormat,
     rate: Option<Rate>,
     stopped: Receiver<()>,
 }
