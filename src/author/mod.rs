@@ -11,4 +11,5 @@ pub use project::Built;
 pub use project::Project;
 pub use rebuild::Rebuild;
 pub use scaffold::create;
+pub use scaffold::create_pipeline;
 pub use scaffold::is_name;

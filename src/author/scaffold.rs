@@ -1,4 +1,4 @@
-//! The folder that a new plugin begins with: source, tests, a pipeline to try it in, and the SDK it is built with.
+//! The folder that a new plugin begins with: source, tests, a pipeline to try it in, and the SDK it is built with; and that of a new pipeline.
 //!
 //! The SDK is inside this program, so that the two always fit and nothing has to be fetched but its own dependencies.
 
@@ -45,7 +45,15 @@ const WIT: (&str, &str) = ("wit/plugin.wit", include_str!("../../wit/v1/plugin.w
 /// The SDK's manifest takes its lints from a workspace that a new plugin doesn't have.
 const LINTS: &str = "\n[lints]\nworkspace = true\n";
 
-/// Whether a plugin may be called so: as a crate, with 1 to 64 lower-case letters, digits and `-`, a letter first.
+/// The same of a pipeline without a plugin of its own.
+const PIPELINE: [(&str, &str); 4] = [
+    ("README.md", include_str!("../../templates/pipeline/README.md")),
+    ("input.ndjson", include_str!("../../templates/pipeline/input.ndjson")),
+    ("pipeline.test.toml", include_str!("../../templates/pipeline/pipeline.test.toml")),
+    ("pipeline.toml", include_str!("../../templates/pipeline/pipeline.toml")),
+];
+
+/// Whether a plugin or a pipeline may be called so: as a crate, with 1 to 64 lower-case letters, digits and `-`, a letter first.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     name.len() <= 64
@@ -54,11 +62,25 @@ pub fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Makes the folder `name`, which is one, in `parent`.
+/// Makes the folder of a plugin, `name`, which is one, in `parent`.
 ///
 /// # Errors
 /// If there is something of that name, or why a file can't be written.
 pub fn create(parent: &Path, name: &str) -> Result<(), String> {
+    let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
+    let sdk = SDK.iter().chain([&WIT]).map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
+    fill(parent, name, own.chain(sdk))
+}
+
+/// Makes the folder of a pipeline, `name`, which is one, in `parent`.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_pipeline(parent: &Path, name: &str) -> Result<(), String> {
+    fill(parent, name, PIPELINE.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name))))
+}
+
+fn fill(parent: &Path, name: &str, files: impl Iterator<Item = (String, String)>) -> Result<(), String> {
     let folder = parent.join(name);
     let failed = |path: &Path, error: io::Error| format!("make {}: {error}", path.display());
     if let Err(error) = fs::create_dir(&folder) {
@@ -66,9 +88,7 @@ pub fn create(parent: &Path, name: &str) -> Result<(), String> {
             if error.kind() == io::ErrorKind::AlreadyExists { "; choose another name, or move it away" } else { "" };
         return Err(format!("{}{help}", failed(&folder, error)));
     }
-    let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
-    let sdk = SDK.iter().chain([&WIT]).map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
-    for (path, text) in own.chain(sdk) {
+    for (path, text) in files {
         let path = folder.join(path);
         let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
         if let Err(error) = parent.and_then(|()| fs::write(&path, text)) {
@@ -102,6 +122,7 @@ mod tests {
         assert_eq!(files("plugins/sdk/wit"), of(&[WIT], "wit/"));
         assert_eq!(files("templates/rust/src"), of(&RUST, "src/"));
         assert_eq!(files("templates/rust").len(), of(&RUST, "").len());
+        assert_eq!(files("templates/pipeline"), of(&PIPELINE, ""));
         assert!(SDK[0].1.contains(LINTS));
     }
 

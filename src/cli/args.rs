@@ -8,11 +8,13 @@ use clap::ValueEnum;
 
 use super::build;
 use super::check;
+use super::completions;
 use super::config;
 use super::conformance;
 use super::dev;
 use super::exit_code::CODES;
 use super::inspect;
+use super::man;
 use super::new;
 use super::run;
 use super::schema;
@@ -54,6 +56,10 @@ pub(super) enum Verb {
     Config(config::Args),
     /// Print the JSON Schema of pipeline files
     Schema(schema::Args),
+    /// Print what a shell needs to complete commands
+    Completions(completions::Args),
+    /// Print the manual page, or write those of all commands
+    Man(man::Args),
 }
 
 impl Verb {

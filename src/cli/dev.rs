@@ -41,8 +41,9 @@ use crate::kafka::embedded::TailRecord;
 use crate::kafka::settings::Start;
 use crate::pipeline::End;
 use crate::pipeline::Handle;
+use crate::plugin::bundled;
 use crate::telemetry;
-use crate::trial::line::Format;
+use crate::trial::line::LineFormat;
 
 use feeder::Feed;
 use feeder::Rate;
@@ -73,7 +74,7 @@ pub(super) struct Args {
     rate: Option<Rate>,
     /// What a line of the feed is
     #[arg(long, value_enum, default_value = "value", env = "WASMILL_FORMAT")]
-    format: Format,
+    format: LineFormat,
     /// Partitions of each topic
     #[arg(long, value_name = "N", default_value = "1", env = "WASMILL_PARTITIONS")]
     partitions: NonZeroU16,
@@ -151,7 +152,8 @@ fn keeps_its_topics(old: &config::Pipeline, new: &config::Pipeline) -> Result<()
 
 /// Builds the steps' plugins again when their source changes, as far as they have source here.
 fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
-    let components: BTreeSet<&PathBuf> = config.steps.iter().map(|step| &step.wasm).collect();
+    let components: BTreeSet<&PathBuf> =
+        config.steps.iter().map(|step| &step.wasm).filter(|path| bundled::name(path).is_none()).collect();
     let projects = components.into_iter().filter_map(|wasm| Project::of(wasm).transpose());
     let projects: Vec<Project> = projects.collect::<Result<_, _>>().map_err(Exit::Invalid)?;
     if projects.is_empty() {

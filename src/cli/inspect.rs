@@ -10,18 +10,28 @@ use super::print;
 use crate::plugin;
 use crate::plugin::Grant;
 use crate::plugin::Needs;
+use crate::plugin::bundled;
 
 /// Prints the world and contract version of a component, its size and digest, its imports in words, and the `allow` that they need.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
-  wasmill inspect mask.wasm")]
+  wasmill inspect mask.wasm
+  wasmill inspect std:jq
+  wasmill inspect std:            the plugins that come with wasmill")]
 pub(super) struct Args {
-    /// A component, or a core module with embedded component metadata
+    /// A component, a core module with embedded component metadata, or `std:NAME`; `std:` lists those that come with wasmill
     #[arg(value_name = "WASM", env = "WASMILL_WASM")]
     path: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    if args.path.as_os_str() == bundled::SCHEME {
+        let line = |(name, what): &(&str, &str)| {
+            let missing = if bundled::is_there(name) { "" } else { " (not in this build)" };
+            format!("{}{name:<8} {what}{missing}\n", bundled::SCHEME)
+        };
+        return print::data(&bundled::ALL.iter().map(line).collect::<String>()).map(drop);
+    }
     let path = args.path.display();
     let bytes = plugin::read(&args.path).map_err(|error| Exit::Invalid(format!("read {path}: {error}")))?;
     let inspection = plugin::inspect(&bytes).map_err(|error| Exit::Invalid(format!("{path}: {error}")))?;

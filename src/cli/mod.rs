@@ -7,12 +7,14 @@ mod args;
 mod build;
 mod check;
 mod compile;
+mod completions;
 mod config;
 mod conformance;
 mod dev;
 mod exit_code;
 mod inspect;
 mod load;
+mod man;
 mod new;
 mod print;
 mod run;
@@ -86,6 +88,8 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(args),
+        Verb::Completions(args) => completions::run(args),
+        Verb::Man(args) => man::run(args),
     };
     done.err().unwrap_or(Exit::Fine)
 }

@@ -1,4 +1,4 @@
-//! `wasmill new`: the folder that a plugin begins with.
+//! `wasmill new`: the folder that a plugin or a pipeline begins with.
 
 use std::io;
 use std::io::Write as _;
@@ -11,11 +11,12 @@ use clap::ValueEnum;
 use super::exit_code::Exit;
 use crate::author;
 
-/// Makes the folder of a new plugin: source, tests, a pipeline to try it in, and the SDK.
+/// Makes the folder of a new plugin (source, tests, a pipeline to try it in, and the SDK) or of a new pipeline.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill new plugin shout && wasmill build shout
-  wasmill new plugin shout --lang rust")]
+  wasmill new plugin shout --lang rust
+  wasmill new pipeline errors && wasmill test errors/pipeline.toml")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -34,6 +35,14 @@ enum What {
         #[arg(long, value_enum, default_value = "rust", env = "WASMILL_LANG")]
         lang: Lang,
     },
+    /// A pipeline of a plugin that comes with wasmill, in a folder of its name: no code
+    #[command(after_help = "Examples:
+  wasmill new pipeline errors && cd errors && wasmill test pipeline.toml && wasmill dev pipeline.toml --feed input.ndjson")]
+    Pipeline {
+        /// The pipeline's name, which is also that of the folder
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,19 +52,29 @@ enum Lang {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    let What::Plugin { name, lang: Lang::Rust } = &args.what;
+    let (what, name) = match &args.what {
+        What::Plugin { name, lang: Lang::Rust } => ("plugin", name),
+        What::Pipeline { name } => ("pipeline", name),
+    };
     if !author::is_name(name) {
         return Err(Exit::Usage(format!(
-            "new: `{name}` can't be a plugin's name: it has 1 to 64 lower-case letters, digits and `-`, and begins with a letter, as \
-             a crate's does"
+            "new: `{name}` can't be a {what}'s name: it has 1 to 64 lower-case letters, digits and `-`, begins with a letter, and \
+             doesn't end with `-`"
         )));
     }
-    author::create(Path::new(""), name).map_err(Exit::Invalid)?;
+    let next = match &args.what {
+        What::Plugin { .. } => {
+            author::create(Path::new(""), name).map_err(Exit::Invalid)?;
+            "src/lib.rs is the plugin. Next:\n  cd NAME\n  wasmill build\n  wasmill test pipeline.toml\n  \
+             wasmill dev pipeline.toml --feed input.ndjson"
+        }
+        What::Pipeline { .. } => {
+            author::create_pipeline(Path::new(""), name).map_err(Exit::Invalid)?;
+            "pipeline.toml is the pipeline. Next:\n  cd NAME\n  wasmill test pipeline.toml\n  \
+             wasmill dev pipeline.toml --feed input.ndjson"
+        }
+    };
     // People read this; if stderr is gone, nobody does.
-    let _ = writeln!(
-        io::stderr(),
-        "made {name}/: src/lib.rs is the plugin. Next:\n  \
-         cd {name}\n  wasmill build\n  wasmill test pipeline.toml\n  wasmill dev pipeline.toml --feed input.ndjson"
-    );
+    let _ = writeln!(io::stderr(), "made {name}/: {}", next.replace("NAME", name));
     Ok(())
 }

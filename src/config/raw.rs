@@ -181,9 +181,12 @@ pub(super) struct Step {
         extend("x-default" = "the component's file name without `.wasm`", "examples" = ["mask"])
     )]
     pub(super) name: Option<Text>,
-    /// The component.
-    #[schemars(with = "schema::Path", extend("examples" = ["plugins/mask.wasm"]))]
+    /// The component, unless `use` names a plugin that comes with wasmill.
+    #[schemars(with = "Option<schema::Path>", extend("examples" = ["plugins/mask.wasm"]))]
     pub(super) wasm: Option<Text>,
+    /// A plugin that comes with wasmill, in place of `wasm`; `wasmill inspect std:` lists them.
+    #[schemars(with = "Option<String>", extend("examples" = ["std:jq"]))]
+    pub(super) r#use: Option<Text>,
     /// What the plugin gets as a JSON object; dates and times become strings.
     #[schemars(
         with = "Option<BTreeMap<String, serde_json::Value>>",

@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use super::Pipeline;
 use crate::kafka::Settings;
+use crate::plugin::bundled;
 
 /// A file that the meaning of a pipeline depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,11 @@ pub(super) fn of_connection(kafka: &Settings) -> Vec<Referenced> {
 /// All files of a pipeline but those that `${file:..}` names: its own, certificates, components, and test cases if they count.
 pub(super) fn of_pipeline(pipeline: &Pipeline) -> Vec<Referenced> {
     let unread = |path: PathBuf| Referenced { path, held: Held::Unread };
-    let components = pipeline.steps.iter().map(|step| step.wasm.clone()).filter(|path| !path.as_os_str().is_empty());
+    let components = pipeline
+        .steps
+        .iter()
+        .map(|step| step.wasm.clone())
+        .filter(|path| !path.as_os_str().is_empty() && bundled::name(path).is_none());
     let cases = pipeline.reload.test.then(|| super::cases_path(&pipeline.file));
     pipeline.connection.iter().cloned().chain(components.chain(cases).map(unread)).collect()
 }

@@ -13,6 +13,7 @@ use toml::de::DeValue;
 use super::Pipeline;
 use super::report::Report;
 use super::source::Span;
+use crate::plugin::bundled;
 
 /// Which parts of a pipeline may be looked into further.
 #[derive(Clone, Debug)]
@@ -122,7 +123,9 @@ impl Places {
                     let is_named = component.as_ref().is_some_and(|place| !report.touches(place));
                     // With less than it is given, a component might not be one that the step can run.
                     let is_given = !allow.iter().any(|place| report.touches(place));
-                    let component = is_named && is_given && settings.wasm.is_file();
+                    let component = is_named
+                        && is_given
+                        && (settings.wasm.is_file() || bundled::name(&settings.wasm).is_some_and(bundled::is_there));
                     StepSound {
                         component,
                         init: component && ports && !whole.iter().any(|place| report.touches(place)),

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::plugin::bundled;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
@@ -143,7 +144,10 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
 fn describe(metrics: &Metrics, step: &Step) {
     let settings = step.settings();
     // A component without a manifest is called after its file.
-    let file = settings.wasm.file_stem().unwrap_or_default().to_string_lossy();
+    let file = match bundled::name(&settings.wasm) {
+        Some(name) => name.into(),
+        None => settings.wasm.file_stem().unwrap_or_default().to_string_lossy(),
+    };
     let plugin = step.manifest().map_or(&*file, |manifest| &manifest.name);
     metrics.set_plugin_info(&settings.name, plugin, step.version(), &step.digest()[..12]);
     metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());

@@ -8,15 +8,20 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use super::bundled;
+
 /// What a file may have. The largest plugins, which carry an interpreter, have some tens of megabytes.
 const BYTES_MAX: u64 = 128 << 20;
 
-/// What a plugin's file holds.
+/// What a plugin's file holds, or a plugin that comes with wasmill, as `std:NAME`.
 ///
 /// # Errors
 /// If it can't be read, is no file, or is larger than any plugin.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    within(path, BYTES_MAX)
+    match bundled::name(path) {
+        Some(name) => bundled::read(name),
+        None => within(path, BYTES_MAX),
+    }
 }
 
 fn within(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@
 //! doesn't retry, and knows nothing of Kafka.
 
 mod artifact;
+pub mod bundled;
 mod checks;
 mod classify;
 mod compile;
@@ -34,8 +35,8 @@ pub use artifact::Inspection;
 pub use artifact::admit;
 pub use artifact::digest;
 pub use artifact::inspect;
+pub use compile::CompileLimits;
 pub use compile::Compiler;
-pub use compile::Limits;
 pub use compile::MORE_THREADS;
 pub use compile::compile_from;
 pub use engine::Engine;

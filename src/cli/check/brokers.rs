@@ -17,8 +17,8 @@ use crate::kafka::Commands;
 use crate::kafka::command::Resource;
 use crate::kafka::membership;
 use crate::kafka::probe;
-use crate::kafka::probe::Answer;
 use crate::kafka::probe::Answers;
+use crate::kafka::probe::ProbeAnswer;
 use crate::kafka::probe::Question;
 use crate::kafka::probe::Unanswered;
 use crate::kafka::settings::Partition;
@@ -262,52 +262,52 @@ impl Judge<'_> {
             Role::Written(None) => (format!("the dead-letter topic `{shown}`"), "Write"),
         };
         match answers.topics.get(topic)? {
-            Answer::There { partitions, may: Some(may) } => {
+            ProbeAnswer::There { partitions, may: Some(may) } => {
                 let allowed = if operation == "Read" { may.read } else { may.write };
                 if !allowed {
                     self.denied(span, &what, operation, Resource::Topic(&shown));
                 }
                 Some(*partitions)
             }
-            Answer::There { partitions, may: None } => {
+            ProbeAnswer::There { partitions, may: None } => {
                 let verb = operation.to_lowercase();
                 self.notes
                     .push(format!("the brokers don't tell whether this user may {verb} `{shown}`; `run` finds out"));
                 Some(*partitions)
             }
-            Answer::Missing => {
+            ProbeAnswer::Missing => {
                 let create = format!("create it: {}", self.commands().create_topic(&shown));
                 let near = near(topic, &answers.names).filter(|_| self.pipeline.is_shown(span));
                 let help = near.map_or_else(|| create.clone(), |near| format!("did you mean `{near}`? Or {create}"));
                 self.report.add(span, format!("{what} does not exist"), help);
                 None
             }
-            Answer::Denied => {
+            ProbeAnswer::Denied => {
                 self.denied(span, &what, operation, Resource::Topic(&shown));
                 None
             }
-            Answer::Unknown(why) => {
+            ProbeAnswer::Unknown(why) => {
                 self.unknown(span, &what, why);
                 None
             }
         }
     }
 
-    fn group(&mut self, answer: Option<&Answer>) {
+    fn group(&mut self, answer: Option<&ProbeAnswer>) {
         let span = self.pipeline.spans.group.unwrap_or(self.pipeline.spans.input);
         let at = self.pipeline.spans.group.or(self.pipeline.spans.name).unwrap_or(span);
         let shown = self.shown(&self.pipeline.kafka.input.group, at);
         match answer {
-            Some(Answer::There { may: Some(may), .. }) if may.read => {}
-            Some(Answer::There { may: Some(_), .. } | Answer::Denied) => {
+            Some(ProbeAnswer::There { may: Some(may), .. }) if may.read => {}
+            Some(ProbeAnswer::There { may: Some(_), .. } | ProbeAnswer::Denied) => {
                 self.denied(span, &format!("the consumer group `{shown}`"), "Read", Resource::Group(&shown));
             }
-            Some(Answer::There { may: None, .. } | Answer::Missing) => {
+            Some(ProbeAnswer::There { may: None, .. } | ProbeAnswer::Missing) => {
                 self.notes.push(format!(
                     "the brokers don't tell whether this user may join the group `{shown}`; `run` finds out"
                 ));
             }
-            Some(Answer::Unknown(why)) => {
+            Some(ProbeAnswer::Unknown(why)) => {
                 self.unknown(span, &format!("the consumer group `{shown}`"), why);
             }
             None => {}

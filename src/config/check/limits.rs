@@ -135,7 +135,8 @@ pub(super) fn times(
 
 /// A step's name, unless it came from `${...}`.
 fn shown(check: &Check<'_>, raw: &Spanned<raw::Step>, step: &Settings) -> String {
-    let text = raw.get_ref().name.as_ref().or_else(|| raw.get_ref().wasm.as_ref());
+    let text =
+        raw.get_ref().name.as_ref().or_else(|| raw.get_ref().wasm.as_ref()).or_else(|| raw.get_ref().r#use.as_ref());
     let is_secret = text.is_some_and(|text| check.secrets.touch(&text.span()));
     if is_secret { "***".to_owned() } else { step.name.to_string() }
 }

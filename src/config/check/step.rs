@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::config::raw::Text;
 use crate::config::source::Span;
 use crate::plugin::Grants;
 use crate::plugin::Settings;
+use crate::plugin::bundled;
 use crate::secret::Secret;
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,16 +46,26 @@ fn step(
 ) -> (Settings, StepSpans) {
     let at: Span = raw.span().into();
     let step = raw.get_ref();
-    if step.wasm.is_none() {
-        let help = "name the component's file: `wasm = \"plugins/mask.wasm\"`";
-        check.missing(at, "step.wasm", help);
-    }
-    let wasm = step.wasm.as_ref().map(|wasm| component(check, wasm)).unwrap_or_default();
+    let wasm = match (&step.wasm, &step.r#use) {
+        (Some(wasm), None) => component(check, wasm),
+        (None, Some(name)) => bundled(check, name),
+        (Some(_), Some(name)) => {
+            let message = "a step has `wasm` or `use`, and not both";
+            check.report.add(name.span().into(), message, "take one of them out");
+            PathBuf::new()
+        }
+        (None, None) => {
+            let help = "name the component's file, `wasm = \"plugins/mask.wasm\"`, or a plugin that comes with wasmill, `use = \"std:jq\"`";
+            check.missing(at, "step.wasm", help);
+            PathBuf::new()
+        }
+    };
+    let named = step.wasm.as_ref().or(step.r#use.as_ref());
     let name = name(check, step, index, at, names);
     let settings = step.settings.as_ref().and_then(|settings| json(check, settings));
-    let settings_at = step.settings.as_ref().map(Spanned::span).or_else(|| step.wasm.as_ref().map(Spanned::span));
+    let settings_at = step.settings.as_ref().map(Spanned::span).or_else(|| named.map(Spanned::span));
     let spans = StepSpans {
-        wasm: step.wasm.as_ref().map_or(at, |wasm| wasm.span().into()),
+        wasm: named.map_or(at, |named| named.span().into()),
         settings: settings_at.map_or(at, Span::from),
         allow: step.allow.as_ref().map(|allow| allow.span().into()),
     };
@@ -88,14 +100,36 @@ fn grants(check: &mut Check<'_>, raw: &raw::Allow) -> Grants {
     Grants { clock: is(&raw.clock), random: is(&raw.random), env }
 }
 
-fn component(check: &mut Check<'_>, wasm: &Text) -> std::path::PathBuf {
+/// A plugin that comes with wasmill.
+fn bundled(check: &mut Check<'_>, name: &Text) -> PathBuf {
+    let known = || bundled::ALL.iter().map(|(name, _)| format!("{}{name}", bundled::SCHEME));
+    if known().any(|known| known == *name.get_ref()) {
+        let path = PathBuf::from(name.get_ref());
+        if let Some(missing) = bundled::name(&path).filter(|name| !bundled::is_there(name)).map(bundled::missing) {
+            let message = format!("`{}` can't be read: {missing}", name.get_ref());
+            check.report.add(name.span().into(), message, "or name a file with `wasm`");
+            return PathBuf::new();
+        }
+        return path;
+    }
+    let shown = check.shown_at(name.get_ref(), &name.span());
+    let all: Vec<String> = known().map(|known| format!("`{known}`")).collect();
+    let message = format!("{shown} is no plugin that comes with wasmill");
+    check.report.add(name.span().into(), message, format!("write {}, or name a file with `wasm`", all.join(" or ")));
+    PathBuf::new()
+}
+
+fn component(check: &mut Check<'_>, wasm: &Text) -> PathBuf {
     if let Some(scheme) = scheme(wasm) {
-        check.report.add(
-            wasm.span().into(),
-            format!("components from `{scheme}` are not supported yet"),
-            "name a file: `wasm = \"plugins/mask.wasm\"`",
-        );
-        return std::path::PathBuf::new();
+        let (message, help) = if scheme == bundled::SCHEME {
+            let message = "`wasm` names a file, and this is a plugin that comes with wasmill".to_owned();
+            (message, format!("write `use = \"{}\"`", wasm.get_ref()))
+        } else {
+            let message = format!("components from `{scheme}` are not supported yet");
+            (message, "name a file: `wasm = \"plugins/mask.wasm\"`".to_owned())
+        };
+        check.report.add(wasm.span().into(), message, help);
+        return PathBuf::new();
     }
     check.file(wasm, "the component")
 }
@@ -115,11 +149,15 @@ fn name(
 ) -> String {
     let stem = |wasm: &Text| Path::new(wasm.get_ref()).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     // Nothing is said about the name where the component itself was found wrong.
-    let (name, span, is_set) = match (&step.name, &step.wasm) {
-        (Some(name), _) => (name.get_ref().clone(), name.span(), true),
-        (None, Some(wasm)) if scheme(wasm).is_some() => return String::new(),
-        (None, Some(wasm)) => (stem(wasm).unwrap_or_default(), wasm.span(), false),
-        (None, None) => return String::new(),
+    let (name, span, is_set) = match (&step.name, &step.wasm, &step.r#use) {
+        (Some(name), _, _) => (name.get_ref().clone(), name.span(), true),
+        (None, Some(wasm), _) if scheme(wasm).is_some() => return String::new(),
+        (None, Some(wasm), _) => (stem(wasm).unwrap_or_default(), wasm.span(), false),
+        (None, None, Some(used)) => match bundled::name(Path::new(used.get_ref())) {
+            Some(name) => (name.to_owned(), used.span(), false),
+            None => return String::new(),
+        },
+        (None, None, None) => return String::new(),
     };
     let shown = check.shown_at(&name, &span);
     let at = if span.is_empty() { at } else { span.into() };
