@@ -21,7 +21,7 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its own tests.
-const SDK: [(&str, &str); 17] = [
+const SDK: [(&str, &str); 19] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
     ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
@@ -31,7 +31,9 @@ const SDK: [(&str, &str); 17] = [
     ("src/grants.rs", include_str!("../../plugins/sdk/src/grants.rs")),
     ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),
     ("src/json/marks.rs", include_str!("../../plugins/sdk/src/json/marks.rs")),
+    ("src/json/paths.rs", include_str!("../../plugins/sdk/src/json/paths.rs")),
     ("src/json/scan.rs", include_str!("../../plugins/sdk/src/json/scan.rs")),
+    ("src/json/walk.rs", include_str!("../../plugins/sdk/src/json/walk.rs")),
     ("src/lib.rs", include_str!("../../plugins/sdk/src/lib.rs")),
     ("src/log.rs", include_str!("../../plugins/sdk/src/log.rs")),
     ("src/manifest.rs", include_str!("../../plugins/sdk/src/manifest.rs")),

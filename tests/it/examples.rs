@@ -50,7 +50,7 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
     let (orders, route) = ("examples/orders/pipeline.toml", "examples/route/pipeline.toml");
     let stamp = "examples/stamp/pipeline.toml";
     let (code, out, errors) = wasmill(&["test", orders, route, stamp], "");
-    assert_eq!((code, out.matches("ok ").count()), (Some(0), 6), "{out}{errors}");
+    assert_eq!((code, out.matches("ok ").count()), (Some(0), 8), "{out}{errors}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.toml");
@@ -90,12 +90,20 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
     assert!(code == Some(78) && errors.contains("there is no step `musk`: there are mask"), "{errors}");
 }
 
-/// Hides the personal fields of an order itself, and of nothing inside it.
+/// Hides the personal fields at any depth: in the input every `name` is a person's.
 fn hide(value: &mut Value) {
-    if let Some(fields) = value.as_object_mut() {
-        for (_, value) in fields.iter_mut().filter(|(name, _)| HIDDEN.contains(&name.as_str())) {
-            *value = "***".into();
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if HIDDEN.contains(&name.as_str()) {
+                    *value = "***".into();
+                } else {
+                    hide(value);
+                }
+            }
         }
+        Value::Array(elements) => elements.iter_mut().for_each(hide),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -23,14 +23,25 @@ const BATCH: usize = 128;
 fn masked(value: &[u8]) -> Result<Value, String> {
     std::str::from_utf8(value).map_err(|error| error.to_string())?;
     let mut value: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    if let Value::Object(fields) = &mut value {
-        for field in ["email", "phone", "name"] {
-            if let Some(value) = fields.get_mut(field) {
-                *value = "***".into();
+    hide(&mut value);
+    Ok(value)
+}
+
+/// Hides the personal fields, at any depth.
+fn hide(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if ["email", "phone", "name"].contains(&name.as_str()) {
+                    *value = "***".into();
+                } else {
+                    hide(value);
+                }
             }
         }
+        Value::Array(elements) => elements.iter_mut().for_each(hide),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-    Ok(value)
 }
 
 /// Documents in which a string ends, or an escape stands, at every place of a block of 64 bytes, and of the last block too.

@@ -1,16 +1,23 @@
 //! Fields of a JSON document replaced without a tree of it: it is checked as a whole and copied but for what is replaced.
 //!
+//! [`splice`] is for the fields of the outermost object; [`splice_paths`] follows [`Paths`] into objects and arrays, and removes, too.
+//!
 //! The scanner is our own, as speed is what it is for: where strings end is asked of 64 bytes at a time, and only a
 //! name with escapes is allocated.
 //! What it takes for JSON is what `serde_json` takes for it (a test compares the two), and the words of an error are `serde_json`'s.
 
 mod marks;
+mod paths;
 mod scan;
+mod walk;
 
 use std::fmt;
 
 use serde::de::Error as _;
 use serde::de::IgnoredAny;
+
+pub use paths::PathError;
+pub use paths::Paths;
 
 /// Appends `document` to `to`, with other values for some fields of its outermost object. Everything else, whitespace and the
 /// digits of numbers too, stays byte for byte. A document that is no object is copied.
@@ -37,16 +44,64 @@ pub fn splice<'r, R>(
 where
     R: AsRef<[u8]> + ?Sized + 'r,
 {
-    scan::scan(document, to, replacement).ok_or_else(|| Error(why(document)))
+    scan::scan(document, to, replacement).ok_or_else(|| Error(why(document, "not JSON")))
 }
 
-/// Reads a document once more, for the words.
+/// Appends `document` to `to`, with edits of the values that `paths` lead to, however deep they are. Everything else, whitespace and
+/// the digits of numbers too, stays byte for byte.
+///
+/// `edit` gets the number of the path among those that [`Paths::new`] got, and the JSON text of the value. It appends another JSON text
+/// to the `Vec` and returns [`Edit::Replace`], or it leaves or removes the value. A name that comes twice is edited twice. The document
+/// is not read to its end yet: it may turn out to be broken further on, and the value may not be UTF-8.
+///
+/// ```
+/// # use wasmill_sdk::json;
+/// # use wasmill_sdk::json::Edit;
+/// let paths = json::Paths::new(["email", "items[].note"]).unwrap();
+/// let document = br#"{"to": {"email": "a@example.org"}, "items": [{"sku": 1, "note": "gift"}]}"#;
+/// let mut out = Vec::new();
+/// json::splice_paths(document, &mut out, &paths, |path, _value, out| {
+///     if path == 1 {
+///         return Edit::Remove;
+///     }
+///     out.extend_from_slice(br#""***""#);
+///     Edit::Replace
+/// })
+/// .unwrap();
+/// assert_eq!(out, br#"{"to": {"email": "***"}, "items": [{"sku": 1}]}"#);
+/// ```
+///
+/// # Errors
+/// That `document` isn't JSON, and where; or that objects and arrays which have to be searched nest more than 1000 deep. It needs no
+/// more of the call stack for a deep document than for a flat one. `to` may then have a part of the document.
+pub fn splice_paths(
+    document: &[u8],
+    to: &mut Vec<u8>,
+    paths: &Paths,
+    edit: impl FnMut(usize, &[u8], &mut Vec<u8>) -> Edit,
+) -> Result<(), Error> {
+    walk::walk(document, to, paths, edit)
+        .ok_or_else(|| Error(why(document, format_args!("objects and arrays nest more than {} deep", walk::DEPTH_MAX))))
+}
+
+/// What becomes of a value that a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// It stays, and what was appended is taken back.
+    Keep,
+    /// What was appended takes its place. Nobody checks that it is JSON.
+    Replace,
+    /// The field, or the element of an array, is removed with its comma, and what was appended is taken back.
+    Remove,
+}
+
+/// Reads a document once more, for the words; `otherwise` if it is JSON to `serde_json`.
 #[cold]
-fn why(document: &[u8]) -> serde_json::Error {
+fn why(document: &[u8], otherwise: impl fmt::Display) -> serde_json::Error {
     match std::str::from_utf8(document).map(serde_json::from_str::<IgnoredAny>) {
         Err(error) => serde_json::Error::custom(error),
         Ok(Err(error)) => error,
-        Ok(Ok(_)) => serde_json::Error::custom("not JSON"),
+        Ok(Ok(_)) => serde_json::Error::custom(otherwise),
     }
 }
 

@@ -12,7 +12,7 @@ use super::marks::byte;
 
 /// Whether these bytes are there.
 #[inline]
-fn has<const N: usize>(json: &[u8], at: usize, expected: &[u8; N]) -> bool {
+pub(super) fn has<const N: usize>(json: &[u8], at: usize, expected: &[u8; N]) -> bool {
     json.get(at..).and_then(<[u8]>::first_chunk) == Some(expected)
 }
 
@@ -82,8 +82,14 @@ where
             here += 1;
         }
     }
+    finish(json, to, copied, here, marks.is_ascii)
+}
+
+/// Appends what isn't `copied` yet, if the document ends `here`, but for spaces, and is UTF-8.
+#[inline]
+pub(super) fn finish(json: &[u8], to: &mut Vec<u8>, copied: usize, here: usize, is_ascii: bool) -> Option<()> {
     let is_whole = space(json, here) >= json.len();
-    if !is_whole || !marks.is_ascii && std::str::from_utf8(json).is_err() {
+    if !is_whole || !is_ascii && std::str::from_utf8(json).is_err() {
         return None;
     }
     to.extend_from_slice(&json[copied..]);
@@ -92,7 +98,7 @@ where
 
 /// A name, given with its quotes, without them and its escapes.
 #[inline(never)]
-fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(super) fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
     if name.contains(&b'\\') {
         serde_json::from_slice(name).ok().map(String::into_bytes).map(Cow::Owned)
     } else {
@@ -102,7 +108,7 @@ fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 /// The first byte at `from` or behind it that is no space.
 #[inline]
-fn space(json: &[u8], from: usize) -> usize {
+pub(super) fn space(json: &[u8], from: usize) -> usize {
     if let b' ' | b'\n' | b'\t' | b'\r' = byte(json, from) { spaces(json, from + 1) } else { from }
 }
 
@@ -117,7 +123,7 @@ fn spaces(json: &[u8], from: usize) -> usize {
 
 /// Behind `expected`, which may have spaces before it.
 #[inline]
-fn behind(json: &[u8], from: usize, expected: u8) -> Option<Place> {
+pub(super) fn behind(json: &[u8], from: usize, expected: u8) -> Option<Place> {
     let mut here = from;
     // Asked for before spaces are, of which there mostly are none.
     if byte(json, here) != expected {
@@ -131,7 +137,7 @@ fn behind(json: &[u8], from: usize, expected: u8) -> Option<Place> {
 
 /// The end of the value that begins there, if it is a short string or a number.
 #[inline]
-fn near_value(json: &[u8], marks: &Marks, here: usize) -> Option<Place> {
+pub(super) fn near_value(json: &[u8], marks: &Marks, here: usize) -> Option<Place> {
     match byte(json, here) {
         b'"' => Place::new(marks.near_end(json, here + 1)? + 1),
         b'0'..=b'9' => number(json, here),
@@ -141,7 +147,7 @@ fn near_value(json: &[u8], marks: &Marks, here: usize) -> Option<Place> {
 
 /// The end of the value that begins there.
 #[inline(never)]
-fn value(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+pub(super) fn value(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
     match byte(json, here) {
         b'"' => string(json, marks, here + 1),
         b'{' | b'[' => container(json, marks, here),

@@ -1,0 +1,82 @@
+//! What takes the place of a value that is hidden.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use hmac::Hmac;
+use hmac::Mac;
+use hmac::digest::InvalidLength;
+use serde_json::Value;
+use sha2::Sha256;
+use wasmill_sdk::json::Edit;
+
+/// As JSON.
+const STARS: &[u8] = br#""***""#;
+const SHOWN: usize = 4;
+/// Of a shorter text four characters would be most of it.
+const LENGTH_LEAST: usize = 8;
+
+/// How a value is hidden.
+pub(crate) enum Hide {
+    Stars,
+    Hash(Rc<Key>),
+    Drop,
+    Last4,
+}
+
+impl Hide {
+    /// Appends what takes the place of `value`, a JSON text, and says whether that stays.
+    pub(crate) fn edit(&self, value: &[u8], to: &mut Vec<u8>) -> Edit {
+        match self {
+            Hide::Stars => to.extend_from_slice(STARS),
+            Hide::Hash(key) => key.write_hash(text(value).as_deref().unwrap_or(value), to),
+            Hide::Drop => return Edit::Remove,
+            Hide::Last4 => write_last4(value, to),
+        }
+        Edit::Replace
+    }
+}
+
+/// The key of hashes. It has no `Debug`, so that it is never shown.
+pub(crate) struct Key(Hmac<Sha256>);
+
+impl Key {
+    pub(crate) fn new(key: &str) -> Result<Key, InvalidLength> {
+        Hmac::new_from_slice(key.as_bytes()).map(Key)
+    }
+
+    /// Appends the hash of a text as a JSON string of 64 hexadecimal digits.
+    fn write_hash(&self, text: &[u8], to: &mut Vec<u8>) {
+        let hash = self.0.clone().chain_update(text).finalize().into_bytes();
+        to.push(b'"');
+        for byte in hash {
+            to.extend([byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
+        }
+        to.push(b'"');
+    }
+}
+
+/// What a JSON string says, without its quotes and escapes. Nothing for another value, and for escapes that aren't Unicode.
+fn text(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inside.contains(&b'\\') {
+        serde_json::from_slice(value).ok().map(String::into_bytes).map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inside))
+    }
+}
+
+/// Appends a string with stars for all but its last four characters. A short one becomes stars as a whole, and so does what isn't text.
+fn write_last4(value: &[u8], to: &mut Vec<u8>) {
+    let text = text(value);
+    let Some(text) = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()) else {
+        return to.extend_from_slice(STARS);
+    };
+    let length = text.chars().count();
+    if length < LENGTH_LEAST {
+        return to.extend_from_slice(STARS);
+    }
+    let mut masked = "*".repeat(length - SHOWN);
+    masked.extend(text.chars().skip(length - SHOWN));
+    to.extend_from_slice(Value::String(masked).to_string().as_bytes());
+}

@@ -1,0 +1,148 @@
+//! A walk over a JSON document that checks the whole of it and edits the values that paths lead to.
+//!
+//! It takes for JSON what `scan` takes, with two differences. A name whose escapes are not Unicode (`"\ud800"`) is no error: it is the
+//! name of no path. And objects and arrays that are searched nest `DEPTH_MAX` deep at most: they are on a list, not on the call stack.
+//! What no path leads into is skipped, however deep it is.
+
+use super::Edit;
+use super::marks::Marks;
+use super::marks::byte;
+use super::paths::Paths;
+use super::paths::ROOT;
+use super::scan::behind;
+use super::scan::finish;
+use super::scan::has;
+use super::scan::near_value;
+use super::scan::space;
+use super::scan::unescape;
+use super::scan::value;
+
+pub(super) const DEPTH_MAX: usize = 1000;
+
+/// Appends `json` to `to`, with what `edit` makes of the values that `paths` lead to.
+// Out of line, as `scan` is.
+#[inline(never)]
+pub(super) fn walk(
+    json: &[u8],
+    to: &mut Vec<u8>,
+    paths: &Paths,
+    mut edit: impl FnMut(usize, &[u8], &mut Vec<u8>) -> Edit,
+) -> Option<()> {
+    let mut marks = Marks::new(json);
+    let mut here = space(json, 0);
+    let Some((is_object, inner)) = open(json, here) else {
+        here = value(json, &mut marks, here)?.get();
+        return finish(json, to, 0, here, marks.is_ascii);
+    };
+    here = inner;
+    let mut level = Level { node: ROOT, is_object };
+    let mut outer: Vec<Level> = Vec::new();
+    // Of the document these are in `to`, or were replaced or removed.
+    let mut copied = 0;
+    // Where the entry before this one ended, if there is one in the same object or array.
+    let mut previous = here;
+    let mut has_kept_none = true;
+    // From the beginning of a field or an element to that of the next one.
+    loop {
+        let start = here;
+        let (step, first) = if level.is_object {
+            if byte(json, start) != b'"' {
+                return None;
+            }
+            match marks.near(start + 1) {
+                Some(end) if has(json, end, b"\":") => {
+                    (paths.node(level.node).field(&json[start + 1..end]), space(json, end + 2))
+                }
+                _ => {
+                    let end = marks.end(json, start + 1)?.get();
+                    let first = space(json, behind(json, end, b':')?.get());
+                    let name = unescape(&json[start..end]);
+                    (name.map(|name| paths.node(level.node).field(&name)).unwrap_or_default(), first)
+                }
+            }
+        } else {
+            (paths.node(level.node).elements, start)
+        };
+        if step.path.is_none()
+            && paths.leads_on(step.node)
+            && let Some((is_object, inner)) = open(json, first)
+        {
+            // With this one and the innermost.
+            if outer.len() + 2 > DEPTH_MAX {
+                return None;
+            }
+            outer.push(level);
+            level = Level { node: step.node, is_object };
+            here = inner;
+            has_kept_none = true;
+            continue;
+        }
+        here = match near_value(json, &marks, first) {
+            Some(end) => end.get(),
+            None => value(json, &mut marks, first)?.get(),
+        };
+        let mut is_kept = true;
+        if let Some(path) = step.path {
+            let before = to.len();
+            to.extend_from_slice(&json[copied..first]);
+            match edit(path, &json[first..here], to) {
+                Edit::Keep => to.truncate(before),
+                Edit::Replace => copied = here,
+                Edit::Remove => {
+                    to.truncate(before);
+                    // With the comma before it, or with the one behind it, if it is the first one.
+                    to.extend_from_slice(&json[copied..if has_kept_none { start } else { previous }]);
+                    copied = here;
+                    is_kept = false;
+                }
+            }
+        }
+        let mut takes_next_comma = has_kept_none && !is_kept;
+        has_kept_none &= !is_kept;
+        // An entry has ended, and maybe what it stands in.
+        loop {
+            previous = here;
+            here = space(json, here);
+            match (byte(json, here), level.is_object) {
+                (b',', _) => {
+                    here = space(json, here + 1);
+                    if takes_next_comma {
+                        copied = here;
+                    }
+                    break;
+                }
+                (b'}', true) | (b']', false) => {
+                    here += 1;
+                    (takes_next_comma, has_kept_none) = (false, false);
+                    match outer.pop() {
+                        Some(next) => level = next,
+                        None => return finish(json, to, copied, here, marks.is_ascii),
+                    }
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// An object or array that is searched.
+#[derive(Clone, Copy)]
+struct Level {
+    node: usize,
+    is_object: bool,
+}
+
+/// Whether it is an object that begins there or an array, and where the first thing in it is; nothing if it is empty, or neither.
+#[inline]
+fn open(json: &[u8], here: usize) -> Option<(bool, usize)> {
+    let (is_object, last) = match byte(json, here) {
+        b'{' => (true, b'}'),
+        b'[' => (false, b']'),
+        _ => return None,
+    };
+    let inner = space(json, here + 1);
+    if byte(json, inner) == last { None } else { Some((is_object, inner)) }
+}
+
+#[cfg(test)]
+mod tests;
