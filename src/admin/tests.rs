@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::ServeError;
 use super::Server;
-use super::StartError;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
@@ -92,7 +92,7 @@ fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     let addr = first.local_addr();
     let again = || Server::start(addr, Metrics::new("orders", &[], &[]), Arc::new(Health::default));
     let taken = again().unwrap_err();
-    assert!(matches!(&taken, StartError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
+    assert!(matches!(&taken, ServeError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
     // An open connection doesn't keep it.
     let _open = TcpStream::connect(addr).unwrap();
     drop(first);

@@ -50,7 +50,7 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
     let (orders, route) = ("examples/orders/pipeline.toml", "examples/route/pipeline.toml");
     let (stamp, jq) = ("examples/stamp/pipeline.toml", "examples/jq/pipeline.toml");
     let (code, out, errors) = wasmill(&["test", orders, route, stamp, jq], "");
-    assert_eq!((code, out.matches("ok ").count()), (Some(0), 13), "{out}{errors}");
+    assert_eq!((code, out.matches("ok ").count()), (Some(0), 14), "{out}{errors}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.toml");
