@@ -21,9 +21,12 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its own tests.
-const SDK: [(&str, &str); 17] = [
+const SDK: [(&str, &str); 20] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
+    ("src/bindings/grants.rs", include_str!("../../plugins/sdk/src/bindings/grants.rs")),
+    ("src/bindings/plugin.rs", include_str!("../../plugins/sdk/src/bindings/plugin.rs")),
+    ("src/bindings/runtime.rs", include_str!("../../plugins/sdk/src/bindings/runtime.rs")),
     ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
     ("src/emitter.rs", include_str!("../../plugins/sdk/src/emitter.rs")),
     ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
@@ -40,7 +43,6 @@ const SDK: [(&str, &str); 17] = [
     ("src/record.rs", include_str!("../../plugins/sdk/src/record.rs")),
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
 ];
-const WIT: (&str, &str) = ("wit/plugin.wit", include_str!("../../wit/v1/plugin.wit"));
 
 /// The SDK's manifest takes its lints from a workspace that a new plugin doesn't have.
 const LINTS: &str = "\n[lints]\nworkspace = true\n";
@@ -67,7 +69,7 @@ pub fn create(parent: &Path, name: &str) -> Result<(), String> {
         return Err(format!("{}{help}", failed(&folder, error)));
     }
     let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
-    let sdk = SDK.iter().chain([&WIT]).map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
+    let sdk = SDK.iter().map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
     for (path, text) in own.chain(sdk) {
         let path = folder.join(path);
         let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
@@ -99,7 +101,8 @@ mod tests {
             in_folder.filter(|path| !path.contains('/')).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(files("plugins/sdk/src"), of(&SDK, "src/"));
-        assert_eq!(files("plugins/sdk/wit"), of(&[WIT], "wit/"));
+        assert_eq!(files("plugins/sdk/src/bindings"), of(&SDK, "src/bindings/"));
+        assert_eq!(files("plugins/sdk/src/json"), of(&SDK, "src/json/"));
         assert_eq!(files("templates/rust/src"), of(&RUST, "src/"));
         assert_eq!(files("templates/rust").len(), of(&RUST, "").len());
         assert!(SDK[0].1.contains(LINTS));

@@ -15,15 +15,10 @@ use bindings::wasmill::plugin::types::Failure;
 use bindings::wasmill::plugin::types::Reject;
 use bindings::wasmill::plugin::types::Source;
 
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit/v1",
-        world: "transform",
-        generate_all,
-    });
-    use super::Typed;
-    export!(Typed);
-}
+#[rustfmt::skip]
+mod bindings;
+
+bindings::export!(Typed with_types_in bindings);
 
 struct Typed;
 
