@@ -6,6 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use sha2::Digest as _;
+use sha2::Sha256;
+
 /// What `NAME` stands for in all of them.
 const RUST: [(&str, &str); 10] = [
     (".cargo/config.toml", include_str!("../../plugins/.cargo/config.toml")),
@@ -44,6 +47,9 @@ const SDK: [(&str, &str); 20] = [
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
 ];
 
+/// Where the SDK lies in a plugin's folder.
+pub(super) const SDK_FOLDER: &str = "sdk";
+
 /// The SDK's manifest takes its lints from a workspace that a new plugin doesn't have.
 const LINTS: &str = "\n[lints]\nworkspace = true\n";
 
@@ -69,7 +75,7 @@ pub fn create(parent: &Path, name: &str) -> Result<(), String> {
         return Err(format!("{}{help}", failed(&folder, error)));
     }
     let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
-    let sdk = SDK.iter().map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
+    let sdk = sdk().map(|(path, text)| (format!("{SDK_FOLDER}/{path}"), text));
     for (path, text) in own.chain(sdk) {
         let path = folder.join(path);
         let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
@@ -80,6 +86,27 @@ pub fn create(parent: &Path, name: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The SDK's files as they are in a plugin's folder.
+fn sdk() -> impl Iterator<Item = (&'static str, String)> {
+    SDK.iter().map(|(path, text)| (*path, text.replace(LINTS, "")))
+}
+
+/// Whether the plugin in a folder has the SDK of this program, as it is.
+pub(super) fn has_the_sdk(folder: &Path) -> bool {
+    let folder = folder.join(SDK_FOLDER);
+    sdk().all(|(path, text)| fs::read(folder.join(path)).is_ok_and(|found| found == text.as_bytes()))
+}
+
+/// A name for the SDK of this program, which no other SDK has.
+pub(super) fn sdk_digest() -> String {
+    let mut digest = Sha256::new();
+    for (path, text) in sdk() {
+        digest.update(path);
+        digest.update(text);
+    }
+    format!("{:x}", digest.finalize())[..16].to_owned()
 }
 
 #[cfg(test)]
