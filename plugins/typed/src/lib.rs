@@ -18,7 +18,13 @@ use bindings::wasmill::plugin::types::Source;
 #[rustfmt::skip]
 mod bindings;
 
-bindings::export!(Typed with_types_in bindings);
+#[expect(clippy::undocumented_unsafe_blocks, reason = "generated")]
+mod exported {
+    use super::Typed;
+    use super::bindings;
+
+    bindings::export!(Typed with_types_in bindings);
+}
 
 struct Typed;
 
