@@ -35,6 +35,8 @@ struct Workspace {
     packages: Vec<Package>,
     workspace_root: PathBuf,
     target_directory: PathBuf,
+    /// Where cargo keeps what lies between, if it knows such a place.
+    build_directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,8 +81,10 @@ fn module_name(folder: &Path) -> Option<String> {
         cargo.env_remove(variable);
     }
     let said = cargo.output().ok().filter(|said| said.status.success())?;
-    let Workspace { packages, workspace_root, target_directory } = serde_json::from_slice(&said.stdout).ok()?;
-    if workspace_root != folder || target_directory != folder.join("target") {
+    let Workspace { packages, workspace_root, target_directory, build_directory } =
+        serde_json::from_slice(&said.stdout).ok()?;
+    let own = folder.join("target");
+    if workspace_root != folder || target_directory != own || build_directory.is_some_and(|build| build != own) {
         return None;
     }
     let mut name = None;
@@ -227,8 +231,10 @@ mod tests {
         assert_eq!(name_of(&plugin).as_deref(), Some("shout"));
         let config = plugin.join(".cargo/config.toml");
         let text = fs::read_to_string(&config).unwrap();
-        fs::write(&config, format!("{text}\n[build]\ntarget-dir = \"elsewhere\"\n")).unwrap();
-        assert_eq!(name_of(&plugin), None, "the author has said where");
+        for key in ["target-dir", "build-dir"] {
+            fs::write(&config, format!("{text}\n[build]\n{key} = \"elsewhere\"\n")).unwrap();
+            assert_eq!(name_of(&plugin), None, "the author has said where");
+        }
     }
 
     #[test]
