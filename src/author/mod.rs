@@ -5,6 +5,7 @@
 mod project;
 mod rebuild;
 mod scaffold;
+mod shared;
 mod toolchain;
 
 pub use project::Built;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use wasmparser::Parser;
 use wasmparser::Payload;
 
+use super::shared;
 use super::toolchain;
 
 /// The file that says how a plugin is built.
@@ -81,6 +82,8 @@ pub struct Project {
     output: PathBuf,
     watch: Vec<PathBuf>,
     manifest: Option<Manifest>,
+    /// Where what plugins have in common may be compiled once.
+    cache: Option<PathBuf>,
 }
 
 /// What a build made.
@@ -124,7 +127,7 @@ impl Project {
         let output = folder.join(build.output);
         let output = output.strip_prefix(".").map(Path::to_path_buf).unwrap_or(output);
         let watch = build.watch.into_iter().map(|path| folder.join(path)).collect();
-        Ok(Project { folder: folder.to_path_buf(), how, output, watch, manifest })
+        Ok(Project { folder: folder.to_path_buf(), how, output, watch, manifest, cache: None })
     }
 
     /// The project whose output is this component, if there is one in the folders above it.
@@ -140,6 +143,12 @@ impl Project {
             }
         }
         Ok(None)
+    }
+
+    /// Has it compiled below the user's cache folder, with other plugins, as far as that is safe; else in its own `target`.
+    #[must_use]
+    pub fn sharing(self, cache: Option<PathBuf>) -> Project {
+        Project { cache, ..self }
     }
 
     /// Where it lies.
@@ -220,6 +229,9 @@ impl Project {
     fn rust(&self, stopped: &dyn Fn() -> bool) -> Result<PathBuf, String> {
         let mut cargo = toolchain::cargo_build(&self.folder)?;
         cargo.args(["--message-format", "json-render-diagnostics"]);
+        if let Some(target) = self.cache.as_deref().and_then(|cache| shared::target(&self.folder, cache)) {
+            cargo.arg("--target-dir").arg(target);
+        }
         let child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| format!("start cargo: {error}"))?;
         let stdout = child.stdout.take();

@@ -6,6 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use sha2::Digest as _;
+use sha2::Sha256;
+
 /// What `NAME` stands for in all of them.
 const RUST: [(&str, &str); 10] = [
     (".cargo/config.toml", include_str!("../../plugins/.cargo/config.toml")),
@@ -21,9 +24,12 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its own tests.
-const SDK: [(&str, &str); 19] = [
+const SDK: [(&str, &str); 22] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
+    ("src/bindings/grants.rs", include_str!("../../plugins/sdk/src/bindings/grants.rs")),
+    ("src/bindings/plugin.rs", include_str!("../../plugins/sdk/src/bindings/plugin.rs")),
+    ("src/bindings/runtime.rs", include_str!("../../plugins/sdk/src/bindings/runtime.rs")),
     ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
     ("src/emitter.rs", include_str!("../../plugins/sdk/src/emitter.rs")),
     ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
@@ -42,7 +48,9 @@ const SDK: [(&str, &str); 19] = [
     ("src/record.rs", include_str!("../../plugins/sdk/src/record.rs")),
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
 ];
-const WIT: (&str, &str) = ("wit/plugin.wit", include_str!("../../wit/v1/plugin.wit"));
+
+/// Where the SDK lies in a plugin's folder.
+pub(super) const SDK_FOLDER: &str = "sdk";
 
 /// The SDK's manifest takes its lints from a workspace that a new plugin doesn't have.
 const LINTS: &str = "\n[lints]\nworkspace = true\n";
@@ -70,7 +78,7 @@ pub fn is_name(name: &str) -> bool {
 /// If there is something of that name, or why a file can't be written.
 pub fn create(parent: &Path, name: &str) -> Result<(), String> {
     let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
-    let sdk = SDK.iter().chain([&WIT]).map(|(path, text)| (format!("sdk/{path}"), text.replace(LINTS, "")));
+    let sdk = sdk().map(|(path, text)| (format!("{SDK_FOLDER}/{path}"), text));
     fill(parent, name, own.chain(sdk))
 }
 
@@ -102,6 +110,27 @@ fn fill(parent: &Path, name: &str, files: impl Iterator<Item = (String, String)>
     Ok(())
 }
 
+/// The SDK's files as they are in a plugin's folder.
+fn sdk() -> impl Iterator<Item = (&'static str, String)> {
+    SDK.iter().map(|(path, text)| (*path, text.replace(LINTS, "")))
+}
+
+/// Whether the plugin in a folder has the SDK of this program, as it is.
+pub(super) fn has_the_sdk(folder: &Path) -> bool {
+    let folder = folder.join(SDK_FOLDER);
+    sdk().all(|(path, text)| fs::read(folder.join(path)).is_ok_and(|found| found == text.as_bytes()))
+}
+
+/// A name for the SDK of this program, which no other SDK has.
+pub(super) fn sdk_digest() -> String {
+    let mut digest = Sha256::new();
+    for (path, text) in sdk() {
+        digest.update(path);
+        digest.update(text);
+    }
+    format!("{:x}", digest.finalize())[..16].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +150,8 @@ mod tests {
             in_folder.filter(|path| !path.contains('/')).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(files("plugins/sdk/src"), of(&SDK, "src/"));
-        assert_eq!(files("plugins/sdk/wit"), of(&[WIT], "wit/"));
+        assert_eq!(files("plugins/sdk/src/bindings"), of(&SDK, "src/bindings/"));
+        assert_eq!(files("plugins/sdk/src/json"), of(&SDK, "src/json/"));
         assert_eq!(files("templates/rust/src"), of(&RUST, "src/"));
         assert_eq!(files("templates/rust").len(), of(&RUST, "").len());
         assert_eq!(files("templates/pipeline"), of(&PIPELINE, ""));

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::exit_code::Exit;
 use super::inspect;
+use super::load;
 use super::print;
 use crate::author::Project;
 use crate::plugin;
@@ -14,7 +15,8 @@ use crate::plugin;
 ///
 /// For Rust the active toolchain is taken if it has the target wasm32-unknown-unknown (`rustup target add` brings it), else
 /// Debian's packages rustc-web, cargo-web and rust-web-src. Nothing is installed. Any other language is built by the command in
-/// `plugin.toml`.
+/// `plugin.toml`. What Rust plugins have in common is compiled once, in the user's cache folder; with CARGO_TARGET_DIR set all is
+/// compiled there.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill build
@@ -37,7 +39,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    let built = Project::open(&args.folder).and_then(|project| project.build()).map_err(Exit::Invalid)?;
+    let project = Project::open(&args.folder).map_err(Exit::Invalid)?;
+    let built = project.sharing(load::user_cache()).build().map_err(Exit::Invalid)?;
     let path = built.output.display();
     let fits = plugin::admit(&built.bytes).map_err(|error| Exit::Invalid(format!("{path}: {error}")))?;
     print::data(&format!("built     {path}\n{}", inspect::describe(&fits)))?;

@@ -155,6 +155,7 @@ fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
     let components: BTreeSet<&PathBuf> =
         config.steps.iter().map(|step| &step.wasm).filter(|path| bundled::name(path).is_none()).collect();
     let projects = components.into_iter().filter_map(|wasm| Project::of(wasm).transpose());
+    let projects = projects.map(|project| project.map(|project| project.sharing(load::user_cache())));
     let projects: Vec<Project> = projects.collect::<Result<_, _>>().map_err(Exit::Invalid)?;
     if projects.is_empty() {
         return Ok(None);

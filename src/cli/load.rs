@@ -83,7 +83,7 @@ pub(super) fn engine(compiled: &Compiled) -> Result<Engine, Exit> {
 }
 
 /// Where this user's programs keep what they can make again; a service may have no such place.
-fn user_cache() -> Option<PathBuf> {
+pub(super) fn user_cache() -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(base.join("wasmill"))

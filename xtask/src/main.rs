@@ -30,7 +30,8 @@ usage: cargo xtask TASK
                                 break things under load and write docs/fault-report.md; --slice: what `test` runs of it
   bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
   dist                          make a release: target/dist/wasmill-VERSION-TARGET.tar.gz and its checksum
-  docs                          write anew what is generated: schemas/, the tables of docs/configuration.md
+  docs                          write anew what is generated: the bindings of the contract for Rust, schemas/, the tables
+                                of docs/configuration.md
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
 

@@ -14,8 +14,10 @@ use crate::toolchain;
 use crate::tools;
 
 /// The folders in `plugins/` that are no plugins.
-const LIBRARIES: [&str; 2] = ["sdk", BENCH];
+const LIBRARIES: [&str; 3] = ["sdk", BENCH, BINDINGS];
 const BENCH: &str = "bench";
+/// Holds the committed bindings current.
+pub(crate) const BINDINGS: &str = "bindings";
 /// The examples of [`BENCH`] that are plugins.
 const BENCH_PLUGINS: [&str; 5] = ["copy", "forward", "filter", "json", "splice"];
 /// Those of them that tests use too: they write all columns, and trees.
@@ -34,7 +36,7 @@ pub(crate) fn prepare() -> Result<(), String> {
 /// # Errors
 /// What is missing, with the commands that bring it, or that a plugin does not compile.
 pub(crate) fn build() -> Result<(), String> {
-    built(&["--workspace", "--exclude", BENCH], "", &names(&stage::plugins())?, &published())
+    built(&["--workspace", "--exclude", BENCH, "--exclude", BINDINGS], "", &names(&stage::plugins())?, &published())
 }
 
 /// Builds all that tests need: the plugins, and some of the benchmarks'.

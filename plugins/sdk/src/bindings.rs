@@ -1,19 +1,15 @@
-//! The generated bindings of the contract in `wit/v1/plugin.wit`, to which this folder's `wit` leads: the columnar world with its two optional imports.
+//! The bindings of the contract: the columnar world with its two optional imports, and what a step's `allow` gives.
 //!
-//! Only `columns`, `log`, `metrics` and the `export!` macro know them.
+//! Only `columns`, `log`, `metrics`, `grants` and the `export!` macro know them. `plugin` and `grants` are generated and committed, so
+//! that a plugin compiles none of the generator's crates; `runtime` is what they call.
 
-wit_bindgen::generate!({
-    path: "wit",
-    inline: "
-        package wasmill:sdk;
-        world plugin {
-            include wasmill:plugin/transform-batch@1.0.0;
-            import wasmill:plugin/log@1.0.0;
-            import wasmill:plugin/metrics@1.0.0;
-        }
-    ",
-    world: "wasmill:sdk/plugin",
-    generate_all,
-    pub_export_macro: true,
-    default_bindings_module: "wasmill_sdk::bindings",
-});
+#[cfg(all(feature = "grants", target_arch = "wasm32"))]
+#[rustfmt::skip]
+pub(crate) mod grants;
+#[rustfmt::skip]
+mod plugin;
+pub mod runtime;
+
+pub use plugin::export;
+pub use plugin::exports;
+pub use plugin::wasmill;

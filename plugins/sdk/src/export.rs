@@ -79,6 +79,14 @@ macro_rules! export {
             }
 
             $crate::bindings::export!(Component with_types_in $crate::bindings);
+
+            /// With it the host makes room for what it hands over.
+            #[cfg(target_arch = "wasm32")]
+            #[unsafe(export_name = "cabi_realloc")]
+            unsafe extern "C" fn realloc(block: *mut u8, old: usize, align: usize, size: usize) -> *mut u8 {
+                // SAFETY: the component model asks of a caller what the function asks.
+                unsafe { $crate::bindings::runtime::cabi_realloc(block, old, align, size) }
+            }
         };
     };
 }

@@ -35,52 +35,10 @@ pub fn env(name: &str) -> Option<String> {
 mod host {
     use std::time::Duration;
 
-    use bindings::wasi::cli::environment;
-    use bindings::wasi::clocks::monotonic_clock;
-    use bindings::wasi::clocks::wall_clock;
-    use bindings::wasi::random::random;
-
-    /// Only what is called is imported.
-    mod bindings {
-        wit_bindgen::generate!({
-            inline: "
-                package wasmill:grants;
-
-                world grants {
-                    import wasi:clocks/wall-clock@0.2.0;
-                    import wasi:clocks/monotonic-clock@0.2.0;
-                    import wasi:random/random@0.2.0;
-                    import wasi:cli/environment@0.2.0;
-                }
-
-                package wasi:clocks@0.2.0 {
-                    interface wall-clock {
-                        record datetime {
-                            seconds: u64,
-                            nanoseconds: u32,
-                        }
-                        now: func() -> datetime;
-                    }
-                    interface monotonic-clock {
-                        now: func() -> u64;
-                    }
-                }
-
-                package wasi:random@0.2.0 {
-                    interface random {
-                        get-random-u64: func() -> u64;
-                    }
-                }
-
-                package wasi:cli@0.2.0 {
-                    interface environment {
-                        get-environment: func() -> list<tuple<string, string>>;
-                    }
-                }
-            ",
-            generate_all,
-        });
-    }
+    use crate::bindings::grants::wasi::cli::environment;
+    use crate::bindings::grants::wasi::clocks::monotonic_clock;
+    use crate::bindings::grants::wasi::clocks::wall_clock;
+    use crate::bindings::grants::wasi::random::random;
 
     pub(super) fn now() -> Duration {
         let now = wall_clock::now();

@@ -15,14 +15,15 @@ use bindings::wasmill::plugin::types::Failure;
 use bindings::wasmill::plugin::types::Reject;
 use bindings::wasmill::plugin::types::Source;
 
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit/v1",
-        world: "transform",
-        generate_all,
-    });
+#[rustfmt::skip]
+mod bindings;
+
+#[expect(clippy::undocumented_unsafe_blocks, reason = "generated")]
+mod exported {
     use super::Typed;
-    export!(Typed);
+    use super::bindings;
+
+    bindings::export!(Typed with_types_in bindings);
 }
 
 struct Typed;

@@ -1,0 +1,152 @@
+//! Holds the bindings that are committed current: its test generates them again from the contract and compares.
+//!
+//! They are committed so that a plugin compiles none of the generator's crates. `cargo xtask docs` writes them again.
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs;
+    use std::path::Path;
+
+    use wit_bindgen_core::Files;
+    use wit_bindgen_core::WorldGenerator as _;
+    use wit_bindgen_core::wit_parser::Resolve;
+    use wit_bindgen_rust::Opts;
+
+    /// The contract.
+    const CONTRACT: &str = "../wit/v1";
+
+    /// Generated code is not held to the lints of the workspace: not all of these are found in each file.
+    const LINTS: &str = "\
+#![allow(
+    unreachable_pub,
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    reason = \"generated\"
+)]";
+
+    /// Bindings that are committed.
+    struct Bindings {
+        /// The file, in the workspace of the plugins.
+        file: &'static str,
+        /// The first line of the file, behind `//! `.
+        head: &'static str,
+        /// The package with the world, where that isn't the contract itself.
+        wit: Option<&'static str>,
+        world: &'static str,
+        options: fn() -> Opts,
+    }
+
+    const ALL: [Bindings; 3] = [
+        Bindings {
+            file: "sdk/src/bindings/plugin.rs",
+            head: "The bindings of the columnar world of the contract, with its two optional imports.",
+            wit: Some(
+                "
+                package wasmill:sdk;
+
+                world plugin {
+                    include wasmill:plugin/transform-batch@1.0.0;
+                    import wasmill:plugin/log@1.0.0;
+                    import wasmill:plugin/metrics@1.0.0;
+                }
+            ",
+            ),
+            world: "wasmill:sdk/plugin",
+            options: || Opts {
+                runtime_path: Some("crate::bindings::runtime".to_owned()),
+                pub_export_macro: true,
+                default_bindings_module: Some("wasmill_sdk::bindings".to_owned()),
+                ..Opts::default()
+            },
+        },
+        Bindings {
+            file: "sdk/src/bindings/grants.rs",
+            head: "The bindings of what a step's `allow` may give a plugin: the functions of WASI that `crate::grants` calls.",
+            wit: Some(
+                "
+                package wasmill:grants;
+
+                world grants {
+                    import wasi:clocks/wall-clock@0.2.0;
+                    import wasi:clocks/monotonic-clock@0.2.0;
+                    import wasi:random/random@0.2.0;
+                    import wasi:cli/environment@0.2.0;
+                }
+
+                package wasi:clocks@0.2.0 {
+                    interface wall-clock {
+                        record datetime {
+                            seconds: u64,
+                            nanoseconds: u32,
+                        }
+                        now: func() -> datetime;
+                    }
+                    interface monotonic-clock {
+                        now: func() -> u64;
+                    }
+                }
+
+                package wasi:random@0.2.0 {
+                    interface random {
+                        get-random-u64: func() -> u64;
+                    }
+                }
+
+                package wasi:cli@0.2.0 {
+                    interface environment {
+                        get-environment: func() -> list<tuple<string, string>>;
+                    }
+                }
+            ",
+            ),
+            world: "wasmill:grants/grants",
+            options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
+        },
+        Bindings {
+            file: "typed/src/bindings.rs",
+            head: "The bindings of the typed world of the contract.",
+            wit: None,
+            world: "transform",
+            options: Opts::default,
+        },
+    ];
+
+    fn generated(bindings: &Bindings, plugins: &Path) -> Result<String, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error:#}", bindings.file);
+        let mut resolve = Resolve::default();
+        let (contract, _) = resolve.push_path(plugins.join(CONTRACT)).map_err(|error| failed(&error))?;
+        let package = match bindings.wit {
+            Some(wit) => resolve.push_str("world.wit", wit).map_err(|error| failed(&error))?,
+            None => contract,
+        };
+        let world = resolve.select_world(&[package], Some(bindings.world)).map_err(|error| failed(&error))?;
+        let options = Opts { format: true, generate_all: true, ..(bindings.options)() };
+        let mut files = Files::default();
+        options.build().generate(&mut resolve, world, &mut files).map_err(|error| failed(&error))?;
+        let (_, text) = files.iter().next().ok_or_else(|| failed(&"nothing was generated"))?;
+        let text = std::str::from_utf8(text).map_err(|error| failed(&error))?;
+        Ok(format!("//! {}\n\n{LINTS}\n\n{text}", bindings.head))
+    }
+
+    #[test]
+    fn the_committed_bindings_are_those_of_the_contract() {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let bless = env::var_os("WASMILL_BLESS").is_some();
+        let mut old = Vec::new();
+        for bindings in &ALL {
+            let text = generated(bindings, &plugins).unwrap();
+            let path = plugins.join(bindings.file);
+            if bless {
+                fs::write(&path, text).unwrap();
+            } else if fs::read_to_string(&path).unwrap_or_default() != text {
+                old.push(bindings.file);
+            }
+        }
+        assert!(old.is_empty(), "not what the contract says: {}; `cargo xtask docs` writes them again", old.join(", "));
+    }
+}
