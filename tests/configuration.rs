@@ -85,7 +85,7 @@ fn what_does_not_fit_is_found() {
         ("[\"t\"]", "\"t\"", "is no array"),
         ("topic = \"u\"", "topic = \"u\"\ncompression = \"zip\"", "fits none"),
         ("wasm = \"p.wasm\"", "batch = 5000", "is above 4096"),
-        ("wasm = \"p.wasm\"", "batch = 50", "`wasm` is missing"),
+        ("wasm = \"p.wasm\"", "batch = 50", "fits none"),
         ("[output.main]", "[output.other]", "`main` is missing"),
         ("[kafka]\n", "[on_error]\nretries = \"often\"\n[kafka]\n", "fits none"),
         ("brokers", "tls = { cat = \"x\" }\nbrokers", "fits none"),

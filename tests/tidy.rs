@@ -51,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sink;",
             "kafka;",
             "plugin;",
+            "plugin::bundled",
             "partition::Policy",
             "partition::Retries",
             "partition::OnFailure",

@@ -174,6 +174,7 @@ pub(super) struct Input {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
+#[schemars(extend("anyOf" = [{"required": ["wasm"]}, {"required": ["use"]}]))]
 pub(super) struct Step {
     /// The step's name, in metrics and messages: unique, 1 to 100 of `a-z A-Z 0-9 . _ -`.
     #[schemars(

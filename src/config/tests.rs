@@ -456,7 +456,7 @@ fn what_is_not_here_yet_is_not_called_unknown() {
             with("brokers", "sasl = { mechanism = \"OAUTHBEARER\", username = \"a\", password = \"b\" }\nbrokers"),
             "`mechanism`: `OAUTHBEARER`",
         ),
-        (with("plugins/mask.wasm", "std:count"), "components from `std:`"),
+        (with("plugins/mask.wasm", "oci://count"), "components from `oci://`"),
     ] {
         let message = if value.starts_with("components") { "are not supported yet" } else { "is not supported yet" };
         titles(&text, &[&format!("{value} {message}")]);

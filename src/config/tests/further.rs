@@ -180,3 +180,15 @@ fn a_mistake_spoils_its_own_part_and_no_other() {
         assert_eq!(got, expected, "{new}\n{}", examined.report);
     }
 }
+
+#[test]
+fn a_step_runs_a_file_or_a_plugin_that_comes_with_wasmill() {
+    let used = |text: &str| with("wasm = \"plugins/mask.wasm\"", text);
+    titles(&used("use = \"std:jk\""), &["`std:jk` is no plugin that comes with wasmill"]);
+    titles(&used("use = \"mask\""), &["`mask` is no plugin that comes with wasmill"]);
+    titles(&used("wasm = \"plugins/mask.wasm\"\nuse = \"std:mask\""), &["a step has `wasm` or `use`, and not both"]);
+    titles(
+        &with("plugins/mask.wasm", "std:mask"),
+        &["`wasm` names a file, and this is a plugin that comes with wasmill"],
+    );
+}

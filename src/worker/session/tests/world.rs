@@ -19,9 +19,10 @@ pub(super) struct Reading {
     is_committed: bool,
 }
 
-/// Whether the group took this member once, and why it doesn't now.
+/// Whether the group was asked, whether it took this member once, and why it doesn't now.
 #[derive(Default)]
 pub(super) struct Membership {
+    pub(super) is_subscribed: bool,
     has_joined: bool,
     refused: Option<Refusal>,
 }
@@ -29,7 +30,6 @@ pub(super) struct Membership {
 pub(super) struct World {
     pub(super) session: Session,
     pub(super) now: Instant,
-    pub(super) is_subscribed: bool,
     /// What the group gave to this worker.
     pub(super) assigned: BTreeSet<TopicPartition>,
     /// The rebalance that waits for its answer.
@@ -41,7 +41,7 @@ pub(super) struct World {
     pub(super) is_committing: bool,
     pub(super) is_leaving: bool,
     pub(super) has_ended: bool,
-    membership: Membership,
+    pub(super) membership: Membership,
     /// When it was first asked to end.
     pub(super) asked: Option<Instant>,
 }
@@ -75,7 +75,6 @@ impl World {
         World {
             session: Session::new(now, settings()),
             now,
-            is_subscribed: false,
             assigned: BTreeSet::new(),
             rebalance: None,
             stays: BTreeMap::new(),
@@ -112,8 +111,8 @@ impl World {
         assert!(!self.has_ended, "{action:?} after the end");
         match action {
             Action::Subscribe => {
-                assert!(!self.is_subscribed && !self.is_leaving);
-                self.is_subscribed = true;
+                assert!(!self.membership.is_subscribed && !self.is_leaving);
+                self.membership.is_subscribed = true;
             }
             Action::AskStarts { question, partitions } => {
                 assert!(partitions.iter().all(|partition| self.assigned.contains(partition)), "asked about others'");
@@ -187,7 +186,7 @@ impl World {
                 let is_done = self.tasks.values().all(|task| task.is_released);
                 assert!(is_late || is_done, "it leaves while a partition drains");
             }
-            Action::Joined => self.membership = Membership { has_joined: true, refused: None },
+            Action::Joined => (self.membership.has_joined, self.membership.refused) = (true, None),
             Action::Ending => {}
             Action::SayRefused(_) => {
                 assert!(self.asked.is_none() && self.membership.refused.is_some(), "nobody was refused")
@@ -199,10 +198,10 @@ impl World {
     }
 
     pub(super) fn step(&mut self, step: &Step) {
-        let is_free = self.is_subscribed && self.rebalance.is_none() && !self.is_leaving;
+        let is_free = self.membership.is_subscribed && self.rebalance.is_none() && !self.is_leaving;
         match step {
             Step::Found => {
-                if !self.is_subscribed {
+                if !self.membership.is_subscribed {
                     self.tell(Event::TopicsFound);
                 }
             }
@@ -244,7 +243,7 @@ impl World {
                     self.tell(Event::End(Cause::End(end)));
                 }
             }
-            Step::Refuse(which) if self.is_subscribed && !self.is_leaving => self.refuse(*which),
+            Step::Refuse(which) if self.membership.is_subscribed && !self.is_leaving => self.refuse(*which),
             Step::Leaving => self.go_on_leaving(),
             Step::Wait(ticks) => (0..*ticks).for_each(|_| self.tick()),
             Step::Assign(_) | Step::Revoke(_) | Step::Lose(_) | Step::Refuse(_) => {}
