@@ -79,7 +79,8 @@ fn parts(time: DateTime) -> Val {
 }
 
 fn whole(number: impl Into<i64>) -> Val {
-    Val::Num(Num::from_integral(number.into()))
+    let number: i64 = number.into();
+    Val::Num(Num::from_integral(number))
 }
 
 /// The time that such parts make.

@@ -26,8 +26,10 @@ use crate::program::Data;
 use crate::regexes;
 
 /// Definitions of jaq's that call what isn't here.
-const LEFT_OUT: [&str; 11] = [
+const LEFT_OUT: [&str; 12] = [
     "debug",
+    // A native filter of this plugin, which keeps the order of fields.
+    "delpaths",
     "drem",
     "gamma",
     "halt",
@@ -54,7 +56,7 @@ pub(crate) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
 pub(crate) fn natives() -> impl Iterator<Item = Fun<Data>> {
     let of_jaq = jaq_core::funs().chain(jaq_std::base_funs()).chain(jaq_json::funs());
     let own = [json_filters(), formats(), numbers(), dates::filters(), regexes::filters()];
-    let own = own.into_iter().flat_map(|filters| filters.into_vec().into_iter().map(run));
+    let own = own.into_iter().flat_map(|filters| filters.into_vec().into_iter().map(run::<Data>));
     of_jaq.filter(|(name, ..)| !REPLACED.contains(name)).chain(own)
 }
 

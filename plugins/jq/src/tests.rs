@@ -150,7 +150,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (r#"strptime("%Y-%m-%dT%H:%M:%SZ")"#, r#""2015-03-05T23:51:47Z""#, &["[2015,2,5,23,51,47,4,63]"]),
-    ("[nan, infinite, -infinite]", "null", &["[null,1.7976931348623157e308,-1.7976931348623157e308]"]),
+    ("[nan, infinite, -infinite]", "null", &["[null,1.7976931348623157e+308,-1.7976931348623157e+308]"]),
     ("map(sqrt), map(pow(.; 2)), map(floor)", "[4,2.25]", &["[2,1.5]", "[16,5.0625]", "[4,2]"]),
 ];
 
@@ -206,7 +206,8 @@ fn programs_give_what_jq_itself_gives() {
         let mut command = Command::new("jq");
         command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
-        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        // One that refuses the program does not read it.
+        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
         let output = process.wait_with_output().unwrap();
         if !output.status.success() {
             continue;
@@ -245,7 +246,7 @@ fn numbers_that_no_program_changes_stay_as_they_are_written() {
     check(". * 1", "1.50", &["1.5"]);
     check(". * 1000", "3000000000", &["3000000000000"]);
     check(". / 1000 | floor | todate", "1700000000123", &[r#""2023-11-14T22:13:20Z""#]);
-    check("00.5, 1e400 * 1", "null", &["0.5", "1.7976931348623157e308"]);
+    check("00.5, 1e400 * 1", "null", &["0.5", "1.7976931348623157e+308"]);
 }
 
 #[test]
@@ -373,11 +374,13 @@ fn an_error_of_the_program_is_rejected_with_its_message_and_without_the_results_
         ("[1] | @csv | error", "{}", "1"),
         ("[[1]] | @csv", "{}", "array is not a field of CSV"),
     ] {
-        let found = check_rejected(run(program, Input::value(value)), "jq-error");
+        let got = run(program, Input::value(value));
+        assert!(got.is_err(), "{program}: {got:?}");
+        let found = check_rejected(got, "jq-error");
         assert!(found.starts_with(reason), "{program}: {found}");
     }
     let long = format!(r#"{{"secret":"{}"}}"#, "\u{e9}".repeat(10_000));
-    let reason = check_rejected(run(".[0]", Input::value(&long)), "jq-error");
+    let reason = check_rejected(run(".secret.a", Input::value(&long)), "jq-error");
     assert!(reason.len() <= MESSAGE_MAX && reason.ends_with(".."), "{}", reason.len());
 }
 
@@ -403,7 +406,7 @@ fn a_record_that_fails_harms_no_other() {
 fn a_program_that_does_not_compile_is_refused_with_the_place_of_the_mistake() {
     for (program, message) in [
         (".a |", "`program`, line 1, column 5: expected term, found the end"),
-        (".a\n  | {b: .c, d}}", "`program`, line 2, column 14: expected token, found `}`"),
+        (".a\n  | {b: .c, d}}", "`program`, line 2, column 15: expected token, found `}`"),
         ("if .a then 1", "`program`, line 1, column 13: expected else or end, found the end"),
         (r#"."a"#, "`program`, line 1, column 4: expected closing quote, found the end"),
         ("(.a", "`program`, line 1, column 4: expected closing parenthesis, found the end"),
