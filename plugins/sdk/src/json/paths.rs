@@ -189,9 +189,9 @@ fn bad_brackets(behind: &str) -> String {
 
 /// The name at the beginning, and what follows it.
 fn parse_name(text: &str) -> Result<(String, &str), String> {
-    if text.starts_with('"') {
+    if let Some(inside) = text.strip_prefix('"') {
         let mut is_escaped = false;
-        let end = text[1..].find(|c: char| {
+        let end = inside.find(|c: char| {
             let is_end = c == '"' && !is_escaped;
             is_escaped = c == '\\' && !is_escaped;
             is_end
