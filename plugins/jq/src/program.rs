@@ -20,8 +20,11 @@ use crate::json;
 /// What jaq's programs work on here: JSON values, and nothing beside them.
 pub(crate) type Data = JustLut<Val>;
 
+/// What a variable is for a record.
+type OfRecord = fn(&Record<'_>) -> Val;
+
 /// What programs know of their record besides the value.
-const VARIABLES: [(&str, fn(&Record<'_>) -> Val); 6] = [
+const VARIABLES: [(&str, OfRecord); 6] = [
     ("$key", |record| record.key.map_or(Val::Null, text)),
     ("$headers", headers),
     ("$topic", |record| json::string(record.topic)),

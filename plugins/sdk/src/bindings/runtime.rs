@@ -99,7 +99,7 @@ mod tests {
         // SAFETY: each block is given with its size and alignment, and written only inside of it.
         unsafe {
             let empty = cabi_realloc(null_mut(), 0, 8, 0);
-            assert!(!empty.is_null() && empty.addr() % 8 == 0);
+            assert!(!empty.is_null() && empty.addr().is_multiple_of(8));
             let block = cabi_realloc(null_mut(), 0, 8, 16);
             block.write_bytes(7, 16);
             let block = cabi_realloc(block, 16, 8, 4096);
