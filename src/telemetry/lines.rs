@@ -375,11 +375,16 @@ mod tests {
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(10_000)));
         let (told, tells) = mpsc::channel();
         thread::spawn(move || lines.write(writer, |dropped| told.send(dropped).unwrap_or(()), || ()));
-        // Ten times what a pipe holds and the buffer takes, and nobody reads.
+        // Ten times what a pipe holds and the buffer takes, and nobody reads. At first no more than the buffer takes at a time, so that the pipe
+        // is full whenever the writer gets its turn.
         const COUNT: u64 = 10_000;
-        for number in 0..COUNT {
-            (&mut &*lines).write_all(format!("{number:0>99}\n").as_bytes()).unwrap();
+        let put = |number: u64| (&mut &*lines).write_all(format!("{number:0>99}\n").as_bytes()).unwrap();
+        let mut next = 0;
+        while next < COUNT / 2 && lines.flush() {
+            (next..next + 50).for_each(put);
+            next += 50;
         }
+        (next..COUNT).for_each(put);
         assert!(!lines.flush(), "an end waits for a short time only");
         let read = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&read);
