@@ -1,8 +1,5 @@
 //! `wasmill completions`: what a shell needs to complete commands, flags and their values.
 
-use std::io;
-use std::io::Write as _;
-
 use clap::Args as ClapArgs;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -26,7 +23,5 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Root::command(), "wasmill", &mut text);
-    print::data(&String::from_utf8_lossy(&text))?;
-    io::stdout().flush().ok();
-    Ok(())
+    print::data(&String::from_utf8_lossy(&text)).map(drop)
 }

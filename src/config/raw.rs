@@ -179,7 +179,7 @@ pub(super) struct Step {
     /// The step's name, in metrics and messages: unique, 1 to 100 of `a-z A-Z 0-9 . _ -`.
     #[schemars(
         with = "Option<String>",
-        extend("x-default" = "the component's file name without `.wasm`", "examples" = ["mask"])
+        extend("x-default" = "the component's file name without `.wasm`, or what follows `std:`", "examples" = ["mask"])
     )]
     pub(super) name: Option<Text>,
     /// The component, unless `use` names a plugin that comes with wasmill.

@@ -49,7 +49,7 @@ pub struct BreakerTripped {
     pub failed: u64,
     /// Of so many.
     pub records: u64,
-    /// So many of [`BreakerTripped::WINDOW`] would have passed.
+    /// How many of [`BreakerTripped::WINDOW`] were allowed.
     pub allowed: usize,
 }
 

@@ -11,7 +11,7 @@
 //!                 RunAgain  | retry: the record and all of its strand behind it wait
 //!                        +--+
 //!  a record that can't be helped is given up (a dead letter or nothing takes its place) or stops the pipeline
-//!  Drain: queued records are given back; when the rest is settled, the deadline passes or nobody waits: Released
+//!  Drain: queued records are given back; when the rest is settled, the deadline passes or Release comes: Released
 //!  Rewind: everything unsettled is forgotten; late results carry the number of an older assignment and change nothing
 //! ```
 

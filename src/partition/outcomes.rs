@@ -1,7 +1,7 @@
-//! PURE. What records come to that an executor returned, or whose outputs a broker doesn't take: they are sent, tried again, given up, or they stop
-//! the pipeline.
+//! PURE. What becomes of records that an executor returned, or whose outputs a broker refuses: they are sent, retried, dead-lettered or skipped, or
+//! they stop the pipeline.
 //!
-//! The strand says whose turn it is, the breaker whether one more may be given up, the ledger takes the outcome.
+//! The strand knows whose turn it is, the breaker whether one more may fail for good, and the ledger records the outcome.
 
 use std::borrow::Cow;
 use std::time::Instant;

@@ -36,7 +36,7 @@ fn every_value_is_shown_with_where_it_came_from() {
         "instance_id = \"***\" # ${HOSTNAME}, orders.toml:5",
         "librdkafka.\"fetch.min.bytes\" = 1 # orders.toml:6",
         "[[step]]",
-        "name = \"mask\" # default: the component's file name without `.wasm`",
+        "name = \"mask\" # default: the component's file name without `.wasm`, or what follows `std:`",
         "settings.fields = [\"a\", \"***\"] # ${KAFKA_USER}, orders.toml:9",
         "settings.token = \"***\" # orders.toml:9",
         "timeout = \"50ms\" # --set",
