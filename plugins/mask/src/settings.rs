@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde::Deserializer;
-use serde::de::IgnoredAny;
+use serde::de::Error as _;
 use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
@@ -46,12 +46,13 @@ enum Mode {
     Last4,
 }
 
-/// A key that isn't a text is told by hand: the message of `serde` would show it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawKey {
-    Text(String),
-    Other(IgnoredAny),
+struct RawKey(String);
+
+impl<'de> Deserialize<'de> for RawKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RawKey, D::Error> {
+        // The message of `serde` would show a key that is a number.
+        String::deserialize(from).map(RawKey).map_err(|_| D::Error::custom("`key` is not a string"))
+    }
 }
 
 /// The paths of the settings, and what is done at each of them.
@@ -82,14 +83,11 @@ pub(crate) fn parse(settings: &str) -> Result<(Paths, Vec<Hide>), String> {
     Ok((paths, hide))
 }
 
-fn checked(key: RawKey) -> Result<Rc<Key>, String> {
-    match key {
-        RawKey::Text(key) if key.chars().count() >= KEY_LENGTH_LEAST => {
-            Key::new(&key).map(Rc::new).map_err(|e| format!("`key`: {e}"))
-        }
-        RawKey::Text(_) => Err(format!("`key` has fewer than {KEY_LENGTH_LEAST} characters")),
-        RawKey::Other(IgnoredAny) => Err("`key` is not a string".to_owned()),
+fn checked(RawKey(key): RawKey) -> Result<Rc<Key>, String> {
+    if key.chars().count() < KEY_LENGTH_LEAST {
+        return Err(format!("`key` has fewer than {KEY_LENGTH_LEAST} characters"));
     }
+    Key::new(&key).map(Rc::new).map_err(|e| format!("`key`: {e}"))
 }
 
 /// A path, or a table with a path and a mode.

@@ -97,7 +97,7 @@ fn last4_shows_four_characters_of_strings_that_have_eight_at_least() {
         ("null", r#""***""#),
         (r#"["12345678"]"#, r#""***""#),
         (r#"{"v":"12345678"}"#, r#""***""#),
-        (r#""\u0031234\n\"\\8""#, r#""****\n\"\\8""#),
+        (r#""\u0031234\n\"\\8""#, r#""****\u000a\"\\8""#),
         ("\"\u{e9}\u{e9}\u{e9}\u{e9}\u{1f600}\u{e9}x\\u0001\"", "\"****\u{1f600}\u{e9}x\\u0001\""),
         (r#""12345678\ud800""#, r#""***""#),
     ] {
@@ -222,8 +222,8 @@ fn refuses_settings_that_it_does_not_know_and_says_where() {
 fn no_message_shows_the_key() {
     for (settings, expected) in [
         (r#"{"mode":"hash","key":"hunter2"}"#, "`key` has fewer than 16 characters"),
-        (r#"{"mode":"hash","key":4815162342481516}"#, "`key` is not a string"),
-        (r#"{"mode":"hash","key":["4815162342481516"]}"#, "`key` is not a string"),
+        (r#"{"mode":"hash","key":4815162342481516}"#, "`key` is not a string at line 1 column 38"),
+        (r#"{"mode":"hash","key":["4815162342481516"]}"#, "`key` is not a string at line 1 column 21"),
         (r#"{"key":"4815162342481516"}"#, "`key` is set, but no field has the mode `hash`"),
         (
             r#"{"fields":[{"path":"a","key":"4815162342481516"}]}"#,
