@@ -63,7 +63,8 @@ fn hex(byte: u8) -> [u8; 2] {
 fn text(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if inside.contains(&b'\\') {
-        serde_json::from_slice(value).ok().map(String::into_bytes).map(Cow::Owned)
+        // As text: reading from bytes would bring a second copy of the parser into the plugin.
+        serde_json::from_str(std::str::from_utf8(value).ok()?).ok().map(String::into_bytes).map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inside))
     }

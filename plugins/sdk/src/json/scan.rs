@@ -100,7 +100,8 @@ pub(super) fn finish(json: &[u8], to: &mut Vec<u8>, copied: usize, here: usize, 
 #[inline(never)]
 pub(super) fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
     if name.contains(&b'\\') {
-        serde_json::from_slice(name).ok().map(String::into_bytes).map(Cow::Owned)
+        // As text: reading from bytes would bring a second copy of the parser into the plugin.
+        serde_json::from_str(std::str::from_utf8(name).ok()?).ok().map(String::into_bytes).map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(&name[1..name.len() - 1]))
     }
