@@ -78,6 +78,18 @@ pub(super) struct Args {
     /// Partitions of each topic
     #[arg(long, value_name = "N", default_value = "1", env = "WASMILL_PARTITIONS")]
     partitions: NonZeroU16,
+    /// How records are printed; by default as text on a terminal, else as JSON
+    #[arg(long, value_enum, env = "WASMILL_PRINT")]
+    print: Option<Print>,
+}
+
+/// How a record is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Print {
+    /// A line for a person: topic, partition, offset, key and value; a dead letter with its reason
+    Text,
+    /// A JSON object on each line, which `--format record` reads back
+    Json,
 }
 
 /// How long one look at the outputs may take: the ends of the feed and of the pipeline are noticed after it.
@@ -114,7 +126,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let ended = await_end(&running.handle)?;
     let end = feed(args, input, &broker, &progress).and_then(|feed| {
         telemetry::tell(&format!("metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap()));
-        show(&running, &ended, &tail, feed, &progress)
+        show(&running, &ended, &tail, feed, Printer::new(args.print, &progress))
     });
     drop(rebuild);
     if end.is_err() {
@@ -197,9 +209,8 @@ fn show(
     ended: &Receiver<End>,
     tail: &Tail,
     mut feed: Option<Feed>,
-    progress: &Progress,
+    printer: Printer<'_>,
 ) -> Result<End, Exit> {
-    let printer = Printer::new(progress);
     let mut fed = None;
     let end = loop {
         if let Some(record) = tail.poll(LOOK) {
@@ -215,7 +226,7 @@ fn show(
             fed = Some(finished?);
             feed = None;
         }
-        if fed.is_some_and(|records| progress.is_through(records)) {
+        if fed.is_some_and(|records| printer.progress.is_through(records)) {
             fed = None;
             running.handle.drain();
         }
@@ -242,15 +253,17 @@ fn await_end(handle: &Handle) -> Result<Receiver<End>, Exit> {
 
 /// Writes records to stdout.
 struct Printer<'a> {
-    pretty: bool,
+    print: Print,
     color: bool,
     progress: &'a Progress,
 }
 
 impl<'a> Printer<'a> {
-    fn new(progress: &'a Progress) -> Printer<'a> {
-        let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Printer { pretty: io::stdout().is_terminal(), color, progress }
+    fn new(print: Option<Print>, progress: &'a Progress) -> Printer<'a> {
+        let is_terminal = io::stdout().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let print = print.unwrap_or(if is_terminal { Print::Text } else { Print::Json });
+        Printer { print, color: is_terminal && !no_color, progress }
     }
 
     /// What can't be written ends the command; a reader who has seen enough doesn't: the records are still counted in the summary.
@@ -263,8 +276,12 @@ impl<'a> Printer<'a> {
             offset: record.offset,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
+            headers: &record.headers,
         };
-        let line = if self.pretty { print::pretty(shown, self.color) } else { print::line(shown, &record.headers) };
+        let line = match self.print {
+            Print::Text => print::pretty(shown, self.color),
+            Print::Json => print::line(shown),
+        };
         print::data(&format!("{line}\n")).map(drop)
     }
 }

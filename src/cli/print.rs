@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::exit_code::Exit;
+use crate::sink::dead_letter_reason;
 use crate::trial::line;
 use crate::trial::line::OwnedHeader;
 
@@ -38,12 +39,16 @@ pub(super) struct Shown<'a> {
     pub(super) offset: i64,
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: &'a [OwnedHeader],
 }
 
 /// One line without its end, for a program; `--format record` reads it back.
-pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
-    let headers: Vec<Value> =
-        headers.iter().map(|(name, value)| json!([line::json(Some(name)), line::json(value.as_deref())])).collect();
+pub(super) fn line(record: Shown<'_>) -> String {
+    let headers: Vec<Value> = record
+        .headers
+        .iter()
+        .map(|(name, value)| json!([line::json(Some(name)), line::json(value.as_deref())]))
+        .collect();
     json!({
         "topic": record.topic,
         "partition": record.partition,
@@ -55,9 +60,15 @@ pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
     .to_string()
 }
 
-/// One line without its end, for a terminal: whatever the record holds, it can't move the cursor.
+/// One line without its end, for a terminal: whatever the record holds, it can't move the cursor. A dead letter has its reason on a
+/// second line.
 pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
-    at_place(&format!("{}[{}]@{}", record.topic, record.partition, record.offset), record.key, record.value, color)
+    let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
+    let line = at_place(&place, record.key, record.value, color);
+    match dead_letter_reason(record.headers) {
+        Some(reason) => format!("{line}\n    {}", text(Some(reason.as_bytes()))),
+        None => line,
+    }
 }
 
 /// The same with another place.
@@ -84,7 +95,8 @@ fn text(bytes: Option<&[u8]>) -> String {
 mod tests {
     use super::*;
 
-    const RECORD: Shown<'_> = Shown { topic: "out", partition: 1, offset: 7, key: Some(b"k"), value: Some(b"v") };
+    const RECORD: Shown<'_> =
+        Shown { topic: "out", partition: 1, offset: 7, key: Some(b"k"), value: Some(b"v"), headers: &[] };
 
     #[test]
     fn a_person_reads_place_key_and_value_and_no_escape_sequence() {
@@ -97,8 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn a_person_reads_why_a_record_is_a_dead_letter() {
+        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), Some(value.as_bytes().to_vec()));
+        let mut headers = vec![
+            header("wasmill-code", "of-the-record"),
+            header("__streams.errors.message", "no JSON\x1b"),
+            header("wasmill-step", "mask"),
+        ];
+        let own = Shown { headers: &headers, ..RECORD };
+        assert_eq!(pretty(own, false), "out[1]@7  k  v", "a record may have headers of these names");
+        headers.push(header("wasmill-code", "bad-json"));
+        headers.push(header("wasmill-time", "2026-01-01T00:00:00Z"));
+        assert_eq!(
+            pretty(Shown { headers: &headers, ..RECORD }, false),
+            "out[1]@7  k  v\n    step `mask`: bad-json: no JSON\\u{1b}"
+        );
+    }
+
+    #[test]
     fn a_program_reads_json() {
-        let line = line(Shown { value: None, ..RECORD }, &[(b"h".to_vec(), None)]);
+        let line = line(Shown { value: None, headers: &[(b"h".to_vec(), None)], ..RECORD });
         let object: Value = serde_json::from_str(&line).unwrap();
         let expected = json!({
             "topic": "out", "partition": 1, "offset": 7, "key": "k", "value": null, "headers": [["h", null]],

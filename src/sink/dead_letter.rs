@@ -63,6 +63,12 @@ const MESSAGE_BYTES_MAX: usize = 1 << 10;
 /// The backtrace is cut to this many bytes.
 const TRACE_BYTES_MAX: usize = 8 << 10;
 
+/// The header with the reason, in each dialect.
+const MESSAGES: [&str; 2] = ["__streams.errors.message", "__connect.errors.exception.message"];
+const STEP: &str = "wasmill-step";
+const CODE: &str = "wasmill-code";
+const TIME: &str = "wasmill-time";
+
 /// How much of what is ours a dead letter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
@@ -123,7 +129,7 @@ impl DeadLetters {
             Dialect::Streams => {
                 if whole {
                     letter.add("__streams.errors.exception", &exception);
-                    letter.add("__streams.errors.message", message);
+                    letter.add(MESSAGES[0], message);
                     letter.add("__streams.errors.stacktrace", trace);
                 }
                 place.iter().for_each(|(name, value)| letter.add(&format!("__streams.errors.{name}"), value));
@@ -137,25 +143,25 @@ impl DeadLetters {
                     letter.add("__connect.errors.stage", if is_refused { "KAFKA_PRODUCE" } else { "TRANSFORMATION" });
                     letter.add("__connect.errors.class.name", step);
                     letter.add("__connect.errors.exception.class.name", &exception);
-                    letter.add("__connect.errors.exception.message", message);
+                    letter.add(MESSAGES[1], message);
                     letter.add("__connect.errors.exception.stacktrace", trace);
                 }
             }
         }
         if whole {
             letter.add("wasmill-pipeline", &self.pipeline);
-            letter.add("wasmill-step", step);
+            letter.add(STEP, step);
         }
         // Kafka's name of a refusal is its own; the header's words are this table's.
         let word = failure.kind.code();
-        letter.add("wasmill-code", if failure.kind == Kind::Reject { &failure.code } else { &word });
+        letter.add(CODE, if failure.kind == Kind::Reject { &failure.code } else { &word });
         if is_retimed {
             letter.add("wasmill-timestamp", &record.timestamp.to_string());
         }
         if whole {
             letter.add("wasmill-attempts", &tries.to_string());
             letter.add("wasmill-digest", failure.digest.as_deref().unwrap_or_default());
-            letter.add("wasmill-time", &time(at_ms));
+            letter.add(TIME, &time(at_ms));
         }
         letter
     }
@@ -189,6 +195,23 @@ impl DeadLetter {
         self.headers.extend_from_slice(name.as_bytes());
         self.headers.extend_from_slice(value.as_bytes());
     }
+}
+
+/// Why the record with these headers is a dead letter, for people; `None` if it is none.
+///
+/// The dead letter's own headers stand behind those of its record, which may have the same names.
+#[must_use]
+pub fn dead_letter_reason(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Option<String> {
+    let text = |value: &Option<Vec<u8>>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+    let last =
+        |name: &str| headers.iter().rev().find(|header| header.0 == name.as_bytes()).map(|(_, value)| text(value));
+    // The last header of every dead letter with a reason.
+    if headers.last().is_none_or(|header| header.0 != TIME.as_bytes()) {
+        return None;
+    }
+    let message = MESSAGES.iter().find_map(|name| last(name)).unwrap_or_default();
+    let step = last(STEP).filter(|step| !step.is_empty()).map_or(String::new(), |step| format!("step `{step}`: "));
+    Some(format!("{step}{}: {message}", last(CODE)?))
 }
 
 /// What takes the place of an exception's class.

@@ -9,6 +9,7 @@ pub use dead_letter::DeadLetter;
 pub use dead_letter::DeadLetters;
 pub use dead_letter::Dialect;
 pub use dead_letter::GivenUp;
+pub use dead_letter::dead_letter_reason;
 
 /// Where a port leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,36 +1,62 @@
 //! The first thing that a new user runs: host and plugin from source, an embedded broker, records in and out.
 
-use std::fs;
-use std::path::Path;
+use std::env;
+use std::io;
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::process::Command;
+use std::thread;
 
 use crate::stage;
 use crate::stage::Stages;
+use crate::story;
+use crate::toolchain;
 use crate::tools;
 use crate::wasm;
 
-const ARGUMENTS: [&str; 4] = ["dev", "examples/orders/pipeline.toml", "--feed", "examples/orders/input.ndjson"];
+const INPUT: &str = "examples/orders/input.ndjson";
+const ARGUMENTS: [&str; 4] = ["dev", "examples/orders/pipeline.toml", "--feed", INPUT];
+/// The only plugin that the example needs.
+pub(crate) const PLUGIN: &str = "mask";
 
-/// Builds everything, as the tests do, so that neither builds what the other has built, and becomes `wasmill dev` on the example: it ends by itself, or by ctrl-c.
+/// Builds what the example needs, as the tests do, so that neither builds what the other has built, and runs it. On a terminal it
+/// tells the story; else it becomes `wasmill dev`, whose JSON lines can be piped on.
 ///
 /// # Errors
-/// What could not be built.
+/// What could not be built, or why the example failed.
 pub(crate) fn run() -> Result<(), String> {
     let root = stage::root();
     let mut stages = Stages::default();
     stages.run("tools", tools::for_host)?;
-    stages.run("plugins for WebAssembly", wasm::build)?;
-    stage::say(&format!(
-        "a first build compiles most of {} crates: some minutes; the next ones take seconds",
-        crates(root)
-    ));
+    // Two cores are busy when both are built at once: each ends in a few long crates.
+    let plugin = thread::spawn(|| wasm::build_only(&[PLUGIN]));
+    stage::say("a first build takes 4 to 6 minutes on two cores, the next ones seconds; cargo counts the crates");
     stages.run("host", || stage::succeed(stage::cargo(root, "build").args(["--bin", "wasmill"])))?;
+    stages.run("plugin for WebAssembly", || {
+        plugin.join().unwrap_or_else(|_| Err("the thread that builds the plugin panicked".into()))
+    })?;
     stage::say(&format!("==> wasmill {}", ARGUMENTS.join(" ")));
-    let mut host = stage::cargo(root, "run");
-    stage::become_it(host.args(["--quiet", "--bin", "wasmill", "--"]).args(ARGUMENTS))
+    if io::stdout().is_terminal() {
+        let screen = story()?;
+        // Who closed the terminal reads no more.
+        let _: io::Result<()> = io::stdout().write_all(screen.as_bytes());
+        return Ok(());
+    }
+    stage::become_it(&mut wasmill()?)
 }
 
-/// How many packages the lock file names.
-fn crates(root: &Path) -> usize {
-    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
-    lock.lines().filter(|line| *line == "[[package]]").count()
+/// Runs the example with the program that was built last, and tells what it did.
+///
+/// # Errors
+/// Why the example failed.
+pub(crate) fn story() -> Result<String, String> {
+    story::tell(&mut wasmill()?, &stage::root().join(INPUT))
+}
+
+/// The program lies where this one does.
+fn wasmill() -> Result<Command, String> {
+    let own = env::current_exe().map_err(|error| format!("find the built program: {error}"))?;
+    let mut wasmill = toolchain::program(own.with_file_name("wasmill"), stage::root());
+    wasmill.args(ARGUMENTS);
+    Ok(wasmill)
 }

@@ -11,6 +11,7 @@ mod faults;
 #[expect(dead_code, reason = "the tests that share it do more with a node")]
 mod kafka;
 mod stage;
+mod story;
 mod test;
 // The program builds plugins of others with the same file.
 #[path = "../../src/author/toolchain.rs"]
@@ -30,8 +31,8 @@ usage: cargo xtask TASK
                                 break things under load and write docs/fault-report.md; --slice: what `test` runs of it
   bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
   dist                          make a release: target/dist/wasmill-VERSION-TARGET.tar.gz and its checksum
-  docs                          write anew what is generated: the bindings of the contract for Rust, schemas/, the tables
-                                of docs/configuration.md
+  docs                          renew what is generated: the bindings of the contract for Rust, schemas/, the tables of
+                                docs/configuration.md, the demo's screen in the README
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
 

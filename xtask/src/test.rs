@@ -8,10 +8,12 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
+use crate::demo;
 use crate::faults;
 use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
+use crate::story;
 use crate::toolchain;
 use crate::tools;
 use crate::wasm;
@@ -92,6 +94,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     stages.run("downloads, and the plugins: build, clippy and tests", || {
         beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))
     })?;
+    stages.run("the demo, against the README's screen", || story::hold_in_readme(&demo::story()?, false))?;
     stages.run("alerts", || {
         let mut promtool = toolchain::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))

@@ -39,6 +39,16 @@ pub(crate) fn build() -> Result<(), String> {
     built(&["--workspace", "--exclude", BENCH, "--exclude", BINDINGS], "", &names(&stage::plugins())?, &published())
 }
 
+/// Builds some of them.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_only(plugins: &[&str]) -> Result<(), String> {
+    let packages: Vec<&str> = plugins.iter().flat_map(|name| ["--package", name]).collect();
+    let names: Vec<String> = plugins.iter().copied().map(str::to_owned).collect();
+    built(&packages, "", &names, &published())
+}
+
 /// Builds all that tests need: the plugins, and some of the benchmarks'.
 ///
 /// # Errors
