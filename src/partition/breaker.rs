@@ -1,9 +1,10 @@
-//! PURE. When too many of a partition's records break the guest, or are rejected by it, giving them up one by one is a flood: better stop.
+//! PURE. Stops the pipeline when too many of a partition's records break the plugin or are rejected by it, instead of failing
+//! them one by one.
 //!
-//! It knows the last records that were given their outcome, counts those that failed by a fault or by a reject, and trips at the
-//! first one too many. A record that is read again after a rewind counts once. Refusals are the broker's word about one record,
-//! and count as any record that went through. What it counted below an offset is written beside that offset as a [`text`](Breaker::text),
-//! so that a restart goes on with the count: a process that ends and starts again and again gives up no more records than one that runs.
+//! The breaker counts, among the last records with an outcome, those that failed by a fault or a reject, and trips at the first
+//! one too many. A record that is read again after a rewind counts once. An output refused by the broker counts as a success. The
+//! counts below an offset are committed with that offset as a [`text`](Breaker::text) and survive a restart: a process that
+//! restarts again and again fails no more records than one that keeps running.
 
 use std::collections::VecDeque;
 
@@ -12,11 +13,11 @@ use crate::failure::Class;
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Breaker {
-    /// Looks at so many records.
+    /// The number of records that count.
     window: u64,
-    /// Records that have been counted.
+    /// The number of records counted so far.
     seen: u64,
-    /// So many of the next records were counted before a rewind.
+    /// How many of the next records were already counted before a rewind.
     counted: u64,
     faults: Count,
     rejects: Count,
@@ -25,46 +26,47 @@ pub(super) struct Breaker {
 /// The failures of one kind.
 #[derive(Clone, Debug)]
 struct Count {
-    /// So many in the window pass; `None` is all.
+    /// How many failures in the window are allowed; `None` is no limit.
     allowed: Option<usize>,
-    /// Their places in the window, counted as `seen` was then.
+    /// The value of `seen` at each failure in the window.
     places: VecDeque<u64>,
 }
 
-/// What broke: the guest, or what it was given.
+/// The kind of failure that tripped the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flood {
-    /// Records broke the guest.
+    /// Records broke the plugin.
     Faults,
-    /// The guest rejected records.
+    /// The plugin rejected records.
     Rejects,
 }
 
-/// What the breaker saw when it tripped.
+/// Why the breaker tripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerTripped {
-    /// Of what there were too many.
+    /// The kind of failure.
     pub flood: Flood,
-    /// Records that failed so.
+    /// How many records failed.
     pub failed: u64,
-    /// Of so many.
+    /// Out of how many records.
     pub records: u64,
-    /// How many of [`BreakerTripped::WINDOW`] were allowed.
+    /// How many of the last [`BreakerTripped::WINDOW`] records were allowed to fail.
     pub allowed: usize,
 }
 
 impl BreakerTripped {
-    /// The last records that count.
+    /// The number of records that count.
     pub const WINDOW: u16 = 200;
-    /// A fifth of the last records may break the guest, also before there were so many: 40 are given up and the next one stops it.
+    /// How many records of the window may break the plugin: a fifth. The same number applies before the window is full: 40 may,
+    /// the next one stops it.
     pub const FAULTS: usize = 40;
 }
 
-/// Records whose outcomes fit into a text.
+/// The number of records that fit into a text.
 const BITS: usize = 256;
 
 impl Breaker {
-    /// A breaker that has seen nothing, and lets so many rejects pass.
+    /// A breaker that has counted nothing and allows this many rejects.
     pub(super) fn new(rejects: Option<usize>) -> Breaker {
         Breaker::of(BreakerTripped::WINDOW.into(), BreakerTripped::FAULTS, rejects)
     }
@@ -74,7 +76,7 @@ impl Breaker {
         Breaker { window, seen: 0, counted: 0, faults: count(Some(faults)), rejects: count(rejects) }
     }
 
-    /// From here on so many rejects pass.
+    /// Allows this many rejects from now on.
     pub(super) fn allow_rejects(&mut self, allowed: Option<usize>) {
         self.rejects.allowed = allowed;
         if allowed.is_none() {
@@ -82,7 +84,7 @@ impl Breaker {
         }
     }
 
-    /// The next records went through.
+    /// The next records succeeded.
     pub(super) fn passed(&mut self, records: usize) {
         let records = records as u64;
         let again = self.counted.min(records);
@@ -90,7 +92,7 @@ impl Breaker {
         self.seen += records - again;
     }
 
-    /// The next record is given up for a failure of this class. `Some` if it is one too many.
+    /// The next record failed permanently with this class of failure. `Some` if it is one too many.
     pub(super) fn failed(&mut self, class: Class) -> Option<BreakerTripped> {
         let (flood, count) = match class {
             Class::Fault => (Flood::Faults, &mut self.faults),
@@ -114,19 +116,19 @@ impl Breaker {
         if failed <= allowed {
             return None;
         }
-        // The pipeline stops at this record, which gets no outcome: it is counted when it comes again.
+        // The pipeline stops at this record, which gets no outcome: it is counted when it is read again.
         count.places.pop_back();
         self.seen -= 1;
         Some(BreakerTripped { flood, failed: failed as u64, records, allowed })
     }
 
-    /// The last so many records are going to come again.
+    /// The last `records` records will be read again.
     pub(super) fn rewind(&mut self, records: u64) {
         self.counted += records;
     }
 
-    /// What it knows of the records below those that are `unsettled`, for [`Breaker::read`]: how many there were, and in hexadecimal
-    /// which of them broke the guest and which were rejected, the last one in the lowest bit. Empty if none did.
+    /// The counts for the records before the `unsettled` ones, for [`Breaker::read`]: how many there were, and in hexadecimal
+    /// which of them broke the plugin and which were rejected, with the last record in the lowest bit. Empty if none failed.
     pub(super) fn text(&self, unsettled: u64) -> String {
         let settled = self.seen.saturating_sub(self.counted + unsettled);
         let bits = |count: &Count| {
@@ -147,7 +149,7 @@ impl Breaker {
         format!("{}.{faults}.{rejects}", settled.min(self.window))
     }
 
-    /// Goes on with what a breaker before this one knew. A text that isn't one of [`Breaker::text`] is none.
+    /// Restores counts. A text that is not one of [`Breaker::text`] is ignored.
     pub(super) fn read(&mut self, text: &str) {
         let mut parts = text.split('.');
         let (Some(records), Some(faults), Some(rejects), None) =
@@ -179,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// The place of the record at which it trips, with a failure at every `nth` record.
+    /// The number of the record at which the breaker trips, with a failure at every `nth` record.
     fn trips_at(mut breaker: Breaker, class: Class, nth: usize) -> Option<(usize, BreakerTripped)> {
         (1..=10_000).find_map(|record| {
             if record % nth == 0 {
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_again_counts_once() {
+    fn a_record_that_is_read_again_counts_once() {
         let mut breaker = Breaker::new(Some(3));
         breaker.passed(3);
         for _ in 0..1000 {
@@ -236,7 +238,7 @@ mod tests {
         }
     }
 
-    /// A process that ends at each stop and starts again gives up no more records than one that goes on.
+    /// A process that restarts after each stop fails no more records than one that keeps running.
     #[test]
     fn a_restart_goes_on_with_the_count() {
         let mut given_up = 0;
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_of_a_breaker_is_no_count() {
+    fn a_text_that_no_breaker_wrote_is_ignored() {
         for text in ["", "x", "1", "1.1", "1.1.1.1", "201.1.", "-1.1.", "1.g.", "99999999999999999999.1.", "1.\u{e9}."]
         {
             let mut breaker = Breaker::new(Some(1));
@@ -275,9 +277,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list of outcomes: what is read from a text trips where the one that wrote it would have.
+        /// Compares with a list of outcomes: a restored breaker trips where the one that wrote the text would have.
         #[test]
-        fn a_text_holds_what_counts(
+        fn a_restored_breaker_has_the_counts_that_matter(
             outcomes in prop::collection::vec(
                 prop_oneof![
                     6 => Just(Outcome::Passed),
@@ -291,7 +293,7 @@ mod tests {
         ) {
             const WINDOW: u64 = 20;
             let mut breaker = Breaker::of(WINDOW, 30, Some(30));
-            // What was counted, in order, and how many of the last are to come again.
+            // The counted outcomes in order, and how many of the last will be read again.
             let (mut counted, mut again) = (Vec::new(), 0);
             for outcome in outcomes {
                 let class = match outcome {
@@ -324,7 +326,7 @@ mod tests {
             for (count, class) in [(&read.faults, Class::Fault), (&read.rejects, Class::Reject)] {
                 let found: Vec<usize> = count.places.iter().map(|&place| usize::try_from(place).unwrap() - 1 + before).collect();
                 prop_assert!(found.is_sorted() && found.iter().all(|&at| settled[at] == Some(class)), "{:?}", found);
-                // What left the window of all that was counted may be forgotten.
+                // Outcomes that left the window of everything counted may be forgotten.
                 let due = (before.max(counted.len().saturating_sub(window))..settled.len()).filter(|&at| settled[at] == Some(class));
                 for at in due {
                     prop_assert!(found.contains(&at), "{} is not in {:?}", at, found);
@@ -333,7 +335,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_reading_fail(text in ".{0,80}", records in 0_u64..300, digits in "[0-9a-f]{0,90}") {
+        fn reading_never_panics(text in ".{0,80}", records in 0_u64..300, digits in "[0-9a-f]{0,90}") {
             let mut breaker = Breaker::new(Some(1));
             breaker.read(&text);
             breaker.read(&format!("{records}.{digits}.{digits}"));

@@ -1,4 +1,4 @@
-//! PURE. What happens to a partition, and what is to be done about it.
+//! PURE. A partition's events and actions.
 
 use std::time::Instant;
 
@@ -9,14 +9,14 @@ use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::Seq;
 
-/// What happened to a partition.
+/// An event of a partition.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// Records were received, in ascending order.
     Received {
         /// Their offsets.
         offsets: &'a [i64],
-        /// The leader epoch under which they were fetched, -1 if unknown.
+        /// The leader epoch of their record batch, -1 if unknown.
         leader_epoch: i32,
     },
     /// The next records were handed to an executor.
@@ -24,20 +24,20 @@ pub enum Event<'a> {
         /// How many.
         records: usize,
     },
-    /// An executor returned records that it was handed.
+    /// An executor returned records.
     Ran {
         /// The run in which they were handed out.
         run: u32,
         /// The first of them.
         first: Seq,
-        /// For each record that is done, in order, the number of its outputs.
+        /// The number of outputs of each processed record, in order.
         outputs: &'a [u32],
-        /// Those among them that failed for good, by their places in `outputs`, ascending, and why: empty unless the policy
-        /// [goes on](Policy::continues).
+        /// The processed records that failed, by index in `outputs`, ascending, and why: empty unless the policy
+        /// [continues](Policy::continues).
         failed: &'a [(usize, Failure)],
-        /// The failure of the record behind these, if it failed.
+        /// The failure of the record after these, if it failed.
         failure: Option<&'a Failure>,
-        /// How many records come back with this event, run or not.
+        /// How many records are returned, run or not.
         returned: usize,
     },
     /// The broker acknowledged one output of each record from `first` to `last`.
@@ -47,57 +47,58 @@ pub enum Event<'a> {
         /// The last of them.
         last: Seq,
     },
-    /// An output of a record can't be sent. The record is at hand.
+    /// An output of a record can't be sent. The worker still has the record.
     Unsendable {
         /// The record.
         seq: Seq,
-        /// So many of its outputs were not sent, and won't be.
+        /// How many of its outputs were not sent and won't be.
         unsent: u32,
         /// Why.
         failure: &'a Failure,
     },
-    /// The broker refuses an output of a record. The record isn't at hand any more.
+    /// The broker refused an output of a record. The worker does not have the record any more.
     Refused {
         /// The record.
         seq: Seq,
         /// Why.
         failure: &'a Failure,
     },
-    /// An output was not delivered for a reason that is neither its record's nor the producer's.
+    /// An output was not delivered, for a reason that is neither the record's nor the producer's.
     Undelivered {
         /// The record.
         seq: Seq,
     },
-    /// A record can be neither processed nor given up.
+    /// A record failed and can't be dead-lettered.
     Unrecoverable {
         /// The record.
         seq: Seq,
         /// Why.
         failure: &'a Failure,
     },
-    /// The consumer stands here, and holds no record that was not received.
+    /// The consumer's position, with every record below it received.
     Position {
-        /// Where.
+        /// The position.
         position: Offset,
     },
-    /// The broker confirmed a commit, of whatever assignment.
+    /// The broker confirmed a commit, of any assignment.
     Committed {
-        /// Everything below is committed.
+        /// Every record below is committed.
         offset: Offset,
     },
-    /// The partition goes to another worker, or the pipeline ends: finish what is out by `deadline`. Of two the first counts.
+    /// The partition is revoked, or the pipeline shuts down: finish the records that are out by `deadline`. Only the first
+    /// drain's deadline counts.
     Drain {
         /// When the wait ends.
         deadline: Instant,
     },
-    /// The partition isn't waited for any longer, whatever is out of it.
+    /// End the drain now, whatever is still out.
     Release,
-    /// From here on this policy counts. Nothing is out: neither at an executor nor at the broker.
+    /// Use this policy from now on. The worker sends this only with nothing at an executor or at a broker.
     Policy(Policy),
-    /// Everything unsettled is read again: outputs may be missing for a reason that is not a record's, or it was asked for by
-    /// [`Action::Rewind`].
+    /// Read all unsettled records again: outputs may be missing for a reason that is not a record's, or [`Action::Rewind`] asked
+    /// for it.
     Rewind {
-        /// From here on what carries another number changes nothing.
+        /// The new assignment: results of any other one change nothing.
         assignment: AssignmentId,
     },
     /// Time has passed.
@@ -129,53 +130,54 @@ impl Event<'_> {
 /// What the worker has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Hand the outputs of the records returned by this event to the producer, up to this one.
+    /// Hand the outputs of the records of this event to the producer, below `upto`.
     Send {
         /// The first record whose outputs are not sent.
         upto: Seq,
     },
-    /// Hold these records, of this event's batch and of what was queued behind it, for another run.
+    /// Requeue these records of this event, and retry the first one not before `at`.
     RunAgain {
         /// The first of them.
         from: Seq,
-        /// How often the first was tried before.
+        /// How often the first record was tried before.
         attempt: u32,
         /// Not before this.
         at: Instant,
     },
-    /// This event's records from `from` on come back to the queue as they are: their run ended before their turn.
+    /// Requeue this event's records from `from` on unchanged: their run ended before their turn.
     Requeue {
         /// The first of them.
         from: Seq,
     },
-    /// Give up this record, which this event is about: drop its outputs and send a dead letter in their place.
+    /// Drop this record's outputs and write a dead letter instead. The record is one of this event's.
     DeadLetter {
         /// The record.
         seq: Seq,
-        /// How often its turn came.
+        /// How often it was tried.
         tries: u32,
         /// Why it failed.
         failure: Failure,
     },
-    /// Give up this record, which this event is about: drop its outputs.
+    /// Drop this record's outputs and skip it. The record is one of this event's.
     Skip {
         /// The record.
         seq: Seq,
-        /// How often its turn came.
+        /// How often it was tried.
         tries: u32,
         /// Why it failed.
         failure: Failure,
     },
-    /// Store this offset; it is committed with the next commit.
+    /// Store this offset for the next commit.
     Store {
-        /// Everything below is settled.
+        /// Every record below is settled.
         offset: Offset,
         /// The leader epoch of the last settled record, -1 if unknown.
         leader_epoch: i32,
-        /// What is to be known of the records below after a restart, see [`with_counts`](super::PartitionState::with_counts): a word, or empty.
+        /// The breaker's counts for the records below, for a restart, see [`with_counts`](super::PartitionState::with_counts);
+        /// may be empty.
         counts: String,
     },
-    /// A record failed for good and the policy says stop: end the pipeline.
+    /// A record failed permanently and the policy is to stop: end the pipeline.
     Stop {
         /// The record.
         offset: i64,
@@ -184,27 +186,27 @@ pub enum Action {
         /// Why it failed.
         failure: Failure,
     },
-    /// Too many records broke the guest or were rejected: end the pipeline instead of giving up one after the other.
+    /// Too many records broke the plugin or were rejected: end the pipeline instead of failing one record after the other.
     BreakerTripped {
         /// The record at which it stops.
         offset: i64,
-        /// What the breaker saw.
+        /// What the breaker counted.
         trip: BreakerTripped,
         /// Why the last one failed.
         failure: Failure,
     },
-    /// Drop the records that wait: nothing is handed out any more.
+    /// Drop the waiting records: nothing is handed out any more.
     DropQueue,
-    /// Answer by [`Event::Rewind`], with a number that nothing in flight has.
+    /// Answer with [`Event::Rewind`] and an assignment id that nothing in flight has.
     Rewind,
-    /// Read again from here.
+    /// Seek to this offset and read on from there.
     Seek {
         /// The first record to read.
         offset: Offset,
     },
     /// The drain is over.
     Released {
-        /// Whether everything that was out is settled; otherwise it is going to be repeated.
+        /// Whether every record that was out is settled; otherwise records will be repeated.
         settled: bool,
     },
 }

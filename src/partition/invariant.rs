@@ -1,8 +1,8 @@
-//! PURE. What always holds of a partition's state, whatever the events: for debug assertions and the model tests.
+//! PURE. The invariants of a partition's state, for debug assertions and the model tests.
 
 use super::PartitionState;
 
-/// The first invariant that doesn't hold.
+/// The first invariant that is broken.
 pub(super) fn broken(state: &PartitionState) -> Option<&'static str> {
     let PartitionState { ledger, strand, numbers, .. } = state;
     let rules = [

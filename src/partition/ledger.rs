@@ -1,9 +1,8 @@
 //! PURE. Which records of one partition are done, and up to where it is safe to commit.
 //!
-//! It knows no order of running: that is a strand's. The ledger has an entry for each record that was received and isn't
-//! settled, in the order received. Records get their outcomes and settle in any order; a prefix is one of the records *received*, since
-//! their offsets may have holes. A sequence number of another assignment has no entry, and changes nothing.
-//! Invariant: every record below the settled prefix's end is settled, and the one there is not, or is at the ceiling or above it.
+//! It knows nothing of the order in which records run, which is a strand's. The ledger has an entry for each record that was
+//! received and isn't settled, in the order received. Records get their outcomes and settle in any order. Its prefixes are of the
+//! records *received*, since offsets may have gaps. A sequence number of another assignment has no entry, and changes nothing.
 
 use std::collections::VecDeque;
 
@@ -17,7 +16,7 @@ pub(super) struct Ledger {
     entries: VecDeque<Entry>,
     /// The number of the first entry.
     first: Seq,
-    /// Records below it have an outcome.
+    /// Every record below has an outcome.
     produced: Seq,
     /// Records at an executor.
     running: usize,
@@ -25,15 +24,15 @@ pub(super) struct Ledger {
     unsettled: usize,
     /// Whether an output will never be acknowledged.
     is_missing: bool,
-    /// Where reading goes on: behind the last record received, or further when the consumer passed control markers.
+    /// Where reading continues: after the last record received, or further when the consumer passed control markers.
     position: Offset,
-    /// Of the last settled record.
+    /// The leader epoch of the last settled record.
     leader_epoch: i32,
-    /// Nothing is committed of this record or of those behind it.
+    /// Nothing at or above this record is committed.
     ceiling: Option<Seq>,
-    /// Where the last cycle was cut.
+    /// The offset of the last cut.
     cut: Option<Offset>,
-    /// Everything below is committed, as the broker confirmed; `None` if nothing is.
+    /// Every record below is committed, as the broker confirmed; `None` if nothing is.
     committed: Option<Offset>,
     settled: Settled,
 }
@@ -45,74 +44,74 @@ struct Entry {
     progress: Progress,
 }
 
-/// There is one for each record in flight, and each is written several times.
+/// There is an entry for each record in flight, and it is written several times, so it is kept small.
 const _: () = assert!(size_of::<Entry>() == 24);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// It waits for its turn.
+    /// Waiting for its turn.
     Queued,
-    /// An executor has it.
+    /// At an executor.
     Running,
     /// Its outputs, or the dead letter in their place, were handed over.
     Produced {
-        /// Outputs of which nothing was reported yet.
+        /// Outputs without a report yet.
         pending: u32,
-        /// Whether an output of it will never be acknowledged.
+        /// Whether one of its outputs will never be acknowledged.
         is_missing: bool,
         fate: Fate,
     },
     Settled(Fate),
 }
 
-/// What becomes of a record.
+/// How a record ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Filtered,
     Emitted,
-    /// Given up, with one dead letter.
+    /// Failed, with one dead letter.
     DeadLettered,
-    /// Given up, with nothing.
+    /// Failed, and skipped without a dead letter.
     Skipped,
 }
 
-/// How many records were settled, by what became of them.
+/// How many records settled, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Records with at least one output, all of them acknowledged.
     pub emitted: u64,
     /// Records without outputs.
     pub filtered: u64,
-    /// Records that were given up and whose dead letters are acknowledged.
+    /// Failed records whose dead letters are acknowledged.
     pub dead_lettered: u64,
-    /// Records that were given up and left out.
+    /// Failed records that were skipped.
     pub skipped: u64,
 }
 
-/// How far a cycle goes: everything below is committed with it.
+/// The offset to commit: every record below is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Boundary {
     pub(super) offset: Offset,
-    /// The leader epoch of the last record below; -1 is unknown.
+    /// The leader epoch of the last record below; -1 if unknown.
     pub(super) leader_epoch: i32,
 }
 
 impl Entry {
-    /// Whether nothing was reported yet of an output of it.
+    /// Whether one of its outputs has no report yet.
     fn is_out(&self) -> bool {
         matches!(self.progress, Progress::Produced { pending: 1.., .. })
     }
 }
 
 impl Progress {
-    /// Of a record that has so many outputs, or is given up.
+    /// The progress of a record with this many outputs, or that failed.
     fn outcome(outputs: u32, given_up: Option<Fate>) -> Progress {
         let fate = given_up.unwrap_or(if outputs > 0 { Fate::Emitted } else { Fate::Filtered });
         let pending = if given_up.is_some() { u32::from(fate == Fate::DeadLettered) } else { outputs };
         Progress::Produced { pending, is_missing: false, fate }.settle()
     }
 
-    /// It is settled when all of its outputs are acknowledged.
+    /// Settled, once all of its outputs are acknowledged.
     fn settle(self) -> Progress {
         let Progress::Produced { pending: 0, is_missing: false, fate } = self else { return self };
         Progress::Settled(fate)
@@ -120,7 +119,7 @@ impl Progress {
 }
 
 impl Ledger {
-    /// Of a partition that is read from `start`, which is committed or not.
+    /// A ledger of a partition that is read from `start`, which is committed or not.
     pub(super) fn new(assignment: AssignmentId, start: Offset, is_committed: bool) -> Ledger {
         Ledger {
             entries: VecDeque::new(),
@@ -145,7 +144,7 @@ impl Ledger {
         }
     }
 
-    /// The consumer stands here. It counts only with nothing in flight: a record on its way is below it.
+    /// The consumer's position. It counts only with nothing in flight, as a record in flight is below it.
     pub(super) fn advance_position(&mut self, position: Offset) {
         if self.entries.is_empty() && position > self.position {
             self.position = position;
@@ -162,7 +161,7 @@ impl Ledger {
         }
     }
 
-    /// Those of these records that have no outcome wait for their turn again.
+    /// Of these records, those without an outcome wait for their turn again.
     pub(super) fn requeue(&mut self, first: Seq, records: usize) {
         let end = first.plus(records);
         let Some(from) = self.index(first.max(self.produced)) else { return };
@@ -175,7 +174,8 @@ impl Ledger {
         }
     }
 
-    /// Gives these records their outcomes: so many outputs each, and those in `given_up`, by their places, ascending, their fate.
+    /// Gives these records their outcomes: the number of outputs of each, and the fate of those in `given_up`, by index,
+    /// ascending.
     pub(super) fn produce(&mut self, first: Seq, outputs: &[u32], given_up: &[(usize, Fate)]) {
         let Some(from) = self.index(first) else { return };
         let mut given_up = given_up.iter().peekable();
@@ -192,8 +192,8 @@ impl Ledger {
         self.advance();
     }
 
-    /// Gives up a record that has its outcome; so many of its outputs will never be acknowledged, and a dead letter is one more to wait
-    /// for. `false` if it was given up before.
+    /// Dead-letters or skips a record that has its outcome. `unsent` of its outputs will never be acknowledged, and a dead letter
+    /// is one more to wait for. `false` if the record was dead-lettered or skipped before.
     pub(super) fn give_up(&mut self, seq: Seq, fate: Fate, unsent: u32) -> bool {
         self.change(seq, |progress| {
             let Progress::Produced { pending, fate: before, .. } = progress else {
@@ -252,7 +252,7 @@ impl Ledger {
         changed
     }
 
-    /// Moves the ends of both prefixes.
+    /// Advances both prefixes.
     fn advance(&mut self) {
         let from = self.produced.since(self.first).unwrap_or(0);
         let has_outcome = |entry: &&Entry| matches!(entry.progress, Progress::Produced { .. } | Progress::Settled(_));
@@ -272,19 +272,19 @@ impl Ledger {
         }
     }
 
-    /// Nothing is committed of this record or of those behind it, whatever becomes of them. It only gets lower.
+    /// Nothing at or above this record is committed, whatever its outcome. The ceiling only gets lower.
     pub(super) fn limit(&mut self, ceiling: Seq) {
         self.ceiling = Some(self.ceiling.map_or(ceiling, |before| before.min(ceiling)));
     }
 
-    /// What executors have at the ceiling or above is not waited for any more.
+    /// Stops waiting for records at or above the ceiling that executors have.
     pub(super) fn leave_running(&mut self) {
         if let Some(ceiling) = self.ceiling {
             self.requeue(ceiling, self.entries.len());
         }
     }
 
-    /// Ends a cycle: where that is. `None` if it is where the one before ended.
+    /// The boundary up to which offsets may be committed; `None` if it is still the last one.
     pub(super) fn cut(&mut self) -> Option<Boundary> {
         let offset = self.low();
         if self.cut.is_some_and(|cut| cut >= offset) {
@@ -299,7 +299,7 @@ impl Ledger {
         self.committed = Some(self.committed.map_or(offset, |before| before.max(offset)));
     }
 
-    /// Forgets what isn't settled, and goes on as another assignment: where reading starts again.
+    /// Forgets unsettled records and continues as another assignment. Returns where reading starts again.
     pub(super) fn abort(&mut self, assignment: AssignmentId) -> Offset {
         let low = self.low();
         let Ledger { leader_epoch, cut, committed, settled, .. } = *self;
@@ -307,7 +307,7 @@ impl Ledger {
         low
     }
 
-    /// The place of a record in flight.
+    /// The index of a record in flight.
     fn index(&self, seq: Seq) -> Option<usize> {
         seq.since(self.first).filter(|&index| index < self.entries.len())
     }
@@ -331,17 +331,17 @@ impl Ledger {
         self.index(seq).map(|index| self.entries[index].offset)
     }
 
-    /// What was settled since the last call.
+    /// The records settled since the last call.
     pub(super) fn take_settled(&mut self) -> Settled {
         std::mem::take(&mut self.settled)
     }
 
-    /// The end of the records received below which all are settled.
+    /// The end of the settled prefix: every record received below it is settled.
     pub(super) fn settled_prefix(&self) -> Seq {
         self.first
     }
 
-    /// The end of the records received below which all have their outcome.
+    /// The end of the produced prefix: every record received below it has an outcome.
     pub(super) fn produced_prefix(&self) -> Seq {
         self.produced
     }
@@ -360,12 +360,12 @@ impl Ledger {
         self.entries.len()
     }
 
-    /// Whether an executor has none of its records.
+    /// Whether no record is at an executor.
     pub(super) fn is_idle(&self) -> bool {
         self.running == 0
     }
 
-    /// Whether every record with an outcome is settled, or every one below the ceiling.
+    /// Whether every record with an outcome is settled, or all records below the ceiling are.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.unsettled == 0 || self.ceiling.is_some_and(|ceiling| self.first >= ceiling)
     }
@@ -375,18 +375,18 @@ impl Ledger {
         self.is_missing
     }
 
-    /// Whether something was reported of every output of the records below the ceiling: of others it may never be, as they are not sent.
+    /// Whether every output of the records below the ceiling has a report: other records may never get one, as they are not sent.
     pub(super) fn is_reported(&self) -> bool {
         let below = self.ceiling.and_then(|ceiling| ceiling.since(self.first)).unwrap_or(usize::MAX);
         !self.entries.iter().take(below).any(Entry::is_out)
     }
 
-    /// Whether an output was handed over of which nothing was reported.
+    /// Whether an output was handed to the producer and has no report yet.
     pub(super) fn is_out(&self) -> bool {
         self.entries.iter().any(Entry::is_out)
     }
 
-    /// The first rule that doesn't hold; for the invariants.
+    /// The first invariant that is broken.
     pub(super) fn broken(&self) -> Option<&'static str> {
         let (mut running, mut unsettled, mut is_ordered, mut last) = (0, 0, true, i64::MIN);
         for entry in &self.entries {

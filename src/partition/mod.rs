@@ -1,18 +1,19 @@
 //! PURE. One partition's path from fetched to committed.
 //!
-//! [`PartitionState::handle`] takes one [`Event`] and returns what the worker has to do about it. Three values decide: the *ledger*, which
-//! records are done and up to where; the *strand*, which may run now; the *breaker*, whether too many were given up. They have no clock,
-//! thread, Kafka or WebAssembly, and hold no records: those are the worker's, found by their [`Seq`]. Invariants: `invariant.rs`.
+//! [`PartitionState::handle`] takes one [`Event`] and returns the [`Action`]s that the worker has to carry out. Three values
+//! decide: the *ledger*, which records are done and up to where; the *strand*, which may run now; the *breaker*, whether too many
+//! failed permanently. They have no clock, thread, Kafka or WebAssembly, and hold no records: the worker does, and finds them by
+//! their [`Seq`]. Invariants: `invariant.rs`.
 //!
 //! ```text
 //!            Received          Ran             Delivered
 //!  (start) ---------> queued ------> produced ----------> settled --> Store(low)
 //!                        ^  |
-//!                 RunAgain  | retry: the record and all of its strand behind it wait
+//!                 RunAgain  | retry: the record and all later records of its strand wait
 //!                        +--+
-//!  a record that can't be helped is given up (a dead letter or nothing takes its place) or stops the pipeline
-//!  Drain: queued records are given back; when the rest is settled, the deadline passes or Release comes: Released
-//!  Rewind: everything unsettled is forgotten; late results carry the number of an older assignment and change nothing
+//!  a record that fails permanently is dead-lettered or skipped, or it stops the pipeline
+//!  Drain: waiting records are dropped; Released when the rest is settled, the deadline passes or Release arrives
+//!  Rewind: unsettled records are forgotten; late results carry an older assignment id and change nothing
 //! ```
 
 mod breaker;
@@ -56,9 +57,10 @@ pub struct PartitionState {
     ledger: Ledger,
     strand: Strand,
     breaker: Breaker,
-    /// Records of an assignment are numbered below this.
+    /// The upper bound of record numbers in an assignment.
     numbers: u64,
-    /// The records of which the broker refused an output, by offset, and why: their turn comes again, and then they are given up.
+    /// Records that had an output refused by the broker, by offset, and why. They are read again, and fail permanently when their
+    /// turn comes.
     refused: BTreeMap<i64, Failure>,
     phase: Phase,
 }
@@ -66,26 +68,26 @@ pub struct PartitionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// Nothing is handed out any more; what is out may come back until the deadline.
+    /// No record is handed out any more; those that are out may finish until the deadline.
     Draining {
         deadline: Instant,
     },
-    /// A record failed for good: nothing at or above it is sent.
+    /// A record failed permanently: nothing at or above it is sent.
     Stopped {
-        /// Whether it drained already: then it is not read again.
+        /// Whether the partition was draining already: then a rewind does not read it again.
         drains: bool,
     },
     /// The drain is over.
     Released {
-        /// Whether everything that was out was settled by then.
+        /// Whether every record that was out had settled by then.
         settled: bool,
     },
 }
 
-/// A record that is tried again, while those behind it wait.
+/// A record that is being retried, while those after it wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Retried<'a> {
-    /// Where it stands.
+    /// The record's offset.
     pub offset: i64,
     /// How often it was tried.
     pub tries: u32,
@@ -96,8 +98,8 @@ pub struct Retried<'a> {
 }
 
 impl PartitionState {
-    /// A partition that was just assigned, to be read from `start`. An offset that is not yet committed (`commit_start`) is
-    /// stored with the first event, so that a start at the end of the topic holds after a crash.
+    /// A partition that was just assigned, to be read from `start`. With `commit_start` the offset is stored with the first
+    /// event, so that a start at the end of the topic survives a crash.
     #[must_use]
     pub fn new(policy: Policy, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
         PartitionState {
@@ -111,20 +113,20 @@ impl PartitionState {
         }
     }
 
-    /// The same with what was counted before it was assigned: what came with a [`Action::Store`] of its start.
+    /// Restores the breaker's counts: the text that an [`Action::Store`] of this start offset carried.
     #[must_use]
     pub fn with_counts(mut self, counts: &str) -> PartitionState {
         self.breaker.read(counts);
         self
     }
 
-    /// The assignment of what is handed out and sent now.
+    /// The assignment in which records are handed out and sent now.
     #[must_use]
     pub fn assignment(&self) -> AssignmentId {
         self.ledger.assignment()
     }
 
-    /// The run of what is handed out now.
+    /// The run in which records are handed out now.
     #[must_use]
     pub fn run(&self) -> u32 {
         self.strand.run()
@@ -142,13 +144,13 @@ impl PartitionState {
         self.ledger.next()
     }
 
-    /// Everything below is settled.
+    /// Every record below is settled.
     #[must_use]
     pub fn low(&self) -> Offset {
         self.ledger.low()
     }
 
-    /// Everything below is committed, as the broker confirmed; `None` if nothing is.
+    /// Every record below is committed, as the broker confirmed; `None` if nothing is.
     #[must_use]
     pub fn committed(&self) -> Option<Offset> {
         self.ledger.committed()
@@ -166,26 +168,27 @@ impl PartitionState {
         self.ledger.settled_prefix()
     }
 
-    /// The lowest record that failed for good: nothing of it or of those above it is sent any more.
+    /// The lowest record that stopped the partition: nothing at or above it is sent any more.
     #[must_use]
     pub fn stops_at(&self) -> Option<Seq> {
         self.ledger.ceiling()
     }
 
-    /// Whether each record that was handed to the producer is settled: nothing of it is at a broker or on the way there.
+    /// Whether every record that was handed to the producer is settled: no output is at a broker or on the way there.
     #[must_use]
     pub fn is_acknowledged(&self) -> bool {
         self.ledger.is_acknowledged()
     }
 
-    /// Whether an output was handed over of which nothing was reported: of any record, be it one above that which stopped the partition.
+    /// Whether an output is at the producer or a broker without a report yet, also of records above the one that stopped the
+    /// partition.
     #[must_use]
     pub fn is_out(&self) -> bool {
         self.ledger.is_out()
     }
 
-    /// Whether everything that was handed out is settled, up to the record that stopped the partition if one did. Once the drain is over it is
-    /// what that came to.
+    /// Whether every record that was handed out is settled, up to the record that stopped the partition if one did. After the
+    /// drain: whether it was so when the drain ended.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         match self.phase {
@@ -196,12 +199,12 @@ impl PartitionState {
         }
     }
 
-    /// Whether its drain is over.
+    /// Whether the drain is over.
     fn is_released(&self) -> bool {
         matches!(self.phase, Phase::Released { .. })
     }
 
-    /// What was settled since the last call, for metrics.
+    /// The records settled since the last call, for metrics.
     pub fn take_settled(&mut self) -> Settled {
         self.ledger.take_settled()
     }
@@ -212,7 +215,7 @@ impl PartitionState {
         self.strand.waits_until(now)
     }
 
-    /// The record that is tried again and has no outcome yet, if there is one: whether it waits now or runs.
+    /// The record that is being retried, if there is one, whether it waits or runs now.
     #[must_use]
     pub fn retried(&self) -> Option<Retried<'_>> {
         let RetryTimer { tries, since, failure, .. } = self.strand.retried()?;
@@ -220,8 +223,8 @@ impl PartitionState {
         (self.phase == Phase::Running).then_some(Retried { offset, tries: *tries, since: *since, failure })
     }
 
-    /// Whether records that begin with `first` may be handed to an executor: nothing waits, and those before them are handed
-    /// out. After a failure, what was handed out behind it may still be on its way back.
+    /// Whether records from `first` on may be handed to an executor: no retry is waiting, and all records before them are handed
+    /// out. After a failure, records that were handed out after the failed one may not be returned yet.
     #[must_use]
     pub fn may_dispatch(&self, now: Instant, first: Seq) -> bool {
         self.phase == Phase::Running && !self.is_due_to_rewind() && self.strand.may_run(now, first)
@@ -233,7 +236,7 @@ impl PartitionState {
         self.phase == Phase::Running
     }
 
-    /// Takes one event; the actions are to be executed in order. One that carries the number of another assignment changes nothing.
+    /// Takes one event; the actions must be carried out in order. An event of another assignment changes nothing.
     pub fn handle(&mut self, now: Instant, event: Event<'_>) -> impl Iterator<Item = Action> + use<> {
         let mut actions = Vec::new();
         let is_forced = matches!(event, Event::Release);
@@ -289,7 +292,8 @@ impl PartitionState {
             }
             Event::Rewind { assignment } => self.rewind(assignment, &mut actions),
             Event::Tick => {
-                // What drains is not sent again: what is above a record that stopped it needn't be waited for.
+                // A draining partition is not read again, so reports for records above the one that stopped it needn't be waited
+                // for.
                 let is_reported = match self.phase {
                     Phase::Draining { .. } => self.ledger.is_reported(),
                     Phase::Running | Phase::Stopped { .. } => !self.ledger.is_out(),
@@ -306,7 +310,7 @@ impl PartitionState {
         actions.into_iter()
     }
 
-    /// Whether records that come back in this run are taken as they are: else they are run again.
+    /// Whether a result of this run that begins with `first` is taken; otherwise its records run again.
     #[must_use]
     pub fn takes(&self, run: u32, first: Seq) -> bool {
         !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped { .. } | Phase::Released { .. }))
@@ -316,8 +320,8 @@ impl PartitionState {
     fn drain(&mut self, deadline: Instant, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Running => actions.push(Action::DropQueue),
-            // A stopped partition drains as well: what it sent below the record is still to be acknowledged. What an
-            // executor still holds of it is not waited for, as nothing at or above the record is sent.
+            // A stopped partition drains as well: outputs below the record that stopped it are still to be acknowledged. What an
+            // executor still has is not waited for, as nothing at or above that record is sent.
             Phase::Stopped { .. } => {
                 self.ledger.leave_running();
                 self.strand.run_again();
@@ -333,12 +337,13 @@ impl PartitionState {
         self.strand = Strand::new(self.ledger.next());
         actions.push(Action::DropQueue);
         match self.phase {
-            // A record that stopped it comes again, and stops it then. An end has it drain, so here nobody knows yet that it stopped.
+            // The record that stopped the partition is read again and stops it again. The worker has not acted on the stop yet:
+            // its shutdown would have made the partition drain.
             Phase::Running | Phase::Stopped { drains: false } => {
                 self.phase = Phase::Running;
                 actions.push(Action::Seek { offset });
             }
-            // There is no time to do it again: what was not acknowledged is repeated by whoever reads it next.
+            // A draining partition has no time to read records again: the next owner repeats what was not acknowledged.
             Phase::Draining { .. } | Phase::Stopped { drains: true } => {
                 self.phase = Phase::Released { settled: false };
                 actions.push(Action::Released { settled: false });
@@ -347,18 +352,19 @@ impl PartitionState {
         }
     }
 
-    /// Records that have their outcome and aren't settled.
+    /// The number of records that have their outcome and aren't settled.
     fn unsettled(&self) -> u64 {
         self.ledger.produced_prefix().n() - self.ledger.settled_prefix().n()
     }
 
-    /// Whether what is not settled is to be read again. Nothing is handed out or sent then, and it is done when something was reported of all that
-    /// was sent: earlier, what is still on its way would be sent twice.
+    /// Whether unsettled records have to be read again. Until then nothing is handed out or sent, and the rewind waits for a
+    /// report of every output that was sent: earlier, outputs that are still in flight would be sent twice.
     fn is_due_to_rewind(&self) -> bool {
         self.ledger.is_missing() || self.is_out_of_numbers()
     }
 
-    /// Whether the numbers of this assignment come to their end. Far from it nothing may be in flight, so that nothing is repeated.
+    /// Whether the assignment is running out of record numbers. With numbers left, the rewind waits until nothing is in flight,
+    /// so that nothing is repeated.
     fn is_out_of_numbers(&self) -> bool {
         let next = self.ledger.next().n();
         let is_empty = self.ledger.in_flight() == 0;
@@ -389,6 +395,6 @@ impl PartitionState {
     }
 }
 
-/// The longest wait for which a partition is merely not handed out; for longer ones its fetching is paused, which throws its
-/// prefetched records away.
+/// The longest wait for which fetching continues. For longer waits the partition is paused, which discards its prefetched
+/// records.
 pub const WAIT_WITHOUT_PAUSE: Duration = Duration::from_secs(1);

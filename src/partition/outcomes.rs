@@ -1,7 +1,7 @@
-//! PURE. What becomes of records that an executor returned, or whose outputs a broker refuses: they are sent, retried, dead-lettered or skipped, or
-//! they stop the pipeline.
+//! PURE. What to do with records that an executor returned, or that had an output refused by a broker: they are sent, retried,
+//! dead-lettered or skipped, or they stop the pipeline.
 //!
-//! The strand knows whose turn it is, the breaker whether one more may fail for good, and the ledger records the outcome.
+//! The strand knows which record is next, the breaker whether one more may fail permanently, and the ledger records the outcome.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::record::Seq;
 
-/// What follows from a record that can't be helped.
+/// The verdict on a record that failed permanently.
 #[derive(Clone, Copy, Debug)]
 enum Judged {
     GiveUp(Fate),
@@ -56,7 +56,7 @@ impl PartitionState {
         }
         let Some(failure) = failure else {
             if outputs.len() < returned {
-                // The executor gave up early: what it holds of this run comes back too.
+                // The executor returned records without running them: it returns the rest of this run too.
                 self.strand.run_again();
                 actions.push(Action::Requeue { from: end });
             }
@@ -73,7 +73,7 @@ impl PartitionState {
         }
     }
 
-    /// The records that failed, and those of which the broker refused an output when they ran before.
+    /// The failed records, and those that had an output refused by the broker when they ran before.
     fn with_refused<'f>(
         &self,
         first: Seq,
@@ -91,8 +91,8 @@ impl PartitionState {
         Cow::Owned(found.collect())
     }
 
-    /// Gives the next records their outcome, and gives up those among them that failed, up to the one at which the pipeline stops:
-    /// how many were done, and why it stops, if it does.
+    /// Gives the next records their outcome. Those in `failed` are dead-lettered or skipped, up to one that stops the pipeline.
+    /// Returns how many records have their outcome, and why the pipeline stops, if it does.
     fn give_up_among<'f>(
         &mut self,
         first: Seq,
@@ -123,7 +123,8 @@ impl PartitionState {
         (done, worst)
     }
 
-    /// Gives up the next record without an outcome; what was handed out behind it has ended with it and runs again.
+    /// Dead-letters or skips the next record without an outcome. The run ends with it, and what was handed out after it runs
+    /// again.
     fn give_up_next(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         match self.judge(failure) {
             Judged::GiveUp(fate) => {
@@ -137,7 +138,7 @@ impl PartitionState {
         }
     }
 
-    /// What follows from a record that can't be helped, which is the next to be counted.
+    /// Decides about the next record, which failed permanently, and counts it.
     fn judge(&mut self, failure: &Failure) -> Judged {
         let fate = match self.policy.then {
             OnFailure::Stop => return Judged::Stop,
@@ -150,7 +151,7 @@ impl PartitionState {
         }
     }
 
-    /// What the worker has to do about a record that is given up.
+    /// The action for a record that is dead-lettered or skipped.
     fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
         let tries = self.strand.tries(seq) + 1;
         let failure = failure.clone();
@@ -172,8 +173,8 @@ impl PartitionState {
         }
     }
 
-    /// The broker refused an output of a record: everything unsettled is read again, and then it is the record's turn to be given up, or
-    /// to stop the pipeline, which has sent all that is below it by then.
+    /// The broker refused an output of a record. All unsettled records are read again. When it is this record's turn, everything
+    /// below it has been sent, and the policy decides: it is dead-lettered or skipped, or it stops the pipeline.
     pub(super) fn refused(&mut self, seq: Seq, failure: &Failure) {
         if let Some(offset) = self.ledger.offset_of(seq) {
             self.refused.insert(offset, failure.clone());
@@ -181,7 +182,7 @@ impl PartitionState {
         }
     }
 
-    /// The pipeline ends at a record.
+    /// The pipeline stops at a record.
     fn end_at(&mut self, seq: Seq, why: Judged, failure: &Failure, actions: &mut Vec<Action>) {
         match why {
             Judged::BreakerTripped(trip) => {
@@ -194,7 +195,7 @@ impl PartitionState {
         }
     }
 
-    /// A record ends the pipeline. What was handed out of it and behind it is of no use.
+    /// A record stops the pipeline. Results of this record and of those after it are ignored.
     pub(super) fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
         let tries = self.strand.tries(seq) + 1;
@@ -203,7 +204,8 @@ impl PartitionState {
         }
     }
 
-    /// Nothing at or above this record is sent any more. `false` if that is so already: it stops at the lowest one.
+    /// From now on nothing at or above this record is sent. `false` if the partition has already stopped at this record or a
+    /// lower one.
     fn stop_at(&mut self, seq: Seq, actions: &mut Vec<Action>) -> bool {
         let is_lower = self.ledger.ceiling().is_none_or(|ceiling| seq < ceiling);
         self.ledger.limit(seq);

@@ -1,44 +1,45 @@
-//! PURE. What the file decides about records that fail.
+//! PURE. What the configuration file says about failed records.
 
 use std::time::Duration;
 
-/// How often a record is tried again, how long it waits, and what follows when that doesn't help.
+/// How often a record is retried, how long it waits, and what to do when that doesn't help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// For a record whose plugin says retry.
+    /// How often to retry a record whose plugin asks for it.
     pub retries: Retries,
     /// The wait before the first retry; it doubles with each.
     pub backoff_from: Duration,
     /// The longest wait.
     pub backoff_to: Duration,
-    /// What becomes of a record that can't be helped.
+    /// What to do about a record that fails permanently.
     pub then: OnFailure,
-    /// So many of the last [`BreakerTripped::WINDOW`](super::BreakerTripped::WINDOW) records of a partition may be rejected; `None` is all.
+    /// How many of the last [`BreakerTripped::WINDOW`](super::BreakerTripped::WINDOW) records of a partition may be rejected;
+    /// `None` is no limit.
     pub rejects_max: Option<usize>,
 }
 
-/// How often a record is tried again.
+/// How often a record is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retries {
-    /// At most so often, besides the first time.
+    /// At most this many times, after the first try.
     Times(u32),
     /// Until it succeeds.
     Forever,
 }
 
-/// What becomes of a record that can't be helped.
+/// What to do about a record that fails permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The pipeline stops: everything below the record is committed, nothing at or above.
+    /// Stop the pipeline: everything below the record is committed, nothing at or above it.
     Stop,
-    /// It is written to the dead-letter topic, and is done when the broker has it there.
+    /// Write the record to the dead-letter topic. It is settled when the broker acknowledges that.
     DeadLetter,
-    /// It is counted and left out.
+    /// Count the record and skip it.
     Skip,
 }
 
 impl Policy {
-    /// Whether what is behind a record that can't be helped goes on.
+    /// Whether processing continues after a record that fails permanently.
     #[must_use]
     pub fn continues(&self) -> bool {
         match self.then {

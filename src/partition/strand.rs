@@ -1,8 +1,8 @@
-//! PURE. An ordering unit of a partition: whose turn it is, and how long it waits before it is tried again.
+//! PURE. A strand: records of a partition that run in order. It knows which record runs next, and how long a retry waits.
 //!
-//! Records of a strand get their outcomes one after the other: one that is tried again has those behind it wait. They are handed out in
-//! runs: when one ends early, what else was handed out in it is of no use, comes back, and runs again in its turn.
-//! A partition has one strand today. Invariant: `due <= next`.
+//! Records of a strand get their outcomes in order: while one is retried, those after it wait. Records are handed out in runs.
+//! When a run ends early, the rest of what was handed out in it is stale: it is returned and runs again in its turn. A partition
+//! has one strand today. Invariant: `due <= next`.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::record::Seq;
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Strand {
-    /// Grows when records that were handed to an executor must run again: what it returns of the run before is stale.
+    /// Incremented when records that were handed to an executor must run again: results of an earlier run are stale.
     run: u32,
     /// The next record to be handed to an executor.
     next: Seq,
@@ -24,7 +24,7 @@ pub(super) struct Strand {
     retry: Option<RetryTimer>,
 }
 
-/// Of the record that is tried again, or was the last to be.
+/// The retry of the record that is retried, or was the last to be.
 #[derive(Clone, Debug)]
 pub(super) struct RetryTimer {
     seq: Seq,
@@ -38,12 +38,12 @@ pub(super) struct RetryTimer {
 }
 
 impl Strand {
-    /// Of records from `first` on.
+    /// A strand of the records from `first` on.
     pub(super) fn new(first: Seq) -> Strand {
         Strand { run: 0, next: first, due: first, retry: None }
     }
 
-    /// The run of what is handed out now.
+    /// The run in which records are handed out now.
     pub(super) fn run(&self) -> u32 {
         self.run
     }
@@ -53,13 +53,13 @@ impl Strand {
         self.due
     }
 
-    /// Until when it waits for a retry.
+    /// Until when the strand waits for a retry.
     pub(super) fn waits_until(&self, now: Instant) -> Option<Instant> {
         self.retry.as_ref().map(|retry| retry.until).filter(|&until| until > now)
     }
 
-    /// Whether records that begin with `first` may be handed out: nothing waits, and those before them are handed out. What was handed
-    /// out in an earlier run may still be on its way back.
+    /// Whether records from `first` on may be handed out: no retry is waiting, and all records before them are handed out.
+    /// Records handed out in an earlier run may not be returned yet.
     pub(super) fn may_run(&self, now: Instant, first: Seq) -> bool {
         first == self.next && self.waits_until(now).is_none()
     }
@@ -71,7 +71,7 @@ impl Strand {
         first
     }
 
-    /// Whether records that come back in this run are taken as they are.
+    /// Whether a result of this run that begins with `first` is taken.
     pub(super) fn takes(&self, run: u32, first: Seq) -> bool {
         (run, first) == (self.run, self.due)
     }
@@ -81,13 +81,14 @@ impl Strand {
         self.due = self.due.plus(records);
     }
 
-    /// What was handed out and has no outcome runs again.
+    /// Records that were handed out and have no outcome run again.
     pub(super) fn run_again(&mut self) {
         self.run += 1;
         self.next = self.due;
     }
 
-    /// The record that is due failed and asks to be tried again: the retry's number, 1 and up, and when. `None` if its tries are spent.
+    /// The record that is due failed and asks for a retry. Returns the retry's number, from 1, and its time; `None` if no retries
+    /// are left.
     pub(super) fn retry(&mut self, policy: &Policy, now: Instant, failure: &Failure) -> Option<(u32, Instant)> {
         let tries = self.tries(self.due) + 1;
         if let Retries::Times(limit) = policy.retries
@@ -97,7 +98,7 @@ impl Strand {
         }
         let since = self.retried().map_or(now, |retry| retry.since);
         let wait = failure.delay.unwrap_or_else(|| backoff(policy, tries));
-        // A wait beyond what a clock can hold is a wait for ever: half a year stands for it.
+        // A wait longer than an `Instant` can hold becomes half a year.
         let until = now.checked_add(wait).unwrap_or(now + Duration::from_secs(15_552_000));
         self.retry = Some(RetryTimer { seq: self.due, tries, since, until, failure: failure.clone() });
         self.run_again();
@@ -109,18 +110,18 @@ impl Strand {
         self.retry.as_ref().filter(|retry| retry.seq == seq).map_or(0, |retry| retry.tries)
     }
 
-    /// The record that is due, if it is tried again: whether it waits now or runs.
+    /// The retry of the record that is due, if it has one, whether it waits or runs now.
     pub(super) fn retried(&self) -> Option<&RetryTimer> {
         self.retry.as_ref().filter(|retry| retry.seq == self.due)
     }
 
-    /// The first rule that doesn't hold; for the invariants.
+    /// The first invariant that is broken.
     pub(super) fn broken(&self) -> Option<&'static str> {
         (self.due > self.next).then_some("due <= next")
     }
 }
 
-/// The wait before the retry number `retry`, 1 and up: it doubles from `backoff_from` to `backoff_to`.
+/// The wait before retry number `retry`, from 1: it doubles from `backoff_from` to `backoff_to`.
 fn backoff(policy: &Policy, retry: u32) -> Duration {
     let factor = 2_u32.saturating_pow(retry.saturating_sub(1));
     policy.backoff_from.saturating_mul(factor).min(policy.backoff_to)

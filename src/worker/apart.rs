@@ -1,7 +1,7 @@
-//! PURE. The records of batches that a broker refused, which are sent again each in a batch of its own.
+//! PURE. The records of batches that a broker refused, which are sent again *apart*: each in a batch of its own.
 //!
-//! A broker refuses a batch as a whole, and its reason is often that of one record only. Which one shows when each is alone. It lasts
-//! until the records that were in such a batch are settled; meanwhile nothing behind them is handed out.
+//! A broker refuses a batch as a whole, often because of one record. Sending each record alone shows which one. This lasts until
+//! the records of the refused batch are settled; until then no record after them is handed out.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,34 @@ use crate::record::TopicPartition;
 /// See the head of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Apart {
-    /// Behind the last of them in each partition.
+    /// The offset after the last of these records in each partition.
     ends: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Apart {
-    /// One more of them.
+    /// Adds a record.
     pub(super) fn add(&mut self, partition: &TopicPartition, offset: i64) {
         let end = self.ends.entry(partition.clone()).or_insert(Offset(0));
         *end = (*end).max(Offset(offset + 1));
     }
 
-    /// Whether there are none.
+    /// Whether there are no records.
     pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Forgets those of a partition that is read from elsewhere.
+    /// Forgets the records of a partition that is read from another offset.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.ends.remove(partition);
     }
 
-    /// Whether records of a partition that begin with this one may be handed out.
+    /// Whether records of a partition from this offset on may be handed out.
     pub(super) fn takes(&self, partition: &TopicPartition, offset: i64) -> bool {
         self.ends.get(partition).is_some_and(|end| offset < end.0)
     }
 
-    /// Whether all of them are settled, by what is settled in each partition; `None` is a partition that others have now.
+    /// Whether all the records are settled. `low` is how far each partition is settled, or `None` if the partition is not
+    /// assigned any more.
     pub(super) fn is_over(&self, low: impl Fn(&TopicPartition) -> Option<Offset>) -> bool {
         self.ends.iter().all(|(partition, end)| low(partition).is_none_or(|low| low >= *end))
     }
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_what_was_in_refused_batches_and_all_before_it() {
+    fn records_up_to_the_end_of_refused_batches_may_be_handed_out() {
         let mut apart = Apart::default();
         for (number, offset) in [(0, 7), (0, 9), (0, 8), (1, 0)] {
             apart.add(&partition(number), offset);
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_over_when_all_are_settled_or_gone() {
+    fn it_is_over_when_all_records_are_settled_or_revoked() {
         let mut apart = Apart::default();
         apart.add(&partition(0), 9);
         apart.add(&partition(1), 4);

@@ -1,8 +1,9 @@
-//! PURE. What can't be helped by waiting alone, but by a person, and then goes on by itself.
+//! PURE. Problems that an operator must fix, after which the pipeline continues by itself: a topic that is gone, or a missing
+//! permission.
 //!
-//! A topic that is gone, or a permission that was taken away. The cluster is asked whether it has what is missing, which is asked again until it is
-//! so; then, every ten seconds, a copy of the output that was denied is sent. Only when that is taken it is over: other outputs get what
-//! was in flight once more, and not once for each try. What was read before the input was denied still goes out.
+//! The lookup thread asks the cluster until it has what is missing. That ends the block of a denied input; records that were read
+//! before it was denied are still processed. For a denied output the worker then sends a copy of it every ten seconds, and the
+//! block is over only when the broker takes the copy: so the outputs in flight are sent once more, and not once for each try.
 //!
 //! ```text
 //!   Denied --> asking --Answered--> waiting --Tick--> trying --Taken--> over
@@ -19,76 +20,76 @@ pub(super) struct Blocked(Option<Block>);
 #[derive(Clone, Debug)]
 struct Block {
     why: String,
-    /// Not tried before this.
+    /// The copy is not sent before this.
     until: Instant,
     stage: Stage,
-    /// Whether nothing is handed out meanwhile.
+    /// Whether no record is handed out while blocked.
     holds: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The cluster is being asked.
+    /// The lookup thread is asking the cluster.
     Asking,
-    /// It has what was missing.
+    /// The cluster has what was missing.
     Answered,
-    /// A copy of what was denied is on its way.
+    /// The copy of the denied output is in flight.
     Trying,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// An output is denied.
+    /// An output was denied, and why.
     OutputDenied(String),
-    /// The input is denied.
+    /// The input was denied, and why.
     InputDenied(String),
-    /// The cluster lacks something that the pipeline names.
+    /// The cluster lacks something that the pipeline names: what.
     Lacking(String),
-    /// The cluster has everything that the pipeline names, as far as it tells.
+    /// The cluster has everything that the pipeline names, as far as it reports.
     Answered,
     /// Time has passed.
     Tick,
-    /// There is no copy of what was denied, or it is not to be sent any more: others have its partition, or had it meanwhile.
+    /// There is no copy of the denied output, or it must not be sent: its partition went to another member in the meantime.
     NothingToTry,
     /// The producer has no room for the copy.
     NoRoom,
-    /// The producer is another one: the copy that the one before had is lost.
+    /// The producer was replaced: a copy that was in flight is lost.
     ProducerRenewed,
-    /// The broker took the copy, or refuses it for a reason of the record's own, which shows again when its turn comes.
+    /// The broker took the copy, or refused it for a reason of the record's own, which will show again when the record is sent.
     Taken,
 }
 
 /// What the worker has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Say why, as it wasn't said yet.
+    /// Log why; it was not logged yet.
     Say(String),
-    /// Show that it is blocked, and why.
+    /// Show the blocked state, and why.
     Show(String),
-    /// Ask the cluster whether it has everything, until it has.
+    /// Ask the cluster until it has everything.
     Ask,
-    /// Send the copy of what was denied, or report that there is nothing to send.
+    /// Send the copy of the denied output, or report that there is none.
     Try,
-    /// Records go on.
+    /// The block is over.
     Over,
 }
 
-/// Between two tries.
+/// The interval between tries.
 pub(super) const RETRY_EVERY: Duration = Duration::from_secs(10);
 
 impl Blocked {
-    /// Whether it is blocked.
+    /// Whether the worker is blocked.
     pub(super) fn is_blocked(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether nothing is handed out.
+    /// Whether no record is handed out.
     pub(super) fn holds(&self) -> bool {
         self.0.as_ref().is_some_and(|block| block.holds)
     }
 
-    /// Takes one event; `every` is the time between two tries.
+    /// Takes one event; `every` is the interval between tries.
     pub(super) fn handle(&mut self, now: Instant, every: Duration, event: Event) -> Vec<Action> {
         let stage = self.0.as_ref().map(|block| block.stage);
         match event {
@@ -96,7 +97,7 @@ impl Blocked {
             Event::InputDenied(why) => self.block(now + every, why, false),
             Event::Lacking(why) => match &mut self.0 {
                 None => self.block(now + every, why, false),
-                // What was said of it when it began is still so; it goes on as soon as the cluster has it.
+                // The first reason still holds. It continues as soon as the cluster has everything.
                 Some(block) => {
                     block.until = now;
                     Vec::new()
@@ -178,9 +179,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// What is told here again in other words: the last reason that was said, whether the cluster is being asked, and whether a copy is out.
+        /// The test tracks on its own: the last logged reason, whether the cluster is being asked, and whether a copy is in
+        /// flight.
         #[test]
-        fn a_denied_output_is_over_only_by_its_own_copy_and_is_tried_each_ten_seconds(
+        fn a_denied_output_is_over_only_when_its_copy_is_taken(
             events in prop::collection::vec((event(), 0_u64..4000), 0..60),
         ) {
             let mut now = clock::now();
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_denied_again_waits_ten_seconds_and_is_said_once() {
+    fn an_output_denied_again_waits_ten_seconds_and_is_logged_once() {
         let start = clock::now();
         let mut blocked = Blocked::default();
         let mut at = |seconds, event| blocked.handle(start + Duration::from_secs(seconds), RETRY_EVERY, event);

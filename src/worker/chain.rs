@@ -1,8 +1,8 @@
-//! The steps of a pipeline, run one after the other over some records.
+//! The steps of a pipeline, run one after the other on a range of records.
 //!
-//! A chain is one unit: a record's effects over all steps are kept or dropped together. Verdicts come back for a prefix: up to the
-//! first record that failed, in whatever step; where rejected records are given up alone, they are only marked in it. What follows
-//! from a failure is decided elsewhere.
+//! A chain is one unit: a record's effects over all steps are kept or dropped together. The verdicts cover a prefix of the
+//! records, up to the first one that failed in any step. If the policy continues after failed records, a rejected one does not
+//! end the prefix and is only marked in it. The chain does not decide what to do about a failure.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,32 +29,32 @@ use crate::sink::Routes;
 pub(super) struct Chain {
     links: Vec<Link>,
     routes: Routes,
-    /// Whether records that are rejected are given up, and those behind them go on.
+    /// Whether a rejected record is dead-lettered or skipped while the records after it continue.
     continues: bool,
 }
 
 struct Link {
     step: Step,
-    /// `None` after a fault, until the next call.
+    /// `None` after a fault, until the next call creates a new one.
     instance: Option<Instance>,
     meter: StepMetrics,
 }
 
-/// What came of some records.
+/// The result of running a range of records.
 #[derive(Debug)]
 pub(super) struct Verdicts {
-    /// How many records, from the first on, went through.
+    /// How many records, from the first on, were processed.
     pub(super) done: usize,
-    /// Those among them that were rejected, ascending, and why.
+    /// Those of them that were rejected, ascending, and why.
     pub(super) failed: Vec<(usize, Failure)>,
-    /// What they became, and maybe more behind them.
+    /// The effects of these records. Layers may also hold effects of records after them.
     pub(super) effects: Effects,
-    /// Why the record behind them failed, if it did.
+    /// Why the record after them failed, if it did.
     pub(super) failure: Option<Failure>,
 }
 
 impl Verdicts {
-    /// A record failed: it is given up alone, or it is where the prefix ends.
+    /// A record failed: it is marked if it fails `alone`, else the prefix ends before it.
     fn fail(&mut self, record: usize, failure: Failure, alone: bool) {
         if record >= self.done {
             return;
@@ -75,31 +75,30 @@ impl Verdicts {
 }
 
 impl Chain {
-    /// Takes instances that were made while the pipeline started.
     pub(super) fn new(links: Vec<(Step, Instance, StepMetrics)>, routes: Routes, continues: bool) -> Chain {
         let links =
             links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
         Chain { links, routes, continues }
     }
 
-    /// Whether a record that can't be helped is given up alone.
+    /// Whether a failed record is dead-lettered or skipped while the records after it continue.
     pub(super) fn continues(&self) -> bool {
         self.continues
     }
 
-    /// The most records that one call of the first step gets.
+    /// The most records in one call of the first step.
     pub(super) fn batch_records(&self) -> usize {
         self.links.first().map_or(1, |link| link.step.settings().batch_records)
     }
 
-    /// Runs all steps over records of a batch.
+    /// Runs all steps on a range of a batch.
     ///
     /// # Errors
-    /// A fault of one of the calls; its instance is gone if it was spoilt.
+    /// A fault of one of the calls. Its instance is discarded if the fault left it unusable.
     pub(super) fn run(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
         let verdicts = self.run_all(batch, records);
         if verdicts.is_err() {
-            // What the steps before counted goes with the run.
+            // Metrics that earlier steps recorded in this run are dropped with it.
             self.take_counted();
         }
         verdicts
@@ -131,7 +130,7 @@ impl Chain {
         Ok(verdicts)
     }
 
-    /// From the next run on, these steps are others.
+    /// Replaces steps from the next run on.
     pub(super) fn swap(&mut self, steps: Vec<Replacement>) {
         for Replacement { number, step, instance } in steps {
             let began = clock::now();
@@ -143,7 +142,7 @@ impl Chain {
         }
     }
 
-    /// What the plugins counted in the last run, for who decides whether its outcome is kept.
+    /// Takes the metrics that plugins recorded in the last run. The worker decides whether they are kept.
     pub(super) fn take_counted(&mut self) -> Counted {
         let mut counted = Vec::new();
         for link in &mut self.links {
@@ -156,10 +155,10 @@ impl Chain {
     }
 }
 
-/// What plugins counted, with the names of their steps.
+/// Metrics that plugins recorded, with the names of their steps.
 pub(super) type Counted = Vec<(Arc<str>, plugin::Effects)>;
 
-/// Adds what was counted to the metrics, as the run's outcome is kept.
+/// Adds recorded values to the metrics, once the run's outcome is kept.
 pub(super) fn tell(counted: &Counted, metrics: &Metrics) {
     for (step, effects) in counted {
         for (name, by) in &effects.counts {
@@ -175,8 +174,8 @@ pub(super) fn tell(counted: &Counted, metrics: &Metrics) {
 }
 
 impl Link {
-    /// Calls the step for all of the layer's input, or up to the first record that ends the run: one that is rejected does so unless
-    /// the chain `continues`. The records that failed, in order, and why.
+    /// Calls the step on the layer's input, up to the first record that ends the run. A rejected record ends it unless the chain
+    /// `continues`. Returns the failed records in order, and why they failed.
     fn run(
         &mut self,
         layer: &mut Layer,
@@ -209,7 +208,7 @@ impl Link {
         Ok(all_failed)
     }
 
-    /// The failure with the component that it comes from.
+    /// Adds the component that caused the failure.
     fn signed(&self, failure: Failure) -> Failure {
         Failure { digest: Some(Arc::clone(self.step.digest())), ..failure }
     }
@@ -236,7 +235,7 @@ impl Link {
     }
 }
 
-/// The next step's input: what came out of port 0, each output with the offset of the record that caused it.
+/// The next step's input: the outputs of port 0, each with the offset of the record that caused it.
 fn next_input(routes: &Routes, before: &Layer, input: &View<'_>, verdicts: &Verdicts) -> (Batch, Vec<u32>) {
     let mut batch = Batch::new(input.source().clone());
     let mut roots = Vec::new();

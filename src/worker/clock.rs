@@ -1,4 +1,4 @@
-//! The only place that reads the clock. Pure rooms get `now` as an argument.
+//! The only module that reads the clock. Pure code gets `now` as an argument.
 
 use std::time::Instant;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Commits, as far as they are more than `session` and `cycle` decide: what is stored for the next one, and what came of one.
+//! Storing offsets for the next commit, committing them, and handling the answer; `session` and `cycle` decide when.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::kafka::consumer::Position;
 use crate::partition;
 
 impl Shell {
-    /// Stores what is settled, to be committed with the next commit.
+    /// Stores the offsets below which everything is settled, for the next commit.
     pub(super) fn store_offsets(&mut self) {
         let mut positions = Vec::new();
         for task in &mut self.flow.tasks {
@@ -23,17 +23,17 @@ impl Shell {
         }
         if !positions.is_empty() {
             for partition in self.io.consumer.store(&positions) {
-                // It went to another worker meanwhile, who repeats what was not committed.
+                // The partition went to another member in the meantime, which repeats what was not committed.
                 tracing::debug!("offset of {partition} not stored: it is not assigned any more");
             }
             failpoint::pass(Point::AfterStore);
         }
     }
 
-    /// Commits what is settled.
+    /// Commits the offsets below which everything is settled.
     pub(super) fn commit(&mut self, now: Instant) {
         self.store_offsets();
-        // Others may have them: whatever they did since must stay.
+        // Other members may have these partitions, and a commit must not overwrite theirs.
         if self.io.consumer.assignment_lost() {
             return self.tell_session(now, session::Event::CommitEnded);
         }
@@ -57,8 +57,8 @@ impl Shell {
         }
     }
 
-    /// Takes the answer to the commit that is under way, once it is there. While none is out, partitions are placed whose position was gone: the
-    /// answer to a commit is about the records before, and must not be taken for one about those that come.
+    /// Handles the answer to the commit in flight, if there is one. Partitions whose position was gone restart only while no
+    /// commit is in flight: the answer to a commit of old offsets must not be taken for one about the new offsets.
     pub(super) fn take_commit(&mut self, now: Instant) {
         let answer = self.timers.committing.as_ref().and_then(|(commit, began)| Some((commit.poll()?, *began)));
         let has_ended = answer.is_some();
@@ -77,7 +77,7 @@ impl Shell {
     }
 
     fn count_commit(&mut self, now: Instant, began: Instant, result: Committed) {
-        // Nothing new to commit is no commit.
+        // A commit with nothing new to commit is not counted.
         if result != Committed::default() {
             let took = now.saturating_duration_since(began).as_secs_f64();
             self.monitor.metrics.commit_duration_seconds.with_label_values(&[result_label(&result)]).observe(took);
@@ -86,7 +86,7 @@ impl Shell {
         }
     }
 
-    /// A commit ended.
+    /// Handles the result of a commit.
     fn on_committed(&mut self, now: Instant, result: Committed) {
         self.monitor.metrics.commits.with_label_values(&[result_label(&result)]).inc();
         for (partition, offset) in result.offsets {
@@ -95,7 +95,7 @@ impl Shell {
                 self.tell(now, index, partition::Event::Committed { offset });
             }
         }
-        // The next commit covers it; after a rebalance the new owner repeats at most what was not committed.
+        // The next commit covers these offsets. After a rebalance the new owner repeats at most what was not committed.
         if let Some(reason) = result.failed
             && self.monitor.may_log(now, "failed to commit offsets")
         {
@@ -103,13 +103,13 @@ impl Shell {
         }
     }
 
-    /// With nothing in flight, what may be committed is where the consumer stands: control markers are behind it then.
+    /// With nothing in flight, the consumer's position may be committed: it is past control markers, which are not records.
     pub(super) fn advance_idle(&mut self, now: Instant) {
         for index in 0..self.flow.tasks.len() {
             let task = &self.flow.tasks[index];
             if task.in_flight() == 0
                 && task.state.may_receive()
-                // What is read meanwhile is let go, so that the consumer stands behind records that nobody saw.
+                // While a position is gone, records that are read are dropped, and the consumer's position is above them.
                 && !task.place.is_gone()
                 && let Some(position) = self.io.consumer.position(&task.partition)
                 && task.reader.has_passed(position)

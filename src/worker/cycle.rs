@@ -1,6 +1,6 @@
-//! PURE. When what is settled is committed: now and then, and when somebody asks. One commit is under way at a time.
+//! PURE. When settled records are committed: at an interval, and on request. One commit is in flight at a time.
 //!
-//! librdkafka sends a commit again that had no answer; behind a newer one, that would move the group back.
+//! librdkafka resends a commit that was not answered. If it arrived after a newer commit, it would move the group's offset back.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use std::time::Instant;
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
-    /// Between two commits that nobody asked for.
+    /// The interval between commits.
     every: Duration,
     /// When the last commit began.
     began: Instant,
@@ -20,12 +20,12 @@ impl Cycle {
         Cycle { every, began: now, is_under_way: false }
     }
 
-    /// Whether it is time to commit.
+    /// Whether the interval has passed and no commit is in flight.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         !self.is_under_way && now.saturating_duration_since(self.began) >= self.every
     }
 
-    /// Begins a commit. `false` if one is under way.
+    /// Begins a commit. `false` if one is in flight.
     pub(super) fn begin(&mut self, now: Instant) -> bool {
         if self.is_under_way {
             return false;
@@ -34,12 +34,12 @@ impl Cycle {
         true
     }
 
-    /// The commit has its answer, or was refused.
+    /// The commit was answered, or could not be sent.
     pub(super) fn end(&mut self) {
         self.is_under_way = false;
     }
 
-    /// Whether a commit has no answer yet.
+    /// Whether a commit is in flight.
     pub(super) fn is_under_way(&self) -> bool {
         self.is_under_way
     }

@@ -1,8 +1,8 @@
-//! Records that are given up: their dead letters on the way to the producer, and what is said about them.
+//! Dead letters of failed records, on their way to the producer.
 //!
-//! Dead letters are written while the record is at hand and wait here, in order, until the producer has room. They travel with
-//! the outputs of the run they come from, so that a partition's dead letters keep its order. A record is settled when the broker has
-//! its dead letter; only then it is counted.
+//! A dead letter is written while its record is in memory, and waits here, in order, until the producer has room. Dead letters
+//! follow the outputs of their run, so that a partition's dead letters keep its order. A record is settled, and counted, only
+//! when the broker has acknowledged its dead letter.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -34,24 +34,24 @@ pub(super) struct PendingDeadLetter {
     sent: SentDeadLetter,
 }
 
-/// What is remembered of a dead letter until it is acknowledged: no step if a broker refused an output.
+/// The metric labels of a dead letter, until it is acknowledged. The step is empty if a broker refused an output.
 #[derive(Clone, Debug)]
 pub(super) struct SentDeadLetter {
     step: Arc<str>,
     kind: Kind,
 }
 
-/// A record that can be neither processed nor given up.
+/// A failed record that can't be dead-lettered either: the pipeline stops at it.
 #[derive(Debug)]
 pub(super) struct Unrecoverable {
     pub(super) seq: Seq,
-    /// Why it can't be given up.
+    /// Why it can't be dead-lettered.
     why: String,
     /// Why it failed.
     failure: Failure,
 }
 
-/// What a topic takes at least, where nobody says what: Kafka's default is a little more.
+/// The assumed size limit of a topic whose limit is unknown. Kafka's default is slightly larger.
 const ASSUMED: usize = 1_000_000;
 
 impl PendingDeadLetter {
@@ -87,7 +87,8 @@ impl PendingDeadLetters {
 }
 
 impl Shell {
-    /// Writes the dead letter of a record that is given up, and says so. If it doesn't fit, the pipeline has to stop at the record.
+    /// Writes the dead letter of a failed record, and logs the failure. If the dead letter doesn't fit its topic, the pipeline
+    /// has to stop at the record.
     pub(super) fn write_dead_letter(
         &mut self,
         now: Instant,
@@ -103,7 +104,7 @@ impl Shell {
             GivenUp { source: &task.partition, failure: &failure, tries, at_ms: clock::unix_ms(), is_retimed };
         let known = self.dead_letter_bytes();
         let limit = known.unwrap_or(ASSUMED);
-        // The largest that it could be is what the topic should take.
+        // The error message tells the size that the topic must take for the full dead letter.
         let largest = Cell::new(0);
         let fits = |dead_letter: &OutRecord<'_>| {
             largest.set(largest.get().max(size::batch_bytes(dead_letter)));
@@ -111,7 +112,8 @@ impl Shell {
         };
         let dead_letters = &self.settings.dead_letters;
         let written = dead_letters.write(&record, given_up, fits);
-        // Where nobody said what the topic takes, the broker decides; what is ours shall not be the reason for a refusal.
+        // Above the assumed limit the broker decides. The dead letter is then as small as possible, so that what is added to the
+        // record isn't the reason for a refusal.
         let written = written.or_else(|| known.is_none().then(|| dead_letters.least(&record, given_up)));
         let Some(written) = written else {
             let why = self.no_dead_letter(limit, largest.get());
@@ -126,7 +128,7 @@ impl Shell {
         Ok(PendingDeadLetter { seq, written, sent })
     }
 
-    /// A record can be neither processed nor given up: the pipeline stops at it, if its assignment is still there.
+    /// Stops the pipeline at a failed record that can't be dead-lettered, unless its assignment is gone.
     pub(super) fn on_unrecoverable(&mut self, now: Instant, unrecoverable: &Unrecoverable) {
         let Unrecoverable { seq, why, failure } = unrecoverable;
         let Some(index) = self.flow.task_of(*seq) else { return };
@@ -135,7 +137,7 @@ impl Shell {
         self.tell(now, index, partition::Event::Unrecoverable { seq: *seq, failure: &failure });
     }
 
-    /// What is said of a dead letter of so many bytes, which its topic doesn't take.
+    /// The message for a dead letter of this size, which its topic doesn't take.
     fn no_dead_letter(&self, limit: usize, bytes: usize) -> String {
         let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
         let command = Commands::of(&self.settings.kafka).raise_limit(topic, bytes);
@@ -145,14 +147,14 @@ impl Shell {
         )
     }
 
-    /// The largest dead letter that its topic is known to take.
+    /// The known size limit of the dead-letter topic.
     fn dead_letter_bytes(&self) -> Option<usize> {
         let output = self.settings.kafka.dead_letter.as_ref()?;
         self.delivery.limits().record_bytes(self.settings.kafka.outputs.len(), output)
     }
 
-    /// The broker refused a dead letter. It is never left out: the record's offset waits for it. One whose time its topic doesn't take is
-    /// written once more, with the time of now.
+    /// The broker refused a dead letter. It is never dropped: the record's offset waits for it. If the topic doesn't take the
+    /// record's timestamp, the dead letter is written once more with the current time.
     pub(super) fn on_dead_letter_refused(&mut self, now: Instant, index: usize, seq: Seq, message: &Undelivered) {
         let task = &mut self.flow.tasks[index];
         let offset = task.state.offset_of(seq).filter(|_| message.is_about_time());
@@ -163,12 +165,12 @@ impl Shell {
         }
     }
 
-    /// Hands dead letters to the producer. `true` if it took something.
+    /// Hands dead letters to the producer. `true` if any left the queue.
     pub(super) fn send_dead_letters(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(dead_letter) = self.flow.dead_letters.queue.front() {
             let index = self.flow.task_of(dead_letter.seq);
-            // Nothing of a task is sent at the record that stopped it, or above.
+            // Nothing is sent at or above the record that stopped a task.
             let index = index
                 .filter(|&index| self.flow.tasks[index].state.stops_at().is_none_or(|stop| dead_letter.seq < stop));
             let mut failed = None;
@@ -205,7 +207,7 @@ impl Shell {
         busy
     }
 
-    /// The broker has the dead letters of these records of a task.
+    /// The broker acknowledged the dead letters of these records of a task.
     pub(super) fn on_dead_letters_delivered(&mut self, now: Instant, index: usize, first: Seq, last: Seq) {
         let task = &mut self.flow.tasks[index];
         while let Some((_, sent)) = task.dead_letters.sent.pop_front_if(|(seq, _)| *seq <= last) {

@@ -1,4 +1,4 @@
-//! What the producer has to say.
+//! Handles the producer's reports: acknowledgements and errors.
 
 use std::time::Instant;
 
@@ -14,14 +14,14 @@ use crate::kafka::producer::TagKind;
 use crate::partition;
 
 impl Shell {
-    /// What the producer has to say.
+    /// Handles a report of the current producer.
     pub(super) fn on_report(&mut self, now: Instant, report: ProducerReport) {
         match report {
             ProducerReport::Delivered => {
                 let Some(producer) = &self.io.producer else { return };
                 let delivered = producer.take_delivered();
                 if delivered.is_empty() {
-                    // Taken with an earlier report.
+                    // These were taken with an earlier report.
                     return;
                 }
                 let Delivered { runs, has_sample, produced, bytes } = delivered;
@@ -49,7 +49,7 @@ impl Shell {
                 if let Some(trouble) = connection::trouble(&text) {
                     self.on_trouble(now, &trouble);
                 } else if connection::is_duplicate(&text) || connection::is_consequence(&text) {
-                    // Said elsewhere, with its reason.
+                    // Logged elsewhere with its reason.
                 } else if self.monitor.may_log(now, &name) {
                     tracing::warn!("Kafka: {text} ({name})");
                 }

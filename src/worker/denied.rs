@@ -1,4 +1,4 @@
-//! Being blocked, as far as it is more than `blocked` decides: what is said and shown of it, and the copy of the output that was denied.
+//! Carries out being blocked, which `blocked` decides: the log line, the status, and the copy of the denied output.
 
 use std::time::Instant;
 
@@ -19,16 +19,17 @@ use crate::record::TopicPartition;
 
 /// An output that was denied.
 pub(super) struct Denied {
-    /// A copy of it.
+    /// A copy of the output.
     pub(super) sample: Sample,
-    /// The partition of the record that it is of.
+    /// The input partition of its record.
     pub(super) partition: TopicPartition,
-    /// Where the record is.
+    /// The offset of its record.
     pub(super) offset: i64,
 }
 
 impl Shell {
-    /// An output is denied: nothing is handed out until the cluster has what is missing. A copy of it is kept, to be tried.
+    /// An output was denied: no record is handed out until the cluster has what is missing. A copy of the output is kept for
+    /// retries.
     pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
         if denied.is_some() {
             self.flow.denied = denied;
@@ -36,7 +37,7 @@ impl Shell {
         self.tell_blocked(now, Event::OutputDenied(why));
     }
 
-    /// The input is denied: the pipeline isn't ready until the cluster has what is missing.
+    /// The input was denied: the pipeline isn't ready until the cluster has what is missing.
     pub(super) fn halt_input(&mut self, now: Instant, error: &ClientError) {
         let commands = Commands::of(&self.settings.kafka);
         let command = match &error.partition {
@@ -46,7 +47,7 @@ impl Shell {
         self.tell_blocked(now, Event::InputDenied(format!("{}; {command}", error.text)));
     }
 
-    /// Gives an event to the block and carries out what it asks for.
+    /// Gives an event to `Blocked` and carries out its actions.
     pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
         for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
             match action {
@@ -72,8 +73,8 @@ impl Shell {
         }
     }
 
-    /// Sends what was denied, unless others have its partition or had it meanwhile: records show then whether they are taken. What is known
-    /// of it at once.
+    /// Sends the copy of the denied output, unless its partition went to another member in the meantime: then new records show
+    /// whether outputs are taken. Returns the result if it is known at once.
     fn try_again(&mut self, now: Instant) -> Option<Event> {
         let tasks = &self.flow.tasks;
         let is_ours = |denied: &&Denied| {
@@ -98,7 +99,7 @@ impl Shell {
         }
     }
 
-    /// What was denied wasn't taken either when it was tried again.
+    /// The copy of the denied output failed when it was sent.
     pub(super) fn on_sample_failed(&mut self, now: Instant, output: usize, failure: &Failure) {
         let event = if failure.kind.class() == Class::Halt {
             Event::OutputDenied(self.denied(output, failure))
@@ -108,7 +109,7 @@ impl Shell {
         self.tell_blocked(now, event);
     }
 
-    /// What a person has to do about a delivery to `topic` that the cluster denies.
+    /// The message for a delivery to `topic` that the cluster denies, with the command that helps.
     pub(super) fn denied_delivery(&self, role: &str, topic: &str, failure: &Failure) -> String {
         let command = Commands::of(&self.settings.kafka).remedy(&failure.code, role, topic);
         format!("{}; {command}", failure.reason)

@@ -1,4 +1,4 @@
-//! What records would become, without Kafka: the same chain that an executor runs, one record at a time.
+//! Runs records without Kafka: through the same chain as an executor's, one record at a time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ pub struct DryRun {
     routes: Routes,
 }
 
-/// What a step did for a record.
+/// What a step did with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepTrace {
     /// The step's number.
     pub step: usize,
-    /// Records that it got: the record, or the outputs of the step before.
+    /// The number of records in its input: the record, or the outputs of the step before.
     pub records: usize,
-    /// What it made of them, by port.
+    /// The port of each of its outputs, in order.
     pub ports: Vec<u32>,
 }
 
 impl DryRun {
-    /// Takes one instance of each step. What they do is counted in `metrics`.
+    /// Takes one instance of each step. Their metrics go to `metrics`.
     #[must_use]
     pub fn new(steps: Vec<(Step, Instance)>, routes: Routes, metrics: &Arc<Metrics>) -> DryRun {
         let links = steps.into_iter().map(|(step, instance)| {
@@ -45,10 +45,11 @@ impl DryRun {
         DryRun { chain: Chain::new(links.collect(), routes.clone(), false), routes }
     }
 
-    /// Runs record `index` of a batch; `output` gets each output with its place in the file, in order. What the steps did, in order.
+    /// Runs record `index` of a batch. `output` gets each output to a topic with the output's index in the file, in order.
+    /// Returns what the steps did, in order.
     ///
     /// # Errors
-    /// Why the record failed. A fault counts when it comes again in a fresh instance, as in a pipeline that runs.
+    /// Why the record failed. As in a running pipeline, a fault counts only if it occurs again in a fresh instance.
     ///
     /// # Panics
     /// If there is no such record.

@@ -1,8 +1,8 @@
-//! What a chain of steps made of some records: outputs that keep the record that caused them.
+//! The outputs that a chain of steps made of a run of records, each with the record that caused it.
 //!
-//! A [`Layer`] is what one step got and what it returned. Outputs are never copied on their way: they refer to the layer's
-//! input, which is the batch itself for the first step. [`Cursor`] walks the outputs of all layers record by record, so that in
-//! every output topic the outputs of a record come before those of the next one, whichever steps made them.
+//! A [`Layer`] is one step's input and what it returned. Outputs are never copied between steps: they refer to the layer's input,
+//! which is the batch itself for the first step. [`Cursor`] walks the outputs of all layers record by record, so that in every
+//! output topic a record's outputs come before those of the next record, whichever steps made them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::record::OutRecord;
 use crate::sink::Destination;
 use crate::sink::Routes;
 
-/// What the steps made of a run of records.
+/// The outputs of a run of records.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) layers: Vec<Layer>,
@@ -25,13 +25,13 @@ pub(super) struct Effects {
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) step: usize,
-    /// The digest of the component that it ran.
+    /// The digest of the step's component.
     pub(super) digest: Arc<str>,
-    /// What the step got; `None` for the first one, which gets the records themselves.
+    /// The step's input; `None` for the first step, which gets the records themselves.
     pub(super) input: Option<Batch>,
     /// For each record of `input`, the record that caused it, counted from the start of the run.
     pub(super) roots: Vec<u32>,
-    /// The step's calls: which part of its input each got, and what it returned.
+    /// The step's calls: the part of the input that each got, and what it returned.
     pub(super) calls: Vec<(Range<usize>, Outputs)>,
 }
 
@@ -48,7 +48,7 @@ impl Layer {
     }
 }
 
-/// A place in the effects: the next output of each layer.
+/// A position in the effects: the next output of each layer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
     at: Vec<(usize, usize)>,
@@ -58,19 +58,19 @@ pub(super) struct Cursor {
 pub(super) struct Output<'a> {
     /// The record that caused it, counted from the start of the run.
     pub(super) root: usize,
-    /// The output, by its place in the file.
+    /// The output's index in the configuration file.
     pub(super) output: usize,
     /// The step that made it.
     pub(super) step: usize,
-    /// The digest of the component that it ran.
+    /// The digest of the step's component.
     pub(super) digest: &'a Arc<str>,
     pub(super) record: OutRecord<'a>,
     pub(super) layer: usize,
 }
 
 impl Cursor {
-    /// The next output that leads to a topic, of a record below `limit`. `batch` and `start` are the records of the run. It comes
-    /// again until [`Cursor::advance`].
+    /// The next output to a topic of a record below `limit`. `batch` and `start` locate the records of the run. Returns the same
+    /// output until [`Cursor::advance`].
     pub(super) fn peek<'a>(
         &mut self,
         effects: &'a Effects,
@@ -100,13 +100,13 @@ impl Cursor {
         Some(Output { root, output, step: layer.step, digest: &layer.digest, record, layer: number })
     }
 
-    /// Goes on behind the next output of this layer.
+    /// Moves past the next output of this layer.
     pub(super) fn advance(&mut self, layer: usize) {
         self.at[layer].1 += 1;
     }
 }
 
-/// Moves on to the layer's next output that leads to a topic; its record and topic.
+/// Moves to the layer's next output to a topic; returns its record and topic.
 fn skip_inner(layer: &Layer, at: &mut (usize, usize), routes: &Routes, given_up: &[usize]) -> Option<(usize, usize)> {
     loop {
         let (_, outputs) = layer.calls.get(at.0)?;
@@ -128,14 +128,14 @@ fn skip_inner(layer: &Layer, at: &mut (usize, usize), routes: &Routes, given_up:
 }
 
 impl Effects {
-    /// Takes back the outputs of a record that are not sent yet.
+    /// Drops the outputs of a record that are not sent yet.
     pub(super) fn give_up(&mut self, record: usize) {
         if let Err(place) = self.given_up.binary_search(&record) {
             self.given_up.insert(place, record);
         }
     }
 
-    /// What the steps wrote and what went on between them, with a bound for the lengths that the broker counts.
+    /// The bytes that the steps wrote for topics and for later steps, with an upper bound for the lengths that the broker adds.
     pub(super) fn own_bytes_max(&self) -> usize {
         let layer = |layer: &Layer| {
             let between = layer.input.as_ref().map_or(0, |input| input.bytes() + 5 * input.view().layout.len());
@@ -144,7 +144,7 @@ impl Effects {
         self.layers.iter().map(layer).sum()
     }
 
-    /// For each of the first `records` records, the number of its outputs that lead to a topic.
+    /// The number of outputs to topics, for each of the first `records` records.
     pub(super) fn counts(&self, records: usize, routes: &Routes) -> Vec<u32> {
         let mut counts = vec![0_u32; records];
         for layer in &self.layers {

@@ -1,8 +1,7 @@
-//! PURE. How a pipeline ends, and what it says then.
+//! PURE. How a pipeline ends, and the message it ends with.
 //!
-//! What a message says of records that were delivered and offsets that were committed is read from the partition when nothing
-//! more can be done for it, not from what was meant to be done: a command that moves the group is printed only if no record that
-//! was not delivered lies below the place it moves to.
+//! What a message says about delivered records and committed offsets is read from the partition's state once nothing more can be
+//! done for it. It prints a command that moves the group only if every record below the new offset was delivered.
 
 use crate::failure::Failure;
 use crate::kafka::Commands;
@@ -15,56 +14,56 @@ use crate::record::TopicPartition;
 /// How a pipeline ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was told to, and finished everything: nothing is repeated.
+    /// It shut down cleanly: no record will be repeated.
     Drained,
-    /// A record, or the state of the cluster, stopped it.
+    /// A record or the state of the cluster stopped it.
     Stopped(String),
-    /// It was told to, and ran out of time: records will be repeated.
+    /// It was shutting down, but not everything was delivered and committed in time: records may be repeated.
     DeadlinePassed(String),
-    /// Something in the file, or a topic, is wrong.
+    /// The configuration file or a topic is wrong.
     Invalid(String),
-    /// A bug of ours.
+    /// A bug in wasmill.
     Bug(String),
 }
 
-/// A record at which the pipeline stops.
+/// A record that stopped the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoppedAt {
     partition: TopicPartition,
     offset: i64,
-    /// What happened: the message's first line, behind the record's place.
+    /// What happened: the rest of the message's first line, after the record's topic, partition and offset.
     what: String,
-    /// Whether the record may be left out by hand.
+    /// Whether the message offers a command that skips the record.
     may_be_left_out: bool,
 }
 
-/// What became of a partition's records, read when the pipeline has done all it could.
+/// How far a partition's records got, read when nothing more can be done for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Left {
     /// Every record below it is settled.
     pub(super) low: Offset,
     /// Every record below it is committed, as the broker confirmed.
     pub(super) committed: Offset,
-    /// Above every record of which an output or a dead letter was handed to the producer.
+    /// Above every record that had an output or a dead letter handed to the producer.
     pub(super) handed: Offset,
 }
 
 /// Why a worker ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// For this reason.
+    /// An end that is not about one record or partition.
     End(End),
-    /// At this record.
+    /// This record stopped the pipeline.
     Record(StoppedAt),
-    /// The position of this partition is gone.
+    /// The position in this partition is no longer in the log.
     Gap(TopicPartition, Gap),
     /// The topic of this partition was created again.
     Recreated(TopicPartition, Other),
 }
 
 impl Cause {
-    /// Whether this is told in the place of what came before: a failure outweighs a wish, and of two records of a partition the lower
-    /// one is told.
+    /// Whether this cause replaces an earlier one in the message: a failure replaces a requested shutdown, and the lower of two
+    /// records of one partition replaces the higher one.
     pub(super) fn outweighs(&self, before: &Cause) -> bool {
         match (before, self) {
             (Cause::End(End::Drained), _) => true,
@@ -75,10 +74,11 @@ impl Cause {
 }
 
 impl StoppedAt {
-    /// The record failed, and the policy stops at it.
+    /// The record failed, and the policy is to stop.
     pub(super) fn record(partition: TopicPartition, offset: i64, tries: u32, failure: &Failure) -> StoppedAt {
         let tried = match (failure.kind.spoils_instance(), tries) {
-            // An executor runs the culprit once more alone, in a fresh instance, before it says so.
+            // The executor runs a record that broke the plugin once more, alone and in a fresh instance, before it reports the
+            // failure.
             (true, _) => "run again alone, with the same result".to_owned(),
             (false, 1) => "tried once".to_owned(),
             (false, tries) => format!("tried {tries} times"),
@@ -87,7 +87,7 @@ impl StoppedAt {
         StoppedAt { partition, offset, what, may_be_left_out: true }
     }
 
-    /// Records of the partition break the guest one after the other.
+    /// Too many records of the partition broke the plugin or were rejected.
     pub(super) fn tripped(
         partition: TopicPartition,
         offset: i64,
@@ -114,17 +114,17 @@ impl StoppedAt {
         &self.partition
     }
 
-    /// Where it is.
+    /// The record's partition and offset.
     pub(super) fn place(&self) -> String {
         format!("{} offset {}", self.partition, self.offset)
     }
 
-    /// Whether this one is named in the place of `other`: it is the lower one of the same partition.
+    /// Whether this record is the lower one of the same partition, and so the one to report.
     pub(super) fn comes_before(&self, other: &StoppedAt) -> bool {
         self.partition == other.partition && self.offset < other.offset
     }
 
-    /// The whole message. `left` is `None` if the group took the partition away before the end.
+    /// The whole message. `left` is `None` if the partition was revoked before the end.
     pub(super) fn message(&self, left: Option<Left>, group: &str, commands: &Commands) -> String {
         let StoppedAt { partition, offset, what, may_be_left_out } = self;
         let TopicPartition { topic, partition: number } = partition;
@@ -173,7 +173,7 @@ fn trace(failure: &Failure) -> String {
     if failure.backtrace.is_empty() { String::new() } else { format!("\n{}", failure.backtrace) }
 }
 
-/// The message for a topic that was created again.
+/// The message for a topic that was deleted and created again.
 pub(super) fn recreated(partition: &TopicPartition, other: &Other, group: &str, commands: &Commands) -> String {
     let (TopicPartition { topic, partition: number }, Other { was, is, committed }) = (partition, other);
     format!(
@@ -185,17 +185,17 @@ pub(super) fn recreated(partition: &TopicPartition, other: &Other, group: &str, 
     )
 }
 
-/// A position that is gone, and what there is of the partition.
+/// A position that is no longer in the log, and the range of offsets that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) position: Offset,
     pub(super) oldest: Offset,
     pub(super) end: Offset,
-    /// Whether the log was seen to be cut off below the position.
+    /// Whether the consumer saw that the log was truncated below the position.
     pub(super) is_cut: bool,
 }
 
-/// The message for a position that is gone.
+/// The message for a position that is no longer in the log.
 pub(super) fn gap(partition: &TopicPartition, gap: Gap, group: &str, commands: &Commands) -> String {
     let (TopicPartition { topic, partition: number }, Gap { position, oldest, end, is_cut }) = (partition, gap);
     let command = commands.move_group(group, partition, oldest);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_and_committed_is_said_as_it_is() {
+    fn the_message_says_what_was_delivered_and_committed() {
         let all = message(7, 7, 7);
         assert!(all.contains("everything below this record is delivered and committed; nothing at or above"), "{all}");
         assert!(all.contains(COMMAND), "{all}");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_leads_past_a_record_that_was_not_delivered() {
+    fn no_command_skips_a_record_that_was_not_delivered() {
         for (low, committed) in [(6, 6), (6, 2), (0, 0)] {
             let text = message(low, committed, 9);
             assert!(!text.contains("--to-offset") && !text.contains("delivered and committed"), "{text}");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_break_the_plugin_one_after_the_other_are_not_left_out_by_hand() {
+    fn a_tripped_breaker_offers_no_command_that_skips_a_record() {
         let failure = Failure::new(Kind::Trap, None, "unreachable".to_owned());
         let left = Left { low: Offset(7), committed: Offset(7), handed: Offset(7) };
         let stopped = StoppedAt::tripped(
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lower_record_of_a_partition_is_the_one_that_is_named() {
+    fn the_lower_record_of_a_partition_is_reported() {
         let failure = Failure::new(Kind::Reject, None, "no".to_owned());
         let at = |number, offset| {
             let partition = TopicPartition { topic: "t".into(), partition: number };
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_outweighs_a_wish_and_the_first_failure_a_later_one() {
+    fn a_failure_outweighs_a_shutdown_and_the_first_failure_a_later_one() {
         let drained = || Cause::End(End::Drained);
         let bug = || Cause::End(End::Bug("b".into()));
         assert!(bug().outweighs(&drained()) && record(0, 7).outweighs(&drained()));

@@ -1,8 +1,8 @@
-//! Named threads that run guests: records of a batch in, what became of them out.
+//! Executors: threads that run plugins. Records of a batch go in, and their outcomes come out.
 //!
-//! An executor owns its instances and its tasks: all records of a task come to the same executor, one job after the other, so their
-//! order holds. It knows faults and how to find the record that causes one; what becomes of that record is decided elsewhere.
-//! Between two calls it looks whether the task was cancelled, and then gives back what it has not run.
+//! An executor owns its instances. All records of a task go to the same executor, one job after the other, so their order is
+//! kept. An executor finds the record that causes a fault, but does not decide what to do about it. Between two calls it checks
+//! whether the task was cancelled, and then returns the records that it has not run.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -26,41 +26,42 @@ use crate::record::AssignmentId;
 use crate::record::Seq;
 use crate::sink::Routes;
 
-/// What an executor is asked to do, one after the other.
+/// A message to an executor.
 enum Order {
     Run(Job),
-    /// From here on the steps of these numbers are others.
+    /// Replace these steps from now on.
     Swap(Vec<Replacement>),
 }
 
 /// Records to be run.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Which run of the assignment it belongs to: after a failure, what was handed out behind it is of no use.
+    /// The run of the assignment that the job belongs to. After a failure, what was handed out after the failed record in the
+    /// same run is stale.
     pub(super) run: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
     pub(super) range: Range<usize>,
-    /// Set when nothing more of the task is to be run.
+    /// Set when no more records of the task are to be run.
     pub(super) cancel: Arc<AtomicBool>,
 }
 
-/// Records that come back.
+/// Records that an executor returns.
 #[derive(Debug)]
 pub(super) struct RunResult {
     pub(super) run: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
-    /// All records that come back with this, run or not.
+    /// All records that are returned, run or not.
     pub(super) range: Range<usize>,
-    /// For each record that is done, the number of its outputs.
+    /// The number of outputs of each processed record.
     pub(super) outputs: Vec<u32>,
-    /// Those among them that failed for good, ascending, and why; only where they are given up alone.
+    /// The processed records that failed, ascending, and why; only where the policy continues after failed records.
     pub(super) failed: Vec<(usize, Failure)>,
     pub(super) effects: Effects,
-    /// What the plugins counted, to be told if the run counts.
+    /// The metrics that plugins recorded, which are kept only if the worker takes the run.
     pub(super) counted: Counted,
-    /// Why the record behind these failed.
+    /// Why the record after these failed, if it did.
     pub(super) failure: Option<Failure>,
     /// Whether these are the last of their job.
     pub(super) last: bool,
@@ -78,7 +79,7 @@ struct Thread {
 }
 
 impl Executors {
-    /// Starts a thread for each chain. `ran` is called on it.
+    /// Starts a thread for each chain. `ran` is called on that thread.
     pub(super) fn start(
         chains: Vec<Chain>,
         routes: &Routes,
@@ -101,16 +102,16 @@ impl Executors {
         self.threads.len()
     }
 
-    /// Hands a job to an executor. `false` if its thread is gone, which is a bug of ours.
+    /// Hands a job to an executor. `false` if its thread is gone, which is a bug.
     pub(super) fn dispatch(&self, executor: usize, job: Job) -> bool {
         self.order(executor, Order::Run(job))
     }
 
-    /// Gives each executor other versions of some steps. What was handed out before still runs on the old ones.
+    /// Gives each executor new versions of some steps. Jobs that were handed out before still run on the old ones.
     pub(super) fn swap(&self, replacements: Vec<Vec<Replacement>>) {
         debug_assert_eq!(replacements.len(), self.threads.len(), "some for each executor");
         for (executor, steps) in replacements.into_iter().enumerate().take(self.threads.len()) {
-            // An executor that is gone is found by the next job.
+            // The next job detects an executor that is gone.
             self.order(executor, Order::Swap(steps));
         }
     }
@@ -141,14 +142,14 @@ impl Drop for Executors {
 struct Executor<R> {
     chain: Chain,
     routes: Routes,
-    /// The run of each assignment in which a record failed: what else was handed out in it goes back as it is.
+    /// The last run of each assignment in which a record failed: other jobs of that run are returned without being run.
     failed: HashMap<AssignmentId, u32>,
     ran: R,
 }
 
 impl<R: Fn(RunResult)> Executor<R> {
     fn run(mut self, orders: &mpsc::Receiver<Order>) {
-        // On Linux it is the thread that is nice, and not the process.
+        // On Linux this sets the niceness of the thread, not of the process.
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::nice(NICENESS) {
             tracing::debug!("an executor can't give way to the threads that read and write: {error}");
@@ -169,7 +170,8 @@ impl<R: Fn(RunResult)> Executor<R> {
                     self.run_job(job);
                 }
             }
-            // Assignments come and go; the map holds only those that failed last.
+            // Assignments come and go, so old ones are forgotten. If a stale job is run after all, the worker ignores its
+            // outcome.
             if self.failed.len() > ASSIGNMENTS_REMEMBERED {
                 self.failed.clear();
             }
@@ -199,7 +201,7 @@ impl<R: Fn(RunResult)> Executor<R> {
         }
     }
 
-    /// Runs the next records one by one, to find the one that a call broke on. `true` when the job is over.
+    /// Runs the next records one by one, to find the one that caused a fault. `true` when the job is finished.
     fn isolate(&mut self, job: &mut Job, records: usize) -> bool {
         for _ in 0..records {
             if job.cancel.load(Ordering::Relaxed) {
@@ -207,9 +209,9 @@ impl<R: Fn(RunResult)> Executor<R> {
             }
             let one = job.range.start..job.range.start + 1;
             let result = match self.chain.run(&job.batch, one.clone()) {
-                // The plugin's own word about this record: asking again changes nothing.
+                // The plugin returned an error for this record: running it again changes nothing.
                 Err(failure) if failure.kind == Kind::Error => Err(failure),
-                // Once more alone, in a fresh instance, before it is called the culprit.
+                // Run the record once more, alone and in a fresh instance, before it is taken for the cause.
                 Err(_) => self.chain.run(&job.batch, one),
                 Ok(verdicts) => Ok(verdicts),
             };
@@ -228,7 +230,7 @@ impl<R: Fn(RunResult)> Executor<R> {
         false
     }
 
-    /// Sends what became of the next `records` records. `true` when the job is over.
+    /// Returns the outcomes of the next `records` records to the worker. `true` when the job is finished.
     fn answer(&mut self, job: &mut Job, verdicts: Verdicts, records: usize) -> bool {
         let Verdicts { done, failed, effects, failure } = verdicts;
         failpoint::pass(Point::AfterGuest);
@@ -267,8 +269,8 @@ impl<R: Fn(RunResult)> Executor<R> {
     }
 }
 
-/// How far executors give way. Where there are more threads than cores, the worker and the client's threads have little to do at
-/// a time, and what they have grows cold in the machine's caches while they wait: 4 % of a drain's rate on two cores.
+/// The niceness of executors, which makes them yield to the worker and the client's threads. Those threads run briefly, and where
+/// there are more threads than cores, waiting for an executor lets their data fall out of the CPU caches.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 

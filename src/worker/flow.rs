@@ -1,8 +1,8 @@
-//! The records that are in flight, and where they wait. It decides nothing.
+//! The records in flight, and where they wait. It decides nothing.
 //!
-//! Invariant: a record is in one place: in its task's open batch or queue, at an executor, in the backlog, or among the dead letters that wait; or
-//! its task's ledger alone knows it, while its outputs are at the producer. Beside them stand a copy of the output that was denied, and what is to be
-//! said of partitions at the end.
+//! Invariant: a record is in one place: in its task's open batch or queue, at an executor, in the backlog, or among the waiting
+//! dead letters; or only its task's ledger knows it, while its outputs are at the producer. Besides records this holds a copy of
+//! the denied output, and how far partitions had got when the worker left them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::record::TopicPartition;
 
 /// See the head of the file.
 pub(super) struct Flow {
-    /// The partitions that were given to this worker and that it reads.
+    /// The assigned partitions that are being read.
     pub(super) tasks: Vec<PartitionTask>,
-    /// The task of the last record that was read: the next one is most likely of the same.
+    /// The task of the last record that was read: the next record is most likely of the same one.
     pub(super) last_read: usize,
     assignments: AssignmentIds,
-    /// Empty batches with their memory.
+    /// Empty batches, kept for their memory.
     spare: Vec<Batch>,
-    /// Outcomes whose outputs the producer has no room for yet, in order.
+    /// Runs whose outputs the producer has no room for yet, in order.
     pub(super) backlog: VecDeque<Outgoing>,
     /// Dead letters that the producer has no room for yet, in order.
     pub(super) dead_letters: PendingDeadLetters,
@@ -36,15 +36,15 @@ pub(super) struct Flow {
     pub(super) bytes_out: usize,
     /// The output that was denied.
     pub(super) denied: Option<Denied>,
-    /// Where partitions were left, while the worker ends.
+    /// How far partitions had got when they were given back, during a shutdown.
     pub(super) left: Vec<LeftAt>,
 }
 
-/// Batches whose memory is kept.
+/// The most batches in `spare`.
 const SPARE_MAX: usize = 64;
 
 impl Flow {
-    /// With nothing in flight. What is assigned gets other numbers than those that were issued.
+    /// A flow with nothing in flight. Its assignment ids continue after those already issued.
     pub(super) fn new(assignments: AssignmentIds) -> Flow {
         Flow {
             tasks: Vec::new(),
@@ -59,7 +59,7 @@ impl Flow {
         }
     }
 
-    /// The task in whose assignment a record was received.
+    /// The task with the assignment of a record, if it still has it.
     pub(super) fn task_of(&self, seq: Seq) -> Option<usize> {
         self.tasks.iter().position(|task| task.state.assignment() == seq.assignment())
     }
@@ -74,8 +74,8 @@ impl Flow {
         self.tasks.iter().map(|task| task.partition.clone()).collect()
     }
 
-    /// Records that wait, run or have outputs that are not acknowledged; bytes of records that wait or run, and of outputs that are not
-    /// acknowledged.
+    /// What is in flight. Records count while they wait, run or have unacknowledged outputs; bytes are those of records that wait
+    /// or run, and of unacknowledged outputs.
     pub(super) fn amount(&self) -> Amount {
         let waiting: usize = self.tasks.iter().map(|task| task.runs.bytes).sum();
         let backlog: usize = self.backlog.iter().map(|sending| sending.bytes).sum();
@@ -90,35 +90,36 @@ impl Flow {
         !self.backlog.is_empty() || !self.dead_letters.is_empty()
     }
 
-    /// Whether nothing is at an executor, on its way there and back, or at a broker. Records may wait: for their turn, or for a retry.
+    /// Whether nothing is at an executor, at a broker, or on the way to or from one. Records may wait for their turn or for a
+    /// retry.
     pub(super) fn is_quiet(&self) -> bool {
         self.tasks.iter().all(|task| task.runs.jobs == 0) && !self.is_backed_up() && self.bytes_out == 0
     }
 
-    /// The outputs that the producer has, or that wait for it, are forgotten, as it is thrown away.
+    /// Forgets the outputs that the producer has and those that wait for it, as the producer is discarded.
     pub(super) fn forget_outputs(&mut self) {
         self.backlog.clear();
         self.dead_letters.clear();
         self.bytes_out = 0;
     }
 
-    /// A number that no assignment in flight has.
+    /// A new assignment id, which no task has.
     pub(super) fn new_assignment(&mut self) -> AssignmentId {
         let tasks = &self.tasks;
         self.assignments.issue(|id| tasks.iter().any(|task| task.state.assignment() == id))
     }
 
-    /// The numbers that were issued, for the worker that comes next.
+    /// The assignment ids issued so far, for the worker that takes over.
     pub(super) fn assignments(&self) -> AssignmentIds {
         self.assignments.clone()
     }
 
-    /// Goes on behind these numbers.
+    /// Continues after these assignment ids.
     pub(super) fn continue_behind(&mut self, assignments: AssignmentIds) {
         self.assignments = assignments;
     }
 
-    /// The executor with the fewest tasks, of so many.
+    /// The executor with the fewest tasks, out of `executors`.
     pub(super) fn quietest_executor(&self, executors: usize) -> usize {
         (0..executors)
             .min_by_key(|&executor| self.tasks.iter().filter(|task| task.executor == executor).count())

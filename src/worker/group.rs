@@ -1,4 +1,4 @@
-//! What the session asks for, carried out: joining the group, taking partitions over and giving them back.
+//! Carries out the session's actions: joining the group, starting partitions and giving them back.
 
 use std::time::Instant;
 
@@ -20,18 +20,18 @@ use crate::partition;
 use crate::partition::PartitionState;
 use crate::record::TopicPartition;
 
-/// What is being done then, and what it may wait for.
+/// The status text while joining the group.
 const JOINING: &str =
     "joining the group, which waits for a member that died until its session is over (input.session_timeout)";
 
 impl Shell {
-    /// Gives an event to the session. What it asks for is carried out with the next [`Shell::carry_out`]: nothing that is under way may find the
-    /// partitions to be others.
+    /// Gives an event to the session. Its actions are carried out by the next [`Shell::carry_out`], so that the set of partitions
+    /// doesn't change in the middle of other work.
     pub(super) fn tell_session(&mut self, now: Instant, event: session::Event) {
         self.todo.extend(self.session.handle(now, event));
     }
 
-    /// Carries out what the session asked for, and what follows from that.
+    /// Carries out the session's actions, and those that follow from them.
     pub(super) fn carry_out(&mut self, now: Instant) {
         while let Some(action) = self.todo.pop_front() {
             match action {
@@ -66,11 +66,11 @@ impl Shell {
         }
     }
 
-    /// A question was answered.
+    /// Handles an answer of the lookup thread.
     pub(super) fn on_answer(&mut self, now: Instant, question: u64, answer: Answer) {
         match answer {
             Answer::Waiting { reason } => {
-                // A refused password ends connections, which is all that the lookup sees.
+                // The lookup thread sees only closed connections when a password is refused; the status may know the reason.
                 let why = if let Some(trouble) = self.monitor.status.trouble() {
                     self.say_trouble(now, &trouble);
                     trouble
@@ -127,7 +127,7 @@ impl Shell {
         }
     }
 
-    /// The group doesn't take this member.
+    /// The group refuses this member.
     pub(super) fn on_refused(&mut self, now: Instant, refusal: Refusal) {
         let text = refusal.text(&self.settings.kafka, None);
         self.tell_session(now, session::Event::Refused(refusal, text));
@@ -142,7 +142,7 @@ impl Shell {
         }
     }
 
-    /// The group gives partitions to this worker.
+    /// The group assigned partitions to this worker.
     pub(super) fn on_assign(&mut self, now: Instant, partitions: Vec<TopicPartition>) {
         self.monitor.metrics.rebalances.with_label_values(&["assign"]).inc();
         if !partitions.is_empty() && !self.session.is_ending() {
@@ -151,7 +151,7 @@ impl Shell {
         self.tell_session(now, session::Event::Assigned(partitions));
     }
 
-    /// Takes partitions over, or answers an assignment by taking none of it.
+    /// Starts partitions; an empty list answers an assignment without starting any.
     fn start(&mut self, now: Instant, starts: Vec<StartOf>) {
         let positions: Vec<Position> = starts.iter().map(|start| start.position.clone()).collect();
         let result = self.io.consumer.assign(&positions);
@@ -164,7 +164,7 @@ impl Shell {
         if let Err(reason) = result {
             let partitions: Vec<_> = positions.into_iter().map(|position| position.partition).collect();
             self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&partitions))));
-            // There is nothing of them to wait for.
+            // They have nothing in flight to wait for.
             partitions.into_iter().for_each(|partition| self.tell_session(now, session::Event::Released(partition)));
             return;
         }
@@ -175,13 +175,13 @@ impl Shell {
             self.monitor.metrics.add_topic(&partition.topic);
             let state = PartitionState::new(self.settings.policy, assignment, offset, !committed)
                 .with_counts(&Note::parse(&note).counts);
-            // Where it ends is asked for now.
+            // `offset` stands for the partition's end until the answer to `ask_ends`.
             let mut task = PartitionTask::new(now, partition, state, executor, offset);
             task.set_topic(topic);
             self.flow.tasks.push(task);
         }
         self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
-        // A start that is not yet committed is stored with the first event.
+        // A start offset that is not committed yet is stored with the first event.
         self.tell_all(now, &partition::Event::Tick);
         self.io.lookup.ask_ends(self.flow.partitions());
         self.watch(now);
@@ -189,13 +189,13 @@ impl Shell {
 
     fn joined(&mut self) {
         self.monitor.status.set_joined(true);
-        // While brokers are silent it stays what it is: they took nothing away that would be a new beginning.
+        // While brokers are silent the state stays as it is: no partition was lost, so this is no new start.
         if !self.session.is_ending() && !self.blocked.is_blocked() && self.monitor.status.silence().is_none() {
             self.monitor.set_state(State::Running, "running");
         }
     }
 
-    /// The group takes partitions from this worker.
+    /// The group revokes partitions of this worker.
     pub(super) fn on_revoke(&mut self, now: Instant, partitions: Vec<TopicPartition>) {
         let is_lost = self.io.consumer.assignment_lost();
         self.monitor.metrics.rebalances.with_label_values(&[if is_lost { "lost" } else { "revoke" }]).inc();
@@ -212,12 +212,12 @@ impl Shell {
         self.tell_session(now, session::Event::Revoked { partitions, is_lost });
     }
 
-    /// Lets go of partitions and of everything that is in flight of them.
+    /// Gives partitions back and discards everything of theirs that is in flight.
     fn give_back(&mut self, now: Instant, partitions: &[TopicPartition]) {
         self.count_finished(now);
         self.note_what_is_left();
         let is_going = |task: &&mut PartitionTask| partitions.contains(&task.partition);
-        // Whoever has them next sends outputs of the same keys: none of ours may be there after those.
+        // The next owner sends outputs of the same keys: no output of this worker may arrive after those.
         let mut is_out = false;
         for task in self.flow.tasks.iter_mut().filter(is_going) {
             is_out |= task.state.is_out();

@@ -1,4 +1,4 @@
-//! PURE. Partitions that are held back: which they are, why, and when they are named.
+//! PURE. Partitions that are held back: which, why, and when they are logged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use crate::record::TopicPartition;
 
-/// What is held back for so long is named, and again after so long.
+/// A partition is named in the log after being held back this long, and then at this interval.
 const NAME_AFTER: Duration = Duration::from_secs(3);
 const NAME_AGAIN: Duration = Duration::from_secs(60);
 
-/// Partitions that are held back, and what was said of them.
+/// Partitions that are held back, and when each was logged.
 #[derive(Debug, Default)]
 pub(super) struct Held(BTreeMap<TopicPartition, Hold>);
 
@@ -22,7 +22,7 @@ struct Hold {
 }
 
 impl Held {
-    /// These are held back now, and why. Returns what is to be said.
+    /// Sets the partitions that are held back now, and why. Returns the lines to log.
     pub(super) fn update(&mut self, now: Instant, mut held: BTreeMap<TopicPartition, String>) -> Vec<String> {
         let mut lines = Vec::new();
         self.0.retain(|partition, hold| {
@@ -50,7 +50,7 @@ impl Held {
         lines
     }
 
-    /// Those that were named, for probes.
+    /// The partitions that were named in the log, for probes.
     pub(super) fn text(&self, now: Instant) -> Option<String> {
         let named = self.0.iter().filter(|(_, hold)| hold.named.is_some());
         let text = |(partition, Hold { why, since, .. }): (&TopicPartition, &Hold)| {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_held_back_is_named_after_a_while_each_minute_and_when_it_is_over() {
+    fn a_held_back_partition_is_named_after_three_seconds_each_minute_and_when_it_continues() {
         let start = clock::now();
         let held = |numbers: &[i32]| numbers.iter().map(|&number| (of(number), "no leader".to_owned())).collect();
         let mut all = Held::default();

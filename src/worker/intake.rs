@@ -1,8 +1,8 @@
-//! PURE. How much may be read: the bound on what is in flight.
+//! PURE. How many records may be read: the bound on what is in flight.
 //!
-//! At the bound the worker stops reading but for one record every half second, which keeps rebalances and the poll interval
-//! served; pausing at once would throw the prefetch away. Where it lasts, all partitions are to be paused: then nothing comes but what is to
-//! be served, and memory stays where it is however long it lasts.
+//! At the bound the worker reads only one record every half second. That keeps rebalances served and the poll interval met, where
+//! pausing at once would discard the prefetched records. If the bound lasts, all partitions are paused: then the poll returns
+//! only events, and memory does not grow however long it lasts.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -10,17 +10,17 @@ use std::time::Instant;
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
-    /// When the last record was taken at the bound.
+    /// When the last single record was read at the bound.
     trickled: Option<Instant>,
-    /// Since when the bound is reached.
+    /// When the bound was reached.
     full_since: Option<Instant>,
-    /// Whether that is so long ago that partitions are paused.
+    /// Whether that is long enough ago for partitions to be paused.
     is_lasting: bool,
-    /// The bytes of the largest record that was taken with the last ones.
+    /// The size in bytes of the largest record of the last read.
     largest: usize,
 }
 
-/// Records and their bytes.
+/// A number of records and their bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Amount {
     pub(super) records: usize,
@@ -30,20 +30,20 @@ pub(super) struct Amount {
 /// What may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// Until this is taken, or nothing is there.
+    /// Read until this amount is taken or no record is available.
     Take(Amount),
-    /// One record, as the bound is reached.
+    /// Read one record: the bound is reached.
     TakeOne,
     Nothing,
 }
 
-/// Records taken between two looks at the inbox.
+/// The most records taken between two checks of the inbox.
 const RECORDS_MAX: usize = 1024;
-/// Records taken at once, at most.
+/// The most records taken in one call.
 const TAKEN_MAX: usize = 64;
-/// At the bound a record is taken this often.
+/// The interval between single records at the bound.
 const TRICKLE: Duration = Duration::from_millis(500);
-/// At the bound for so long, partitions are paused: what was fetched of them is of no use any more.
+/// After this time at the bound partitions are paused: keeping what was prefetched is no longer worth it.
 pub(super) const LASTING: Duration = Duration::from_secs(5);
 
 impl Intake {
@@ -56,12 +56,13 @@ impl Intake {
         self.full_since.is_some()
     }
 
-    /// Whether partitions are to be paused, as the bound has been reached for long.
+    /// Whether the bound has lasted long enough for partitions to be paused.
     pub(super) fn is_lasting(&self) -> bool {
         self.is_lasting
     }
 
-    /// What may be read with so much in flight. `is_backed_up` if outputs wait for the producer; `lasting` is [`LASTING`], or less in a test.
+    /// What may be read while `in_flight` is in flight and the bound is `most`. `is_backed_up` if outputs wait for the producer;
+    /// `lasting` is [`LASTING`], or less in a test.
     pub(super) fn plan(
         &mut self,
         now: Instant,
@@ -85,13 +86,13 @@ impl Intake {
         Plan::TakeOne
     }
 
-    /// How many records to ask for at once while this is left to be taken: if they are no larger than those before them, they stay below
-    /// the bound.
+    /// How many records to take in one call while `left` may still be taken: if they are no larger than the last ones, they stay
+    /// below the bound.
     pub(super) fn at_once(&self, left: Amount) -> usize {
         left.records.min(TAKEN_MAX).min((left.bytes / self.largest).max(1))
     }
 
-    /// Records were taken, and this is the largest of them.
+    /// Records were read; `largest` is the size of the largest one.
     pub(super) fn took(&mut self, largest: usize) {
         self.largest = largest.max(1);
     }
@@ -109,9 +110,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A world that fetches whatever it may: records of a size, of which some are done in each turn, or none in an outage.
+        /// A consumer that reads as much as it may, in records of random sizes, while some records finish in each turn, or none
+        /// in an outage.
         #[test]
-        fn what_is_in_flight_stays_at_its_bound_however_long_nothing_is_done(
+        fn what_is_in_flight_stays_at_its_bound_however_long_an_outage_lasts(
             turns in prop::collection::vec((0_u64..700, 0_usize..3000, 1_usize..20_000, any::<bool>()), 1..60),
             outage_from in 0_usize..60,
         ) {
@@ -149,12 +151,12 @@ mod tests {
                         }
                         let bytes: usize = flight.iter().sum();
                         prop_assert!(flight.len() <= MOST.records && flight.len() - before <= RECORDS_MAX);
-                        // What is asked for at once was estimated by the records before.
+                        // The number for one call was estimated from earlier records.
                         prop_assert!(bytes <= MOST.bytes + TAKEN_MAX * size, "{bytes} bytes in flight");
                     }
                     Plan::TakeOne => {
                         prop_assert!(is_full);
-                        // Of partitions that are paused nothing comes.
+                        // Paused partitions return no records.
                         if !intake.is_lasting() {
                             flight.push(size);
                             trickled += 1;

@@ -1,4 +1,4 @@
-//! The clients and threads of a worker: how they are started, and started anew. It decides nothing.
+//! The clients and threads of a worker, and how they are started and replaced. It decides nothing.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -20,27 +20,28 @@ use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::record::AssignmentIds;
 
-/// Everything by which a worker reaches the world.
+/// A worker's clients, threads and channels.
 pub(super) struct Io {
     /// The worker's number.
     pub(super) number: usize,
     pub(super) inbox: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
-    // Before the consumer: it holds a share of the client.
+    // Declared before the consumer, so that it is dropped first: it shares the consumer's client.
     pub(super) lookup: Lookup,
-    /// Which of the workers that share an inbox, one after the other, this is: answers for one before it are of no use.
+    /// Which of the workers that use this inbox in turn this is: answers to an earlier one are ignored.
     pub(super) lookup_number: u32,
     pub(super) consumer: Consumer,
     pub(super) executors: Executors,
-    /// `None` only while it is made anew.
+    /// `None` only while it is being replaced.
     pub(super) producer: Option<Producer>,
-    /// How often the producer was made anew: reports of an older one are of no use.
+    /// How often the producer was replaced: reports of an older one are ignored.
     pub(super) producer_number: u32,
-    /// The first step, in the version that runs: how many records a call of it gets. Its deadlines are those of all.
+    /// The first step in the version that runs: its batch size, and the ticker that counts all steps' deadlines.
     pub(super) first_step: Option<Step>,
 }
 
-/// Where the numbers of a worker's parts begin, so that nothing of what came before is taken for theirs, and why instances were made.
+/// The first numbers of a worker's parts, so that late results of the worker before are not taken for its own, and why instances
+/// were made.
 pub(super) struct First {
     pub(super) assignments: AssignmentIds,
     pub(super) producer: u32,
@@ -49,7 +50,7 @@ pub(super) struct First {
 }
 
 impl Io {
-    /// Starts everything. Nothing comes from `events` yet: the inbox's other end is still to be put there.
+    /// Starts everything. The caller must then set `events` to the inbox's receiver.
     pub(super) fn start(
         settings: &Settings,
         number: usize,
@@ -69,7 +70,7 @@ impl Io {
         };
         let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
-        // The topics' own limits come with the first answer.
+        // The topics' limits arrive with the first answer.
         let limits = unlimited(settings);
         let producer = Some(start_producer(settings, number, first.producer, &limits, Batching::Full, &inbox)?);
         let (lookup_number, producer_number) = (first.lookup, first.producer);
@@ -88,11 +89,11 @@ impl Io {
         })
     }
 
-    /// Throws the producer away with all that it has.
+    /// Discards the producer with every output it has.
     pub(super) fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
             old.abandon();
-            // Destroying a client can take a while, and nobody waits for it.
+            // Destroying a client can take a while, and needn't be waited for.
             let_go(old, Duration::ZERO);
         }
         self.producer_number += 1;
@@ -111,7 +112,7 @@ impl Io {
     }
 }
 
-/// The first step; all executors have the same ones.
+/// The first step. All executors have the same steps.
 pub(super) fn first_step(instances: &[Vec<(Step, Instance)>]) -> Option<Step> {
     instances.iter().flatten().map(|(step, _)| step.clone()).next()
 }
@@ -141,7 +142,7 @@ pub(super) fn start_executors(
     inbox: &mpsc::Sender<Event>,
 ) -> Result<Executors, String> {
     let inbox = inbox.clone();
-    // The worker is gone only when the process ends.
+    // The inbox is closed only when the process ends.
     let ran = move |ran| drop(inbox.send(Event::Ran(ran)));
     Executors::start(chains, &settings.routes, worker, &ran)
         .map_err(|error| format!("failed to start an executor: {error}"))
@@ -156,14 +157,14 @@ pub(super) fn start_producer(
     inbox: &mpsc::Sender<Event>,
 ) -> Result<Producer, String> {
     let inbox = inbox.clone();
-    // The queue may hold the outputs of everything in flight, and those of records that become many.
+    // The queue must hold the outputs of everything in flight, also when steps make several outputs of a record.
     let queue_bytes = settings.max_in_flight_bytes.saturating_mul(2);
     Producer::start(&settings.kafka, worker, queue_bytes, limits, batching, move |report| {
         drop(inbox.send(Event::Report { producer: number, report }));
     })
 }
 
-/// What is known of the topics that are written before anyone was asked.
+/// The limits before the first answer: all unknown.
 pub(super) fn unlimited(settings: &Settings) -> TopicLimits {
     TopicLimits { bytes: vec![None; settings.kafka.written().count()], ..TopicLimits::default() }
 }

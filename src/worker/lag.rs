@@ -1,9 +1,8 @@
-//! PURE. How old the records of a partition are, and since when they are on their way.
+//! PURE. How old the records of a partition are, and how long they have been in flight.
 //!
-//! Timestamps are kept for the records in flight, 8 bytes each, and behind them one mark for each stretch that is settled and
-//! not yet committed: so the age of the first record that isn't committed is exact to a store of offsets, whatever gaps the
-//! offsets have. It decides nothing; metrics alone read it. Invariant: `timestamps` holds one entry for each record
-//! from `first` on.
+//! Timestamps are kept for the records in flight, 8 bytes each, and a mark for each range that is settled and not yet committed.
+//! So the age of the first uncommitted record is exact to one store of offsets, whatever gaps the offsets have. Only metrics read
+//! it. Invariant: `timestamps` has one entry for each record from `first` on.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -16,15 +15,15 @@ use crate::record::Seq;
 pub(super) struct Lag {
     /// The first record that isn't settled.
     first: Seq,
-    /// Milliseconds since 1970-01-01 UTC, of each record in flight; -1 is none.
+    /// The timestamp of each record in flight: milliseconds since 1970-01-01 UTC, -1 for none.
     timestamps: VecDeque<i64>,
     /// When the batches in flight were polled.
     polled: VecDeque<PolledAt>,
-    /// Everything below is settled.
+    /// Every record below is settled.
     low: Offset,
-    /// Everything below is committed, as the broker confirmed.
+    /// Every record below is committed, as the broker confirmed.
     committed: Offset,
-    /// Stretches that are settled and not committed, in order.
+    /// Ranges that are settled and not committed, in order.
     marks: VecDeque<CommitMark>,
 }
 
@@ -35,7 +34,7 @@ struct PolledAt {
     at: Instant,
 }
 
-/// From this offset up to that of the next mark, or to `low`; and the timestamp of the first record of it.
+/// A range from this offset up to that of the next mark, or to `low`, and the timestamp of its first record.
 #[derive(Clone, Copy, Debug)]
 struct CommitMark {
     from: Offset,
@@ -51,12 +50,12 @@ pub(super) struct Done {
     pub(super) timestamps: Vec<i64>,
 }
 
-/// With one mark for each store of offsets, three minutes of commits that fail. Beyond it stretches are longer, and their age
-/// is still that of the first record that isn't committed.
+/// With one mark for each store of offsets, this covers three minutes of failing commits. After that ranges are longer, and their
+/// age is still that of the first uncommitted record.
 const MARKS_MAX: usize = 4096;
 
 impl Lag {
-    /// Of a partition that is read from `start`, where its first record is to get the number `first`.
+    /// For a partition that is read from `start`, where the first record gets the number `first`.
     pub(super) fn new(first: Seq, start: Offset) -> Lag {
         Lag {
             first,
@@ -68,13 +67,14 @@ impl Lag {
         }
     }
 
-    /// The next records were received; the first of them was polled at this time.
+    /// The next records were received; the first of them was polled at `at`.
     pub(super) fn receive(&mut self, at: Instant, timestamps: &[i64]) {
         self.timestamps.extend(timestamps);
         self.polled.push_back(PolledAt { end: self.first.plus(self.timestamps.len()), at });
     }
 
-    /// The records below `first` are settled, and so is everything below `low`. Returns what is new of them.
+    /// Every record below `first` is settled, and everything below the offset `low`. Returns the records that settled since the
+    /// last call.
     pub(super) fn settle(&mut self, first: Seq, low: Offset) -> Vec<Done> {
         let mut done = Vec::new();
         if let Some(&timestamp) = self.timestamps.front()
@@ -98,7 +98,7 @@ impl Lag {
         done
     }
 
-    /// What is not settled will be read again, and the first of it gets the number `first`.
+    /// Unsettled records will be read again, and the first of them gets the number `first`.
     pub(super) fn rewind(&mut self, first: Seq) {
         self.first = first;
         self.timestamps.clear();
@@ -117,12 +117,12 @@ impl Lag {
         }
     }
 
-    /// Everything below is committed.
+    /// Every record below is committed.
     pub(super) fn committed(&self) -> Offset {
         self.committed
     }
 
-    /// The timestamp of the first record that isn't committed, if one was received and has a timestamp.
+    /// The timestamp of the first uncommitted record, if one was received and has a timestamp.
     pub(super) fn oldest(&self) -> Option<i64> {
         let first = self.marks.front().map(|mark| mark.timestamp).or_else(|| self.timestamps.front().copied());
         first.filter(|&timestamp| timestamp > 0)
@@ -144,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_the_first_that_is_not_committed_whatever_gaps_there_are() {
+    fn the_oldest_record_is_the_first_uncommitted_one_whatever_gaps_offsets_have() {
         let now = clock::now();
         let mut ages = Lag::new(seq(0), Offset(10));
         assert_eq!(ages.oldest(), None);
-        // Offsets 10, 50 and 51, then 90: what is between was compacted.
+        // Offsets 10, 50 and 51, then 90: compaction removed the others.
         ages.receive(now, &[100, 500, 510]);
         ages.receive(now, &[900]);
         assert_eq!(ages.oldest(), Some(100));
@@ -160,13 +160,13 @@ mod tests {
         ages.commit(Offset(90));
         assert_eq!(ages.oldest(), Some(900));
         assert_eq!(all(ages.settle(seq(4), Offset(91))), [900]);
-        // A control marker behind the last record.
+        // A control marker after the last record.
         ages.commit(Offset(92));
         assert_eq!((ages.oldest(), ages.committed()), (None, Offset(92)));
     }
 
     #[test]
-    fn every_record_is_done_once_and_under_its_own_time() {
+    fn every_record_settles_once_and_with_its_own_time() {
         let (early, late) = (clock::now(), clock::now() + std::time::Duration::from_secs(1));
         let mut ages = Lag::new(seq(0), Offset(0));
         ages.receive(early, &[1, 2, 3]);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_that_fail_for_long_cost_a_bounded_memory_and_keep_the_age() {
+    fn long_commit_failures_use_bounded_memory_and_keep_the_age() {
         let now = clock::now();
         let mut ages = Lag::new(seq(0), Offset(0));
         let records = i64::try_from(MARKS_MAX).unwrap() + 100;

@@ -1,4 +1,4 @@
-//! PURE. Where a worker left its partitions when it ended, and what is said of that.
+//! PURE. Where a worker left its partitions when it ended, and the final messages made from that.
 
 use std::time::Duration;
 
@@ -10,23 +10,24 @@ use crate::kafka::Commands;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
-/// Where a partition was left.
+/// How far a partition had got when the worker left it.
 #[derive(Clone, Debug)]
 pub(super) struct LeftAt {
     pub(super) partition: TopicPartition,
-    /// Everything below is settled.
+    /// Every record below is settled.
     pub(super) low: Offset,
-    /// Everything below is committed; `None` if nothing is.
+    /// Every record below is committed; `None` if nothing is.
     pub(super) committed: Option<Offset>,
-    /// Where the group stands: what is committed, or where the partition began.
+    /// The group's offset: what is committed, or where the partition began.
     pub(super) stands: Offset,
-    /// Above every record of which an output or a dead letter was handed to the producer.
+    /// Above every record that had an output or a dead letter handed to the producer.
     pub(super) handed: Offset,
-    /// Whether everything that was handed out is settled.
+    /// Whether every record that was handed to an executor is settled.
     pub(super) is_settled: bool,
 }
 
-/// How a worker ended for this reason, in this group, with its partitions left so. A wish to end was fulfilled only if nothing is repeated.
+/// How a worker ended, by its cause and by how far its partitions got. A requested shutdown counts as clean only if no record
+/// will be repeated.
 pub(super) fn outcome(cause: Cause, left: &[LeftAt], timeout: Duration, group: &str, commands: &Commands) -> End {
     match cause {
         Cause::Record(stopped) => {
@@ -51,10 +52,10 @@ pub(super) fn outcome(cause: Cause, left: &[LeftAt], timeout: Duration, group: &
     }
 }
 
-/// Partitions that a line names one by one.
+/// The most partitions that a line lists.
 const NAMED_MAX: usize = 8;
 
-/// What was committed, for a line of the log.
+/// What was committed, as text for the log.
 pub(super) fn in_words(partitions: &[LeftAt]) -> String {
     if partitions.is_empty() {
         return "no partition was assigned".to_owned();
@@ -66,16 +67,17 @@ pub(super) fn in_words(partitions: &[LeftAt]) -> String {
     format!("committed {}", named(partitions.iter().map(text)))
 }
 
-/// From where on records were in flight; `None` if none were.
+/// The partitions with records in flight and the offsets they are repeated from; `None` if there are none.
 fn in_flight(left: &[LeftAt]) -> Option<String> {
-    // The next owner begins where the group stands.
+    // The next owner starts at the group's offset.
     let text = |LeftAt { partition, stands, .. }: &LeftAt| format!("{partition} from offset {stands}");
     let texts = left.iter().filter(|left| !left.is_settled).map(text);
     let texts: Vec<String> = texts.collect();
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
-/// From where on records that are settled may be repeated; `None` if they can't.
+/// The partitions with settled records that are not committed, and the offsets they may be repeated from; `None` if there are
+/// none.
 fn not_committed(partitions: &[LeftAt]) -> Option<String> {
     let mut repeated = partitions.iter().filter_map(|LeftAt { partition, low, committed, .. }| match committed {
         Some(committed) if committed >= low => None,
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_end_is_fulfilled_if_nothing_is_repeated() {
+    fn a_shutdown_is_clean_only_if_nothing_is_repeated() {
         let ended = |left: &[LeftAt]| {
             outcome(Cause::End(End::Drained), left, Duration::from_secs(25), "g", &Commands::plain("a:9092"))
         };
@@ -137,7 +139,7 @@ mod tests {
         assert_eq!(in_words(&both), "committed t/0 at 5, t/1 at 7");
         assert_eq!(not_committed(&both).as_deref(), Some("t/0 from offset 5"));
         assert_eq!(not_committed(&both[1..]), None);
-        // It began where nobody has committed, and the commit of that didn't come through.
+        // The partition had no committed offset, and the commit of its start failed.
         assert_eq!(in_words(&[at(2, None)]), "committed nothing of t/2");
         assert_eq!(not_committed(&[at(2, None)]).as_deref(), Some("t/2, of which nothing is committed"));
         let many: Vec<_> = (0..10).map(|number| at(number, Some(Offset(1)))).collect();

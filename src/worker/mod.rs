@@ -1,4 +1,5 @@
-//! The shell: one thread owns the consumer, the partitions and the producer, and turns what happens into calls.
+//! The worker: one thread owns the consumer, the partitions' state and the producer, and carries out what the values that decide
+//! return.
 //!
 //! ```text
 //!  consumer --poll--> task.reader.open --seal--> task.runs.queue --dispatch--> executors
@@ -10,10 +11,10 @@
 //!              producer ----> Kafka ---> librdkafka's thread (delivered), delivery thread (else)
 //! ```
 //!
-//! The worker is the only caller of the consumer and the only one that produces. It never blocks: with work in flight it waits on
-//! its inbox for a millisecond at most, and with nothing in flight in the consumer's poll. It decides nothing about a record: that is
-//! `partition`'s. The inbox is bounded by what is in flight: every message in it stands for records or outputs that are
-//! counted there.
+//! The worker is the only caller of the consumer, and the only one that produces. It does not block on Kafka or a plugin: with
+//! work in flight it waits on its inbox for at most 10 ms, and with nothing in flight in the consumer's poll for at most 100 ms.
+//! `partition` decides about records. The inbox is bounded by what is in flight: every message in it stands for records or
+//! outputs that are counted there.
 
 mod apart;
 mod blocked;
@@ -87,67 +88,67 @@ use io::First;
 use shell::Shell;
 use shutdown::Ended;
 
-/// What a worker needs to know.
+/// A worker's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The connection, the input and the outputs.
     pub kafka: kafka::Settings,
-    /// What becomes of records that fail.
+    /// What to do about failed records.
     pub policy: Policy,
     /// The steps' names.
     pub steps: Vec<Arc<str>>,
     /// Where the steps' ports lead.
     pub routes: Routes,
-    /// What dead letters say.
+    /// How dead letters are written.
     pub dead_letters: DeadLetters,
-    /// Records in flight at most.
+    /// The most records in flight.
     pub max_in_flight_records: usize,
-    /// Bytes in flight at most: inputs, and outputs that are not acknowledged.
+    /// The most bytes in flight: inputs, and outputs that are not acknowledged.
     pub max_in_flight_bytes: usize,
-    /// The longest time that a revoke waits for what is in flight.
+    /// The longest time that a revoke waits for records in flight.
     pub drain_timeout: Duration,
-    /// The longest time that an end waits for what is in flight.
+    /// The longest time that a shutdown waits for records in flight.
     pub shutdown_timeout: Duration,
 }
 
 impl Settings {
-    /// What may be in flight.
+    /// The bound on what is in flight.
     fn max_in_flight(&self) -> Amount {
         Amount { records: self.max_in_flight_records, bytes: self.max_in_flight_bytes }
     }
 }
 
-/// Everything that can happen to a worker besides what its consumer's poll brings.
+/// A message in the worker's inbox. Rebalances and client errors come from the consumer's poll instead.
 enum Event {
-    /// Records come back from an executor.
+    /// An executor returned records.
     Ran(RunResult),
-    /// The producer with this number has something to say.
+    /// A report of the producer with this number.
     Report { producer: u32, report: ProducerReport },
-    /// The lookup with this number answers the question with this number.
+    /// The lookup thread with this number answered the question with this number.
     Answer { lookup: u32, question: u64, answer: Answer },
-    /// Steps are swapped, with what each executor gets.
+    /// Swap steps: the replacements of each executor.
     Swap(Vec<Vec<Replacement>>),
-    /// Other settings are to be taken over; what came of it is sent to `reply`.
+    /// Apply new settings, and send the result to `reply`.
     Change { change: Box<Change>, reply: Reply },
-    /// The pipeline shall end.
+    /// Shut down cleanly.
     Drain,
 }
 
-/// Another version of a step, ready for one executor.
+/// A new version of a step, ready for one executor.
 #[derive(Debug)]
 pub struct Replacement {
     /// The step's number.
     pub number: usize,
-    /// What it will be.
+    /// The new version.
     pub step: Step,
-    /// The executor's instance of it.
+    /// The executor's instance of the new version.
     pub instance: Instance,
 }
 
-/// Puts other versions of steps in place: for each executor those that it gets, between two of its calls.
+/// Swaps steps: takes the replacements of each executor, which puts them in place between two of its calls.
 pub type Swapper = Arc<dyn Fn(Vec<Vec<Replacement>>) + Send + Sync>;
 
-/// A worker that runs.
+/// A running worker.
 pub struct Worker {
     inbox: mpsc::Sender<Event>,
     status: Arc<Status>,
@@ -155,11 +156,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker number `number`, with one executor for each set of instances. Each set holds one instance of each
-    /// step, in order.
+    /// Starts worker `number` with one executor for each set of instances. A set holds one instance of each step, in order.
     ///
     /// # Errors
-    /// What librdkafka says of a setting it refuses, or that a thread can't be started: a fragment.
+    /// librdkafka's reason for refusing a setting, or why a thread can't be started: a fragment of a message.
     pub fn start(
         settings: Settings,
         number: usize,
@@ -195,38 +195,38 @@ impl Worker {
         Ok(Worker { inbox, status, thread: Some(thread) })
     }
 
-    /// A function that asks it to finish what is in flight, commit, leave the group and end.
+    /// Returns a function that shuts the worker down: it finishes the records in flight, commits and leaves the group.
     #[must_use]
     pub fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let inbox = self.inbox.clone();
-        // It has ended already if this fails.
+        // Sending fails only if the worker has ended.
         Arc::new(move || drop(inbox.send(Event::Drain)))
     }
 
-    /// A function that puts other versions of steps in place. Records are run by the old ones or by the new ones, whole batches at a
-    /// time, and none waits.
+    /// Returns a function that swaps steps. The swap does not pause processing, and each batch is run by the old versions or by
+    /// the new ones.
     #[must_use]
     pub fn swapper(&self) -> Swapper {
         let inbox = self.inbox.clone();
-        // It has ended already if this fails.
+        // Sending fails only if the worker has ended.
         Arc::new(move |replacements| drop(inbox.send(Event::Swap(replacements))))
     }
 
-    /// A function that has it take over other settings, see [`Change`].
+    /// Returns a function that applies new settings, see [`Change`].
     #[must_use]
     pub fn changer(&self) -> Changer {
         let inbox = self.inbox.clone();
-        // If it has ended already, the reply is dropped with the event.
+        // If the worker has ended, the reply is dropped with the event.
         Arc::new(move |change, reply| drop(inbox.send(Event::Change { change: Box::new(change), reply })))
     }
 
-    /// What it shows of itself.
+    /// The worker's status, as probes read it.
     #[must_use]
     pub fn status(&self) -> &Arc<Status> {
         &self.status
     }
 
-    /// Waits until it ended. A second call says that it was drained.
+    /// Waits until the worker has ended. A second call returns [`End::Drained`].
     pub fn wait(&mut self) -> End {
         match self.thread.take() {
             Some(thread) => thread.join().unwrap_or_else(|_| End::Bug("the worker's thread panicked".into())),

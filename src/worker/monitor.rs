@@ -1,4 +1,4 @@
-//! What a worker tells of itself: metrics, what probes read, and the log's repeated lines. It decides nothing.
+//! A worker's metrics, what probes read, and its rate-limited log lines. It decides nothing about records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use crate::telemetry::rate_limit;
 pub(super) struct Monitor {
     pub(super) metrics: Arc<Metrics>,
     pub(super) status: Arc<Status>,
-    /// The records that were settled since the last flush.
+    /// The durations of records settled since the last flush.
     durations: LocalHistogram,
     ages: LocalHistogram,
-    /// Which kinds of messages were logged lately.
+    /// Which kinds of messages were logged recently.
     logged: RateLimit,
-    /// The record that was named as one that is tried again.
+    /// The retried record that was last named in the log.
     named: Named,
 }
 
@@ -46,31 +46,31 @@ impl Monitor {
         }
     }
 
-    /// Whether a message of this kind may be logged: once in ten seconds.
+    /// Whether a message of this kind may be logged: one in ten seconds.
     pub(super) fn may_log(&mut self, now: Instant, kind: &str) -> bool {
         self.count_out(now);
         self.logged.admit(now, kind)
     }
 
-    /// Says how many messages were not logged, of each kind whose ten seconds are over.
+    /// Logs how many messages were suppressed, for each kind whose ten seconds are over.
     pub(super) fn count_out(&mut self, now: Instant) {
         for (kind, kept_back) in self.logged.over(now) {
             tracing::info!("{kept_back} more of the same were not logged: {kind}");
         }
     }
 
-    /// The same for all kinds, as nothing more comes.
+    /// The same for all kinds, at the end.
     pub(super) fn count_all_out(&mut self, now: Instant) {
         self.count_out(now + rate_limit::EVERY);
     }
 
-    /// What the pipeline is doing, and why.
+    /// Sets the pipeline's state and the reason for it.
     pub(super) fn set_state(&self, state: State, why: impl Into<String>) {
         self.metrics.set_state(state);
         self.status.set_state(state, why);
     }
 
-    /// So many partitions waited for so long, for this reason.
+    /// Adds the time that this many partitions waited for this reason.
     pub(super) fn count_waiting(&self, reason: &str, partitions: usize, since: Duration) {
         if partitions > 0 {
             let seconds = u32::try_from(partitions).map_or(0.0, f64::from) * since.as_secs_f64();
@@ -87,14 +87,14 @@ impl Monitor {
             if let Some(latency) = took.latency_us {
                 let latency = Duration::from_micros(latency).as_secs_f64();
                 let durations = self.metrics.produce_duration_seconds.with_label_values(label).local();
-                // The records of a report were acknowledged one soon after the other.
+                // All records of a report were acknowledged at nearly the same time.
                 (0..took.records).for_each(|_| durations.observe(latency));
                 durations.flush();
             }
         }
     }
 
-    /// Counts what was settled, and what is in flight.
+    /// Counts the records that settled, and updates what is in flight.
     pub(super) fn count_finished(&mut self, now: Instant, in_flight: Amount, tasks: &mut [PartitionTask]) {
         self.metrics.in_flight_records.set(i64::try_from(in_flight.records).unwrap_or(i64::MAX));
         self.metrics.in_flight_bytes.set(i64::try_from(in_flight.bytes).unwrap_or(i64::MAX));
@@ -124,7 +124,7 @@ impl Monitor {
         ages.flush();
     }
 
-    /// Sets the gauges that a scrape looks at; in flight there may be `most`.
+    /// Sets the gauges; `most` is the bound on what is in flight.
     pub(super) fn measure(&self, most: Amount, tasks: &mut [PartitionTask]) {
         let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
         self.metrics.in_flight_records_limit.set(limit(most.records));
@@ -143,7 +143,7 @@ impl Monitor {
         }
     }
 
-    /// Names the record that is tried again and has waited the longest, if one has for long.
+    /// Logs the record that has been retried the longest, if that is long enough, and shows it to probes.
     pub(super) fn name_retried(&mut self, now: Instant, tasks: &[PartitionTask]) {
         let retried = |task: &'_ PartitionTask| task.state.retried().map(|retried| retried.since);
         let waiting = tasks.iter().filter(|task| retried(task).is_some());
@@ -177,7 +177,7 @@ impl Monitor {
         self.status.set_retried(Some((age, text)));
     }
 
-    /// Says that a record is given up: each, unless there are many of a kind.
+    /// Logs a failed record, within the rate limit of its kind.
     pub(super) fn log_failure(
         &mut self,
         now: Instant,
@@ -200,13 +200,13 @@ impl Monitor {
     }
 }
 
-/// Which record was named last as one that is tried again, and when.
+/// The retried record that was last named, and when.
 #[derive(Debug, Default)]
 struct Named(Option<((TopicPartition, i64), Instant)>);
 
 impl Named {
-    /// Whether a record that waits for `age` is to be named now: once it has waited for some seconds, and then each minute. Another one
-    /// isn't named at once, as there may be one each second.
+    /// Whether to log a record that has waited for `age`: after a few seconds, and then each minute. Another record isn't logged
+    /// at once, as there may be a new one each second.
     fn is_due(&mut self, now: Instant, age: Duration, place: &(TopicPartition, i64)) -> bool {
         let every = match &self.0 {
             Some((named, _)) if named == place => NAME_AGAIN,
@@ -221,11 +221,11 @@ impl Named {
     }
 }
 
-/// A record that waits for so long is named, and again after so long.
+/// A retried record is logged after this long, and then at this interval.
 const NAME_AFTER: Duration = Duration::from_secs(5);
 const NAME_AGAIN: Duration = Duration::from_secs(60);
 
-/// Milliseconds as seconds, for as long as a clock counts.
+/// Milliseconds as seconds; negative ones are 0.
 fn seconds(ms: i64) -> f64 {
     let part = |number: i64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
     let ms = ms.max(0);
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_of_years_is_no_other_number() {
+    fn an_age_of_years_converts_without_overflow() {
         assert_eq!(
             [-1, 0, 1500, 4_294_967_500, 220_000_000_250].map(seconds),
             [0.0, 0.0, 1.5, 4_294_967.5, 220_000_000.25]
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_waits_is_named_once_and_then_each_minute() {
+    fn a_retried_record_is_logged_once_and_then_each_minute() {
         let start = clock::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let place = |offset| (TopicPartition { topic: "in".into(), partition: 1 }, offset);
@@ -255,7 +255,7 @@ mod tests {
         };
         let said: Vec<u64> = (0..200).filter(|&second| due(second, 0, 7)).collect();
         assert_eq!(said, [5, 65, 125, 185]);
-        // One after the other waits for seven seconds.
+        // A new record waits every seven seconds.
         let said: Vec<u64> =
             (200..240).filter(|&second| due(second, second / 7 * 7, i64::try_from(second / 7).unwrap())).collect();
         assert!((3..=4).contains(&said.len()), "{said:?}");

@@ -1,7 +1,8 @@
-//! PURE. What a run of records became, on its way to the producer: how far its outputs are sent, and which of them can't be.
+//! PURE. The outputs of a run of records on their way to the producer: how far they are sent, and which of them are too large.
 //!
-//! An output that is larger than its topic is known to take is found before anything of its run is sent. The limit may be another one by
-//! now, and what is given up for it is not taken back: so the run waits for one more answer, and is looked at again.
+//! Outputs that are larger than their topic's known limit are found before any output of the run is sent. The known limit may be
+//! outdated, and a record that fails for it can't be restored. So the run waits for one more answer about the limits, and is
+//! checked again.
 
 use std::sync::Arc;
 
@@ -20,22 +21,22 @@ use crate::record::Seq;
 use crate::sink::Routes;
 use crate::sink::size;
 
-/// An outcome whose outputs are being handed to the producer.
+/// A run whose outputs are being handed to the producer.
 pub(super) struct Outgoing {
     /// The first record of the run.
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
     /// Where the run begins in the batch.
     start: usize,
-    /// Outputs of so many records are sent.
+    /// The number of records of the run whose outputs are sent.
     records: usize,
     effects: Effects,
     cursor: Cursor,
     /// The dead letters of records of the run, in order; they follow its outputs.
     pub(super) dead_letters: Vec<PendingDeadLetter>,
-    /// Whether its outputs were looked at for their size.
+    /// Whether the outputs' sizes were checked.
     is_checked: bool,
-    /// The answer to what its topics take that was the last one when it was found too large: it waits for a newer one.
+    /// Set when an output was too large: the number of the last answer about limits then. The run waits for a newer one.
     waits: Option<u64>,
     /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
@@ -50,34 +51,34 @@ pub(super) struct TooLarge {
     pub(super) failure: Failure,
 }
 
-/// What outputs are held against before they are sent.
+/// What a check of outputs needs to know.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
-    /// What topics are known to take.
+    /// The known limits of topics.
     pub(super) limits: &'a TopicLimits,
-    /// The number of the answer that said so.
+    /// The number of the answer that had these limits.
     pub(super) told: u64,
     pub(super) outputs: &'a [Written],
     pub(super) routes: &'a Routes,
     /// The steps' names.
     pub(super) steps: &'a [Arc<str>],
-    /// Whether a record that can't be sent is given up, and those behind it go on.
+    /// Whether a record that can't be sent is dead-lettered or skipped while the records after it continue.
     pub(super) continues: bool,
 }
 
 /// Whether the outputs of a run may be sent.
 #[derive(Debug)]
 pub(super) enum Check {
-    /// But for these.
+    /// Yes, except for these.
     Send(Vec<TooLarge>),
-    /// Not before it is known anew what topics take, which is to be asked.
+    /// Not yet: ask for the topics' limits first.
     Ask,
-    /// Not before that has its answer.
+    /// Not yet: the question is pending.
     Wait,
 }
 
 impl Outgoing {
-    /// The outputs of the first `records` records that came back.
+    /// The outputs of the first `records` records of a run.
     pub(super) fn new(ran: &mut RunResult, records: usize, dead_letters: Vec<PendingDeadLetter>) -> Outgoing {
         let range = ran.range.start..ran.range.start + records;
         let dead_letter_bytes: usize = dead_letters.iter().map(PendingDeadLetter::bytes).sum();
@@ -95,44 +96,44 @@ impl Outgoing {
         }
     }
 
-    /// The next output, if there is one. It is the next one again until [`Outgoing::advance`].
+    /// The next output, if there is one. Returns the same output until [`Outgoing::advance`].
     pub(super) fn peek(&mut self, routes: &Routes) -> Option<Output<'_>> {
         self.cursor.peek(&self.effects, routes, &self.batch, self.start, self.records)
     }
 
-    /// The next output is that behind this one, of this layer.
+    /// Moves past the next output, which is of this layer.
     pub(super) fn advance(&mut self, layer: usize) {
         self.cursor.advance(layer);
     }
 
-    /// The number of a record, counted from the start of the run.
+    /// The number of a record that is counted from the start of the run.
     pub(super) fn seq(&self, root: usize) -> Seq {
         self.first.plus(root)
     }
 
-    /// Where a record is in the batch, counted from the start of the run.
+    /// The index in the batch of a record that is counted from the start of the run.
     pub(super) fn place(&self, root: usize) -> usize {
         self.start + root
     }
 
-    /// The offset of a record, counted from the start of the run.
+    /// The offset of a record that is counted from the start of the run.
     pub(super) fn offset(&self, root: usize) -> i64 {
         self.batch.record(self.start + root).offset
     }
 
-    /// Whether outputs of a record are sent, if it has any.
+    /// Whether the run still includes this record, counted from the start of the run.
     pub(super) fn holds(&self, root: usize) -> bool {
         root < self.records
     }
 
-    /// The pipeline stops at this record: nothing of it or of those behind it is sent any more, and all before it is.
+    /// The pipeline stops at this record: nothing at or above it is sent any more, and everything below it is.
     pub(super) fn end_before(&mut self, seq: Seq) {
         let records = seq.since(self.first).unwrap_or(0);
         self.records = self.records.min(records);
         self.dead_letters.retain(|dead_letter| dead_letter.seq < seq);
     }
 
-    /// Takes back the outputs of a record that are not sent yet. Returns how many those are.
+    /// Drops the outputs of a record that are not sent yet. Returns how many there were.
     pub(super) fn give_up(&mut self, root: usize, routes: &Routes) -> u32 {
         let mut cursor = self.cursor.clone();
         let mut unsent = 0;
@@ -144,14 +145,14 @@ impl Outgoing {
         unsent
     }
 
-    /// One more dead letter of a record of the run.
+    /// Adds a dead letter of a record of the run.
     pub(super) fn bury(&mut self, dead_letter: PendingDeadLetter) {
         self.bytes += dead_letter.bytes();
         let at = self.dead_letters.partition_point(|other| other.seq < dead_letter.seq);
         self.dead_letters.insert(at, dead_letter);
     }
 
-    /// Whether its outputs may be sent.
+    /// Whether the run's outputs may be sent.
     pub(super) fn check(&mut self, rules: Rules<'_>) -> Check {
         if self.is_checked {
             return Check::Send(Vec::new());
@@ -168,8 +169,8 @@ impl Outgoing {
         Check::Send(too_large)
     }
 
-    /// The records of which an output is larger than its topic takes, each with the first such output; only the first record if it
-    /// is where the pipeline stops. Nothing is looked at when all of the run together is small enough.
+    /// The records with an output that is larger than its topic's limit, each with its first such output. Only the first record
+    /// if the pipeline stops there. Skips the check if the whole run is small enough.
     fn too_large(&self, rules: Rules<'_>) -> Vec<TooLarge> {
         let mut found: Vec<TooLarge> = Vec::new();
         let Rules { limits, outputs, routes, steps, continues, .. } = rules;
@@ -199,7 +200,7 @@ impl Outgoing {
         found
     }
 
-    /// No output of the run is larger than this, with everything that the broker counts.
+    /// An upper bound for the size of any output of the run, with everything that the broker counts.
     fn bytes_max(&self) -> usize {
         let records = self.batch.slice(self.start..self.start + self.records);
         let read = records.data.len() + 5 * records.layout.len();
@@ -219,7 +220,7 @@ mod tests {
     use crate::record::TopicPartition;
     use crate::worker::effects::Layer;
 
-    /// What was returned of records with values of these sizes, each forwarded as it came.
+    /// The result of records with values of these sizes, each forwarded unchanged.
     fn outgoing(sizes: &[usize]) -> Outgoing {
         let mut batch = Batch::new(TopicPartition { topic: "in".into(), partition: 0 });
         for (offset, &bytes) in (10..).zip(sizes) {
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_waits_for_a_newer_answer_and_is_looked_at_once_more() {
+    fn a_too_large_output_waits_for_a_newer_answer_and_is_checked_again() {
         let sizes = [100, 5000, 100, 6000];
         let mut fits = outgoing(&sizes);
         assert_eq!(roots(&check(&mut fits, 10_000, 1, true)), Some(vec![]));
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_given_up_leaves_what_was_sent_and_one_that_stops_takes_what_is_behind_it() {
+    fn a_failed_record_keeps_sent_outputs_and_a_stop_drops_the_records_above_it() {
         let routes = Routes::new(vec!["main".to_owned()], 1).unwrap();
         let mut outgoing = outgoing(&[1, 2, 3, 4]);
         let next = |outgoing: &mut Outgoing| {

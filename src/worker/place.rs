@@ -1,7 +1,8 @@
-//! PURE. Whether it is known where a partition is read, and what is done about one whose place is gone.
+//! PURE. Whether a partition's position is known, and what to do when it is gone.
 //!
-//! A position is gone when records were removed, when the log was cut off, or when the topic was created again. What is in flight is
-//! finished first; then it is asked what there is of the partition, and the rules of the pipeline's file decide.
+//! A position is gone when records were removed, when the log was truncated, or when the topic was created again. The records in
+//! flight finish first. Then the worker asks for the partition's range of offsets, and the rules of the configuration file
+//! decide.
 
 use super::end::Cause;
 use super::end::Gap;
@@ -13,32 +14,32 @@ use crate::kafka::settings::OnGap;
 use crate::kafka::settings::OnRecreate;
 use crate::record::Offset;
 
-/// Where a partition is read.
+/// Whether the position in a partition is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It is known.
+    /// The position is known.
     Known,
-    /// It is not: nothing is read of the partition until it is.
+    /// The position is gone: nothing is read until a new one is known.
     Gone {
-        /// The log was seen to be cut off and to go on with other records.
+        /// Whether the consumer saw that the log was truncated and continued with other records.
         is_cut: bool,
-        /// The question what there is of it, if it is under way.
+        /// The pending question about the partition's range, if there is one.
         asked: Option<u64>,
     },
 }
 
 impl Place {
-    /// Whether it isn't known.
+    /// Whether the position is gone.
     pub(super) fn is_gone(self) -> bool {
         self != Place::Known
     }
 
-    /// Whether it is to be asked about.
+    /// Whether the position is gone and no question about it is pending.
     pub(super) fn is_to_be_asked(self) -> bool {
         matches!(self, Place::Gone { asked: None, .. })
     }
 
-    /// It isn't known any more.
+    /// Marks the position as gone.
     pub(super) fn lose(&mut self, is_cut: bool) {
         *self = match *self {
             Place::Known => Place::Gone { is_cut, asked: None },
@@ -46,14 +47,15 @@ impl Place {
         };
     }
 
-    /// It is asked about by this question.
+    /// Records the pending question.
     pub(super) fn ask(&mut self, question: u64) {
         if let Place::Gone { asked, .. } = self {
             *asked = Some(question);
         }
     }
 
-    /// An answer is there. Returns whether it is about this; what it doesn't settle is asked again.
+    /// An answer arrived. Returns whether it answers the pending question; if it doesn't settle the position, the worker asks
+    /// again.
     pub(super) fn answer(&mut self, question: u64) -> bool {
         match self {
             Place::Gone { asked, .. } if *asked == Some(question) => {
@@ -69,21 +71,21 @@ impl Place {
     }
 }
 
-/// What became of a partition whose position was gone.
+/// What happened to a position that was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The broker knows the position after all.
+    /// The position is in the log after all.
     There,
-    /// The records from the position on are gone.
+    /// Records from the position on were removed.
     Gap,
-    /// The log was cut off below the position: what comes there, now or later, is not what was read.
+    /// The log was truncated below the position: what is read there now or later is not what was read before.
     Cut,
-    /// It belongs to another topic than the one that was read.
+    /// The partition belongs to another topic than the one that was read.
     Other(Other),
 }
 
-/// A partition is settled below `low` and belongs to the topic `was`; this is what there is of it now. If its log was seen to be cut off, it may have
-/// grown beyond that place by now.
+/// Compares a partition that is settled below `low` and belonged to the topic `was` with its present `range`. A log that was seen
+/// to be truncated counts as truncated even if it has grown past `low` since.
 pub(super) fn found(low: Offset, was: Option<TopicId>, place: Place, range: &RangeOf) -> Found {
     match (was, range.topic) {
         (Some(was), Some(is)) if was != is => Found::Other(Other { was, is, committed: low }),
@@ -93,7 +95,7 @@ pub(super) fn found(low: Offset, was: Option<TopicId>, place: Place, range: &Ran
     }
 }
 
-/// Where the partition goes on by the rules of the input, or why the pipeline ends.
+/// Where reading continues by the rules of the input, or why the pipeline ends.
 pub(super) fn go_on_at(
     found: Found,
     low: Offset,
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_for_the_last_question_and_what_was_seen_stays_seen() {
+    fn only_the_last_question_is_answered_and_a_truncation_is_remembered() {
         let mut place = Place::Known;
         place.ask(1);
         assert!(!place.is_gone() && !place.answer(1), "nothing is asked about what is known");
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_there_or_in_a_gap_or_in_another_topic() {
+    fn a_position_is_in_the_log_in_a_gap_truncated_or_in_another_topic() {
         let range = |topic| RangeOf {
             partition: TopicPartition { topic: "t".into(), partition: 0 },
             topic,
@@ -153,7 +155,7 @@ mod tests {
         let known = [Found::Gap, Found::There, Found::There, Found::Cut];
         assert_eq!([9, 15].map(|low| found(Offset(low), one, CUT, &range(one))), [Found::Cut; 2], "it grew again");
         assert_eq!(places(one, one), known);
-        // Brokers that know no ids, or commits of before.
+        // Brokers without topic ids, or a commit without a note of one.
         assert_eq!((places(None, one), places(one, None), places(None, None)), (known, known, known));
         for (low, found) in [9, 10, 20, 21].into_iter().zip(places(one, other)) {
             let other = Other { was: one.unwrap(), is: other.unwrap(), committed: Offset(low) };

@@ -1,8 +1,9 @@
-//! Partitions whose place in their log isn't known, and partitions that are held back: who they are, and why.
+//! Partitions whose position isn't known, and partitions that are held back: which, and why.
 //!
-//! A partition that the group gave to this worker starts when it is known where. One whose position is gone, or whose topic was
-//! created again, finishes what is in flight, and is asked about then. Each is dealt with for itself and holds no other back.
-//! Those that don't start yet are the session's; what else is decided here is decided by values: [`Held`], [`found`].
+//! An assigned partition starts when its start offset is known. A partition whose position is gone, or whose topic was created
+//! again, finishes its records in flight before the lookup thread is asked about it. Each partition is handled on its own and
+//! holds up no other. The session owns the partitions that have not started; [`Held`] and [`found`](place::found) decide the
+//! rest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,33 +31,33 @@ use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
-/// Topics are looked at this often: whether they are what they were, and who leads them.
+/// The interval between checks of topics: their ids, and which partitions have no leader.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// Questions about partitions, and partitions that are held back.
+/// Pending questions about partitions, and partitions that are held back.
 #[derive(Debug, Default)]
 pub(super) struct Placing {
     /// Partitions that are held back.
     held: Held,
-    /// What there is of partitions whose positions were gone, until a commit has its answer.
+    /// Answers about partitions whose positions were gone, each with its question, until no commit is in flight.
     pub(super) ranges: Vec<(u64, Vec<RangeOf>)>,
-    /// When it was last asked what the topics are that are read.
+    /// When the topics were last checked.
     pub(super) watched: Option<Instant>,
 }
 
 impl Shell {
-    /// The position of a partition that is being read is gone.
+    /// The position in a partition that is being read is gone.
     pub(super) fn on_offset_gone(&mut self, partition: &TopicPartition, is_cut: bool) {
         if let Some(task) = self.flow.of(partition) {
             task.place.lose(is_cut);
         }
     }
 
-    /// Asks about partitions whose place isn't known, and says which are held back.
+    /// Asks about partitions whose position is gone, and logs those that are held back.
     pub(super) fn go_on_placing(&mut self, now: Instant) {
         if self.session.is_ending() {
             return;
         }
-        // While partitions go, the client would take what is done about another one for the answer.
+        // Only as a member: during a revocation the client would take an assign of another partition for the answer.
         let is_gone = |task: &&mut PartitionTask| {
             task.place.is_to_be_asked() && task.state.may_receive() && task.in_flight() == 0
         };
@@ -73,7 +74,7 @@ impl Shell {
         self.name_held(now);
     }
 
-    /// Asks what the topics that are read are now.
+    /// Asks for the topics' ids and for partitions without a leader.
     pub(super) fn watch(&mut self, now: Instant) {
         self.placing.watched = Some(now);
         let partitions = self.flow.partitions();
@@ -106,7 +107,7 @@ impl Shell {
         }
     }
 
-    /// Has partitions whose positions were gone read from where they can be.
+    /// Restarts partitions whose positions were gone, at offsets that the policy of the input chooses.
     pub(super) fn place(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
         let about =
             self.flow.tasks.iter_mut().filter_map(|task| task.place.answer(question).then(|| task.state.assignment()));
@@ -134,13 +135,13 @@ impl Shell {
         }
     }
 
-    /// Reads a partition, of which nothing is in flight, from another offset. What the client was told to commit is forgotten, so that is
-    /// stored again.
+    /// Reads a partition that has nothing in flight from another offset. Its stored offset is forgotten, so that the new one is
+    /// stored.
     fn reset_task(&mut self, now: Instant, index: usize, from: Offset, range: &RangeOf) {
         self.count_finished(now);
         let assignment = self.flow.new_assignment();
         let task = &mut self.flow.tasks[index];
-        // What was counted below its position counts on if it goes on there.
+        // The breaker's counts stay valid if reading continues at the same offset.
         let counts =
             task.offsets.stored.as_ref().filter(|stored| stored.offset == from).map(|stored| Note::parse(&stored.note));
         let state = PartitionState::new(self.settings.policy, assignment, from, true)
@@ -169,7 +170,7 @@ impl Shell {
         self.monitor.metrics.partitions_recreated.with_label_values(&[&*partition.topic]).inc();
     }
 
-    /// Says and counts what became of a partition whose position was gone, and which goes on.
+    /// Logs and counts what happened to a partition whose position was gone and that continues.
     fn count_found(&self, range: &RangeOf, found: Found, low: Offset) {
         let RangeOf { partition, oldest, .. } = range;
         match found {

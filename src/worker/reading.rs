@@ -1,6 +1,6 @@
-//! Taking records and events from the consumer: as many as `intake` says.
+//! Reads records and events from the consumer, as many as `Intake` allows.
 //!
-//! Records are copied into their tasks' open batches and let go at once.
+//! Records are copied into their tasks' open batches, and librdkafka's copies are freed at once.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ use crate::partition;
 use crate::worker::end::End;
 
 impl Shell {
-    /// Takes what happened besides records. `false` when there was nothing.
+    /// Takes rebalances, errors and statistics. `false` if there were none.
     pub(super) fn read_events(&mut self, now: Instant) -> bool {
         let mut any = false;
         while let Some(polled) = self.io.consumer.poll() {
@@ -36,7 +36,7 @@ impl Shell {
         any
     }
 
-    /// Takes records that are there. `false` when there were none, or no room.
+    /// Reads available records. `false` if there were none, or no room for them.
     pub(super) fn read_records(&mut self, now: Instant) -> bool {
         let most = self.settings.max_in_flight();
         let is_backed_up = self.flow.is_backed_up();
@@ -55,7 +55,7 @@ impl Shell {
         }
     }
 
-    /// Pauses all partitions if the bound on what is in flight has been reached for long.
+    /// Pauses all partitions if the bound on what is in flight has lasted.
     fn pause_all(&mut self) {
         if self.intake.is_lasting() {
             for task in self.flow.tasks.iter_mut().filter(|task| !task.reader.paused) {
@@ -72,7 +72,7 @@ impl Shell {
             let records = self.io.consumer.take(most);
             let taken = self.on_records(now, records);
             any |= taken.records > 0;
-            // Fewer than were asked for is all that is there.
+            // Fewer than requested means that no more are available.
             if taken.records < most {
                 break;
             }
@@ -82,7 +82,7 @@ impl Shell {
         any
     }
 
-    /// Deals with what ended a wait.
+    /// Handles the result of a wait.
     pub(super) fn on_woken(&mut self, now: Instant, woken: WaitResult) {
         match woken {
             WaitResult::Records(records) => {
@@ -92,7 +92,7 @@ impl Shell {
         }
     }
 
-    /// Deals with what a poll brought.
+    /// Handles an event of a poll.
     pub(super) fn on_polled(&mut self, now: Instant, polled: ConsumerEvent) {
         match polled {
             ConsumerEvent::Assign(partitions) => self.on_assign(now, partitions),
@@ -103,7 +103,7 @@ impl Shell {
         }
     }
 
-    /// Copies records into their tasks. Returns how many there were, and the bytes that they added to what is in flight.
+    /// Copies records into their tasks. Returns how many there were, and how many bytes were added to what is in flight.
     pub(super) fn on_records(&mut self, now: Instant, mut records: Records) -> Amount {
         let (mut count, mut bytes, mut largest) = (0, 0, 1);
         let mut failures = Vec::new();
@@ -120,7 +120,7 @@ impl Shell {
         if count > 0 {
             self.intake.took(largest);
         }
-        // Behind them, as it has a partition read from elsewhere.
+        // After the records, as handling an error may seek in a partition.
         for (polled, unread) in failures {
             if let Some((partition, at)) = unread
                 && let Some(task) = self.flow.of(&partition)
@@ -141,7 +141,7 @@ impl Shell {
             task.partition.partition == fetched.partition && *task.reader.topic_bytes == *fetched.topic
         };
         if !self.flow.tasks.get(self.flow.last_read).is_some_and(is_of) {
-            // Not found: it was revoked while the record was on its way to us.
+            // If there is no task, the partition was revoked while the record was on its way.
             let Some(found) = self.flow.tasks.iter().position(is_of) else { return 0 };
             self.flow.last_read = found;
         }
@@ -176,7 +176,7 @@ impl Shell {
         bytes
     }
 
-    /// Closes a task's open batch: its records are now known to the partition's state, and wait in the queue.
+    /// Closes a task's open batch and queues it: the partition's state gets to know its records.
     pub(super) fn seal(&mut self, now: Instant, index: usize) {
         if self.flow.tasks[index].reader.open.is_empty() {
             return;
@@ -197,7 +197,7 @@ impl Shell {
         self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
     }
 
-    /// A broker can't be talked to: one line in ten seconds for each broker and reason, whichever client meets it.
+    /// Logs that a broker can't be reached: one line in ten seconds for each broker and reason, whichever client reports it.
     pub(super) fn on_trouble(&mut self, now: Instant, trouble: &ConnectionProblem) {
         let text = format!("broker {}: {}", trouble.broker, trouble.text);
         self.say_trouble(now, &text);
@@ -223,11 +223,12 @@ impl Shell {
                 self.close(now, End::Stopped(reason));
             }
             Concern::Membership(refusal) if !self.session.is_ending() => self.on_refused(now, *refusal),
-            // The question for the topics finds it, too, and ends the pipeline with the command.
+            // The lookup of the topics fails for the same reason, and ends the pipeline with the command that helps.
             Concern::Denied if self.session.is_joining() => {}
             Concern::Denied if !self.session.is_ending() => self.halt_input(now, error),
             Concern::Connection(problem) => self.on_trouble(now, problem),
-            // Said elsewhere, with its reason; that no broker answers counts the coordinator as one more broker.
+            // Logged elsewhere with its reason. librdkafka counts the coordinator as one more broker when it reports that all are
+            // down.
             Concern::Duplicate => {}
             Concern::Denied | Concern::Membership(_) | Concern::Other => {
                 if self.monitor.may_log(now, &error.name) {

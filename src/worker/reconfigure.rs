@@ -1,9 +1,9 @@
-//! Taking over other settings while the pipeline runs.
+//! Applies new settings while the pipeline runs.
 //!
-//! What the consumer has no part in is changed in place: nothing is handed out until all that was handed out is done and
-//! acknowledged, then executors, producer and settings are others from one record to the next, and the group isn't left. What the
-//! consumer is made of needs another one: this worker finishes, commits and leaves, and one with the new settings, made before, begins
-//! in its place. Invariant: whatever can't be made ready, the worker goes on as it was.
+//! Settings that the consumer doesn't use are changed in place: no record is handed out until every record that was handed out is
+//! acknowledged; then executors, producer and settings are replaced, without leaving the group. Settings of the consumer need a
+//! new one: this worker finishes, commits and leaves the group, and a worker with the new settings, prepared before, takes over.
+//! Invariant: if the new settings can't be prepared, the worker continues with the old ones.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -26,34 +26,34 @@ use crate::partition;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 
-/// Other settings for a worker.
+/// New settings for a worker.
 pub struct Change {
-    /// What it needs to know from then on. Without `anew` the connection and the input stay as they are.
+    /// The new settings. Without `anew` the connection and the input stay as they are.
     pub settings: Settings,
     /// For each executor, an instance of each step.
     pub instances: Vec<Vec<(Step, Instance)>>,
-    /// Whether the consumer is made anew.
+    /// Whether a new consumer is needed.
     pub anew: bool,
 }
 
-/// Where what came of a change is sent.
+/// Receives the result of a change.
 pub type Reply = mpsc::Sender<Result<(), String>>;
 
-/// Has a worker take over a change; what came of it is sent, and nothing if the worker has ended.
+/// Applies a change to a worker. The result is sent to the reply; nothing is sent if the worker has ended.
 pub type Changer = Arc<dyn Fn(Change, Reply) + Send + Sync>;
 
-/// A change on its way.
+/// A pending change.
 #[derive(Default)]
 pub(super) struct Reconfigure {
     state: Reconfiguring,
-    /// A change that waits for a quiet moment, and who waits to hear of it.
+    /// A change that waits for nothing to be in flight, and its reply.
     kept: Option<(Change, Reply)>,
-    /// The worker that begins when this one has left the group, and who waits to hear of it.
+    /// The worker that takes over when this one has left the group, and the reply.
     pub(super) next: Option<(Box<Shell>, Reply)>,
 }
 
 impl Reconfigure {
-    /// Whether nothing is handed out, as a quiet moment is waited for.
+    /// Whether no record is handed out, because a change waits for nothing to be in flight.
     pub(super) fn holds(&self) -> bool {
         self.state.waits()
     }
@@ -61,7 +61,7 @@ impl Reconfigure {
 
 impl Shell {
     pub(super) fn begin_change(&mut self, now: Instant, change: Change, reply: Reply) {
-        // Who asked may have gone: then nobody needs to hear of it.
+        // A reply fails to send if its receiver is gone, which does not matter.
         match self.reconfigure.state.ask(now, self.session.is_ending(), change.anew) {
             Asked::Refuse(why) => drop(reply.send(Err(why.to_owned()))),
             Asked::Keep => self.reconfigure.kept = Some((change, reply)),
@@ -75,7 +75,7 @@ impl Shell {
         }
     }
 
-    /// The worker with other settings that begins when this one has ended.
+    /// Makes the worker with the new settings, which takes over when this one has ended.
     fn make_next(&self, Change { settings, instances, anew: _ }: Change) -> Result<Shell, String> {
         let first = First {
             assignments: self.flow.assignments(),
@@ -87,7 +87,7 @@ impl Shell {
         Shell::new(settings, self.io.number, instances, metrics, status, self.io.inbox.clone(), first)
     }
 
-    /// Makes the change when the moment is there.
+    /// Applies or refuses the waiting change when it is time.
     pub(super) fn go_on_changing(&mut self, now: Instant) {
         if !self.reconfigure.holds() {
             return;
@@ -101,7 +101,7 @@ impl Shell {
             Kept::Refuse(why) => Err(why),
             Kept::Apply => self.change(now, change),
         };
-        // As above.
+        // The receiver may be gone, see `begin_change`.
         let _ = reply.send(result);
     }
 
@@ -114,7 +114,7 @@ impl Shell {
         let writes_other = before != (&settings.kafka.outputs, &settings.kafka.dead_letter)
             || settings.max_in_flight_bytes != self.settings.max_in_flight_bytes;
 
-        // From here to the first line that changes something, each failure leaves all as it is.
+        // A failure in these calls leaves everything as it is.
         let first_step = io::first_step(&instances);
         let chains = io::chains(&settings, instances, &self.monitor.metrics, "reload");
         let executors = io::start_executors(&settings, chains, self.io.number, &self.io.inbox)?;
@@ -135,7 +135,7 @@ impl Shell {
         self.session.set_timeouts(settings.drain_timeout, settings.shutdown_timeout);
         self.settings = settings;
         self.io.first_step = first_step;
-        // A guest may still run what was handed out before a rewind: nobody waits for it here.
+        // An executor may still be running records from before a rewind: dropping it must not block the worker.
         let_go(std::mem::replace(&mut self.io.executors, executors), Duration::ZERO);
         for (index, task) in self.flow.tasks.iter_mut().enumerate() {
             task.executor = index % self.io.executors.len().max(1);
@@ -145,19 +145,19 @@ impl Shell {
             self.io.producer = Some(producer);
             self.delivery.begin_anew(io::unlimited(&self.settings));
             self.io.lookup.change(self.settings.kafka.clone());
-            // What the new topics take comes with the answer.
+            // The limits of the new topics arrive with the answer.
             self.io.lookup.ask_probe(self.flow.partitions(), None);
         }
         self.tell_all(now, &partition::Event::Policy(self.settings.policy));
         Ok(())
     }
 
-    /// The worker that begins in the place of this one, which has ended so.
+    /// Returns the worker that takes over from this one, which ended as `end` says.
     pub(super) fn take_next(&mut self, end: &End) -> Option<Box<Shell>> {
         let (mut next, reply) = self.reconfigure.next.take()?;
         match end {
             End::Drained => {}
-            // It was repeated rather than waited for; the new settings count all the same.
+            // Some records will be repeated. The new settings still apply.
             End::DeadlinePassed(why) => tracing::warn!("{why}"),
             End::Stopped(_) | End::Invalid(_) | End::Bug(_) => {
                 let _ = reply.send(Err("the pipeline has ended".to_owned()));
@@ -173,7 +173,8 @@ impl Shell {
         debug_assert!(next.session.is_joining(), "it has not begun");
         next.flow.continue_behind(self.flow.assignments());
         if next.io.producer_number <= self.io.producer_number {
-            // This one's producer was made anew while it finished: reports of it must not be taken for those of the next.
+            // The old worker replaced its producer while it finished: the new one needs a higher number, so that it ignores the
+            // old one's reports.
             next.io.producer_number = self.io.producer_number;
             next.io.drop_producer();
             next.make_producer(clock::now());

@@ -1,47 +1,48 @@
-//! PURE. When other settings are taken over.
+//! PURE. When new settings are applied.
 //!
-//! What the consumer has no part in is changed in place, in a quiet moment: nothing is handed out until all that was handed out is done and
-//! acknowledged. What the consumer is made of needs another worker, which begins when this one has ended. Each wish has one answer.
+//! Settings that the consumer doesn't use are changed in place, once every record that was handed out is acknowledged; no record
+//! is handed out until then. Settings of the consumer need a new worker, which starts when this one has ended. Each change gets
+//! one answer.
 
 use std::time::Duration;
 use std::time::Instant;
 
-/// See the head of the file: until when a quiet moment is waited for.
+/// See the head of the file. Set while a change waits for nothing to be in flight: the deadline for that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reconfiguring(Option<Instant>);
 
-/// What is done about a wish.
+/// The first answer to a requested change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// It is refused, and this is why.
+    /// The change is refused, and why.
     Refuse(&'static str),
-    /// It is kept: its answer comes later.
+    /// The change waits: its answer comes later.
     Keep,
-    /// The worker that begins when this one has ended is made, and this one ends.
+    /// Make the worker that takes over, and end this one.
     Replace,
 }
 
-/// What becomes of a wish that was kept.
+/// The answer to a change that waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// It is refused, and this is why.
+    /// The change is refused, and why.
     Refuse(String),
-    /// The change is made.
+    /// Apply the change.
     Apply,
 }
 
-/// A quiet moment comes when what is at the executors and at the broker is done: within a step's timeout, mostly. While a broker is
-/// gone it doesn't, and then nothing is changed.
+/// The longest wait for nothing to be in flight. Records at executors and outputs at brokers usually finish within a step's
+/// timeout. While a broker is unavailable they don't, and the change is refused.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 const ENDING: &str = "the pipeline is about to end";
 
 impl Reconfiguring {
-    /// Whether a quiet moment is waited for: nothing is handed out meanwhile.
+    /// Whether a change waits for nothing to be in flight: no record is handed out meanwhile.
     pub(super) fn waits(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Other settings are to be taken over, with a consumer made `anew` or not.
+    /// A change is requested; `anew` if it needs a new consumer.
     pub(super) fn ask(&mut self, now: Instant, is_ending: bool, anew: bool) -> Asked {
         if is_ending {
             Asked::Refuse(ENDING)
@@ -55,7 +56,7 @@ impl Reconfiguring {
         }
     }
 
-    /// Time has passed. `is_quiet` if nothing is at an executor or at a broker, or on its way there and back.
+    /// Time has passed. `is_quiet` if nothing is at an executor, at a broker, or on the way to or from one.
     pub(super) fn tick(&mut self, now: Instant, is_ending: bool, is_quiet: bool) -> Option<Kept> {
         let is_late = now >= self.0?;
         if !(is_ending || is_late || is_quiet) {
@@ -82,15 +83,16 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Each step is a wish, with a consumer made anew or not, or a look at whether the moment is quiet; and some time before it.
+        /// Each step is a requested change, with a new consumer or not, or a check of whether anything is in flight; some time
+        /// passes before it.
         #[test]
-        fn each_wish_has_one_answer_in_time_and_nothing_changes_under_a_record(
+        fn each_change_has_one_answer_in_time_and_applies_with_nothing_in_flight(
             steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0_u64..4000, prop::bool::weighted(0.05)), 0..60),
         ) {
             let mut now = clock::now();
             let mut reconfiguring = Reconfiguring::default();
             let mut is_ending = false;
-            // When the wish that is kept came.
+            // When the waiting change was requested.
             let mut kept: Option<Instant> = None;
             for (is_wish, flag, ms, ends) in steps {
                 now += Duration::from_millis(ms);

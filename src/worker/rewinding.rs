@@ -1,4 +1,4 @@
-//! Beginning again: partitions are read again from their first unsettled record, and what they become is sent by another producer.
+//! Rewinding: partitions are read again from their first unsettled record, and their outputs are sent by a new producer.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::partition;
 use crate::record::TopicPartition;
 
 impl Shell {
-    /// Time has passed: the producer becomes another one if that is due.
+    /// Replaces the producer if that is due.
     pub(super) fn renew_producer(&mut self, now: Instant) {
         let flow = &self.flow;
         let low = |partition: &TopicPartition| {
@@ -31,15 +31,15 @@ impl Shell {
         }
     }
 
-    /// Outputs may be missing for a reason that is not a record's: every partition is read again from its first unsettled record, by a
-    /// producer of a new life.
+    /// A delivery failed for a reason that is not a record's: after a backoff every partition is read again from its first
+    /// unsettled record, and a new producer sends the outputs.
     pub(super) fn recover_producer(&mut self, now: Instant, reason: &str) {
         let wait = self.delivery.back_off(now);
         tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
         self.rewind_all(now);
     }
 
-    /// What is not acknowledged is forgotten, read again, and sent by a new producer.
+    /// Discards what is not acknowledged, reads it again, and sends it by a new producer.
     pub(super) fn rewind_all(&mut self, now: Instant) {
         self.count_finished(now);
         let again: usize = self.flow.tasks.iter().map(|task| task.state.in_flight()).sum();
@@ -62,7 +62,8 @@ impl Shell {
         }
     }
 
-    /// A partition is read again from its first unsettled record. Results of the old assignment are discarded: it gets another number.
+    /// Reads a partition again from its first unsettled record. The partition gets a new assignment id, so results of the old one
+    /// are discarded.
     pub(super) fn rewind(&mut self, now: Instant, index: usize) {
         let assignment = self.flow.new_assignment();
         self.flow.tasks[index].forget(assignment);

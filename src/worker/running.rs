@@ -1,4 +1,4 @@
-//! Records on their way to the executors and back.
+//! Hands records to executors and handles what they return.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,7 +59,7 @@ impl Shell {
         busy
     }
 
-    /// Whether the next records of a task may be handed out, as far as refused batches go.
+    /// Whether refused batches allow handing out the next records of a task.
     fn may_send(&self, now: Instant, index: usize) -> bool {
         let task = &self.flow.tasks[index];
         let Some(waiting) = task.runs.queue.front() else { return false };
@@ -68,7 +68,7 @@ impl Shell {
         self.delivery.takes(&task.partition, offset, self.intake.is_at_bound(), someone_waits)
     }
 
-    /// Records come back from an executor.
+    /// An executor returned records.
     pub(super) fn on_ran(&mut self, now: Instant, mut ran: RunResult) {
         let Some(index) = self.flow.task_of(ran.first) else {
             // The partition was revoked, lost or rewound meanwhile.
@@ -94,14 +94,14 @@ impl Shell {
         let actions: Vec<Action> = task.state.handle(now, event).collect();
         let first = ran.first;
         let (dead_letters, unrecoverable) = self.give_up_among(now, index, &actions, &mut ran);
-        // At the first record that can be neither processed nor given up it stops: nothing from there on is sent.
+        // Nothing is sent at or above the first failed record whose dead letter doesn't fit its topic.
         let limit = unrecoverable.as_ref().map(|unrecoverable| unrecoverable.seq);
         let mut dead_letters = Some(dead_letters);
         let mut ran = Some(ran);
         for action in actions {
-            // To send may have all tasks read again. What follows is about records that come once more, then.
+            // Sending may rewind all tasks. The remaining actions are then about records that will be read again.
             if self.flow.task_of(first) != Some(index) {
-                // What was settled stays so.
+                // Settled records stay settled.
                 if matches!(action, Action::Store { .. }) {
                     self.act(now, index, action);
                 }
@@ -140,8 +140,8 @@ impl Shell {
         }
     }
 
-    /// The dead letters of the records of `ran` that are given up, whose outputs are taken back; and the first record whose dead
-    /// letter doesn't fit its topic. Those behind it are left alone, as it stops there.
+    /// Writes the dead letters of the failed records of `ran` and drops the outputs of failed records. Stops at the first record
+    /// whose dead letter doesn't fit its topic and returns it: the pipeline stops there, so later records are left as they are.
     fn give_up_among(
         &mut self,
         now: Instant,
@@ -187,7 +187,7 @@ impl Shell {
         task.requeue(QueuedRun { first: ran.first.plus(done), batch, range });
     }
 
-    /// The task's next record waits until `at`; for a long wait its fetching is paused.
+    /// The task's next record waits for a retry until `at`. For a long wait the partition's fetching is paused.
     fn wait_for_retry(&mut self, now: Instant, index: usize, at: Instant) {
         let task = &mut self.flow.tasks[index];
         if !task.reader.paused && at.saturating_duration_since(now) > partition::WAIT_WITHOUT_PAUSE {

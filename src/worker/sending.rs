@@ -1,6 +1,6 @@
-//! Handing outputs to the producer, as far as it is more than `outgoing` decides.
+//! Hands outputs to the producer.
 //!
-//! A full producer is no error: the outcome waits in the backlog, in order, and nothing more is read until it is gone.
+//! A full producer is not an error: the run waits in the backlog, in order, and nothing more is read until the backlog is empty.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,29 +28,30 @@ use crate::partition::Action;
 use crate::record::Seq;
 use crate::sink::size;
 
-/// How far the outputs of a run got.
+/// The result of sending a run's outputs.
 enum Sent {
     All,
     /// The producer has no room.
     Full,
-    /// An output of a record isn't taken.
+    /// The producer refused an output.
     Failed(Box<Unsent>),
 }
 
-/// An output that the producer doesn't take.
+/// An output that the producer refused.
 struct Unsent {
     /// The record, counted from the start of the run.
     root: usize,
     output: usize,
     failure: Failure,
-    /// A copy of it, if a person must act before its topic takes anything.
+    /// A copy of the output, if an operator must act before its topic takes anything.
     sample: Option<Sample>,
-    /// How large it is.
+    /// The output's size.
     bytes: usize,
 }
 
 impl Shell {
-    /// The outputs of `ran`'s records below `upto` go to the producer, and then the dead letters of those among them that were given up.
+    /// Hands the outputs of `ran`'s records below `upto` to the producer, and then the dead letters of the failed ones among
+    /// them.
     pub(super) fn begin_sending(
         &mut self,
         now: Instant,
@@ -66,7 +67,7 @@ impl Shell {
         }
     }
 
-    /// Goes on with what the producer had no room for. `true` if it took something.
+    /// Continues with the runs that the producer had no room for. `true` if one was finished.
     pub(super) fn send_backlog(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(mut outgoing) = self.flow.backlog.pop_front() {
@@ -80,10 +81,10 @@ impl Shell {
         busy
     }
 
-    /// `false` if not everything is sent yet.
+    /// Sends a run's outputs and dead letters. `false` if something is left to send.
     fn send(&mut self, now: Instant, outgoing: &mut Outgoing) -> bool {
         let Some(index) = self.flow.task_of(outgoing.first) else { return true };
-        // A record of this task may have stopped it while this one waited.
+        // A record of this task may have stopped the pipeline while this run waited.
         if let Some(stop) = self.flow.tasks[index].state.stops_at() {
             outgoing.end_before(stop);
         }
@@ -128,7 +129,7 @@ impl Shell {
         true
     }
 
-    /// Hands outputs to the producer until all are there or one isn't taken.
+    /// Hands outputs to the producer until all are sent, or one is refused or has no room.
     fn send_outputs(&mut self, index: usize, outgoing: &mut Outgoing) -> Sent {
         let input_partition = self.flow.tasks[index].partition.partition;
         let Some(producer) = &self.io.producer else { return Sent::All };
@@ -169,7 +170,7 @@ impl Shell {
         sent
     }
 
-    /// The producer doesn't take an output. `false` if the run is read again, and nothing more of it is sent.
+    /// The producer refused an output. `false` if the run is read again, and nothing more of it is sent.
     fn on_unsent(&mut self, now: Instant, index: usize, outgoing: &mut Outgoing, unsent: Unsent) -> bool {
         let Unsent { root, output, failure, sample, bytes } = unsent;
         if failure.kind == failure::Kind::TooLarge && self.make_room(now, bytes) {

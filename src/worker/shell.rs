@@ -1,4 +1,4 @@
-//! The loop: events in, actions out. It decides nothing about a record, a partition, the group or the end: that is the values'.
+//! The worker's loop: events in, actions out. The values it holds decide about records, partitions, the group and the shutdown.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,33 +34,34 @@ use crate::partition::Action;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 
-/// The worker's own state: values that decide, and what carries their actions out. What acts on a part is in the file of its name.
+/// The worker's state: the values that decide, and the parts that carry out their actions. Methods are in the file named after
+/// their part.
 pub(super) struct Shell {
     pub(super) settings: Settings,
     pub(super) monitor: Monitor,
     pub(super) io: Io,
     pub(super) flow: Flow,
     pub(super) session: Session,
-    /// What the session asked for and was not carried out yet.
+    /// The session's actions that are not carried out yet.
     pub(super) todo: VecDeque<session::Action>,
     pub(super) intake: Intake,
     pub(super) delivery: Delivery,
-    /// What a person must act on, if anything.
+    /// The problem that needs an operator, if there is one.
     pub(super) blocked: Blocked,
     pub(super) placing: Placing,
     pub(super) reconfigure: Reconfigure,
     pub(super) timers: Timers,
 }
 
-/// With something in flight, the longest wait for the inbox.
+/// The longest wait for the inbox with something in flight.
 const WAIT: Duration = Duration::from_millis(1);
-/// The same when everything in flight waits for a retry.
+/// The same when everything in flight is waiting for a retry.
 const WAIT_FOR_RETRY: Duration = Duration::from_millis(10);
-/// With nothing in flight, the longest wait in the consumer's poll.
+/// The longest wait in the consumer's poll with nothing in flight.
 const IDLE_POLL_MS: i32 = 100;
 
 impl Shell {
-    /// A worker with its clients and executors, before it runs. It needs its inbox's other end yet.
+    /// A worker with its clients and executors that is not running yet. The caller must set `io.events` to the inbox's receiver.
     pub(super) fn new(
         settings: Settings,
         number: usize,
@@ -98,7 +99,8 @@ impl Shell {
         self.io.lookup.ask_topics();
         loop {
             let now = clock::now();
-            // Rebalances first: what the client is told about other partitions while one waits would be taken for the answer.
+            // Rebalances first: while one waits for its answer, the client would take an assign or unassign of other partitions
+            // for that answer.
             let mut busy = self.read_events(now);
             busy |= self.drain_inbox(now);
             self.carry_out(now);
@@ -107,7 +109,7 @@ impl Shell {
             busy |= self.send_dead_letters(now);
             self.carry_out(now);
             busy |= self.read_records(now);
-            // A rebalance may have stood among the records.
+            // A rebalance may have been queued among the records.
             busy |= self.read_events(now);
             busy |= self.dispatch(now);
             self.tick(now);
@@ -164,7 +166,7 @@ impl Shell {
             }
             Event::Answer { .. } => {}
             Event::Swap(replacements) => {
-                // The old version's code is let go with its last instance.
+                // The old version's code is freed with its last instance.
                 if let Some(first) = replacements.iter().flatten().find(|replacement| replacement.number == 0) {
                     self.io.first_step = Some(first.step.clone());
                 }
@@ -172,14 +174,14 @@ impl Shell {
             }
             Event::Change { change, reply } => self.begin_change(now, *change, reply),
             Event::Drain => {
-                // Whoever wants it to end wants no other one to begin.
+                // Shutting down cancels a pending restart.
                 self.reconfigure.next = None;
                 self.close(now, End::Drained);
             }
         }
     }
 
-    /// Carries out what a partition's state asks for, besides what belongs to an executor's records.
+    /// Carries out an action of a partition's state, except those about the records that an executor returned.
     pub(super) fn act(&mut self, now: Instant, index: usize, action: Action) {
         let task = &mut self.flow.tasks[index];
         match action {
@@ -201,7 +203,7 @@ impl Shell {
                 self.stop_at(now, stopped);
             }
             Action::Rewind => {
-                // What was settled is counted while it has its number.
+                // Count settled records before their numbers change.
                 self.count_finished(now);
                 self.rewind(now, index);
             }
@@ -222,7 +224,7 @@ impl Shell {
         }
     }
 
-    /// Gives an event to a task's state and carries out what it asks for.
+    /// Gives an event to a task's state and carries out its actions.
     pub(super) fn tell(&mut self, now: Instant, index: usize, event: partition::Event<'_>) {
         let actions = self.flow.tasks[index].state.handle(now, event);
         for action in actions {
@@ -236,7 +238,7 @@ impl Shell {
         }
     }
 
-    /// Counts what was settled, and what is in flight.
+    /// Counts the records that settled, and updates what is in flight.
     pub(super) fn count_finished(&mut self, now: Instant) {
         let in_flight = self.flow.amount();
         self.monitor.count_finished(now, in_flight, &mut self.flow.tasks);

@@ -1,6 +1,7 @@
-//! The end of a worker, as far as it is more than `session` decides: leaving the group, what is noted of the partitions, and what is said.
+//! Shutting a worker down, beyond what `session` decides: leaving the group, recording where partitions were left, and the final
+//! message.
 //!
-//! How it ended is told from what was settled and committed by then, see `end`.
+//! The message is made from what was settled and committed when the group was left, see `end`.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,23 +21,24 @@ use crate::metrics::State;
 /// How a worker ended.
 pub(super) struct Ended {
     pub(super) end: End,
-    /// What was committed, for the log.
+    /// What was committed, as text for the log.
     pub(super) committed: String,
-    /// Nothing that is left to do may take longer.
+    /// The deadline for everything that is left to do.
     pub(super) deadline: Instant,
 }
 
-/// Destroying clients takes a moment, or as long as silent brokers hold back what was asked of them: then it isn't waited for.
+/// The longest wait for clients to be destroyed. It usually takes a moment, but unanswered requests to a silent broker can delay
+/// it.
 const LETTING_GO_MAX: Duration = Duration::from_secs(2);
-/// What is left for that when the deadline has passed, and so was the time for leaving.
+/// The same when the deadline has passed, and the time for leaving the group with it.
 const LETTING_GO_LATE: Duration = Duration::from_millis(600);
 
-/// How long the clients of a worker with this deadline may take to be destroyed.
+/// How long to wait for the clients of a worker with this deadline to be destroyed.
 pub(super) fn letting_go(now: Instant, deadline: Instant) -> Duration {
     LETTING_GO_MAX.min((deadline + LETTING_GO_LATE).saturating_duration_since(now))
 }
 
-/// Drops something that may take long on a thread of its own, and waits for that no longer than this.
+/// Drops a value whose drop may take long on a thread of its own, and waits for that up to `at_most`.
 pub(super) fn let_go(what: impl Send + 'static, at_most: Duration) {
     let (over, wait) = mpsc::channel::<()>();
     let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
@@ -44,25 +46,25 @@ pub(super) fn let_go(what: impl Send + 'static, at_most: Duration) {
         drop(over);
     });
     match reaper {
-        // Ends with the other end of the channel, or by time.
+        // Returns when the other end of the channel is dropped, or after `at_most`.
         Ok(_) => drop(wait.recv_timeout(at_most)),
         Err(error) => tracing::error!("failed to start a thread that drops clients and executors: {error}"),
     }
 }
 
 impl Shell {
-    /// Begins to end, for the reason in `end`.
+    /// Starts the shutdown, for the reason in `end`.
     pub(super) fn close(&mut self, now: Instant, end: End) {
         self.tell_session(now, session::Event::End(Cause::End(end)));
     }
 
-    /// Begins to end at a record.
+    /// Starts the shutdown because of a record.
     pub(super) fn stop_at(&mut self, now: Instant, stopped: StoppedAt) {
         self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
         self.tell_session(now, session::Event::End(Cause::Record(stopped)));
     }
 
-    /// Says that it begins to end, and why.
+    /// Logs that the shutdown starts, and why.
     pub(super) fn say_ending(&mut self) {
         let why = match self.session.cause() {
             None => return,
@@ -80,7 +82,7 @@ impl Shell {
     /// Leaves the group.
     pub(super) fn leave(&mut self, unanswered: Option<Unanswered>) {
         self.note_what_is_left();
-        // As in `give_back`: what is still out must not come behind what the next owner sends.
+        // As in `give_back`: outputs that are still at the producer must not arrive after those of the partition's next owner.
         let is_out = self.flow.tasks.iter().any(|task| task.state.is_out() || !task.state.is_settled());
         if let Some(producer) = self.io.producer.as_ref().filter(|_| is_out) {
             producer.abandon();
@@ -89,7 +91,7 @@ impl Shell {
         let answered = match unanswered {
             None => Ok(()),
             Some(Unanswered::Assignment) => self.io.consumer.assign(&[]),
-            // Not `give_back`: how the tasks ended is still to be looked at.
+            // Not `give_back`: the tasks are still needed for the final message.
             Some(Unanswered::Revocation(partitions)) => self.io.consumer.unassign(&partitions),
         };
         if let Err(reason) = answered {
@@ -98,7 +100,7 @@ impl Shell {
         self.io.consumer.close();
     }
 
-    /// Partitions are about to be given back: while the worker ends, what became of them is remembered for what is said then.
+    /// Records where partitions were left before they are given back, for the final message of a shutdown.
     pub(super) fn note_what_is_left(&mut self) {
         if !self.session.is_ending() {
             return;
@@ -117,7 +119,7 @@ impl Shell {
         }
     }
 
-    /// How it ended.
+    /// How the worker ended.
     pub(super) fn outcome(&mut self, now: Instant) -> Ended {
         let left = std::mem::take(&mut self.flow.left);
         let cause = self.session.cause().cloned().unwrap_or(Cause::End(End::Drained));
@@ -135,7 +137,7 @@ mod tests {
     use crate::worker::session::LEAVING_LATE;
 
     #[test]
-    fn letting_go_ends_soon_after_the_deadline() {
+    fn destroying_clients_ends_soon_after_the_deadline() {
         let now = clock::now();
         let at = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(letting_go(now, at(25)), LETTING_GO_MAX);

@@ -1,4 +1,4 @@
-//! What a worker shows to others while it runs. Written by the worker alone; readers never wait for it.
+//! A worker's status, for probes. Only the worker writes it, and readers never wait for the worker.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -11,18 +11,18 @@ use std::time::Instant;
 use super::clock;
 use crate::metrics::State;
 
-/// A worker that shows no sign of life for so long is not alive.
+/// A worker whose loop doesn't turn for this long is not alive.
 const BEAT_MS_MAX: i64 = 10_000;
-/// Brokers that answer nothing for so long are as good as gone.
+/// Brokers that don't answer for this long count as unavailable.
 const ANSWER_MS_MAX: i64 = 15_000;
-/// Looks, one each second, at a thread that doesn't move, until it isn't alive. They are counted and no time is taken: after a
-/// process was stopped and goes on, its threads get their turn first.
+/// A thread that makes no progress for this many checks, one each second, is not alive. Checks are counted instead of time: after
+/// a process was stopped and continued, its threads get to run before they are judged.
 const LOOKS_MAX: u32 = 10;
 
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Status {
-    /// What times here count from: the system's own clock may be set while the process runs.
+    /// The origin of the times below: the system clock may be changed while the process runs.
     origin: Instant,
     beat: AtomicI64,
     executors: AtomicBool,
@@ -31,13 +31,13 @@ pub struct Status {
     joined: AtomicBool,
     answered: AtomicI64,
     acknowledged: AtomicI64,
-    /// Why a broker can't be talked to, and when that was seen. Locked as `state` is.
+    /// Why a broker can't be reached, and when that was seen. Locked as `state` is.
     trouble: Mutex<Option<(i64, String)>>,
-    /// Since when the record that has waited the longest is tried again, and what there is to say of it. Locked as `state` is.
+    /// The record that has been retried the longest: since when, and the text about it. Locked as `state` is.
     retried: Mutex<Option<(i64, String)>>,
     /// Which partitions are held back, and why. Locked as `state` is.
     held: Mutex<Option<String>>,
-    /// Locked for a copy by the worker when it changes and by probes when they read; never with another lock.
+    /// The worker locks it to change it, and probes lock it to copy it; never together with another lock.
     state: Mutex<(State, String)>,
 }
 
@@ -60,7 +60,7 @@ impl Default for Status {
     }
 }
 
-/// Which of the worker's helpers move.
+/// Which of the worker's helper threads are alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Alive {
     pub(super) executors: bool,
@@ -73,7 +73,7 @@ impl Status {
         i64::try_from(clock::now().saturating_duration_since(self.origin).as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The threads of the data path, and whether each moves.
+    /// The threads of the data path, and whether each is alive.
     #[must_use]
     pub fn threads(&self) -> [(&'static str, bool); 4] {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
@@ -103,7 +103,7 @@ impl Status {
         self.now_ms() - self.acknowledged.load(Ordering::Relaxed) < ANSWER_MS_MAX
     }
 
-    /// Since when brokers don't do their part, if they don't: as a reason.
+    /// How long brokers have not answered or not acknowledged outputs, as text; `None` if they do.
     #[must_use]
     pub fn silence(&self) -> Option<String> {
         let seconds = |since: &AtomicI64| (self.now_ms() - since.load(Ordering::Relaxed)) / 1000;
@@ -116,7 +116,7 @@ impl Status {
         }
     }
 
-    /// The record that is tried again and has waited the longest, its reason, and how many others wait.
+    /// The record that has been retried the longest, its failure, and how many other partitions wait.
     #[must_use]
     pub fn retried(&self) -> Option<String> {
         let (since, text) = self.retried.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
@@ -139,7 +139,7 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Why a broker can't be talked to, unless one has answered since.
+    /// Why a broker can't be reached, unless one has answered since.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let (seen, text) = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
@@ -150,7 +150,7 @@ impl Status {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.now_ms(), text));
     }
 
-    /// What a record that is tried again says, and how long it has waited.
+    /// Sets the retried record: how long it has waited, and the text about it.
     pub(super) fn set_retried(&self, record: Option<(Duration, String)>) {
         let since = |age: Duration| self.now_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         *self.retried.lock().unwrap_or_else(PoisonError::into_inner) = record.map(|(age, text)| (since(age), text));
@@ -167,7 +167,7 @@ impl Status {
         self.joined.store(joined, Ordering::Relaxed);
     }
 
-    /// A broker answered so long ago.
+    /// A broker answered `ago_ms` milliseconds ago.
     pub(super) fn answered(&self, ago_ms: i64) {
         self.answered.fetch_max(self.now_ms() - ago_ms, Ordering::Relaxed);
     }
@@ -182,7 +182,7 @@ impl Status {
     }
 }
 
-/// Whether a number that a thread moves still moves.
+/// Tracks whether a thread's counter still changes.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
     seen: Option<u64>,
@@ -190,7 +190,7 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// A look at the number, once a second.
+    /// Checks the counter; called once a second.
     pub(super) fn beats(&mut self, count: u64) -> bool {
         if self.seen.replace(count) == Some(count) {
             self.looks = self.looks.saturating_add(1);
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_stands_still_for_ten_seconds_is_not_alive_until_it_moves() {
+    fn a_thread_without_progress_for_ten_seconds_is_not_alive_until_it_moves() {
         let mut pulse = Heartbeat::default();
         assert!((0..=9).all(|_| pulse.beats(7)));
         assert!(!pulse.beats(7) && !pulse.beats(7));

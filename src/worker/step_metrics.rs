@@ -1,6 +1,6 @@
-//! What one executor tells the metrics about one step.
+//! The metrics of one step on one executor.
 //!
-//! Handles are looked up once; a call costs a few additions, and nothing here is done for each record but those that fail.
+//! Handles are looked up once. A call costs a few additions, and only failed records cost anything each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::metrics::LEVELS;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 
-/// The numbers of one step, as one executor sees it.
+/// See the head of the file.
 pub(super) struct StepMetrics {
     metrics: Arc<Metrics>,
     step: Arc<str>,
@@ -28,7 +28,7 @@ pub(super) struct StepMetrics {
     /// By level, `trace` first.
     logs: [IntCounter; 5],
     has_instance: bool,
-    /// What this executor's instance last had.
+    /// The memory of this executor's instance after its last call.
     memory_bytes: i64,
 }
 
@@ -51,7 +51,7 @@ impl StepMetrics {
         }
     }
 
-    /// The step's instance was made, for the reason that the metric knows.
+    /// The step's first instance was created, for this `reason` label.
     pub(super) fn started(&mut self, reason: &str, memory_bytes: u64) {
         self.metrics.plugin_instantiations.with_label_values(&[&self.step, reason]).inc();
         self.has_instance = true;
@@ -59,14 +59,14 @@ impl StepMetrics {
         self.remember(memory_bytes);
     }
 
-    /// An instance was made in place of one that was spoilt.
+    /// An instance was created to replace one that a fault made unusable.
     pub(super) fn instantiated(&mut self) {
         self.has_instance = true;
         self.metrics.plugin_instantiations.with_label_values(&[&self.step, "trap"]).inc();
         self.instances.inc();
     }
 
-    /// A call ended. Which of its records failed is told by [`StepMetrics::failed`], as what lies behind one that ends the run doesn't count.
+    /// A call ended. [`StepMetrics::failed`] counts its failed records, as those after one that ends the run don't count.
     pub(super) fn called(
         &mut self,
         records: usize,
@@ -93,7 +93,7 @@ impl StepMetrics {
         }
     }
 
-    /// Another version takes the place of the step's instance, if there was one: it may have been spoilt.
+    /// Another version replaced the step's instance, or the missing one after a fault.
     pub(super) fn swapped(&mut self, had_instance: bool, memory_bytes: u64, took: Duration) {
         self.swaps.observe(took.as_secs_f64());
         self.metrics.plugin_instantiations.with_label_values(&[&self.step, "reload"]).inc();
@@ -109,7 +109,7 @@ impl StepMetrics {
         self.metrics.step_errors.with_label_values(&[&self.step, failure.kind.label()]).inc();
     }
 
-    /// Guests wrote so many lines, by level.
+    /// Plugins logged this many lines, by level.
     pub(super) fn logged(&self, lines: [u64; 5]) {
         for (counter, lines) in self.logs.iter().zip(lines).filter(|(_, lines)| *lines > 0) {
             counter.inc_by(lines);
@@ -125,7 +125,7 @@ impl StepMetrics {
     }
 }
 
-/// The instance goes with its executor.
+/// The instance is dropped with its executor.
 impl Drop for StepMetrics {
     fn drop(&mut self) {
         self.remember(0);

@@ -1,6 +1,6 @@
-//! One partition's records on their way: those that wait, and the state that decides about them.
+//! An assigned partition: its waiting records, and the state that decides about them.
 //!
-//! The records that wait are in `queue`, in order, and behind them in `open`, which is being filled. What is at an executor comes back as
+//! Waiting records are in `queue`, in order, and after them in `open`, which is being filled. Executors return records as
 //! [`RunResult`](super::executor::RunResult).
 
 use std::collections::BTreeSet;
@@ -25,16 +25,16 @@ use crate::record::Offset;
 use crate::record::Seq;
 use crate::record::TopicPartition;
 
-/// Jobs of a task that an executor has at a time: one to run, and one to go on with.
+/// The most jobs of a task at its executor: one that runs, and one to continue with.
 pub(super) const JOBS_MAX: usize = 2;
 
-/// A partition that is assigned to this worker.
+/// See the head of the file.
 pub(super) struct PartitionTask {
     pub(super) partition: TopicPartition,
     pub(super) state: PartitionState,
     pub(super) executor: usize,
     pub(super) reader: Reader,
-    /// Whether it is known where it is read.
+    /// Whether its position is known.
     pub(super) place: Place,
     pub(super) runs: Runs,
     pub(super) offsets: Offsets,
@@ -43,7 +43,7 @@ pub(super) struct PartitionTask {
     pub(super) dead_letters: DeadLetters,
 }
 
-/// Its records that wait, and those at its executor.
+/// The task's waiting records, and those at its executor.
 #[derive(Default)]
 pub(super) struct Runs {
     pub(super) queue: VecDeque<QueuedRun>,
@@ -54,37 +54,37 @@ pub(super) struct Runs {
     pub(super) bytes: usize,
 }
 
-/// What is to be committed of it.
+/// The offsets of the task to be committed.
 pub(super) struct Offsets {
     pub(super) to_store: Option<Position>,
-    /// What was stored last.
+    /// The last stored offset.
     pub(super) stored: Option<Position>,
-    /// Above every record of which an output or a dead letter was handed to the producer.
+    /// Above every record that had an output or a dead letter handed to the producer.
     pub(super) handed: Offset,
-    /// The topic's id, if brokers tell it.
+    /// The topic's id, if brokers report it.
     pub(super) topic: Option<TopicId>,
-    /// What is committed beside offsets.
+    /// The metadata committed with offsets.
     note: Arc<str>,
 }
 
-/// What is known of its log.
+/// What is known about the partition's log.
 pub(super) struct Log {
-    /// The offset behind the last record.
+    /// The offset after the last record.
     pub(super) end: i64,
-    /// The offset behind the last record that no open transaction holds back, if known.
+    /// The offset after the last record that no open transaction holds back, if known.
     pub(super) stable: Option<i64>,
     pub(super) is_leaderless: bool,
-    /// What the group had committed when it last went on, and when that was: with records that aren't committed, in milliseconds since
+    /// Set while records are uncommitted: the committed offset when it last advanced, and when that was, in milliseconds since
     /// 1970-01-01 UTC.
     behind: Option<(Offset, i64)>,
 }
 
-/// Its dead letters.
+/// The task's dead letters.
 #[derive(Default)]
 pub(super) struct DeadLetters {
-    /// Those that the producer has, in order.
+    /// Dead letters at the producer, in order.
     pub(super) sent: VecDeque<(Seq, SentDeadLetter)>,
-    /// The records whose dead letters have the time of their writing, as their topic doesn't take the record's own.
+    /// The offsets of records whose dead letters get the time of writing, as their topic refused the record's timestamp.
     pub(super) retimed: BTreeSet<i64>,
 }
 
@@ -118,19 +118,19 @@ impl PartitionTask {
         }
     }
 
-    /// Whether the group may stand behind where it is read now: the client keeps what is stored below the last commit, so that a commit
-    /// has to name it.
+    /// Whether the group's offset may be above the present reading position. The client ignores stored offsets below the last
+    /// commit, so a commit has to name this offset.
     pub(super) fn is_moved(&self) -> bool {
         self.state.committed().is_none()
     }
 
-    /// How many records aren't committed, gaps counted in.
+    /// The number of uncommitted offsets, including gaps.
     pub(super) fn lag_records(&self) -> i64 {
         (self.log.end - self.lag.committed().0).max(0)
     }
 
-    /// How old the oldest record is that isn't committed, in milliseconds; 0 without one. What wasn't read yet, and what has no time or
-    /// one that is yet to come, is as old as the wait for it.
+    /// The age of the oldest uncommitted record in milliseconds; 0 without one. A record that was not read yet, or has no
+    /// timestamp or a future one, is as old as the time since the committed offset last advanced.
     pub(super) fn lag_ms(&mut self, unix_ms: i64) -> i64 {
         if self.lag_records() == 0 {
             self.log.behind = None;
@@ -148,13 +148,13 @@ impl PartitionTask {
         age.unwrap_or_else(|| unix_ms.saturating_sub(since).max(1))
     }
 
-    /// How many records an open transaction holds back, if everything before them is done.
+    /// How many records an open transaction holds back, if everything before them is settled.
     pub(super) fn behind_a_transaction(&self) -> Option<i64> {
         let stable = self.log.stable.filter(|&stable| self.in_flight() == 0 && self.state.low().0 >= stable)?;
         Some(self.log.end - stable).filter(|&records| records > 0)
     }
 
-    /// The topic has this id.
+    /// Sets the topic's id.
     pub(super) fn set_topic(&mut self, topic: Option<TopicId>) {
         self.offsets.topic = topic;
         self.offsets.note = Note { topic, ..Note::default() }.to_string().into();
@@ -165,13 +165,13 @@ impl PartitionTask {
         self.state.in_flight() + self.reader.open.len()
     }
 
-    /// An output or a dead letter of the record at this offset was handed to the producer.
+    /// Notes that an output or a dead letter of the record at this offset was handed to the producer.
     pub(super) fn hand_over(&mut self, offset: i64) {
         self.offsets.handed = self.offsets.handed.max(Offset(offset + 1));
     }
 
-    /// Puts records of this assignment back, in order. Those of another are read again, and counted anew: put into the queue they would
-    /// wait for a turn that never comes, and all behind them too.
+    /// Puts records of this assignment back into the queue, in order. Records of an older assignment are dropped, as they are
+    /// read again with new numbers: in the queue their turn would never come, and they would block everything after them.
     pub(super) fn requeue(&mut self, waiting: QueuedRun) {
         if waiting.range.is_empty() || waiting.first.assignment() != self.state.assignment() {
             return;
@@ -181,7 +181,7 @@ impl PartitionTask {
         self.runs.queue.insert(at, waiting);
     }
 
-    /// Forgets the records that wait, and tells the executor to give back the rest.
+    /// Drops the waiting records, and makes the executor return the others.
     pub(super) fn drop_queue(&mut self) {
         self.runs.cancel.store(true, Ordering::Relaxed);
         self.runs.cancel = Arc::default();
@@ -191,7 +191,7 @@ impl PartitionTask {
         self.reader.open.reset(self.partition.clone());
     }
 
-    /// What is under way belongs to nobody any more, as the partition is read again as this assignment.
+    /// Discards everything in flight: the partition is read again with this assignment id.
     pub(super) fn forget(&mut self, assignment: AssignmentId) {
         self.drop_queue();
         self.runs.jobs = 0;
@@ -202,13 +202,13 @@ impl PartitionTask {
         self.dead_letters.retimed = self.dead_letters.retimed.split_off(&self.state.low().0);
     }
 
-    /// Its drain is over with records in flight.
+    /// Logs that its drain ended with records in flight.
     pub(super) fn warn_of_repeats(&self) {
         let low = self.state.low();
         tracing::warn!("{}: records from offset {low} on were in flight and will be repeated", self.partition);
     }
 
-    /// Remembers what to store with the next round.
+    /// Sets the offset to be stored next.
     pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32, counts: String) {
         let note = if counts.is_empty() {
             Arc::clone(&self.offsets.note)
@@ -231,7 +231,7 @@ mod tests {
     use crate::record::AssignmentIds;
     use crate::worker::clock;
 
-    /// Of a task at offset 0 with records of these times, of which none is committed.
+    /// A task at offset 0 with records of these timestamps, none of them committed.
     fn behind(times: &[i64]) -> PartitionTask {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
         let state = PartitionState::new(Policy::default(), assignments(1)[0], Offset(0), false);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn lag_is_as_old_as_the_record_or_as_the_wait_for_it_whatever_its_time_says() {
+    fn lag_is_the_age_of_the_record_or_of_the_last_commit_whatever_its_timestamp() {
         let now = 1_800_000_000_000;
         // A second ago, in 2020, in 1970.
         for time in [now - 1000, 1_577_836_800_000, 1] {
@@ -259,13 +259,13 @@ mod tests {
         // Nothing was read yet, and the clock goes back.
         let mut task = behind(&[]);
         assert_eq!([0, 5000, -5000].map(|later| task.lag_ms(now + later)), [1, 5000, 1]);
-        // It goes on all the time: the wait is that since the last commit.
+        // The committed offset advances: the age is the time since then.
         task.lag.commit(Offset(50));
         assert_eq!([6000, 7000].map(|later| task.lag_ms(now + later)), [1, 1000]);
     }
 
     #[test]
-    fn what_an_open_transaction_holds_back_is_lag_and_has_a_reason() {
+    fn records_held_back_by_an_open_transaction_are_lag_and_have_a_reason() {
         let mut task = behind(&[]);
         assert_eq!(task.behind_a_transaction(), None, "it isn't known");
         task.log.stable = Some(0);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_another_assignment_are_not_put_back() {
+    fn records_of_another_assignment_are_not_requeued() {
         let mut task = task(Offset(5));
         let [own, other] = [0, 1].map(|at| assignments(2)[at]);
         let waiting = |assignment| {
@@ -297,7 +297,7 @@ mod tests {
         assert!(task.reader.has_passed(Offset(9)), "only markers since it was assigned");
         task.reader.last_read = Some(9);
         assert!(task.reader.has_passed(Offset(10)) && !task.reader.has_passed(Offset(9)));
-        // A rewind: the position is still the old one for a moment.
+        // After a rewind the position is still the old one for a moment.
         (task.reader.sought, task.reader.last_read) = (Some(Offset(5)), None);
         assert!(!task.reader.has_passed(Offset(10)));
         task.reader.last_read = Some(5);
@@ -309,7 +309,7 @@ mod tests {
         assert!(task.reader.has_passed(Offset(7)));
     }
 
-    /// The first assignments that there are.
+    /// The first assignment ids.
     fn assignments(count: usize) -> Vec<AssignmentId> {
         let mut ids = AssignmentIds::default();
         (0..count).map(|_| ids.issue(|_| false)).collect()

@@ -1,4 +1,4 @@
-//! What a worker does now and then, and what it hears of its threads and brokers.
+//! What a worker does at intervals, and how it watches its threads and brokers.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -22,20 +22,20 @@ use crate::record::TopicPartition;
 pub(super) struct Timers {
     stored: Instant,
     measured: Instant,
-    /// When the ends of busy partitions were asked for.
+    /// When the ends of busy partitions were last asked for.
     asked: Instant,
     delivery: Heartbeat,
     ticker: Heartbeat,
-    /// The commit that is under way, and when it began.
+    /// The commit in flight, and when it began.
     pub(super) committing: Option<(Commit, Instant)>,
 }
 
-/// Offsets are stored this often: it costs a look-up in the client for each partition.
+/// The interval for storing offsets. A store costs a look-up in the client for each partition.
 const STORE_EVERY: Duration = Duration::from_millis(50);
-/// Gauges are set this often.
+/// The interval for setting gauges.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// The end of a partition is asked for this often while it may not be fetched: with an answer that takes two seconds, lag is
-/// at most ten seconds old.
+/// The interval for asking where a partition ends while it may not be fetched. With an answer that takes two seconds, lag is at
+/// most ten seconds old.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 impl Timers {
@@ -93,7 +93,7 @@ impl Shell {
         self.monitor.count_waiting("in_flight", if_so(self.intake.is_at_bound()), since);
     }
 
-    /// Shows probes that this thread moves, and which of its helpers do.
+    /// Shows probes that this thread is alive, and which of its helper threads are.
     fn show_life(&mut self) {
         let alive = Alive {
             executors: self.io.executors.are_alive(),
@@ -103,7 +103,8 @@ impl Shell {
         self.monitor.status.beat(alive);
     }
 
-    /// What a thread of the data path had in hand when it ended comes back from nobody: the worker ends, and the next one repeats it.
+    /// Ends the worker if a thread of the data path has ended: the records it had are lost to this worker, and the next one
+    /// repeats them.
     fn watch_threads(&mut self, now: Instant) {
         let executors = self.io.executors.are_alive();
         let delivery = self.io.producer.as_ref().is_none_or(Producer::is_alive);
@@ -113,7 +114,7 @@ impl Shell {
         }
     }
 
-    /// Whether brokers still answer is part of what the pipeline is doing: connections say nothing, as a frozen broker keeps them up.
+    /// Updates the state by whether brokers still answer. Connections don't show that: a frozen broker keeps them open.
     fn judge_brokers(&mut self) {
         if self.io.producer.as_ref().is_none_or(|producer| producer.unreported() == 0) {
             self.monitor.status.acknowledged();
@@ -137,13 +138,14 @@ impl Shell {
         }
     }
 
-    /// Asks for the ends of busy partitions: librdkafka learns an end when it fetches, and it doesn't while its queue is full or the
-    /// partition is paused.
+    /// Asks where busy partitions end. librdkafka learns that when it fetches, and it doesn't fetch while its queue is full or
+    /// the partition is paused.
     fn ask_ends(&self) {
         let busy = |task: &&PartitionTask| task.reader.paused || task.in_flight() > 0;
         let mut partitions: Vec<TopicPartition> =
             self.flow.tasks.iter().filter(busy).map(|task| task.partition.clone()).collect();
-        // Who waits to join, until the session of a member that died is over, hears nothing meanwhile: as of a dead broker.
+        // A worker that waits to join, until the session of a dead member expires, receives nothing from brokers, as if they were
+        // dead. So it asks for the end of an output's partition.
         let waits = self.flow.tasks.is_empty() && self.session.is_member();
         if let Some(output) = self.settings.kafka.written().next().filter(|_| waits) {
             partitions.push(TopicPartition { topic: output.topic.as_str().into(), partition: 0 });
@@ -153,7 +155,7 @@ impl Shell {
         }
     }
 
-    /// Where partitions end, as brokers or librdkafka's last fetch say; the larger one is the newer one.
+    /// The ends of partitions, from brokers or from librdkafka's last fetch: the larger one is the newer one.
     pub(super) fn on_ends(&mut self, ends: &[(TopicPartition, Offset)]) {
         for (partition, end) in ends {
             if let Some(task) = self.flow.tasks.iter_mut().find(|task| task.partition == *partition) {
@@ -162,7 +164,7 @@ impl Shell {
         }
     }
 
-    /// librdkafka's statistics of the consumer.
+    /// Handles the consumer's statistics.
     pub(super) fn on_stats(&mut self, stats: &Stats) {
         if let Some(idle) = stats.idle_us {
             self.monitor.status.answered(idle / 1000);
@@ -173,7 +175,7 @@ impl Shell {
                 task.log.end = task.log.end.max(end.0);
                 task.log.stable = stable.map(|stable| stable.0);
                 if *end < task.lag.committed() {
-                    // A log that ends before what was committed of it may be another topic's.
+                    // A log that ends below its committed offset may belong to another topic.
                     self.placing.watched = None;
                 }
             }

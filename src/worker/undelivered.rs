@@ -1,4 +1,4 @@
-//! Outputs and dead letters that a broker doesn't take, as far as it is more than `delivery` decides.
+//! Outputs and dead letters that were not delivered; `delivery` decides what to do about them.
 
 use std::time::Instant;
 
@@ -91,14 +91,14 @@ impl Shell {
         }
     }
 
-    /// What a person has to do about an output that the cluster denies.
+    /// The message about a denied output, with the command that helps.
     pub(super) fn denied(&self, output: usize, failure: &Failure) -> String {
         let role = if output < self.settings.kafka.outputs.len() { "output" } else { "dead-letter" };
         let topic = self.settings.kafka.written().nth(output).map_or("", |output| &output.topic);
         self.denied_delivery(role, topic, failure)
     }
 
-    /// A dead letter was refused when it was to be queued.
+    /// The producer refused to queue a dead letter.
     pub(super) fn on_dead_letter_unsendable(&mut self, now: Instant, index: usize, seq: Seq, failure: &Failure) {
         let output = self.settings.kafka.outputs.len();
         self.count_produce_error(output, failure);

@@ -1,4 +1,4 @@
-//! Single cases, and how they came out.
+//! Single cases of the partition's state.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -25,9 +25,9 @@ use crate::partition::ledger::Ledger;
 use crate::record::Offset;
 use crate::record::Seq;
 
-/// The broker may be said to refuse two outputs of a record: it has one dead letter all the same.
+/// Two outputs of a record may be refused: it gets one dead letter all the same.
 #[test]
-fn a_record_is_given_up_once() {
+fn a_record_has_one_dead_letter() {
     let mut ledger = Ledger::new(id(0), Offset(0), true);
     let seq = Seq::first_of(id(0));
     ledger.receive(&[0], -1);
@@ -40,10 +40,10 @@ fn a_record_is_given_up_once() {
     assert_eq!((ledger.low(), ledger.take_settled().dead_lettered), (Offset(1), 1));
 }
 
-/// A producer with room for larger records may have to take the place of the one that has what was sent below the record: that is found
-/// out while the end is only about to begin.
+/// The producer may have to be replaced by one that takes larger records, and that rewinds the partition after the stop was
+/// returned and before the worker has acted on it.
 #[test]
-fn what_is_rewound_before_a_stop_is_carried_out_comes_to_that_record_again() {
+fn a_partition_rewound_before_its_stop_is_handled_stops_at_that_record_again() {
     let mut world = World::new(OnFailure::Stop, &[1, 1], &[false, false]);
     let fail = |state: &mut PartitionState, now| {
         let first = Seq::first_of(state.assignment());
@@ -84,7 +84,7 @@ fn control_markers_are_passed_only_with_nothing_in_flight() {
 }
 
 #[test]
-fn a_record_that_is_tried_again_has_a_name_until_it_has_an_outcome() {
+fn a_retried_record_is_reported_until_it_has_an_outcome() {
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     let start = Instant::now();
     let policy = Policy { retries: Retries::Forever, ..Policy::default() };
@@ -134,7 +134,7 @@ fn retries_are_spent_and_then_the_policy_decides() {
 }
 
 #[test]
-fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
+fn records_after_one_whose_retries_are_spent_follow_it() {
     let mut world = World::new(OnFailure::DeadLetter, &[1, 1, 1], &[false; 3]);
     world.receive(3);
     world.dispatch(3);
@@ -147,7 +147,7 @@ fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
         }
     }
     assert_eq!(world.letters, [1], "the first went through, the second is given up");
-    // The third came back with it, and is the next.
+    // The third record was returned with it, and is next.
     assert_eq!(world.queue.iter().map(|&(_, record)| record).collect::<Vec<_>>(), [2]);
     world.finish();
     assert_eq!(world.first_sent, [0, 1, 2]);
@@ -155,10 +155,10 @@ fn what_is_behind_a_record_whose_retries_are_spent_goes_on_behind_it() {
 }
 
 #[test]
-fn records_that_go_through_push_faults_out_of_the_breakers_window() {
+fn successful_records_push_faults_out_of_the_breakers_window() {
     let mut world = World::new(OnFailure::Skip, &[1; 40], &[false; 40]);
     for _ in 0..4 {
-        // Two in eight is what the breaker allows: the first of the calls has both.
+        // The breaker allows two faults in eight records: the first of the two calls has both.
         for among in [0b1010, 0] {
             world.receive(4);
             world.dispatch(4);
@@ -175,7 +175,7 @@ fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
     world.tell(Event::Policy(allow), &[]);
     world.receive(3);
     world.dispatch(3);
-    // The rejects are at even places.
+    // The rejects are at even indices.
     world.give_back(3, Fails::No, 0b101);
     assert_eq!((world.committed, &*world.counts), (Offset(5), "1..1"), "the output in between is under way");
     world.acknowledge(0);
@@ -199,7 +199,7 @@ fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
 }
 
 #[test]
-fn an_assignment_that_nears_its_last_number_is_read_on_as_another_when_nothing_is_in_flight_or_at_last_anyhow() {
+fn an_assignment_near_its_last_number_is_replaced_when_idle_or_at_the_latest_near_the_end() {
     let mut world = World::new(OnFailure::Stop, &[1; 39], &[false; 39]);
     world.receive(21);
     world.finish_in_flight();
@@ -210,7 +210,7 @@ fn an_assignment_that_nears_its_last_number_is_read_on_as_another_when_nothing_i
     world.finish_in_flight();
     assert_eq!(world.state.next(), Seq::first_of(id(1)));
     assert_eq!(world.next, 22, "nothing is read twice");
-    // From here on something is in flight all the time.
+    // From here on records are in flight all the time.
     let mut state = state(OnFailure::Stop, id(0), Offset(0), false);
     let offsets: Vec<i64> = (0..39).collect();
     state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1 }).for_each(drop);

@@ -1,6 +1,7 @@
 //! The ledger against a naive oracle: outcomes in any order, one assignment after the other.
 //!
-//! The oracle keeps every record that an assignment received and what was said of it, and counts anew at each question.
+//! The oracle keeps every record that an assignment received with everything reported about it, and derives each answer from
+//! scratch.
 
 use proptest::prelude::*;
 
@@ -12,21 +13,21 @@ use crate::partition::ledger::Settled;
 use crate::record::Offset;
 use crate::record::Seq;
 
-/// What happens to a ledger. Numbers are taken modulo what there is.
+/// A step of a random schedule. Numbers are taken modulo the number of candidates.
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many records are received, of this leader, with a gap before each whose bit is set.
+    /// Records are received: how many, their leader epoch, and a gap before each whose bit is set.
     Receive(usize, i32, u8),
-    /// An executor gets queued records, from one of them on.
+    /// An executor gets consecutive queued records.
     Run(usize, usize),
-    /// Records at an executor, from one of them on, have these outcomes.
+    /// Consecutive records at an executor get these outcomes.
     Produce(usize, Vec<Outcome>),
-    /// Records from any one on come back, with their outcomes or without.
+    /// Consecutive records are returned, with outcomes or without.
     Requeue(usize, usize),
-    /// Outputs are acknowledged, one of each record from one on that has some left.
+    /// One output of each of these consecutive records is acknowledged.
     Acknowledge(usize, usize),
     Miss(usize),
-    /// A record is given up whose last outputs can't be sent.
+    /// A record fails because its last outputs can't be sent.
     GiveUp(usize, bool, u32),
     Limit(usize),
     LeaveRunning,
@@ -95,14 +96,14 @@ struct Oracle {
     ceiling: Option<usize>,
     cut: Option<i64>,
     committed: Option<i64>,
-    /// Of the last settled record before this assignment.
+    /// The leader epoch of the last record settled before this assignment.
     leader_epoch: i32,
-    /// What was settled before this assignment.
+    /// What had settled before this assignment.
     settled: Settled,
 }
 
 impl Oracle {
-    /// So many records from the first on are settled.
+    /// The number of settled records from the first on.
     fn prefix(&self) -> usize {
         let settled = self.rows.iter().take_while(|row| row.is_settled()).count();
         self.ceiling.map_or(settled, |ceiling| settled.min(ceiling))
@@ -134,12 +135,12 @@ impl Oracle {
         Seq::first_of(id(self.assignments)).plus(n)
     }
 
-    /// The places of the records in flight of which something holds.
+    /// The indices of the records in flight for which `which` holds.
     fn places(&self, which: impl Fn(&Row) -> bool) -> Vec<usize> {
         (self.prefix()..self.rows.len()).filter(|&place| which(&self.rows[place])).collect()
     }
 
-    /// The places from one of those on of which something holds, while it does.
+    /// Consecutive records for which `of` holds, at most `count`, from a chosen one on.
     fn stretch(&self, which: usize, count: usize, of: impl Fn(&Row) -> bool) -> Option<std::ops::Range<usize>> {
         let first = pick(&self.places(&of), which)?;
         let follow = self.rows[first..].iter().take(count).take_while(|row| of(row)).count();
@@ -151,7 +152,7 @@ fn pick(of: &[usize], which: usize) -> Option<usize> {
     (!of.is_empty()).then(|| of[which % of.len()])
 }
 
-/// Carries a step out on both.
+/// Carries out a step on both.
 fn carry_out(step: &Step, ledger: &mut Ledger, oracle: &mut Oracle) {
     match step {
         Step::Receive(count, leader_epoch, gaps) => {
@@ -180,7 +181,7 @@ fn carry_out(step: &Step, ledger: &mut Ledger, oracle: &mut Oracle) {
                     Outcome::Skip => (0, Fate::Skipped),
                 };
                 row.at = At::Done { pending, is_lost: false, fate };
-                // What a record had made before it failed doesn't count.
+                // The outputs of a failed record don't count.
                 outputs.push(if let Outcome::Outputs(outputs) = outcome { *outputs } else { 2 });
                 if !matches!(outcome, Outcome::Outputs(_)) {
                     given_up.push((place, fate));
@@ -273,7 +274,7 @@ fn carry_out(step: &Step, ledger: &mut Ledger, oracle: &mut Oracle) {
     }
 }
 
-/// Both say the same.
+/// Compares everything that both report.
 fn compare(ledger: &Ledger, oracle: &Oracle) {
     let (prefix, rows) = (oracle.prefix(), &oracle.rows);
     assert_eq!(ledger.assignment(), id(oracle.assignments));
@@ -306,7 +307,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_ledger_agrees_with_a_list_of_what_was_said_in_any_order(
+    fn a_ledger_agrees_with_a_naive_list_of_records(
         is_committed in any::<bool>(),
         steps in prop::collection::vec(step(), 0..80),
     ) {

@@ -15,18 +15,19 @@ use crate::record::AssignmentId;
 use crate::record::AssignmentIds;
 use crate::record::Offset;
 
-/// The assignment of this number.
+/// The assignment id with this number.
 fn id(number: usize) -> AssignmentId {
     let mut ids = AssignmentIds::default();
     (0..number).for_each(|_| _ = ids.issue(|_| false));
     ids.issue(|_| false)
 }
 
-/// The breaker of the model: more than so many of the last so many.
+/// The breaker of the model trips at more than `ALLOWED` faults among the last `WINDOW` records.
 const WINDOW: usize = 8;
 const ALLOWED: usize = 2;
 
-/// Records of an assignment are numbered below this: the longest log fits, and is numbered again from its second half on.
+/// The upper bound of record numbers in an assignment: the longest log fits, and reaches the second half, in which a new
+/// assignment begins.
 const NUMBERS: u64 = 44;
 
 const RETRIES: u32 = 2;

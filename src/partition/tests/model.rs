@@ -1,6 +1,6 @@
-//! A random schedule of steps, which the harness carries out as far as they make sense: receive, hand out, return in any split, acknowledge
-//! in any order, retry, fail, rewind, drain, crash. It runs under each policy. At the end, when everything is let through, every record must
-//! have come out, in order.
+//! A random schedule of steps, which the harness carries out where they apply: receive, hand out, return in any split,
+//! acknowledge in any order, retry, fail, rewind, drain, crash. It runs under each policy. In the end, when everything may
+//! finish, every record must have settled, in order.
 
 use std::time::Duration;
 
@@ -23,28 +23,28 @@ use crate::record::Seq;
 pub(super) enum Step {
     Receive(usize),
     Dispatch(usize),
-    /// The executor returns so many records; the one behind them fails so. Where records are given up alone, so do those of the
-    /// records among them whose bit is set: a reject for an even place, a fault for an odd one.
+    /// The executor returns this many records, and the one after them fails like this. Where the policy continues after failed
+    /// records, the records among them whose bit is set fail too: by a reject at an even index, by a fault at an odd one.
     Return(usize, Fails, u8),
-    /// The broker acknowledges one of the outputs under way.
+    /// The broker acknowledges one of the outputs in flight.
     Acknowledge(usize),
-    /// The broker acknowledges the oldest outputs under way.
+    /// The broker acknowledges the oldest outputs in flight.
     AcknowledgeMany(usize),
-    /// The broker refuses one of the outputs under way.
+    /// The broker refuses one of the outputs in flight.
     Refuse(usize),
-    /// The broker refuses another record of the same request.
+    /// An output is not delivered because the broker refused another one of the same batch.
     RefuseBeside(usize),
-    /// One of the outputs under way was never sent, as it can't be.
+    /// One of the outputs in flight was never sent, because it can't be.
     Unsendable(usize),
     Rewind,
     /// Time passes, in milliseconds.
     Wait(u64),
-    /// The partition goes away within so many milliseconds, and comes back; nothing may answer any more meanwhile, or it is not
-    /// waited for after so many looks.
+    /// The partition is revoked with a drain of at most this many milliseconds, and assigned again. If `true`, nothing answers
+    /// meanwhile; after this many ticks the drain is ended by a release.
     Drain(u64, bool, usize),
-    /// The same at once, with nothing committed but what was.
+    /// The process ends at once, without another commit, and starts again.
     Crash,
-    /// Another policy, if nothing is out.
+    /// The policy changes, if nothing is out.
     Policy(OnFailure),
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Fails {
     Retry,
     Reject,
     Trap,
-    /// The executor gives back what is left.
+    /// The executor returns the rest without running it.
     GivesUp,
 }
 
@@ -106,7 +106,7 @@ impl World {
             self.out.iter().all(|out| out.first.assignment() != assignment || out.run == run || out.first > first),
             "handed out past records that are on their way back"
         );
-        // A job's records follow each other.
+        // A job's records are consecutive.
         let follows = self.queue.iter().enumerate().take_while(|(n, (seq, _))| *seq == first.plus(*n)).count();
         let count = count.min(follows);
         let taken: Vec<(Seq, usize)> = self.queue.drain(..count).collect();
@@ -129,7 +129,7 @@ impl World {
             Fails::Trap => Some(Kind::Trap),
         };
         let failure = kind.filter(|_| done < out.records.len()).map(|kind| Failure::new(kind, None, "planned"));
-        // An executor gives everything back after a failure, and otherwise either what is done or all of it.
+        // An executor returns everything after a failure, and otherwise either what was processed or all of it.
         let returned = if failure.is_some() || fails == Fails::GivesUp { out.records.len() } else { done };
         if returned == 0 {
             self.out.push_front(out);
@@ -146,7 +146,7 @@ impl World {
             .map(|(place, kind)| (place, Failure::new(kind, None, "planned")))
             .collect();
         failed.iter().for_each(|(place, _)| outputs[*place] = 0);
-        // Only a retry ends a run where records are given up alone.
+        // Where the policy continues after failed records, only a retry ends a run.
         let failure = failure.filter(|failure| {
             let alone = continues && failure.kind != Kind::Retry;
             if alone {
@@ -161,11 +161,11 @@ impl World {
             self.out.push_front(out);
         }
         let event = Event::Ran { run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
-        // What comes back of an older assignment isn't this partition's any more.
+        // Records of an older assignment don't belong to this one.
         let numbered = if first.assignment() == self.state.assignment() { numbered } else { Vec::new() };
         let (is_taken, sent) = (self.state.takes(run, first), self.sent.len());
         let told = self.tell(event, &numbered);
-        // What a plugin counted in a run is told by that word, before the run is looked at.
+        // The worker keeps a run's metrics by what `takes` says before the run is handled.
         assert!(is_taken || self.sent.len() == sent, "a run that isn't taken was sent");
         told
     }
@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    /// The last outputs of a record turn out not to be sendable, and no later one was tried yet.
+    /// The last outputs of a record can't be sent, and no later output was tried yet.
     pub(super) fn unsendable(&mut self, which: usize) {
         let assignment = self.state.assignment();
         let Some(&Sent { seq, record, .. }) = self.sent.iter().rev().find(|sent| sent.seq.assignment() == assignment)
@@ -228,7 +228,7 @@ impl World {
         self.tell(Event::Unsendable { seq, unsent, failure: &failure }, &[(seq, record)]);
     }
 
-    /// Another process takes over, with nothing but what is committed.
+    /// Another process continues, and knows only what is committed.
     pub(super) fn take_over(&mut self) {
         self.state = state(self.then, self.ids.issue(|_| false), self.committed, false).with_counts(&self.counts);
         let is_committed = |record: usize| self.log[record].offset < self.committed.0;
@@ -240,7 +240,7 @@ impl World {
         self.out.clear();
         self.given = 0;
         self.stopped = None;
-        // Outputs under way may still arrive: the broker has them, and nobody hears of it.
+        // Outputs in flight may still arrive: the broker has them, but nothing is reported.
         for sent in std::mem::take(&mut self.sent) {
             match sent.index {
                 Part::Output(index) if index % 2 == 0 => _ = self.delivered[sent.record].insert(index),
@@ -264,7 +264,7 @@ impl World {
                 break;
             }
             if self.stopped.is_some() && !ends {
-                // A record that the broker had refused stops the pipeline, which drains all partitions.
+                // A record that the broker had refused stops the pipeline, and the shutdown drains all partitions.
                 ends = true;
                 released |= self.tell(Event::Drain { deadline }, &[]);
                 continue;
@@ -301,7 +301,7 @@ impl World {
             Step::RefuseBeside(which) => self.refuse_beside(which),
             Step::Unsendable(which) => self.unsendable(which),
             Step::Rewind => {
-                // Reports of the old producer's outputs may still come, with their old numbers.
+                // Reports of the old producer's outputs may still arrive, with their old numbers.
                 self.rewind();
             }
             Step::Wait(ms) => {
@@ -320,7 +320,7 @@ impl World {
         self.start_again();
     }
 
-    /// A pipeline that stopped ends: drained, and started again with what it needs mended.
+    /// A pipeline that stopped is drained, and started again with the problem fixed.
     pub(super) fn start_again(&mut self) {
         if self.stopped.is_some() {
             self.give_back(1, Fails::No, 0);
@@ -328,7 +328,7 @@ impl World {
         }
     }
 
-    /// Lets what was received through.
+    /// Lets the received records finish.
     pub(super) fn finish_in_flight(&mut self) {
         while !self.queue.is_empty() {
             self.dispatch(usize::MAX / 2);
@@ -340,11 +340,11 @@ impl World {
         self.tell(Event::Tick, &[]);
     }
 
-    /// Lets everything through.
+    /// Lets all records finish.
     pub(super) fn finish(&mut self) {
         for _ in 0..self.log.len() * 20 + 200 {
             self.now += Duration::from_secs(20);
-            // No more than is in flight at most: an assignment has numbers for far more.
+            // Few records at a time: the number of those in flight is bounded well below the numbers of an assignment.
             self.receive(4);
             self.dispatch(3);
             while !self.out.is_empty() {
@@ -363,7 +363,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_committed_before_it_is_settled_and_everything_comes_out(
+    fn nothing_is_committed_before_it_is_settled_and_every_record_settles(
         outputs in prop::collection::vec(prop_oneof![3 => Just(1_u32), 1 => Just(0), 1 => Just(3)], 1..40),
         gaps in prop::collection::vec(prop::bool::weighted(0.2), 40),
         steps in prop::collection::vec(step(), 0..120),

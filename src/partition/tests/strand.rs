@@ -1,6 +1,8 @@
-//! The strand against a naive oracle: an executor that returns runs whole or in part, stale ones in any order, and records that fail.
+//! The strand against a naive oracle: an executor that returns runs whole or in part, stale ones in any order, and records that
+//! fail.
 //!
-//! The oracle is the count of records that have their outcome: the next one must always be the next to get it, and each gets one.
+//! The oracle is the number of records that have their outcome: the next record must always be the next to get its outcome, and
+//! each gets one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::record::Seq;
 enum Step {
     Receive(usize),
     HandOut(usize),
-    /// The first run at the executor comes back, or the last one if it is stale, after so many records, with this at its end.
+    /// The first run at the executor, or the last one if it is stale, returns `count` records and then ends in this way.
     Return {
         is_last: bool,
         count: usize,
@@ -32,11 +34,11 @@ enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
-    /// Only what is done comes back.
+    /// Only processed records are returned.
     Goes,
-    /// The rest comes back as it is.
+    /// The rest is returned without being run.
     GivesUp,
-    /// The next record asks to be tried again, after its own wait or the policy's.
+    /// The next record asks for a retry, after its own delay or the policy's.
     Retry(Option<u64>),
 }
 
@@ -60,7 +62,7 @@ fn policy() -> Policy {
     Policy { retries: Retries::Times(RETRIES), backoff_from, backoff_to, ..Policy::default() }
 }
 
-/// Records that were handed out together: the run, the first and the one behind the last.
+/// Records that were handed out together: the run, the first record, and the end.
 #[derive(Clone, Copy, Debug)]
 struct Out {
     run: u32,
@@ -75,9 +77,9 @@ struct World {
     /// Records that wait, in order.
     queue: VecDeque<usize>,
     out: VecDeque<Out>,
-    /// So many records have their outcome.
+    /// How many records have their outcome.
     passed: usize,
-    /// Of the next one: how often it failed, since when, and until when it waits.
+    /// For the next record: how often it failed, since when, and until when it waits.
     failed: Option<(u32, Instant, Instant)>,
 }
 
@@ -147,7 +149,7 @@ impl World {
         }
         match end {
             End::Goes | End::Retry(_) if done == to => {}
-            // An executor goes on with the rest.
+            // The executor continues with the rest.
             End::Goes => {
                 self.out.push_front(Out { run, from: done, to });
             }
@@ -159,7 +161,7 @@ impl World {
         }
     }
 
-    /// The record `at` fails, and what is behind it up to `to` comes back with it.
+    /// The record `at` fails, and the records after it up to `to` are returned with it.
     fn retry(&mut self, at: usize, to: usize, delay: Option<u64>) {
         let tries = self.failed.map_or(0, |(tries, _, _)| tries);
         assert_eq!(self.strand.tries(seq(at)), tries);
@@ -190,7 +192,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn records_of_a_strand_get_their_outcomes_one_after_the_other(steps in prop::collection::vec(step(), 0..100)) {
+    fn records_of_a_strand_get_their_outcomes_in_order(steps in prop::collection::vec(step(), 0..100)) {
         let mut world = World::new();
         for step in &steps {
             world.carry_out(step);

@@ -1,9 +1,9 @@
 //! The world around a partition: the log it is read from, its executor, its broker, and the oracle.
 //!
-//! The oracle is a list of records and what really happened to each: which of its outputs the broker has, and whether it was
-//! handled. It knows nothing of assignments, runs, ledgers or strands. At every `Store` it is asked whether every record below the offset was
-//! really settled. The breaker has a small window here, and the oracle counts the outcomes for itself: a record that breaks the guest may
-//! be given up only while the breaker allows it, and must be given up then.
+//! The oracle is a list of records with what really happened to each: which of its outputs the broker has, and whether it was
+//! processed. It knows nothing of assignments, runs, ledgers or strands. At every `Store` it checks that every record below the
+//! offset is really settled. The breaker has a small window here, and the oracle counts the outcomes itself: a record that breaks
+//! the plugin is dead-lettered or skipped exactly when the breaker allows it.
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -22,23 +22,23 @@ use crate::record::AssignmentIds;
 use crate::record::Offset;
 use crate::record::Seq;
 
-/// A record of the log: its offset, and how many outputs it makes.
+/// A record of the log: its offset, and its number of outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Logged {
     pub(super) offset: i64,
     pub(super) outputs: u32,
 }
 
-/// Records handed out, and not yet returned.
+/// Records that were handed out and not returned yet.
 #[derive(Clone, Debug)]
 pub(super) struct Out {
     pub(super) run: u32,
     pub(super) first: Seq,
-    /// Places in the log.
+    /// Indices in the log.
     pub(super) records: VecDeque<usize>,
 }
 
-/// An output under way.
+/// An output in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sent {
     pub(super) seq: Seq,
@@ -46,7 +46,7 @@ pub(super) struct Sent {
     pub(super) index: Part,
 }
 
-/// What an output under way is.
+/// The kind of an output in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Part {
     /// The output of this number.
@@ -60,32 +60,32 @@ pub(super) struct World {
     pub(super) state: PartitionState,
     pub(super) ids: AssignmentIds,
     pub(super) now: Instant,
-    /// The place in the log of the next record to be fetched.
+    /// The index in the log of the next record to be fetched.
     pub(super) next: usize,
-    /// Records that wait, in order: number and place in the log.
+    /// Waiting records, in order: number and index in the log.
     pub(super) queue: VecDeque<(Seq, usize)>,
     pub(super) out: VecDeque<Out>,
     pub(super) sent: Vec<Sent>,
-    /// The numbers given in this assignment.
+    /// How many numbers were assigned in this assignment.
     pub(super) given: usize,
-    /// What is committed: the oracle's own copy.
+    /// The committed offset: the oracle's own copy.
     pub(super) committed: Offset,
-    /// For each record the outputs that the broker has.
+    /// The outputs of each record that the broker has.
     pub(super) delivered: Vec<BTreeSet<u32>>,
-    /// Records whose plugin said that there is nothing to emit.
+    /// Whether each record was processed.
     pub(super) handled: Vec<bool>,
     /// The order in which records were first sent.
     pub(super) first_sent: Vec<usize>,
-    /// Records that the policy gave up and the broker has as dead letters, or that it left out.
+    /// Whether each record was skipped, or its dead letter is at the broker.
     pub(super) given_up: Vec<bool>,
     /// The records that were dead-lettered in this assignment.
     pub(super) letters: Vec<usize>,
-    /// Records that broke the guest when their turn came, or not, in the order of their first outcome in this life or before what is
-    /// committed.
+    /// Each counted record and whether it broke the plugin, in the order of their first outcomes in this process or before its
+    /// committed offset.
     pub(super) outcomes: Vec<(usize, bool)>,
-    /// What is committed beside the offset.
+    /// The breaker's counts that are committed with the offset.
     pub(super) counts: String,
-    /// The records of which the broker refused an output.
+    /// The records that had an output refused by the broker.
     pub(super) refused: BTreeSet<usize>,
     /// The record at which it stopped.
     pub(super) stopped: Option<i64>,
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// Gives the state an event; `returned` are the records that come back with it.
+    /// Gives the state an event; `returned` are the records that are returned with it. `true` if a drain ended.
     pub(super) fn tell(&mut self, event: Event<'_>, returned: &[(Seq, usize)]) -> bool {
         let mut released = false;
         let is_late = event.assignment().is_some_and(|assignment| assignment != self.state.assignment());
@@ -159,7 +159,7 @@ impl World {
                 Some((*seq, failure.kind == Kind::Trap))
             })
             .collect();
-        // Dead letters come before the outputs of the same run, and the last record's behind them.
+        // Dead letters precede the outputs of the same run, except that of its last record.
         let turn = |seq: Seq, upto: Option<Seq>| upto.is_none_or(|upto| seq >= upto);
         let upto = actions.iter().find_map(|action| {
             let Action::Send { upto } = action else { return None };
@@ -274,7 +274,7 @@ impl World {
         released
     }
 
-    /// The partition is read again. `true` if this ended a drain.
+    /// Reads the partition again. `true` if this ended a drain.
     pub(super) fn rewind(&mut self) -> bool {
         let assignment = self.ids.issue(|_| false);
         self.tell(Event::Rewind { assignment }, &[])
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    /// Checks that a record may be given up; its place in the log.
+    /// Checks that a record may be dead-lettered or skipped; returns its index in the log.
     pub(super) fn give_up(&self, seq: Seq, about: &[(Seq, usize)]) -> usize {
         let record = about.iter().find(|(other, _)| *other == seq).expect("the record is at hand").1;
         let offset = self.log[record].offset;
@@ -294,7 +294,7 @@ impl World {
         record
     }
 
-    /// A record got its outcome. What came before in this life counts once.
+    /// Counts a record's outcome. A record that was counted before in this process counts once.
     pub(super) fn count(&mut self, record: usize, is_fault: bool) {
         if self.outcomes.last().is_none_or(|&(last, _)| last < record) {
             self.outcomes.push((record, is_fault));

@@ -1,10 +1,11 @@
-//! PURE. How outputs are sent, and what is done when some of them are not delivered.
+//! PURE. How outputs are sent, and what to do when some of them are not delivered.
 //!
-//! What a broker says about a batch is not said about its records: a record is refused only when it was alone in its batch, or when the broker
-//! names it. What else was in a refused batch is sent again, in order, and before anything behind it: in smaller batches if it was too large,
-//! else *apart*, each in a batch of its own. What the topics that are written take is asked for each minute, when a broker refuses a batch for its
-//! size, and before a record is given up for its own. A change of it is no reason to send anything twice: the producer becomes another
-//! one when nothing is on its way.
+//! A refused batch does not mean that each of its records is refused: a record is refused only when it was alone in its batch, or
+//! when the broker names it. The other records of a refused batch are sent again, in order and before any record after them: in
+//! smaller batches if the batch was too large, else *apart*, each in a batch of its own. The worker asks for the topics' size
+//! limits each minute, when a broker refuses a batch for its size, and before a record fails for its own size. After a changed
+//! limit the producer is replaced when nothing is in flight; if that takes ten seconds, it is replaced anyway, and what is in
+//! flight is sent again.
 
 #[cfg(test)]
 mod tests;
@@ -22,38 +23,38 @@ use crate::record::TopicPartition;
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    /// What the topics that are written take.
+    /// The size limits of the output topics.
     limits: TopicLimits,
     asking: Asking,
-    /// The records of refused batches, while they are sent each alone.
+    /// The records of refused batches, while each is sent in a batch of its own.
     apart: Option<Apart>,
-    /// Until when a quiet moment is waited for in which the producer becomes another one.
+    /// Set while the producer is to be replaced: the deadline for doing so with nothing in flight.
     renewing: Option<Instant>,
-    /// After a delivery failure nothing is handed out before this, and how long the wait was.
+    /// After a delivery failure: when records are handed out again, and how long the wait was.
     backoff: Option<(Instant, Duration)>,
 }
 
-/// The question what topics take.
+/// The question for the topics' limits.
 #[derive(Clone, Copy, Debug)]
 struct Asking {
-    /// Whether the answer is under way.
+    /// Whether a question is pending.
     is_asked: bool,
-    /// When the last one came.
+    /// When the last answer arrived.
     answered: Instant,
-    /// How many there were that said something.
+    /// How many answers had limits.
     told: u64,
 }
 
-/// What follows for a record of which an output or a dead letter was not delivered.
+/// What to do about a record that had an output or a dead letter not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
-    /// It is refused: the policy decides.
+    /// The record is refused: the policy decides.
     Refuse,
-    /// It is sent again.
+    /// Send it again.
     Resend,
-    /// The cluster denies its topic: a person must act.
+    /// The cluster denies access to its topic: an operator must act.
     Deny,
-    /// The producer can't go on.
+    /// The producer can't continue: replace it.
     Recover,
 }
 
@@ -68,20 +69,20 @@ impl From<Class> for Consequence {
     }
 }
 
-/// What is known of the messages of a batch that were not delivered: of each kind the first.
+/// The undelivered messages of one batch, summed up: the first of each kind counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Undone {
-    /// A topic is denied: why, and the record.
+    /// A topic is denied: the reason and the record.
     pub(super) denied: Option<(String, TopicPartition, i64)>,
-    /// The producer can't go on: why.
+    /// The producer can't continue: the reason.
     pub(super) failed: Option<String>,
-    /// The batch was refused as a whole: why.
+    /// The batch was refused as a whole: the reason.
     pub(super) refused: Option<BatchRefusal>,
     /// The records of a batch that was refused as a whole.
     pub(super) together: Apart,
-    /// Everything that was handed to the producer of partitions of which a record alone was too large.
+    /// For partitions with a record that was too large on its own: every record handed to the producer so far.
     pub(super) beside_large: Apart,
-    /// Whether the producer sends nothing more.
+    /// Whether the producer has stopped sending.
     pub(super) is_spent: bool,
 }
 
@@ -90,61 +91,62 @@ pub(super) struct Undone {
 pub(super) struct BatchRefusal {
     pub(super) reason: String,
     pub(super) is_about_size: bool,
-    /// Bytes of the messages.
+    /// The messages' total size.
     pub(super) bytes: usize,
 }
 
 /// What the worker has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Send everything again when a person has acted.
+    /// Send everything again once an operator has fixed the problem.
     Halt { why: String, partition: TopicPartition, offset: i64 },
-    /// Send everything again after a wait, by another producer.
+    /// Send everything again after a wait, with a new producer.
     Recover(String),
     /// Send everything again, in smaller batches.
     Smaller { reason: String },
-    /// Send everything again, what was refused each alone.
+    /// Send everything again, each refused record in a batch of its own.
     Alone { reason: String },
     /// Send everything again.
     Again,
-    /// Go on.
+    /// Nothing to do.
     Nothing,
 }
 
-/// How the producer becomes another one.
+/// How to replace the producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
-    /// As it is: nothing is on its way.
+    /// Only replace it: nothing is in flight.
     Replace,
-    /// Everything is sent again.
+    /// Replace it and send everything again.
     Rewind,
 }
 
-/// What is on its way.
+/// What is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traffic {
-    /// Whether nothing is, neither to nor from an executor or a broker.
+    /// Whether nothing is at an executor, at a broker, or on the way to or from one.
     pub(super) is_quiet: bool,
-    /// Whether partitions or the worker go: their drain has a deadline of its own, and what it waits for is not begun again.
+    /// Whether the worker shuts down or partitions are being revoked: their drain has its own deadline, and a rewind would
+    /// restart the records it waits for.
     pub(super) is_going: bool,
 }
 
-/// Which of the topics' partitions have no leader, and which have one again.
+/// Which partitions of the output topics have no leader, and which have one again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leaders {
     pub(super) missing: Vec<TopicPartition>,
     pub(super) again: Vec<TopicPartition>,
 }
 
-/// Between two questions what topics take.
+/// The interval between questions for topics' limits.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(60);
 /// The same while a record waits for the answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// The longest wait for a quiet moment in which a producer becomes another one.
+/// The longest wait for nothing to be in flight before the producer is replaced.
 const RENEW_MAX: Duration = Duration::from_secs(10);
-/// The longest wait after deliveries that fail again and again.
+/// The longest backoff after repeated delivery failures.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// The first one.
+/// The first backoff.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 
 impl Delivery {
@@ -153,7 +155,7 @@ impl Delivery {
         Delivery { limits, asking, apart: None, renewing: None, backoff: None }
     }
 
-    /// What the topics that are written take.
+    /// The size limits of the output topics.
     pub(super) fn limits(&self) -> &TopicLimits {
         &self.limits
     }
@@ -163,19 +165,19 @@ impl Delivery {
         if self.apart.is_some() { Batching::Single } else { Batching::Full }
     }
 
-    /// Whether a wait after a failure lasts.
+    /// Whether the backoff after a delivery failure is still running.
     pub(super) fn backs_off(&self, now: Instant) -> bool {
         self.backoff.is_some_and(|(until, _)| until > now)
     }
 
-    /// Whether nothing at all is handed out now.
+    /// Whether no record may be handed out now.
     pub(super) fn holds(&self, now: Instant) -> bool {
         self.backs_off(now) || self.renewing.is_some()
     }
 
-    /// Whether records of a partition that begin with this offset may be handed out, as far as refused batches go. A wait for a retry is no
-    /// reason for others to wait (`someone_waits`). At the bound everything may: else those that wait could keep out the ones that
-    /// they wait for.
+    /// Whether refused batches allow handing out records of a partition from this offset on. Records that wait for a retry don't
+    /// hold up others (`someone_waits`). At the bound on what is in flight everything is allowed, as records that wait could
+    /// otherwise use up the bound and keep out the ones they wait for.
     pub(super) fn takes(
         &self,
         partition: &TopicPartition,
@@ -186,42 +188,42 @@ impl Delivery {
         self.apart.as_ref().is_none_or(|apart| apart.takes(partition, offset) || is_at_bound || someone_waits())
     }
 
-    /// Outputs were acknowledged: the next failure is a first one.
+    /// Outputs were acknowledged. If the backoff is over, the next failure starts with the first backoff again.
     pub(super) fn acknowledged(&mut self, now: Instant) {
         self.backoff = self.backoff.filter(|&(until, _)| until > now);
     }
 
-    /// A delivery failed: how long nothing is handed out.
+    /// A delivery failed: returns the backoff.
     pub(super) fn back_off(&mut self, now: Instant) -> Duration {
         let wait = self.backoff.map_or(BACKOFF_MIN, |(_, last)| (last * 2).min(BACKOFF_MAX));
         self.backoff = Some((now + wait, wait));
         wait
     }
 
-    /// The producer becomes another one as soon as nothing is on its way; nothing is handed out until then.
+    /// Requests a new producer as soon as nothing is in flight; no record is handed out until then.
     fn renew(&mut self, now: Instant) {
         self.renewing.get_or_insert(now + RENEW_MAX);
     }
 
-    /// There is another producer.
+    /// The producer was replaced.
     pub(super) fn renewed(&mut self) {
         self.renewing = None;
     }
 
-    /// The topics that are written are others, of which nothing is known.
+    /// The output topics have changed, and their limits are unknown.
     pub(super) fn begin_anew(&mut self, limits: TopicLimits) {
         (self.limits, self.apart, self.renewing) = (limits, None, None);
     }
 
-    /// A partition is read from elsewhere.
+    /// A partition is read from another offset.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         if let Some(apart) = &mut self.apart {
             apart.forget(partition);
         }
     }
 
-    /// Time has passed. Goes on as ever when what was in refused batches is settled, by what is settled in each partition (`low`), and has another
-    /// producer when nothing is on its way.
+    /// Time has passed. Returns to full batches when the records of refused batches are settled (`low` is how far each partition
+    /// is settled), and replaces the producer when nothing is in flight.
     pub(super) fn tick(
         &mut self,
         now: Instant,
@@ -251,7 +253,7 @@ impl Delivery {
         }
         if let Some(BatchRefusal { reason, is_about_size, bytes }) = refused {
             if is_about_size {
-                // After a few times whatever is too large for its topic is alone, as it doesn't fit beside others.
+                // After a few rounds a record that is too large for its topic is alone, as batches get too small for two.
                 self.limits.learn(bytes);
                 return Verdict::Smaller { reason };
             }
@@ -262,42 +264,42 @@ impl Delivery {
             return Verdict::Nothing;
         }
         if !beside_large.is_empty() {
-            // Nobody said what its topic takes: others of its partition that are too large show in one go.
+            // The topic's limit is unknown: sending the records one by one finds the other ones that are too large in one pass.
             self.apart = Some(beside_large);
         }
         Verdict::Again
     }
 
-    /// A record of so many bytes is too large for a producer that takes `taken`, but maybe not for its topic. `false` if there is no
-    /// producer that takes it.
+    /// A record of `bytes` is too large for a producer that takes `taken`, but may fit its topic. `false` if no producer can take
+    /// it.
     pub(super) fn make_room(&mut self, bytes: usize, taken: usize) -> bool {
         self.limits.make_room(bytes, taken)
     }
 
-    /// The number of the answer that is the last one now: what has another number later is newer.
+    /// The number of the last answer: a later answer has another number.
     pub(super) fn told(&self) -> u64 {
         self.asking.told
     }
 
-    /// Whether to ask what topics take, as something gives reason to: not if the answer is under way.
+    /// Whether to ask for the topics' limits now: not if a question is pending.
     pub(super) fn wants_limits(&mut self) -> bool {
         !std::mem::replace(&mut self.asking.is_asked, true)
     }
 
-    /// Whether it is time to ask: each `every`, or sooner if a record waits for the answer (`is_awaited`).
+    /// Whether it is time to ask for the limits: after `every`, or sooner if a record waits for the answer (`is_awaited`).
     pub(super) fn is_time_to_ask(&mut self, now: Instant, every: Duration, is_awaited: bool) -> bool {
         let every = if is_awaited { ASK_AGAIN } else { every };
         now.saturating_duration_since(self.asking.answered) >= every && self.wants_limits()
     }
 
-    /// The question has its answer, or no broker gave one.
+    /// The question was answered, or no broker answered it.
     pub(super) fn answered(&mut self, now: Instant) {
         (self.asking.is_asked, self.asking.answered) = (false, now);
     }
 
-    /// What the `written` topics take is known, or known anew.
+    /// The limits of the topics arrived; `written` is the number of topics now.
     pub(super) fn learn(&mut self, now: Instant, written: usize, mut limits: TopicLimits) -> Leaders {
-        // An answer about other outputs than those that are written now comes too late.
+        // The outputs may have changed since the question.
         if limits.bytes.len() != written {
             return Leaders::default();
         }
@@ -309,9 +311,9 @@ impl Delivery {
         }
         let is_first = self.limits.partitions_led == 0 && limits.partitions_led != 0;
         let before = std::mem::replace(&mut self.limits, limits);
-        // Who leads the partitions is no reason for another producer, but for the first one, which was made before anybody was asked.
+        // A changed leader needs no new producer. The first answer does: the first producer was made before any answer.
         if before.batch_bytes() != self.limits.batch_bytes() || is_first {
-            // Batches that fit now are no longer taken apart.
+            // Batches may fit now, so their records need not be sent apart any more.
             self.apart = None;
             self.renew(now);
         }

@@ -17,18 +17,18 @@ fn refusal(is_about_size: bool, bytes: usize) -> Option<BatchRefusal> {
     Some(BatchRefusal { reason: "no".to_owned(), is_about_size, bytes })
 }
 
-/// What happens to a pipeline's deliveries.
+/// A step of a random schedule.
 #[derive(Clone, Debug)]
 enum Event {
-    /// The topic takes another size from here on.
+    /// The topic's limit changes.
     Alter(usize),
-    /// The next message that waits is handed out, with what follows it in its batch.
+    /// The next waiting records are handed out, in batches as large as allowed.
     Send {
         records: usize,
     },
-    /// The broker answers for the oldest batch.
+    /// The broker answers the oldest batch.
     Answer,
-    /// What topics take is told.
+    /// The topic's limit is reported.
     Tell,
     Tick,
 }
@@ -46,9 +46,10 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Records of one partition, each of the size in the list; a broker that refuses a batch above its limit as too large, and one with a
-    /// bad record for another reason, and says nothing of which. The world sends again as it is told. In the end, when the broker's limit stays,
-    /// every record has its own verdict: those that fit are delivered, in order, and those that are bad or too large are refused alone.
+    /// Records of one partition with random sizes, and a broker that refuses a batch above its limit as too large, and one with a
+    /// bad record for another reason, without naming the record. The harness resends as the verdicts say. In the end, when the
+    /// limit stays the same, every record has its own verdict: those that fit are delivered, in order, and those that are bad or
+    /// too large are refused alone.
     #[test]
     fn every_record_has_its_own_verdict_in_the_end(
         sizes in prop::collection::vec((100_usize..12_000, prop::bool::weighted(0.05)), 1..60),
@@ -76,11 +77,11 @@ struct World {
     now: Instant,
     delivery: Delivery,
     limit: usize,
-    /// Of each record, its bytes and whether the broker refuses it whatever its size.
+    /// The size of each record, and whether the broker refuses it whatever its size.
     records: Vec<(usize, bool)>,
-    /// Everything below has its outcome: `true` if it was delivered.
+    /// The outcome of each record below the next one: `true` if it was delivered.
     settled: Vec<bool>,
-    /// Handed out, not answered: batches of the records from one to another.
+    /// Batches without an answer, as ranges of records.
     out: Vec<std::ops::Range<usize>>,
     next: usize,
     batching: Batching,
@@ -174,7 +175,7 @@ impl World {
         let is_full = self.batching == Batching::Full;
         let mut undone = Undone { is_spent: is_full, ..Undone::default() };
         if batch.len() == 1 {
-            // The verdict is about this one.
+            // The verdict is about this record.
             self.settled.push(false);
             if is_large && self.next > batch.end {
                 undone.beside_large.add(&partition(), i64::try_from(self.next - 1).unwrap());
@@ -202,7 +203,7 @@ impl World {
 }
 
 #[test]
-fn what_a_person_must_see_to_comes_before_what_waiting_helps_and_that_before_a_refusal() {
+fn a_denied_topic_comes_before_a_failed_producer_and_that_before_a_refused_batch() {
     let mut delivery = Delivery::new(clock::now(), limits(None, 0));
     let mut undone = Undone { refused: refusal(false, 10), is_spent: true, ..Undone::default() };
     undone.failed = Some("gone".to_owned());
@@ -215,7 +216,7 @@ fn what_a_person_must_see_to_comes_before_what_waiting_helps_and_that_before_a_r
 }
 
 #[test]
-fn waits_after_failures_grow_until_an_output_is_acknowledged_behind_one() {
+fn the_backoff_grows_until_an_output_is_acknowledged_after_it() {
     let start = clock::now();
     let mut delivery = Delivery::new(start, limits(None, 0));
     let waits: Vec<u128> = (0..9).map(|_| delivery.back_off(start).as_millis()).collect();
@@ -227,7 +228,7 @@ fn waits_after_failures_grow_until_an_output_is_acknowledged_behind_one() {
 }
 
 #[test]
-fn a_producer_is_replaced_in_a_quiet_moment_or_after_ten_seconds_but_not_while_partitions_go() {
+fn a_producer_is_replaced_when_idle_or_after_ten_seconds_but_not_during_a_revoke() {
     let start = clock::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut delivery = Delivery::new(start, limits(None, 0));
@@ -242,7 +243,7 @@ fn a_producer_is_replaced_in_a_quiet_moment_or_after_ten_seconds_but_not_while_p
     assert_eq!(tick(&mut delivery, 1, true, true), Some(Renewal::Replace));
     delivery.renewed();
     assert!(!delivery.holds(start) && tick(&mut delivery, 99, true, false).is_none());
-    // The same again is no reason for another producer, and neither is an answer about other topics.
+    // An unchanged limit needs no new producer, and neither does an answer about other topics.
     delivery.learn(start, 1, limits(Some(5000), 3));
     delivery.learn(start, 2, limits(Some(1), 3));
     assert!(!delivery.holds(start));

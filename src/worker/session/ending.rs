@@ -1,4 +1,4 @@
-//! PURE. How a worker ends: it drains, commits and leaves, by its deadline whatever happens.
+//! PURE. How a worker ends: it drains, commits and leaves the group, always by its deadline.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -12,13 +12,13 @@ use super::Step;
 use super::Unanswered;
 use crate::record::TopicPartition;
 
-/// Leaving the group may take so long, within the deadline: it only makes the others' rebalance faster.
+/// The longest time for leaving the group, within the deadline. Leaving only makes the other members' rebalance faster.
 const LEAVING_MAX: Duration = Duration::from_secs(3);
-/// What is left for leaving when the deadline has passed.
+/// The time for leaving the group when the deadline has passed.
 pub(in crate::worker) const LEAVING_LATE: Duration = Duration::from_millis(300);
 
 impl Session {
-    /// Begins to end. A second reason changes nothing, but that a failure outweighs a wish.
+    /// Starts the shutdown. A later cause changes only the message, and only if it outweighs the first one.
     pub(super) fn end(&mut self, now: Instant, cause: Cause, actions: &mut Vec<Action>) {
         let deadline = match &mut self.ending {
             Some(ending) => {
@@ -34,7 +34,8 @@ impl Session {
                 deadline
             }
         };
-        // Partitions that drain are told again: one may have stopped at a record, and has to drain what came before.
+        // Draining partitions get the action again: one that stopped at a record in the meantime still has to drain what is below
+        // the record.
         let all: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
         let partitions = self.drain(&all);
         actions.push(Action::Drain { partitions, deadline });

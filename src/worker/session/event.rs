@@ -1,4 +1,4 @@
-//! PURE. What happens to a worker, and what it has to do.
+//! PURE. The session's events and actions.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -10,48 +10,48 @@ use crate::kafka::membership::Refusal;
 use crate::kafka::settings::OnRecreate;
 use crate::record::TopicPartition;
 
-/// What it needs to know.
+/// The session's settings.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::worker) struct Settings {
-    /// The longest time that a revoke waits for what is in flight, and then for its commit.
+    /// The longest time that a revoke waits for records in flight, and then again for its commit.
     pub(in crate::worker) drain_timeout: Duration,
-    /// The longest time that an end waits for what is in flight.
+    /// The longest time that a shutdown waits for records in flight.
     pub(in crate::worker) shutdown_timeout: Duration,
-    /// What becomes of an offset that was committed in another topic of the same name.
+    /// What to do about an offset that was committed in an earlier topic of the same name.
     pub(in crate::worker) on_recreate: OnRecreate,
-    /// Between two commits.
+    /// The interval between commits.
     pub(in crate::worker) commit_every: Duration,
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug)]
 pub(in crate::worker) enum Event {
-    /// Every topic that the pipeline names is there.
+    /// Every topic that the pipeline names exists.
     TopicsFound,
-    /// The group gives partitions to this worker.
+    /// The group assigned partitions to this worker.
     Assigned(Vec<TopicPartition>),
-    /// Where partitions start.
+    /// The lookup thread answered where partitions start.
     Starts {
         /// The question's number.
         question: u64,
-        /// Those that are known.
+        /// The known starts.
         starts: Vec<StartOf>,
-        /// Those that have no answer, and why.
+        /// The partitions without a known start, and why.
         unknown: Vec<(TopicPartition, String)>,
     },
-    /// The group doesn't take this member, and what is said of it. librdkafka tries again, for as long as it takes.
+    /// The group refuses this member; the text is the error message. librdkafka keeps trying to join.
     Refused(Refusal, String),
-    /// The group takes partitions from this worker.
+    /// The group revokes partitions.
     Revoked {
         partitions: Vec<TopicPartition>,
-        /// Whether others may have them already.
+        /// Whether they were lost: other members may have them already.
         is_lost: bool,
     },
     /// A partition's drain is over.
     Released(TopicPartition),
-    /// The commit has its answer, or was refused.
+    /// The commit was answered, or could not be sent.
     CommitEnded,
-    /// The pipeline is to end.
+    /// The worker has to end, for this reason.
     End(Cause),
     /// The group was left.
     Left,
@@ -59,42 +59,42 @@ pub(in crate::worker) enum Event {
     Tick,
 }
 
-/// What the worker has to do, in order.
+/// What the worker has to do, in this order.
 #[derive(Debug)]
 pub(in crate::worker) enum Action {
     /// Join the group.
     Subscribe,
     /// Ask where these partitions start.
     AskStarts { question: u64, partitions: Vec<TopicPartition> },
-    /// Take these partitions over.
+    /// Start these partitions.
     Start(Vec<StartOf>),
-    /// A rebalance has its answer: the worker is a member.
+    /// A rebalance was answered: the worker is a member.
     Joined,
     /// Finish what is in flight of these partitions by the deadline, and report each as released.
     Drain { partitions: Vec<TopicPartition>, deadline: Instant },
-    /// Don't wait for these partitions any longer.
+    /// End the drain of these partitions.
     Release(Vec<TopicPartition>),
-    /// Commit what is settled, and report when that ended.
+    /// Commit the offsets of settled records, and report when the commit ended.
     Commit,
-    /// Let go of these partitions, which had started, and answer the rebalance that takes them.
+    /// Give back these partitions, which had started, and answer the rebalance that revokes them.
     GiveBack(Vec<TopicPartition>),
-    /// Leave the group. A rebalance that is `unanswered` is answered first.
+    /// Leave the group. Answer the `unanswered` rebalance first.
     Leave { unanswered: Option<Unanswered> },
-    /// It begins to end.
+    /// Report that the shutdown has begun.
     Ending,
-    /// A partition belongs to another topic than the one that was committed, and is read from its beginning.
+    /// A partition belongs to another topic than the one that was committed, and is read from its beginning: report it.
     Recreated(TopicPartition, Other),
-    /// Say that the group doesn't take this member.
+    /// Report that the group refuses this member.
     SayRefused(String),
     /// Ask which protocol the other members use.
     AskProtocol,
 }
 
-/// A rebalance that waits for its answer while the group is being left.
+/// A rebalance that is not answered yet while the group is being left.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::worker) enum Unanswered {
-    /// None of it is taken.
+    /// An assignment: start none of it.
     Assignment,
-    /// These had started and are given back.
+    /// A revocation: these partitions had started and are given back.
     Revocation(Vec<TopicPartition>),
 }

@@ -1,4 +1,4 @@
-//! PURE. Partitions that go: they are drained, committed and given back.
+//! PURE. Revoked partitions: they are drained, committed and given back.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ impl Session {
         actions.push(Action::Drain { partitions: going, deadline });
     }
 
-    /// Those of these partitions that run drain from here on. Returns them.
+    /// Starts draining those of these partitions that run. Returns the ones that drain now.
     pub(super) fn drain(&mut self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
         let mut going = Vec::new();
         for partition in partitions {
@@ -39,7 +39,7 @@ impl Session {
         going
     }
 
-    /// Waits for none of these partitions any longer.
+    /// Ends the drain of these partitions.
     pub(super) fn release(&mut self, partitions: Vec<TopicPartition>, actions: &mut Vec<Action>) {
         if !partitions.is_empty() {
             self.partitions.extend(partitions.iter().map(|partition| (partition.clone(), Stay::Released)));
@@ -47,7 +47,7 @@ impl Session {
         }
     }
 
-    /// Those of these partitions whose drain isn't over.
+    /// The ones of these partitions whose drain isn't over.
     pub(super) fn out<'a>(&self, partitions: impl Iterator<Item = &'a TopicPartition>) -> Vec<TopicPartition> {
         let is_out = |partition: &&TopicPartition| {
             matches!(self.partitions.get(*partition), Some(Stay::Running | Stay::Draining))
@@ -72,7 +72,7 @@ impl Session {
             if let Stage::Revoking { deadline, is_committing, .. } = &mut self.stage
                 && begins
             {
-                // The commit has as much time as the drain had.
+                // The commit gets as much time as the drain.
                 (*deadline, *is_committing) = (now + self.settings.drain_timeout, true);
                 actions.push(Action::Commit);
             }
@@ -85,7 +85,7 @@ impl Session {
         }
     }
 
-    /// Lets go of partitions and answers the rebalance that takes them.
+    /// Gives partitions back, which answers the rebalance that revokes them.
     pub(super) fn give_back(&mut self, partitions: Vec<TopicPartition>, actions: &mut Vec<Action>) {
         let started = self.remove(&partitions);
         if !self.is_joining() {
@@ -95,7 +95,8 @@ impl Session {
         self.joined(actions);
     }
 
-    /// Forgets partitions. Returns those that had started: another one is not the client's either, which refuses to give back what it doesn't have.
+    /// Forgets partitions. Returns those that had started: the client refuses to give back partitions that it was not told to
+    /// read.
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
         let started = |partition: &&TopicPartition| {
             matches!(self.partitions.remove(*partition), Some(Stay::Running | Stay::Draining | Stay::Released))

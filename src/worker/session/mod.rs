@@ -1,8 +1,8 @@
-//! PURE. What a worker is doing: where it stands in its group, when it commits, and how it ends.
+//! PURE. A worker's state: its membership in the group, when it commits, and how it ends.
 //!
-//! [`Session::handle`] takes one [`Event`] and returns what the worker has to do about it. It owns the partitions that the group gave to this
-//! worker and how far each of them is, the question where partitions start, the [`Cycle`] of commits and the end. It has no clock,
-//! thread, channel or client. Records are the partitions' matter, see `partition`.
+//! [`Session::handle`] takes one [`Event`] and returns the [`Action`]s that the worker has to carry out. The session owns the
+//! assigned partitions and the state of each, the question where partitions start, the [`Cycle`] of commits and the shutdown. It
+//! has no clock, thread, channel or client. `partition` decides about records.
 //!
 //! ```text
 //!                                        Starts
@@ -13,9 +13,9 @@
 //!   End, in any stage: draining --> committing --> leaving --> ended, by the deadline whatever happens
 //! ```
 //!
-//! librdkafka waits, with its heartbeats up, until a rebalance is answered; each is answered once. Partitions that come are looked up first, and
-//! those that have no answer start later: they hold back nobody else. Partitions that go are drained, committed and given back;
-//! those that were lost are dropped at once, and nothing of them is committed.
+//! librdkafka waits, still sending heartbeats, until a rebalance is answered; each rebalance is answered once. The session asks
+//! for the start offsets of assigned partitions first. Partitions without an answer start later and hold up no others. Revoked
+//! partitions are drained, committed and given back. Lost partitions are dropped at once, without a commit.
 
 mod ending;
 mod event;
@@ -49,32 +49,32 @@ pub(super) struct Session {
     settings: Settings,
     stage: Stage,
     ending: Option<Ending>,
-    /// The partitions that the group gave to this worker and that it has not given back.
+    /// The partitions that are assigned to this worker, until it gives them back.
     partitions: BTreeMap<TopicPartition, Stay>,
     starts: Starts,
     cycle: Cycle,
-    /// Whether the group took this member once.
+    /// Whether the group has ever accepted this member.
     has_joined: bool,
-    /// Why it doesn't take it now.
+    /// Why the group refuses the member now.
     refused: Option<Refusal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The topics are being looked up; the group was not joined.
+    /// The topics are being looked up, and the group is not joined yet.
     Joining,
-    /// A member, or on the way to be one. No rebalance waits for an answer.
+    /// A member, or joining. No rebalance is unanswered.
     Member,
-    /// Partitions came: the rebalance is answered when it is known where they start.
+    /// Partitions were assigned: the rebalance is answered when their starts are known.
     Starting,
-    /// Partitions go. Once they are drained, `is_committing`.
+    /// Partitions are being revoked. Once they are drained, `is_committing`.
     Revoking { partitions: Vec<TopicPartition>, deadline: Instant, is_committing: bool },
 }
 
-/// How far a partition is.
+/// The state of an assigned partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stay {
-    /// Where it starts isn't known, and why, once there is a reason.
+    /// Its start is not known yet, and why, once there is a reason.
     Unstarted(Option<String>),
     Running,
     Draining,
@@ -99,9 +99,10 @@ enum Step {
 /// The question where partitions start.
 #[derive(Debug, Default)]
 struct Starts {
-    /// The number of the last one: an answer to an older one is about partitions that came and went.
+    /// The number of the last question: answers to older ones are ignored, as partitions may have been revoked and assigned again
+    /// since.
     question: u64,
-    /// When it was answered.
+    /// When it was answered, if partitions are left without a start.
     answered: Option<Instant>,
 }
 
@@ -119,7 +120,7 @@ impl Session {
         }
     }
 
-    /// From here on these timeouts count. The rest can't change while it is a member.
+    /// Changes the timeouts. The other settings can't change while the worker is a member.
     pub(super) fn set_timeouts(&mut self, drain: Duration, shutdown: Duration) {
         (self.settings.drain_timeout, self.settings.shutdown_timeout) = (drain, shutdown);
     }
@@ -129,47 +130,47 @@ impl Session {
         self.stage == Stage::Joining
     }
 
-    /// Whether it is a member, and no rebalance waits for an answer.
+    /// Whether it is a member, and no rebalance is unanswered.
     pub(super) fn is_member(&self) -> bool {
         self.stage == Stage::Member
     }
 
-    /// Whether partitions go.
+    /// Whether partitions are being revoked.
     pub(super) fn is_revoking(&self) -> bool {
         matches!(self.stage, Stage::Revoking { .. })
     }
 
-    /// Whether it ends.
+    /// Whether the worker is shutting down.
     pub(super) fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// Whether that is over.
+    /// Whether the shutdown is over.
     pub(super) fn has_ended(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| ending.step == Step::Ended)
     }
 
-    /// Whether the group doesn't take this member.
+    /// Whether the group refuses this member.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
 
-    /// Whether a commit has no answer yet.
+    /// Whether a commit is in flight.
     pub(super) fn is_committing(&self) -> bool {
         self.cycle.is_under_way()
     }
 
-    /// Why it ends, if it does.
+    /// Why the worker is shutting down, if it is.
     pub(super) fn cause(&self) -> Option<&Cause> {
         self.ending.as_ref().map(|ending| &ending.cause)
     }
 
-    /// By when it ends, if it does.
+    /// The deadline of the shutdown, if there is one.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.ending.as_ref().map(|ending| ending.deadline)
     }
 
-    /// The partitions that don't start yet, and why, once there is a reason.
+    /// The partitions that have not started yet, and why, once there is a reason.
     pub(super) fn unstarted(&self) -> impl Iterator<Item = (&TopicPartition, Option<&str>)> {
         self.partitions.iter().filter_map(|(partition, stay)| match stay {
             Stay::Unstarted(why) => Some((partition, why.as_deref())),
@@ -220,8 +221,8 @@ impl Session {
         actions
     }
 
-    /// A revoke commits for itself, and so does an end when everything is done; while one partition is waited for, the others' records
-    /// would be repeated if it never comes.
+    /// A revocation commits for itself, and so does a shutdown when everything has drained. While a shutdown still drains, the
+    /// commits at the interval continue: if one partition never finishes, the records of the others are not repeated.
     fn commits_by_time(&self) -> bool {
         let is_ending = self.ending.as_ref().is_some_and(|ending| ending.step > Step::Draining);
         !is_ending && !self.is_joining() && !self.is_revoking()

@@ -1,4 +1,4 @@
-//! PURE. Partitions that come: they are looked up, and start when it is known where.
+//! PURE. Assigned partitions: the session asks where they start, and starts them when it knows.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -14,10 +14,10 @@ use crate::kafka::membership::Refusal;
 use crate::kafka::settings::OnRecreate;
 use crate::record::TopicPartition;
 
-/// What has no answer is asked about this often.
+/// The interval between questions about partitions that have no start yet.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 impl Session {
-    /// Asks where those start that don't yet: all of them, as an answer that is out is none any more.
+    /// Asks for the starts of all partitions that have not started: a new question makes a pending answer invalid.
     pub(super) fn ask_starts(&mut self, actions: &mut Vec<Action>) {
         let partitions: Vec<TopicPartition> = self.unstarted().map(|(partition, _)| partition.clone()).collect();
         self.starts.answered = None;
@@ -29,7 +29,7 @@ impl Session {
 
     pub(super) fn assigned(&mut self, partitions: Vec<TopicPartition>, actions: &mut Vec<Action>) {
         if partitions.is_empty() || self.is_ending() {
-            // What comes now would be read by nobody.
+            // Nothing would read partitions that are assigned now.
             return self.decline(actions);
         }
         self.partitions.extend(partitions.into_iter().map(|partition| (partition, Stay::Unstarted(None))));
@@ -37,7 +37,7 @@ impl Session {
         self.ask_starts(actions);
     }
 
-    /// Answers an assignment by taking none of it.
+    /// Answers an assignment without starting any partition.
     pub(super) fn decline(&mut self, actions: &mut Vec<Action>) {
         if self.stage == Stage::Starting {
             self.stage = Stage::Member;
@@ -65,7 +65,7 @@ impl Session {
             return;
         }
         if !is_answer && self.stage != Stage::Member {
-            // The client would take what comes for the answer to the rebalance by which others go.
+            // During a revocation the client would take an assign for its answer.
             self.starts.answered = Some(now);
             return;
         }
@@ -96,13 +96,13 @@ impl Session {
         }
     }
 
-    /// The group took this member.
+    /// The group accepted this member.
     pub(super) fn joined(&mut self, actions: &mut Vec<Action>) {
         (self.has_joined, self.refused) = (true, None);
         actions.push(Action::Joined);
     }
 
-    /// The group doesn't take this member.
+    /// The group refuses this member.
     pub(super) fn refused(&mut self, now: Instant, refusal: Refusal, why: String, actions: &mut Vec<Action>) {
         if self.is_ending() {
             return;
@@ -112,7 +112,7 @@ impl Session {
         }
         let before = self.refused.replace(refusal);
         if refusal == Refusal::Protocol {
-            // It was said when it began, and by now with the protocol's name.
+            // It was reported the first time, and since then with the protocol's name.
             if before == Some(Refusal::Protocol) {
                 return;
             }
@@ -135,17 +135,17 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_the_group_does_not_take_is_told_of_once_and_ends_only_for_what_its_file_says() {
+    fn a_refused_member_is_reported_once_and_ends_only_for_a_mistake_in_its_file() {
         let now = clock::now();
         let refused = |session: &mut Session, refusal| session.handle(now, Event::Refused(refusal, "why".to_owned()));
         let mut session = Session::new(now, settings());
         let first = refused(&mut session, Refusal::Protocol);
         assert!(matches!(&first[..], [Action::AskProtocol, Action::SayRefused(_)]), "{first:?}");
         assert!(refused(&mut session, Refusal::Protocol).is_empty() && session.is_refused());
-        // Another reason meanwhile is said, and then this one again.
+        // Another reason is reported, and then this one again.
         assert_eq!(refused(&mut session, Refusal::Full).len(), 1);
         assert_eq!(refused(&mut session, Refusal::Protocol).len(), 2);
-        // It is a member by and by, and what its file says was right then.
+        // Once it was accepted, its configuration was right.
         session.handle(now, Event::TopicsFound);
         session.handle(now, Event::Assigned(Vec::new()));
         assert!(!session.is_refused());

@@ -1,8 +1,8 @@
 //! The session against a naive group, over random schedules.
 //!
-//! The group is a client that asks for one answer to each rebalance and notices a second one; partitions are tasks that drain when they
-//! are told to, or never; questions are answered late, in part, twice or never, and so are commits. Whatever comes in whatever order, a
-//! worker that is to end does so by its deadline, and one that isn't reads every partition that it was given.
+//! The group is a client that expects one answer to each rebalance and notices a second one. Partitions are tasks that drain when
+//! they have to, or never. Questions and commits are answered late, in part, twice or never. Whatever happens in whatever order,
+//! a worker that has to end does so by its deadline, and one that doesn't reads every partition that it was assigned.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -33,27 +33,27 @@ const SHUTDOWN: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(50);
 const PARTITIONS: i32 = 6;
 
-/// One step of a schedule. Numbers are taken modulo what there is; the bits of a mask are partitions.
+/// One step of a schedule. Numbers are taken modulo the number of candidates; the bits of a mask are partitions.
 #[derive(Clone, Debug)]
 enum Step {
     Found,
     Assign(u8),
     Revoke(u8),
     Lose(u8),
-    /// A question is answered: these partitions are known, the others have no answer.
+    /// A question is answered: the starts of these partitions are known, those of the others are not.
     Answer(usize, u8),
-    /// The same answer may come once more.
+    /// The same, and the answer may arrive again.
     AnswerTwice(usize, u8),
-    /// A task that drains is done.
+    /// A draining task has finished.
     Drained(usize),
     CommitEnded,
-    /// The pipeline is to end: as somebody asks for it, or by a failure.
+    /// The worker has to end: for a failure if `true`, else for a requested shutdown.
     End(bool),
-    /// The group doesn't take this member, for one of all reasons.
+    /// The group refuses this member, for one of all reasons.
     Refuse(usize),
-    /// The client goes on with leaving.
+    /// The client takes the next step of leaving.
     Leaving,
-    /// So many ticks go by.
+    /// This many ticks pass.
     Wait(u32),
 }
 
@@ -78,7 +78,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_ends_by_its_deadline_or_reads_every_partition_that_it_was_given(steps in prop::collection::vec(step(), 0..80)) {
+    fn a_worker_ends_by_its_deadline_or_reads_every_assigned_partition(steps in prop::collection::vec(step(), 0..80)) {
         let mut world = World::new();
         for step in &steps {
             world.step(step);
@@ -97,7 +97,7 @@ proptest! {
 }
 
 #[test]
-fn an_offset_of_another_topic_of_the_same_name_ends_it_or_is_told() {
+fn an_offset_of_a_deleted_topic_ends_the_worker_or_is_reported() {
     let id = |text: &str| text.parse().expect("an id");
     let other = Other { was: id("ASNFZ4mrze_-3LqYdlQyEA"), is: id("ASNFZ4mrze_-3LqYdlQyEQ"), committed: Offset(7) };
     for on_recreate in [OnRecreate::Stop, OnRecreate::Beginning] {
@@ -117,7 +117,7 @@ fn an_offset_of_another_topic_of_the_same_name_ends_it_or_is_told() {
 }
 
 #[test]
-fn what_has_no_answer_is_asked_again_each_second_and_holds_up_no_other() {
+fn partitions_without_a_start_are_asked_about_each_second_and_hold_up_no_other() {
     let now = clock::now();
     let mut session = Session::new(now, settings());
     session.handle(now, Event::TopicsFound);

@@ -1,4 +1,4 @@
-//! The naive group and its client, which the session's actions are carried out on.
+//! The naive group and its client, which carry out the session's actions.
 
 use super::*;
 use crate::kafka::membership::Refusal;
@@ -9,17 +9,17 @@ pub(super) enum Rebalance {
     Revoke { partitions: BTreeSet<TopicPartition>, is_lost: bool, since: Instant },
 }
 
-/// What becomes of a partition that is read.
+/// A partition that is being read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
-    /// Since when it drains, and by when that is over at the latest.
+    /// The deadline of its drain, if it drains.
     pub(super) drains: Option<Instant>,
     is_released: bool,
-    /// A commit began after that.
+    /// Whether a commit began after its release.
     is_committed: bool,
 }
 
-/// Whether the group was asked, whether it took this member once, and why it doesn't now.
+/// Whether the group was joined, whether it has ever accepted this member, and why it refuses it now.
 #[derive(Default)]
 pub(super) struct Membership {
     pub(super) is_subscribed: bool,
@@ -30,11 +30,11 @@ pub(super) struct Membership {
 pub(super) struct World {
     pub(super) session: Session,
     pub(super) now: Instant,
-    /// What the group gave to this worker.
+    /// The assigned partitions.
     pub(super) assigned: BTreeSet<TopicPartition>,
-    /// The rebalance that waits for its answer.
+    /// The unanswered rebalance.
     pub(super) rebalance: Option<Rebalance>,
-    /// How often each partition was given to this worker: the answer to a question of an earlier stay is of no use.
+    /// How often each partition was assigned: an answer about an earlier assignment must be ignored.
     pub(super) stays: BTreeMap<TopicPartition, i64>,
     pub(super) questions: Vec<(u64, Vec<StartOf>)>,
     pub(super) tasks: BTreeMap<TopicPartition, Reading>,
@@ -42,7 +42,7 @@ pub(super) struct World {
     pub(super) is_leaving: bool,
     pub(super) has_ended: bool,
     pub(super) membership: Membership,
-    /// When it was first asked to end.
+    /// When it first had to end.
     pub(super) asked: Option<Instant>,
 }
 
@@ -106,7 +106,7 @@ impl World {
         actions
     }
 
-    /// Carries out an action; what follows from it at once.
+    /// Carries out an action. Returns the events that follow at once.
     pub(super) fn carry_out(&mut self, action: Action) -> Vec<Event> {
         assert!(!self.has_ended, "{action:?} after the end");
         match action {
@@ -163,7 +163,7 @@ impl World {
                 assert_eq!(given, read, "what was read is given back, and nothing else");
                 for partition in &given {
                     let task = self.tasks.remove(partition).expect("it is read");
-                    // The commit before it has no answer.
+                    // Without a commit of its own only if the deadline passed while another commit was in flight.
                     let is_late = self.now >= since + DRAIN && self.is_committing;
                     assert!(
                         is_lost || self.is_leaving || (task.is_released && (task.is_committed || is_late)),
@@ -257,7 +257,7 @@ impl World {
         assert!(!is_lost || self.rebalance.is_none(), "others may have them, and they are kept");
     }
 
-    /// The tasks whose drain isn't over.
+    /// The tasks that still drain.
     fn draining(&self) -> Vec<TopicPartition> {
         let is_out = |(partition, task): (&TopicPartition, &Reading)| {
             (task.drains.is_some() && !task.is_released).then(|| partition.clone())
@@ -279,7 +279,7 @@ impl World {
         self.tell(Event::Released(partition));
     }
 
-    /// The session knows why it is not taken, and ends for a mistake in its file if it was never taken.
+    /// The session remembers why it is refused, and ends for a mistake in its file if it was never accepted.
     fn refuse(&mut self, which: usize) {
         let all = [Refusal::SessionTimeout, Refusal::Protocol, Refusal::GroupName, Refusal::Full, Refusal::InstanceId];
         let refusal = all[which % all.len()];
@@ -294,7 +294,7 @@ impl World {
         assert_eq!(self.session.is_refused(), self.membership.refused.is_some());
     }
 
-    /// A client that leaves has its partitions taken first.
+    /// A client that leaves gets its partitions revoked first.
     fn go_on_leaving(&mut self) {
         if !self.is_leaving || self.has_ended {
             return;
@@ -317,7 +317,7 @@ impl World {
         }
     }
 
-    /// Everything is answered from here on.
+    /// Answers everything from here on.
     pub(super) fn finish(&mut self) {
         self.step(&Step::Found);
         for _ in 0..60 {
