@@ -1,4 +1,4 @@
-//! The test cases of a pipeline, in a file beside its own: `orders.test.toml` for `orders.toml`.
+//! The test cases of a pipeline, in a file next to its own: `orders.test.toml` for `orders.toml`.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -12,45 +12,45 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-/// One case: records in, and what has to become of them.
+/// One test case: input records and the expected result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
     /// Its name.
     pub name: String,
-    /// The line at which it begins.
+    /// The line where it starts.
     pub line: usize,
-    /// The step that is run alone; else all are.
+    /// The step to run alone; `None` runs all steps.
     pub step: Option<String>,
     /// The records.
     pub input: CaseRecords,
-    /// What has to come out.
+    /// The expected result.
     pub expect: Expect,
 }
 
-/// CaseRecords of a case.
+/// The input records of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CaseRecords {
-    /// In the file itself: a text is a record's value, an object a whole record.
+    /// In the file itself: a string is a record's value, a table is a whole record.
     Here(Vec<Written>),
-    /// A file with a record's value on each line.
+    /// A file with one record value per line.
     File(PathBuf),
 }
 
-/// What has to come out.
+/// The expected result of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expect {
-    /// These outputs, in order: a text is a value, an object what counts of an output.
+    /// These outputs, in order: a string is a value, a table holds the fields to compare.
     Outputs(Vec<Written>),
-    /// The outputs in this file, an object a line.
+    /// The outputs in this file, one JSON object per line.
     File(PathBuf),
-    /// Each record fails with this code.
+    /// All records fail with this code.
     Error(String),
 }
 
-/// A record or an output as a case writes it: nothing of it is rounded, sorted or left out.
+/// A record or an output as written in a case. Nothing is rounded, sorted or omitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// A text.
+    /// A string.
     Text(String),
     /// Anything else, as JSON.
     Json(String),
@@ -84,16 +84,16 @@ struct RawCase {
     expect_error: Option<String>,
 }
 
-/// Where the cases of a pipeline's file are.
+/// The path of the test cases of a pipeline's file.
 #[must_use]
 pub fn cases_path(pipeline: &Path) -> PathBuf {
     pipeline.with_extension("test.toml")
 }
 
-/// Reads a file of cases. Paths in it are relative to it.
+/// Reads a file of test cases. Paths in it are relative to it.
 ///
 /// # Errors
-/// What is wrong with it, and where: for people.
+/// What is wrong with the file, and where, for people.
 pub fn cases(path: &Path) -> Result<Vec<Case>, String> {
     let shown = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("read the test cases {shown}: {error}"))?;
@@ -101,7 +101,7 @@ pub fn cases(path: &Path) -> Result<Vec<Case>, String> {
     if file.case.is_empty() {
         return Err(format!("{shown}: there is no `[[case]]` in it"));
     }
-    // The values are taken from the tree, where numbers are as they are written.
+    // The values come from the tree, where numbers are kept as written.
     let tree = DeTable::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
     let cases = match tree.get_ref().get("case").map(Spanned::get_ref) {
         Some(DeValue::Array(cases)) => &cases[..],
@@ -153,14 +153,14 @@ fn written(case: &DeValue<'_>, key: &str) -> Result<Vec<Written>, String> {
     values.iter().map(value).collect()
 }
 
-/// A value in JSON: members in the order in which they are written, numbers with all their digits. `{ null = true }` is null, which
+/// A value as JSON: members in the order of the file, numbers with all digits. `{ null = true }` stands for null, which
 /// TOML lacks.
 fn json(value: &DeValue<'_>, text: &mut String) -> Result<(), String> {
     match value {
         DeValue::String(value) => text.push_str(&json_text(value)),
         DeValue::Integer(number) => {
             let value = i128::from_str_radix(number.as_str(), number.radix());
-            // A String takes everything.
+            // Writing to a String can't fail.
             let _ = write!(
                 text,
                 "{}",
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_has_records_and_what_becomes_of_them() {
+    fn a_case_has_records_and_an_expected_result() {
         let found =
             read("[[case]]\nname = \"a\"\ninput = ['{\"x\":1}', { key = \"k\", value = \"v\" }]\nexpect = []\n")
                 .unwrap();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn mistakes_are_named_with_their_place() {
         for (text, part) in [
             ("", "there is no `[[case]]`"),
             ("[[case]]\nname = \"a\"\ninput = []\n", "case `a` needs one of `expect`"),

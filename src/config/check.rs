@@ -1,7 +1,7 @@
-//! What the keys mean: from the raw file to a pipeline, with every contradiction at its place.
+//! The meaning of the keys: turns the raw file into a pipeline, and reports every mistake at its place.
 //!
-//! Opens nothing but the files that the pipeline names, and these only to see whether they are there. Each part of the
-//! file has its own file here; what they share is [`Check`].
+//! It opens nothing: of the files that the pipeline names it only checks that they exist. Each part of the file has its
+//! own module here; [`Check`] is what they share.
 
 mod connection;
 mod dead_letter;
@@ -34,23 +34,23 @@ use super::source::Span;
 use crate::kafka::settings::Settings;
 use crate::sink::Routes;
 
-/// Metrics and probes are served here unless the file says otherwise.
+/// The default address of metrics and probes.
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9108);
 
-/// Below the 30 s that Kubernetes gives by default.
+/// Below the 30 s that Kubernetes grants by default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What every check needs.
+/// The context of all checks.
 struct Check<'a> {
     report: &'a mut Report,
     secrets: &'a Secrets,
-    /// Paths of the file are relative to this.
+    /// Paths in the file are relative to this directory.
     folder: &'a Path,
-    /// Whether every key of the file was read: if not, nothing is said about what seems to be missing.
+    /// Whether every key of the file was read. If not, missing keys are not reported.
     whole: bool,
 }
 
-/// Checks the raw file. Where the report has something to say, the pipeline holds a default or what is wrong.
+/// Checks the raw file. Where the report has a finding, the pipeline holds a default or the wrong value.
 pub(super) fn pipeline(
     read: Read,
     path: &Path,
@@ -193,7 +193,7 @@ impl Check<'_> {
         (address, Some(span))
     }
 
-    /// A value for a message; one that came from `${...}` is not shown.
+    /// A value for a message. A value from `${...}` is not shown.
     fn shown(&self, text: &Text) -> String {
         self.shown_at(text.get_ref(), &text.span())
     }
@@ -202,8 +202,8 @@ impl Check<'_> {
         if self.secrets.touch(span) { "`***`".to_owned() } else { format!("`{text}`") }
     }
 
-    /// An address for a message about it. A variable's is no secret, unless the variable is called one or a name and a password stand
-    /// in it: whoever set it has to see what came of it.
+    /// An address for a message about it. An address from a variable is shown, because whoever set it must see the
+    /// result, unless the variable's name marks a secret or the address contains a user and password.
     fn shown_address(&self, text: &Text) -> String {
         let is_open = |reference: &String| !reference.contains(':') && !source::is_secret(reference, false);
         let references = self.secrets.references(&text.span());
@@ -213,14 +213,14 @@ impl Check<'_> {
         self.shown(text)
     }
 
-    /// Says that a key is missing, unless it may only be misspelt.
+    /// Reports a missing key, unless the key may only be misspelt.
     fn missing(&mut self, at: Span, key: &str, help: &str) {
         if self.whole {
             self.report.add(at, format!("`{key}` is missing"), help);
         }
     }
 
-    /// Says so when a file that the pipeline names isn't there; gives its path.
+    /// Returns the path of a file that the pipeline names, and reports it if the file doesn't exist.
     fn file(&mut self, named: &Text, what: &str) -> std::path::PathBuf {
         let path = self.folder.join(named.get_ref());
         if !path.is_file() {
@@ -245,7 +245,7 @@ impl Check<'_> {
     }
 }
 
-/// The name of a file beside a missing one that may be meant, written as the missing one was.
+/// The name of a file next to a missing one that was probably meant, with the same directory as written.
 fn neighbour(path: &Path, named: &str) -> Option<String> {
     const ENTRIES_MAX: usize = 1000;
     let wanted = path.file_name()?.to_str()?;

@@ -1,6 +1,6 @@
-//! From texts to one tree of values, each with its place: the file, then the overrides on top of it.
+//! Parses the texts into one tree of values, each with its span: the file first, then the overrides merged into it.
 //!
-//! Says what isn't TOML; what the keys mean is not decided here.
+//! Reports invalid TOML. It doesn't know what the keys mean.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,10 +15,10 @@ use super::source::Source;
 use super::source::Span;
 use super::source::Text;
 
-/// A file with more syntax errors than this is not what it claims to be.
+/// A file with more syntax errors than this is probably not TOML at all.
 const SYNTAX_ERRORS_MAX: usize = 20;
 
-/// An option `--set key=value` as TOML: the value as it stands if it is TOML, else as a string.
+/// An option `--set key=value` as TOML: the value unchanged if it is TOML, otherwise as a string.
 pub(super) fn set(argument: &str) -> Result<String, &'static str> {
     let Some((key, value)) = argument.split_once('=') else {
         return Err("there is no `=` in it");
@@ -33,7 +33,7 @@ pub(super) fn set(argument: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Parses the file and lays the overrides over it; `None` if a text isn't TOML.
+/// Parses the file and merges the overrides into it. `None` if a text isn't TOML.
 pub(super) fn parse<'a>(source: &'a Source, report: &mut Report) -> Option<Spanned<DeTable<'a>>> {
     let (file, overrides) = source.texts().split_first()?;
     let mut document = parse_text(file, report)?;
@@ -49,7 +49,7 @@ fn parse_text<'a>(text: &'a Text, report: &mut Report) -> Option<Spanned<DeTable
     let mut lines = BTreeSet::new();
     for error in &errors {
         let range = error.span().unwrap_or(0..0);
-        // The first mistake of a line explains the others.
+        // Only the first error of a line is reported; it usually causes the others.
         let line = text.text.bytes().take(range.start).filter(|&byte| byte == b'\n').count();
         if lines.len() == SYNTAX_ERRORS_MAX || !lines.insert(line) {
             continue;
@@ -67,7 +67,7 @@ fn parse_text<'a>(text: &'a Text, report: &mut Report) -> Option<Spanned<DeTable
     errors.is_empty().then_some(table)
 }
 
-/// A value that stands too deep. The parser bounds brackets and dots, but not the two together.
+/// A value that is nested too deeply. The parser limits brackets and dots separately, but not their combination.
 fn deepest(table: &DeTable<'_>, left: usize) -> Option<Range<usize>> {
     table.iter().find_map(|(_, value)| deepest_in(value, left))
 }
@@ -105,7 +105,7 @@ fn shifted_value<'a>(value: Spanned<DeValue<'a>>, by: usize) -> Spanned<DeValue<
     Spanned::new(range, value)
 }
 
-/// Tables are joined key by key, `step.0` means an element of a list, anything else is replaced.
+/// Merges `above` into `below`: tables key by key, `step.0` is an element of a list, anything else is replaced.
 fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>, report: &mut Report) {
     for (key, value) in above {
         let span = value.span();
@@ -127,7 +127,7 @@ fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>, report: &mut Report) {
                 }
             }
             (_, value) => {
-                // Removed first: a map keeps the key it has, and with it the place in the file.
+                // Removed first: otherwise the map would keep the old key with its span.
                 below.remove(name.as_ref());
                 below.insert(key, Spanned::new(span, value));
             }

@@ -1,7 +1,7 @@
-//! From the tree of values to the raw structs, with every unknown key and wrong type found in one go.
+//! Reads the tree of values into the raw structs, and reports all unknown keys and wrong types in one run.
 //!
-//! serde stops at the first mistake; so that one is noted and taken out of the tree, and the rest is tried again, a
-//! bounded number of times.
+//! serde stops at the first mistake. The mistake is reported and removed from the tree, and the rest is read again, up
+//! to a limit.
 
 use std::ops::Range;
 
@@ -17,16 +17,16 @@ use super::raw;
 use super::report::Report;
 use super::reserved;
 
-/// So many mistakes in keys and types are told at once.
+/// The most mistakes in keys and types that are reported in one run.
 const MISTAKES_MAX: usize = 20;
 
-/// The raw file, and whether all of it is in there: after a mistake, a key that seems missing may only be misspelt.
+/// The raw file, and whether it is complete. After a mistake, a key that seems to be missing may only be misspelt.
 pub(super) struct Read {
     pub(super) raw: raw::Pipeline,
     pub(super) whole: bool,
 }
 
-/// Reads the tree; `None` if too much of it is wrong.
+/// Reads the tree. `None` if there are too many mistakes.
 pub(super) fn read(mut document: Spanned<DeTable<'_>>, report: &mut Report) -> Option<Read> {
     for mistakes in 0..=MISTAKES_MAX {
         let error = match raw::Pipeline::deserialize(Deserializer::from(document.clone())) {
@@ -46,7 +46,7 @@ pub(super) fn read(mut document: Spanned<DeTable<'_>>, report: &mut Report) -> O
 
 fn tell(message: &str, span: Range<usize>, path: &[String], report: &mut Report) {
     let named: Vec<&str> = path.iter().map(String::as_str).collect();
-    // What stands below `output` is a name of the user's.
+    // A key below `output` is a name of the user's.
     let general: Vec<&str> = match named.as_slice() {
         ["output", _, rest @ ..] => ["output", "*"].iter().chain(rest).copied().collect(),
         _ => named.clone(),
@@ -54,7 +54,7 @@ fn tell(message: &str, span: Range<usize>, path: &[String], report: &mut Report)
     let span = span.into();
     if let Some(rest) = message.strip_prefix("unknown field ") {
         let mut quoted = rest.split('`').skip(1).step_by(2);
-        // The key as the tree has it: the message can't tell a backquote of the key from its own.
+        // The key is taken from the tree: in the message, its backquotes can't be distinguished from serde's.
         let key = named.last().copied().or_else(|| quoted.next()).unwrap_or_default();
         if let Some(instead) = reserved::later(&general) {
             report.add(span, format!("`{}` is not supported yet", named.join(".")), format!("remove it: {instead}"));
@@ -78,20 +78,21 @@ fn tell(message: &str, span: Range<usize>, path: &[String], report: &mut Report)
     report.add(span, format!("{subject}{wrong}"), hint);
 }
 
-/// The names that serde lists after "expected", each in backquotes.
+/// The names in backquotes that serde lists after "expected".
 fn expected(rest: &str) -> Vec<&str> {
     let list = rest.rsplit_once("expected ").map_or("", |(_, list)| list);
     list.split('`').skip(1).step_by(2).collect()
 }
 
-/// serde's words for a wrong type in TOML's, without the value: it may be a secret, and the line shows it anyway.
+/// serde's message for a wrong type, in TOML's terms and without the value, which may be a secret. The source line is
+/// shown anyway.
 fn wrong_type(message: &str) -> String {
     let found_and_wanted = message
         .strip_prefix("invalid type: ")
         .or_else(|| message.strip_prefix("invalid value: "))
         .and_then(|rest| Some((rest.split([' ', ',']).next()?, rest.rsplit_once("expected ")?.1)));
     let Some((found, wanted)) = found_and_wanted else {
-        // Only a message that doesn't quote a value gets through whole.
+        // A message may quote a value, so only one without quotes is passed on.
         return if message.contains(['"', '`']) { "not a valid value".to_owned() } else { message.to_owned() };
     };
     let found = match found {
@@ -114,8 +115,8 @@ fn wrong_type(message: &str) -> String {
     format!("expected {wanted}, found {found}")
 }
 
-/// Takes the key or the value with this place out of the tree and says where it was. When the place is a part of a
-/// value, the innermost key around it goes.
+/// Removes the key or value with this span from the tree, and collects its path. If the span is inside a value, removes
+/// the innermost key around it.
 fn take(table: &mut DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) -> bool {
     let around = |range: Range<usize>| range.start <= span.start && span.end <= range.end;
     let mut name = None;

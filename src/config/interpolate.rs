@@ -1,7 +1,8 @@
-//! `${...}` inside string values, after parsing: what is put in can never become a key or another value.
+//! Fills in `${...}` in string values after parsing, so that the inserted text can never become a key or another value.
 //!
-//! In a list, a reference to `a,b` is two items: an environment has no lists. `${VAR}`, `${VAR:-default}`, `${VAR:?message}`, `${file:/path}`, and `$${` for a literal `${`. What came from here is
-//! a secret: [`Secrets`] remembers where it stands, and no message shows it.
+//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `${file:/path}` are references; `$${` is a literal `${`. In a
+//! list, a reference to `a,b` becomes two items, since environment variables can't hold lists. Inserted text is a
+//! secret: [`Secrets`] remembers its span, and no message shows it.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -19,45 +20,45 @@ use super::referenced::Referenced;
 use super::report::Report;
 use crate::secret::Hidden;
 
-/// A file of a secret is not larger than this.
+/// The largest file that `${file:..}` reads.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The values that came from `${...}`.
+/// The values that contain text from `${...}`.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<Filled>);
 
 struct Filled {
     place: Range<usize>,
-    /// As they are written, without defaults and messages.
+    /// The references as written, without defaults and messages.
     references: Vec<String>,
-    /// What they put in.
+    /// The inserted texts.
     values: Vec<String>,
 }
 
 impl Secrets {
-    /// Whether a value came from `${...}`, or holds one that did.
+    /// Whether a value came from `${...}` or contains one that did.
     pub(super) fn touch(&self, span: &Range<usize>) -> bool {
         self.0.iter().any(|secret| span.start <= secret.place.start && secret.place.end <= span.end)
     }
 
-    /// The references that a value was made of.
+    /// The references in a value.
     pub(super) fn references(&self, span: &Range<usize>) -> &[String] {
         self.0.iter().find(|secret| secret.place == *span).map_or(&[], |secret| &secret.references)
     }
 
-    /// All that they put in.
+    /// All inserted texts.
     pub(super) fn hidden(&self) -> Hidden {
         Hidden::new(self.0.iter().flat_map(|secret| secret.values.iter().cloned()))
     }
 }
 
-/// Where values come from.
+/// The sources of inserted text.
 pub(super) struct Values<'a> {
     /// Environment variables.
     pub(super) env: &'a dyn Fn(&str) -> Option<OsString>,
-    /// Paths are relative to this.
+    /// Paths are relative to this directory.
     pub(super) folder: &'a Path,
-    /// The files that were named, also those that couldn't be read.
+    /// The files that were referenced, including unreadable ones.
     pub(super) files: RefCell<Vec<Referenced>>,
 }
 
@@ -66,12 +67,12 @@ impl<'a> Values<'a> {
         Values { env, folder, files: RefCell::default() }
     }
 
-    /// Replaces every `${...}` of a tree. What can't be filled in is reported and taken out: whatever stood in its place would
-    /// only be found wrong too.
+    /// Replaces every `${...}` in a tree. A value that can't be filled in is reported and removed, so that no later
+    /// check reports it again.
     pub(super) fn fill(&self, table: &mut DeTable<'_>, secrets: &mut Secrets, report: &mut Report) {
         let mut out = Vec::new();
         for (key, value) in table.iter_mut() {
-            // What a plugin is handed is the plugin's, commas too.
+            // Settings of a plugin are passed on unchanged, commas included.
             let lists = if key.get_ref() == "step" { Lists::AsTheyAre } else { Lists::Split };
             if !self.fill_value(value, lists, secrets, report) {
                 out.push(key.get_ref().clone());
@@ -94,7 +95,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Whether the value may stay.
+    /// Whether the value may stay in the tree.
     fn fill_value(
         &self,
         value: &mut Spanned<DeValue<'_>>,
@@ -146,7 +147,7 @@ impl<'a> Values<'a> {
         true
     }
 
-    /// The text, the references in it, and what they put in.
+    /// The text, its references, and the inserted texts.
     fn filled(&self, text: &str) -> Result<(String, Vec<String>, Vec<String>), Problem> {
         let mut filled = String::new();
         let (mut references, mut values) = (Vec::new(), Vec::new());
@@ -199,7 +200,7 @@ impl<'a> Values<'a> {
                 "set it to text in UTF-8",
             )
         })?;
-        // As in a shell: with a default or a message, empty counts as not set.
+        // As in a shell: with a default or a message, an empty variable counts as not set.
         match (value, otherwise.map(|otherwise| otherwise.split_at_checked(1).unwrap_or((otherwise, "")))) {
             (Some(value), None) => Ok(value),
             (Some(value), Some(("-" | "?", _))) if !value.is_empty() => Ok(value),
@@ -231,7 +232,7 @@ impl<'a> Values<'a> {
             )
         };
         let text = String::from_utf8(bytes.map_err(fail)?).map_err(|_| fail("it is not UTF-8".into()))?;
-        // As editors of some systems begin a file.
+        // Some editors start a file with a byte order mark.
         let mut text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         if text.ends_with('\n') {
             text.pop();
@@ -243,15 +244,15 @@ impl<'a> Values<'a> {
     }
 }
 
-/// What becomes of the items of a list that came from `${...}`.
+/// How list items from `${...}` are treated.
 #[derive(Clone, Copy)]
 enum Lists {
-    /// One that holds commas is several, as in an environment, which has no lists.
+    /// An item with commas is split into several, because environment variables can't hold lists.
     Split,
     AsTheyAre,
 }
 
-/// The items that a list's item stands for. A pattern may hold commas of its own.
+/// The items that a list's item becomes. A pattern may contain commas, so it is not split.
 fn split<'a>(item: Spanned<DeValue<'a>>, secrets: &Secrets) -> Vec<Spanned<DeValue<'a>>> {
     let span = item.span();
     let DeValue::String(text) = item.get_ref() else { return vec![item] };
@@ -266,7 +267,7 @@ fn split<'a>(item: Spanned<DeValue<'a>>, secrets: &Secrets) -> Vec<Spanned<DeVal
     parts.into_iter().map(part).collect()
 }
 
-/// What a file of a value holds, which is regular and not large.
+/// The bytes of a referenced file, which must be regular and small.
 fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !metadata.is_file() {

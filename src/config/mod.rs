@@ -1,9 +1,10 @@
-//! From a pipeline's file to checked values: the only room that knows TOML.
+//! Reads a pipeline's file into checked values. The only module that knows TOML.
 //!
-//! [`load`] reads the file, lays the command line's overrides over it, fills in `${...}`, reads the keys and checks what
-//! they mean; [`examine`] does the same and gives what can be looked into further although something is wrong. It finds everything that is wrong in one go and opens nothing but files: brokers are asked and components
-//! are looked into elsewhere, which add their findings to a [`Report`] at the places that [`Pipeline`] keeps. Invariant:
-//! a `Pipeline` holds no option that means "default", and no value that came from `${...}` is ever shown.
+//! [`load`] reads the file, merges the command line's overrides into it, fills in `${...}`, reads the keys and checks
+//! what they mean. [`examine`] does the same, and also returns what is usable of a file with mistakes. All mistakes are
+//! reported in one run. Only files are opened here: other modules ask brokers and inspect components, and add their
+//! findings to a [`Report`] at the spans that [`Pipeline`] keeps. Invariant: a `Pipeline` holds no option that means
+//! "default", and no value from `${...}` is ever shown.
 
 mod cases;
 mod check;
@@ -58,13 +59,13 @@ pub use sound::StepSound;
 pub use source::Source;
 pub use source::Span;
 
-/// A pipeline's file is not larger than this.
+/// The largest pipeline file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// A pipeline that may run, as far as its file says.
+/// A checked pipeline.
 #[derive(Clone)]
 pub struct Pipeline {
-    /// Its name: the file's, without `.toml`, unless it says another.
+    /// Its name. By default the file's name without `.toml`.
     pub name: String,
     /// The file it came from.
     pub file: PathBuf,
@@ -72,25 +73,25 @@ pub struct Pipeline {
     pub kafka: crate::kafka::Settings,
     /// The steps in order, at least one.
     pub steps: Vec<crate::plugin::Settings>,
-    /// What is done about records that fail.
+    /// What to do with failed records.
     pub policy: Policy,
-    /// Whose header names dead letters have first.
+    /// The naming scheme of dead-letter headers.
     pub dialect: Dialect,
-    /// Where the steps' ports lead.
+    /// The outputs to which the steps' ports lead.
     pub routes: Routes,
-    /// The bounds.
+    /// The limits.
     pub limits: Limits,
-    /// Where metrics and probes are served.
+    /// The address of metrics and probes.
     pub http: SocketAddr,
-    /// How a change is taken over.
+    /// How changes are applied.
     pub reload: Reload,
-    /// The longest time that a shutdown may take.
+    /// The longest time for a shutdown.
     pub shutdown_timeout: Duration,
-    /// The certificates and keys of the connection, with what they held when the file was read.
+    /// The certificates and keys of the connection, with their digests when the file was read.
     pub connection: Vec<Referenced>,
-    /// The texts it came from.
+    /// The texts that it was read from.
     pub source: Arc<Source>,
-    /// Where the values stand that can only be checked later.
+    /// The spans of the values that can only be checked later.
     pub spans: Spans,
     secrets: Arc<interpolate::Secrets>,
 }
@@ -102,41 +103,42 @@ impl Pipeline {
         Report::new(Arc::clone(&self.source))
     }
 
-    /// Whether a value may be shown; one that came from `${...}` may not.
+    /// Whether a value may be shown: not if it came from `${...}`.
     #[must_use]
     pub fn is_shown(&self, span: Span) -> bool {
         !self.secrets.touch(&(span.start..span.end))
     }
 
-    /// A text of somebody else's that was told the pipeline's values, without those that came from `${...}`.
+    /// Hides values from `${...}` in a text that may repeat the pipeline's values, such as an error message of
+    /// librdkafka.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         self.kafka.hidden.hide(text)
     }
 }
 
-/// Settings and passwords stay out of it.
+/// Omits settings and passwords.
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipeline").field("name", &self.name).field("file", &self.file).finish_non_exhaustive()
     }
 }
 
-/// How a running pipeline takes over what has changed.
+/// How a running pipeline applies changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// Whether it looks for changes by itself.
+    /// Whether it watches its files for changes.
     pub watch: bool,
-    /// Whether the test cases have to pass first.
+    /// Whether its test cases must pass first.
     pub test: bool,
 }
 
 /// How much a pipeline does at once, and how long it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Executors.
+    /// The number of executors.
     pub parallelism: usize,
-    /// CaseRecords that were read and aren't done.
+    /// Records in flight: read but not settled.
     pub max_in_flight_records: usize,
     /// Bytes of these records and of their outputs.
     pub max_in_flight_bytes: usize,
@@ -144,7 +146,7 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
-/// Where the values stand that can only be checked with a broker or a component at hand.
+/// The spans of the values that can only be checked with a broker or a component.
 #[derive(Clone, Debug)]
 pub struct Spans {
     /// `name`, if it is set.
@@ -157,11 +159,11 @@ pub struct Spans {
     pub group: Option<Span>,
     /// `input.instance_id`, if it is set.
     pub instance_id: Option<Span>,
-    /// `input.topics`, one by one.
+    /// Each topic of `input.topics`.
     pub topics: Vec<Span>,
     /// The steps, in order.
     pub steps: Vec<StepSpans>,
-    /// The outputs, in the order of the settings' outputs.
+    /// The outputs, in the order of `kafka.outputs`.
     pub outputs: Vec<OutputSpans>,
     /// `on_error.dead_letter`.
     pub dead_letter: Option<Span>,
@@ -169,18 +171,18 @@ pub struct Spans {
     pub http: Option<Span>,
 }
 
-/// Where a step's values stand.
+/// The spans of a step's values.
 #[derive(Clone, Copy, Debug)]
 pub struct StepSpans {
     /// Its component.
     pub wasm: Span,
-    /// Its settings, or its component when it has none.
+    /// Its settings, or its component if it has none.
     pub settings: Span,
-    /// What it allows, if it does.
+    /// Its `allow`, if it has one.
     pub allow: Option<Span>,
 }
 
-/// Where an output's values stand.
+/// The spans of an output's values.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputSpans {
     /// Its name in `[output.NAME]`.
@@ -189,38 +191,39 @@ pub struct OutputSpans {
     pub topic: Span,
 }
 
-/// What the command line says over the file.
+/// The overrides of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// `key.of.the.file=value`, the value in TOML; what isn't TOML is a string.
+    /// `key.of.the.file=value`. A value that isn't TOML is a string.
     pub set: Vec<String>,
     /// `http.listen`.
     pub http: Option<String>,
 }
 
-/// What there is to say about a pipeline's file, and what is left of it.
+/// The findings about a pipeline's file, and its usable parts.
 pub struct Examined {
-    /// Everything that is wrong with it.
+    /// All findings.
     pub report: Report,
-    /// What was read, and which parts of it mean what they say; `None` if it can't be read at all.
+    /// The pipeline, with the parts that are usable; `None` if the file can't be read at all.
     pub pipeline: Option<(Pipeline, Sound)>,
-    /// The file and all that it refers to, as far as it could be read. Whatever changes in one of them may change the rest.
+    /// The file and all files that it refers to, as far as they could be read. A change of any of them may change the
+    /// result.
     pub referenced: Vec<Referenced>,
 }
 
 /// Reads and checks a pipeline's file; `env` looks up an environment variable.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All findings.
 pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Pipeline, Report> {
     examine(path, overrides, env).sound()
 }
 
 impl Examined {
-    /// The pipeline, if nothing is wrong.
+    /// The pipeline, if there are no findings.
     ///
     /// # Errors
-    /// Everything that is.
+    /// All findings.
     pub fn sound(self) -> Result<Pipeline, Report> {
         match self.pipeline {
             Some((pipeline, _)) if self.report.is_empty() => Ok(pipeline),
@@ -229,7 +232,7 @@ impl Examined {
     }
 }
 
-/// As [`load`], for somebody who looks further although something is wrong.
+/// Like [`load`], for callers that continue with the usable parts of a file with mistakes.
 #[must_use]
 pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Examined {
     let source = match source(path, overrides) {
@@ -249,7 +252,7 @@ pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<
     Examined { report, pipeline, referenced }
 }
 
-/// The file's text and those of the command line.
+/// The text of the file and those of the command line.
 fn source(path: &Path, overrides: &Overrides) -> Result<Source, Report> {
     let mut source = Source::new(path.display().to_string(), read(path)?);
     for argument in &overrides.set {
@@ -282,7 +285,7 @@ fn check_source(
     referenced.extend(values.files.into_inner());
     let is_filled = report.is_empty();
     let mut read = fields::read(document, report)?;
-    // What couldn't be filled in was taken out, and isn't missing.
+    // Values that couldn't be filled in were removed, but they aren't missing.
     read.whole &= is_filled;
     let secrets = Arc::new(secrets);
     let pipeline = check::pipeline(read, path, source, &secrets, report);

@@ -1,7 +1,7 @@
-//! What may be meant by a word that isn't known.
+//! Suggestions for unknown words.
 
-/// The one of `known` that differs from `word` in a slip of the finger: one character of a short word, two of a longer one. In words of
-/// three or four letters two slips make any word of another.
+/// The one of `known` that `word` is probably a typo of: up to one edit for a short word, two for a longer one. With
+/// two edits, almost any words of three or four letters would match.
 pub fn near<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips = if word.chars().count() < 6 { 1 } else { 2 };
     let (distance, name) = known.map(|known| (strsim::damerau_levenshtein(word, known), known)).min()?;
@@ -13,7 +13,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_known_and_another_word_is_not() {
+    fn a_typo_is_recognized_and_another_word_is_not() {
         let known = ["step", "input", "output", "topics", "key"];
         let near = |word| near(word, known.into_iter());
         assert_eq!(near("stpe"), Some("step"));

@@ -1,4 +1,4 @@
-//! Where a value of a step's settings stands in the file, for who finds it wrong later than the file was read.
+//! Finds the span of a plugin setting, for mistakes that are found after the file was read.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -7,21 +7,21 @@ use super::Pipeline;
 use super::document;
 use super::source::Span;
 
-/// The place of a setting.
+/// The spans of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its key, if it is a key's value and not an element of a list.
+    /// Its key, unless it is an element of a list.
     pub key: Option<Span>,
     /// Its value.
     pub value: Span,
 }
 
 impl Pipeline {
-    /// Where the value at `path` in the settings of a step stands: keys, and numbers of elements counted from 0. The settings
-    /// themselves for an empty path; `None` if there is nothing.
+    /// The spans of the value at `path` in a step's settings; a path consists of keys and of indices from 0. An empty
+    /// path is the settings themselves. `None` if there is no such value.
     #[must_use]
     pub fn setting(&self, step: usize, path: &[String]) -> Option<Place> {
-        // The texts were read before: nothing is wrong with them.
+        // The texts were parsed before, so this reports nothing.
         let document = document::parse(&self.source, &mut self.report())?;
         let DeValue::Array(steps) = document.get_ref().get("step")?.get_ref() else { return None };
         let DeValue::Table(step) = steps.get(step)?.get_ref() else { return None };

@@ -1,11 +1,11 @@
-//! The file as it is written: every key of this version, nothing decided yet.
+//! The file as it is written: all keys of this version, not interpreted yet.
 //!
-//! Plain structs that deny unknown fields, because any other serde shape loses the place of a mistake. Numbers with a
-//! unit stay text here; `check` reads them. Never `flatten` (it accepts misspelt keys), `untagged` or `tag`.
+//! Plain structs that deny unknown fields, because any other serde shape loses the span of a mistake. Numbers with a
+//! unit stay text here; `check` parses them. Never use `flatten` (it accepts misspelt keys), `untagged` or `tag`.
 //!
-//! What stands here about a key is what users read: `schema.rs` makes the schema of it, the documentation's tables and
-//! the defaults that `config show` prints. `default` is a value as it may be written; `x-default` says in words what
-//! stands in for a value that isn't the same everywhere.
+//! The doc comments of keys are shown to users: `schema.rs` generates the schema from them, the tables of the
+//! documentation, and the defaults that `config show` prints. `default` is a value in the form in which it may be
+//! written; `x-default` describes a default that isn't the same everywhere.
 
 use std::collections::BTreeMap;
 use std::fmt;

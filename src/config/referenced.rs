@@ -1,5 +1,5 @@
-//! The files that a pipeline's file refers to, and what they held when they were read: a change of any of them is a change of the
-//! pipeline, though not a letter of its own file is another one.
+//! The files that a pipeline's file refers to, with their digests when they were read. A change of any of them changes
+//! the pipeline, even if its own file is unchanged.
 
 use std::fs::File;
 use std::io;
@@ -14,23 +14,23 @@ use super::Pipeline;
 use crate::kafka::Settings;
 use crate::plugin::bundled;
 
-/// A file that the meaning of a pipeline depends on.
+/// A file that a pipeline depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Referenced {
-    /// Where it is, as it is opened.
+    /// The path as it is opened.
     pub path: PathBuf,
-    /// What was found there.
+    /// Its content when it was read.
     pub held: Held,
 }
 
-/// What a file held.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// It wasn't read yet: somebody else does that.
+    /// Not read yet; another module reads the file.
     Unread,
-    /// It couldn't be read.
+    /// The file couldn't be read.
     Nothing,
-    /// It had this SHA-256.
+    /// The SHA-256 of the content.
     Digest(String),
 }
 
@@ -40,10 +40,10 @@ impl Held {
     }
 }
 
-/// The SHA-256 of a file, without holding it in memory. `None` if it can't be read, or is none: a pipe may have nobody at its other end.
+/// The SHA-256 of a file, computed without holding it in memory. `None` if it can't be read or isn't a regular file.
 #[must_use]
 pub fn digest(path: &Path) -> Option<String> {
-    // Asked before it is opened: to open a pipe waits for its other end.
+    // Checked before opening: opening a pipe would wait for its other end.
     if !std::fs::metadata(path).ok()?.is_file() {
         return None;
     }
@@ -60,7 +60,7 @@ pub fn digest(path: &Path) -> Option<String> {
     }
 }
 
-/// The certificates and keys of a connection, and what they hold now.
+/// The certificates and keys of a connection, with their current digests.
 pub(super) fn of_connection(kafka: &Settings) -> Vec<Referenced> {
     let tls = kafka.tls.iter().flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten().map(PathBuf::from);
     let tables = [&kafka.librdkafka, &kafka.input.librdkafka].into_iter();
@@ -70,7 +70,8 @@ pub(super) fn of_connection(kafka: &Settings) -> Vec<Referenced> {
     tls.chain(passed).map(|path| Referenced { held: held(&path), path }).collect()
 }
 
-/// All files of a pipeline but those that `${file:..}` names: its own, certificates, components, and test cases if they count.
+/// All files of a pipeline except those in `${file:..}`: certificates, components, and test cases if `reload.test` is
+/// set.
 pub(super) fn of_pipeline(pipeline: &Pipeline) -> Vec<Referenced> {
     let unread = |path: PathBuf| Referenced { path, held: Held::Unread };
     let components = pipeline
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_of_a_regular_file_alone() {
+    fn only_a_regular_file_has_a_digest() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
         std::fs::write(&file, b"abc").unwrap();

@@ -1,7 +1,7 @@
-//! What is wrong with a pipeline: all of it, each with its place, its reason and what to do.
+//! The findings about a pipeline: all mistakes, each with its place, its reason and what to do.
 //!
-//! A report is for people first ([`std::fmt::Display`]); [`Report::findings`] gives the same for machines. Values that
-//! came from `${...}` never reach this file: whoever adds a finding leaves them out.
+//! A report is mainly for people ([`std::fmt::Display`]); [`Report::findings`] returns the same for programs. Findings
+//! must not contain values from `${...}`; the code that adds a finding omits them.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,39 +17,39 @@ use super::source::Line;
 use super::source::Source;
 use super::source::Span;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// The pipeline can't run like this.
+    /// The pipeline can't run.
     Error,
-    /// Nobody could be asked, so nothing is known about what they would have said.
+    /// A broker or another service couldn't be reached, so its part was not checked.
     Unreachable,
-    /// It runs, and may not do what is meant.
+    /// The pipeline runs, but may not do what is intended.
     Warning,
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub level: Level,
     /// What is wrong: a lowercase fragment.
     pub message: String,
-    /// The file, or the option of the command line.
+    /// The file, or the command-line option.
     pub file: String,
-    /// The line, from 1; `None` when the whole file is meant.
+    /// The line, from 1; `None` if the finding is about the whole file.
     pub line: Option<usize>,
     /// The character in the line, from 1.
     pub column: Option<usize>,
     /// What to do about it.
     pub help: Option<String>,
-    /// The few words under the marked place.
+    /// A short text under the marked place.
     label: String,
     place: Option<Line>,
     order: Option<Span>,
 }
 
-/// Everything that is wrong with a pipeline.
+/// All findings about a pipeline.
 #[derive(Clone)]
 pub struct Report {
     source: Arc<Source>,
@@ -82,12 +82,12 @@ impl Report {
         report
     }
 
-    /// Adds what is wrong at a place, and what to do about it.
+    /// Adds a finding at a place, with what to do about it.
     pub fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         self.add_labelled(span, message, "", help);
     }
 
-    /// As [`Report::add`], with a few words under the marked place. An empty help is none.
+    /// Like [`Report::add`], with a short text under the marked place. An empty help is omitted.
     pub fn add_labelled(
         &mut self,
         span: Span,
@@ -98,7 +98,7 @@ impl Report {
         self.add_levelled(Level::Error, span, message, label, help);
     }
 
-    /// As [`Report::add_labelled`], with the level.
+    /// Like [`Report::add_labelled`], with a level.
     pub fn add_levelled(
         &mut self,
         level: Level,
@@ -120,28 +120,28 @@ impl Report {
             place,
             order: Some(span),
         });
-        // In the order of the file, and as added where two have one place.
+        // Sorted by place; findings at the same place keep their order.
         self.findings.sort_by_key(|finding| finding.order);
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// Whether something was found at a place.
+    /// Whether a finding overlaps this range.
     pub(super) fn touches(&self, place: &Range<usize>) -> bool {
         let meets = |span: Span| span.start < place.end && place.start < span.end;
         self.findings.iter().filter_map(|finding| finding.order).any(meets)
     }
 
-    /// Where something was found.
+    /// The places of all findings.
     pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.findings.iter().filter_map(|finding| finding.order)
     }
 
-    /// What is wrong, in the order of the file.
+    /// The findings, in the order of the file.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
@@ -182,7 +182,7 @@ impl fmt::Display for Finding {
         if self.place.is_none() {
             writeln!(f, " --> {}", self.file)?;
         }
-        // Rendered here: the library draws a bar between the source and a help of several groups.
+        // Rendered here, because the library draws a bar between the source and the help of several groups.
         match &self.help {
             Some(help) => writeln!(f, "help: {help}"),
             None => Ok(()),
@@ -190,7 +190,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A report in a panic or a log reads as it does for people; a source is never dumped.
+/// In a panic or a log a report is shown as for people, without dumping the source.
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,8 +1,8 @@
-//! Keys that this version knows of and doesn't have yet, and hints for keys it has.
+//! Keys planned for later versions, and hints for existing keys.
 //!
-//! A key of a later version is answered "not yet": its user didn't misspell anything.
+//! The message for a key of a later version is "not supported yet", because the user didn't misspell it.
 
-/// What a key that isn't here yet will do, by its path; `*` is the name of an output.
+/// The message for a key that isn't supported yet, by its path; `*` is the name of an output.
 pub(super) fn later(path: &[&str]) -> Option<&'static str> {
     let what = match path {
         ["state", ..] => "there is no keyed state",
@@ -24,7 +24,7 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
     Some(what)
 }
 
-/// What to write where a value has the wrong type.
+/// What to write instead of a value with the wrong type.
 pub(super) fn hint(path: &[&str]) -> &'static str {
     match path {
         ["kafka", "brokers"] => "write it as a list: `brokers = [\"localhost:9092\"]`",

@@ -1,8 +1,8 @@
-//! The JSON Schema of a pipeline's file, made from the structs that read it.
+//! The JSON Schema of a pipeline's file, generated from the structs that read it.
 //!
-//! Draft 7, which editors know best, in one piece without references and in the order of the structs. The shapes that a
-//! derive can't see are written by hand here: values with a unit, and the keys that take one of two things. Whatever
-//! `config` accepts fits the schema; the other way round only as far as a schema can say it.
+//! It is draft 7, which editors support best, in one piece without references and in the order of the structs. Shapes
+//! that the derive can't express are written by hand here: values with a unit, and keys that accept two types. The
+//! schema accepts every file that `config` accepts; the converse holds only as far as a schema can express the rules.
 
 use std::borrow::Cow;
 
@@ -25,13 +25,13 @@ pub fn schema() -> Json {
     tidy(&mut schema);
     if let Some(root) = schema.as_object_mut() {
         root.insert("title".into(), json!("A pipeline of wasmill"));
-        // Lists and tables that have a default for serde, so that a missing one is found with all else that is missing.
+        // These have a default for serde, so that a missing one is reported together with other missing keys.
         root.insert("required".into(), json!(["kafka", "input", "step", "output"]));
     }
     schema
 }
 
-/// TOML has no null, numbers have no format here, and a word may come from outside.
+/// Removes `null`, which TOML lacks, and the formats of numbers, and permits a reference in place of an enum's value.
 fn tidy(schema: &mut Json) {
     match schema {
         Json::Array(items) => items.iter_mut().for_each(tidy),
@@ -66,7 +66,7 @@ fn tidy(schema: &mut Json) {
     }
 }
 
-/// `anyOf` was made of `enum` one level up, and is left alone.
+/// An `anyOf` that was made from an `enum` one level up is left alone.
 fn tidy_inside(schema: &mut Json) {
     let made = |item: &Json| item.get("enum").is_some() || item.get("pattern").is_some();
     if !schema.as_array().is_some_and(|items| items.iter().any(made)) {
@@ -74,10 +74,10 @@ fn tidy_inside(schema: &mut Json) {
     }
 }
 
-/// Text that is a time: `"200ms"`.
+/// The schema of a time: `"200ms"`.
 pub(super) struct Time;
 
-/// Text that is a path, relative to the file.
+/// The schema of a path, relative to the file.
 pub(super) struct Path;
 
 impl JsonSchema for Time {

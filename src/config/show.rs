@@ -1,8 +1,8 @@
-//! The effective configuration: every value with where it came from.
+//! The effective configuration: every value with its origin.
 //!
-//! TOML that can be pasted back, but for the values that are never shown. What there is to show is walked along the
-//! schema, so a key that exists is a key that is shown. Nothing here decides a default: the schema has them, and a test
-//! holds that a file with all of them written down means the same as one without.
+//! The output is TOML that can be used as a file again, except for hidden values. It follows the schema, so every
+//! existing key is shown. No default is decided here: they are in the schema, and a test checks that a file with all
+//! defaults written down means the same as one without.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -26,13 +26,13 @@ use super::source::Source;
 use crate::partition::OnFailure;
 use crate::sink::Dialect;
 
-/// Origins stand below each other, unless a value is longer than this.
+/// Origins are aligned, except after values longer than this.
 const COLUMN_MAX: usize = 48;
 
 /// The effective configuration as text.
 ///
 /// # Errors
-/// As [`super::load`]: everything that is wrong with the file.
+/// The same as [`super::load`]: everything that is wrong with the file.
 pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, Report> {
     let pipeline = super::load(path, overrides, env)?;
     let source = Arc::clone(&pipeline.source);
@@ -58,14 +58,14 @@ enum Line {
     Value(String, String),
 }
 
-/// Where a value is, while the file is walked.
+/// The position of a value in the file.
 #[derive(Clone, Copy)]
 struct At<'a> {
-    /// As the schema counts: `step.0.name`.
+    /// Its path in the schema: `step.0.name`.
     path: &'a str,
-    /// As it is written under the last header.
+    /// Its key as written below the last header.
     key: &'a str,
-    /// Whether it is never shown.
+    /// Whether its value is hidden.
     secret: bool,
 }
 
@@ -104,7 +104,7 @@ impl Page<'_> {
         }
     }
 
-    /// The keys of a table: those that the schema knows in its order, then those that it leaves to others.
+    /// The keys of a table: first those in the schema, in its order, then those that the schema doesn't list.
     fn entries(&mut self, path: &str, above: &str, schema: &Json, table: Option<&DeTable<'_>>, secret: bool) {
         let dotted = |above: &str, key: &str| match above {
             "" => written(key),
@@ -157,7 +157,7 @@ impl Page<'_> {
         self.lines.push(Line::Value(format!("{key} = {value}"), origin));
     }
 
-    /// A default that isn't the same everywhere, as it came out.
+    /// The actual value of a default that isn't the same everywhere.
     fn computed(&self, path: &str) -> Option<String> {
         let pipeline = self.pipeline;
         let is_shown = pipeline.spans.name.is_none_or(|name| pipeline.is_shown(name));
@@ -171,7 +171,7 @@ impl Page<'_> {
                 OnFailure::DeadLetter => "dead_letter",
                 OnFailure::Skip => "skip",
             })),
-            // Without dead letters it has no meaning, and is refused.
+            // Without dead letters the key is an error.
             "on_error.dialect" => pipeline.kafka.dead_letter.as_ref().map(|_| {
                 quoted(match pipeline.dialect {
                     Dialect::Streams => "streams",
@@ -211,7 +211,7 @@ impl Page<'_> {
         }
     }
 
-    /// The references that a value was made of, and its line.
+    /// The references in a value, and its line.
     fn origin(&self, value: &Spanned<DeValue<'_>>) -> String {
         let mut parts = Vec::new();
         self.references(value, &mut parts);
@@ -255,7 +255,7 @@ impl Page<'_> {
     }
 }
 
-/// A value with a unit in the form that says how much it is.
+/// A value with a unit, in normalized form.
 fn comes_to(unit: &str, value: &DeValue<'_>) -> Option<String> {
     let text = match value {
         DeValue::String(text) => text.clone().into_owned(),
@@ -273,7 +273,7 @@ fn comes_to(unit: &str, value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// A number of bytes in the largest unit that it is a whole number of.
+/// A number of bytes, in the largest unit that divides it.
 fn in_bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 6] =
         [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1_000)];
@@ -295,7 +295,7 @@ fn table<'a, 'b>(value: Option<&'a Spanned<DeValue<'b>>>) -> Option<&'a DeTable<
     }
 }
 
-/// A key as TOML wants it.
+/// A key in TOML.
 fn written(key: &str) -> String {
     let is_bare = !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'));
     if is_bare { key.to_owned() } else { quoted(key) }
@@ -304,7 +304,7 @@ fn written(key: &str) -> String {
 /// A string in TOML, on one line.
 fn quoted(text: &str) -> String {
     if text.contains(|c: char| c.is_control()) {
-        // The only form that has no line breaks.
+        // The only form of a TOML string without line breaks.
         return format!("\"{}\"", text.chars().map(escaped).collect::<String>());
     }
     toml::Value::String(text.to_owned()).to_string()

@@ -1,8 +1,8 @@
-//! Which parts of a file with mistakes still mean what they say.
+//! Which parts of a file with mistakes are still usable.
 //!
-//! A bad field must not hide a bad component or a missing topic; but to look further with a value that was misread would
-//! find what isn't wrong, or send a password over a plain connection because `tls` was misspelt. So a part is sound only
-//! if nothing was found in it, nor in a place that belongs to no part.
+//! A wrong field must not hide a bad component or a missing topic. But checking further with a misread value could
+//! report false mistakes, or send a password over a plain connection because `tls` was misspelt. So a part is usable
+//! only if no mistake was found in it, nor outside of all parts.
 
 use std::ops::Range;
 
@@ -15,34 +15,34 @@ use super::report::Report;
 use super::source::Span;
 use crate::plugin::bundled;
 
-/// Which parts of a pipeline may be looked into further.
+/// Which parts of a pipeline can be checked further.
 #[derive(Clone, Debug)]
 pub struct Sound {
-    /// Brokers may be asked.
+    /// Whether the brokers may be contacted.
     pub connection: bool,
-    /// The group is the one that is meant.
+    /// Whether the group is the intended one.
     pub group: bool,
-    /// The input's topics, one by one.
+    /// For each topic of the input, whether it is usable.
     pub topics: Vec<bool>,
-    /// The outputs' topics, one by one.
+    /// For each output, whether its topic is usable.
     pub outputs: Vec<bool>,
-    /// The topic of dead letters.
+    /// Whether the dead-letter topic is usable.
     pub dead_letter: bool,
-    /// The steps, in order.
+    /// The usable parts of each step, in order.
     pub steps: Vec<StepSound>,
 }
 
-/// What may be looked into of a step.
+/// The usable parts of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepSound {
-    /// Its component may be loaded.
+    /// Whether its component may be loaded.
     pub component: bool,
-    /// It may be made ready: its settings and ports are those that are meant.
+    /// Whether it may be initialized: its settings and ports are the intended ones.
     pub init: bool,
 }
 
 impl Sound {
-    /// All of a pipeline in whose file nothing was found wrong.
+    /// Everything is usable, for a file without mistakes.
     #[must_use]
     pub fn whole(pipeline: &Pipeline) -> Sound {
         Sound {
@@ -56,7 +56,7 @@ impl Sound {
     }
 }
 
-/// Where the parts of a file stand, before anything was taken out of it.
+/// The spans of the parts of a file, before anything was removed from it.
 pub(super) struct Places {
     sections: Vec<(String, Vec<Range<usize>>)>,
     steps: Vec<StepPlaces>,
@@ -66,7 +66,7 @@ pub(super) struct Places {
 struct StepPlaces {
     whole: Vec<Range<usize>>,
     component: Option<Range<usize>>,
-    /// What it allows, and everything in that.
+    /// `allow` and everything in it.
     allow: Vec<Range<usize>>,
 }
 
@@ -89,14 +89,14 @@ impl Places {
         Places { sections, steps, outputs }
     }
 
-    /// What may be looked into, now that everything in the file was found that is wrong. `merged` says that all of the
-    /// command line's overrides had a place.
+    /// The usable parts, once all mistakes in the file were found. `merged` says that all overrides of the command line
+    /// could be merged.
     pub(super) fn sound(&self, pipeline: &Pipeline, report: &Report, merged: bool) -> Sound {
-        // A misspelt `[kafka]` or `[output.main]` is found outside of all parts.
+        // A misspelt `[kafka]` or `[output.main]` is reported outside of all parts.
         let known = ["kafka", "input", "step", "output", "limits", "on_error", "http", "reload"];
         let parts: Vec<&Range<usize>> =
             self.sections.iter().filter(|(name, _)| known.contains(&name.as_str())).flat_map(|(_, all)| all).collect();
-        // What is missing altogether is told at the beginning of the file, and is no misspelt part.
+        // A missing part is reported at the start of the file, which doesn't count as outside.
         let is_inside = |span: Span| span == Span::START || parts.iter().any(|place| meets(span, place));
         let all_inside = merged && report.spans().all(is_inside);
         let clear = |name: &str| {
@@ -121,7 +121,7 @@ impl Places {
                 .map(|(index, settings)| {
                     let Some(StepPlaces { whole, component, allow }) = steps.get(index) else { return unclear };
                     let is_named = component.as_ref().is_some_and(|place| !report.touches(place));
-                    // With less than it is given, a component might not be one that the step can run.
+                    // With a wrong `allow`, a component could be refused for a missing grant.
                     let is_given = !allow.iter().any(|place| report.touches(place));
                     let component = is_named
                         && is_given
@@ -151,7 +151,7 @@ fn step(step: &Spanned<DeValue<'_>>) -> StepPlaces {
     StepPlaces { whole, component: of("wasm").map(Spanned::span), allow }
 }
 
-/// The places of a value and of everything in it.
+/// The spans of a value and of everything in it.
 fn below(value: &Spanned<DeValue<'_>>, places: &mut Vec<Range<usize>>) {
     places.push(value.span());
     match value.get_ref() {

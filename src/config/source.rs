@@ -1,8 +1,8 @@
-//! The texts that a pipeline was written in, and places in them.
+//! The texts of a pipeline's configuration, and positions in them.
 //!
-//! The file comes first, then every `--set` as a text of its own; a [`Span`] counts through all of them, so a value
-//! keeps its place whichever it came from. Knows nothing of TOML's meaning but one rule: strings under keys that sound
-//! like passwords are covered with stars before a line is ever shown.
+//! The file comes first, then each `--set` as a text of its own. A [`Span`] counts through all of them, so each value
+//! has a unique position. The texts are not interpreted, with one exception: strings under keys that look like
+//! passwords are masked before a line is shown.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-/// Values may stand in one another this deep; a file with deeper ones is refused.
+/// The deepest nesting of values that is accepted.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// A place in a [`Source`].
+/// A position in a [`Source`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     pub(super) start: usize,
@@ -21,7 +21,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The beginning of the file.
+    /// The start of the file.
     pub const START: Span = Span { start: 0, end: 0 };
 }
 
@@ -39,16 +39,16 @@ pub struct Source {
 
 /// One text of a source.
 pub(super) struct Text {
-    /// The file's path, or the option it came from.
+    /// The file's path, or the option that it came from.
     pub(super) origin: String,
-    /// Where it begins in the count of spans.
+    /// Its start in the positions of spans.
     pub(super) start: usize,
-    /// What is parsed.
+    /// The text to parse.
     pub(super) text: String,
     shown: String,
 }
 
-/// A line with a marked range, for people.
+/// A line with a marked range, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) origin: String,
@@ -67,7 +67,7 @@ impl Source {
 
     /// Adds a text after the others.
     pub(super) fn push(&mut self, origin: String, text: String) {
-        // One byte between two texts, so that the end of one is not the beginning of the next.
+        // One byte between two texts, so that the end of one is not the start of the next.
         let start = self.texts.last().map_or(0, |last| last.start + last.text.len() + 1);
         let shown = covered(&text);
         self.texts.push(Text { origin, start, text, shown });
@@ -77,7 +77,7 @@ impl Source {
         &self.texts
     }
 
-    /// The line where a span begins.
+    /// The line where a span starts.
     pub(super) fn line(&self, span: Span) -> Option<Line> {
         let text = self.texts.iter().rev().find(|text| text.start <= span.start)?;
         let shown = &text.shown;
@@ -97,14 +97,14 @@ impl Source {
     }
 }
 
-/// The texts may hold passwords.
+/// Omits the texts, which may contain passwords.
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Text").field(&self.origin).finish()
     }
 }
 
-/// The text with the strings under secret-sounding keys made of stars, every other byte in its place.
+/// The text with the strings under secret-looking keys masked; all other bytes keep their positions.
 fn covered(text: &str) -> String {
     let (table, _) = DeTable::parse_recoverable(text);
     let mut spans = Vec::new();
@@ -112,7 +112,7 @@ fn covered(text: &str) -> String {
     let mut shown = text.to_owned();
     for span in spans {
         if let Some(literal) = text.get(span.clone()) {
-            // Line ends stay: they number the lines.
+            // Line breaks stay, so that line numbers stay right.
             let stars: String = literal
                 .bytes()
                 .map(|byte| if byte == b'\n' || byte == b'\r' { char::from(byte) } else { '*' })
@@ -129,10 +129,10 @@ fn secrets(table: &DeTable<'_>, inherited: bool, left: usize, spans: &mut Vec<Ra
     }
 }
 
-/// Whether what stands under this key is never shown; `inherited` is the answer for the table that it is in.
+/// Whether the value of this key is hidden; `inherited` says whether the table around it is.
 pub(super) fn is_secret(key: &str, inherited: bool) -> bool {
     let name = key.to_ascii_lowercase();
-    // In `sasl` a misspelt key may be the password's.
+    // In `sasl`, a misspelt key may be the password.
     let plain = name == "mechanism" || name == "username";
     let secret = inherited || ["password", "secret", "token", "sasl"].iter().any(|word| name.contains(word));
     secret && !plain
@@ -141,7 +141,7 @@ pub(super) fn is_secret(key: &str, inherited: bool) -> bool {
 fn collect(value: &Spanned<DeValue<'_>>, secret: bool, left: usize, spans: &mut Vec<Range<usize>>) {
     let Some(left) = left.checked_sub(1) else { return };
     match value.get_ref() {
-        // A reference is no secret, and showing it helps.
+        // A reference is not a secret, and showing it helps.
         DeValue::String(text) if secret && !text.contains("${") => spans.push(value.span()),
         DeValue::Array(items) => items.iter().for_each(|item| collect(item, secret, left, spans)),
         DeValue::Table(table) => secrets(table, secret, left, spans),

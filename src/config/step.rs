@@ -1,12 +1,12 @@
-//! What is found wrong with a step when its component is looked into, in the words and at the place in which everybody tells it.
+//! Findings about a step's component, so that all commands report them with the same text and place.
 //!
-//! It knows texts, not components: the loader of one says why it can't.
+//! It only handles texts; the loader of a component knows why it can't be loaded.
 
 use super::Pipeline;
 use super::report::Report;
 
 impl Pipeline {
-    /// Adds why the component of a step can't be loaded. The last part of the reason, behind a `; `, is what to do.
+    /// Adds why the component of a step can't be loaded. The part of `why` after its last `; ` is the help.
     pub fn add_unloaded(&self, step: usize, why: &str, report: &mut Report) {
         let Some(spans) = self.spans.steps.get(step) else { return };
         let text = self.hide(why);
@@ -14,7 +14,7 @@ impl Pipeline {
         report.add(spans.wasm, message, help);
     }
 
-    /// Adds why the plugin of the step of this name refuses to start, or can't.
+    /// Adds why the plugin of the step with this name can't start.
     pub fn add_unstarted(&self, step: &str, why: &str, report: &mut Report) {
         let number = self.steps.iter().position(|settings| *settings.name == *step);
         let Some(spans) = number.and_then(|number| self.spans.steps.get(number)) else { return };

@@ -1,4 +1,4 @@
-//! Whole files in, whole messages out: what a user reads, to the letter.
+//! Whole files in, whole messages out: compares the exact text that a user reads.
 
 mod further;
 mod on_error;
@@ -28,7 +28,7 @@ wasm = "plugins/mask.wasm"
 topic = "orders.clean"
 "#;
 
-/// Every key of this version.
+/// All keys of this version.
 const LARGEST: &str = r#"name = "orders-enrich"
 delivery = "at_least_once"
 order = "partition"
@@ -83,7 +83,7 @@ dialect = "connect"
 listen = "0.0.0.0:9200"
 "#;
 
-/// A folder with a pipeline's file and what it names, all empty.
+/// A directory with a pipeline's file and empty files that it names.
 struct Case {
     folder: tempfile::TempDir,
     env: BTreeMap<&'static str, &'static str>,
@@ -113,7 +113,7 @@ impl Case {
         load(&path, &self.overrides, &|name| self.env.get(name).map(Into::into))
     }
 
-    /// The report, with the folder's name taken out of it.
+    /// The report without the directory's name.
     fn report(&self, text: &str) -> String {
         self.shown(&self.load(text).unwrap_err())
     }
@@ -136,7 +136,7 @@ fn same(report: &str, expected: &str) {
     assert_eq!(report, expected.trim_start_matches('\n'), "\n--- got ---\n{report}");
 }
 
-/// Checks the titles of a report, and that each has a place and a help.
+/// Checks the titles of a report, and that each finding has a place and a help text.
 fn titles(text: &str, expected: &[&str]) {
     let report = Case::new().load(text).unwrap_err();
     let got: Vec<&str> = report.findings().iter().map(|finding| finding.message.as_str()).collect();
@@ -146,12 +146,12 @@ fn titles(text: &str, expected: &[&str]) {
     }
 }
 
-/// The smallest file with more at its end.
+/// The smallest file with more lines at its end.
 fn and(more: &str) -> String {
     format!("{SMALLEST}{more}\n")
 }
 
-/// The smallest file with lines put in front of its first table.
+/// The smallest file with lines before its first table.
 fn first(more: &str) -> String {
     format!("{more}\n{SMALLEST}")
 }
@@ -197,7 +197,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
 }
 
 #[test]
-fn every_key_arrives() {
+fn every_key_is_read() {
     let pipeline = ok(LARGEST);
     assert_eq!(pipeline.name, "orders-enrich");
     assert_eq!(pipeline.shutdown_timeout, Duration::from_secs(20));
@@ -235,7 +235,7 @@ fn every_key_arrives() {
     assert_eq!(step.batch_records, 64);
     let settings = r#"{"deep":{"on":true,"ratio":0.5},"fields":["email","phone"],"since":"2026-01-31"}"#;
     assert_eq!(step.settings.0, settings);
-    // `main` comes first whatever the file's order.
+    // `main` comes first, in any order of the file.
     assert_eq!(step.ports, ["main", "late"]);
     assert_eq!(Some(pipeline.routes), Routes::new(vec!["late".into(), "main".into()], 2));
     let late = &kafka.outputs[0];
@@ -248,7 +248,7 @@ fn every_key_arrives() {
 }
 
 #[test]
-fn a_misspelt_key_is_found_with_what_was_meant() {
+fn a_misspelt_key_is_reported_with_a_suggestion() {
     check(
         &with("topics =", "topic ="),
         r#"
@@ -263,7 +263,7 @@ help: did you mean `topics`?
 }
 
 #[test]
-fn a_key_like_no_other_is_answered_with_those_that_are_known() {
+fn an_unknown_key_is_reported_with_the_known_ones() {
     check(
         &and("[http]\nwebsite = \"x\""),
         r#"
@@ -278,7 +278,7 @@ help: known here: `listen`
 }
 
 #[test]
-fn a_missing_component_is_found_with_what_was_meant() {
+fn a_missing_component_is_reported_with_a_suggestion() {
     check(
         &with("mask.wasm", "mas.wasm"),
         r#"
@@ -320,7 +320,7 @@ help: its records would come round for ever: write to another topic, or don't re
         &with("[\"orders\"]", "['^ord.*\\.clean$']"),
         &["output `main` writes `orders.clean`, which the input reads by `^ord.*\\.clean$`"],
     );
-    // As librdkafka reads it: the second half of the pattern is not tied to the beginning.
+    // As librdkafka interprets it: the second alternative of the pattern is not anchored.
     titles(
         &with("[\"orders\"]", "[\"^invoices|clean\"]"),
         &["output `main` writes `orders.clean`, which the input reads by `^invoices|clean`"],
@@ -329,7 +329,7 @@ help: its records would come round for ever: write to another topic, or don't re
 }
 
 #[test]
-fn what_is_found_in_a_component_points_at_its_line() {
+fn a_finding_about_a_component_points_at_its_line() {
     let case = Case::new();
     let pipeline = case.load(SMALLEST).unwrap();
     let mut report = pipeline.report();
@@ -354,7 +354,7 @@ help: add `[output.suspects]`
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
     check(
         &and("partition = 5\ncompresion = \"zstd\"\n[state]\ndir = \"x\"\n[limits]\ndrain_timeout = 5"),
         r#"
@@ -407,7 +407,7 @@ fn the_mistakes_of_a_file_are_bounded() {
 }
 
 #[test]
-fn several_syntax_errors_are_told_at_once() {
+fn several_syntax_errors_are_reported_at_once() {
     let report = Case::new().load("[kafka]\nbrokers = [\"a:1\"\n[input]\ntopics = yes\n").unwrap_err();
     let lines: Vec<_> = report.findings().iter().map(|finding| finding.line.unwrap()).collect();
     assert!(lines.len() >= 2, "{report}");
@@ -415,7 +415,7 @@ fn several_syntax_errors_are_told_at_once() {
 }
 
 #[test]
-fn a_value_in_the_wrong_shape_is_answered_with_the_right_one() {
+fn a_value_of_the_wrong_type_is_reported_with_the_right_form() {
     check(
         &with("[\"orders\"]", "\"orders\""),
         r#"
@@ -438,7 +438,7 @@ help: write it as a list: `topics = ["orders"]`
 }
 
 #[test]
-fn what_is_not_here_yet_is_not_called_unknown() {
+fn keys_of_later_versions_are_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
@@ -464,7 +464,7 @@ fn what_is_not_here_yet_is_not_called_unknown() {
 }
 
 #[test]
-fn what_would_break_a_promise_is_not_passed_on() {
+fn keys_that_would_break_a_guarantee_are_not_passed_on() {
     check(
         &with("[input]", "librdkafka = { acks = 1, \"group.id\" = \"x\" }\n[input]"),
         r#"
@@ -494,7 +494,7 @@ help: set `input.group` instead
 }
 
 #[test]
-fn more_outputs_than_a_message_can_tell_apart_are_refused() {
+fn more_outputs_than_a_message_can_identify_are_refused() {
     let outputs =
         |count: usize| (1..count).map(|n| format!("[output.o{n}]\ntopic = \"out.{n}\"\n")).collect::<String>();
     ok(&and(&outputs(1000)));
@@ -561,7 +561,7 @@ fn values_out_of_range_are_refused() {
     ] {
         titles(&text, &[message]);
     }
-    // A pattern never reads them, so they are no way round.
+    // A pattern never matches a reserved topic, so there is no loop.
     ok(&with("[\"orders\"]", "[\"^.*changelog\"]"));
     ok(&and("[output.b]\ntopic = \"orders.clean\""));
 }
@@ -594,16 +594,16 @@ fn references_are_filled_in_after_parsing() {
     }
     let missing = group("${file:none}").unwrap_err().to_string();
     assert!(missing.contains("cannot read `") && missing.contains("/none`: "), "{missing}");
-    // What is put in is text: it can't become another key.
+    // Inserted text can't become another key.
     let mut case = Case::new();
     case.env.insert("EVIL", "x\"\n[http]\nlisten = \"0.0.0.0:1");
     let pipeline = case.load(with("topics", "group = \"${EVIL}\"\ntopics")).unwrap();
     assert_eq!(pipeline.http.port(), 9108);
 }
 
-/// It is set, so no default stands in for it.
+/// The variable is set, so its default doesn't apply.
 #[test]
-fn a_variable_that_is_no_text_is_told_from_one_that_is_not_set() {
+fn a_variable_that_is_not_utf_8_is_distinguished_from_an_unset_one() {
     let case = Case::new();
     let path = case.folder.path().join("orders.toml");
     for reference in ["${LATIN}", "${LATIN:-fallback}", "${LATIN:?the team's group}"] {
@@ -646,7 +646,7 @@ fn secrets_are_never_shown() {
         with("wasm =", "name = \"${file:secret}\"\ntimeout = \"6s\"\nwasm ="),
         and("[on_error]\nretries = \"${file:secret}\""),
         and("[http]\nlisten = \"${file:secret}\""),
-        // Written into the file, but under a key that says what it is.
+        // Written into the file, but under a key that marks it as a secret.
         with("brokers", "sasl = { mechanism = 1, username = 1, password = \"hunter2\" }\nbrokers"),
         with("brokers", "sasl = { mechanism = \"PLAIN\", username = \"x\", pasword = \"hunter2\" }\nbrokers"),
         with("brokers", "librdkafka = { \"ssl.key.password\" = \"hunter2\", acks = 1 }\nbrokers"),
@@ -743,7 +743,7 @@ help: name a pipeline's file
 }
 
 #[test]
-fn a_file_that_nests_without_end_is_refused() {
+fn a_file_that_nests_too_deeply_is_refused() {
     let part = ["a"; 78].join(".");
     let value = (0..78).fold("1".to_owned(), |value, _| format!("{{{part} = {value}}}"));
     let text = with("wasm =", &format!("settings = {value}\nwasm ="));
@@ -752,9 +752,9 @@ fn a_file_that_nests_without_end_is_refused() {
     Case::new().load(first(&format!("{} = 1", ["a"; 100_000].join(".")))).unwrap_err();
 }
 
-/// `docs/configuration.md` names every key, and refuses only what is refused.
+/// The table of refused keys in `docs/configuration.md` lists only keys that are refused.
 #[test]
-fn what_the_documentation_calls_refused_is() {
+fn the_keys_documented_as_refused_are_refused() {
     let docs = include_str!("../../docs/configuration.md");
     let (_, table) = docs.split_once("that are refused").unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| `"));
@@ -767,15 +767,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Err(report) = Case::new().load(&bytes) {
             prop_assert!(!report.to_string().is_empty());
         }
     }
 
-    /// A few bytes of a valid file are cut out and others put in their place.
+    /// Replaces a few bytes of a valid file.
     #[test]
-    fn no_change_to_a_file_makes_it_panic(
+    fn no_change_to_a_file_causes_a_panic(
         changes in prop::collection::vec((0..LARGEST.len(), 0_usize..6, "[\\PC\t\n\r\\[\\]{}=\"'.,$0-9]{0,6}"), 1..4),
     ) {
         let mut text = LARGEST.to_owned();

@@ -1,40 +1,41 @@
-//! What an error code of Kafka's means for us.
+//! Maps Kafka's error codes to classes of failures.
 //!
-//! The codes we act on stand here by name; every other one is taken as something that mends itself, since waiting loses nothing.
+//! The codes that need special handling are listed here by name. Every other code is treated as temporary, because a
+//! retry loses nothing.
 
 use super::sys::Code;
 use crate::failure::Failure;
 use crate::failure::Kind;
 
-/// librdkafka's own codes that are acted on, and the broker's.
+/// The error codes of librdkafka and of brokers that need special handling.
 pub(crate) mod code {
     use crate::kafka::sys::Code;
 
     /// The queue of produced messages is full.
     pub(crate) const QUEUE_FULL: Code = Code(-184);
-    /// Thrown away by a purge of ours.
+    /// Dropped because the producer purged its messages.
     pub(crate) const PURGE_QUEUE: Code = Code(-152);
     pub(crate) const PURGE_INFLIGHT: Code = Code(-151);
     /// The client can't be used any more.
     pub(crate) const FATAL: Code = Code(-150);
-    /// The committed offset, or the position, is gone.
+    /// The offset to read from, committed or current, no longer exists.
     pub(crate) const AUTO_OFFSET_RESET: Code = Code(-140);
-    /// What was fetched can't be read, and is left out: a wrong checksum, compression or format.
+    /// Fetched data can't be read and is skipped: its checksum, compression or format is wrong.
     pub(crate) const BAD_MESSAGE: Code = Code(-199);
     pub(crate) const BAD_COMPRESSION: Code = Code(-198);
     pub(crate) const NOT_IMPLEMENTED: Code = Code(-170);
     pub(crate) const ASSIGN_PARTITIONS: Code = Code(-175);
     pub(crate) const REVOKE_PARTITIONS: Code = Code(-174);
-    /// The broker's certificate, or its refusal of ours.
+    /// The broker's certificate is invalid, or the broker rejects the client's.
     pub(crate) const SSL: Code = Code(-181);
     /// The broker refuses user or password.
     pub(crate) const AUTHENTICATION: Code = Code(-169);
     pub(crate) const SASL_AUTHENTICATION_FAILED: Code = Code(58);
-    /// No broker answers.
+    /// No broker can be reached.
     pub(crate) const ALL_BROKERS_DOWN: Code = Code(-187);
-    /// Nothing is stored that wasn't committed.
+    /// There is no stored offset to commit.
     pub(crate) const NO_OFFSET: Code = Code(-168);
-    /// The topic doesn't exist: librdkafka's words and the broker's.
+    /// The topic doesn't exist, according to librdkafka; the broker's code is [`UNKNOWN_TOPIC_OR_PART`].
     pub(crate) const UNKNOWN_TOPIC: Code = Code(-188);
     pub(crate) const UNKNOWN_PARTITION: Code = Code(-190);
     pub(crate) const TIMED_OUT: Code = Code(-185);
@@ -43,19 +44,20 @@ pub(crate) mod code {
     pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
     pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
     pub(crate) const GROUP_ID_NOT_FOUND: Code = Code(69);
-    /// The topic doesn't take a message of this size: the broker's word, and librdkafka's before it sends one.
+    /// The topic doesn't accept a message of this size. Reported by the broker, or by librdkafka before it sends the
+    /// message.
     pub(crate) const MESSAGE_TOO_LARGE: Code = Code(10);
-    /// The topic doesn't take a batch of this size, as it is more than a whole segment of its log.
+    /// The topic doesn't accept a batch of this size, because it is larger than a whole segment of the log.
     pub(crate) const RECORD_LIST_TOO_LARGE: Code = Code(18);
-    /// The topic doesn't take records of this time.
+    /// The topic doesn't accept records with this timestamp.
     pub(crate) const INVALID_TIMESTAMP: Code = Code(32);
-    /// A delivery failed, and what was queued behind it isn't sent.
+    /// A delivery failed, so the messages queued behind it are not sent.
     pub(crate) const GAPLESS_GUARANTEE: Code = Code(-148);
     /// The broker refused another record of the same request.
     pub(crate) const INVALID_DIFFERENT_RECORD: Code = Code(-138);
 }
 
-/// Codes by which a broker, or librdkafka before it, refuses one record.
+/// Codes with which a broker, or librdkafka before sending, rejects a single record.
 const REFUSED: [i32; 6] = [
     18,   // RECORD_LIST_TOO_LARGE
     32,   // INVALID_TIMESTAMP
@@ -65,7 +67,7 @@ const REFUSED: [i32; 6] = [
     -199, // BAD_MSG
 ];
 
-/// Codes for which a person must act.
+/// Codes that need action by an operator.
 const DENIED: [i32; 10] = [
     3,    // UNKNOWN_TOPIC_OR_PART
     17,   // INVALID_TOPIC
@@ -79,12 +81,12 @@ const DENIED: [i32; 10] = [
     -169, // AUTHENTICATION
 ];
 
-/// Whether a person must act.
+/// Whether an operator must act.
 pub(crate) fn is_denied(code: Code) -> bool {
     DENIED.contains(&code.0)
 }
 
-/// The failure of a record whose output was refused or couldn't be delivered.
+/// The failure of a record whose output was rejected or could not be delivered.
 pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
     let kind = if code == code::MESSAGE_TOO_LARGE {
         Kind::TooLarge
@@ -109,18 +111,19 @@ pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
     }
 }
 
-/// Whether a topic doesn't take a record's time.
+/// Whether a topic doesn't accept a record's timestamp.
 pub(crate) fn is_about_time(failure: &Failure) -> bool {
     *failure.code == *code::INVALID_TIMESTAMP.name().to_lowercase()
 }
 
-/// Whether a batch had too many bytes.
+/// Whether a batch was too large.
 pub(crate) fn is_about_size(failure: &Failure) -> bool {
     failure.kind == Kind::TooLarge || *failure.code == *code::RECORD_LIST_TOO_LARGE.name().to_lowercase()
 }
 
-/// Whether what a broker said of a batch is said of each message that has this failure. It is if the message was alone, and if others
-/// are told that they were merely beside it. Failures that are no record's are always what they are.
+/// Whether a broker's error for a batch applies to each message that carries this failure. It does if the message was
+/// alone in the batch, or if other messages carry `BatchAborted`, which means that the broker named the bad ones.
+/// Failures that are not about a single record always apply.
 pub(crate) fn is_verdict(kind: Kind, batch: &[Kind]) -> bool {
     !matches!(kind, Kind::Refused | Kind::TooLarge) || batch.len() == 1 || batch.contains(&Kind::BatchAborted)
 }
@@ -128,7 +131,8 @@ pub(crate) fn is_verdict(kind: Kind, batch: &[Kind]) -> bool {
 /// The failure of a record whose output was queued and then not delivered.
 pub(crate) fn report(code: Code, text: &str, topic: &str) -> Failure {
     let failure = delivery(code, text, topic);
-    // The topic was not known when it was queued, or is gone. Sending it again tells which, as the answer comes at once then.
+    // The topic was unknown when the message was queued, or has been deleted since. Sending it again shows which,
+    // because `produce` then answers at once.
     if code == code::UNKNOWN_PARTITION { Failure { kind: Kind::BatchAborted, ..failure } } else { failure }
 }
 
@@ -137,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_a_batch_is_said_of_a_record_that_is_alone_or_named() {
+    fn a_batch_error_applies_to_a_record_that_is_alone_or_named_by_the_broker() {
         use Kind::BatchAborted;
         use Kind::Denied;
         use Kind::Refused;
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_time_names_the_settings_that_bound_it() {
+    fn a_rejected_timestamp_names_the_settings_that_bound_it() {
         let failure = delivery(code::INVALID_TIMESTAMP, "Broker: Invalid timestamp", "out");
         assert!(is_about_time(&failure) && failure.kind == Kind::Refused);
         assert!(failure.reason.contains("`out`") && failure.reason.contains("message.timestamp.after.max.ms"));
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_that_brokers_do_not_know_is_no_records_fault() {
+    fn a_codec_that_brokers_do_not_know_is_not_the_records_fault() {
         assert_eq!(delivery(Code(76), "", "out").kind, Kind::Denied);
     }
 }

@@ -1,8 +1,8 @@
 //! The commands that messages print: complete, and safe to paste into a shell.
 //!
-//! One place makes them all, so that each names the brokers and, where the cluster wants a user or TLS, the file with the client's
-//! settings, in the options that Kafka's tools of version 4 have. A name that a shell would take apart is quoted. It asks nobody
-//! and decides nothing.
+//! All of them are built here. Each names the brokers and, if the cluster requires a user or TLS, the file with the
+//! client's settings, using the options of the Kafka 4 tools. Names with special characters are quoted for the shell.
+//! This module makes no calls and decides nothing.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,8 @@ impl Commands {
         Commands::shown(settings, settings.brokers.join(","), user)
     }
 
-    /// As [`Commands::of`], with other words for the brokers and the user, where those are not to be shown.
+    /// Like [`Commands::of`], but with the given text for brokers and user, for output that must not show the real
+    /// ones.
     #[must_use]
     pub fn shown(settings: &Settings, brokers: String, user: Option<String>) -> Commands {
         let is_secured = settings.tls.is_some()
@@ -45,14 +46,14 @@ impl Commands {
         Commands { brokers, user: user.unwrap_or_else(|| "NAME".to_owned()), is_secured }
     }
 
-    /// For brokers that want neither a user nor TLS.
+    /// For brokers that require neither a user nor TLS.
     #[cfg(test)]
     pub(crate) fn plain(brokers: &str) -> Commands {
         Commands { brokers: brokers.to_owned(), user: "NAME".to_owned(), is_secured: false }
     }
 
-    /// What a person does about a topic or a group that the cluster denies or lacks, by Kafka's name of the error; `role` is `input`,
-    /// `output`, `dead-letter` or `group`.
+    /// What an operator does when the cluster denies access to a topic or a group, or lacks it. `code` is Kafka's name
+    /// of the error; `role` is `input`, `output`, `dead-letter` or `group`.
     #[must_use]
     pub fn remedy(&self, code: &str, role: &str, name: &str) -> String {
         let code = code.to_ascii_uppercase();
@@ -68,13 +69,14 @@ impl Commands {
         }
     }
 
-    /// As [`Commands::remedy`], for what is said about an input without the topic: a command for its group, or for each of its topics.
+    /// Like [`Commands::remedy`], for an error about an input that doesn't name a topic: a command for its group, or
+    /// one for each of its topics.
     #[must_use]
     pub fn remedy_input(&self, code: &str, input: &Input) -> String {
         if code.to_ascii_uppercase().contains("GROUP") {
             return self.remedy(code, "group", &input.group);
         }
-        // A pattern is no topic's name.
+        // A pattern is not the name of a topic.
         let topics = input.topics.iter().filter(|topic| !topic.starts_with('^'));
         let all: Vec<String> = topics.map(|topic| self.remedy(code, "input", topic)).collect();
         if all.is_empty() {
@@ -101,7 +103,7 @@ impl Commands {
         format!("{} --list", self.tool("kafka-topics.sh"))
     }
 
-    /// Asks the brokers which versions they speak, and so whether they can be reached.
+    /// Asks the brokers for the API versions that they support, which also shows whether they can be reached.
     #[must_use]
     pub fn ask_versions(&self) -> String {
         self.tool("kafka-broker-api-versions.sh")
@@ -119,7 +121,7 @@ impl Commands {
         format!("{} --add --allow-principal {}{operations} {resource}", self.tool("kafka-acls.sh"), quoted(&principal))
     }
 
-    /// Has a topic take larger records.
+    /// Raises a topic's limit on the size of records.
     #[must_use]
     pub fn raise_limit(&self, topic: &str, bytes: usize) -> String {
         format!(
@@ -129,7 +131,7 @@ impl Commands {
         )
     }
 
-    /// Moves a group to an offset of a partition; Kafka refuses that while the group has members.
+    /// Moves a group to an offset of a partition. Kafka rejects this while the group has members.
     #[must_use]
     pub fn move_group(&self, group: &str, partition: &TopicPartition, to: Offset) -> String {
         let place = format!("{}:{}", partition.topic, partition.partition);
@@ -154,7 +156,7 @@ impl Commands {
     }
 }
 
-/// A word as a shell takes it for one.
+/// Quotes a word so that a shell takes it as a single argument.
 fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
     if !word.is_empty() && (word.chars().all(is_plain) || word == "***") {
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn each_topic_of_an_input_gets_a_command_of_its_own() {
+    fn each_topic_of_an_input_gets_its_own_command() {
         let commands = Commands::plain("a:9092");
         let mut input = Settings::example().input;
         input.topics = vec!["orders".into(), "^x.*".into(), "returns".into()];
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_takes_a_quoted_name_for_one_word() {
+    fn a_shell_takes_a_quoted_name_as_one_word() {
         for word in ["plain-1.2_3", "two words", "it's", "$(id)", "`id`", "a;b", "*", "", "a\nb", "\"", "\\"] {
             let command = format!("printf %s {}", quoted(word));
             let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();

@@ -1,10 +1,11 @@
-//! Why a broker can't be talked to, read from librdkafka's words: one sentence with the broker, the reason and the key to change.
+//! Explains why a broker can't be reached: turns librdkafka's text into one sentence with the broker, the reason and
+//! the key to change.
 //!
-//! Pure. librdkafka says the same failure up to four times, as an error and as log lines, in words about its own settings;
-//! here they become one [`ConnectionProblem`]. Words it doesn't know are `None` and are shown as they came. Invariant: no text in it
-//! is longer than a line, and none holds a setting's value.
+//! Pure. librdkafka reports the same failure up to four times, as an error and as log lines, in terms of its own
+//! settings. Here they become one [`ConnectionProblem`]. Text that isn't recognized gives `None` and is shown
+//! unchanged. Invariant: no text is longer than a line, and none contains the value of a setting.
 
-/// What OpenSSL's number for a failed verification follows, in the line that `sys::callbacks::refuse_certificate` causes.
+/// The text that precedes OpenSSL's error number in the log line that `sys::callbacks::refuse_certificate` causes.
 pub(crate) const X509: &str = "x509 error ";
 
 /// A connection that can't be made.
@@ -16,23 +17,24 @@ pub struct ConnectionProblem {
     pub text: &'static str,
 }
 
-/// What a text of librdkafka's is about.
+/// The problem that a text of librdkafka describes.
 pub(crate) fn trouble(text: &str) -> Option<ConnectionProblem> {
     let text = text.lines().next().unwrap_or_default();
     let reason = reason(text)?;
     Some(ConnectionProblem { broker: broker(text).to_owned(), text: reason })
 }
 
-/// Whether it only repeats what another line says better: a verification's own, of this client or of the other one, or the worker's
-/// that no broker answers. librdkafka takes a broker that is silent for one of 2015, and asks for a setting of its own.
+/// Whether the text only repeats what another line says better: a failed TLS verification, of this client or of the
+/// other one, or a timeout, which the worker already reports as no broker answering. librdkafka takes a silent broker
+/// for one from 2015, and suggests one of its own settings.
 ///
-/// A verification's own are OpenSSL's. librdkafka has them begin with "SSL handshake failed", unless the broker's answer is there within the
-/// call that greets it (2.12.1: `rd_kafka_transport_ssl_connect`).
+/// The texts of failed verifications are OpenSSL's. librdkafka prefixes them with "SSL handshake failed", unless the
+/// broker's answer arrives within the call that starts the handshake (2.12.1: `rd_kafka_transport_ssl_connect`).
 pub(crate) fn is_duplicate(text: &str) -> bool {
     text.contains("certificate verify failed") || text.contains("ApiVersionRequest failed: Local: Timed out")
 }
 
-/// Whether it says no more than that no broker can be talked to.
+/// Whether the text says only that no broker can be reached.
 pub(crate) fn is_consequence(text: &str) -> bool {
     text.ends_with("brokers are down")
 }
@@ -62,7 +64,7 @@ fn reason(text: &str) -> Option<&'static str> {
             "it wants a certificate of this client, and one it trusts: set `kafka.tls.cert` and `kafka.tls.key`",
         );
     }
-    // The second is the first without librdkafka's guess: see `is_duplicate`.
+    // The second text is the first one without librdkafka's guess: see `is_duplicate`.
     let left =
         has("connecting to a PLAINTEXT broker listener?") || has("Disconnected") && has("in state SSL_HANDSHAKE");
     if left || has("wrong version number") {
@@ -83,7 +85,7 @@ fn reason(text: &str) -> Option<&'static str> {
     sasl.then_some("it refused the user or the password: change `kafka.sasl.username` and `kafka.sasl.password`")
 }
 
-/// From `[thrd:NAME]: sasl_ssl://HOST:PORT/bootstrap: words`.
+/// The broker in `[thrd:NAME]: sasl_ssl://HOST:PORT/bootstrap: text`.
 fn broker(text: &str) -> &str {
     let text = text.strip_prefix("[thrd:").and_then(|text| text.split_once("]: ")).map_or(text, |(_, text)| text);
     let name = text.split_once(": ").map_or("", |(name, _)| name);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_verification_is_said_once_however_early_it_fails() {
+    fn a_failed_verification_is_reported_once_however_early_it_fails() {
         for early in ["", "SSL handshake failed: "] {
             let text = format!(
                 "ssl://127.0.0.1:9093/bootstrap: {early}error:0A000086:SSL routines::certificate verify failed: more \
@@ -145,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_broker_is_not_taken_for_an_old_one() {
+    fn a_silent_broker_is_not_taken_for_an_old_version() {
         let text =
             "127.0.0.1:9092/1: ApiVersionRequest failed: Local: Timed out: probably due to broker version < 0.10 (see";
         assert!(is_duplicate(text) && trouble(text).is_none());
     }
 
     #[test]
-    fn other_words_are_nobodys_trouble() {
+    fn unknown_texts_are_not_a_connection_problem() {
         assert_eq!(trouble("127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), None);
         assert_eq!(trouble(""), None);
     }

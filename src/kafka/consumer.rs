@@ -1,7 +1,7 @@
-//! The consumer: what is polled, and the calls that answer it. Used by the worker's thread alone.
+//! The consumer: its events, and the calls that answer them. Only the worker's thread uses it. It decides nothing.
 //!
-//! A rebalance is an event like any other: librdkafka stops fetching and keeps its heartbeats up until [`Consumer::assign`]
-//! or [`Consumer::unassign`] is called, from anywhere and at any later time. It decides nothing.
+//! A rebalance is an event like any other: librdkafka stops fetching and keeps sending heartbeats until
+//! [`Consumer::assign`] or [`Consumer::unassign`] is called, however much later.
 
 use std::sync::Arc;
 
@@ -29,44 +29,44 @@ use crate::record::TopicPartition;
 /// A member of the group.
 pub struct Consumer {
     client: Arc<Client>,
-    /// Records, rebalances, and what is wrong with a partition.
+    /// Records, rebalances, and errors of partitions.
     records: Queue,
-    /// All else that the client says.
+    /// All other events of the client.
     events: Queue,
 }
 
-/// A commit on its way. Its answer goes to nobody else, and to nobody when this is dropped.
+/// A commit in flight, with its own queue for the answer. Dropping it discards the answer.
 pub struct Commit(Queue);
 
-/// What a poll brought besides records.
+/// An event of the consumer that is not a record.
 pub enum ConsumerEvent {
-    /// The group gives these partitions to this member; it waits for [`Consumer::assign`].
+    /// The group assigns these partitions to this member. The rebalance waits for [`Consumer::assign`].
     Assign(Vec<TopicPartition>),
-    /// The group takes these partitions; it waits for [`Consumer::unassign`].
+    /// The group revokes these partitions. The rebalance waits for [`Consumer::unassign`].
     Revoke(Vec<TopicPartition>),
     /// librdkafka's statistics.
     Stats(Stats),
-    /// The position of a partition is gone: retention has passed it, or the topic was made anew.
+    /// A partition's position no longer exists: retention deleted it, or the topic was recreated.
     OffsetGone {
         /// The partition.
         partition: TopicPartition,
-        /// Whether the log was cut off below the position: what is there now is not what was read.
+        /// Whether the log was truncated below the position, so that it now holds other records than were read.
         is_cut: bool,
     },
-    /// Something went wrong that mends itself or is beyond us; for log and metrics.
+    /// An error that librdkafka retries or that the worker can't act on; for the log and the metrics.
     Error(ClientError),
 }
 
-/// What a commit came to, each partition for itself.
+/// The result of a commit, per partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The offsets that the group has now, none if there was nothing to commit.
+    /// The offsets that the group has now. Empty if there was nothing to commit.
     pub offsets: Vec<(TopicPartition, Offset)>,
-    /// Why it failed, for some partitions or for all.
+    /// Why the commit failed, for some partitions or for all.
     pub failed: Option<String>,
 }
 
-/// An error that a client reports of itself.
+/// An error that a client reports about itself.
 #[derive(Clone, Debug)]
 pub struct ClientError {
     /// Kafka's name of the error.
@@ -79,30 +79,30 @@ pub struct ClientError {
     pub concern: Concern,
 }
 
-/// What an error is about, by what follows from it.
+/// What an error is about, which decides how it is handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Concern {
-    /// The client can't go on.
+    /// The client can't continue.
     Fatal,
-    /// The group doesn't take this member.
+    /// The group rejects this member.
     Membership(Refusal),
-    /// A person must act: a permission or a topic is missing.
+    /// An operator must act: a permission or a topic is missing.
     Denied,
-    /// A broker can't be talked to.
+    /// A broker can't be reached.
     Connection(ConnectionProblem),
-    /// Nothing of its own: no broker answers, or another error says better what is wrong.
+    /// Nothing new: no broker answers, or another error describes the problem better.
     Duplicate,
     /// Anything else.
     Other,
 }
 
-/// Records that still live in librdkafka's memory, and what was wrong with a partition among them.
+/// Records that still live in librdkafka's memory, and the partition errors among them.
 pub struct Records(Held);
 
 enum Held {
-    /// Those that were taken together.
+    /// Records that were taken together.
     Taken(sys::Messages),
-    /// The one that was waited for.
+    /// The one record that was waited for.
     Waited(sys::Event),
 }
 
@@ -114,31 +114,33 @@ pub enum WaitResult {
     Other(ConsumerEvent),
 }
 
-/// What comes next of [`Records`].
+/// The next item of [`Records`].
 pub enum Next<R> {
-    /// A record, and what was made of it.
+    /// A record, as the result of the callback.
     Record(R),
-    /// Something was wrong with a partition, to be dealt with after the records that were taken with it. If there is a place, the
-    /// partition may have to be read again with [`Consumer::seek`]: all before that place was taken, but librdkafka counts the
-    /// record there as read, too (`rd_kafka_q_serve_rkmessages` takes an error's offset for a record's).
+    /// An error of a partition, to be handled after the records that were taken with it. If it has a position, the
+    /// partition may have to be read again from there with [`Consumer::seek`]: all records before that position were
+    /// taken, but librdkafka counts the record at that position as read, too (`rd_kafka_q_serve_rkmessages` takes an
+    /// error's offset for a record's).
     Failed(ConsumerEvent, Option<(TopicPartition, Offset)>),
 }
 
-/// A record's place, looked at before it is copied.
+/// A record in librdkafka's memory: its position, to be checked before the record is copied.
 pub struct FetchedRecord<'a> {
     /// The topic's name.
     pub topic: &'a [u8],
     /// The partition.
     pub partition: i32,
-    /// Where in the partition.
+    /// The offset in the partition.
     pub offset: i64,
-    /// The leader epoch of its batch, in which it was written, -1 if unknown.
+    /// The leader epoch of its batch, -1 if unknown.
     pub leader_epoch: i32,
     message: sys::Message<'a>,
 }
 
 impl Records {
-    /// Gives the next record to `see` and lets go of it: what is of use of it is to be copied there. `None` when none is left.
+    /// Passes the next record to `see` and then releases it, so `see` must copy what is needed. `None` when no record
+    /// is left.
     pub fn next_with<R>(&mut self, see: impl FnOnce(&FetchedRecord<'_>) -> R) -> Option<Next<R>> {
         match &mut self.0 {
             Held::Taken(messages) => messages.next_with(|message| look(message, see)),
@@ -147,7 +149,8 @@ impl Records {
     }
 }
 
-/// After these errors librdkafka's place is right: it left out what can't be read, or it waits for a new place.
+/// After these errors librdkafka's position is right: it skipped data that can't be read, or it waits for a new
+/// position.
 const SETTLED: [Code; 4] = [code::BAD_MESSAGE, code::BAD_COMPRESSION, code::NOT_IMPLEMENTED, code::AUTO_OFFSET_RESET];
 
 fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&FetchedRecord<'_>) -> R) -> Next<R> {
@@ -171,23 +174,24 @@ fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&FetchedRecord<'_>) -> R)
 }
 
 impl FetchedRecord<'_> {
-    /// Copies the record to the end of `batch`, which is of its partition.
+    /// Appends the record to `batch`, which must belong to its partition.
     pub fn copy_to(&self, batch: &mut Batch, attempt: u32) {
         let message = &self.message;
         batch.push(self.offset, message.timestamp(), attempt, message.key(), message.value(), message.headers());
     }
 }
 
-/// Where a partition is to be read from.
+/// The position from which a partition is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The partition.
     pub partition: TopicPartition,
     /// The next record to read.
     pub offset: Offset,
-    /// The leader epoch of the record before it, -1 if unknown. With it the broker notices a log that was cut off.
+    /// The leader epoch of the record before it, -1 if unknown. With it the broker detects a truncated log.
     pub leader_epoch: i32,
-    /// What is committed beside the offset: a [`Note`](super::note::Note); where it is read from, what was.
+    /// The metadata committed with the offset: a [`Note`](super::note::Note). For a position to read from, the note
+    /// that was committed.
     pub note: Arc<str>,
 }
 
@@ -195,7 +199,7 @@ impl Consumer {
     /// Makes the client; [`Consumer::subscribe`] joins the group.
     ///
     /// # Errors
-    /// What librdkafka says of a setting it refuses.
+    /// librdkafka's error message about a setting that it rejects.
     pub fn new(settings: &Settings, worker: usize) -> Result<Consumer, String> {
         let client = Client::new(Side::Consumer, &settings::consumer(settings, worker))
             .map_err(|reason| settings.hidden.hide(&reason))?;
@@ -209,22 +213,22 @@ impl Consumer {
     /// Joins the group.
     ///
     /// # Errors
-    /// What librdkafka says of the topics.
+    /// librdkafka's error message about the topics.
     pub fn subscribe(&self, topics: &[String]) -> Result<(), String> {
         self.client.subscribe(topics).map_err(|error| error.to_string())
     }
 
-    /// Takes the records that are there, `most` of them at most, without waiting. A rebalance that stands among them, or what is
-    /// wrong with a topic, comes from [`Consumer::poll`].
+    /// Takes the records that are ready, at most `most` of them, without waiting. A rebalance among them, or an error
+    /// of a topic, comes from [`Consumer::poll`].
     ///
-    /// They are to be dealt with before any other call: librdkafka counts them as read, and no longer drops them when their
-    /// partition is read from elsewhere.
+    /// The caller must handle them before any other call: librdkafka counts them as read, and no longer drops them when
+    /// their partition is read from another position.
     #[must_use]
     pub fn take(&self, most: usize) -> Records {
         Records(Held::Taken(self.records.take(most)))
     }
 
-    /// Waits for a record or a rebalance, `timeout_ms` at most.
+    /// Waits for a record or a rebalance, for at most `timeout_ms`.
     #[must_use]
     pub fn wait(&self, timeout_ms: i32) -> Option<WaitResult> {
         let event = self.records.poll(timeout_ms)?;
@@ -238,7 +242,7 @@ impl Consumer {
         }
     }
 
-    /// The next thing that happened besides records.
+    /// The next event that is not a record.
     pub fn poll(&self) -> Option<ConsumerEvent> {
         match self.client.next_callback_event() {
             Some(CallbackEvent::Rebalance { code, partitions }) => return Some(self.rebalance(code, partitions)),
@@ -269,7 +273,7 @@ impl Consumer {
             code::ASSIGN_PARTITIONS => ConsumerEvent::Assign(partitions),
             code::REVOKE_PARTITIONS => ConsumerEvent::Revoke(partitions),
             other => {
-                // The group failed: give everything back, and it joins again.
+                // The group failed: give up all partitions, and librdkafka joins again.
                 let revoked = self.client.assign(None);
                 ConsumerEvent::Error(ClientError {
                     name: other.name(),
@@ -281,10 +285,10 @@ impl Consumer {
         }
     }
 
-    /// Takes partitions over, each to be read from its position.
+    /// Accepts an assignment, each partition to be read from its position.
     ///
     /// # Errors
-    /// librdkafka's words; the group then gives them to someone again.
+    /// librdkafka's error message. The group then assigns the partitions again.
     pub fn assign(&self, positions: &[Position]) -> Result<(), String> {
         let mut list = PartitionList::new();
         for Position { partition, offset, leader_epoch, note: _ } in positions {
@@ -300,10 +304,10 @@ impl Consumer {
         result.map_err(|error| error.to_string())
     }
 
-    /// Gives partitions back.
+    /// Gives up partitions.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// librdkafka's error message.
     pub fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), String> {
         let result = if self.client.is_cooperative() {
             self.client.incremental_unassign(&list_of(partitions))
@@ -313,17 +317,17 @@ impl Consumer {
         result.map_err(|error| error.to_string())
     }
 
-    /// Whether the group has given this member's partitions to others already.
+    /// Whether the group has already assigned this member's partitions to others.
     #[must_use]
     pub fn assignment_lost(&self) -> bool {
         self.client.assignment_lost()
     }
 
-    /// Takes a partition that it has over anew, from another position. A seek wouldn't do: librdkafka seeks nothing in a partition whose
-    /// position is gone.
+    /// Reassigns a partition of this member from another position. A seek isn't enough: librdkafka doesn't seek in a
+    /// partition whose position no longer exists.
     ///
     /// # Errors
-    /// librdkafka's words; the partition may not be read any more.
+    /// librdkafka's error message. The partition may no longer be read then.
     pub fn take_anew(&self, position: Position) -> Result<(), String> {
         self.unassign(std::slice::from_ref(&position.partition))?;
         self.assign(&[position])
@@ -334,23 +338,23 @@ impl Consumer {
         self.client.pause(&mut list_of(std::slice::from_ref(partition)));
     }
 
-    /// Ends a pause.
+    /// Resumes fetching a partition.
     pub fn resume(&self, partition: &TopicPartition) {
         self.client.resume(&mut list_of(std::slice::from_ref(partition)));
     }
 
-    /// Reads a partition again from `offset`. It doesn't wait: records that were fetched before are not taken any more
-    /// (`rd_kafka_toppar_op_seek` raises the version that `rd_kafka_op_version_outdated` compares), but [`Consumer::position`] may be
-    /// the old one until a record was read.
+    /// Reads a partition again from `offset`. The call doesn't wait: records that were fetched before are no longer
+    /// returned (`rd_kafka_toppar_op_seek` raises the version that `rd_kafka_op_version_outdated` compares), but
+    /// [`Consumer::position`] may return the old position until a record was read.
     ///
     /// # Errors
-    /// librdkafka's words; the partition stands where it stood.
+    /// librdkafka's error message. The position is unchanged then.
     pub fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), String> {
         let mut list = place_in(partition, offset);
         self.client.seek(&mut list, 0).map_err(|error| error.to_string())
     }
 
-    /// Marks offsets to be committed with the next commit. Returns the partitions that are not this member's any more.
+    /// Stores offsets for the next commit. Returns the partitions that are no longer assigned to this member.
     pub fn store(&self, positions: &[Position]) -> Vec<TopicPartition> {
         let mut list = PartitionList::new();
         for Position { partition, offset, leader_epoch, note } in positions {
@@ -360,21 +364,21 @@ impl Consumer {
         list.entries().into_iter().filter(|entry| entry.code != Code::OK).map(named).collect()
     }
 
-    /// Commits what is stored; [`Commit::poll`] brings the answer.
+    /// Commits the stored offsets. [`Commit::poll`] returns the result.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// librdkafka's error message.
     pub fn commit(&self) -> Result<Commit, String> {
         let answer = self.client.new_queue();
         self.client.commit_stored(&answer).map_err(|error| error.to_string())?;
         Ok(Commit(answer))
     }
 
-    /// Commits these positions, and not what is stored: librdkafka keeps what is stored below the last commit, even of a partition that is
-    /// taken over anew.
+    /// Commits these positions instead of the stored ones. librdkafka ignores a stored offset below the last commit,
+    /// even after the partition was reassigned.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// librdkafka's error message.
     pub fn commit_at(&self, positions: &[Position]) -> Result<Commit, String> {
         let mut list = PartitionList::new();
         for Position { partition, offset, leader_epoch, note } in positions {
@@ -385,7 +389,7 @@ impl Consumer {
         Ok(Commit(answer))
     }
 
-    /// Where the consumer stands in a partition: behind its last record and the control markers it passed since.
+    /// The consumer's position in a partition: after its last record and the control records that followed it.
     #[must_use]
     pub fn position(&self, partition: &TopicPartition) -> Option<Offset> {
         let mut list = list_of(std::slice::from_ref(partition));
@@ -393,7 +397,7 @@ impl Consumer {
         list.entries().first().map(|entry| entry.offset).filter(|&offset| offset >= 0).map(Offset)
     }
 
-    /// Begins to leave the group. Poll until [`Consumer::is_closed`], and answer each revoke with
+    /// Starts leaving the group. Poll until [`Consumer::is_closed`], and answer each revoke with
     /// [`Consumer::unassign`].
     pub fn close(&self) {
         if let Err(error) = self.client.close(&self.records) {
@@ -401,7 +405,7 @@ impl Consumer {
         }
     }
 
-    /// Whether the group was left.
+    /// Whether the member has left the group.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
@@ -409,7 +413,7 @@ impl Consumer {
 }
 
 impl Commit {
-    /// How it ended, once it has. Having had nothing to commit is success.
+    /// The result, once the commit has ended. It is a success if there was nothing to commit.
     pub fn poll(&self) -> Option<Committed> {
         Some(commit_result(&self.0.poll(0)?))
     }
@@ -419,13 +423,13 @@ fn commit_result(event: &sys::Event) -> Committed {
     judge_commit(event.code(), event.partitions().entries())
 }
 
-/// What a commit came to, by the code of the whole and what is said of each partition.
+/// The result of a commit, from the code of the whole request and those of each partition.
 fn judge_commit(code: Code, entries: Vec<sys::Entry>) -> Committed {
     match code {
         code::NO_OFFSET => Committed::default(),
         Code::OK => {
             let mut committed = Committed::default();
-            // A partition of the assignment that had nothing to commit is there without an offset.
+            // An assigned partition with nothing to commit is listed without an offset.
             for entry in entries.into_iter().filter(|entry| entry.offset >= 0) {
                 let (offset, code) = (Offset(entry.offset), entry.code);
                 let partition = named(entry);
@@ -452,7 +456,7 @@ fn error(event: &sys::Event) -> ConsumerEvent {
 
 fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, is_fatal: bool) -> ConsumerEvent {
     if let (code::AUTO_OFFSET_RESET, Some((topic, partition))) = (code, &partition) {
-        // The code is that of every reset; why there was one stands in the text (`rd_kafka_offset_reset`).
+        // All resets have this code. Only the text gives the reason (`rd_kafka_offset_reset`).
         let is_cut = text.contains("log truncation");
         return ConsumerEvent::OffsetGone {
             partition: TopicPartition { topic: topic.as_str().into(), partition: *partition },
@@ -482,7 +486,8 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
     ConsumerEvent::Error(ClientError { name: code.name(), partition, concern, text })
 }
 
-/// A log line of librdkafka's, in our log. One about a refused certificate is the only place that says why: it is an error.
+/// Copies a log line of librdkafka to the log. A line about a refused certificate also becomes an error, because no
+/// event says why.
 pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
     let (level, facility, line) = event.log();
     let problem = connection::trouble(&line);
@@ -495,10 +500,10 @@ pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
             concern: Concern::Connection(problem),
         });
     }
-    // It calls an error what it tries again itself. What it can't go on with comes as an event as well, which gets a line that says
-    // what follows; so its own are for who looks closer. These it tells by an event too, each time:
+    // librdkafka logs as errors what it retries itself, so its lines are `info`. These facilities are also reported as
+    // events, whose own log lines say what follows, so their lines are `debug`.
     let is_event = ["FAIL", "ERROR", "FATAL"].contains(&&*facility);
-    // A setting of our own, of which it says at every start that it is experimental.
+    // A setting that wasmill sets itself. librdkafka warns at every start that it is experimental.
     let is_ours = facility == "CONFWARN" && line.contains("enable.gapless.guarantee");
     match level {
         0..=4 if !is_event && !is_ours => tracing::info!(target: "librdkafka", facility, "{line}"),
@@ -520,7 +525,7 @@ fn place_in(partition: &TopicPartition, offset: Offset) -> PartitionList {
 fn list_of(partitions: &[TopicPartition]) -> PartitionList {
     let mut list = PartitionList::new();
     for partition in partitions {
-        // -1001 is librdkafka's "no offset".
+        // -1001 is librdkafka's `RD_KAFKA_OFFSET_INVALID`.
         list.add(&partition.topic, partition.partition, -1001, -1);
     }
     list
@@ -535,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_is_refused_for_one_partition_holds_for_the_others() {
+    fn a_commit_that_is_refused_for_one_partition_succeeds_for_the_others() {
         let entries =
             vec![entry(0, 5, Code::OK), entry(1, 7, code::TOPIC_AUTHORIZATION_FAILED), entry(2, -1001, Code::OK)];
         let Committed { offsets, failed } = judge_commit(Code::OK, entries);
@@ -547,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_cut_off_is_told_apart_from_one_whose_records_are_gone() {
+    fn a_truncated_log_is_distinguished_from_deleted_records() {
         let gone = |text: &str| failed_partition(code::AUTO_OFFSET_RESET, text.into(), Some(("t".into(), 3)), false);
         for (text, cut) in [
             ("Partition log truncation detected at 7: broker end offset is 5: Local: Partition log truncation", true),

@@ -1,7 +1,9 @@
-//! The broker of `wasmill dev`: librdkafka's mock, with what feeds it and what reads its outputs.
+//! The broker of `wasmill dev`: librdkafka's mock cluster, a producer that feeds it and a consumer that reads the
+//! outputs.
 //!
-//! It is no Kafka: it keeps 5 MiB of a partition and silently drops what is older, its transactions do nothing, and nothing is
-//! written to disk. So whoever feeds it stays close to whoever reads. Nothing here is used by `wasmill run`.
+//! The mock is not a Kafka: it keeps 5 MiB of each partition and silently drops older records, its transactions do
+//! nothing, and it writes nothing to disk. The feed must therefore not run far ahead of the readers. `wasmill run` uses
+//! nothing of this file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use crate::record::Header;
 use crate::record::Headers;
 use crate::record::OutRecord;
 
-/// A mock broker with one node, on a thread of its own, as it can't move between threads.
+/// A mock broker with one node. It has its own thread because it can't move between threads.
 pub struct Broker {
     bootstrap: String,
     stop: Option<mpsc::Sender<()>>,
@@ -32,10 +34,10 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts it with these topics and numbers of partitions.
+    /// Starts a broker with these topics and numbers of partitions.
     ///
     /// # Errors
-    /// If a topic can't be made, or the machine gives no port or thread: a fragment.
+    /// If a topic can't be created, or no port or thread is available: a fragment.
     pub fn start(topics: &[(&str, i32)]) -> Result<Broker, String> {
         let topics: Vec<(String, i32)> =
             topics.iter().map(|&(name, partitions)| (name.to_owned(), partitions)).collect();
@@ -53,9 +55,9 @@ impl Broker {
                 });
                 match cluster {
                     Ok(cluster) => {
-                        // The other end waits for it.
+                        // `start` waits for this message, so sending can't fail.
                         let _ = ready.send(Ok(cluster.bootstrap_servers()));
-                        // Ends when the owner is dropped.
+                        // Returns when the `Broker` is dropped.
                         let _ = stopped.recv();
                     }
                     Err(reason) => drop(ready.send(Err(reason))),
@@ -82,12 +84,12 @@ impl Drop for Broker {
     }
 }
 
-/// Why a record was not taken by [`Feeder::send`].
+/// Why [`Feeder::send`] didn't take a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FeedError {
-    /// Too much is under way: try again after a moment.
+    /// Too many records are in flight: try again after a moment.
     Full,
-    /// librdkafka's words.
+    /// librdkafka's error message.
     Refused(String),
 }
 
@@ -102,7 +104,7 @@ impl Feeder {
     /// Connects to `bootstrap`.
     ///
     /// # Errors
-    /// What librdkafka says.
+    /// librdkafka's error message.
     pub fn new(bootstrap: &str, topic: &str) -> Result<Feeder, String> {
         let config = BTreeMap::from(
             [
@@ -119,7 +121,7 @@ impl Feeder {
         Ok(Feeder { topic: Topic::new(&client, topic, &BTreeMap::new())?, queue: client.queue(), client })
     }
 
-    /// Queues a record. `timestamp` is in milliseconds since 1970-01-01 UTC, `None` is now.
+    /// Queues a record. `timestamp` is in milliseconds since 1970-01-01 UTC; `None` means now.
     ///
     /// # Errors
     /// See [`FeedError`]; nothing was queued then.
@@ -154,10 +156,10 @@ impl Feeder {
         })
     }
 
-    /// Waits until everything sent is acknowledged. `false` if nothing was reported for `timeout` in all.
+    /// Waits until all records are acknowledged. `false` if the polls without a report add up to `timeout`.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
-        // The poll is the clock: the room has none of its own.
+        // The polls measure the time, because this module has no clock.
         let mut quiet_ms = 0;
         while self.client.unreported() > 0 {
             match self.queue.poll(FLUSH_POLL_MS) {
@@ -188,36 +190,36 @@ impl Feeder {
 
 const FLUSH_POLL_MS: i32 = 20;
 
-/// A record that came out.
+/// A record read from an output topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailRecord {
     /// The output topic.
     pub topic: String,
     /// Its partition.
     pub partition: i32,
-    /// Its place there.
+    /// The offset in the partition.
     pub offset: i64,
-    /// Milliseconds since 1970-01-01 UTC; -1 is none.
+    /// Milliseconds since 1970-01-01 UTC, or -1 if there is none.
     pub timestamp: i64,
     /// `None` is null.
     pub key: Option<Vec<u8>>,
     /// `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Names and values in order.
+    /// Names and values, in order.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// Reads everything that is written to some topics of the embedded broker.
+/// Reads all records written to some topics of the embedded broker.
 pub struct Tail {
     records: Queue,
     events: Queue,
 }
 
 impl Tail {
-    /// Reads these topics, each with so many partitions, from their beginnings.
+    /// Reads these topics, each with its number of partitions, from the beginning.
     ///
     /// # Errors
-    /// What librdkafka says.
+    /// librdkafka's error message.
     pub fn new(bootstrap: &str, topics: &[(&str, i32)]) -> Result<Tail, String> {
         let config = BTreeMap::from(
             [
@@ -245,7 +247,7 @@ impl Tail {
     /// The next record, if one comes within `timeout`.
     #[must_use]
     pub fn poll(&self, timeout: Duration) -> Option<TailRecord> {
-        // Nobody asks for what else the client says.
+        // Other events of the client are discarded.
         while self.events.poll(0).is_some() {}
         let mut event = self.records.poll(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))?;
         if event.kind() != EventKind::Fetch {
@@ -269,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_bytes_come_back_as_they_were_fed() {
+    fn arbitrary_bytes_are_read_as_they_were_written() {
         let broker = Broker::start(&[("t", 1)]).unwrap();
         let feeder = Feeder::new(broker.bootstrap(), "t").unwrap();
         let headers = [
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_taken_together_in_order_and_let_go_unread() {
+    fn records_are_taken_together_in_order_and_dropped_unread() {
         let broker = Broker::start(&[("t", 1)]).unwrap();
         let feeder = Feeder::new(broker.bootstrap(), "t").unwrap();
         for value in [b"0", b"1", b"2", b"3", b"4"] {
@@ -305,7 +307,7 @@ mod tests {
         }
         assert!(feeder.flush(Duration::from_secs(10)));
         let tail = Tail::new(broker.bootstrap(), &[("t", 1)]).unwrap();
-        // With the first one all are there: it is one answer.
+        // One fetch response holds all records, so the others are there as soon as the first is.
         let first = (0..200).find_map(|_| tail.poll(Duration::from_millis(50))).unwrap();
         assert_eq!(first.offset, 0);
         let mut messages = tail.records.take(3);
@@ -316,9 +318,10 @@ mod tests {
         assert_eq!((offset(&mut messages), offset(&mut messages)), (Some(4), None));
     }
 
-    /// It stands on librdkafka's memory: with another version it is always false, until somebody has looked at that version's.
+    /// `was_fetched_without_headers` depends on librdkafka's memory layout. With another version it is always false
+    /// until that version's layout was checked.
     #[test]
-    fn a_record_without_headers_is_known_by_a_look_at_it() {
+    fn a_record_without_headers_is_recognized_in_memory() {
         let broker = Broker::start(&[("t", 1)]).unwrap();
         let feeder = Feeder::new(broker.bootstrap(), "t").unwrap();
         let header = [Header { name: b"", value: None }];

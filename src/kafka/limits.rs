@@ -1,7 +1,7 @@
-//! PURE. What the topics that are written take, and what follows from it for the producer.
+//! PURE. The limits of the topics that are written, and the producer's limits that follow from them.
 //!
-//! A broker refuses a batch as a whole, so a batch is no larger than the smallest of what the topics take. How large a record may be is the
-//! broker's matter, but for one that is known not to fit.
+//! A broker refuses a batch as a whole, so a batch is no larger than the smallest limit of the topics. The broker
+//! decides how large a record may be, except for one that is known not to fit.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,24 +10,25 @@ use super::settings::MESSAGE_BYTES_MAX;
 use super::settings::Output;
 use crate::record::TopicPartition;
 
-/// What the cluster says of the topics that are written.
+/// What the cluster reports about the topics that are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicLimits {
-    /// The largest batch in bytes that each topic takes: the outputs', and then the dead letters'. `None` where nobody said.
+    /// The largest batch in bytes that each topic accepts: the outputs' topics, then the dead-letter topic. `None` if
+    /// unknown.
     pub bytes: Vec<Option<usize>>,
-    /// The most partitions of outputs that one broker leads; 0 as long as nobody said.
+    /// The most partitions of outputs that one broker leads; 0 if unknown.
     pub partitions_led: usize,
-    /// Batches above this were refused as too large, whatever is said.
+    /// The bound learned from batches that were refused as too large. It applies even if a topic reports more.
     pub learned: Option<usize>,
-    /// The largest record in bytes that librdkafka shall take.
+    /// The largest record in bytes that librdkafka must accept.
     pub largest: usize,
-    /// The partitions of topics that nobody leads: what goes there waits.
+    /// The partitions without a leader. Records for them wait.
     pub leaderless: Vec<TopicPartition>,
 }
 
 impl TopicLimits {
-    /// What was found out: for each topic that is written, what it takes, and who leads its partitions, -1 being nobody. The dead letters'
-    /// topic doesn't count for the partitions of outputs that a broker leads.
+    /// The limits from the answers of the cluster: for each topic that is written, the largest batch it accepts and the
+    /// leaders of its partitions, -1 for none. `partitions_led` doesn't count the dead-letter topic.
     pub(crate) fn of(outputs: &[Output], bytes: Vec<Option<usize>>, leaders: &[(String, Vec<i32>)]) -> TopicLimits {
         let mut partitions_led: BTreeMap<i32, usize> = BTreeMap::new();
         let mut leaderless = BTreeSet::new();
@@ -45,50 +46,51 @@ impl TopicLimits {
         TopicLimits { bytes, partitions_led, leaderless: leaderless.into_iter().collect(), ..TopicLimits::default() }
     }
 
-    /// How large a batch of several messages may be: no larger than the smallest of what the topics take, since a broker refuses it as
-    /// a whole.
+    /// The largest batch of several messages: the smallest limit of the topics, since a broker refuses a batch as a
+    /// whole.
     #[must_use]
     pub fn batch_bytes(&self) -> usize {
         let told = self.bytes.iter().map(|bytes| bytes.unwrap_or(BATCH_ASSUMED)).min();
         told.into_iter().chain(self.learned).min().unwrap_or(BATCH_ASSUMED).clamp(1, BATCH_ASSUMED)
     }
 
-    /// What a broker's refusal of a batch of so many bytes teaches.
+    /// Lowers the bound of a batch after a broker refused one of `refused` bytes.
     pub fn learn(&mut self, refused: usize) {
         self.learned = Some((refused.min(self.batch_bytes()) / 4).max(1));
     }
 
-    /// Makes room for a record of `bytes`, which was too large for a producer that takes records of `taken` bytes. `false` if no other
-    /// producer takes more. What is known of the topics may be newer than that producer.
+    /// Makes room for a record of `bytes` that was too large for a producer that takes records of `taken` bytes.
+    /// `false` if no new producer would take more. The known limits of the topics may be newer than that producer.
     pub fn make_room(&mut self, bytes: usize, taken: usize) -> bool {
         self.largest = bytes.saturating_mul(2);
         self.message_bytes() > taken
     }
 
-    /// librdkafka's bound of a record, before it is compressed: how large it may be is the broker's matter. It is no larger than it has to
-    /// be, as librdkafka allocates so much for a request if so much waits (2.12.1: `rd_kafka_msgset_writer_alloc_buf`).
+    /// librdkafka's bound on a record before compression. It only has to be large enough, since the broker decides. It
+    /// is no larger than necessary because librdkafka allocates that much for a request when that much is queued
+    /// (2.12.1: `rd_kafka_msgset_writer_alloc_buf`).
     pub(crate) fn message_bytes(&self) -> usize {
         let told = self.bytes.iter().copied().flatten().max().unwrap_or(0);
         told.max(self.largest).clamp(BATCH_ASSUMED, MESSAGE_BYTES_MAX)
     }
 
-    /// The largest record in bytes that an output's topic is known to take; `None` where the broker decides: nobody said, or what is
-    /// sent is smaller than the record, as it is compressed.
+    /// The largest record in bytes that an output's topic is known to accept. `None` if the broker decides: the limit
+    /// is unknown, or compression makes the record smaller when it is sent.
     #[must_use]
     pub fn record_bytes(&self, place: usize, output: &Output) -> Option<usize> {
         self.bytes.get(place).copied().flatten().filter(|_| output.compression == "none")
     }
 }
 
-/// A batch's bound where nobody says what topics take: Kafka's default is a little more.
+/// The bound of a batch if the topics' limits are unknown. Kafka's default is slightly larger.
 const BATCH_ASSUMED: usize = 1_000_000;
 
 /// How many messages go to a broker in one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
-    /// As many as there are. When a broker refuses a batch, nothing that was queued behind it is sent.
+    /// As many as are queued. When a broker refuses a batch, the messages queued behind it are not sent.
     Full,
-    /// One, so that a refusal is about that one. What is behind it goes on.
+    /// One, so that a refusal concerns that message alone. The messages behind it are sent.
     Single,
 }
 
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_that_nobody_leads_are_named_and_those_of_outputs_are_counted_by_their_leaders() {
+    fn partitions_without_a_leader_are_named_and_those_of_outputs_are_counted_by_leader() {
         let leaders = [("t".to_owned(), vec![1, -1, 2, 2]), ("dead".to_owned(), vec![2, 2, -1])];
         let limits = TopicLimits::of(&[output("none")], vec![None; 2], &leaders);
         let named: Vec<String> = limits.leaderless.iter().map(ToString::to_string).collect();
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_no_larger_than_what_every_topic_takes() {
+    fn a_batch_is_no_larger_than_every_topic_accepts() {
         assert_eq!(limits(&[]).batch_bytes(), 1_000_000);
         assert_eq!(limits(&[Some(5_000_000), None]).batch_bytes(), 1_000_000);
         assert_eq!(limits(&[Some(5_000_000), None, Some(20_000)]).batch_bytes(), 20_000);
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_batches_teach_a_smaller_bound_until_it_is_taken() {
+    fn refused_batches_lower_the_bound_until_a_batch_is_accepted() {
         let mut limits = limits(&[None]);
         let mut tries = 0;
         while limits.batch_bytes() > 20_000 {
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_for_larger_records_as_long_as_librdkafka_has_some() {
+    fn room_is_made_for_larger_records_up_to_librdkafkas_maximum() {
         let mut limits = limits(&[None, Some(2_000_000)]);
         assert_eq!(limits.message_bytes(), 2_000_000);
         assert!(limits.make_room(3_000_000, 2_000_000) && limits.message_bytes() == 6_000_000);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_measured_where_it_is_sent_as_it_is() {
+    fn a_records_size_is_checked_only_without_compression() {
         let limits = limits(&[Some(20_000), None]);
         assert_eq!(limits.record_bytes(0, &output("none")), Some(20_000));
         assert_eq!(limits.record_bytes(0, &output("zstd")), None);

@@ -1,9 +1,9 @@
-//! The questions whose answers block: does a topic exist, where does a partition start. On a thread of its own.
+//! The lookup thread: asks the cluster the questions whose requests block, such as whether a topic exists or where a partition starts.
 //!
-//! The worker asks and goes on; the answer comes back through a function that puts it into the worker's inbox. A question is
-//! asked again until a broker answers it or the thread is told to stop, since an outage is nothing but a wait. Until it is its turn again, others
-//! are asked: a denied question delays no other. Partitions are answered each for itself: one without a leader has no answer, is
-//! named, and holds nobody else back.
+//! The worker doesn't wait: the answer comes back through a function that puts it into the worker's inbox. A question
+//! is retried until a broker answers it or the thread is stopped, so an outage only delays the answer. Between its
+//! retries other questions are asked, so a denied question delays no other. Each partition is answered separately: one
+//! without a leader is reported as unanswered and does not delay the others.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -49,53 +49,53 @@ enum Question {
     Ends(Vec<TopicPartition>),
     Watch(Vec<TopicPartition>),
     Protocol,
-    /// With the output's topic that was denied, if one was.
+    /// With the topic of the output that was denied, if any.
     Probe(Vec<TopicPartition>, Option<String>),
     Limits,
-    /// No question: from here on they are about these settings.
+    /// Not a question: later questions are about these settings.
     Change(Box<Settings>),
 }
 
 /// One answer.
 #[derive(Debug)]
 pub enum Answer {
-    /// The topics that the pipeline names and the cluster lacks, each with a message; empty when all are there.
+    /// The topics that the pipeline names and the cluster lacks, each with a message. Empty if all exist.
     Topics {
-        /// One message a missing topic.
+        /// One message per missing topic.
         missing: Vec<String>,
-        /// When none is missing, what the topics that are written take.
+        /// The limits of the topics that are written, if none is missing.
         limits: TopicLimits,
     },
     /// The cluster has everything that the pipeline names.
     Probed {
-        /// As above.
+        /// As in [`Answer::Topics`].
         limits: TopicLimits,
     },
-    /// What the topics that are written take; `None` if no broker said.
+    /// The limits of the topics that are written; `None` if no broker answered.
     Limits(Option<TopicLimits>),
-    /// A person must act; the question is asked again every 10 s.
+    /// An operator must act. The question is asked again every 10 s.
     Denied {
-        /// What is missing, and the command that mends it.
+        /// What is missing, and the command that fixes it.
         reason: String,
     },
-    /// Where partitions start. What the group has committed comes first, and the rest with a second answer.
+    /// Where partitions start. The committed positions come first, the others in a second answer.
     Starts {
-        /// Those that are known.
+        /// The partitions with a known start.
         starts: Vec<StartOf>,
-        /// Those that have no answer, and why.
+        /// The partitions without an answer, each with the reason.
         unknown: Vec<(TopicPartition, String)>,
     },
-    /// What there is of partitions whose positions are gone, as far as brokers said.
+    /// The offset ranges of partitions whose positions no longer exist, as far as brokers answered.
     Ranges(Vec<RangeOf>),
-    /// Where partitions end, as far as brokers said: behind the last record, be it of an open transaction.
+    /// The end offsets of partitions, as far as brokers answered: after the last record, even one of an open transaction.
     Ends(Vec<(TopicPartition, Offset)>),
-    /// What the members of the group use to share partitions among them, if it has any.
+    /// The protocol with which the group's members share partitions, if it has members.
     Protocol(Option<String>),
-    /// What topics are now.
+    /// The current state of topics.
     Watched(Vec<Watched>),
-    /// No broker has answered yet, and why; the question is still being asked.
+    /// No broker has answered yet, with the reason. The question is still being asked.
     Waiting {
-        /// librdkafka's words.
+        /// librdkafka's error message.
         reason: String,
     },
 }
@@ -107,52 +107,52 @@ pub struct StartOf {
     pub position: Position,
     /// Whether the group has committed it.
     pub committed: bool,
-    /// The topic's id now, if brokers tell it.
+    /// The topic's current id, if brokers report it.
     pub topic: Option<TopicId>,
-    /// What was committed in another topic of the same name.
+    /// An offset that was committed for an earlier topic of the same name.
     pub other: Option<Other>,
 }
 
-/// An offset that was committed in a topic that is no more.
+/// An offset that was committed for a topic that has been deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Other {
-    /// That topic's id.
+    /// The id of the deleted topic.
     pub was: TopicId,
-    /// The id of the topic that has its name now.
+    /// The id of the topic that has the name now.
     pub is: TopicId,
     /// The offset.
     pub committed: Offset,
 }
 
-/// What there is of a partition.
+/// The offsets that a partition holds.
 #[derive(Clone, Debug)]
 pub struct RangeOf {
     /// The partition.
     pub partition: TopicPartition,
-    /// The topic's id now, if brokers tell it.
+    /// The topic's current id, if brokers report it.
     pub topic: Option<TopicId>,
-    /// The oldest record.
+    /// The offset of the oldest record.
     pub oldest: Offset,
-    /// Behind the newest record.
+    /// The offset after the newest record.
     pub end: Offset,
 }
 
-/// What a topic that is read is now.
+/// The current state of an input topic.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// The topic.
     pub topic: Arc<str>,
-    /// Its id, if brokers tell it.
+    /// Its id, if brokers report it.
     pub id: Option<TopicId>,
-    /// The partitions that no broker leads.
+    /// The partitions without a leader.
     pub leaderless: Vec<i32>,
 }
 
-/// The thread that asks.
+/// The handle of the lookup thread.
 pub struct Lookup {
-    /// Each with its number, which its answers carry.
+    /// Each question with its number, which its answers carry.
     questions: Option<mpsc::Sender<(u64, Question)>>,
-    /// How many questions there were.
+    /// The number of questions asked so far.
     asked: Cell<u64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -194,38 +194,39 @@ impl Lookup {
         self.send(question, Question::Starts(partitions));
     }
 
-    /// Asks what there is of these partitions, once: those that have no answer are left out. Returns the number that the answer carries.
+    /// Asks for the offset ranges of these partitions, once: partitions without an answer are left out. Returns the
+    /// number that the answer carries.
     pub fn ask_ranges(&self, partitions: Vec<TopicPartition>) -> u64 {
         self.ask(Question::Ranges(partitions))
     }
 
-    /// Asks what the members of the group use to share partitions among them, once.
+    /// Asks once for the protocol with which the group's members share partitions.
     pub fn ask_protocol(&self) {
         self.ask(Question::Protocol);
     }
 
-    /// Asks what the topics of these partitions are now, once.
+    /// Asks once for the current state of these partitions' topics.
     pub fn ask_watch(&self, partitions: Vec<TopicPartition>) {
         self.ask(Question::Watch(partitions));
     }
 
-    /// Asks where these partitions end, once: a question that no broker answers is dropped.
+    /// Asks once for the end offsets of these partitions. A partition that no broker answers for is left out.
     pub fn ask_ends(&self, partitions: Vec<TopicPartition>) {
         self.ask(Question::Ends(partitions));
     }
 
-    /// Asks, until it is so, whether the cluster has everything that the pipeline names and these partitions' offsets, and lets this
-    /// client write to `denied`.
+    /// Asks until the cluster has everything that the pipeline names and these partitions' offsets, and allows this
+    /// client to write to `denied`.
     pub fn ask_probe(&self, partitions: Vec<TopicPartition>, denied: Option<String>) {
         self.ask(Question::Probe(partitions, denied));
     }
 
-    /// Asks once what the topics that are written take.
+    /// Asks once for the limits of the topics that are written.
     pub fn ask_limits(&self) {
         self.ask(Question::Limits);
     }
 
-    /// From here on questions are about these outputs; the connection stays.
+    /// Makes later questions be about these settings. The connection stays open.
     pub fn change(&self, settings: Settings) {
         self.ask(Question::Change(Box::new(settings)));
     }
@@ -239,7 +240,7 @@ impl Lookup {
 
     fn send(&self, number: u64, question: Question) {
         if let Some(questions) = &self.questions {
-            // The thread ends only when it is dropped.
+            // The thread runs until this handle is dropped.
             let _ = questions.send((number, question));
         }
     }
@@ -257,11 +258,11 @@ impl Drop for Lookup {
 
 /// The longest time that one request may block, and so the longest time that dropping a [`Lookup`] takes.
 const REQUEST_MS: i32 = 2000;
-/// A broker that does not answer so often what a topic takes, but everything else, is not asked any more.
+/// After this many failures to answer for a topic's limit, a broker that answers everything else is no longer asked for limits.
 const LIMITS_UNANSWERED_MAX: u32 = 4;
-/// librdkafka's "no offset".
+/// librdkafka's `RD_KAFKA_OFFSET_INVALID`.
 const NO_OFFSET: i64 = -1001;
-/// Between two tries.
+/// Between two tries of a question that no broker answers.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries of a denied question.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
@@ -270,31 +271,31 @@ struct LookupThread {
     client: Arc<Client>,
     settings: Settings,
     stop: Arc<AtomicBool>,
-    /// How many partitions each topic had when the pipeline began; `None` until then. What was added since starts at its beginning,
-    /// as everything in it came after the pipeline began.
+    /// The number of partitions of each topic when the pipeline started; `None` until then. A partition added since
+    /// starts at its beginning, since all of its records were written after the pipeline started.
     known: Option<BTreeMap<String, usize>>,
-    /// The topics of which it was said that their limit isn't told.
+    /// The topics for which the log already says that the limit is unknown.
     told_limits: BTreeSet<String>,
-    /// How often in a row a broker did not answer what a topic takes.
+    /// How often in a row a broker didn't answer for a topic's limit.
     limits_unanswered: u32,
 }
 
-/// A question that is to be asked.
+/// A question that waits to be asked.
 #[derive(Debug)]
 struct Pending {
     number: u64,
     question: Question,
-    /// Not before this.
+    /// The earliest time to ask it.
     due: Instant,
 }
 
-/// The questions that are to be asked, the oldest first.
+/// The questions that wait to be asked, the oldest first.
 #[derive(Debug, Default)]
 struct Agenda(VecDeque<Pending>);
 
 impl Agenda {
-    /// One more. It takes the place of an older one of the same kind, of which the newer answer is the better one; but each question for ranges
-    /// is about partitions of its own.
+    /// Adds a question. It replaces an older one of the same kind, since the newer answer is better. Questions for
+    /// ranges are all kept, because each is about other partitions.
     fn add(&mut self, number: u64, question: Question, due: Instant) {
         if !matches!(question, Question::Ranges(_)) {
             let kind = std::mem::discriminant(&question);
@@ -303,13 +304,13 @@ impl Agenda {
         self.0.push_back(Pending { number, question, due });
     }
 
-    /// The oldest one whose time has come.
+    /// Takes the oldest question that is due.
     fn next(&mut self, now: Instant) -> Option<Pending> {
         let place = self.0.iter().position(|pending| pending.due <= now)?;
         self.0.remove(place)
     }
 
-    /// Comes again at `due`, unless it was asked anew meanwhile.
+    /// Schedules a retry at `due`, unless a newer question of the same kind is waiting.
     fn put_back(&mut self, pending: Pending, due: Instant) {
         let kind = std::mem::discriminant(&pending.question);
         if !self.0.iter().any(|other| std::mem::discriminant(&other.question) == kind) {
@@ -317,7 +318,7 @@ impl Agenda {
         }
     }
 
-    /// When the next one's time comes.
+    /// When the next question is due.
     fn due(&self) -> Option<Instant> {
         self.0.iter().map(|pending| pending.due).min()
     }
@@ -347,7 +348,7 @@ impl LookupThread {
         }
     }
 
-    /// Asks a question. `Some` if it is to be asked again, after so long.
+    /// Asks a question. Returns the pause before a retry, if it needs one.
     fn ask(&mut self, pending: &Pending, answer: &(impl Fn(u64, Answer) + Send)) -> Option<Duration> {
         let Pending { number, question, .. } = pending;
         let result = match question {
@@ -378,7 +379,7 @@ impl LookupThread {
             }
             Err(error) if classify::is_denied(error.code) => {
                 answer(*number, Answer::Denied { reason: self.denied(&error) });
-                // Partitions that may be read are not to wait for those that may not.
+                // Partitions that may be read must not wait for those that may not.
                 if let Question::Starts(partitions) = question {
                     let unknown = partitions.iter().map(|partition| (partition.clone(), error.to_string())).collect();
                     answer(*number, Answer::Starts { starts: Vec::new(), unknown });
@@ -393,7 +394,7 @@ impl LookupThread {
         }
     }
 
-    /// What the topics that are written take, if all of them are there.
+    /// The limits of the topics that are written, if all of them exist.
     fn written(&mut self) -> Result<TopicLimits, Error> {
         let topics: Vec<String> = self.settings.written().map(|output| output.topic.clone()).collect();
         let mut leaders = Vec::new();
@@ -443,7 +444,7 @@ impl LookupThread {
         Ok(Answer::Topics { missing, limits })
     }
 
-    /// What each topic that is written takes; `None` where the cluster doesn't tell.
+    /// The largest batch that each written topic accepts; `None` if the cluster doesn't report it.
     fn limits(&mut self) -> Result<Vec<Option<usize>>, Error> {
         if !self.settings.reports_topic_limits {
             return Ok(vec![None; self.settings.written().count()]);
@@ -461,7 +462,8 @@ impl LookupThread {
                     Err(_) => format!("it says `{value}`"),
                 },
                 Ok(None) => "it says nothing".to_owned(),
-                // The topics were just told, so a broker answers; one that never answers this question doesn't know it.
+                // The topics' metadata was just answered, so a broker is reachable. One that never answers this
+                // question doesn't support it.
                 Err(error)
                     if [code::TIMED_OUT, code::TRANSPORT, code::ALL_BROKERS_DOWN].contains(&error.code)
                         && self.limits_unanswered < LIMITS_UNANSWERED_MAX =>
@@ -482,8 +484,8 @@ impl LookupThread {
         Ok(limits)
     }
 
-    /// Whether the cluster has what it lacked: the topics that are named, the right to read them as this group, and the group's
-    /// offsets of these partitions.
+    /// Whether the cluster has what it lacked: the named topics, the permission to read them as this group, and the
+    /// group's offsets of these partitions.
     fn probe(&mut self, partitions: &[TopicPartition], denied: Option<&str>) -> Result<Answer, Error> {
         let Answer::Topics { missing, limits } = self.topics()? else {
             return Ok(Answer::Probed { limits: TopicLimits::default() });
@@ -513,7 +515,7 @@ impl LookupThread {
         Ok(Answer::Probed { limits })
     }
 
-    /// Offsets can be asked for with less than what reading takes, and the consumer tells only once that it may not.
+    /// Fetching offsets needs fewer permissions than reading, and the consumer reports only once that reading is denied.
     fn may_read(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
         let named = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^')).map(String::as_str);
         let topics: BTreeSet<&str> = named.chain(partitions.iter().map(|partition| &*partition.topic)).collect();
@@ -527,7 +529,7 @@ impl LookupThread {
             match described.map(|all| all.into_iter().find(probe::denies_reading)) {
                 Ok(Some(denied)) => return Err(Error { code, text: format!("{}: {code}", denied.name) }),
                 Err(error) if classify::is_denied(error.code) => return Err(error),
-                // Or a broker that can't tell.
+                // Allowed, or the broker doesn't report permissions.
                 Ok(None) | Err(_) => {}
             }
         }
@@ -540,7 +542,7 @@ impl LookupThread {
         format!("{error}; {command}")
     }
 
-    /// Answers with what is committed at once, and then with the rest.
+    /// Answers with the committed positions at once, and then with the others.
     fn starts(&self, partitions: &[TopicPartition], answer: &impl Fn(Answer)) -> Result<Answer, Error> {
         let mut committed = PartitionList::new();
         for partition in partitions {
@@ -567,7 +569,7 @@ impl LookupThread {
             };
             if offset >= 0 && (other.is_none() || self.settings.input.on_recreate == OnRecreate::Stop) {
                 let position = Position { partition, offset: Offset(offset), leader_epoch, note };
-                // Where no broker tells the id now, that of the commit holds: another one is noticed as soon as it is told.
+                // If no broker reports the current id, the committed one is used: a different id is noticed as soon as one is reported.
                 starts.push(StartOf { position, committed: true, topic: topic.or(was), other });
             } else {
                 let from = if other.is_some() { sys::OLDEST } else { self.uncommitted(&partition) };
@@ -584,7 +586,7 @@ impl LookupThread {
             starts = more;
             unknown.extend(without);
         }
-        // What none of them may is a matter of the pipeline's.
+        // If every partition is denied, the whole pipeline is.
         if let Some((partition, error)) = unknown.iter().find(|(_, error)| !any && classify::is_denied(error.code)) {
             return Err(Error { code: error.code, text: format!("{partition}: {}", error.text) });
         }
@@ -592,7 +594,7 @@ impl LookupThread {
         Ok(Answer::Starts { starts, unknown })
     }
 
-    /// Which offset a partition without a committed one starts at, as [`Client::list_offsets`] takes it.
+    /// The offset at which a partition without a committed one starts, in the form that [`Client::list_offsets`] takes.
     fn uncommitted(&self, partition: &TopicPartition) -> i64 {
         let known = self.known.as_ref().and_then(|known| known.get(&*partition.topic)).copied().unwrap_or(0);
         let was_there = usize::try_from(partition.partition).is_ok_and(|number| number < known);
@@ -606,10 +608,10 @@ impl LookupThread {
         }
     }
 
-    /// Asks for the offsets of all of them at once: where they start, and those that have no answer.
+    /// Asks for the offsets of all of them at once. Returns the starts, and the partitions without an answer.
     fn list(&self, wanted: Wanted) -> (Vec<StartOf>, Vec<(TopicPartition, Error)>) {
         let mut offsets = self.offsets(wanted.0.iter().map(|(partition, want)| (partition, want.from)));
-        // All records are older than the time: at the end.
+        // If all records are older than the timestamp, the partition starts at its end.
         let older =
             wanted.0.iter().filter(|(partition, want)| want.from >= 0 && offsets.get(partition) == Some(&Ok(None)));
         let older: Vec<(&TopicPartition, i64)> = older.map(|(partition, _)| (partition, sys::END)).collect();
@@ -635,7 +637,7 @@ impl LookupThread {
         (starts, unknown)
     }
 
-    /// Offsets of partitions, each for itself; none is one that the broker doesn't know.
+    /// The offsets of partitions, each with its own result; `None` if the broker doesn't know the offset.
     fn offsets<'p>(
         &self,
         wanted: impl Iterator<Item = (&'p TopicPartition, i64)>,
@@ -662,9 +664,9 @@ impl LookupThread {
         all
     }
 
-    /// The ids of topics, of those whose brokers tell them.
+    /// The ids of topics, where brokers report them.
     fn ids(&self, partitions: &[TopicPartition]) -> BTreeMap<String, Option<TopicId>> {
-        // Without an answer it is as with brokers that know no ids.
+        // No answer is treated like a broker that doesn't know topic ids.
         self.described(partitions).unwrap_or_default().into_iter().map(|topic| (topic.name, topic.id)).collect()
     }
 
@@ -706,12 +708,12 @@ impl LookupThread {
     }
 }
 
-/// Partitions whose offsets are to be asked for.
+/// Partitions whose offsets must be looked up.
 #[derive(Default)]
 struct Wanted(Vec<(TopicPartition, Want)>);
 
 struct Want {
-    /// As [`Client::list_offsets`] takes it.
+    /// In the form that [`Client::list_offsets`] takes.
     from: i64,
     topic: Option<TopicId>,
     other: Option<Other>,
@@ -736,7 +738,7 @@ mod tests {
     use crate::kafka::settings::producer;
     use crate::kafka::sys::Side;
 
-    /// How many requests a producer has on the way at once, for outputs with so many partitions on one broker.
+    /// The number of requests that a producer has in flight at once, for outputs with this many partitions on one broker.
     fn requests(partitions: [i32; 2]) -> String {
         let topics = [("in", 9), ("a", partitions[0]), ("b", partitions[1]), ("dead", 9)];
         let broker = Broker::start(&topics).unwrap();
@@ -755,7 +757,7 @@ mod tests {
             told_limits: BTreeSet::new(),
             limits_unanswered: 0,
         };
-        // The first answer may come while the client still connects.
+        // The first try may time out while the client still connects.
         let answer = (0..10).find_map(|_| asker.topics().ok()).unwrap();
         let Answer::Topics { missing, limits } = answer else { panic!("{answer:?}") };
         assert_eq!((missing, limits.bytes.len()), (Vec::new(), 3));
@@ -763,7 +765,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_comes_again_holds_up_no_other_and_is_not_kept_twice() {
+    fn a_repeated_question_delays_no_other_and_is_kept_once() {
         let start = now();
         let later = start + DENIED_PAUSE;
         let partition = |number| TopicPartition { topic: "t".into(), partition: number };
@@ -772,7 +774,7 @@ mod tests {
         agenda.add(1, Question::Probe(Vec::new(), None), start);
         let denied = agenda.next(start).unwrap();
         agenda.put_back(denied, later);
-        // What comes each few seconds is kept once.
+        // A question that is asked every few seconds is kept once.
         for number in 2..100 {
             agenda.add(number, Question::Ends(vec![partition(1)]), start);
         }
@@ -782,14 +784,14 @@ mod tests {
         let numbers: Vec<u64> = std::iter::from_fn(|| agenda.next(start)).map(|pending| pending.number).collect();
         assert_eq!((numbers, agenda.due()), (vec![99, 100, 101], Some(later)));
         assert_eq!(agenda.next(later).unwrap().number, 1);
-        // A newer one came while it was asked.
+        // A newer question of the kind came while this one was being asked.
         agenda.add(103, Question::Limits, start);
         agenda.put_back(Pending { number: 102, question: Question::Limits, due: start }, later);
         assert_eq!((agenda.next(later).unwrap().number, agenda.due()), (103, None));
     }
 
     #[test]
-    fn a_broker_with_few_partitions_of_outputs_has_a_request_fewer_than_those() {
+    fn a_broker_with_three_partitions_or_more_gets_one_request_fewer_up_to_five() {
         assert_eq!([[1, 1], [1, 2], [2, 2], [5, 1], [40, 1]].map(requests), ["5", "2", "3", "5", "5"]);
     }
 }

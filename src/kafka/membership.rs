@@ -1,32 +1,33 @@
-//! Why a group doesn't take a member, told apart by what brokers answer to FindCoordinator, JoinGroup and SyncGroup. PURE.
+//! Why a group rejects a member, from the brokers' answers to FindCoordinator, JoinGroup and SyncGroup. PURE.
 //!
-//! Most codes are the course of things (a rebalance, a coordinator that moves), and librdkafka tries again. Those here come back at
-//! every try, until somebody changes a setting, here or at the brokers or of another member.
+//! Most error codes are part of normal operation (a rebalance, a coordinator that moves), and librdkafka retries. The
+//! codes here come back at every retry until somebody changes a setting of this pipeline, of the brokers or of another
+//! member.
 
 use std::time::Duration;
 
 use super::Settings;
 use super::sys::Code;
 
-/// The protocol that all our members use.
+/// The protocol that all members of wasmill use.
 pub const PROTOCOL: &str = "cooperative-sticky";
 
-/// Why a group doesn't take a member.
+/// Why a group rejects a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The session's time-out is outside of what the brokers take.
+    /// The session timeout is outside the brokers' limits.
     SessionTimeout,
     /// The other members use another protocol.
     Protocol,
-    /// The group's name is none.
+    /// The group's name is invalid.
     GroupName,
     /// The group has as many members as the brokers permit.
     Full,
-    /// Another member has the same instance id, and holds on to its place.
+    /// Another member has the same instance id and keeps its place.
     InstanceId,
 }
 
-/// What a code says about that; `None` for what is dealt with elsewhere or passes by itself.
+/// The refusal that a code stands for. `None` for a code that is handled elsewhere or that a retry resolves.
 pub(super) fn refusal(code: Code) -> Option<Refusal> {
     let refusal = match code.0 {
         26 => Refusal::SessionTimeout,
@@ -34,15 +35,16 @@ pub(super) fn refusal(code: Code) -> Option<Refusal> {
         24 => Refusal::GroupName,
         81 => Refusal::Full,
         111 => Refusal::InstanceId,
-        // A coordinator that loads, isn't there, or is another one (14, 15, 16), a member that is a new one to it (22, 25, 79), a
-        // rebalance (27): the next try is another matter. A permission (30, 29) is a halt, and 82 ends the client.
+        // A retry resolves a coordinator that is loading, missing or moved (14, 15, 16), a member that it doesn't know
+        // (22, 25, 79) and a rebalance (27). A missing permission (29, 30) is handled as a denial, and 82 is fatal to
+        // the client.
         _ => return None,
     };
     Some(refusal)
 }
 
 impl Refusal {
-    /// Whether a setting of the file alone is wrong, so that waiting changes nothing.
+    /// Whether the config file alone is wrong, so that waiting changes nothing.
     #[must_use]
     pub fn is_in_the_file(self) -> bool {
         match self {
@@ -51,7 +53,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong, and what to do. `protocol` is what the others use, if known.
+    /// What is wrong, and what to do. `protocol` is the other members' protocol, if known.
     #[must_use]
     pub fn text(self, settings: &Settings, protocol: Option<&str>) -> String {
         let input = &settings.input;
@@ -71,7 +73,7 @@ impl Refusal {
     }
 }
 
-/// What to say of a session's time-out that the brokers don't take; `bounds` are theirs, if known.
+/// The message about a session timeout that the brokers reject. `bounds` are the brokers' limits, if known.
 #[must_use]
 pub fn session_timeout(timeout: Duration, bounds: Option<(Duration, Duration)>) -> String {
     let bounds = match bounds {
@@ -84,7 +86,7 @@ pub fn session_timeout(timeout: Duration, bounds: Option<(Duration, Duration)>) 
     )
 }
 
-/// What to say of a group whose members use another protocol.
+/// The message about a group whose members use another protocol.
 #[must_use]
 pub fn other_protocol(group: &str, protocol: Option<&str>) -> String {
     let theirs =
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_code_that_comes_back_at_every_try_names_the_setting() {
+    fn each_code_that_retries_do_not_resolve_names_the_setting() {
         let mut settings = Settings::example();
         settings.input.instance_id = Some("a-1".into());
         settings.input.session_timeout = Duration::from_secs(45 * 60);
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_or_is_told_elsewhere_is_no_refusal() {
+    fn codes_that_a_retry_resolves_or_that_are_handled_elsewhere_are_not_refusals() {
         for code in [0, 14, 15, 16, 22, 25, 27, 29, 30, 79, 82, -195, -185] {
             assert_eq!(refusal(Code(code)), None, "{code}");
         }

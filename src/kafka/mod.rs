@@ -1,7 +1,7 @@
-//! Kafka: consuming, producing, and the questions that must be asked. The only room that knows rdkafka.
+//! Kafka: consumer, producer, and lookups. The only module that uses rdkafka.
 //!
-//! It decides nothing about records: it says what happened, in our own words, and carries out what it is told. It doesn't know
-//! plugins, partitions' states or the config file.
+//! It decides nothing about records: it reports what happened, in types of its own, and executes calls. It doesn't know
+//! plugins, partition states or the config file.
 
 mod classify;
 pub mod command;

@@ -1,27 +1,28 @@
-//! What is committed beside an offset. PURE.
+//! The metadata string that is committed with an offset. PURE.
 //!
-//! Kafka keeps a string with each committed offset and returns it with the offset. Ours begins with [`VERSION`], and fields
-//! `name=value` follow, each behind a space. A field that this version doesn't know is left out, and so is a value that can't be
-//! read; a string of somebody else's is a note without fields. It carries the topic's id: a topic that was deleted and created
-//! again has the same name, and other records at the same offsets. Invariant: no string makes reading fail.
+//! Kafka stores a string with each committed offset and returns it with the offset. A note of wasmill is [`VERSION`],
+//! followed by fields `name=value`, each after a space. Unknown fields and values that can't be parsed are ignored. A
+//! string of another program gives a note without fields. The note carries the topic's id, because a topic that was
+//! deleted and created again has the same name but other records at the same offsets. Invariant: parsing never fails.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a note of ours begins with.
+/// How each note begins.
 const VERSION: &str = "wasmill/1";
 
-/// What is committed beside an offset.
+/// The metadata that is committed with an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// The topic that the offset belongs to.
     pub topic: Option<TopicId>,
-    /// What was counted of the records below the offset, so that a restart goes on with it: a word of the partition's state, or empty.
+    /// The breaker's counts for the records below the offset, which a restart continues; opaque text of the partition's
+    /// state, or empty.
     pub counts: String,
 }
 
 impl Note {
-    /// Reads what a broker returned.
+    /// Parses a string that a broker returned.
     #[must_use]
     pub fn parse(text: &str) -> Note {
         let mut note = Note::default();
@@ -53,17 +54,17 @@ impl fmt::Display for Note {
     }
 }
 
-/// A topic's id, which no other topic ever has. Shown as `kafka-topics.sh --describe` shows it.
+/// A topic's id. Kafka never uses one twice. Formatted as `kafka-topics.sh --describe` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(u128);
 
-/// base64 for URLs, without padding.
+/// The alphabet of URL-safe base64.
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-/// Digits of an id: the last one holds two bits of it and four zeros.
+/// The length of an id in base64. The last digit holds two bits of the id and four zeros.
 const LENGTH: usize = 22;
 
 impl TopicId {
-    /// The id whose 128 bits these are; 0 is what brokers send that know no ids.
+    /// The id with these 128 bits; `None` for 0, which brokers without topic ids send.
     #[must_use]
     pub fn new(bits: u128) -> Option<TopicId> {
         (bits != 0).then_some(TopicId(bits))
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_written_as_kafka_writes_it() {
+    fn an_id_is_formatted_as_kafka_formats_it() {
         // java.util.UUID of these bits, as org.apache.kafka.common.Uuid.
         let id = TopicId::new(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210).unwrap();
         assert_eq!(id.to_string(), "ASNFZ4mrze_-3LqYdlQyEA");
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_commit_is_a_note_without_fields_and_later_fields_are_left_out() {
+    fn other_programs_metadata_gives_an_empty_note_and_unknown_fields_are_ignored() {
         for text in
             ["", "x", "wasmill/2 topic=ASNFZ4mrze_-3LqYdlQyEA", "wasmill/1", "wasmill/1 topic=x", "wasmill/1 later=1"]
         {
@@ -147,13 +148,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(bits in any::<u128>(), counts in "[0-9a-f.]{0,90}") {
+        fn a_formatted_note_parses_back_to_itself(bits in any::<u128>(), counts in "[0-9a-f.]{0,90}") {
             let note = Note { topic: TopicId::new(bits), counts };
             proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);
         }
 
         #[test]
-        fn no_string_makes_reading_fail(text in ".{0,60}") {
+        fn parsing_never_fails(text in ".{0,60}") {
             for text in [text.clone(), format!("{VERSION} topic={text}")] {
                 let note = Note::parse(&text);
                 proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);

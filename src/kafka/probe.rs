@@ -1,7 +1,8 @@
-//! Asking the brokers once, for somebody who waits: do they answer, are the topics there, what may be done with them.
+//! Asks the brokers once, for a command that waits: whether they answer, which topics exist, and what the client may do
+//! with them.
 //!
-//! Nothing is created, joined or written. It decides nothing: what follows from an answer is the caller's matter.
-//! Invariant: [`ask`] returns within its limit and a few seconds, whatever the brokers do.
+//! It creates, joins and writes nothing, and leaves all conclusions to the caller. Invariant: [`ask`] returns within
+//! its limit plus a few seconds, whatever the brokers do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,18 +21,18 @@ use super::sys::EventKind;
 use super::sys::Queue;
 use super::sys::Side;
 
-/// What is to be found out.
+/// What to ask.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
-    /// Topics by their names.
+    /// The names of topics.
     pub topics: Vec<String>,
-    /// Whether the names of all topics are wanted.
+    /// Whether to list the names of all topics.
     pub names: bool,
     /// A consumer group.
     pub group: Option<String>,
 }
 
-/// What the brokers said.
+/// The brokers' answers.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// The topics that were asked for.
@@ -40,31 +41,31 @@ pub struct Answers {
     pub names: Vec<String>,
     /// The group that was asked for.
     pub group: Option<ProbeAnswer>,
-    /// What its members use to share partitions among them, if it has any.
+    /// The protocol with which the group's members share partitions, if it has members.
     pub protocol: Option<String>,
-    /// The shortest and the longest session of a group's member, if the brokers say.
+    /// The brokers' limits of a session timeout, if they report them.
     pub sessions: Option<(Duration, Duration)>,
 }
 
-/// What the brokers said of a topic or a group.
+/// The answer for a topic or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeAnswer {
-    /// It is there, or for a group: it may be.
+    /// The topic exists; a group may exist.
     There {
         /// The partitions of a topic.
         partitions: usize,
-        /// What may be done with it; `None` if the brokers don't say.
+        /// What this client may do with it; `None` if the brokers don't report it.
         may: Option<May>,
     },
-    /// There is no such topic.
+    /// The topic doesn't exist.
     Missing,
-    /// This user may not even know of it.
+    /// This user may not describe it.
     Denied,
-    /// It couldn't be found out, and why.
+    /// There is no answer, with the reason.
     Unknown(String),
 }
 
-/// What a user may do.
+/// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct May {
     /// Read records, or for a group: join it and commit.
@@ -76,26 +77,26 @@ pub struct May {
 /// Why there are no answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// No broker was reached in time, and the last that was heard.
+    /// No broker was reached in time, with the last error.
     Unreached(String),
-    /// A broker, or librdkafka, refuses to go on: a person must act.
+    /// A broker or librdkafka refuses the connection: an operator must act.
     Refused(String),
 }
 
-/// Kafka's numbers of what may be done.
+/// Kafka's numbers of the ACL operations.
 mod operation {
     pub(super) const ALL: i32 = 2;
     pub(super) const READ: i32 = 3;
     pub(super) const WRITE: i32 = 4;
 }
 
-/// Kafka's words for a group's coordinator that is loading its groups, isn't chosen yet, or is another one by now.
+/// Kafka's codes for a group's coordinator that is loading its groups, isn't chosen yet, or has moved.
 const COORDINATOR_MOVES: [Code; 3] = [Code(14), Code(15), Code(16)];
-/// Between two looks at what the client reports of itself.
+/// How long one wait for the client's events takes.
 const STEP_MS: i32 = 250;
-/// After all brokers were found down, for one that is just coming up.
+/// How long to go on after all brokers were found down, in case one is just starting.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// Kept for the last questions, however long the connection took.
+/// The least time for each request, even if connecting took all of the limit.
 const LAST_MS: i32 = 1000;
 
 /// Asks, and waits for the answers until `limit`.
@@ -127,7 +128,7 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
     }
     let is_missing = answers.topics.values().any(|answer| *answer == ProbeAnswer::Missing);
     if question.names || is_missing {
-        // For a hint at a missing one, no answer is good enough.
+        // The names only serve as a hint for a missing topic, so this request may fail.
         match client.topics(true, left_ms(deadline)) {
             Ok(topics) => answers.names = topics.into_iter().map(|(name, _)| name).collect(),
             Err(error) if question.names => return Err(Unanswered::Unreached(error.to_string())),
@@ -137,7 +138,7 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
     Ok(answers)
 }
 
-/// Asks about a group, again and again while its coordinator is coming up.
+/// Asks about a group. Retries while its coordinator is starting or moving.
 fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (ProbeAnswer, Option<String>) {
     let pause = client.new_queue();
     loop {
@@ -152,12 +153,12 @@ fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (ProbeA
         if !code.is_some_and(|code| COORDINATOR_MOVES.contains(&code)) || now() >= deadline {
             return found;
         }
-        // Nothing ever comes on this queue.
+        // Nothing is ever sent to this queue: the poll is a sleep.
         let _ = pause.poll(STEP_MS);
     }
 }
 
-/// The brokers' bounds of a session, if this user may know them.
+/// The brokers' limits of a session timeout, if this user may read them.
 fn sessions(client: &Arc<Client>, deadline: Instant) -> Option<(Duration, Duration)> {
     let names = ["group.min.session.timeout.ms", "group.max.session.timeout.ms"];
     let found = client.broker_settings(&names, left_ms(deadline)).ok()?;
@@ -179,14 +180,14 @@ fn connect(client: &Arc<Client>, deadline: Instant) -> Result<(), Unanswered> {
         if is_down || now >= deadline {
             return Err(Unanswered::Unreached(heard.unwrap_or_else(|| error.to_string())));
         }
-        // While no connection is open the call may come back at once.
+        // While no connection is open, the call may return at once.
         if let Some(event) = events.poll(STEP_MS) {
             hear(&event, &mut heard, &mut down_since)?;
         }
     }
 }
 
-/// Takes what the client has to say.
+/// Processes the client's pending events.
 fn listen(events: &Queue, heard: &mut Option<String>, down_since: &mut Option<Instant>) -> Result<(), Unanswered> {
     while let Some(event) = events.poll(0) {
         hear(&event, heard, down_since)?;
@@ -227,12 +228,13 @@ fn answer(described: Described) -> ProbeAnswer {
     }
 }
 
-/// Whether the cluster says that a topic may not be read, or a group not be joined. It says nothing where nobody is denied anything.
+/// Whether the cluster reports that a topic may not be read, or a group not be joined. A cluster without authorization
+/// reports nothing.
 pub(super) fn denies_reading(described: &Described) -> bool {
     described.operations.as_ref().is_some_and(|all| !may(all, operation::READ))
 }
 
-/// The same of writing to a topic.
+/// Whether the cluster reports that a topic may not be written.
 pub(super) fn denies_writing(described: &Described) -> bool {
     described.operations.as_ref().is_some_and(|all| !may(all, operation::WRITE))
 }
@@ -245,13 +247,13 @@ fn denied_or_unknown(error: &Error) -> ProbeAnswer {
     match error.code {
         code::UNKNOWN_TOPIC_OR_PART | code::UNKNOWN_TOPIC => ProbeAnswer::Missing,
         code::TOPIC_AUTHORIZATION_FAILED | code::GROUP_AUTHORIZATION_FAILED => ProbeAnswer::Denied,
-        // A group that nobody joined yet: newer brokers say so.
+        // A group that nobody has joined yet. Only newer brokers return this code.
         code::GROUP_ID_NOT_FOUND => ProbeAnswer::There { partitions: 0, may: None },
         _ => ProbeAnswer::Unknown(error.to_string()),
     }
 }
 
-/// Milliseconds until the deadline, or a second if it has passed.
+/// Milliseconds until the deadline, but at least a second.
 fn left_ms(deadline: Instant) -> i32 {
     i32::try_from(deadline.saturating_duration_since(now()).as_millis()).unwrap_or(i32::MAX).max(LAST_MS)
 }

@@ -1,9 +1,9 @@
-//! The producer: outputs in, and reports of their delivery out.
+//! The producer: takes outputs and reports their delivery.
 //!
-//! [`Producer::send`] is called by the worker and never waits: a full queue is a return value. What was delivered is counted on
-//! librdkafka's own threads, message by message, as [`Run`]s of records, and the worker takes it from there. The delivery thread
-//! polls the producer's queue, where all else arrives, and hands it to the worker's inbox. Neither keeps state for a message: the
-//! [`Tag`] that travels with it says which record caused it.
+//! The worker calls [`Producer::send`], which never waits: a full queue is a return value. Deliveries are counted on
+//! librdkafka's own threads, message by message, as [`Run`]s of records, and the worker collects the counts. The
+//! delivery thread polls the producer's queue for everything else and forwards it to the worker's inbox. Neither keeps
+//! state per message: the [`Tag`] that librdkafka carries with a message identifies the record that it belongs to.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -42,8 +42,8 @@ use crate::record::Record;
 use crate::record::Seq;
 use crate::record::TopicPartition;
 
-/// Whose output a message is: the record that caused it, and which output it is. Packed into the 64 bits that librdkafka carries along
-/// with a message.
+/// The record that caused a message, and which of its outputs the message is. Packed into the 64 bits that librdkafka
+/// carries with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// What it is.
@@ -52,21 +52,21 @@ pub struct Tag {
     pub seq: Seq,
 }
 
-/// What an output is.
+/// The kind of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagKind {
-    /// An output of a step, to the output of this place in the file, which is below [`OUTPUTS_MAX`]. The topic doesn't tell: several
-    /// outputs may have the same one.
+    /// An output of a step: the index of the output in the file, below [`OUTPUTS_MAX`]. The topic doesn't identify it,
+    /// since several outputs may have the same topic.
     Output(usize),
-    /// A record that was given up.
+    /// A dead letter.
     DeadLetter,
 }
 
-/// What travels with a message.
+/// The data that librdkafka carries with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opaque {
     Of(Tag),
-    /// It is a copy of an output that was not delivered, by which it is found out whether its topic takes it now. No record waits for it.
+    /// A copy of an undelivered output, sent to find out whether its topic accepts it now. It belongs to no record.
     Sample {
         output: usize,
     },
@@ -74,9 +74,9 @@ enum Opaque {
 
 const OUTPUT_BITS: u32 = 10;
 const _: () = assert!(OUTPUT_BITS + Seq::BITS == u64::BITS);
-/// What dead letters have in the place of an output.
+/// Marks a dead letter, in the bits of an output's index.
 const DEAD_LETTER: u64 = (1 << OUTPUT_BITS) - 1;
-/// What samples have there; their output is in the place of a record.
+/// Marks a sample in the same bits. The index of its output is in the bits of a record.
 const SAMPLE: u64 = DEAD_LETTER - 1;
 const _: () = assert!((OUTPUTS_MAX as u64) < SAMPLE);
 
@@ -102,10 +102,10 @@ impl Opaque {
     }
 }
 
-/// Records of an assignment of which one output each was acknowledged.
+/// Consecutive records of an assignment with one acknowledged output each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// What the outputs were.
+    /// The kind of the outputs.
     pub kind: TagKind,
     /// The first record.
     pub first: Seq,
@@ -113,27 +113,27 @@ pub struct Run {
     pub last: Seq,
 }
 
-/// What an output topic took.
+/// What was delivered to an output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Produced {
     /// Messages.
     pub records: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// The time from producing to the acknowledgement, of the first of them.
+    /// The time from producing the first of them to its acknowledgement.
     pub latency_us: Option<u64>,
 }
 
-/// Messages that every in-sync replica has.
+/// Messages that all in-sync replicas have.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
-    /// Whose they were.
+    /// The records that the messages belong to.
     pub runs: Vec<Run>,
-    /// Whether a copy was among them that was sent by [`Producer::send_sample`].
+    /// Whether a copy sent by [`Producer::send_sample`] was among them.
     pub has_sample: bool,
-    /// What each output took, in file order. Empty without any.
+    /// Per output in file order, what was delivered. Empty if nothing was.
     pub produced: Vec<Produced>,
-    /// Bytes of keys and values of them all.
+    /// Bytes of keys and values of all of them.
     pub bytes: usize,
 }
 
@@ -145,10 +145,10 @@ impl Delivered {
     }
 }
 
-/// What a producer has to say.
+/// A report of a producer.
 #[derive(Debug)]
 pub enum ProducerReport {
-    /// Messages were delivered, after nothing was left to be taken: see [`Producer::take_delivered`].
+    /// Messages were delivered. Sent once until the worker calls [`Producer::take_delivered`].
     Delivered,
     /// Messages of one batch were not delivered.
     Failed {
@@ -157,18 +157,18 @@ pub enum ProducerReport {
         /// The first of them, if a person must act before its topic takes anything.
         sample: Option<Box<Sample>>,
     },
-    /// A message was thrown away on our own word.
+    /// A message was purged at the worker's request.
     Purged,
-    /// The producer can't go on and must be made anew.
+    /// The producer can't continue and must be replaced.
     Fatal {
-        /// librdkafka's words.
+        /// librdkafka's error message.
         reason: String,
     },
-    /// An error that mends itself, for log and metrics.
+    /// An error that librdkafka recovers from, for the log and the metrics.
     Error {
-        /// Kafka's name of it.
+        /// Kafka's name of the error.
         name: String,
-        /// librdkafka's words.
+        /// librdkafka's error message.
         text: String,
     },
 }
@@ -176,33 +176,34 @@ pub enum ProducerReport {
 /// A message that was not delivered.
 #[derive(Debug)]
 pub struct Undelivered {
-    /// Whose it was; `None` of a copy that was sent by [`Producer::send_sample`].
+    /// The tag of the message; `None` for a copy sent by [`Producer::send_sample`].
     pub tag: Option<Tag>,
-    /// The output, by its place in the file; the dead letters' is behind the last.
+    /// The index of the output in the file; dead letters have the index after the last output.
     pub output: usize,
     /// Bytes of its key and value.
     pub bytes: usize,
     /// Why.
     pub failure: Failure,
-    /// Whether that is said of this message, and not of the batch that it was in: then it isn't known what is wrong with which.
+    /// Whether the failure is about this message. Otherwise it is about its batch, and which message caused it is
+    /// unknown.
     pub is_verdict: bool,
 }
 
 impl Undelivered {
-    /// Whether its topic doesn't take its time.
+    /// Whether its topic rejects its timestamp.
     #[must_use]
     pub fn is_about_time(&self) -> bool {
         classify::is_about_time(&self.failure)
     }
 
-    /// Whether its batch had too many bytes.
+    /// Whether its batch was too large.
     #[must_use]
     pub fn is_about_size(&self) -> bool {
         classify::is_about_size(&self.failure)
     }
 }
 
-/// A copy of a message, by which it can be found out whether a topic takes it now.
+/// A copy of a message, sent to find out whether its topic accepts it now.
 #[derive(Debug)]
 pub struct Sample {
     output: usize,
@@ -211,7 +212,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Of an output that was not queued.
+    /// A copy of an output that was not queued.
     #[must_use]
     pub fn new(output: usize, partition: i32, record: &OutRecord<'_>) -> Sample {
         let mut message = Sample::empty();
@@ -243,10 +244,10 @@ impl Sample {
     }
 }
 
-/// Why an output was not taken.
+/// Why [`Producer::send`] didn't queue an output.
 #[derive(Debug)]
 pub enum SendError {
-    /// The queue is full: try again when something was delivered.
+    /// The queue is full: try again after a delivery.
     Full,
     /// The record's output can't be sent.
     Failed(Failure),
@@ -258,7 +259,7 @@ pub struct Producer {
     client: Arc<Client>,
     counter: Arc<Counter>,
     stop: Arc<AtomicBool>,
-    /// Moved by the delivery thread at each look at its queue.
+    /// Incremented by the delivery thread at each poll of its queue.
     turns: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
     message_bytes: usize,
@@ -269,23 +270,24 @@ struct OutputTopic {
     handle: Topic,
 }
 
-/// Counts what is delivered until the worker takes it. It has a bound by what is in flight.
+/// Counts deliveries until the worker takes them. Bounded by what is in flight.
 #[derive(Default)]
 struct Counter {
     /// The number of outputs.
     outputs: usize,
     delivered: Mutex<Delivered>,
-    /// Set when counting panicked: nothing more is counted then.
+    /// Set when counting panicked. Nothing is counted after that.
     is_broken: AtomicBool,
 }
 
 impl Counter {
     fn delivered(&self) -> MutexGuard<'_, Delivered> {
-        // After a panic nothing is added, and what is in it was delivered.
+        // After a panic nothing more is added, and everything counted so far was delivered.
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a message. `true` if nothing was left to be taken before it, so that the worker doesn't know yet.
+    /// Counts a message. `true` if it is the first since the worker last took the counts, so that the worker must be
+    /// notified.
     fn add(&self, sent: Sent<'_>) -> bool {
         let opaque = Opaque::unpack(sent.tag());
         let bytes = sent.size();
@@ -311,10 +313,11 @@ impl Counter {
 }
 
 impl Producer {
-    /// Makes the client and starts its delivery thread. `report` is called on that and on the client's own.
+    /// Creates the client and starts its delivery thread. `report` is called on that thread and on the client's own
+    /// threads.
     ///
     /// # Errors
-    /// What librdkafka says of a setting it refuses.
+    /// librdkafka's error message about a setting that it rejects.
     pub fn start(
         settings: &Settings,
         worker: usize,
@@ -330,7 +333,7 @@ impl Producer {
                 if counter.is_broken.load(Ordering::Relaxed) {
                     return;
                 }
-                // Our caller is C, which a panic would not get through.
+                // The caller is C code, through which a panic can't unwind.
                 let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
                     if counter.add(sent) {
                         failpoint::pass(Point::InDelivery);
@@ -378,13 +381,15 @@ impl Producer {
         })
     }
 
-    /// The largest record in bytes that it takes: what was known of the topics when it was made.
+    /// The largest record in bytes that this producer takes. It follows from the topics' limits that were known when it
+    /// was created.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
         self.message_bytes
     }
 
-    /// Queues an output for the topic of this place in the file, or behind them for the dead letters'. A `partition` of -1 leaves the choice to the partitioner.
+    /// Queues an output. `output` is its index in the file, or the index after the last output for a dead letter. A
+    /// `partition` of -1 leaves the choice to the partitioner.
     ///
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
@@ -395,7 +400,7 @@ impl Producer {
     fn produce(&self, output: usize, record: &OutRecord<'_>, partition: i32, opaque: Opaque) -> Result<(), SendError> {
         let topic = &self.topics[output];
         topic.handle.produce(record, partition, opaque.pack()).map_err(|code| match code {
-            // With nothing in it there will never be room.
+            // The queue is empty, so waiting would not make room.
             code::QUEUE_FULL if self.unreported() == 0 => SendError::Failed(Failure::new(
                 failure::Kind::TooLarge,
                 None,
@@ -404,7 +409,7 @@ impl Producer {
                     topic.name
                 ),
             )),
-            // Of a client that can't go on the reason is on its way.
+            // When the client can't continue, the reason comes as a report.
             code::QUEUE_FULL | code::FATAL | code::GAPLESS_GUARANTEE => SendError::Full,
             other => SendError::Failed(classify::delivery(other, &other.to_string(), &topic.name)),
         })
@@ -420,37 +425,40 @@ impl Producer {
         self.produce(sample.output, &record, sample.partition, Opaque::Sample { output: sample.output })
     }
 
-    /// What was delivered since the last call.
+    /// Takes what was delivered since the last call.
     #[must_use]
     pub fn take_delivered(&self) -> Delivered {
         std::mem::take(&mut *self.counter.delivered())
     }
 
-    /// How often the delivery thread has looked at its queue: ten times a second at least, unless it stands still.
+    /// How often the delivery thread has polled its queue: at least ten times a second, unless it is stuck.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Whether it still counts what is delivered and its delivery thread is there: otherwise what became of outputs is never known.
+    /// Whether deliveries are still counted and the delivery thread still runs. Otherwise the fate of outputs is
+    /// unknown.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let is_counting = !self.counter.is_broken.load(Ordering::Relaxed);
         is_counting && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Whether it sends nothing more: a delivery failed, and what was queued behind it must not be there first.
+    /// Whether it sends nothing more: a delivery failed, and the messages queued behind the failed one must not
+    /// overtake it.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.client.fatal_error().is_some()
     }
 
-    /// Throws away what isn't on the wire yet, as it belongs to records that will be read again, and be it by others. Doesn't wait.
+    /// Discards messages that aren't sent yet; their records will be read again, possibly by another member. Doesn't
+    /// wait.
     pub fn abandon(&self) {
         self.client.purge();
     }
 
-    /// Messages that were queued and not yet reported.
+    /// The number of messages that were queued and not yet reported.
     #[must_use]
     pub fn unreported(&self) -> usize {
         self.client.unreported()
@@ -467,7 +475,7 @@ impl Drop for Producer {
     }
 }
 
-/// How long the delivery thread waits for a report before it looks whether it shall stop.
+/// How long the delivery thread waits for an event before it checks for the stop flag.
 const POLL_MS: i32 = 100;
 
 struct Delivery {
@@ -484,15 +492,15 @@ impl Delivery {
             let Some(event) = self.queue.poll(POLL_MS) else { continue };
             match event.kind() {
                 EventKind::Delivery => self.failed(event, &report),
-                // The same comes as an error.
+                // The error is also reported as an event.
                 EventKind::Log if event.log().1 == "FATAL" => {}
                 EventKind::Log => {
-                    // The consumer meets the same certificates, and tells of them.
+                    // The consumer sees the same certificates and reports them.
                     let _ = log_line(&event);
                 }
                 EventKind::Error if event.is_fatal() || event.code() == code::FATAL => {
                     let error = self.client.fatal_error();
-                    // What was not delivered comes next, with its reason.
+                    // The undelivered messages follow, with the reason.
                     if error.as_ref().is_none_or(|error| error.code != code::GAPLESS_GUARANTEE) {
                         let reason = error.map_or_else(|| event.error_text(), |error| error.to_string());
                         report(ProducerReport::Fatal { reason });
@@ -519,7 +527,7 @@ impl Delivery {
             }
             let (output, tag) = match Opaque::unpack(sent.tag()) {
                 Opaque::Of(tag @ Tag { kind: TagKind::Output(output), .. }) => (output, Some(tag)),
-                // Their topic is behind the outputs'.
+                // The dead-letter topic comes after those of the outputs.
                 Opaque::Of(tag @ Tag { kind: TagKind::DeadLetter, .. }) => {
                     (self.topics.len().saturating_sub(1), Some(tag))
                 }
@@ -543,7 +551,7 @@ impl Delivery {
     }
 }
 
-/// Adds a record to the last run if it is the next of its assignment, else begins a run.
+/// Extends the last run if the record is the next one of its assignment, otherwise starts a run.
 fn extend(runs: &mut Vec<Run>, tag: Tag) {
     match runs.last_mut() {
         Some(run) if run.kind == tag.kind && run.last.plus(1) == tag.seq => run.last = tag.seq,
@@ -556,7 +564,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_survives_its_journey_at_the_ends_of_its_numbers() {
+    fn a_tag_packs_and_unpacks_at_the_limits_of_its_numbers() {
         for assignment in assignments() {
             for kind in [TagKind::Output(0), TagKind::Output(1), TagKind::Output(OUTPUTS_MAX - 1), TagKind::DeadLetter]
             {
@@ -573,7 +581,7 @@ mod tests {
     const END: usize = 1 << 36;
     const _: () = assert!(END as u64 == Seq::END);
 
-    /// The first and the last assignments that there can be.
+    /// The first and the last of all possible assignment ids.
     fn assignments() -> [AssignmentId; 3] {
         let mut ids = AssignmentIds::default();
         let all: Vec<AssignmentId> = (0..1 << 18).map(|_| ids.issue(|_| false)).collect();
@@ -617,7 +625,7 @@ mod tests {
         (Producer::start(settings, 0, queue_bytes, &limits, batching, report).unwrap(), reports)
     }
 
-    /// The next batch that isn't delivered. Besides it the client may say that a connection was lost.
+    /// The next undelivered batch. Other reports, such as a lost connection, are skipped.
     fn next_failed(reports: &mpsc::Receiver<ProducerReport>) -> (Vec<Undelivered>, Option<Box<Sample>>) {
         loop {
             if let ProducerReport::Failed { batch, sample } = reports.recv_timeout(LIMIT).unwrap() {
@@ -638,10 +646,9 @@ mod tests {
         }
     }
 
-    /// The message of a failed delivery says what the broker says. It has no byte of the record: librdkafka has the value where a
-    /// consumer's errors have their text.
+    /// librdkafka stores a message's value where a consumer error has its text, so a careless read would leak the record.
     #[test]
-    fn why_a_record_was_refused_is_told_without_a_byte_of_it() {
+    fn the_failure_of_a_rejected_record_contains_no_byte_of_the_record() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let (producer, reports) =
@@ -665,7 +672,7 @@ mod tests {
             ),
         ] {
             cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
-            // One size in which the allocator has no byte to spare behind the value.
+            // At this size the allocator has no spare byte behind the value.
             let value = [b"canary-value".as_slice(), &[b'v'; 500]].concat();
             let record = record(b"canary-key", &value, &[11, 12], b"canary-namecanary-hvalue");
             producer.send(0, &record, -1, tag(0)).unwrap();
@@ -678,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_of_one_topic_are_counted_apart() {
+    fn outputs_with_the_same_topic_are_counted_separately() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let outputs = [("main", "t"), ("audit", "t"), ("other", "t")];
@@ -708,13 +715,13 @@ mod tests {
         assert_eq!(next_failed(&reports).0[0].tag, Some(tag));
     }
 
-    /// Such an output was "no room now" for ever, and everything stood still.
+    /// An output larger than the queue must not be `Full` for ever: that would block the pipeline.
     #[test]
-    fn an_output_that_the_queue_never_has_room_for_is_sent_or_refused_by_name() {
+    fn an_output_larger_than_the_queue_is_sent_or_rejected_by_name() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
-        // More than the queue has at least.
+        // More than the queue's minimum size.
         let value = vec![0; 20 << 20];
         let sent = |limits: &TopicLimits| {
             let producer = Producer::start(&settings, 0, 1 << 20, limits, Batching::Full, |_| ()).unwrap();
@@ -732,13 +739,13 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_refused_batch_nothing_is_sent_and_what_is_said_of_it_is_said_of_no_message_of_it() {
+    fn nothing_is_sent_behind_a_refused_batch_and_its_error_is_no_messages_verdict() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
         let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
         let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
-        // They wait for the first connection, and go together.
+        // They wait for the first connection and are sent together.
         let send = |n| producer.send(0, &record(b"k", b"v", &[], b""), -1, tag(n));
         (0..3).for_each(|seq| send(seq).unwrap());
         let (batch, sample) = next_failed(&reports);
@@ -749,7 +756,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_mend_comes_with_a_copy_that_can_be_sent() {
+    fn a_failure_that_an_operator_must_fix_comes_with_a_copy_that_can_be_sent() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -769,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_follow_each_other_make_one_run() {
+    fn consecutive_records_form_one_run() {
         let mut runs = Vec::new();
         let [one, other, _] = assignments();
         for (assignment, n) in [(one, 4), (one, 5), (one, 5), (other, 6), (other, 8)] {

@@ -1,7 +1,7 @@
-//! What the Kafka room needs to know, and how it becomes librdkafka's configuration.
+//! The settings of `kafka`, and how they become librdkafka's configuration.
 //!
-//! The types are filled by `config`; defaults that are wasmill's own decisions stand here with their reasons. Keys that
-//! would break a promise are refused by [`refused`].
+//! `config` fills the types. Defaults that wasmill chooses itself are here with their reasons. [`refused`] rejects keys
+//! that would break a guarantee.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,33 +23,33 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// SASL, if any.
     pub sasl: Option<Sasl>,
-    /// Keys for both clients, passed on as they are.
+    /// Keys for both clients, passed on unchanged.
     pub librdkafka: BTreeMap<String, Secret>,
-    /// What is read.
+    /// The input.
     pub input: Input,
-    /// What is written, in file order.
+    /// The outputs, in file order.
     pub outputs: Vec<Output>,
-    /// Where records go that are given up, if they go anywhere.
+    /// The dead-letter output, if any.
     pub dead_letter: Option<Output>,
     /// How often offsets are committed.
     pub commit_every: Duration,
-    /// Whether the cluster tells what its topics take: the embedded broker doesn't know the question, and never answers it.
+    /// Whether the cluster reports the limits of its topics. The embedded broker never answers such a request.
     pub reports_topic_limits: bool,
-    /// What librdkafka is told, and must not be repeated after it.
+    /// Values passed to librdkafka that must not appear in its messages.
     pub hidden: Hidden,
 }
 
 impl Settings {
-    /// Every topic that is written: the outputs', and behind them the dead letters'.
+    /// All outputs: those of the file, then the dead-letter output.
     pub fn written(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter().chain(&self.dead_letter)
     }
 }
 
-/// TLS of the connection. Paths are as in the file system.
+/// TLS of the connection. Paths are passed on unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificate authority's PEM; `None` is the system's.
+    /// The certificate authority's PEM; `None` means the system's.
     pub ca: Option<String>,
     /// The client's certificate.
     pub cert: Option<String>,
@@ -68,7 +68,7 @@ pub struct Sasl {
     pub password: Secret,
 }
 
-/// What is read.
+/// The input of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// Topics, or patterns that begin with `^`.
@@ -79,17 +79,17 @@ pub struct Input {
     pub instance_id: Option<String>,
     /// Where a partition without a committed offset starts.
     pub start: Start,
-    /// What happens when the committed offset is gone.
+    /// What to do when the committed offset no longer exists.
     pub on_gap: OnGap,
-    /// What happens when a topic was deleted and created again.
+    /// What to do when a topic was deleted and created again.
     pub on_recreate: OnRecreate,
     /// Whether records of open or aborted transactions are read.
     pub isolation: Isolation,
-    /// The group throws a silent member out after this.
+    /// The group removes a member that is silent for this long.
     pub session_timeout: Duration,
     /// The longest time between two polls.
     pub max_poll_interval: Duration,
-    /// Keys for the consumer, passed on as they are.
+    /// Keys for the consumer, passed on unchanged.
     pub librdkafka: BTreeMap<String, Secret>,
 }
 
@@ -98,27 +98,27 @@ pub struct Input {
 pub enum Start {
     /// At the oldest record.
     Earliest,
-    /// At the records that come after now.
+    /// At the end: only new records are read.
     Latest,
-    /// At the first record of this time, milliseconds since 1970-01-01 UTC.
+    /// At the first record that is not older than this time, in milliseconds since 1970-01-01 UTC.
     Timestamp(i64),
 }
 
-/// What happens when retention has passed the committed offset.
+/// What to do when retention has deleted the record at the committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnGap {
-    /// The pipeline stops and names both offsets.
+    /// Stop the pipeline with a message that names both offsets.
     Stop,
-    /// It goes on at the oldest record and counts what it missed.
+    /// Continue at the oldest record and count the missed records.
     Continue,
 }
 
-/// What happens when a topic has another id than the one that the committed offset belongs to.
+/// What to do when a topic has another id than the one of the committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRecreate {
-    /// The pipeline stops and names both ids.
+    /// Stop the pipeline with a message that names both ids.
     Stop,
-    /// It reads the new topic from its beginning, and counts it.
+    /// Read the new topic from its beginning and count the event.
     Beginning,
 }
 
@@ -131,38 +131,38 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
-/// A topic that is written.
+/// An output of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// Its name in the file: `[output.NAME]`.
     pub name: Arc<str>,
     /// The topic.
     pub topic: String,
-    /// Who chooses the partition.
+    /// How the partition is chosen.
     pub partition: Partition,
-    /// Kafka's name of the codec, `none` without.
+    /// Kafka's name of the codec; `none` for no compression.
     pub compression: String,
-    /// Keys for this topic, passed on as they are.
+    /// Keys for this topic, passed on unchanged.
     pub librdkafka: BTreeMap<String, Secret>,
 }
 
-/// There are no more outputs than these: a message carries the number of its output.
+/// The most outputs a pipeline may have. Each message carries the index of its output, which has few bits.
 pub const OUTPUTS_MAX: usize = 1000;
 
-/// Who chooses the partition of an output for which the plugin named none.
+/// How the partition of an output is chosen if the plugin names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partition {
-    /// murmur2 of the key, as Kafka's own client; a null key goes anywhere.
+    /// By the murmur2 hash of the key, like Kafka's own client. For a null key, any partition.
     ByKey,
-    /// The number of the input's partition.
+    /// The number of the input partition.
     SameAsInput,
 }
 
-/// The key that lets anyone on the network be the broker.
+/// The key that disables the verification of the brokers' certificates.
 pub const VERIFICATION: &str = "enable.ssl.certificate.verification";
 
 impl Settings {
-    /// What the file permits and a person should be reminded of at every start.
+    /// What the file permits, but the log should warn about at every start.
     #[must_use]
     pub fn risks(&self) -> Vec<&'static str> {
         let mut risks = Vec::new();
@@ -178,8 +178,8 @@ impl Settings {
     }
 }
 
-/// Why a key of librdkafka's can't be set in a file, or `None` if it can. `insecure` is the file's own word that an
-/// unverified certificate is meant.
+/// Why a librdkafka key can't be set in a file; `None` if it can. `insecure` says that the file explicitly permits
+/// unverified certificates.
 #[must_use]
 pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
     let reason = match key {
@@ -220,7 +220,7 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
     Some(reason)
 }
 
-/// The configuration of a client that only asks.
+/// The configuration of a client that only sends requests.
 pub(crate) fn asker(settings: &Settings) -> BTreeMap<String, String> {
     let mut config = client(settings, 0);
     config.insert("client.id".into(), format!("{}-check", settings.client_id));
@@ -233,15 +233,16 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     let input = &settings.input;
     let mut config = client(settings, worker);
     let defaults = [
-        // Fetch: the prefetch is bounded; a full queue is looked at again after 5 ms, as the default of 1 s halves a drain.
+        // The prefetch is bounded. After it was full, fetching resumes within 5 ms: librdkafka's default of 1 s slows a
+        // drain down.
         ("queued.max.messages.kbytes", "16384"),
-        // Messages of the prefetch cost librdkafka some hundred bytes each besides their own: with 100,000 of them, a drain of small
-        // records takes 60 MiB more and no less time.
+        // librdkafka keeps a few hundred bytes per prefetched message besides the record. With small records, more of
+        // them take memory and gain no speed.
         ("queued.min.messages", "20000"),
         ("fetch.queue.backoff.ms", "5"),
         ("fetch.message.max.bytes", "1048576"),
         ("fetch.max.bytes", "16777216"),
-        // A fetch returns as soon as there is a record.
+        // A fetch returns as soon as there is a record, or after this time.
         ("fetch.wait.max.ms", "100"),
         ("check.crcs", "true"),
     ];
@@ -252,14 +253,16 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
         ("session.timeout.ms", millis(input.session_timeout)),
         ("max.poll.interval.ms", millis(input.max_poll_interval)),
         ("isolation.level", input.isolation.as_kafka().to_owned()),
-        // Stored only when every output is acknowledged; committed by the worker from there, one commit after the other.
+        // The worker stores an offset once all outputs of the records below it are acknowledged, and commits it, one
+        // commit at a time.
         ("enable.auto.offset.store", "false".to_owned()),
         ("enable.auto.commit", "false".to_owned()),
-        // Any other value also applies when retention has passed the committed offset, and loses records silently.
+        // Any other value would also apply when retention has deleted the record at the committed offset, and silently
+        // skip records.
         ("auto.offset.reset", "error".to_owned()),
         ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
         ("allow.auto.create.topics", "false".to_owned()),
-        // The ends of partitions, and when brokers last answered.
+        // For the end offsets of partitions, and the time of the brokers' last answer.
         ("statistics.interval.ms", "5000".to_owned()),
     ];
     config.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
@@ -269,38 +272,39 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     if let Some(ignored) = ignored(settings, config.get(IGNORED)) {
         config.insert(IGNORED.into(), ignored);
     }
-    // A heartbeat must fit into the session several times.
+    // Several heartbeats must fit into the session timeout.
     let heartbeat = (input.session_timeout / 3).min(Duration::from_secs(3));
     config.entry("heartbeat.interval.ms".into()).or_insert_with(|| millis(heartbeat));
     config
 }
 
-/// The largest message that librdkafka can be told to take.
+/// The largest value that librdkafka accepts for `message.max.bytes`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
 
-/// The key for topics that a client takes for topics that aren't there: patterns, with commas between them.
+/// The key that hides topics from a client: patterns, separated by commas.
 const IGNORED: &str = "topic.blacklist";
 
-/// Whether a topic is Kafka's own, or one that wasmill keeps for itself: no pattern reads it, and no pipeline writes it.
+/// Whether a topic is Kafka's own or reserved for wasmill. No pattern matches it, and no pipeline writes it.
 #[must_use]
 pub fn is_reserved(topic: &str) -> bool {
     topic.starts_with("__") || topic.ends_with(".changelog") || topic.ends_with(".repartition")
 }
 
-/// What a consumer that reads a pattern ignores besides what the file has it ignore: what is reserved, and what the pipeline itself
-/// writes, whose records would come round for ever. `None` without a pattern, as a topic's own name is meant.
+/// The topics that a consumer with a pattern ignores: those that the file excludes, reserved ones, and the pipeline's
+/// own outputs, whose records would be processed again and again. `None` without a pattern, since a topic given by name
+/// is always read.
 fn ignored(settings: &Settings, own: Option<&String>) -> Option<String> {
     if !settings.input.topics.iter().any(|topic| topic.starts_with('^')) {
         return None;
     }
     let reserved = ["^__", "\\.changelog$", "\\.repartition$"].map(str::to_owned);
-    // A topic's name has no other character that means something in a pattern.
+    // The dot is the only character of a topic's name with a meaning in a pattern.
     let written = settings.written().map(|output| format!("^{}$", output.topic.replace('.', "\\.")));
     let all: Vec<String> = own.cloned().into_iter().chain(reserved).chain(written).collect();
     Some(all.join(","))
 }
 
-/// The producer's configuration for the worker of this number. `queue_bytes` bounds what it holds unacknowledged.
+/// The producer's configuration for the worker of this number. `queue_bytes` bounds its unacknowledged bytes.
 pub(crate) fn producer(
     settings: &Settings,
     worker: usize,
@@ -310,14 +314,13 @@ pub(crate) fn producer(
 ) -> BTreeMap<String, String> {
     let mut config = client(settings, worker);
     let defaults = [
-        // At 10,000 records a second 2 ms cost no more CPU time than librdkafka's own 5, neither here nor in the broker; 1 ms costs a
-        // tenth to a fifth more.
+        // A longer linger saves no CPU time, here or in the broker, and a shorter one costs more.
         ("linger.ms", "2"),
         ("batch.num.messages", "10000"),
         ("queue.buffering.max.messages", "1000000"),
     ];
     set(&mut config, &defaults);
-    // Whatever a topic is known to take has room when nothing else is there.
+    // An empty queue always has room for the largest record that a topic is known to accept.
     let known = limits.bytes.iter().copied().flatten().filter(|&bytes| bytes <= MESSAGE_BYTES_MAX).max().unwrap_or(0);
     let kbytes = queue_bytes.max(known).max(limits.largest).div_ceil(1024).clamp(16 * 1024, 2 * 1024 * 1024);
     config.insert("queue.buffering.max.kbytes".into(), kbytes.to_string());
@@ -326,17 +329,17 @@ pub(crate) fn producer(
     let own: usize = config.get("batch.size").and_then(|own| own.parse().ok()).unwrap_or(most);
     config.insert("batch.size".into(), own.min(most).to_string());
     match batching {
-        // Otherwise what follows a refused batch would be there before it.
+        // Otherwise the messages behind a refused batch would be written before it.
         Batching::Full => config.insert("enable.gapless.guarantee".into(), "true".into()),
         Batching::Single => config.insert("batch.num.messages".into(), "1".into()),
     };
     let fixed = [
-        // Without it, retries reorder and repeat.
+        // Without it, retries reorder and duplicate outputs.
         ("enable.idempotence", "true"),
         ("acks", "all"),
-        // An outage is back-pressure and nothing else: no output times out, so none is missing below an acknowledged one.
+        // An outage only causes back-pressure: no output times out, so none is missing before an acknowledged one.
         ("message.timeout.ms", "0"),
-        // As Kafka's own client chooses; the library's default breaks co-partitioning with it.
+        // As Kafka's own client chooses. librdkafka's default would break co-partitioning with it.
         ("partitioner", "murmur2_random"),
     ];
     set(&mut config, &fixed);
@@ -345,14 +348,14 @@ pub(crate) fn producer(
     config
 }
 
-/// How many requests may be on their way to a broker that leads so many partitions.
+/// How many requests may be in flight to a broker that leads `led` partitions of outputs.
 ///
-/// A partition has one at a time. As long as all of them are on their way, librdkafka's thread asks without a pause whether it may
-/// send more (2.12.1: `rd_kafka_toppar_producer_serve` wakes up for records that waited longer than `linger.ms`), which took 7 % of
-/// all CPU time of a drain into four partitions. It sleeps as long as a request of the last partition waits for another to come
-/// back. With one or two partitions that would be a half of what the connection carries, and is left.
+/// Each partition has one request in flight at a time. While all partitions have one, librdkafka's thread spins to see
+/// whether it may send more (2.12.1: `rd_kafka_toppar_producer_serve` wakes up for records that waited longer than
+/// `linger.ms`). With one request fewer, the last partition's request waits for an answer and the thread sleeps. With
+/// one or two partitions that would cost half of the throughput, so those keep the maximum.
 fn requests_in_flight(led: usize) -> usize {
-    // More would break the order: Kafka's broker remembers the last five batches.
+    // More would break the order: a broker remembers the last five batches of a producer.
     const MAX: usize = 5;
     if led < 3 { MAX } else { (led - 1).min(MAX) }
 }
@@ -364,18 +367,18 @@ pub(crate) fn topic(output: &Output) -> BTreeMap<String, String> {
     config
 }
 
-/// What both clients have in common.
+/// The configuration that both clients share.
 fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     config.extend(plain(&settings.librdkafka));
     config.insert("bootstrap.servers".into(), settings.brokers.join(","));
     config.insert("client.id".into(), format!("{}-{worker}", settings.client_id));
-    // Producers create topics by default, by asking about them, and Kafka's own default lets them.
+    // Producers create topics when they request their metadata, and Kafka permits it by default.
     config.insert("allow.auto.create.topics".into(), "false".into());
-    // New topics and partitions are seen within a minute; librdkafka's own are five.
+    // New topics and partitions are noticed within a minute; librdkafka's default is five minutes.
     config.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "60000".into());
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
-    // Telemetry that brokers may ask clients for: it costs a lock and a histogram at every poll of a record.
+    // Brokers may request telemetry from clients. It costs a lock and a histogram at every poll of a record.
     config.entry("enable.metrics.push".into()).or_insert_with(|| "false".into());
     let protocol = match (&settings.tls, &settings.sasl) {
         (None, None) => "plaintext",
@@ -385,7 +388,7 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     };
     config.insert("security.protocol".into(), protocol.into());
     if let Some(tls) = &settings.tls {
-        // The vendored OpenSSL looks for the system's authorities in a folder that doesn't exist.
+        // The vendored OpenSSL looks for the system's authorities in a directory that doesn't exist.
         let ca = tls.ca.clone().unwrap_or_else(|| "probe".into());
         config.insert("ssl.ca.location".into(), ca);
         let pair = [("ssl.certificate.location", &tls.cert), ("ssl.key.location", &tls.key)];
@@ -403,12 +406,12 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     config
 }
 
-/// A pass-through table as librdkafka gets it.
+/// A pass-through table in the form that librdkafka takes.
 fn plain(table: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
     table.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
-/// Sets what isn't set yet.
+/// Sets the keys that aren't set yet.
 fn set(config: &mut BTreeMap<String, String>, values: &[(&str, &str)]) {
     for &(key, value) in values {
         config.entry(key.to_owned()).or_insert_with(|| value.to_owned());
@@ -433,7 +436,7 @@ mod tests {
     use super::*;
 
     impl Settings {
-        /// Of a pipeline from `in` to `out`, for tests of this room.
+        /// Settings of a pipeline from `in` to `out`, for tests of `kafka`.
         pub(crate) fn example() -> Settings {
             Settings {
                 brokers: vec!["localhost:9092".into()],
@@ -463,7 +466,7 @@ mod tests {
     }
 
     impl Output {
-        /// To a topic, with nothing set.
+        /// An output to a topic, with defaults.
         pub(crate) fn example(topic: &str) -> Output {
             Output {
                 name: topic.into(),
@@ -492,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_never_reads_what_is_reserved_or_written_and_a_name_means_itself() {
+    fn a_pattern_excludes_reserved_and_written_topics_and_a_name_excludes_nothing() {
         let mut settings = Settings::example();
         settings.dead_letter = Some(Output::example("out.dead"));
         assert_eq!(consumer(&settings, 0).get(IGNORED), None);

@@ -1,7 +1,7 @@
-//! librdkafka's statistics: the few numbers that we use.
+//! librdkafka's statistics: the few numbers that wasmill uses.
 //!
-//! They come as JSON every five seconds. The end of a partition is `hi_offset`, behind its last record; `ls_offset` is behind the last
-//! one that `read_committed` shows. `-1` and below mean that it is not known.
+//! librdkafka reports them as JSON every five seconds. A partition's end is `hi_offset`, the offset after its last
+//! record; `ls_offset` is the offset after the last record that `read_committed` returns. `-1` and below mean unknown.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -11,26 +11,27 @@ use serde::Deserialize;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
-/// What one client said.
+/// The statistics of one client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// For each assigned partition where it ends.
+    /// The end of each assigned partition.
     pub ends: Vec<LogEnd>,
-    /// Brokers that this client is connected to: several connections to one, as to a group's coordinator, count once.
+    /// The number of brokers that this client is connected to. Several connections to one broker, as to a group's
+    /// coordinator, count once.
     pub connected_brokers: usize,
-    /// Microseconds since any of them last answered; `None` without a connection. A connection alone says little: a frozen broker
-    /// keeps it up.
+    /// Microseconds since a broker last answered; `None` without a connection. An open connection alone doesn't show
+    /// that a broker works: a frozen one keeps it open.
     pub idle_us: Option<i64>,
 }
 
-/// Where a partition ends.
+/// The end of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEnd {
     /// The partition.
     pub partition: TopicPartition,
-    /// Behind its last record.
+    /// The offset after its last record.
     pub end: Offset,
-    /// Behind the last record that isn't held back by an open transaction, if known.
+    /// The offset after the last record that no open transaction holds back, if known.
     pub stable: Option<Offset>,
 }
 
@@ -44,7 +45,7 @@ struct Raw {
 
 #[derive(Deserialize)]
 struct RawBroker {
-    /// -1 for an address that was only named, and is not yet known as a broker.
+    /// -1 for an address from the configuration that isn't known as a broker yet.
     nodeid: i64,
     state: String,
     rxidle: i64,
@@ -59,13 +60,13 @@ struct RawTopic {
 #[derive(Deserialize)]
 struct RawPartition {
     partition: i32,
-    /// Whether it is assigned: partitions of the past linger.
+    /// Whether the partition is assigned: former ones stay in the statistics for a while.
     desired: bool,
     ls_offset: i64,
     hi_offset: i64,
 }
 
-/// `None` if this isn't what librdkafka writes.
+/// Parses the statistics; `None` if the JSON isn't what librdkafka writes.
 pub(super) fn parse(json: &str) -> Option<Stats> {
     let raw: Raw = serde_json::from_str(json).ok()?;
     let up: Vec<&RawBroker> = raw.brokers.values().filter(|broker| broker.state == "UP").collect();

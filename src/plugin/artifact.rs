@@ -1,7 +1,8 @@
-//! The bytes of a plugin's file: what they are, and what is to be compiled of them.
+//! The bytes of a plugin's file: what kind of file it is, and the program to compile.
 //!
-//! Nothing is compiled or run here. Of a core module a component is made, which is what is checked; whatever was compiled before is
-//! refused unread, since native code can't be checked. Invariant: a program that leaves here is valid WebAssembly, and fits a step.
+//! Nothing is compiled or run here. A core module is made into a component, and the component is checked. Precompiled
+//! code is rejected unread, since native code can't be checked. Invariant: a program that this file returns is valid
+//! WebAssembly and fits a step.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -34,7 +35,7 @@ use crate::plugin::world::Needs;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
-/// What a file holds.
+/// The contents of a plugin's file.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// Whether it is a component or a core module.
@@ -47,15 +48,15 @@ pub struct Inspection {
     pub world: World,
     /// The version of the contract that it was built against, as in `0.1.0`.
     pub contract: Option<String>,
-    /// Everything that it exports.
+    /// All of its exports.
     pub exports: Vec<Export>,
-    /// Everything that it imports.
+    /// All of its imports.
     pub imports: Vec<Import>,
-    /// The tools that made it, as they say themselves: name and version.
+    /// The tools that produced it, as the file names them: name and version.
     pub producers: Vec<(String, String)>,
-    /// What it says of itself.
+    /// Its manifest, if it has one.
     pub manifest: Option<Manifest>,
-    /// The version of the plugin itself: its manifest's, or that of its custom section `version`; empty without one.
+    /// The version of the plugin: from its manifest, or from the custom section `version`. Empty if neither has one.
     pub version: String,
 }
 
@@ -86,22 +87,22 @@ pub enum ArtifactError {
          name the `.wasm` that it was made from"
     )]
     Precompiled,
-    /// Something else.
+    /// Neither a component nor a core module.
     #[error("it is neither a WebAssembly component nor a core module, as it begins with {0}; name a `.wasm` file")]
     NotWasm(String),
-    /// A core module that implements nothing of the component model.
+    /// A core module without an exported interface of the component model.
     #[error("it is a core module that exports no interface; build it with an SDK, or make a component of it")]
     NoInterface,
-    /// WebAssembly that breaks its rules.
+    /// Invalid WebAssembly.
     #[error("it is not valid WebAssembly: {0}; build it again")]
     Malformed(String),
-    /// WebAssembly that keeps its rules and uses what plugins can't: what, and how to build without.
+    /// Valid WebAssembly with features that plugins may not use: which ones, and how to build without them.
     #[error("it uses {0}, which wasmill doesn't run; build it without: {1}")]
     Features(String, String),
-    /// A core module whose functions aren't what their names promise.
+    /// A core module whose functions don't have the types that their names require.
     #[error("it can't be made into a component: {0}; build it again")]
     Componentize(String),
-    /// Its manifest can't be read.
+    /// A manifest that can't be read.
     #[error("its manifest, the section `wasmill:manifest`, is not valid: {0}; build it again")]
     Manifest(String),
     /// A component that a step can't run.
@@ -117,8 +118,8 @@ pub(super) struct Artifact<'a> {
 }
 
 impl<'a> Artifact<'a> {
-    /// What is to be compiled and the contract that it keeps, if a step may run it: its world, and that it imports nothing that
-    /// wasn't granted.
+    /// The program to compile and its contract, if a step may run it: it has a world of wasmill and imports only what
+    /// is granted.
     pub(super) fn program(&self, allow: &Grants) -> Result<(Program<'a>, Track, World), ArtifactError> {
         let Inspection { exports, imports, contract, .. } = &self.inspection;
         let (track, world) = world::admit(exports, imports, allow)?;
@@ -126,7 +127,7 @@ impl<'a> Artifact<'a> {
             return Ok((Program::Component(Cow::Borrowed(self.bytes)), track, world));
         }
         let version = contract.as_deref().unwrap_or_default();
-        // It also says whether all functions have the types that their names promise.
+        // This also checks that all functions have the types that their names require.
         let component = componentize::componentize(self.bytes, track, world, version, imports)
             .map_err(ArtifactError::Componentize)?;
         let is_plain = world == World::TransformBatch && imports.iter().all(|import| import.needs == Needs::Nothing);
@@ -138,25 +139,25 @@ impl<'a> Artifact<'a> {
     }
 }
 
-/// Says what the bytes of a file hold, whether or not a step could run it.
+/// Describes the contents of a file, whether or not a step could run it.
 ///
 /// # Errors
-/// If they hold no component.
+/// If the file is not a component or core module that can be described.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     Ok(open(bytes)?.inspection)
 }
 
-/// As [`inspect`], for a file that a step has to be able to run, whatever that has to give.
+/// Like [`inspect`], but the file must be a plugin that a step can run, with all grants.
 ///
 /// # Errors
-/// If it is no plugin, exports other things, or imports what no plugin gets.
+/// If it is not a plugin, has other exports, or has imports that no plugin gets.
 pub fn admit(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     let artifact = open(bytes)?;
     artifact.program(&Grants::all())?;
     Ok(artifact.inspection)
 }
 
-/// The SHA-256 of a file's bytes, hexadecimal: what tells one version of a plugin from another.
+/// The SHA-256 of a file's bytes in hexadecimal, which identifies a version of a plugin.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
@@ -246,7 +247,7 @@ fn names(component: &[u8], types: TypesRef<'_>) -> Result<(Vec<Export>, Vec<Impo
     Ok((outer_exports.iter().map(export).collect(), outer_imports.iter().map(import).collect()))
 }
 
-/// The tools that made a file and what is inside of it, in the order in which they are named.
+/// The tools that produced a file and its parts, in the order in which the file names them.
 fn producers(bytes: &[u8]) -> Result<Vec<(String, String)>, BinaryReaderError> {
     let mut producers = Vec::new();
     for payload in Parser::new(0).parse_all(bytes) {
@@ -265,7 +266,7 @@ fn producers(bytes: &[u8]) -> Result<Vec<(String, String)>, BinaryReaderError> {
     Ok(producers)
 }
 
-/// The text of the outermost custom section `version`, cut: tools for metadata write it.
+/// The text of the outermost custom section `version`, truncated. Metadata tools write this section.
 fn version(bytes: &[u8]) -> Result<String, BinaryReaderError> {
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
@@ -278,10 +279,10 @@ fn version(bytes: &[u8]) -> Result<String, BinaryReaderError> {
     Ok(String::new())
 }
 
-/// A version is a label of a metric.
+/// The limit is for metrics, where a version is a label.
 const VERSION_CHARS_MAX: usize = 64;
 
-/// Whether an import is an interface of types alone, which needs nothing from the host and can reach nothing.
+/// Whether an import is an interface with types only, which needs nothing from the host and can access nothing.
 fn is_types_only(name: &str, types: TypesRef<'_>) -> bool {
     let Some(item) = types.component_item_for_import(name) else { return false };
     match item.ty {
@@ -301,7 +302,7 @@ fn is_types_only(name: &str, types: TypesRef<'_>) -> bool {
     }
 }
 
-/// The first bytes of a file, for a person.
+/// The first bytes of a file, for a message.
 fn beginning(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "nothing: it is empty".to_owned();

@@ -1,38 +1,39 @@
-//! The plugins that come with wasmill: a step names one by `use = "std:NAME"`.
+//! The plugins that come with wasmill. A step names one with `use = "std:NAME"`.
 //!
-//! A build with the feature `std-plugins` has them inside. Another looks for them beside its program: in `plugins/`, and where a checkout builds them.
+//! A build with the feature `std-plugins` embeds them. Any other build looks for them in `plugins/` beside its program,
+//! and in the build directory of a checkout.
 
 use std::env;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// What the name of one begins with.
+/// The prefix of their names.
 pub const SCHEME: &str = "std:";
 
-/// Their names, and what each does in a few words.
+/// Their names, each with a short description.
 pub const ALL: [(&str, &str); 3] = [
     ("jq", "runs a jq program on each record"),
     ("mask", "hides fields of JSON objects"),
     ("route", "sends records to outputs by a field of theirs"),
 ];
 
-/// The name behind the scheme of what a step uses; `None` for a file.
+/// The name of a bundled plugin from a step's `use`; `None` for a file.
 #[must_use]
 pub fn name(component: &Path) -> Option<&str> {
     component.to_str()?.strip_prefix(SCHEME)
 }
 
-/// Whether it can be read here.
+/// Whether the plugin of this name is available.
 #[must_use]
 pub fn is_there(name: &str) -> bool {
     embedded(name).is_some() || places(name).iter().any(|path| path.is_file())
 }
 
-/// What it holds.
+/// The bytes of the plugin of this name.
 ///
 /// # Errors
-/// That there is none of this name, or none in this build and beside it.
+/// If no plugin has this name, or this build neither embeds nor finds it.
 pub(in crate::plugin) fn read(name: &str) -> io::Result<Vec<u8>> {
     if !ALL.iter().any(|(known, _)| *known == name) {
         let known: Vec<String> = ALL.iter().map(|(known, _)| format!("`{SCHEME}{known}`")).collect();
@@ -49,7 +50,7 @@ pub(in crate::plugin) fn read(name: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Why it can't be read here, where it can't.
+/// The message for a plugin that isn't available.
 #[must_use]
 pub fn missing(name: &str) -> String {
     let places: Vec<String> = places(name).iter().map(|path| path.display().to_string()).collect();
@@ -74,12 +75,12 @@ fn embedded(_: &str) -> Option<&'static [u8]> {
     None
 }
 
-/// Where it may lie beside this program.
+/// The paths to look at.
 fn places(name: &str) -> Vec<PathBuf> {
     let Ok(program) = env::current_exe() else { return Vec::new() };
     let file = format!("{name}.wasm");
     let beside = program.parent().map(|folder| folder.join("plugins").join(&file));
-    // A checkout's `target/debug/wasmill`, and its tests in `target/debug/deps/`.
+    // The programs of a checkout are `target/debug/wasmill`, and tests in `target/debug/deps/`.
     let checkout = program.ancestors().find(|folder| folder.ends_with("target")).and_then(Path::parent);
     let built = checkout.map(|root| root.join("plugins/target/wasm").join(&file));
     beside.into_iter().chain(built).collect()
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_known_or_refused_with_those_that_are() {
+    fn an_unknown_name_is_refused_with_the_known_ones() {
         assert_eq!(name(Path::new("std:jq")), Some("jq"));
         assert_eq!(name(Path::new("plugins/jq.wasm")), None);
         let refused = read("jk").unwrap_err().to_string();

@@ -1,15 +1,15 @@
-//! Checks of the deadline, in a core module before it is compiled.
+//! Deadline instrumentation: adds checks of the deadline to a core module before it is compiled.
 //!
-//! wasmtime's own check, of its epoch, ends in a call of the host, and for that call nearly every value of a function goes to the
-//! stack. Here a check asks for the size of a memory that the host shares with the module: nothing until the deadline has
-//! passed, a page from then on. What follows is a trap, for which nothing has to be kept.
+//! wasmtime's own check, of its epoch, ends in a call of the host, for which nearly every value of a function is
+//! spilled to the stack. Here a check reads the size of a memory that the host shares with the module: no pages until
+//! the deadline has passed, one page afterwards. A check that finds the page traps, which needs no values to be kept.
 //!
-//! Checks stand at the head of each loop, at the entry of functions that can come to themselves again, behind whatever may take long
-//! by itself, and where else more than [`UNCHECKED_MAX`] instructions would be done without one. `stretch.rs` counts those along the
-//! ways that control can take through one function, and `calls.rs` through all of them.
+//! Checks are placed at the head of each loop, at the entry of recursive functions, after any instruction that may take
+//! long by itself, and wherever more than [`UNCHECKED_MAX`] instructions could run without one. `stretch.rs` counts
+//! instructions along the paths through one function, and `calls.rs` through the whole module.
 //!
-//! Pure, over a module that was validated; wasmtime validates what comes out. Invariant: between two checks a module executes
-//! [`UNCHECKED_MAX`] instructions at most, and one copy or one call of the host that may take longer.
+//! Pure, over a validated module; wasmtime validates the result. Invariant: between two checks a module executes at
+//! most [`UNCHECKED_MAX`] instructions, and one copy or one call of the host that may take longer.
 
 mod calls;
 #[cfg(test)]
@@ -37,30 +37,31 @@ use wasmparser::Parser;
 
 use calls::Plan;
 
-/// To be changed with whatever this room makes of a module: code that was compiled before is then not taken for it.
+/// Increase it whenever the generated code changes, so that code compiled by an earlier version is not reused.
 pub(super) const REVISION: u32 = 3;
 
-/// The names by which a module imports the flag: a shared memory without a page, or with one when the deadline has passed.
+/// The names with which a module imports the flag: a shared memory with no pages, or with one page once the deadline
+/// has passed.
 pub(super) const FLAG: (&str, &str) = ("wasmill:host", "deadline");
-/// All that the flag can be.
+/// The maximum size of the flag.
 pub(super) const FLAG_PAGES_MAX: u32 = 1;
-/// Imports come first.
+/// The flag is the first import, so it has the first memory index.
 const FLAG_MEMORY: u32 = 0;
 
-/// Instructions: a few microseconds.
+/// In instructions. They take a few microseconds.
 const UNCHECKED_MAX: u32 = 10_000;
 
 type Result<T> = std::result::Result<T, reencode::Error<Infallible>>;
 
-/// The same module with checks, and with [`FLAG`] among its imports.
+/// The module with checks, and with [`FLAG`] among its imports.
 ///
 /// # Errors
-/// If it holds what can't be written again.
+/// If the module has parts that can't be reencoded.
 pub(super) fn added(module: &[u8]) -> Result<Vec<u8>> {
     with_bound(module, UNCHECKED_MAX)
 }
 
-/// As [`added`], with another bound than [`UNCHECKED_MAX`].
+/// Like [`added`], with another bound than [`UNCHECKED_MAX`].
 fn with_bound(module: &[u8], bound: u32) -> Result<Vec<u8>> {
     let mut checks = Checks { plan: Plan::read(module, bound)?, written: 0, has_imports: false };
     let mut made = Module::new();
@@ -68,10 +69,10 @@ fn with_bound(module: &[u8], bound: u32) -> Result<Vec<u8>> {
     Ok(made.finish())
 }
 
-/// Writes a module again.
+/// Reencodes a module with checks.
 struct Checks {
     plan: Plan,
-    /// Bodies so far.
+    /// The number of bodies reencoded so far.
     written: usize,
     has_imports: bool,
 }
@@ -138,7 +139,7 @@ impl Reencode for Checks {
             if opens(&operator) {
                 checked.depth += 1;
             } else if matches!(operator, Operator::End) {
-                // The last one is the function's own.
+                // The last `end` is the function's own.
                 checked.depth = checked.depth.saturating_sub(1);
             }
             checked.function.instruction(&self.instruction(operator)?);
@@ -149,16 +150,17 @@ impl Reencode for Checks {
     }
 }
 
-/// Whether an instruction is the head of a block.
+/// Whether an instruction opens a block.
 fn opens(operator: &Operator<'_>) -> bool {
     matches!(operator, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. })
 }
 
 /// Where the trap of a function's checks is.
 enum Late {
-    /// Behind the function, so that a check in time goes straight on. The type is that of a block with the function's results.
+    /// After the function's code, so that a check that passes goes straight on. The type is that of a block with the
+    /// function's results.
     Block(BlockType),
-    /// At each check: a block with more than one result needs a type of its own.
+    /// At each check: a block with more than one result would need a type of its own.
     Here,
 }
 
@@ -166,12 +168,12 @@ enum Late {
 struct Checked {
     function: Function,
     late: Late,
-    /// Blocks around the next instruction, those of [`Checked::begin`] aside.
+    /// The number of blocks around the next instruction, without those of [`Checked::begin`].
     depth: u32,
 }
 
 impl Checked {
-    /// Opens a block that a late check leaves, and one that is what the function's own was.
+    /// Opens the block that a failing check leaves, and inside it one that replaces the function's own block.
     fn begin(&mut self) {
         if let Late::Block(results) = self.late {
             self.function.instructions().block(BlockType::Empty).block(results);
@@ -187,7 +189,7 @@ impl Checked {
         };
     }
 
-    /// Behind the last `end` of the function as it was.
+    /// Called after the last `end` of the original function.
     fn end(&mut self) {
         if let Late::Block(_) = self.late {
             self.function.instructions().return_().end().unreachable().end();

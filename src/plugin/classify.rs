@@ -1,6 +1,7 @@
-//! What wasmtime's errors mean: a deadline, refused memory, a trap, or a result that can't be read.
+//! Classifies wasmtime's errors: a deadline, refused memory, a trap, or a result that can't be read.
 //!
-//! All of them spoil the instance. The reason is one short fragment for people; the guest's frames go to the backtrace.
+//! After any of them the instance is discarded. The reason is one short fragment for people; the guest's frames go into
+//! the backtrace.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,12 @@ use crate::plugin::limiter::INSTANCES_MAX;
 use crate::plugin::limiter::MEMORIES_MAX;
 use crate::plugin::limiter::TABLES_MAX;
 
-/// A backtrace is cut to this many bytes: names in it are the guest's.
+/// A longer backtrace is truncated: the names in it come from the guest.
 const BACKTRACE_BYTES_MAX: usize = 8 << 10;
-/// A function's name in a reason is cut to this many characters.
+/// A longer function name in a reason is truncated.
 const NAME_CHARS_MAX: usize = 120;
 
-/// What the host was doing with the guest, for the reason.
+/// The call during which an error occurred, for the reason.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Instantiate,
@@ -33,7 +34,8 @@ pub(super) enum Entry {
     Process,
 }
 
-/// The failure that an error of wasmtime's is. `timeout` is what the entry was given, and `is_late` whether it took it all.
+/// The failure for an error of wasmtime. `timeout` is the timeout of the call, and `is_late` says whether it was used
+/// up.
 pub(super) fn classify(
     error: &wasmtime::Error,
     entry: Entry,
@@ -55,7 +57,8 @@ pub(super) fn classify(
         _ if is_late || trap == Some(&Trap::Interrupt) => {
             (Kind::Timeout, format!("ran longer than its timeout of {timeout:?}{place}"))
         }
-        // Allocators answer a refusal in many ways (`unreachable`, an access beyond the end), so any trap after one is its.
+        // Allocators react to a refusal in many ways (`unreachable`, an access out of bounds), so any trap after one is
+        // attributed to it.
         _ if limiter.refused() => {
             (Kind::Memory, format!("needs more than its limit of {} bytes of memory{place}", limiter.bytes_max()))
         }
@@ -66,7 +69,8 @@ pub(super) fn classify(
         Some(Trap::StackOverflow) => (Kind::Trap, format!("wasm trap: stack overflow{place}")),
         Some(trap) => (Kind::Trap, format!("{trap}{place}")),
         None if let Some(refused) = error.downcast_ref::<Refused>() => (Kind::Trap, format!("{refused}{place}")),
-        // Without a trap it is wasmtime that refused: while instantiating, a limit; else, to lift a result or an argument.
+        // Without a trap, wasmtime itself failed: when instantiating, because of a limit; otherwise, to lift a result
+        // or an argument.
         None => {
             let cause = error.root_cause().to_string();
             match entry {
@@ -83,14 +87,15 @@ pub(super) fn classify(
     }
 }
 
-/// What a guest said before it gave up, which is all that says why: a panic of an SDK writes its text, file and line.
+/// The guest's last error line, which is often the only explanation: an SDK's panic handler writes message, file and
+/// line.
 fn last_words(line: Option<&str>) -> String {
     let Some(line) = line else { return String::new() };
     let hint = if line.contains(NO_CLOCK) { CLOCK } else { "" };
     format!("{line}{hint}; ")
 }
 
-/// How Rust's standard library panics where there is no clock.
+/// The panic message of Rust's standard library on a platform without a clock.
 const NO_CLOCK: &str = "time not implemented on this platform";
 const CLOCK: &str = " (a plugin gets the time from `grants::now` of the SDK, where its step has `allow.clock = true`)";
 
@@ -106,7 +111,7 @@ fn is_bad_output(trap: Trap) -> bool {
     )
 }
 
-/// wasmtime's words for what it refused, and what to do.
+/// wasmtime's error message, with what to do about it.
 pub(super) fn explained(cause: &str) -> String {
     if let Some(way_out) = forbidden::way_out(cause) {
         return format!("{cause}: {way_out}");
@@ -119,12 +124,12 @@ pub(super) fn explained(cause: &str) -> String {
     cause.to_owned()
 }
 
-/// wasmtime's words where they would mislead a plugin's author.
+/// wasmtime's error message, replaced where it would mislead the author of a plugin.
 fn plain(cause: &str) -> &str {
     if cause.contains("fuel allocated for hostcalls") { TOO_MUCH } else { cause }
 }
 
-/// The innermost function that says something: a panic is raised far below the code that caused it.
+/// The innermost function that helps: a panic is raised far below the code that caused it.
 fn place(frames: &WasmBacktrace) -> Option<String> {
     let names = || frames.frames().iter().filter_map(name);
     let name = names().find(|name| !is_machinery(name)).or_else(|| names().next())?;
@@ -133,7 +138,7 @@ fn place(frames: &WasmBacktrace) -> Option<String> {
 
 fn name(frame: &FrameInfo) -> Option<String> {
     let name = frame.symbols().first().and_then(FrameSymbol::name).or_else(|| frame.func_name())?;
-    // `{:#}` leaves the hash out.
+    // `{:#}` omits the hash.
     let name = format!("{:#}", rustc_demangle::demangle(name));
     (!name.is_empty()).then_some(name)
 }
@@ -146,7 +151,7 @@ fn is_machinery(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The frames as wasmtime writes them.
+/// The frames as wasmtime formats them.
 fn text(frames: &WasmBacktrace) -> String {
     let mut text = frames.to_string();
     if text.len() > BACKTRACE_BYTES_MAX {

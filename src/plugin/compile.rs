@@ -1,9 +1,9 @@
-//! Where plugins are compiled: in a child process that can be stopped, or in this one.
+//! Compiles plugins: in a child process that can be stopped, or in this process.
 //!
-//! Compiling an untrusted plugin may take any time and memory: a file of two megabytes can take a gigabyte and a minute.
-//! So a service compiles in a child of its own program, which bounds its own memory, gets nothing of the environment and is
-//! killed at its deadline; what comes back goes through [`Cache`], if there is one. This file doesn't load native code:
-//! `precompiled.rs` does.
+//! Compiling an untrusted plugin may take any time and memory; a small file can take very much of both. So a service
+//! compiles in a child process of its own program, which limits its own memory, gets no environment variables and is
+//! killed at its deadline. The resulting code is kept in [`Cache`], if there is one. This file doesn't load native
+//! code: `precompiled.rs` does.
 
 use std::io;
 use std::io::Read;
@@ -32,40 +32,40 @@ use crate::plugin::program::Compiled;
 use crate::plugin::program::Engines;
 use crate::plugin::program::Program;
 
-/// What compiling one plugin may take.
+/// The limits for compiling one plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileLimits {
-    /// Bytes of addresses that the child may use, its own program included.
+    /// Bytes of address space of the child, its own program included.
     pub memory_bytes: u64,
     /// The longest time.
     pub time: Duration,
 }
 
 impl Default for CompileLimits {
-    /// Room for the interpreters that are the largest components known, of some tens of megabytes.
+    /// Enough for the largest known components, which contain interpreters of some tens of megabytes.
     fn default() -> CompileLimits {
         CompileLimits { memory_bytes: 2 << 30, time: Duration::from_secs(120) }
     }
 }
 
-/// Who compiles.
+/// Where plugins are compiled.
 #[derive(Clone, Debug)]
 pub enum Compiler {
     /// This process, without limits.
     Here,
-    /// A child for each plugin that the cache doesn't hold.
+    /// A child process for each plugin that is not in the cache.
     Child {
-        /// A program that answers `compile-component` with [`compile_from`]: this one.
+        /// A program that implements `compile-component` with [`compile_from`]: this one.
         program: PathBuf,
-        /// What a child may take.
+        /// The limits of a child.
         limits: CompileLimits,
-        /// What was compiled before.
+        /// The code compiled before.
         cache: Option<Cache>,
     },
 }
 
 impl Compiler {
-    /// Children of this program, also when its file is replaced while it runs.
+    /// Child processes of this program, even if its file is replaced while it runs.
     #[must_use]
     pub fn of_this_program(cache: Option<Cache>) -> Compiler {
         Compiler::Child { program: "/proc/self/exe".into(), limits: CompileLimits::default(), cache }
@@ -74,7 +74,7 @@ impl Compiler {
     /// A plugin's native code, ready to be linked.
     ///
     /// # Errors
-    /// Why it can't be compiled, and what to do.
+    /// Why the plugin can't be compiled, and what to do.
     pub(super) fn compile(&self, engines: &Engines, plugin: &Program<'_>) -> Result<Compiled, String> {
         let failed = |error: wasmtime::Error| {
             let error = format!("{error:#}");
@@ -97,17 +97,17 @@ impl Compiler {
     }
 }
 
-/// The verb by which a program is asked to be the child; `cli` answers it.
+/// The subcommand that makes a program the child; implemented in `cli`.
 const VERB: &str = "compile-component";
 
-/// What the child does: it bounds itself to so many bytes of addresses, reads a component or a core module, and writes its native
-/// code.
+/// The child's work: limits itself to `memory_bytes` of address space, reads a component or a core module, and writes
+/// its native code.
 ///
 /// # Errors
-/// Why it can't be compiled. What takes more memory ends the process.
+/// Why the plugin can't be compiled. If it takes more memory, the process ends.
 pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: u64) -> Result<(), String> {
     let bound = || -> Result<(), rustix::io::Errno> {
-        // What this process was given may be less, and can't be raised.
+        // The limit of this process may be lower already, and can't be raised.
         let memory_bytes = getrlimit(Resource::As).maximum.map_or(memory_bytes, |most| most.min(memory_bytes));
         let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -122,11 +122,11 @@ pub fn compile_from(mut input: impl Read, mut output: impl Write, memory_bytes: 
     output.write_all(&code).and_then(|()| output.flush()).map_err(|error| format!("write the code: {error}"))
 }
 
-/// What a child is heard to say of its end.
+/// The most that is read of a child's stderr.
 const WORDS_MAX: u64 = 16 << 10;
-/// What the code of a plugin may have, of any plugin: the rest of the process runs on beside it.
+/// The largest native code of any plugin; the rest of the process shares the memory.
 const CODE_BYTES_MAX: u64 = 256 << 20;
-/// The same for each byte of the plugin, above [`CODE_BYTES_FREE`]: most have two to five.
+/// The native code allowed per byte of the plugin, in addition to [`CODE_BYTES_FREE`]. Most plugins need two to five.
 const CODE_BYTES_EACH: u64 = 24;
 const CODE_BYTES_FREE: u64 = 4 << 20;
 
@@ -153,7 +153,7 @@ fn in_child(program: &PathBuf, limits: CompileLimits, plugin: &[u8]) -> Result<C
     let (code, words, in_time) = match talk {
         Ok(talk) => talk,
         Err(error) => {
-            // It is of no use, whatever it does.
+            // The child is of no use any more. Errors of the kill don't matter.
             let _ = child.kill();
             let _ = child.wait();
             return Err(format!("talk to the compiler: {error}"));
@@ -173,7 +173,7 @@ fn in_child(program: &PathBuf, limits: CompileLimits, plugin: &[u8]) -> Result<C
     if status.success() { Ok(Code::of_child(code)) } else { Err(refusal(status, &words, limits)) }
 }
 
-/// The child's output and words, and whether they came in time; it is killed else.
+/// The child's output, its stderr, and whether it finished in time. If not, it is killed.
 fn converse(child: &mut Child, plugin: &[u8], limits: CompileLimits) -> io::Result<(Vec<u8>, String, bool)> {
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -182,19 +182,19 @@ fn converse(child: &mut Child, plugin: &[u8], limits: CompileLimits) -> io::Resu
     thread::scope(|scope| {
         let (done, ended) = mpsc::sync_channel(1);
         let start = || {
-            // A child that ends early doesn't read the rest: its status says why.
+            // A child that ends early doesn't read the rest; its status gives the reason.
             thread::Builder::new().spawn_scoped(scope, move || drop(stdin.write_all(plugin)))?;
             let words = thread::Builder::new().spawn_scoped(scope, move || {
                 let mut text = Vec::new();
-                // Without its words there is still its status.
+                // Without stderr there is still the status.
                 let _ = stderr.take(WORDS_MAX).read_to_end(&mut text);
                 String::from_utf8_lossy(&text).into_owned()
             })?;
             thread::Builder::new().spawn_scoped(scope, move || {
                 let mut code = Vec::new();
-                // One byte more tells that it was too much; a child that writes on finds nobody to read it.
+                // One byte more shows that the code is too large. A child that keeps writing gets a closed pipe.
                 let read = stdout.take(code_bytes_max(plugin) + 1).read_to_end(&mut code).map(|_| code);
-                // Nobody waits for it any more after the deadline.
+                // After the deadline nothing receives this.
                 let _ = done.send(read);
             })?;
             Ok(words)
@@ -203,7 +203,7 @@ fn converse(child: &mut Child, plugin: &[u8], limits: CompileLimits) -> io::Resu
             Ok(words) => words,
             Err(error) => {
                 let error: io::Error = error;
-                // The threads that did start wait for its end.
+                // The threads that did start end when the child ends.
                 child.kill()?;
                 return Err(io::Error::other(format!("start a thread: {error}; {MORE_THREADS}")));
             }
@@ -211,7 +211,7 @@ fn converse(child: &mut Child, plugin: &[u8], limits: CompileLimits) -> io::Resu
         let (code, in_time) = match ended.recv_timeout(limits.time) {
             Ok(code) => {
                 if code.as_ref().is_ok_and(|code| code.len() as u64 > code_bytes_max(plugin)) {
-                    // Whatever else it has to say, nobody waits for it.
+                    // The child may have more to write; don't wait for it.
                     child.kill()?;
                 }
                 (code, true)
@@ -228,10 +228,10 @@ fn converse(child: &mut Child, plugin: &[u8], limits: CompileLimits) -> io::Resu
 
 const SMALLER: &str = "make it smaller: build it for release, and leave out what it doesn't need";
 
-/// What to do where the machine gives no thread.
+/// What to do if the machine provides no thread.
 pub const MORE_THREADS: &str = "raise the limit of threads: `ulimit -u`, a unit's `TasksMax`, a container's `pids`";
 
-/// Why a child ended without its work done.
+/// The message for a child that ended without a result.
 fn refusal(status: ExitStatus, words: &str, limits: CompileLimits) -> String {
     let said = words.trim().trim_start_matches("error: ");
     let out_of_memory = said.contains("memory allocation of") || said.contains("Cannot allocate memory");

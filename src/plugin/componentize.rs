@@ -1,8 +1,8 @@
-//! Core modules: what their names say they implement and want, and the component that is made of one.
+//! Core modules: the interfaces that their names export and import, and the component made from a module.
 //!
-//! A module's own component metadata is not read. It says what the names of its imports and exports say too, and the
-//! parsers of it were written for tools that trust their input: damage in it can overflow the stack, which ends the
-//! process. The component is made for the host's own contract instead, and a function that doesn't fit it is refused.
+//! A module's own component metadata is not read. It repeats what the names of its imports and exports say, and its
+//! parsers were written for tools that trust their input: damaged metadata can overflow the stack, which ends the
+//! process. The component is made for the host's own contract instead, and a function that doesn't fit it is rejected.
 //! Strings are UTF-8.
 
 use wasmparser::BinaryReaderError;
@@ -17,7 +17,7 @@ use crate::plugin::world::Import;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
-/// The texts of the contract.
+/// The WIT text of the contract.
 fn contract(track: Track) -> &'static str {
     match track {
         Track::V0 => include_str!("../../wit/v0/plugin.wit"),
@@ -25,14 +25,14 @@ fn contract(track: Track) -> &'static str {
     }
 }
 
-/// What may be granted, in the version that `0.2.0` is replaced by.
+/// The WASI packages that can be granted. Their version `0.2.0` is replaced by the one that the module imports.
 const GRANTED: [(&str, &str); 3] = [
     ("wasi:clocks", include_str!("../../wit/wasi/clocks.wit")),
     ("wasi:random", include_str!("../../wit/wasi/random.wit")),
     ("wasi:cli", include_str!("../../wit/wasi/cli.wit")),
 ];
-/// The world of a module that may import all that is always granted. `HANDLER` and `VERSION` are filled in, and what it imports of
-/// the rest stands for `GRANTED`.
+/// The world of a module, which may import everything that is always granted. `HANDLER` and `VERSION` are filled in,
+/// and `GRANTED` is replaced by its other imports.
 const WORLD: &str = "
     package wasmill:host;
     world module {
@@ -42,15 +42,15 @@ const WORLD: &str = "
         export wasmill:plugin/HANDLER@VERSION;
     }
 ";
-/// Component metadata lies in custom sections whose names begin with this.
+/// Component metadata is in custom sections with this prefix.
 const METADATA: &str = "component-type";
 
-/// What the names of a valid module say.
+/// The interfaces in the names of a valid module.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Interfaces that it exports functions of.
+    /// Interfaces of exported functions.
     pub(super) exports: Vec<String>,
-    /// Interfaces that it imports functions of, and functions of no interface.
+    /// Interfaces of imported functions, and functions without an interface.
     pub(super) imports: Vec<Import>,
 }
 
@@ -63,7 +63,7 @@ impl Names {
                 Payload::ImportSection(imports) => {
                     for import in imports.into_imports() {
                         let import = import?;
-                        // An interface has a namespace; `env`, `$root` and the first WASI have none.
+                        // An interface has a namespace; `env`, `$root` and WASI preview 1 have none.
                         let import = match import.module.contains(':') {
                             true => Import::new(import.module, false),
                             false => Import::of_function(import.module, import.name),
@@ -89,10 +89,11 @@ impl Names {
     }
 }
 
-/// The component of a valid module that implements a world of this version of the contract and imports no more than it is given.
+/// Makes the component of a valid module that implements a world of this version of the contract and imports only what
+/// is granted.
 ///
 /// # Errors
-/// What doesn't fit, in the encoder's words.
+/// The encoder's error message.
 pub(super) fn componentize(
     module: &[u8],
     track: Track,
@@ -108,7 +109,7 @@ pub(super) fn componentize(
     let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
     for (package, text) in GRANTED {
-        // A module that wants two versions of one package gets the encoder's refusal for the second.
+        // If a module imports two versions of one package, the encoder rejects the second.
         let wanted = granted().find_map(|name| name.strip_prefix(package)?.strip_prefix('/')?.split_once('@'));
         let text = text.replace("0.2.0", wanted.map_or("0.2.0", |(_, version)| version));
         resolve.push_str("granted.wit", &text).map_err(|error| format!("{error:#}"))?;
@@ -122,7 +123,7 @@ pub(super) fn componentize(
     encoded.map_err(|error| format!("{error:#}"))
 }
 
-/// The same module without its own metadata.
+/// The module without its own metadata.
 fn without_metadata(module: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
     let mut bare = Vec::with_capacity(module.len());
     let mut end = 0;
@@ -135,7 +136,7 @@ fn without_metadata(module: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
         let Some((_, range)) = payload.as_section() else { continue };
         let is_metadata = matches!(&payload, Payload::CustomSection(section) if section.name().starts_with(METADATA));
         if !is_metadata {
-            // A section's range leaves out its head, which begins where the section before it ends.
+            // A section's range excludes its header, which starts at the end of the previous section.
             bare.extend_from_slice(&module[end..range.end]);
         }
         end = range.end;

@@ -1,12 +1,12 @@
-//! Short copies in a plugin, before it is compiled.
+//! Speeds up short copies in a plugin, before it is compiled.
 //!
-//! wasmtime compiles a `memory.copy` whose length isn't known to a call of the host: some sixty instructions, for what are mostly
-//! the few bytes of a name or a number. Here each of them becomes a call of a function that is added to the module: up to
-//! 64 bytes are loaded and stored, and what is longer is left to `memory.copy`. A JSON edit takes 4 to 7 % less.
+//! wasmtime compiles a `memory.copy` of unknown length to a call of the host, although most copies are the few bytes of
+//! a name or a number. Here each such instruction becomes a call of a function that is added to the module. It copies
+//! up to 64 bytes with loads and stores, and leaves longer copies to `memory.copy`.
 //!
-//! Pure, over a binary that was validated; wasmtime validates what comes out. What can't be read is left as it is. Invariant: a
-//! plugin can't tell the difference, as all bytes are loaded before any is stored; but for what a copy that ends beyond the
-//! memory has stored before its trap, and no plugin goes on after one.
+//! Pure, over a validated binary; wasmtime validates the result. A binary that can't be read is left unchanged.
+//! Invariant: a plugin can't tell the difference, because all bytes are loaded before any is stored. The exception is a
+//! copy beyond the end of the memory, which may store some bytes before its trap; no instance is used after a trap.
 
 use std::borrow::Cow;
 
@@ -24,12 +24,12 @@ use wasmparser::Parser;
 use wasmparser::TypeRef;
 use wasmparser::TypeSectionReader;
 
-/// To be changed with whatever this file makes of a component: code that was compiled before is then not taken for it.
+/// Increase it whenever the generated code changes, so that code compiled by an earlier version is not reused.
 pub(super) const REVISION: u32 = 1;
 
-/// Of a length that stands in the code, wasmtime makes loads and stores itself.
+/// Up to this constant length, wasmtime generates loads and stores itself.
 const KNOWN_BYTES_MAX: i32 = 128;
-/// Components in components deeper than this are left as they are.
+/// Components nested more deeply are left unchanged.
 const DEPTH_MAX: usize = 8;
 
 /// The magic number and the version.
@@ -48,7 +48,7 @@ mod section {
 
 type Result<T> = std::result::Result<T, BinaryReaderError>;
 
-/// The same component or core module with short copies; itself if it has none that could be changed.
+/// The component or core module with short copies. Returned unchanged if it has no such instruction.
 pub(super) fn shortened(program: &[u8]) -> Cow<'_, [u8]> {
     let made = if Parser::is_core_wasm(program) { of_module(program) } else { of_component(program, 0) };
     made.ok().flatten().map_or(Cow::Borrowed(program), Cow::Owned)
@@ -78,7 +78,7 @@ fn of_module(module: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut functions = 0;
     for Section { id, content } in &sections {
         match *id {
-            // Places in the code are numbers there.
+            // Such sections refer to offsets in the code.
             section::CUSTOM if tells_places(BinaryReader::new(content, 0).read_string()?) => return Ok(None),
             section::TYPE => {
                 for group in TypeSectionReader::new(BinaryReader::new(content, 0))? {
@@ -118,12 +118,12 @@ fn of_module(module: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(changed.then(|| binary(module, &made)))
 }
 
-/// Whether a custom section of this name refers to places in the code: debug information, and hints for the compiler.
+/// Whether a custom section of this name refers to offsets in the code: debug information and compiler hints.
 pub(super) fn tells_places(name: &str) -> bool {
     name.starts_with(".debug_") || name.starts_with("metadata.code.") || name == "sourceMappingURL"
 }
 
-/// A code section whose copies call function `copy`, and that function behind all others.
+/// A code section whose copies call function `copy`, with that function added at the end.
 fn of_code(content: &[u8], copy: u32) -> Result<Option<Vec<u8>>> {
     let mut reader = BinaryReader::new(content, 0);
     let count = reader.read_var_u32()?;
@@ -167,18 +167,18 @@ fn of_body(body: &[u8], copy: u32) -> Result<Option<Vec<u8>>> {
     Ok(Some(made))
 }
 
-/// The type of a function that takes what `memory.copy` does: to, from, length.
+/// The type of a function with the parameters of `memory.copy`: to, from, length.
 fn copy_type() -> Vec<u8> {
     let mut types = wasm_encoder::TypeSection::new();
     types.ty().function([ValType::I32; 3], []);
     let mut section = Vec::new();
     types.encode(&mut section);
-    // Its size and its count take a byte each.
+    // Its size and its count take one byte each.
     section.split_off(2)
 }
 
-/// The body of that function. What is no longer than twice a width is covered by what lies from the first byte on and what ends
-/// with the last one; where that is more than a vector, by two each.
+/// The body of the added function. A length from once to twice a width is covered by one access at the first byte and
+/// one that ends at the last byte; above a vector's width, by two accesses each.
 fn copy_body() -> Vec<u8> {
     const TO: u32 = 0;
     const FROM: u32 = 1;
@@ -187,9 +187,10 @@ fn copy_body() -> Vec<u8> {
     const VECTORS: u32 = 5;
     let mut function = wasm_encoder::Function::new([(2, ValType::I64), (4, ValType::V128)]);
     let mut code = function.instructions();
-    // 0 is none of them: even then, it is a trap if one of the places is beyond the memory.
+    // A length of 0 matches no width and reaches `memory.copy`, because it must trap as well if an address is out of
+    // bounds.
     for width in [8, 4, 2, 1, 16, 32] {
-        // Unsigned, this is a length from once to twice the width.
+        // The unsigned comparison is true for lengths from once to twice the width.
         code.local_get(LENGTH).i32_const(width).i32_sub();
         code.i32_const(width).i32_le_u().if_(BlockType::Empty);
         let parts: &[(bool, u64)] = match width {
@@ -251,14 +252,14 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Bytes behind their number.
+/// The bytes after a length prefix.
 fn bytes<'a>(reader: &mut BinaryReader<'a>) -> Result<&'a [u8]> {
     let count = reader.read_var_u32()?;
-    // A number beyond the end is refused there, whatever it is.
+    // A length beyond the end is an error there, whatever it is.
     reader.read_bytes(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// A section that is a list, with one entry more.
+/// A section that is a list, with one more entry.
 fn with_entry(content: &[u8], entry: &[u8]) -> Result<Vec<u8>> {
     let mut reader = BinaryReader::new(content, 0);
     let count = reader.read_var_u32()?;
@@ -269,7 +270,7 @@ fn with_entry(content: &[u8], entry: &[u8]) -> Result<Vec<u8>> {
     Ok(made)
 }
 
-/// A binary with the head of `like`.
+/// A binary with the header of `like`.
 fn binary(like: &[u8], sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut made = like[..HEAD_BYTES].to_vec();
     for (id, content) in sections {
@@ -294,7 +295,7 @@ mod tests {
     const PAGE: u32 = 1 << 16;
     const SHORT_BYTES_MAX: u32 = 64;
 
-    /// An imported function, two types and a group of them before the copy, so that nothing has the number 0.
+    /// An imported function, two types and a type group come before the copy, so that no index is 0.
     const MODULE: &str = r#"(module
         (type (func)) (rec (type (func (result i32))) (type (func (param i32))))
         (import "host" "call" (func $host))
@@ -303,7 +304,7 @@ mod tests {
         (func (export "known") (memory.copy (i32.const 0) (i32.const 8) (i32.const 8)))
         (func (export "other") (param i32) (local i64) (if (local.get 0) (then (call $host)))))"#;
 
-    /// The one module of a component.
+    /// A component that contains the module.
     fn component(module: &str) -> Vec<u8> {
         wat::parse_str(format!("(component (component (core {}))", module.trim_start_matches('('))).unwrap()
     }
@@ -329,7 +330,7 @@ mod tests {
             Copier { store, memory, copy }
         }
 
-        /// The memory after a copy in one with different bytes, or the trap.
+        /// Fills the memory with a pattern, copies, and returns the memory or the trap.
         fn run(&mut self, to: u32, from: u32, length: u32) -> std::result::Result<&[u8], Trap> {
             for (byte, value) in self.memory.data_mut(&mut self.store).iter_mut().zip((0..251).cycle()) {
                 *byte = value;
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_copy_does_what_a_copy_does() {
+    fn a_short_copy_behaves_like_memory_copy() {
         let engine = Engine::default();
         let module = wat::parse_str(MODULE).unwrap();
         let made = shortened(&module);
@@ -357,11 +358,11 @@ mod tests {
             );
         };
         for length in 0..=SHORT_BYTES_MAX + 2 {
-            // Before, behind and over each other.
+            // Before, after and overlapping the target.
             for from in [0, 1, 31, 39, 40, 41, 48, 72, 120] {
                 compare(40, from, length);
             }
-            // To the end of the memory, and beyond it.
+            // Up to the end of the memory, and beyond it.
             for beyond in [0, 1, length] {
                 let last = (PAGE - length).saturating_add(beyond);
                 compare(last, 3, length);
@@ -375,11 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn copies_of_unknown_length_are_changed_and_nothing_else() {
+    fn only_copies_of_unknown_length_are_changed() {
         let before = component(MODULE);
         let after = shortened(&before);
         wasmparser::Validator::new().validate_all(&after).unwrap();
-        // The known one, and that of the added function in place of the other.
+        // The copy of known length, and the one in the added function.
         assert_eq!((copies(&before), copies(&after)), (2, 2));
         assert_eq!(copies(&shortened(&after)), 2, "the added function has one, too");
         let none = component(r#"(module (memory 1) (func (memory.copy (i32.const 0) (i32.const 8) (i32.const 128))))"#);
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_whose_code_is_referred_to_by_place_is_left_alone() {
+    fn a_module_with_sections_that_refer_to_code_offsets_is_left_alone() {
         let with = |section: &str| {
             let section = format!(r#"(@custom "{section}" "x"))"#);
             let component = component(&format!("{}{section}", MODULE.strip_suffix(')').unwrap()));
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_t_be_read_is_left_alone() {
+    fn binaries_that_can_t_be_read_are_left_alone() {
         let component = component(MODULE);
         assert!(shortened(b"").is_empty());
         for end in 0..component.len() {
@@ -411,7 +412,7 @@ mod tests {
             for byte in [0, 0x7f, 0xff] {
                 let mut damaged = component.clone();
                 damaged[at] = byte;
-                // Whatever comes out is for wasmtime to refuse.
+                // wasmtime validates whatever is returned.
                 drop(shortened(&damaged));
             }
         }

@@ -1,9 +1,9 @@
-//! Deadlines of calls: the clock, the thread that looks at it, and the two ways in which a guest is stopped.
+//! Deadlines of calls: the clock, its thread, and the two ways to stop a guest.
 //!
-//! A component is stopped by wasmtime's epoch. A core module looks at a flag instead, which costs it less (see `checks.rs`): a
-//! memory without a page that gets one. That can't be taken back, so its instance is at its end, as after any deadline.
-//! Invariant: the thread runs while any [`Clock`] exists, as every step holds one, so a guest that never returns is always
-//! stopped.
+//! wasmtime's epoch stops a component. A core module checks a flag instead, which costs less (see `checks.rs`): a
+//! shared memory that has no page until the deadline, and one page afterwards. Memory can't shrink, so the instance
+//! can't be used again, as after any deadline. Invariant: the thread runs as long as a [`Clock`] exists, and every step
+//! holds one, so a guest that never returns is always stopped.
 
 use std::io;
 use std::sync::Arc;
@@ -23,32 +23,33 @@ use wasmtime::Store;
 
 use crate::plugin::checks;
 
-/// How far past its deadline a guest can get: how often the thread looks.
+/// The interval of the clock's thread, and so the longest time that a guest runs past its deadline.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
-/// A clock: coarse, free to read, and never set back.
+/// A coarse clock that is cheap to read and never goes back.
 #[derive(Clone)]
 pub(super) struct Ticks(Arc<AtomicU64>);
 
 impl Ticks {
-    /// The time since the clock was made, in units of [`TICK`].
+    /// The time since the clock was created, in units of [`TICK`].
     pub(super) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Ticks until a call that may take `timeout` is stopped: one more than it has, as the current one is partly over.
+/// Ticks until a call with this timeout is stopped: one more than the timeout has, since the current tick is partly
+/// over.
 fn ticks_in(timeout: Duration) -> u64 {
     let ticks = timeout.as_nanos().div_ceil(TICK.as_nanos());
-    // It is added to the current tick: half the range can't overflow.
+    // The result is added to the current tick. Half the range can't overflow.
     u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1
 }
 
-/// What stops the calls of one instance.
+/// The deadline for the calls of one instance.
 pub(super) enum Deadline {
-    /// Ticks that a call has, which are epochs.
+    /// The ticks that a call may take, which are epochs.
     Epoch(u64),
-    /// The same, and what the guest looks at.
+    /// The ticks that a call may take, with the flag that the guest checks.
     Flag { ticks: u64, clock: Ticks, flag: Arc<Flag> },
 }
 
@@ -63,7 +64,7 @@ impl Deadline {
         Deadline::Flag { ticks: ticks_in(timeout), clock: clock.ticks(), flag }
     }
 
-    /// A call begins.
+    /// Starts a call.
     pub(super) fn begin<T>(&self, store: &mut Store<T>) {
         match self {
             Deadline::Epoch(ticks) => store.set_epoch_deadline(*ticks),
@@ -71,10 +72,11 @@ impl Deadline {
         }
     }
 
-    /// It has ended. Whether it was stopped, or should have been: then nothing in the instance may be called again.
+    /// Ends the call. Returns whether it was stopped or should have been; nothing in the instance may be called again
+    /// then.
     pub(super) fn end(&self) -> bool {
         match self {
-            // It tells by a trap of its own.
+            // wasmtime reports the deadline with a trap of its own.
             Deadline::Epoch(_) => false,
             Deadline::Flag { flag, .. } => flag.due.swap(NEVER, Ordering::Relaxed) == PASSED,
         }
@@ -86,11 +88,11 @@ const NEVER: u64 = u64::MAX;
 /// The call was stopped.
 const PASSED: u64 = u64::MAX - 1;
 
-/// What one instance of a core module looks at.
+/// The flag of one instance of a core module.
 pub(super) struct Flag {
     memory: SharedMemory,
-    /// The tick at which the running call is to be stopped. Written by the thread that calls, and once by the clock's, when
-    /// it has come: whoever comes first decides whether the call was in time.
+    /// The tick at which the running call must be stopped. The calling thread writes it, and the clock's thread once
+    /// that tick has come: the first of the two to write decides whether the call was in time.
     due: AtomicU64,
 }
 
@@ -100,7 +102,7 @@ impl Flag {
         Ok(Flag { memory, due: AtomicU64::new(NEVER) })
     }
 
-    /// To be imported as [`checks::FLAG`].
+    /// The memory to import as [`checks::FLAG`].
     pub(super) fn memory(&self) -> SharedMemory {
         self.memory.clone()
     }
@@ -108,7 +110,7 @@ impl Flag {
     fn look(&self, now: u64) {
         match self.due.load(Ordering::Relaxed) {
             NEVER => {}
-            // The page could not be had the last time.
+            // Growing the memory failed the last time.
             PASSED if self.memory.size() == 0 => drop(self.memory.grow(checks::FLAG_PAGES_MAX.into())),
             PASSED => {}
             due if now < due => {}
@@ -122,18 +124,18 @@ impl Flag {
     }
 }
 
-/// The clock of an engine and its thread, which ends when this is dropped.
+/// The clock of an engine, and its thread, which ends when this is dropped.
 pub(super) struct Clock {
     ticks: Ticks,
-    /// Locked by the thread at each tick, and to add one; never across a guest's code.
+    /// Locked by the thread at each tick, and to add a flag; never while guest code runs.
     flags: Arc<Mutex<Vec<Weak<Flag>>>>,
-    /// Set once, by `drop`; the thread alone waits for it.
+    /// Set once, by `drop`. Only the thread waits for it.
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Clock {
-    /// Moves the epoch of `components`.
+    /// Starts the clock. It increments the epoch of `components`.
     pub(super) fn start(components: wasmtime::Engine) -> io::Result<Clock> {
         let ticks = Ticks(Arc::new(AtomicU64::new(0)));
         let flags = Arc::new(Mutex::new(Vec::<Weak<Flag>>::new()));
@@ -163,10 +165,10 @@ impl Clock {
         self.ticks.clone()
     }
 
-    /// A flag that the thread looks after until it is dropped.
+    /// A flag that the thread checks until it is dropped.
     ///
     /// # Errors
-    /// If there are no addresses for it.
+    /// If there is no address space for it.
     pub(super) fn flag(&self, modules: &wasmtime::Engine) -> wasmtime::Result<Arc<Flag>> {
         let flag = Arc::new(Flag::new(modules)?);
         self.flags.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&flag));
@@ -179,7 +181,7 @@ impl Drop for Clock {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.1.notify_all();
         if let Some(thread) = self.thread.take() {
-            // It can't panic, and there would be nobody left to tell.
+            // The thread can't panic, and there is no one to report it to.
             drop(thread.join());
         }
     }
@@ -191,7 +193,7 @@ mod tests {
     use crate::plugin::program::Engines;
 
     #[test]
-    fn a_deadline_is_never_before_its_timeout() {
+    fn a_deadline_is_never_earlier_than_the_timeout() {
         assert_eq!(ticks_in(Duration::ZERO), 1);
         assert_eq!(ticks_in(Duration::from_nanos(1)), 2);
         assert_eq!(ticks_in(TICK), 2);

@@ -11,7 +11,7 @@ use crate::plugin::deadline::Clock;
 use crate::plugin::host::Host;
 use crate::plugin::program::Engines;
 
-/// What is needed to compile and run plugins. Cheap to clone.
+/// The shared parts for compiling and running plugins. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -24,19 +24,19 @@ struct Inner {
     clock: Clock,
 }
 
-/// Why there is no engine.
+/// Why the engine could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// wasmtime doesn't run on this machine.
     #[error("set up the WebAssembly engine: {0:#}")]
     Wasmtime(wasmtime::Error),
-    /// The thread of deadlines didn't start.
+    /// The deadline thread didn't start.
     #[error("start the thread that stops plugins at their deadline: {0}")]
     Thread(io::Error),
 }
 
 impl Engine {
-    /// Sets the engine up and starts its thread.
+    /// Creates the engine and starts its thread.
     ///
     /// # Errors
     /// If the machine lacks what wasmtime needs, or a thread can't be started.

@@ -1,14 +1,16 @@
-//! What of WebAssembly a plugin may use: the one table, by which every command judges a file before anything is compiled.
+//! The WebAssembly features that a plugin may use. All commands validate a file against this one table before anything
+//! is compiled.
 //!
-//! What no supported guest language needs is not there to be attacked. Invariant: what passes here, wasmtime runs; the message for
-//! what doesn't names the feature, and how the tools that people use build without it.
+//! Features that no supported guest language needs are off, to keep the attack surface small. Invariant: wasmtime runs
+//! whatever passes here. The message for a file that doesn't pass names the feature, and how common tools build without
+//! it.
 
 use wasmparser::BinaryReaderError;
 use wasmparser::Validator;
 use wasmparser::WasmFeatures;
 use wasmparser::types::Types;
 
-/// WebAssembly 2.0 without references to values of the host, and what is newer and in use.
+/// WebAssembly 2.0 without references to host values, plus newer features that are in use.
 const AVAILABLE: WasmFeatures = WasmFeatures::WASM2
     .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::TAIL_CALL)
@@ -16,7 +18,7 @@ const AVAILABLE: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::COMPONENT_MODEL);
 
-/// Something that isn't available.
+/// A feature that isn't available.
 struct Feature {
     name: &'static str,
     flag: WasmFeatures,
@@ -82,11 +84,11 @@ const UNAVAILABLE: [Feature; 11] = [
     },
 ];
 
-/// Why a file can't be run.
+/// Why a file can't run.
 pub(super) enum Unfit {
-    /// It breaks the rules of WebAssembly.
+    /// It is not valid WebAssembly.
     Invalid(BinaryReaderError),
-    /// It keeps them, and uses what isn't available: names, and how to build without.
+    /// It is valid, but uses features that aren't available: their names, and how to build without them.
     Uses(String, String),
 }
 
@@ -97,7 +99,7 @@ pub(super) fn validate(binary: &[u8]) -> Result<Types, Unfit> {
         Ok(types) => return Ok(types),
         Err(refused) => refused,
     };
-    // An error says the first thing that it met, which may be another one's doing: what a file uses is what it isn't valid without.
+    // The first error may name another feature than the file uses. A file uses a feature if it is invalid without it.
     if let Err(invalid) = valid(WasmFeatures::all()) {
         return Err(Unfit::Invalid(invalid));
     }
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_run() {
+    fn wasmtime_runs_what_passes() {
         let engines = Engines::new().unwrap();
         for inside in [
             "(func (param i64) (result i32) (i32.extend8_s (i32.trunc_sat_f64_u (f64.const 1))))",
@@ -163,13 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_webassembly_is_told_apart() {
+    fn invalid_webassembly_is_distinguished_from_unavailable_features() {
         assert!(matches!(validate(b"\0asm\x01\0\0\0\x0b"), Err(Unfit::Invalid(_))));
     }
 
-    /// The page lists what this table does.
     #[test]
-    fn the_contract_s_page_lists_every_feature() {
+    fn the_contract_page_lists_every_unavailable_feature() {
         let page = include_str!("../../docs/plugin-contract.md");
         for Feature { name, .. } in UNAVAILABLE {
             assert!(page.contains(&format!("| {name} |")), "{name}");

@@ -1,22 +1,22 @@
-//! What a step may give its plugin besides log and metrics: nothing, unless its `allow` says so.
+//! The grants of a step: what its plugin may use besides log and metrics. By default nothing; `allow` adds to it.
 //!
-//! Pure, over names. Each grant is a set of WASI's interfaces; `host/wasi.rs` is what stands behind them.
+//! Pure, over names. Each grant is a set of WASI interfaces, which `host/wasi.rs` implements.
 
 use crate::secret::Secret;
 
-/// Something that a step's `allow` can give.
+/// Something that a step's `allow` can grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
-    /// The time: of the wall, and how much has passed.
+    /// The wall clock and the monotonic clock.
     Clock,
     /// Random numbers.
     Random,
-    /// Environment variables, those that `allow` lists.
+    /// The environment variables that `allow` lists.
     Env,
 }
 
 impl Grant {
-    /// The interfaces that each stands for, without their version, which is any of 0.2.
+    /// The interfaces of each grant, without their version, which may be any 0.2.
     const INTERFACES: [(&str, Grant); 6] = [
         ("wasi:clocks/wall-clock", Grant::Clock),
         ("wasi:clocks/monotonic-clock", Grant::Clock),
@@ -26,10 +26,10 @@ impl Grant {
         ("wasi:cli/environment", Grant::Env),
     ];
 
-    /// What an import needs, if it can be given at all.
+    /// The grant that an import needs, if one exists.
     pub(super) fn of(interface: &str, version: &str) -> Option<Grant> {
         let (_, grant) = Grant::INTERFACES.iter().find(|(known, _)| *known == interface)?;
-        // `0.2.0-rc-...` were other interfaces.
+        // `0.2.0-rc-...` are other interfaces.
         let patch = version.strip_prefix("0.2.")?;
         patch.bytes().all(|digit| digit.is_ascii_digit()).then_some(*grant)
     }
@@ -44,7 +44,7 @@ impl Grant {
         }
     }
 
-    /// The line in a step's `allow` that gives it.
+    /// The line in a step's `allow` that grants it.
     #[must_use]
     pub fn line(self) -> &'static str {
         match self {
@@ -55,25 +55,25 @@ impl Grant {
     }
 }
 
-/// What a step's plugin was given.
+/// What a step's plugin is granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Whether it may know the time.
+    /// Whether the plugin may read the clocks.
     pub clock: bool,
     /// Whether it gets random numbers.
     pub random: bool,
-    /// The environment variables that it sees, none of which are the process's own; `None` if it may not ask.
+    /// The plugin's environment variables, none of which are the process's own; `None` if it may not ask.
     pub env: Option<Vec<(String, Secret)>>,
 }
 
 impl Grants {
-    /// All that a step could give, with an empty environment: for who asks what a plugin is like, not what it may do.
+    /// All grants, with an empty environment: for inspecting a plugin, not for running it.
     #[must_use]
     pub fn all() -> Grants {
         Grants { clock: true, random: true, env: Some(Vec::new()) }
     }
 
-    /// Whether something was given.
+    /// Whether this is granted.
     #[must_use]
     pub fn has(&self, grant: Grant) -> bool {
         match grant {
@@ -83,7 +83,7 @@ impl Grants {
         }
     }
 
-    /// Everything that was given.
+    /// All grants given.
     pub fn iter(&self) -> impl Iterator<Item = Grant> {
         [Grant::Clock, Grant::Random, Grant::Env].into_iter().filter(|grant| self.has(*grant))
     }

@@ -1,7 +1,7 @@
 //! One instance of a plugin: its store, its limits, and one call at a time.
 //!
-//! Every way into the guest passes [`entered`]. Invariant: after a failure whose kind spoils the instance nobody calls it again;
-//! what it had counted is dropped with it.
+//! All calls of the guest go through [`entered`]. Invariant: after a failure whose kind spoils the instance, it is not
+//! called again, and its uncollected counts are dropped.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use crate::plugin::engine::Engine;
 use crate::plugin::host::Effects;
 use crate::plugin::host::Host;
 
-/// The contract has no resources.
+/// The contract has no resources, so few handles are enough.
 const HANDLES_MAX: usize = 16;
 
-/// A plugin that is ready for records.
+/// An instance of a plugin, ready to process records.
 pub struct Instance {
     settings: Arc<Settings>,
     store: Store<Host>,
@@ -75,11 +75,11 @@ impl Instance {
         }
     }
 
-    /// Gives the plugin a run of records and checks what it made of them.
+    /// Passes records to the plugin and validates its result.
     ///
     /// # Errors
-    /// A fault of the whole call: none of its effects may be kept. When the kind [spoils the
-    /// instance](Kind::spoils_instance), it must not be called again.
+    /// A failure of the whole call, whose effects must be dropped. When its kind [spoils the
+    /// instance](Kind::spoils_instance), the instance must not be called again.
     pub fn process(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
         let Instance { settings, store, plugin, ports, deadline } = self;
         let step = &settings.name;
@@ -97,7 +97,8 @@ impl Instance {
         outcome
     }
 
-    /// What the calls since the last taking counted. A call whose outcome is dropped must have its effects dropped too.
+    /// Takes what the calls counted since the last take. If a call's outcome is dropped, its effects must be dropped,
+    /// too.
     pub fn take_effects(&mut self) -> Effects {
         self.store.data_mut().metrics.take()
     }
@@ -115,7 +116,7 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// Calls the guest under its deadline, and says what an error means.
+/// Calls the guest under its deadline, and classifies an error.
 fn entered<T>(
     store: &mut Store<Host>,
     deadline: &Deadline,
@@ -137,7 +138,7 @@ fn entered<T>(
     Err(quiet(settings, failure))
 }
 
-/// A failure in the guest's words, without what its settings hide.
+/// The failure without the hidden values of the settings: its text comes from the guest.
 fn quiet(settings: &Settings, failure: Failure) -> Failure {
     Failure {
         reason: settings.hidden.hide(&failure.reason),

@@ -1,17 +1,18 @@
-//! How much memory one instance may have, over everything in its store.
+//! Limits the memory of one instance, over everything in its store.
 //!
-//! wasmtime's own limits are for each memory: a thousand memories of 1 MiB would pass a limit of 64 MiB. This one sums
-//! the bytes of all memories and tables, and remembers that it refused some, so that the trap which usually follows is
-//! told apart from other traps. Invariant: what the store has is at most `bytes`, and that is at most `bytes_max`.
+//! wasmtime's own limits apply to each memory separately: a thousand memories of 1 MiB would pass a limit of 64 MiB.
+//! This limiter adds up the bytes of all memories and tables. It also remembers a refusal, so that the trap that
+//! usually follows can be attributed to it. Invariant: the store has at most `bytes`, and `bytes` is at most
+//! `bytes_max`.
 
 use wasmtime::ResourceLimiter;
 
-/// A component is made of some core modules, each with a memory and a table or two; no guest language needs more.
+/// A component contains a few core modules, each with a memory and one or two tables. No guest language needs more.
 pub(super) const MEMORIES_MAX: usize = 4;
 pub(super) const TABLES_MAX: usize = 16;
 pub(super) const INSTANCES_MAX: usize = 64;
 
-/// What the host spends for one entry of a table.
+/// The host's memory for one table entry.
 const TABLE_ENTRY_BYTES: u64 = 8;
 
 /// The memory of one store.
@@ -26,7 +27,7 @@ impl Limiter {
         Limiter { bytes: 0, bytes_max, refused: false }
     }
 
-    /// Bytes of all memories and tables.
+    /// The bytes of all memories and tables.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -44,7 +45,8 @@ impl Limiter {
         self.refused = false;
     }
 
-    /// Grants no more than the memory or table itself allows, so that what is granted is nearly always provided.
+    /// Refuses growth beyond the maximum of the memory or table itself without counting it, so that nearly all counted
+    /// growth succeeds.
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: u64) -> bool {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return false;
@@ -62,8 +64,8 @@ impl Limiter {
         }
     }
 
-    /// Growth failed inside wasmtime. Nothing is given back: for some kinds of memory it says so of requests that were never
-    /// put to us, and a guest that alternates between the two would have its real growth forgotten.
+    /// Growth failed inside wasmtime. Nothing is subtracted: for some kinds of memory wasmtime also reports requests
+    /// that this limiter never saw, and a guest could alternate between the two to hide its real growth.
     fn fail(&mut self) {
         self.refused = true;
     }
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_was_never_granted_gives_nothing_back() {
+    fn a_failed_growth_that_was_never_counted_subtracts_nothing() {
         let mut limiter = Limiter::new(1000);
         for _ in 0..10 {
             limiter.memory_growing(0, 900, None).unwrap();
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_its_own_maximum_a_memory_costs_nothing() {
+    fn growth_beyond_a_memorys_own_maximum_is_not_counted() {
         let mut limiter = Limiter::new(1000);
         assert!(!limiter.memory_growing(0, 900, Some(800)).unwrap());
         assert_eq!((limiter.bytes(), limiter.refused()), (0, false));

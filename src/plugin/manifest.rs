@@ -1,7 +1,7 @@
-//! What a plugin says of itself: the custom section `wasmill:manifest`, a JSON object.
+//! A plugin's manifest: the custom section `wasmill:manifest`, a JSON object.
 //!
-//! It is read without anything being compiled or run, and trusted for nothing but words. Keys that this version doesn't know are
-//! left alone, as a newer SDK may write them.
+//! It is read without compiling or running anything, and its texts are not trusted. Unknown keys are ignored, because a
+//! newer SDK may write them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,11 +15,11 @@ use crate::plugin::schema::Fault;
 const SECTION: &str = "wasmill:manifest";
 /// A larger manifest isn't read.
 const BYTES_MAX: usize = 256 << 10;
-/// A longer name or version is cut: both are shown in lines, and the version is a label of a metric.
+/// A longer name or version is truncated: both are shown within a line, and the version is a metric's label.
 const NAME_CHARS_MAX: usize = 64;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 
-/// What a plugin says of itself; everything but its name may be missing.
+/// A plugin's manifest. Everything except the name is optional.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
     /// Its name.
@@ -28,7 +28,7 @@ pub struct Manifest {
     pub version: String,
     /// What it does.
     pub description: String,
-    /// The ports that it writes to; `None` if that depends on its settings.
+    /// The ports that it writes to; `None` if they depend on its settings.
     pub ports: Option<Vec<String>>,
     /// The JSON Schema of its settings.
     pub settings: Option<Value>,
@@ -48,15 +48,15 @@ struct Raw {
 /// Why a manifest can't be used.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The file is broken.
+    /// The file can't be parsed.
     File(BinaryReaderError),
-    /// The manifest is.
+    /// The manifest can't be parsed.
     Manifest(String),
 }
 
 impl Manifest {
-    /// The manifest of a plugin's file, wherever in it the section is: tools that make components leave sections inside. The
-    /// outermost one counts.
+    /// The manifest of a plugin's file. Tools that make components leave sections inside, so all levels are searched,
+    /// and the outermost one counts.
     #[expect(clippy::wildcard_enum_match_arm, reason = "sections of the binary format, of which few matter")]
     pub(super) fn read(bytes: &[u8]) -> Result<Option<Manifest>, Unread> {
         let mut depth = 0_usize;
@@ -77,14 +77,14 @@ impl Manifest {
         found.map(|(_, json)| Manifest::parse(json).map_err(Unread::Manifest)).transpose()
     }
 
-    /// What doesn't fit in these settings, a JSON object; nothing if it says nothing of settings.
+    /// The faults in these settings, a JSON object. Empty if the manifest has no schema for settings.
     #[must_use]
     pub fn faults(&self, settings: &str) -> Vec<Fault> {
         let settings = serde_json::from_str(settings).unwrap_or(Value::Null);
         self.settings.as_ref().map_or_else(Vec::new, |schema| schema::faults(schema, &settings))
     }
 
-    /// Keywords in the schema of the settings that nobody checks.
+    /// Keywords in the settings' schema that are not checked.
     #[must_use]
     pub fn unchecked(&self) -> Vec<String> {
         self.settings.as_ref().map_or_else(Vec::new, schema::unchecked)
@@ -105,7 +105,7 @@ impl Manifest {
     }
 }
 
-/// A text that can be shown: cut, and without what moves a cursor.
+/// A text that is safe to show: truncated, and without control characters.
 pub(super) fn shown(text: &str, chars: usize) -> String {
     text.chars().filter(|character| !character.is_control()).take(chars).collect()
 }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_name_is_needed_and_unknown_keys_are_left_alone() {
+    fn only_the_name_is_required_and_unknown_keys_are_ignored() {
         let manifest = Manifest::parse(br#"{"name":"mask\u001b[31m","state":[1]}"#).unwrap();
         assert_eq!(manifest, Manifest { name: "mask[31m".into(), ..Manifest::default() });
         let whole =
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_manifest_is_refused_with_its_place() {
+    fn invalid_manifests_are_refused_with_a_reason() {
         for (json, message) in [
             ("{}", "missing field `name`"),
             ("[1]", "invalid"),

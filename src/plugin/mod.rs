@@ -1,8 +1,8 @@
-//! The WebAssembly host: the only room that knows wasmtime.
+//! The WebAssembly host: the only module that uses wasmtime.
 //!
-//! A [`Step`] is a checked and compiled component; an [`Instance`] of it turns a run of records into an outcome or a
-//! failure. Guests are untrusted: they run under a deadline, a memory limit and a bound on what they return. This room
-//! doesn't retry, and knows nothing of Kafka.
+//! A [`Step`] is a checked and compiled plugin; an [`Instance`] of it turns a batch of records into an outcome or a
+//! failure. Guests are untrusted: they run under a deadline, a memory limit and a limit on their results. This module
+//! does not retry, and knows nothing about Kafka.
 
 mod artifact;
 pub mod bundled;
@@ -74,16 +74,16 @@ pub struct Settings {
     pub wasm: PathBuf,
     /// The step's settings, a JSON object.
     pub settings: Secret,
-    /// What its plugin may use besides log and metrics.
+    /// What the plugin may use besides log and metrics.
     pub allow: Grants,
     /// The names of its ports, `main` first.
     pub ports: Vec<String>,
     /// The longest time that one call may take.
     pub timeout: Duration,
-    /// Bytes of memory that one instance may have, over all its memories and tables.
+    /// The memory limit of one instance in bytes, for all of its memories and tables together.
     pub memory_bytes: u64,
-    /// Records that one call gets at most.
+    /// The most records in one call.
     pub batch_records: usize,
-    /// What the plugin is told, and must not be repeated after it.
+    /// Values passed to the plugin that must not appear in its messages.
     pub hidden: Hidden,
 }

@@ -1,11 +1,12 @@
-//! UNSAFE. Native code: what our own compiler wrote, kept in a private folder, and loaded again.
+//! UNSAFE. Native code: written by this program's own compiler, kept in a private directory, and loaded again.
 //!
-//! JUSTIFICATION: `check --offline` of the plugin `mask` takes 0.27 s when it compiles and 0.02 s when it loads, and a larger
-//! component costs more. And a component that is compiled in a child process, where it can be stopped, has to come back somehow.
+//! JUSTIFICATION: loading code takes a small part of the time that compiling takes, which matters for each start.
+//! Besides, a plugin is compiled in a child process, where it can be stopped, and its code has to be loaded into this
+//! one.
 //!
-//! Native code can't be checked, so only its origin counts. It comes from a child of ours or from a folder that nobody else
-//! can write to, where each file carries the SHA-256 of what it holds against damage; a user's own `.cwasm` never comes here.
-//! Invariant: a [`Code`] was written by a process of this program.
+//! Native code can't be checked, so its origin must be trusted. It comes from a child process of this program, or from
+//! a directory that no other user can write to, where each file starts with the SHA-256 of its content to detect
+//! damage. A user's own `.cwasm` is never loaded. Invariant: a [`Code`] was written by a process of this program.
 
 #![expect(unsafe_code, reason = "wasmtime can't check native code; see JUSTIFICATION")]
 
@@ -31,11 +32,11 @@ use crate::plugin::program::Compiled;
 use crate::plugin::program::Engines;
 use crate::plugin::program::Program;
 
-/// Native code that this program's compiler wrote.
+/// Native code written by this program's compiler.
 pub(super) struct Code(Vec<u8>);
 
 impl Code {
-    /// What a child of this program wrote.
+    /// The output of a child process.
     pub(super) fn of_child(bytes: Vec<u8>) -> Code {
         Code(bytes)
     }
@@ -44,7 +45,7 @@ impl Code {
 /// Loads the code of a program.
 ///
 /// # Errors
-/// If it is of another version of wasmtime, another machine, or another kind of program.
+/// If the code is for another version of wasmtime, another machine, or another kind of program.
 pub(super) fn deserialize(engines: &Engines, program: &Program<'_>, code: &Code) -> wasmtime::Result<Compiled> {
     Ok(match program {
         // SAFETY: wasmtime requires code that `precompile_component` made and nobody changed. See the invariant of `Code`.
@@ -54,25 +55,25 @@ pub(super) fn deserialize(engines: &Engines, program: &Program<'_>, code: &Code)
     })
 }
 
-/// Compiled programs, by the digest of what they were compiled from.
+/// Compiled programs, by the digest of the program.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
 }
 
-/// What the folder may hold; the oldest files go first.
+/// The largest size of the directory; the oldest files are deleted first.
 const BYTES_MAX: u64 = 1 << 30;
 const SUFFIX: &str = "code";
 const DIGEST_BYTES: usize = 32;
 
 impl Cache {
-    /// Takes a folder, which is made if it isn't there.
+    /// Opens a directory, and creates it if it doesn't exist.
     ///
     /// # Errors
-    /// If it can't be made, or if others can write to it.
+    /// If it can't be created, or other users can access it.
     pub fn open(folder: &Path) -> io::Result<Cache> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        // What is checked is what a link leads to, and it is used by that name.
+        // Check the target of a link, and use it by its real path.
         let folder = folder.canonicalize()?;
         let metadata = fs::metadata(&folder)?;
         let own = rustix::process::geteuid().as_raw();
@@ -85,7 +86,7 @@ impl Cache {
         Ok(Cache { folder })
     }
 
-    /// The code of a program, if it is there and whole.
+    /// The code of a program, if it is stored and intact.
     pub(super) fn load(&self, engines: &Engines, program: &Program<'_>) -> Option<Code> {
         let mut bytes = fs::read(self.path(engines, program)).ok()?;
         let code = bytes.split_off(DIGEST_BYTES.min(bytes.len()));
@@ -96,23 +97,23 @@ impl Cache {
         whole.then_some(Code(code))
     }
 
-    /// Keeps the code of a program. A full disk costs only the time of the next start.
+    /// Stores the code of a program. If that fails, only the next start takes longer.
     pub(super) fn store(&self, engines: &Engines, program: &Program<'_>, code: &Code) {
         if let Err(error) = self.write(&self.path(engines, program), code).and_then(|()| self.prune()) {
             tracing::warn!("a compiled component can't be kept in {}: {error}", self.folder.display());
         }
     }
 
-    /// A name for the program and everything that its code depends on.
+    /// The file for a program and everything that its code depends on.
     fn path(&self, engines: &Engines, program: &Program<'_>) -> PathBuf {
-        // wasmtime checks again that the code fits: this only keeps those of two versions apart.
+        // wasmtime checks that the code fits. The name only separates the code of different versions.
         let mut settings = DefaultHasher::new();
         engines.of(program).precompile_compatibility_hash().hash(&mut settings);
         (copies::REVISION, checks::REVISION).hash(&mut settings);
         self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(program.bytes()), settings.finish()))
     }
 
-    /// Writes beside and renames, so that a reader finds a whole file or none.
+    /// Writes a temporary file and renames it, so that a reader never sees a partial file.
     fn write(&self, path: &Path, Code(code): &Code) -> io::Result<()> {
         let mut file = Beside::new(path)?;
         file.file.write_all(&Sha256::digest(code))?;
@@ -133,7 +134,7 @@ impl Cache {
             if held <= BYTES_MAX {
                 break;
             }
-            // Another process may have been faster.
+            // Another process may have deleted it already.
             let _ = fs::remove_file(path);
             held -= bytes;
         }
@@ -141,7 +142,7 @@ impl Cache {
     }
 }
 
-/// A file that is removed again unless it gets its name.
+/// A temporary file that is deleted unless it is renamed.
 struct Beside {
     file: fs::File,
     path: PathBuf,

@@ -1,8 +1,9 @@
-//! What is compiled: a component, or a core module that is run as it is; and wasmtime's configuration for either.
+//! The programs to compile: components, and core modules that run without the component model; with wasmtime's
+//! configuration for both.
 //!
-//! The two need an engine each, since they are stopped in different ways: components by wasmtime's epoch, which it checks in all
-//! code of an engine, and core modules by the checks of `checks.rs`. Both are written again before they are compiled, in the
-//! process that compiles them.
+//! Each kind needs its own engine, because they are stopped in different ways: components by wasmtime's epoch, which an
+//! engine checks in all of its code, and core modules by the checks of `checks.rs`. Both kinds are rewritten before
+//! they are compiled, in the process that compiles them.
 
 use std::borrow::Cow;
 
@@ -18,20 +19,20 @@ use crate::plugin::checks;
 use crate::plugin::copies;
 use crate::plugin::features;
 
-/// Guests get wasmtime's default stack: a thread that runs them needs this much and what the host itself uses (an
-/// overflow in the guest is a trap, one in the host ends the process).
+/// wasmtime's default stack for guests. A thread that runs guests needs this much in addition to the host's own use: an
+/// overflow in the guest is a trap, but one in the host ends the process.
 const STACK_BYTES_MAX: usize = 512 << 10;
 
-/// A valid binary that is to be compiled.
+/// A valid binary to compile.
 pub(super) enum Program<'a> {
     /// A component.
     Component(Cow<'a, [u8]>),
-    /// A core module that is run without the component model.
+    /// A core module that runs without the component model.
     Module(&'a [u8]),
 }
 
 impl Program<'_> {
-    /// What these bytes are.
+    /// The kind of program in these bytes.
     pub(super) fn of(bytes: &[u8]) -> Program<'_> {
         match Parser::is_component(bytes) {
             true => Program::Component(Cow::Borrowed(bytes)),
@@ -56,9 +57,9 @@ pub(super) enum Compiled {
 /// wasmtime's engines. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Engines {
-    /// That of components.
+    /// The engine for components.
     pub(super) components: Engine,
-    /// That of core modules.
+    /// The engine for core modules.
     pub(super) modules: Engine,
 }
 
@@ -69,7 +70,7 @@ impl Engines {
         let mut components = config();
         components.epoch_interruption(true);
         let mut modules = config();
-        // For the flag that checks look at. What a guest itself may have is what is valid for the other engine.
+        // For the flag that the checks read. Guests can't use these features: `features::validate` rejects them.
         modules.wasm_threads(true).shared_memory(true);
         Ok(Engines { components: Engine::new(&components)?, modules: Engine::new(&modules)? })
     }
@@ -82,7 +83,7 @@ impl Engines {
         }
     }
 
-    /// Compiles a program and loads it.
+    /// Compiles a program and loads its code.
     pub(super) fn compile(&self, program: &Program<'_>) -> wasmtime::Result<Compiled> {
         let ready = self.ready(program)?;
         Ok(match program {
@@ -100,12 +101,12 @@ impl Engines {
         }
     }
 
-    /// A program as it is compiled.
+    /// The program in the form that is compiled.
     fn ready<'a>(&self, program: &'a Program<'_>) -> wasmtime::Result<Cow<'a, [u8]>> {
         Ok(match program {
             Program::Component(component) => copies::shortened(component),
             Program::Module(module) => {
-                // Checks are placed by what is true of these features alone.
+                // The placement of checks is only correct for these features.
                 if features::validate(module).is_err() {
                     return Err(wasmtime::Error::msg("it uses what plugins can't"));
                 }
@@ -116,17 +117,19 @@ impl Engines {
     }
 }
 
-/// What the code depends on: the process that compiles and the one that runs must have the same.
+/// The configuration that the code depends on: the compiling process and the running one must use the same.
 fn config() -> Config {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
     config.max_wasm_stack(STACK_BYTES_MAX);
-    // A plugin that keeps its debug information gets files and lines in its backtraces.
+    // If a plugin contains debug information, its backtraces have files and lines.
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
-    // What no supported guest language needs is not there to be attacked. GC isn't even built.
+    // Features that no supported guest language needs are off, to keep the attack surface small. GC isn't even compiled
+    // in.
     config.wasm_threads(false);
     config.wasm_memory64(false);
     config.wasm_relaxed_simd(false);
-    // Memory keeps wasmtime's default of 4 GiB of reserved addresses with a guard: no bounds check, and no copy to grow.
+    // Memories keep wasmtime's default of 4 GiB of reserved address space with a guard: no bounds checks, and growing
+    // copies nothing.
     config
 }

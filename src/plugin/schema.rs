@@ -1,9 +1,9 @@
-//! Whether a step's settings fit the JSON Schema of its plugin.
+//! Checks a step's settings against the JSON Schema of its plugin.
 //!
-//! The keywords that describe settings are checked, and no others: `$ref` and `pattern` would let a stranger's schema run for ever or
-//! bring an engine of their own, and the libraries that do all of JSON Schema cost as much time to build as a tenth of the rest. What isn't
-//! checked here is left to the plugin's `init`, which has the last word anyway. Pure, and it comes to an end: every part of the
-//! schema is looked at once for each value, up to a bound.
+//! Only the keywords that settings need are checked: `$ref` and `pattern` would let an untrusted schema run without end
+//! or require an engine of their own, and libraries for all of JSON Schema add much build time. What isn't checked here
+//! is left to the plugin's `init`, which decides in the end. Pure, and it terminates: each part of the schema is
+//! checked once per value, up to a limit.
 
 use serde_json::Map;
 use serde_json::Value;
@@ -11,21 +11,21 @@ use serde_json::Value;
 /// A setting that doesn't fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Keys, and numbers of elements counted from 0, from the settings down.
+    /// Keys, and indices of list elements from 0, starting at the settings.
     pub path: Vec<String>,
-    /// What is wrong there; it holds no value.
+    /// What is wrong there, without the setting's value.
     pub what: What,
 }
 
 /// What can be wrong with a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The plugin has no such setting; these it has.
+    /// The plugin has no such setting.
     Unknown {
-        /// The settings that stand there.
+        /// The settings known at this place.
         known: Vec<String>,
     },
-    /// A setting is missing in this one.
+    /// A required setting is missing in this table.
     Missing {
         /// Its name.
         name: String,
@@ -57,21 +57,21 @@ const CHECKED: [&str; 20] = [
     "anyOf",
     "allOf",
 ];
-/// Keywords that say something to people alone.
+/// Keywords that only inform people.
 const ANNOTATIONS: [&str; 10] =
     ["$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "format"];
-/// Pairs of a value and a part of the schema that are looked at: far more than settings in a file have.
+/// The most pairs of a value and a part of the schema that are checked: far more than real settings have.
 const LOOKS_MAX: usize = 1_000_000;
 const FAULTS_MAX: usize = 20;
 
-/// The settings that don't fit, in the order of the schema; none if all do.
+/// The settings that don't fit, in the order of the schema. Empty if all fit.
 pub(super) fn faults(schema: &Value, settings: &Value) -> Vec<Fault> {
     let mut check = Check { path: Vec::new(), faults: Vec::new(), looks: 0 };
     check.value(schema, settings);
     check.faults
 }
 
-/// Keywords in a schema that nobody checks.
+/// Keywords in a schema that are not checked.
 pub(super) fn unchecked(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect_unchecked(schema, &mut found);
@@ -126,13 +126,13 @@ impl Check {
         let keywords = match schema {
             Value::Object(keywords) => keywords,
             Value::Bool(false) => return self.wrong("nothing is allowed here".to_owned()),
-            // `true` allows everything, and what is no schema says nothing.
+            // `true` allows everything, and an invalid schema is ignored.
             Value::Bool(true) | Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => return,
         };
         if let Some(types) = keywords.get("type")
             && !is_of(types, value)
         {
-            // What follows is about a value of that type.
+            // The other keywords assume a value of that type.
             return self.wrong(format!("expected {}, found {}", named_types(types), kind(value)));
         }
         if let Some(allowed) = keywords.get("enum").and_then(Value::as_array)
@@ -162,7 +162,7 @@ impl Check {
         }
     }
 
-    /// One of the schemas has to fit; of the others nothing is said.
+    /// One of the schemas must fit. If none does, the individual faults are not reported.
     fn any(&mut self, schemas: &[Value], value: &Value) {
         let before = self.faults.len();
         let mut first = Vec::new();
@@ -260,9 +260,9 @@ fn is_of(types: &Value, value: &Value) -> bool {
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         "number" => value.is_number(),
-        // As JSON Schema has it, 1.0 is one.
+        // In JSON Schema, 1.0 is an integer.
         "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
-        // What nobody knows is nothing to be wrong by.
+        // Unknown types are ignored.
         _ => true,
     };
     match types {
@@ -272,7 +272,7 @@ fn is_of(types: &Value, value: &Value) -> bool {
     }
 }
 
-/// Types in the words of TOML.
+/// Types with TOML's names.
 fn named_types(types: &Value) -> String {
     let named = |name: &str| match name {
         "object" => "a table",
@@ -305,7 +305,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A value of the schema's.
+/// A value of the schema, for a message.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => super::manifest::shown(text, 64),
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn several_faults_are_told_at_once_up_to_a_bound() {
+    fn several_faults_are_reported_at_once_up_to_a_bound() {
         let schema = json!({"properties": {"a": {"type": "string"}}, "required": ["b"], "additionalProperties": false});
         let found = told(&schema, &json!({"a": 1, "c": 2}));
         assert_eq!(found, [": `b` is missing", "a: expected a string, found a whole number", "c: unknown, known: a"]);
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_without_end_ends() {
+    fn checking_an_expensive_or_recursive_schema_ends() {
         let wide = json!({"items": {"allOf": vec![json!({"minimum": 0}); 5_000]}});
         let many = Value::Array(vec![json!(1); 5_000]);
         assert_eq!(told(&wide, &many), Vec::<String>::new());
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_checks_is_named() {
+    fn keywords_that_are_not_checked_are_named() {
         let schema = json!({
             "$schema": "x", "title": "t", "properties": {"pattern": {"pattern": "a"}, "b": {"items": {"$ref": "#"}}},
             "anyOf": [{"not": {}}],

@@ -1,4 +1,4 @@
-//! The functions that a component exports, as WIT writes them: for people whose component doesn't fit.
+//! The functions that a component exports, in WIT syntax, for messages about a component that doesn't fit.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use wasmparser::types::TypesRef;
 
 use crate::plugin::world::Export;
 
-/// A type that stands deeper than this is shown as `..`: types can refer to types a long way.
+/// A type nested more deeply is shown as `..`, because types can be nested without limit.
 const DEPTH_MAX: usize = 6;
-/// A longer line is cut: a type can be long, too.
+/// A longer line is truncated, because a type can be long as well.
 const LINE_CHARS_MAX: usize = 160;
 
-/// Names that interfaces of a component give to its types.
+/// The names that a component's interfaces give to its types.
 pub(super) struct Signatures<'a> {
     types: &'a TypesRef<'a>,
     names: BTreeMap<ComponentDefinedTypeId, &'a str>,
 }
 
 impl<'a> Signatures<'a> {
-    /// Reads the names of the types in these imports and exports of a valid component.
+    /// Collects the names of the types in these imports and exports of a valid component.
     pub(super) fn new(types: &'a TypesRef<'a>, items: impl Iterator<Item = &'a ComponentItem>) -> Signatures<'a> {
         let mut names = BTreeMap::new();
         for item in items {

@@ -1,6 +1,6 @@
-//! A step of a pipeline, loaded: its plugin is read, checked, compiled and linked, and instances are made of it.
+//! A loaded step of a pipeline: its plugin is read, checked, compiled and linked, and can be instantiated.
 //!
-//! A step never changes; another version of its plugin is another step.
+//! A step never changes; a new version of its plugin is a new step.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,7 +25,7 @@ use crate::plugin::instance::Instance;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::world;
 
-/// A loaded step. Cheap to clone; clones share their compiled code and their bounds.
+/// A loaded step. Cheap to clone; clones share the compiled code and the limits of log and metrics.
 #[derive(Clone)]
 pub struct Step {
     inner: Arc<Inner>,
@@ -45,7 +45,7 @@ struct Inner {
     names: Arc<Names>,
 }
 
-/// Why a step can't be loaded. Its text says what, where, and what to do.
+/// Why a step can't be loaded. The text says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file can't be read.
@@ -55,7 +55,7 @@ pub enum LoadError {
         step: Arc<str>,
         /// Its file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// The file isn't a plugin for this step.
@@ -65,7 +65,7 @@ pub enum LoadError {
         step: Arc<str>,
         /// Its file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         problem: ArtifactError,
     },
     /// The plugin passed every check but can't be compiled or linked.
@@ -75,13 +75,13 @@ pub enum LoadError {
         step: Arc<str>,
         /// Its file.
         path: PathBuf,
-        /// Why not, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
 }
 
 impl Step {
-    /// Reads, checks and compiles the step's plugin. It may take seconds for a large one; no guest code runs.
+    /// Reads, checks and compiles the step's plugin. A large plugin may take seconds. No guest code runs.
     ///
     /// # Errors
     /// If the file can't be read or isn't a plugin that this step can run.
@@ -90,11 +90,11 @@ impl Step {
         Step::load_with(engine, settings, log, Arc::new(Names::new()))
     }
 
-    /// Another version of the step, from the file and with the settings as they are now. What bounds a step's log lines and metric
-    /// names goes on over all versions.
+    /// Loads another version of the step, from its file and with these settings. The limits of log lines and metric
+    /// names apply to all versions together.
     ///
     /// # Errors
-    /// As [`Step::load`]; this step stays as it is.
+    /// Like [`Step::load`]. This step stays unchanged.
     pub fn reload(&self, settings: Settings) -> Result<Step, LoadError> {
         Step::load_with(&self.inner.engine, settings, Arc::clone(&self.inner.log), Arc::clone(&self.inner.names))
     }
@@ -140,7 +140,7 @@ impl Step {
         })
     }
 
-    /// What it was loaded with.
+    /// The settings that it was loaded with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
@@ -152,53 +152,54 @@ impl Step {
         &self.inner.digest
     }
 
-    /// The version that its file carries; empty without one.
+    /// The version in its file; empty if there is none.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.inner.version
     }
 
-    /// What its plugin says of itself.
+    /// The plugin's manifest.
     #[must_use]
     pub fn manifest(&self) -> Option<&Manifest> {
         self.inner.manifest.as_ref()
     }
 
-    /// Whether its plugin uses something that a step may be given.
+    /// Whether its plugin imports something that this grant provides.
     #[must_use]
     pub fn uses(&self, grant: Grant) -> bool {
         self.inner.needs.contains(&grant)
     }
 
-    /// The time that reading, checking and compiling it took.
+    /// How long reading, checking and compiling took.
     #[must_use]
     pub fn compile_time(&self) -> Duration {
         self.inner.compile_time
     }
 
-    /// The clock of deadlines: it stands still only if no deadline would be kept.
+    /// The clock of deadlines. If it stops, deadlines are no longer enforced.
     #[must_use]
     pub fn ticks(&self) -> u64 {
         self.inner.engine.clock().ticks().now()
     }
 
-    /// How many lines its guests wrote since the last call, written to the log or not: by level, `trace` first.
+    /// Takes the number of lines that guests wrote since the last call, including suppressed ones: by level, `trace`
+    /// first.
     #[must_use]
     pub fn take_logged(&self) -> [u64; 5] {
         self.inner.log.take_counts()
     }
 
-    /// The same step for test cases: whenever its plugin asks, it is one and the same time, and each instance gets the same random
-    /// numbers, so that a plugin makes the same of a record each time.
+    /// The same step for test cases: its plugin always sees the same time, and each instance gets the same random
+    /// numbers, so that results are reproducible.
     #[must_use]
     pub fn rehearsal(&self) -> Step {
         Step { inner: Arc::clone(&self.inner), rehearsal: true }
     }
 
-    /// Makes an instance and calls its `init` with the step's settings and ports.
+    /// Creates an instance and calls its `init` with the step's settings and ports.
     ///
     /// # Errors
-    /// [`crate::failure::Kind::Error`] with the plugin's own text if `init` refuses, else the fault.
+    /// [`crate::failure::Kind::Error`] with the plugin's own text if `init` refuses, otherwise the failure.
     pub fn instantiate(&self) -> Result<Instance, Failure> {
         let inner = &*self.inner;
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));

@@ -1,7 +1,7 @@
 //! What a component must export, and what it may import.
 //!
-//! Pure, over names. A component that exports something of ours that this version doesn't know is refused: to skip it
-//! silently would lose what it is for. Every import that isn't granted is named, with what it could touch.
+//! Pure, over names. A component that exports an unknown interface of wasmill is rejected: ignoring the export silently
+//! would lose its function. Every import that isn't granted is named, with what it gives access to.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::plugin::grants::Grants;
 /// The columnar world's export, without its version.
 pub(super) const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
 const HANDLER: &str = "wasmill:plugin/handler";
-/// Granted to every plugin, as nothing flows back through them.
+/// Granted to every plugin, because these interfaces return nothing.
 const ALWAYS_GRANTED: [&str; 2] = ["wasmill:plugin/log", "wasmill:plugin/metrics"];
 
-/// What an import of each prefix could touch. The first that fits counts.
+/// What an import with each prefix gives access to. The first match counts.
 const TOUCHES: [(&str, &str); 21] = [
     ("wasmill:plugin/log", "lines in the log"),
     ("wasmill:plugin/metrics", "counters and histograms of its own"),
@@ -40,7 +40,7 @@ const TOUCHES: [(&str, &str); 21] = [
     ("wasi", "files, environment, clocks, random numbers"),
 ];
 
-/// A line of versions of the contract in which components stay able to run: what a component needs is its track, not its version.
+/// A compatible line of versions of the contract: a component needs its track, not an exact version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Track {
     /// `0.1`, from before the first release.
@@ -50,10 +50,10 @@ pub(super) enum Track {
 }
 
 impl Track {
-    /// Every track that this host runs.
+    /// All tracks that this host runs.
     pub(super) const ALL: [Track; 2] = [Track::V0, Track::V1];
 
-    /// The version whose text is in `wit/`.
+    /// The version that is in `wit/`.
     pub(super) fn version(self) -> &'static str {
         match self {
             Track::V0 => "0.1.0",
@@ -61,12 +61,13 @@ impl Track {
         }
     }
 
-    /// The full name of one of our interfaces.
+    /// The full name of an interface of wasmill.
     pub(super) fn interface(self, name: &str) -> String {
         format!("wasmill:plugin/{name}@{}", self.version())
     }
 
-    /// The track of a version, as semantic versioning has it: before 1.0 a minor version is a track, from then on a major one.
+    /// The track of a version by semantic versioning: before 1.0 each minor version is a track, from 1.0 each major
+    /// version.
     fn of(version: &str) -> Option<Track> {
         let numbers: Vec<u64> = version.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
         match numbers[..] {
@@ -84,7 +85,7 @@ pub enum World {
     TransformBatch,
     /// `transform`: typed records.
     Transform,
-    /// Both at once, which is ambiguous.
+    /// Both, which is ambiguous.
     Both,
     /// Neither.
     Other,
@@ -117,30 +118,30 @@ impl fmt::Display for World {
     }
 }
 
-/// Something that a component wants from its host.
+/// An import of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
     /// Its name, as in `wasi:filesystem/types@0.2.6`.
     pub name: String,
-    /// What a plugin could touch with it, in words.
+    /// What a plugin could access with it, in words.
     pub touches: &'static str,
-    /// What lets a plugin use it.
+    /// What a plugin needs to use it.
     pub needs: Needs,
 }
 
-/// What lets a plugin use an import.
+/// What a plugin needs to use an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// Every plugin gets it.
+    /// Nothing: every plugin gets it.
     Nothing,
-    /// A step's `allow`.
+    /// A grant in the step's `allow`.
     Allow(Grant),
     /// No plugin gets it.
     Unavailable,
 }
 
 impl Needs {
-    /// What a step has to give for it.
+    /// The grant that a step must give for it, if any.
     #[must_use]
     pub fn grant(self) -> Option<Grant> {
         match self {
@@ -172,27 +173,27 @@ impl Import {
     }
 }
 
-/// A function or another thing that a component exports.
+/// A function or another item that a component exports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// Its name, as in `wasmill:plugin/batch-handler@1.0.0`.
     pub name: String,
-    /// Its functions as WIT has them, as far as they are known: `init: func(settings: string, ...) -> ...`.
+    /// Its functions in WIT syntax, if known: `init: func(settings: string, ...) -> ...`.
     pub functions: Vec<String>,
 }
 
 /// Why a step can't run a component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
-    /// It exports the wrong things.
+    /// It has the wrong exports.
     #[error("its exports don't fit: {advice}\n{}", side_by_side(found))]
     World {
-        /// What it exports.
+        /// Its exports.
         found: Vec<Export>,
         /// What to do.
         advice: &'static str,
     },
-    /// It imports what it wasn't granted.
+    /// It has imports that aren't granted.
     #[error("it imports what it wasn't granted: {}; {}", named(.0), way_out(.0))]
     Imports(Vec<Import>),
 }
@@ -202,7 +203,7 @@ fn named(imports: &[Import]) -> String {
     named.join(", ")
 }
 
-/// What to do about imports that were refused.
+/// What to do about rejected imports.
 fn way_out(imports: &[Import]) -> String {
     if imports.iter().any(|import| import.needs == Needs::Unavailable) {
         return "no plugin gets all of these, so build it without WASI (Rust: target wasm32-unknown-unknown; JavaScript and Python: \
@@ -214,7 +215,7 @@ fn way_out(imports: &[Import]) -> String {
     format!("if it should have them, add to its step's `allow`: {}", lines.join(", "))
 }
 
-/// The contract that a component of these exports and imports keeps, if a step may run it.
+/// The contract of a component with these exports and imports, if a step may run it.
 pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> Result<(Track, World), Misfit> {
     let (world, contract) = World::of(exports);
     let track = contract.as_deref().and_then(Track::of);
@@ -243,12 +244,12 @@ pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> R
     Err(Misfit::World { found: exports.to_vec(), advice })
 }
 
-/// Exports of others are ignored: some languages add their own.
+/// Other packages' exports are ignored: some languages add their own.
 fn is_unknown(export: &str) -> bool {
     export.starts_with("wasmill:") && ![BATCH_HANDLER, HANDLER].contains(&interface(export))
 }
 
-/// What a step runs, line by line.
+/// The exports that a step can run, line by line.
 const EXPECTED: [&str; 7] = [
     "wasmill:plugin/batch-handler@1",
     "  init: func(settings: string, ports: list<string>) -> result<_, string>",
@@ -259,7 +260,7 @@ const EXPECTED: [&str; 7] = [
     "(or either of `@0.1`)",
 ];
 
-/// Two columns: what is expected and what was found.
+/// Two columns: the expected and the found exports.
 pub(super) fn side_by_side(found: &[Export]) -> String {
     let mut right = Vec::new();
     for export in found {
@@ -285,7 +286,7 @@ pub(super) fn side_by_side(found: &[Export]) -> String {
     text
 }
 
-/// A component may export a lot.
+/// A component may have very many exports.
 const FOUND_LINES_MAX: usize = 20;
 
 /// A name without its version.
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn any_version_of_a_track_and_exports_of_others_fit() {
+    fn any_version_of_a_track_fits_and_other_exports_are_ignored() {
         let imports = ["wasmill:plugin/log@0.1.7", "wasmill:plugin/metrics@1.2.0"];
         for handler in ["batch-handler@0.1.9", "handler@0.1.0", "batch-handler@1.0.0", "handler@1.3.2"] {
             assert_eq!(refusal(&[&format!("wasmill:plugin/{handler}"), "exports", "init"], &imports), "");
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn another_world_is_refused_with_both_side_by_side() {
+    fn another_world_is_refused_with_expected_and_found_side_by_side() {
         for (exports, found, advice) in [
             (
                 &["wasmill:plugin/handler@0.1.0", "wasmill:plugin/batch-handler@0.1.0"][..],
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_gives_may_be_imported_and_the_refusal_says_how_it_would() {
+    fn granted_imports_are_allowed_and_a_refusal_names_the_missing_grants() {
         let handler = ["wasmill:plugin/batch-handler@1.0.0"];
         assert_eq!(refusal(&handler, &["wasi:clocks/wall-clock@0.2.0", "wasi:clocks/monotonic-clock@0.2.11"]), "");
         let refused = refusal(

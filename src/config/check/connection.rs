@@ -1,4 +1,4 @@
-//! `[kafka]`: brokers, TLS, SASL, and what is passed on to librdkafka.
+//! `[kafka]`: brokers, TLS, SASL, and the keys passed on to librdkafka.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::kafka::settings::VERIFICATION;
 use crate::kafka::settings::refused;
 use crate::secret::Secret;
 
-/// `[kafka]`, checked.
+/// The checked `[kafka]`.
 pub(super) struct Connection {
     pub(super) brokers: Vec<String>,
     pub(super) client_id: Option<String>,
@@ -138,7 +138,7 @@ fn sasl(check: &mut Check<'_>, sasl: Spanned<raw::Sasl>) -> Option<Sasl> {
     Some(Sasl { mechanism: mechanism?.to_owned(), username: username?, password: Secret(password?) })
 }
 
-/// A table for librdkafka, without the keys that would break a promise.
+/// A table for librdkafka. Keys that would break a guarantee are reported.
 pub(super) fn passed(check: &mut Check<'_>, table: raw::Passed, insecure: bool) -> BTreeMap<String, Secret> {
     for (key, value) in &table {
         let name = key.get_ref();

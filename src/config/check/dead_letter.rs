@@ -1,4 +1,4 @@
-//! `[on_error]`: what becomes of a record that can't be helped, and the topic of dead letters.
+//! `[on_error]`: what to do with failed records, and the dead-letter topic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::partition::OnFailure;
 use crate::partition::Policy;
 use crate::sink::Dialect;
 
-/// The topic of dead letters, if there is one, as an output that no port leads to.
+/// The dead-letter topic, if set, as an output that no port leads to.
 pub(super) fn topic(
     check: &mut Check<'_>,
     raw: &raw::OnError,
@@ -42,7 +42,7 @@ pub(super) fn topic(
     })
 }
 
-/// The policy with what becomes of a record that can't be helped, and whose names its dead letter has.
+/// The policy, completed with what to do with failed records; and the naming scheme of dead-letter headers.
 pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) -> (Policy, Dialect) {
     let words = [("stop", OnFailure::Stop), ("dead_letter", OnFailure::DeadLetter), ("skip", OnFailure::Skip)];
     let then = value::one_of(check, raw.then.as_ref(), "then", &words, &[]);

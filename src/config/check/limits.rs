@@ -1,4 +1,4 @@
-//! `[limits]` and `[on_error]`, and the times that must fit into one another.
+//! `[limits]` and `[on_error]`, and the timeouts that depend on each other.
 
 use std::time::Duration;
 
@@ -16,21 +16,20 @@ use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// What brokers acknowledge within 25 ms at a million a second. What is in flight is written by one core and read by another twice,
-/// at its sending and at its acknowledgement, so the more it is, the less of it is still in a cache. Together with the producer's
-/// `linger.ms` of 2, against 50,000 and 5: a JSON edit runs 1 to 8 % faster, most where the caches are small, and takes 17 MiB less.
-/// With fewer than some 16,000, cores wait for each other; small records that are forwarded lose from 20,000 downwards.
+/// Enough for brokers with a usual latency. One core writes the records in flight and another reads them, at sending
+/// and at the acknowledgement, so the more there are, the fewer are still in a cache by then. With far fewer
+/// records, executors wait for each other.
 const IN_FLIGHT_RECORDS: usize = 25_000;
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
-/// An executor waits for the worker between two jobs, and on few cores another one has work then: with 4 for 2 cores, a JSON edit
-/// from topic to topic is 4 % faster. One that no partition is left for costs its instances' memory and nothing else.
+/// At least a few executors even on few cores: while one waits for the worker between two runs, another one can use the
+/// core. An executor without a partition only costs the memory of its instances.
 const PARALLELISM_DEFAULT_MIN: usize = 4;
 
-/// More is a slip of the finger: an executor is a thread with its own component instances.
+/// A larger number is probably a mistake: an executor is a thread with its own plugin instances.
 const PARALLELISM_MAX: usize = 1024;
 
-/// Each of them costs a few dozen bytes outside of `max_in_flight.bytes`.
+/// Each record in flight costs a few dozen bytes that `max_in_flight.bytes` doesn't count.
 const IN_FLIGHT_RECORDS_MAX: usize = 10_000_000;
 
 pub(super) fn commit_every(check: &mut Check<'_>, raw: &raw::Limits) -> Duration {
@@ -71,11 +70,11 @@ fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
     }
 }
 
-/// A share of the records that count, as a number of them.
+/// Converts a share of the breaker's window to a number of records.
 fn rejects_max(check: &mut Check<'_>, share: &Spanned<f64>) -> Option<usize> {
     let value = *share.get_ref();
     if value > 0.0 && value < 1.0 {
-        // 0.29 of 200 is a little less than 58 in binary.
+        // In binary, 0.29 of 200 is slightly less than 58.
         let is_within = |records: u16| f64::from(records) <= value * f64::from(BreakerTripped::WINDOW) + 1e-6;
         return (0..BreakerTripped::WINDOW).rev().find(|&records| is_within(records)).map(usize::from);
     }
@@ -96,8 +95,8 @@ fn retries(check: &mut Check<'_>, raw: &Spanned<raw::Retries>) -> Option<Retries
     }
 }
 
-/// Step timeout < drain timeout < a third of the poll interval: a revoke waits for the call that runs, and the group
-/// waits for the revoke.
+/// Checks that step timeout < drain timeout < a third of the poll interval: a revoke waits for the running call, and
+/// the group waits for the revoke.
 pub(super) fn times(
     check: &mut Check<'_>,
     raw: &raw::Limits,
@@ -106,7 +105,7 @@ pub(super) fn times(
     steps: &[Settings],
     input: &raw::Input,
 ) {
-    // A time that didn't parse was replaced by its default, and was found wrong already.
+    // A time that didn't parse is already reported, and replaced by its default here.
     if !check.whole || !check.report.is_empty() {
         return;
     }
@@ -133,7 +132,7 @@ pub(super) fn times(
     }
 }
 
-/// A step's name, unless it came from `${...}`.
+/// A step's name, or `***` if it came from `${...}`.
 fn shown(check: &Check<'_>, raw: &Spanned<raw::Step>, step: &Settings) -> String {
     let text =
         raw.get_ref().name.as_ref().or_else(|| raw.get_ref().wasm.as_ref()).or_else(|| raw.get_ref().r#use.as_ref());

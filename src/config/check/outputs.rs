@@ -1,4 +1,4 @@
-//! `[output.NAME]`: names, topics, and how each is written.
+//! `[output.NAME]`: names, topics, and how records are written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::config::source::Span;
 use crate::kafka::settings;
 use crate::kafka::settings::Partition;
 
-/// An output with what is needed to speak about it.
+/// An output, with the spans for messages about it.
 pub(super) struct Output {
     pub(super) settings: settings::Output,
     pub(super) spans: OutputSpans,
-    /// The topic as it stands in the file; `None` if it is missing.
+    /// The topic as written in the file; `None` if it is missing.
     pub(super) topic: Option<Text>,
 }
 
@@ -82,7 +82,7 @@ fn output(check: &mut Check<'_>, name: Spanned<String>, output: raw::Output) -> 
     }
 }
 
-/// librdkafka has one configuration for each topic name: two outputs of one topic must agree.
+/// librdkafka has one configuration per topic name, so two outputs with the same topic must agree.
 fn same_topic(check: &mut Check<'_>, before: &[Output], output: &Output) {
     let Some(topic) = &output.topic else { return };
     let other = before.iter().find(|other| other.topic.as_ref() == Some(topic));

@@ -1,4 +1,4 @@
-//! `[[step]]`: components, their limits, and the settings they are handed.
+//! `[[step]]`: components, their limits, and their settings.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 const MEMORY_BYTES: u64 = 64 << 20;
 const BATCH_RECORDS: usize = 128;
 
-/// The steps and where they stand; `ports` are the same for each.
+/// The steps and their spans. All steps have the same `ports`.
 pub(super) fn steps(
     check: &mut Check<'_>,
     raw: &[Spanned<raw::Step>],
@@ -69,7 +69,7 @@ fn step(
         settings: settings_at.map_or(at, Span::from),
         allow: step.allow.as_ref().map(|allow| allow.span().into()),
     };
-    // A wasm32 memory ends at 4 GiB; below 1 MiB not even an empty guest fits.
+    // A wasm32 memory has at most 4 GiB; less than 1 MiB is too small even for an empty guest.
     let memory = value::size(check, step.memory.as_ref(), "memory", 1 << 20, 4 << 30);
     let settings = Settings {
         name: Arc::from(name),
@@ -89,7 +89,7 @@ fn grants(check: &mut Check<'_>, raw: &raw::Allow) -> Grants {
     let is = |switch: &Option<Spanned<bool>>| switch.as_ref().is_some_and(|switch| *switch.get_ref());
     let env = raw.env.as_ref().map(|env| {
         for name in env.keys() {
-            // What an environment can't hold would be another variable, or none, to the plugin.
+            // The plugin would see another variable or none.
             if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) {
                 let message = format!("`{}` can't be the name of a variable", name.get_ref().escape_debug());
                 check.report.add(name.span().into(), message, "write a name such as `REGION`");
@@ -100,7 +100,7 @@ fn grants(check: &mut Check<'_>, raw: &raw::Allow) -> Grants {
     Grants { clock: is(&raw.clock), random: is(&raw.random), env }
 }
 
-/// A plugin that comes with wasmill.
+/// The path of a plugin that comes with wasmill.
 fn bundled(check: &mut Check<'_>, name: &Text) -> PathBuf {
     let known = || bundled::ALL.iter().map(|(name, _)| format!("{}{name}", bundled::SCHEME));
     if known().any(|known| known == *name.get_ref()) {
@@ -134,12 +134,12 @@ fn component(check: &mut Check<'_>, wasm: &Text) -> PathBuf {
     check.file(wasm, "the component")
 }
 
-/// Where a component of a later version comes from, if not from a file.
+/// The scheme of a component that is not a file; a later version may support it.
 fn scheme(wasm: &Text) -> Option<&'static str> {
     ["std:", "oci://", "http://", "https://"].into_iter().find(|scheme| wasm.get_ref().starts_with(scheme))
 }
 
-/// Names are unique: they stand in metrics and messages.
+/// The name of a step. Names are unique because metrics and messages use them.
 fn name(
     check: &mut Check<'_>,
     step: &raw::Step,
@@ -148,7 +148,7 @@ fn name(
     names: &mut BTreeMap<String, usize>,
 ) -> String {
     let stem = |wasm: &Text| Path::new(wasm.get_ref()).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    // Nothing is said about the name where the component itself was found wrong.
+    // If the component itself is wrong, its name is not checked.
     let (name, span, is_set) = match (&step.name, &step.wasm, &step.r#use) {
         (Some(name), _, _) => (name.get_ref().clone(), name.span(), true),
         (None, Some(wasm), _) if scheme(wasm).is_some() => return String::new(),
@@ -171,7 +171,7 @@ fn name(
     name
 }
 
-/// The settings as a JSON object; dates become strings.
+/// The settings as a JSON object. Dates become strings.
 fn json(check: &mut Check<'_>, settings: &Spanned<toml::Table>) -> Option<String> {
     match object(settings.get_ref()) {
         Some(object) => Some(object.to_string()),

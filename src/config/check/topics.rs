@@ -1,4 +1,4 @@
-//! `[input]`: which topics are read, from where, and that no output leads back into them.
+//! `[input]`: the topics to read and where to start, and that no output leads back into them.
 
 use std::time::Duration;
 
@@ -24,16 +24,16 @@ use crate::kafka::settings::OnRecreate;
 use crate::kafka::settings::Start;
 use crate::kafka::settings::is_reserved;
 
-/// What a pattern may cost to compile.
+/// The largest compiled pattern, and the most memory to compile it.
 const PATTERN_BYTES_MAX: usize = 4 << 20;
 
-/// As Kafka's own clients.
+/// The defaults of Kafka's own clients.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 const TOPIC_RULE: &str = "use 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`";
 
-/// The topics and where they stand.
+/// The topics and their spans.
 pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, at: Span) -> (Vec<String>, Vec<Span>) {
     const HELP: &str = "under `[input]`, write `topics = [\"orders\"]`";
     let Some(topics) = topics else {
@@ -64,7 +64,7 @@ pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>,
     topics.get_ref().iter().map(|topic| (topic.get_ref().clone(), Span::from(topic.span()))).unzip()
 }
 
-/// Says so when an output's topic can't be one.
+/// Reports a topic that can't be written.
 pub(super) fn writable(check: &mut Check<'_>, topic: &Text) {
     let shown = check.shown(topic);
     let span = topic.span().into();
@@ -79,7 +79,7 @@ pub(super) fn writable(check: &mut Check<'_>, topic: &Text) {
     }
 }
 
-/// Says so when an output's topic is read by the input: its records would come round for ever.
+/// Reports outputs whose topic the input reads: their records would be processed again and again.
 pub(super) fn overlap(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, outputs: &[Output]) {
     for output in outputs {
         let Some(topic) = &output.topic else { continue };
@@ -87,7 +87,7 @@ pub(super) fn overlap(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>
     }
 }
 
-/// Says so when a topic that is written is read by the input; `who` begins the message.
+/// Reports a written topic that the input reads. `who` begins the message.
 pub(super) fn not_read(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, topic: &Text, who: &str) {
     if let Some(topics) = topics {
         let reads = topics.get_ref().iter().find(|input| reads(input.get_ref(), topic.get_ref()));
@@ -102,7 +102,7 @@ pub(super) fn not_read(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>
     }
 }
 
-/// The rest of `[input]`.
+/// Checks the other keys of `[input]`.
 pub(super) fn input(check: &mut Check<'_>, raw: raw::Input, topics: Vec<String>, pipeline: &str) -> Input {
     let gaps = [("stop", OnGap::Stop), ("continue", OnGap::Continue)];
     let recreated = [("stop", OnRecreate::Stop), ("beginning", OnRecreate::Beginning)];
@@ -113,7 +113,7 @@ pub(super) fn input(check: &mut Check<'_>, raw: raw::Input, topics: Vec<String>,
     let input = Input {
         topics,
         group: group.unwrap_or_else(|| pipeline.to_owned()),
-        // Empty is what `"${HOSTNAME:-}"` gives without one.
+        // `"${HOSTNAME:-}"` is empty if the variable isn't set.
         instance_id: raw.instance_id.map(Spanned::into_inner).filter(|id| !id.is_empty()),
         start: raw.start.and_then(|start| self::start(check, &start)).unwrap_or(Start::Earliest),
         on_gap: value::one_of(check, raw.on_gap.as_ref(), "on_gap", &gaps, &[]).unwrap_or(OnGap::Stop),
@@ -164,7 +164,7 @@ fn start(check: &mut Check<'_>, start: &Spanned<toml::Value>) -> Option<Start> {
     None
 }
 
-/// Kafka's own rule.
+/// Kafka's rule for the names of topics.
 fn is_topic(topic: &str) -> bool {
     (1..=249).contains(&topic.len())
         && topic.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
@@ -181,7 +181,7 @@ pub fn reads(input: &str, topic: &str) -> bool {
     }
 }
 
-/// A pattern of topics, read as librdkafka reads it: a POSIX extended regular expression over bytes.
+/// A pattern of topics as librdkafka interprets it: a POSIX extended regular expression over bytes.
 struct Pattern(dense::DFA<Vec<u32>>);
 
 impl Pattern {
@@ -207,14 +207,14 @@ impl Pattern {
         dfa.map(Pattern).map_err(|_| ("it is too large".into(), "write a simpler one, or the topics' names"))
     }
 
-    /// Whether a topic is read by it.
+    /// Whether the pattern matches a topic.
     fn reads(&self, topic: &str) -> bool {
-        // A topic's name is ASCII, so the search can't meet a byte at which it would give up.
+        // A topic's name is ASCII, so the search can't meet a byte at which it stops.
         !is_reserved(topic) && matches!(self.0.try_search_fwd(&Haystack::new(topic)), Ok(Some(_)))
     }
 }
 
-/// The first thing in a pattern that POSIX knows nothing of: it would silently mean something else there.
+/// The first construct in a pattern that POSIX doesn't have: it would silently mean something else there.
 fn foreign(pattern: &str) -> Option<String> {
     let mut characters = pattern.chars().peekable();
     while let Some(character) = characters.next() {

@@ -1,4 +1,4 @@
-//! Times, sizes, numbers, names and words: text with a meaning that several keys share.
+//! Times, sizes, numbers, names and keywords: kinds of values that several keys share.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::config::raw::Number;
 use crate::config::raw::Size;
 use crate::config::raw::Text;
 
-/// No time in a file is longer: librdkafka's own limit.
+/// librdkafka's own limit of a time.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a pipeline, a step and a client may be called: their names go into topics and labels.
+/// The rule for the names of pipelines, steps and clients, which become parts of topics and labels.
 pub(super) const NAME_RULE: &str = "use 1 to 100 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`";
 
 pub(super) fn is_name(name: &str) -> bool {
@@ -21,7 +21,7 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
 }
 
-/// A time between a millisecond and a day, in whole milliseconds; `None` if it isn't set or is wrong.
+/// A time between a millisecond and a day, in whole milliseconds. `None` if it isn't set or is wrong.
 pub(super) fn duration(check: &mut Check<'_>, text: Option<&Text>, key: &str) -> Option<Duration> {
     let text = text?;
     let shown = check.shown(text);
@@ -44,7 +44,7 @@ pub(super) fn duration(check: &mut Check<'_>, text: Option<&Text>, key: &str) ->
     None
 }
 
-/// Bytes, at least `min` and at most `max`; `None` if they aren't set or are wrong.
+/// A size in bytes from `min` to `max`. `None` if it isn't set or is wrong.
 pub(super) fn size(check: &mut Check<'_>, size: Option<&Spanned<Size>>, key: &str, min: u64, max: u64) -> Option<u64> {
     let size = size?;
     let (bytes, shown) = match size.get_ref() {
@@ -70,7 +70,7 @@ pub(super) fn size(check: &mut Check<'_>, size: Option<&Spanned<Size>>, key: &st
     None
 }
 
-/// A whole number from `min` to `max`; `None` if it isn't set or is wrong.
+/// A whole number from `min` to `max`. `None` if it isn't set or is wrong.
 pub(super) fn number(
     check: &mut Check<'_>,
     number: Option<&Number>,
@@ -87,7 +87,7 @@ pub(super) fn number(
     value
 }
 
-/// One of some words; `later` are those that this version doesn't have yet. `None` if it isn't set or is wrong.
+/// One of several keywords; `later` are those planned for later versions. `None` if it isn't set or is wrong.
 pub(super) fn one_of<T: Copy>(
     check: &mut Check<'_>,
     text: Option<&Text>,
@@ -115,7 +115,7 @@ pub(super) fn one_of<T: Copy>(
     None
 }
 
-/// A text that isn't empty; `None` if it isn't set or is.
+/// A text that isn't empty. `None` if it isn't set or is empty.
 pub(super) fn filled(check: &mut Check<'_>, text: Option<&Text>, key: &str) -> Option<String> {
     let text = text?;
     if text.get_ref().trim().is_empty() {

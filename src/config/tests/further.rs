@@ -1,8 +1,8 @@
-//! What is done with a file besides running it: `config show`, and looking further although something is wrong.
+//! Other uses of a file than running it: `config show`, and checking the usable parts of a file with mistakes.
 
 use super::*;
 
-/// What `config show` says of a file, with the folder's name taken out of it.
+/// The output of `config show`, without the directory's name.
 fn shown(case: &Case, text: &str) -> String {
     let path = case.folder.path().join("orders.toml");
     fs::write(&path, text).unwrap();
@@ -12,7 +12,7 @@ fn shown(case: &Case, text: &str) -> String {
 }
 
 #[test]
-fn every_value_is_shown_with_where_it_came_from() {
+fn every_value_is_shown_with_its_origin() {
     let case = Case::new().set("limits.parallelism=3").set("step.0.timeout=50ms");
     let text = with("topics", "instance_id = \"${HOSTNAME:-}\"\nlibrdkafka = { \"fetch.min.bytes\" = 1 }\ntopics")
         .replace(
@@ -52,7 +52,7 @@ fn every_value_is_shown_with_where_it_came_from() {
 }
 
 #[test]
-fn what_depends_on_another_key_and_what_a_unit_comes_to_is_shown() {
+fn dependent_defaults_and_normalized_units_are_shown() {
     let case = Case::new();
     let page = |text: &str| {
         let page = shown(&case, text);
@@ -75,9 +75,9 @@ fn what_depends_on_another_key_and_what_a_unit_comes_to_is_shown() {
     }
 }
 
-/// An environment has no lists.
+/// Environment variables can't hold lists.
 #[test]
-fn an_item_of_the_files_own_lists_that_comes_to_several_is_several() {
+fn a_list_item_from_a_variable_is_split_at_commas_except_in_plugin_settings() {
     let mut case = Case::new();
     case.env.extend([("LIST", "a:1, b:2,"), ("TOPICS", "one,two"), ("PATTERN", "^x{1,2}$")]);
     let text = with("[\"localhost:9092\"]", "[\"${LIST}\", \"c:3\"]")
@@ -89,7 +89,7 @@ fn an_item_of_the_files_own_lists_that_comes_to_several_is_several() {
     assert_eq!(pipeline.steps[0].settings.0, "{\"list\":[\"one,two\"]}");
 }
 
-/// Also when something is wrong: what is corrected may be in a file that the pipeline's only names.
+/// Also in a file with mistakes, because the correction may be in a referenced file.
 #[test]
 fn every_file_that_a_pipeline_refers_to_is_known() {
     let case = Case::new();
@@ -131,9 +131,10 @@ fn every_file_that_a_pipeline_refers_to_is_known() {
     assert_eq!(files("no toml").0, [("orders.toml".to_owned(), "digest")]);
 }
 
-/// What `config show` prints is the same pipeline, so its defaults, which are also the documentation's, are those that count.
+/// The output of `config show` is an equivalent pipeline, so the defaults in the schema and the documentation are the
+/// real ones.
 #[test]
-fn what_is_shown_can_be_pasted_back_and_means_the_same() {
+fn the_output_of_config_show_can_be_used_as_a_file_and_means_the_same() {
     let case = Case::new();
     for text in [SMALLEST.to_owned(), LARGEST.replace("${KAFKA_USER}", "me").replace("${HOSTNAME:-}", "pod-1")] {
         let debug = |pipeline: &Pipeline| {
@@ -148,9 +149,9 @@ fn what_is_shown_can_be_pasted_back_and_means_the_same() {
     }
 }
 
-/// What may be looked into although something is wrong, as `connection, group, components, inits`.
+/// The usable parts, as `connection, group, components, inits`.
 #[test]
-fn a_mistake_spoils_its_own_part_and_no_other() {
+fn a_mistake_makes_only_its_own_part_unusable() {
     let two = and("[[step]]\nname = \"two\"\nwasm = \"plugins/mask.wasm\"");
     let case = Case::new();
     for (old, new, expected) in [

@@ -1,4 +1,4 @@
-//! What `[on_error]` says of records that can't be helped, and times that must fit into one another.
+//! `[on_error]` and failed records, and timeouts that depend on each other.
 
 use super::and;
 use super::check;
@@ -9,7 +9,7 @@ use crate::partition::OnFailure;
 use crate::sink::Dialect;
 
 #[test]
-fn records_that_fail_stop_the_pipeline_or_go_to_their_topic_or_nowhere() {
+fn failed_records_stop_the_pipeline_or_are_dead_lettered_or_skipped() {
     let policy = |more: &str| {
         let pipeline = ok(&and(&format!("[on_error]\n{more}")));
         (pipeline.policy.then, pipeline.kafka.dead_letter.map(|output| output.topic), pipeline.dialect)
@@ -23,7 +23,7 @@ fn records_that_fail_stop_the_pipeline_or_go_to_their_topic_or_nowhere() {
 }
 
 #[test]
-fn a_share_of_rejects_is_a_number_of_the_last_two_hundred_records() {
+fn max_reject_share_is_converted_to_a_number_of_the_last_two_hundred_records() {
     let rejects =
         |share: &str| ok(&and(&format!("[on_error]\nthen = \"skip\"\nmax_reject_share = {share}"))).policy.rejects_max;
     let shares = ["0.5", "0.29", "0.999", "0.005", "0.004", "1e-9"];
@@ -64,7 +64,7 @@ help: remove one of the two: without `then`, records that can't be helped go to 
 }
 
 #[test]
-fn times_must_fit_into_one_another() {
+fn timeouts_must_be_consistent() {
     let step = "the timeout of step `mask` is not below `limits.drain_timeout`";
     titles(&with("wasm =", "timeout = \"5s\"\nwasm ="), &[step]);
     titles(&and("[limits]\ndrain_timeout = \"1s\""), &[step]);

@@ -1,9 +1,10 @@
-//! UNSAFE. Administrative requests: offsets of partitions, descriptions of topics and groups, settings of topics and brokers.
+//! UNSAFE. Administrative requests: offsets of partitions, descriptions of topics and groups, settings of topics and
+//! brokers.
 //!
-//! JUSTIFICATION: the binding has no ListOffsets and none of the Describe requests that tell what a client is permitted to do.
+//! JUSTIFICATION: the binding has no ListOffsets and none of the Describe requests that report a client's permissions.
 //!
-//! All of these calls block until the broker answers or the time limit is over. Invariant: each request has a reply queue of its own, and
-//! what its result owns is copied before the event that holds it is dropped.
+//! All of these calls block until the broker answers or the time limit is over. Invariant: each request has its own
+//! reply queue, and the values of its result are copied before the event that holds them is dropped.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -28,10 +29,10 @@ use super::text::c_topic;
 use super::text::text;
 use crate::kafka::note;
 
-/// What [`Client::list_offsets`] takes for the oldest record's offset.
+/// The offset with which [`Client::list_offsets`] asks for the oldest record.
 pub(crate) const OLDEST: i64 = -2;
 
-/// What [`Client::list_offsets`] takes for the end of the log, open transactions included.
+/// The offset with which [`Client::list_offsets`] asks for the end of the log, open transactions included.
 pub(crate) const END: i64 = -1;
 
 /// A topic or a group, as the brokers describe it.
@@ -39,19 +40,20 @@ pub(crate) const END: i64 = -1;
 pub(crate) struct Described {
     pub(crate) name: String,
     pub(crate) error: Option<Error>,
-    /// A topic's id, if the brokers tell it.
+    /// A topic's id, if the brokers report it.
     pub(crate) id: Option<note::TopicId>,
-    /// The partitions of a topic, and the brokers that lead them: below 0 is none.
+    /// The partitions of a topic, each with the broker that leads it; below 0 is none.
     pub(crate) leaders: Vec<(i32, i32)>,
-    /// What a group's members use to share partitions among them, if it has members.
+    /// The protocol with which a group's members share partitions, if it has members.
     pub(crate) protocol: Option<String>,
-    /// Kafka's numbers of what this client may do; `None` if the brokers don't say.
+    /// Kafka's numbers of the operations permitted to this client; `None` if the brokers don't report them.
     pub(crate) operations: Option<Vec<i32>>,
 }
 
 impl Client {
-    /// Offsets of partitions. The offset of each in the list says which: [`OLDEST`], [`END`], or a time, for the first record that is
-    /// not older. One request to each leader, and each partition is answered for itself: an offset below 0 is none. Blocks.
+    /// Offsets of partitions. The offset of each entry says which one is wanted: [`OLDEST`], [`END`], or a timestamp
+    /// for the first record that is not older. Sends one request to each leader. Each partition has its own result; an
+    /// offset below 0 means none. Blocks.
     pub(crate) fn list_offsets(self: &Arc<Client>, list: &PartitionList, timeout_ms: i32) -> Result<Vec<Entry>, Error> {
         let reply = self.new_queue();
         let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout_ms)?;
@@ -76,7 +78,7 @@ impl Client {
         }
     }
 
-    /// What the brokers say of these topics, and what this client may do with them. Blocks.
+    /// Describes these topics, with what this client may do with them. Blocks.
     pub(crate) fn describe_topics(
         self: &Arc<Client>,
         names: &[&str],
@@ -128,7 +130,7 @@ impl Client {
         }
     }
 
-    /// What the brokers say of a consumer group, and what this client may do with it. Blocks.
+    /// Describes a consumer group, with what this client may do with it. Blocks.
     pub(crate) fn describe_group(self: &Arc<Client>, group: &str, timeout_ms: i32) -> Result<Described, Error> {
         let reply = self.new_queue();
         let name = CString::new(group).unwrap_or_default();
@@ -166,7 +168,7 @@ impl Client {
         }
     }
 
-    /// A setting of a topic. Blocks. `None` if the broker doesn't tell it.
+    /// A setting of a topic. Blocks. `None` if the broker doesn't report it.
     pub(crate) fn topic_setting(
         self: &Arc<Client>,
         topic: &str,
@@ -177,7 +179,7 @@ impl Client {
         Ok(found.into_iter().next().flatten())
     }
 
-    /// Settings of a broker. Blocks. `None` for what it doesn't tell.
+    /// Settings of a broker. Blocks. `None` for a setting that it doesn't report.
     pub(crate) fn broker_settings(
         self: &Arc<Client>,
         names: &[&str],
@@ -187,7 +189,7 @@ impl Client {
         self.settings(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, &broker, names, timeout_ms)
     }
 
-    /// Settings of a topic or a broker. Blocks. `None` for what it doesn't tell.
+    /// Settings of a topic or a broker. Blocks. `None` for a setting that isn't reported.
     fn settings(
         self: &Arc<Client>,
         kind: rd::rd_kafka_ResourceType_t,
@@ -205,7 +207,7 @@ impl Client {
             rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason.as_mut_ptr(), reason.len());
             let mut resource = rd::rd_kafka_ConfigResource_new(kind, topic.as_ptr());
             if resource.is_null() {
-                // A name without a character, which the request would not look for.
+                // The name is empty, which librdkafka doesn't accept.
                 rd::rd_kafka_AdminOptions_destroy(options);
                 return Err(unexpected());
             }
@@ -249,7 +251,7 @@ impl Client {
     }
 }
 
-/// The options of one administrative request: its time limit, and whether it asks for what is permitted.
+/// The options of one administrative request: its time limit, and whether it asks for permissions.
 struct AdminOptions {
     pointer: NonNull<rd::rd_kafka_AdminOptions_t>,
 }
@@ -272,7 +274,7 @@ impl AdminOptions {
         }
     }
 
-    /// Asks for what this client may do, too.
+    /// Also asks for the operations permitted to this client.
     fn with_operations(self) -> Result<AdminOptions, Error> {
         // SAFETY: the options are alive.
         let set = unsafe { rd::rd_kafka_AdminOptions_set_include_authorized_operations(self.pointer.as_ptr(), 1) };
@@ -287,7 +289,7 @@ impl Drop for AdminOptions {
     }
 }
 
-/// The answer to an administrative request, which arrives a moment after its time limit at the latest.
+/// The reply to an administrative request. It arrives shortly after the time limit at the latest.
 fn admin_reply(reply: &Queue, timeout_ms: i32) -> Result<Event, Error> {
     let event = reply
         .poll(timeout_ms.saturating_add(500))
@@ -298,7 +300,7 @@ fn admin_reply(reply: &Queue, timeout_ms: i32) -> Result<Event, Error> {
     }
 }
 
-/// librdkafka answers what it was asked; this is what is said if it doesn't.
+/// The error if librdkafka's reply is not of the requested kind, which should not happen.
 fn unexpected() -> Error {
     Error { code: Code(-1), text: "librdkafka gave no answer of the kind that was asked for".to_owned() }
 }

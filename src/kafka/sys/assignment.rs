@@ -1,8 +1,9 @@
-//! UNSAFE. What a consumer does in its group: subscribe, assign, pause, seek, commit, leave.
+//! UNSAFE. A consumer's calls in its group: subscribe, assign, pause, seek, commit, leave.
 //!
-//! JUSTIFICATION: the binding answers rebalances itself, inside a callback; here they are events, and the worker answers them.
+//! JUSTIFICATION: the binding answers rebalances itself, inside a callback; here they are events, and the worker
+//! answers them.
 //!
-//! When to make which call is decided by the worker. Invariant: a list is copied or filled in by the call, never kept.
+//! The worker decides when to make which call. Invariant: a call copies or fills in a list and never keeps it.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -28,57 +29,58 @@ impl Client {
         Error::check(unsafe { codes::rd_kafka_subscribe(self.handle.as_ptr(), list.pointer()) })
     }
 
-    /// Whether the group's protocol hands over partitions one by one.
+    /// Whether the group's protocol moves partitions one by one.
     pub(crate) fn is_cooperative(&self) -> bool {
         // SAFETY: the client is alive; the string is static, and null for a client without a group.
         unsafe { text(rd::rd_kafka_rebalance_protocol(self.handle.as_ptr())) == "COOPERATIVE" }
     }
 
-    /// Takes partitions in addition to those it has.
+    /// Adds partitions to the assignment.
     pub(crate) fn incremental_assign(&self, list: &PartitionList) -> Result<(), Error> {
         // SAFETY: both are alive; the list is copied.
         Error::take(unsafe { rd::rd_kafka_incremental_assign(self.handle.as_ptr(), list.pointer()) })
     }
 
-    /// Gives partitions back.
+    /// Removes partitions from the assignment.
     pub(crate) fn incremental_unassign(&self, list: &PartitionList) -> Result<(), Error> {
         // SAFETY: both are alive; the list is copied.
         Error::take(unsafe { rd::rd_kafka_incremental_unassign(self.handle.as_ptr(), list.pointer()) })
     }
 
-    /// Takes exactly these partitions; `None` gives all of them back.
+    /// Sets the assignment to exactly these partitions; `None` removes all.
     pub(crate) fn assign(&self, list: Option<&PartitionList>) -> Result<(), Error> {
         let list = list.map_or(ptr::null_mut(), PartitionList::pointer);
         // SAFETY: the client is alive; the list is null or alive, and is copied.
         Error::check(unsafe { codes::rd_kafka_assign(self.handle.as_ptr(), list) })
     }
 
-    /// Whether the group has given the partitions to others already.
+    /// Whether the group has already assigned the partitions to others.
     pub(crate) fn assignment_lost(&self) -> bool {
         // SAFETY: the client is alive.
         unsafe { rd::rd_kafka_assignment_lost(self.handle.as_ptr()) != 0 }
     }
 
-    /// Stops fetching; what was fetched and not yet read is thrown away and fetched again later. Errors are in the list.
+    /// Stops fetching. Records that were fetched and not yet read are dropped and fetched again later. Errors are in
+    /// the list.
     pub(crate) fn pause(&self, list: &mut PartitionList) {
         // SAFETY: both are alive.
         unsafe { codes::rd_kafka_pause_partitions(self.handle.as_ptr(), list.pointer()) };
     }
 
-    /// Ends a pause. Errors are in the list.
+    /// Resumes fetching. Errors are in the list.
     pub(crate) fn resume(&self, list: &mut PartitionList) {
         // SAFETY: both are alive.
         unsafe { codes::rd_kafka_resume_partitions(self.handle.as_ptr(), list.pointer()) };
     }
 
-    /// Moves the position of assigned partitions. Errors are in the list. Waits for `timeout_ms` at most; with 0 the seek is
-    /// under way when it returns.
+    /// Moves the position of assigned partitions. Errors are in the list. Waits for at most `timeout_ms`; with 0, it
+    /// returns before the seek is done.
     pub(crate) fn seek(&self, list: &mut PartitionList, timeout_ms: i32) -> Result<(), Error> {
         // SAFETY: both are alive.
         Error::take(unsafe { rd::rd_kafka_seek_partitions(self.handle.as_ptr(), list.pointer(), timeout_ms) })
     }
 
-    /// Marks offsets to be committed by [`Client::commit_stored`]. Errors are in the list.
+    /// Stores offsets for [`Client::commit_stored`]. Errors are in the list.
     pub(crate) fn store_offsets(&self, list: &mut PartitionList) {
         // SAFETY: both are alive.
         unsafe { codes::rd_kafka_offsets_store(self.handle.as_ptr(), list.pointer()) };
@@ -89,7 +91,7 @@ impl Client {
         self.commit(None, reply)
     }
 
-    /// Commits the offsets of the list; otherwise as [`Client::commit_stored`].
+    /// Commits the offsets of the list; otherwise like [`Client::commit_stored`].
     pub(crate) fn commit_list(&self, list: &PartitionList, reply: &Queue) -> Result<(), Error> {
         self.commit(Some(list), reply)
     }
@@ -108,7 +110,8 @@ impl Client {
         })
     }
 
-    /// Fills in where the application stands in each partition: behind the last record and any control marker it passed.
+    /// Fills in the application's position in each partition: after the last record and the control records that
+    /// followed it.
     pub(crate) fn position(&self, list: &mut PartitionList) -> Result<(), Error> {
         // SAFETY: both are alive.
         Error::check(unsafe { codes::rd_kafka_position(self.handle.as_ptr(), list.pointer()) })
@@ -120,13 +123,13 @@ impl Client {
         Error::check(unsafe { codes::rd_kafka_committed(self.handle.as_ptr(), list.pointer(), timeout_ms) })
     }
 
-    /// Begins to leave the group; events go on arriving on `queue` until [`Client::is_closed`].
+    /// Starts leaving the group. Events keep arriving on `queue` until [`Client::is_closed`].
     pub(crate) fn close(&self, queue: &Queue) -> Result<(), Error> {
         // SAFETY: both are alive.
         Error::take(unsafe { rd::rd_kafka_consumer_close_queue(self.handle.as_ptr(), queue.pointer.as_ptr()) })
     }
 
-    /// Whether the group was left.
+    /// Whether the member has left the group.
     pub(crate) fn is_closed(&self) -> bool {
         // SAFETY: the client is alive.
         unsafe { rd::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }

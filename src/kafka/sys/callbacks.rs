@@ -1,10 +1,11 @@
-//! UNSAFE. The functions that librdkafka calls, and what they keep for the client.
+//! UNSAFE. The functions that librdkafka calls, and the data that they keep for the client.
 //!
-//! JUSTIFICATION: librdkafka reports four things to a function and nowhere else: why OpenSSL refuses a certificate, a rebalance or an
-//! error that [`Queue::take`](super::Queue::take) comes across, and a message at the moment at which it is delivered.
+//! JUSTIFICATION: librdkafka reports four things only to a callback: why OpenSSL refuses a certificate, a rebalance or
+//! an error that [`Queue::take`](super::Queue::take) meets, and the moment at which a message is delivered.
 //!
-//! They decide nothing. [`keep_rebalance`] and [`keep_error`] run on the thread that calls `take`, the others on librdkafka's threads as
-//! well. Invariant: none of them keeps a pointer after it returns. A panic in one of them ends the process.
+//! The callbacks decide nothing. [`keep_rebalance`] and [`keep_error`] run on the thread that calls `take`, the others
+//! also on librdkafka's threads. Invariant: none of them keeps a pointer after it returns. A panic in one of them
+//! aborts the process.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -26,27 +27,28 @@ use super::partitions::Entry;
 use super::partitions::PartitionList;
 use super::text::text;
 
-/// What [`Queue::take`](super::Queue::take) met that is no message.
+/// Something other than a message that [`Queue::take`](super::Queue::take) met.
 #[derive(Debug)]
 pub(crate) enum CallbackEvent {
-    /// What the group wants of this member: the code says whether partitions are assigned or revoked; anything else is why the
-    /// group ended.
+    /// A rebalance. The code says whether partitions are assigned or revoked; any other code is the reason why the
+    /// group failed.
     Rebalance { code: Code, partitions: Vec<Entry> },
-    /// An error of a topic, which the text names.
+    /// An error of a topic, which is named in the text.
     Error { code: Code, text: String },
 }
 
 pub(super) type CallbackEvents = Mutex<VecDeque<CallbackEvent>>;
 
-/// Sees a message that was delivered: every in-sync replica that the topic asks for has it. It is called on the client's own threads,
-/// of several brokers at the same time, and while the client is destroyed. To panic there ends the process.
+/// Called for each delivered message, when all in-sync replicas that the topic requires have it. It runs on the
+/// client's own threads, for several brokers at the same time, and while the client is destroyed. A panic in it aborts
+/// the process.
 pub(crate) struct OnDelivered(pub(crate) Box<dyn Fn(Sent<'_>) + Send + Sync>);
 
-/// What [`see_end`] works with.
+/// The data of [`see_end`].
 pub(super) struct Ends {
     pub(super) delivered: OnDelivered,
-    /// What the broker said of messages that it refused, by their addresses, which stay the same until
-    /// [`Client::refusal`](super::Client::refusal) takes it.
+    /// The broker's error messages for the messages that it refused, by address. The address stays the same until
+    /// [`Client::refusal`](super::Client::refusal) takes the text.
     pub(super) said: Mutex<HashMap<usize, String>>,
 }
 
@@ -56,13 +58,13 @@ impl fmt::Debug for Ends {
     }
 }
 
-/// The name of our hooks in librdkafka.
+/// The name under which wasmill registers its interceptors.
 pub(super) const HOOKS: &CStr = c"wasmill";
 
-/// Puts OpenSSL's number for a refused certificate into librdkafka's log line, whose text is the same for every reason,
-/// and leaves the decision as it was: 1 for a certificate without an error, 0 for one with.
+/// Puts OpenSSL's error number for a refused certificate into librdkafka's log line, whose text is the same for every
+/// reason. The decision is unchanged: 1 for a certificate without an error, 0 for one with an error.
 ///
-/// Runs on librdkafka's threads. It touches its arguments alone, allocates nothing and can't panic.
+/// Runs on librdkafka's threads. It uses only its arguments, allocates nothing and can't panic.
 pub(super) unsafe extern "C" fn refuse_certificate(
     _client: *mut rd::rd_kafka_t,
     _broker: *const c_char,
@@ -82,7 +84,7 @@ pub(super) unsafe extern "C" fn refuse_certificate(
     }
     let digit =
         |unit: c_int| error.unsigned_abs().checked_div(unit.unsigned_abs()).unwrap_or(0).to_le_bytes()[0] % 10 + b'0';
-    // `connection::X509`, three digits and the NUL.
+    // `connection::X509`, three digits and a NUL.
     let text = [b'x', b'5', b'0', b'9', b' ', b'e', b'r', b'r', b'o', b'r', b' ', digit(100), digit(10), digit(1), 0];
     if text.len() <= reason_bytes {
         // SAFETY: the buffer has `reason_bytes` bytes, the text fits with its NUL, and they don't overlap.
@@ -91,10 +93,10 @@ pub(super) unsafe extern "C" fn refuse_certificate(
     0
 }
 
-/// Keeps a rebalance that `take` met. Without such a function librdkafka would answer it itself, and give all partitions
-/// back.
+/// Keeps a rebalance that `take` met. Without this callback librdkafka would answer the rebalance itself and give up
+/// all partitions.
 ///
-/// It runs in that call, on its thread.
+/// Runs inside `take`, on its thread.
 pub(super) unsafe extern "C" fn keep_rebalance(
     _client: *mut rd::rd_kafka_t,
     code: c_int,
@@ -113,8 +115,8 @@ pub(super) unsafe extern "C" fn keep_rebalance(
         .push_back(CallbackEvent::Rebalance { code: Code(code), partitions });
 }
 
-/// Keeps an error that is about a topic. Without such a function `take` would have librdkafka write it to its log, and the
-/// worker would not hear of it.
+/// Keeps an error about a topic. Without this callback `take` would make librdkafka log the error, and the worker would
+/// not learn of it.
 pub(super) unsafe extern "C" fn keep_error(
     _client: *mut rd::rd_kafka_t,
     code: c_int,
@@ -126,7 +128,7 @@ pub(super) unsafe extern "C" fn keep_error(
     pending.lock().unwrap_or_else(PoisonError::into_inner).push_back(CallbackEvent::Error { code: Code(code), text });
 }
 
-/// Has [`see_end`] called for the messages of a new client.
+/// Registers [`see_end`] for the messages of a new client.
 pub(super) unsafe extern "C" fn watch_ends(
     client: *mut rd::rd_kafka_t,
     _config: *const rd::rd_kafka_conf_t,
@@ -138,9 +140,10 @@ pub(super) unsafe extern "C" fn watch_ends(
     unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOKS.as_ptr(), Some(see_end), ends) }
 }
 
-/// Shows a message that was delivered to the client's [`OnDelivered`], and keeps what the broker said of one that it refused. librdkafka
-/// calls this for each message that it lets go of, be it delivered, failed, or refused by the call that produces. Its error is final by
-/// then (2.12.1: `rd_kafka_dr_msgq0`); that it was stored is also asked for.
+/// Passes a delivered message to the client's [`OnDelivered`], and keeps the broker's error message for one that it
+/// refused. librdkafka calls this for each message before it frees it, whether it was delivered, failed, or was refused
+/// by the produce call. The error is final at this point (2.12.1: `rd_kafka_dr_msgq0`). The status is checked as well,
+/// so that only a stored message counts.
 unsafe extern "C" fn see_end(
     _client: *mut rd::rd_kafka_t,
     message: *mut rd::rd_kafka_message_t,

@@ -1,10 +1,10 @@
-//! UNSAFE. A client: making and destroying it, its queues, and why its messages were not delivered.
+//! UNSAFE. A client: its creation and destruction, its queues, and why its messages were not delivered.
 //!
-//! JUSTIFICATION: the binding's clients serve rebalances and delivery reports by callbacks, and producing through them costs 1.4 to 3 times
-//! as much.
+//! JUSTIFICATION: the binding's clients serve rebalances and delivery reports by callbacks, and producing through them
+//! costs more CPU time.
 //!
-//! The calls of a consumer are in `assignment.rs`; questions to brokers are in `metadata.rs` and `admin.rs`. Invariant: queues, events,
-//! messages and topics hold a share of their client, so the handle is destroyed last.
+//! The calls of a consumer are in `assignment.rs`; requests to brokers are in `metadata.rs` and `admin.rs`. Invariant:
+//! queues, events, messages and topics hold a share of their client, so the handle is destroyed last.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -32,20 +32,21 @@ use super::messages::Sent;
 use super::queue::Queue;
 use super::text::text;
 
-/// Whether a client reads or writes.
+/// Whether a client consumes or produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Consumer,
     Producer,
 }
 
-/// A client. Every call but dropping it may be made from any thread: librdkafka's handles are thread-safe.
+/// A client. All calls except the drop may be made from any thread: librdkafka's handles are thread-safe.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(super) handle: NonNull<rd::rd_kafka_t>,
-    /// What [`callbacks::keep_rebalance`] and [`callbacks::keep_error`] were given. Boxed, as librdkafka has its address.
+    /// The data of [`callbacks::keep_rebalance`] and [`callbacks::keep_error`]. Boxed, because librdkafka holds its
+    /// address.
     pending: Box<CallbackEvents>,
-    /// What the hooks were given, boxed for the same reason.
+    /// The data of the interceptors, boxed for the same reason.
     ends: Option<Box<Ends>>,
 }
 
@@ -56,16 +57,16 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Makes a client whose every report, its log included, arrives as an event on its queue.
+    /// Creates a client that reports everything, log lines included, as events on its queue.
     pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
         Client::with(side, config, None)
     }
 
-    /// Makes a producer that shows delivered messages to `delivered`, and then lets go of them. What isn't delivered is reported on its
-    /// queue as ever.
+    /// Creates a producer that passes delivered messages to `delivered` and then frees them. Undelivered messages are
+    /// reported on its queue.
     ///
-    /// A message that was sent is no longer in a core's cache when its acknowledgement comes. This reads it where librdkafka has
-    /// just read it, instead of once more on another thread.
+    /// By the time of its acknowledgement, a message is no longer in a core's cache. `delivered` reads it right after
+    /// librdkafka has read it; another thread would have to load it a second time.
     pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: OnDelivered) -> Result<Arc<Client>, String> {
         let mut config = config.clone();
         config.insert("delivery.report.only.error".into(), "true".into());
@@ -92,7 +93,7 @@ impl Client {
                     return Err(text(reason.as_ptr()));
                 }
             }
-            // Without verification there is nothing to explain, and a refusal must not come from us.
+            // Without verification there is no refusal to explain, and this callback must not cause one.
             if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
                 rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(callbacks::refuse_certificate));
             }
@@ -110,7 +111,7 @@ impl Client {
                     Some(callbacks::watch_ends),
                     ends,
                 );
-                // Without it no output would ever count as delivered.
+                // Without the interceptor no output would ever count as delivered.
                 if added != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                     rd::rd_kafka_conf_destroy(conf);
                     return Err("librdkafka refuses to show what is delivered".to_owned());
@@ -131,40 +132,39 @@ impl Client {
                 rd::rd_kafka_conf_destroy(conf);
                 return Err(text(reason.as_ptr()));
             };
-            // A null queue is the main queue.
+            // A null queue stands for the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), ptr::null_mut());
             Ok(Arc::new(Client { handle, pending, ends }))
         }
     }
 
-    /// The queue where this client's events arrive; a consumer's records and rebalances don't.
+    /// The queue of this client's events, except for a consumer's records and rebalances.
     pub(crate) fn queue(self: &Arc<Client>) -> Queue {
         // SAFETY: the client is alive, and the queue holds a share of it.
         let pointer = unsafe { rd::rd_kafka_queue_get_main(self.handle.as_ptr()) };
         Queue::from_pointer(self, pointer)
     }
 
-    /// The queue where a consumer's records, its rebalances, and what is wrong with a partition arrive. To read it is what counts as
-    /// polling.
+    /// The queue of a consumer's records, rebalances and partition errors. Reading it is what Kafka counts as polling.
     pub(crate) fn records(self: &Arc<Client>) -> Queue {
         // SAFETY: the client is alive, and the queue holds a share of it.
         let pointer = unsafe { rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()) };
         Queue::from_pointer(self, pointer)
     }
 
-    /// A queue of our own, for replies that must not mix with other events.
+    /// A new queue, for replies that must not mix with other events.
     pub(crate) fn new_queue(self: &Arc<Client>) -> Queue {
         // SAFETY: the client is alive, and the queue holds a share of it.
         let pointer = unsafe { rd::rd_kafka_queue_new(self.handle.as_ptr()) };
         Queue::from_pointer(self, pointer)
     }
 
-    /// The oldest of what [`Queue::take`] met besides messages.
+    /// The oldest event other than messages that [`Queue::take`] met.
     pub(crate) fn next_callback_event(&self) -> Option<CallbackEvent> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Why a message was not delivered: the broker's message if it sent one, else that of the code.
+    /// Why a message was not delivered: the broker's error message if it sent one, otherwise that of the code.
     pub(crate) fn refusal(&self, sent: Sent<'_>) -> Error {
         let said = self
             .ends
@@ -175,7 +175,7 @@ impl Client {
         Error { code, text: said.unwrap_or_else(|| code.to_string()) }
     }
 
-    /// The error after which this client can't be used, if there was one.
+    /// The error that made this client unusable, if any.
     pub(crate) fn fatal_error(&self) -> Option<Error> {
         let mut reason = [0 as c_char; 512];
         // SAFETY: the client is alive and the buffer as long as is said.
@@ -185,14 +185,14 @@ impl Client {
         }
     }
 
-    /// Throws away what is queued and in flight; each message is reported as failed. It doesn't wait until that is done.
+    /// Discards queued and in-flight messages. Each is reported as failed. Doesn't wait.
     pub(crate) fn purge(&self) {
         let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT | rd::RD_KAFKA_PURGE_F_NON_BLOCKING;
         // SAFETY: the client is alive.
         unsafe { rd::rd_kafka_purge(self.handle.as_ptr(), flags) };
     }
 
-    /// Messages that were produced and not yet reported.
+    /// The number of messages that were produced and not yet reported.
     pub(crate) fn unreported(&self) -> usize {
         // SAFETY: the client is alive.
         usize::try_from(unsafe { rd::rd_kafka_outq_len(self.handle.as_ptr()) }).unwrap_or(0)
@@ -201,14 +201,15 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // Without the flag, destroying a consumer that wasn't closed waits for the group without bound.
+        // Without the flag, destroying a consumer that wasn't closed waits indefinitely for the group.
         // SAFETY: this is the last owner: queues, events and topics hold shares of the client.
         unsafe { rd::rd_kafka_destroy_flags(self.handle.as_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int) }
     }
 }
 
-/// librdkafka's message for a record that shared a request with one that the broker refused. If the broker refused one only, the others
-/// have that one's code (2.12.1: `rd_kafka_dr_msgq0` forces it on all of them), and this message alone tells them apart.
+/// librdkafka's message for a record whose request also held a record that the broker refused. If the broker refused
+/// only one record, the others get its code (2.12.1: `rd_kafka_dr_msgq0` forces it on all of them), and only this text
+/// distinguishes them.
 const BATCH_HAD_INVALID_RECORDS: &str =
     "Failed to append record because it was part of a batch which had one more more invalid records";
 /// `_INVALID_DIFFERENT_RECORD`

@@ -1,9 +1,11 @@
-//! UNSAFE. Declarations of the calls that return a broker's error code, or pass one to a callback, with the code as a number.
+//! UNSAFE. Declarations of the calls that return a broker's error code or pass one to a callback, with the code as a
+//! number.
 //!
-//! JUSTIFICATION: the binding declares a Rust enum in these places, and a code that the enum doesn't list is undefined behaviour. A broker
-//! that is newer than the binding sends such codes.
+//! JUSTIFICATION: the binding declares a Rust enum in these places, and a code that the enum doesn't list is undefined
+//! behaviour. A broker newer than the binding sends such codes.
 //!
-//! There is no logic here. Invariant: each declaration is that of rdkafka.h, with `rd_kafka_resp_err_t` as the C int that it is.
+//! There is no logic here. Invariant: each declaration is that of rdkafka.h, with `rd_kafka_resp_err_t` as the C int
+//! that it is.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 

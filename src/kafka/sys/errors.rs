@@ -1,8 +1,9 @@
 //! UNSAFE. Error codes and librdkafka's error objects.
 //!
-//! JUSTIFICATION: librdkafka returns an error as a number, whose name is a C string, or as an object that the caller has to destroy.
+//! JUSTIFICATION: librdkafka returns an error as a number, whose name is a C string, or as an object that the caller
+//! must destroy.
 //!
-//! What a code means for a record or for the pipeline is decided in `classify.rs`. Invariant: any number is a valid [`Code`].
+//! `classify.rs` decides what a code means for a record or for the pipeline. Invariant: any number is a valid [`Code`].
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -14,7 +15,7 @@ use rdkafka_sys as rd;
 use super::codes;
 use super::text::text;
 
-/// An error code of Kafka's (above 0) or of librdkafka's own (below). Any number can come from a broker.
+/// An error code of Kafka (above 0) or of librdkafka (below 0). A broker may send any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Code(pub(crate) i32);
 
@@ -53,7 +54,7 @@ impl Error {
         if code == 0 { Ok(()) } else { Err(Error { code: Code(code), text: Code(code).to_string() }) }
     }
 
-    /// Takes over an error object; null is success.
+    /// Consumes an error object; null is success.
     pub(super) fn take(error: *mut rd::rd_kafka_error_t) -> Result<(), Error> {
         if error.is_null() {
             return Ok(());

@@ -1,6 +1,6 @@
-//! UNSAFE. Events: one report of librdkafka's, taken from a queue.
+//! UNSAFE. Events: the reports of librdkafka, taken from a queue.
 //!
-//! JUSTIFICATION: the binding keeps its events to itself, and reads their error code as an enum that lacks some codes.
+//! JUSTIFICATION: the binding doesn't expose its events, and reads their error code as an enum that lacks some codes.
 //!
 //! Invariant: an event owns its messages, lists and strings; they are borrowed from it or copied.
 
@@ -19,7 +19,7 @@ use super::messages::Sent;
 use super::partitions::PartitionList;
 use super::text::text;
 
-/// What an event is about.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
     Fetch,
@@ -32,11 +32,11 @@ pub(crate) enum EventKind {
     Other,
 }
 
-/// One event, which owns the messages, lists and texts it holds.
+/// One event, which owns its messages, lists and texts.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(super) pointer: NonNull<rd::rd_kafka_event_t>,
-    // After the pointer: it must outlive it.
+    // After the pointer: the client must outlive it.
     pub(super) _client: Arc<Client>,
 }
 
@@ -55,7 +55,7 @@ impl Event {
         }
     }
 
-    /// The next message of a fetch; `None` for every other event.
+    /// The next message of a fetch; `None` for any other event.
     pub(crate) fn next_message(&mut self) -> Option<Message<'_>> {
         if self.kind() != EventKind::Fetch {
             return None;
@@ -63,7 +63,7 @@ impl Event {
         self.next_raw().map(|raw| Message { raw })
     }
 
-    /// The next message of delivery reports; `None` for every other event.
+    /// The next message of a delivery report; `None` for any other event.
     pub(crate) fn next_sent(&mut self) -> Option<Sent<'_>> {
         if self.kind() != EventKind::Delivery {
             return None;
@@ -88,13 +88,13 @@ impl Event {
         unsafe { text(rd::rd_kafka_event_error_string(self.pointer.as_ptr())) }
     }
 
-    /// Whether it is an error that makes its client unusable.
+    /// Whether it is an error after which the client is unusable.
     pub(crate) fn is_fatal(&self) -> bool {
         // SAFETY: the event is alive, and an error: the call reads a field that other kinds lack, without looking.
         self.kind() == EventKind::Error && unsafe { rd::rd_kafka_event_error_is_fatal(self.pointer.as_ptr()) != 0 }
     }
 
-    /// The partition an error is about, if it is about one.
+    /// The partition that an error is about, if any.
     pub(crate) fn error_partition(&self) -> Option<(String, i32)> {
         // SAFETY: the event is alive; the returned copy is ours and is destroyed here.
         unsafe {
@@ -117,7 +117,7 @@ impl Event {
         }
     }
 
-    /// The statistics, JSON; empty for every other event.
+    /// The statistics as JSON; empty for any other event.
     pub(crate) fn stats(&self) -> String {
         if self.kind() != EventKind::Stats {
             return String::new();
@@ -127,7 +127,7 @@ impl Event {
         unsafe { text(rd::rd_kafka_event_stats(self.pointer.as_ptr())) }
     }
 
-    /// A log line: syslog level, facility and text; empty for every other event.
+    /// A log line: syslog level, facility and text; empty for any other event.
     pub(crate) fn log(&self) -> (i32, String, String) {
         let (mut facility, mut line, mut level) = (std::ptr::null(), std::ptr::null(), 6);
         // SAFETY: the event is alive, and the strings live as long as it. For another kind the call leaves them null.

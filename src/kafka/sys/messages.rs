@@ -1,11 +1,11 @@
-//! UNSAFE. Messages: records that were fetched, and records that were produced.
+//! UNSAFE. Messages: fetched records and produced records.
 //!
-//! JUSTIFICATION: through the binding a record with a header name that is not UTF-8 panics the process, and an error code that it doesn't
-//! list is undefined behaviour.
+//! JUSTIFICATION: through the binding a record with a header name that is not UTF-8 panics the process, and an error
+//! code that it doesn't list is undefined behaviour.
 //!
-//! Two things that no call tells are read from librdkafka's own memory, in the version [`LAYOUT_OF`] and no other: that a record has no
-//! headers, and how long the name of a header is whose value is null. Invariant: key, value and headers are borrowed from a message, and
-//! live no longer than it.
+//! Two facts that no call returns are read from librdkafka's own memory, and only in version [`LAYOUT_OF`]: that a
+//! record has no headers, and the length of a header's name if its value is null. Invariant: key, value and headers are
+//! borrowed from a message and live no longer than it.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -29,14 +29,14 @@ use crate::record::Header;
 #[derive(Debug)]
 pub(crate) struct Messages {
     pub(super) pointers: vec::IntoIter<*mut rd::rd_kafka_message_t>,
-    // After the pointers: it must outlive them.
+    // After the pointers: the client must outlive them.
     pub(super) _client: Arc<Client>,
 }
 
 impl Messages {
-    /// Gives the next message to `see` and lets go of it. `None` when none is left.
+    /// Passes the next message to `see` and then frees it. `None` when none is left.
     pub(crate) fn next_with<R>(&mut self, see: impl FnOnce(Message<'_>) -> R) -> Option<R> {
-        /// Lets go of it even if `see` panics.
+        /// Frees the message even if `see` panics.
         struct Taken(NonNull<rd::rd_kafka_message_t>);
         impl Drop for Taken {
             fn drop(&mut self) {
@@ -58,18 +58,19 @@ impl Drop for Messages {
 
 /// A message that was produced, and whether it was delivered.
 ///
-/// It is a type of its own because librdkafka has one struct for both directions whose fields mean other things in each: here the
-/// payload is the record's value, in a [`Message`] that is an error it is the error's text. So `rd_kafka_message_errstr`, which returns
-/// the payload, must not see one. `rd_kafka_message_produce_errstr` must not either, outside of `callbacks.rs`: it points into the
-/// broker's answer, which is freed before the report is taken from its queue (2.12.1: `rd_kafka_handle_Produce`). So
-/// [`Client::refusal`] says why it was not delivered.
+/// It is a separate type because librdkafka uses one struct for both directions, with other meanings: the payload of a
+/// produced message is the record's value, but the payload of a fetched error is its text. So
+/// `rd_kafka_message_errstr`, which returns the payload, must not be called for a produced message.
+/// `rd_kafka_message_produce_errstr` must not be called outside `callbacks.rs` either: it points into the broker's
+/// answer, which is freed before the report is taken from its queue (2.12.1: `rd_kafka_handle_Produce`).
+/// [`Client::refusal`] returns the reason instead.
 #[derive(Clone, Copy)]
 pub(crate) struct Sent<'a> {
     pub(super) raw: &'a rd::rd_kafka_message_t,
 }
 
 impl Sent<'_> {
-    /// Why it was not delivered; 0 if it was.
+    /// Why the message was not delivered; 0 if it was.
     pub(crate) fn code(&self) -> Code {
         code_of(self.raw)
     }
@@ -79,29 +80,29 @@ impl Sent<'_> {
         self.raw.len.saturating_add(self.raw.key_len)
     }
 
-    /// From producing to the acknowledgement, in microseconds; -1 is unknown.
+    /// Microseconds from producing to the acknowledgement; -1 is unknown.
     pub(crate) fn latency_us(&self) -> i64 {
         // SAFETY: the message is alive, and was produced: the call reads a field that fetched ones lack.
         unsafe { rd::rd_kafka_message_latency(self.raw) }
     }
 
-    /// What was given to [`Topic::produce`](super::Topic::produce) as its tag.
+    /// The tag that was passed to [`Topic::produce`](super::Topic::produce).
     pub(crate) fn tag(&self) -> u64 {
         self.raw._private as u64
     }
 
-    /// What was produced, to be read as of a message that was fetched.
+    /// The produced record, readable like a fetched one.
     pub(crate) fn content(&self) -> Message<'_> {
         Message { raw: self.raw }
     }
 
-    /// What tells it from every other message that has not been let go of.
+    /// Identifies the message among all that aren't freed yet.
     pub(super) fn address(&self) -> usize {
         (&raw const *self.raw) as usize
     }
 }
 
-/// A message that was fetched: a record, or an error in its place, which [`Message::code`] tells apart.
+/// A fetched message: a record, or an error in its place. [`Message::code`] distinguishes them.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'a> {
     pub(super) raw: &'a rd::rd_kafka_message_t,
@@ -112,7 +113,7 @@ impl<'a> Message<'a> {
         code_of(self.raw)
     }
 
-    /// librdkafka's message for the error that this one is; empty if it is a record.
+    /// librdkafka's message if this is an error; empty if it is a record.
     pub(crate) fn error_text(&self) -> String {
         // SAFETY: the message is alive and was fetched. An error's payload is its text, with a NUL, and lives as long as the message;
         // without a payload the string is static. A record has no error, and null is returned.
@@ -153,13 +154,13 @@ impl<'a> Message<'a> {
         unsafe { rd::rd_kafka_message_timestamp(self.raw, &raw mut kind) }
     }
 
-    /// The leader epoch under which it was fetched; -1 is unknown.
+    /// The leader epoch with which it was fetched; -1 is unknown.
     pub(crate) fn leader_epoch(&self) -> i32 {
         // SAFETY: the message is alive.
         unsafe { rd::rd_kafka_message_leader_epoch(self.raw) }
     }
 
-    /// The headers in order, with any bytes.
+    /// The headers in order. Names and values may be any bytes.
     pub(crate) fn headers(&self) -> MessageHeaders<'a> {
         if self.was_fetched_without_headers() {
             return MessageHeaders { headers: None, next: 0, _message: *self };
@@ -172,8 +173,7 @@ impl<'a> Message<'a> {
         MessageHeaders { headers: found.then_some(headers), next: 0, _message: *self }
     }
 
-    /// Whether it is known without a call that the message has no headers. To find that out by parsing takes librdkafka two allocations
-    /// for each record.
+    /// Whether the message is known to have no headers. Asking librdkafka instead costs it two allocations per record.
     pub(crate) fn was_fetched_without_headers(&self) -> bool {
         if rd::RD_KAFKA_VERSION != LAYOUT_OF {
             return false;
@@ -215,8 +215,8 @@ impl<'a> Iterator for MessageHeaders<'a> {
             }
             self.next += 1;
             let until_nul = CStr::from_ptr(name).to_bytes();
-            // The call doesn't give the name's length. A header is one block, name, NUL, value (rdkafka_header.c), so a name with
-            // a NUL inside shows in the distance to its value.
+            // The call doesn't return the name's length. A header is one block of name, NUL and value
+            // (rdkafka_header.c), so the distance to the value shows whether the name contains a NUL.
             let length =
                 if value.is_null() { name_length(name) } else { (value as usize).wrapping_sub(name as usize + 1) };
             let name =
@@ -226,10 +226,10 @@ impl<'a> Iterator for MessageHeaders<'a> {
     }
 }
 
-/// The version whose memory [`RdKafkaMsgLayout`] and [`name_length`] know: 2.12.1.
+/// The version whose memory layout [`RdKafkaMsgLayout`] and [`name_length`] describe: 2.12.1.
 const LAYOUT_OF: i32 = 0x020c_01ff;
 
-/// What librdkafka keeps of a message, up to the headers of one that was fetched (rdkafka_msg.h, `rd_kafka_msg_t`).
+/// librdkafka's message struct, up to the headers of a fetched message (rdkafka_msg.h, `rd_kafka_msg_t`).
 #[repr(C)]
 struct RdKafkaMsgLayout {
     message: rd::rd_kafka_message_t,
@@ -240,20 +240,22 @@ struct RdKafkaMsgLayout {
     parsed_headers: *const c_void,
     status: c_int,
     broker: i32,
-    /// The headers as they were sent: their number, of which 0 is one byte, and what they are. Null and 0 in formats without any.
+    /// The headers as they were sent: their number, in one byte if it is 0, then the headers. Null and 0 in formats
+    /// without headers.
     headers_size: i32,
     headers: *const u8,
 }
 
 impl RdKafkaMsgLayout {
-    /// The flag of a message that is produced, and has other things in the place of its headers.
+    /// The flag of a produced message, which has other data in place of the headers.
     const PRODUCED: c_int = 0x40000;
 }
 
-/// The length of a header's name whose value is null, which no call gives; 0 if this librdkafka's headers aren't known.
+/// The length of a header's name if the value is null, which no call returns. 0 if the layout of this librdkafka isn't
+/// known.
 ///
 /// # Safety
-/// `name` is what `rd_kafka_header_get_all` gave for such a header, and the header is alive.
+/// `name` was returned by `rd_kafka_header_get_all` for such a header, and the header is alive.
 unsafe fn name_length(name: *const c_char) -> usize {
     if rd::RD_KAFKA_VERSION != LAYOUT_OF {
         return 0;

@@ -21,8 +21,8 @@ use super::text::text;
 use super::topics::Topic;
 
 impl Client {
-    /// The brokers that lead the partitions of a topic, -1 for a partition without a leader. Blocks. The code is the topic's own
-    /// error, such as that it doesn't exist.
+    /// The brokers that lead the partitions of a topic, -1 for a partition without a leader. Blocks. An error has the
+    /// topic's own code, for example that it doesn't exist.
     pub(crate) fn leaders(self: &Arc<Client>, topic: &str, timeout_ms: i32) -> Result<Vec<i32>, Error> {
         let topic = Topic::new(self, topic, &BTreeMap::new()).map_err(|text| Error { code: Code(-186), text })?;
         let mut metadata = ptr::null();
@@ -51,8 +51,8 @@ impl Client {
         }
     }
 
-    /// The topics that this client may know of, with their numbers of partitions; with `all` false, none, but a broker has answered.
-    /// Blocks.
+    /// The topics visible to this client, with their numbers of partitions. With `all` false, only those that this
+    /// client uses: the call then shows that a broker answers. Blocks.
     pub(crate) fn topics(&self, all: bool, timeout_ms: i32) -> Result<Vec<(String, usize)>, Error> {
         let mut metadata = ptr::null();
         // SAFETY: the client is alive; a null topic means "all" or "those that are used here"; on success the metadata is ours
@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// The number of a broker that answers. Blocks.
+    /// The id of a broker that answers. Blocks.
     pub(super) fn a_broker(&self, timeout_ms: i32) -> Result<i32, Error> {
         let mut metadata = ptr::null();
         // SAFETY: the client is alive; a null topic means those that are used here; on success the metadata is ours and is destroyed

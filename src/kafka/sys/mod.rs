@@ -1,13 +1,15 @@
 //! librdkafka's C interface behind safe types: clients, queues, events, messages, topics and lists of partitions.
 //!
-//! The binding `rdkafka` is not used for this: through it a record with a header name that is not UTF-8 panics the process, an error code
-//! that it doesn't list is undefined behaviour, producing costs 1.4 to 3 times as much, and rebalances arrive in callbacks. Here everything
-//! that librdkafka reports is an [`Event`] taken from a queue, a message of [`Queue::take`], or a message that was delivered.
+//! The `rdkafka` binding is not used for this: through it, a record with a header name that is not UTF-8 panics the
+//! process, an error code that it doesn't list is undefined behaviour, producing costs more CPU time, and rebalances
+//! arrive in callbacks. Here every report of librdkafka is an [`Event`] taken from a queue, a message of
+//! [`Queue::take`], or a delivered message.
 //!
-//! No other file of the program calls librdkafka directly. Each file here lifts the lint against unsafe code for itself and says why;
-//! this one needs none. They decide nothing: error codes are numbers here, and `classify.rs` says what they mean.
-//! Invariant: no function that is visible outside of this folder takes or returns a raw pointer, and every borrowed value lives no
-//! longer than the event, the message or the client that owns its memory.
+//! No other file of the program calls librdkafka directly. Each file here that needs unsafe code lifts the lint for
+//! itself and gives the reason; this one needs none. The files decide nothing: error codes are numbers here, and
+//! `classify.rs` gives them their meaning. Invariant: no function that is visible outside this folder takes or returns
+//! a raw pointer, and every borrowed value lives no longer than the event, the message or the client that owns its
+//! memory.
 
 mod admin;
 mod assignment;

@@ -2,7 +2,7 @@
 //!
 //! JUSTIFICATION: the binding reads an entry's error code as an enum that lacks some codes.
 //!
-//! Invariant: a list has one owner, and its entries leave it as copies.
+//! Invariant: a list has one owner, and its entries are returned as copies.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub(crate) offset: i64,
     pub(crate) leader_epoch: i32,
     pub(crate) code: Code,
-    /// What was committed beside the offset.
+    /// The metadata committed with the offset.
     pub(crate) note: String,
 }
 
@@ -78,7 +78,7 @@ impl PartitionList {
         self.add_with_note(topic, partition, offset, leader_epoch, "");
     }
 
-    /// Adds a partition with what is committed beside its offset.
+    /// Adds a partition with the metadata to commit with its offset.
     pub(crate) fn add_with_note(&mut self, topic: &str, partition: i32, offset: i64, leader_epoch: i32, note: &str) {
         let topic = c_topic(topic);
         // SAFETY: the list is alive, the strings are copied, and the new element, which has no note yet, lives in the list.
@@ -89,7 +89,7 @@ impl PartitionList {
                 rd::rd_kafka_topic_partition_set_leader_epoch(element, leader_epoch);
             }
             if !note.is_empty() {
-                // librdkafka's own memory, as the list frees it.
+                // Allocated by librdkafka, because the list frees it.
                 let copy = rd::rd_kafka_mem_malloc(ptr::null_mut(), note.len());
                 if !copy.is_null() {
                     ptr::copy_nonoverlapping(note.as_ptr(), copy.cast::<u8>(), note.len());

@@ -1,4 +1,4 @@
-//! UNSAFE. Queues, from which everything that librdkafka reports is taken.
+//! UNSAFE. Queues, from which all of librdkafka's reports are taken.
 //!
 //! JUSTIFICATION: the binding takes one record at a time, with a lock and a clock read for each.
 //!
@@ -19,7 +19,7 @@ use super::messages::Messages;
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(super) pointer: NonNull<rd::rd_kafka_queue_t>,
-    // After the pointer: it must outlive it.
+    // After the pointer: the client must outlive it.
     client: Arc<Client>,
 }
 
@@ -32,15 +32,16 @@ impl Queue {
         Queue { pointer, client: Arc::clone(client) }
     }
 
-    /// The next event; `None` when there was none within `timeout_ms`.
+    /// The next event; `None` if none arrives within `timeout_ms`.
     pub(crate) fn poll(&self, timeout_ms: i32) -> Option<Event> {
         // SAFETY: the queue is alive; the event is ours.
         let event = unsafe { rd::rd_kafka_queue_poll(self.pointer.as_ptr(), timeout_ms) };
         NonNull::new(event).map(|pointer| Event { pointer, _client: Arc::clone(&self.client) })
     }
 
-    /// Takes what is there of a consumer's records, `most` of them at most, without waiting. It takes a lock and a clock once, where
-    /// [`Queue::poll`] takes them for each. What is no message goes to [`Client::next_callback_event`].
+    /// Takes a consumer's records that are ready, at most `most` of them, without waiting. It locks the queue and reads
+    /// the clock once, where [`Queue::poll`] does so for each record. Anything that is not a message goes to
+    /// [`Client::next_callback_event`].
     pub(crate) fn take(&self, most: usize) -> Messages {
         let mut pointers = Vec::<*mut rd::rd_kafka_message_t>::with_capacity(most);
         // SAFETY: the queue is alive, and the list has room for `most` of them; the messages are ours. The call returns how many it wrote,

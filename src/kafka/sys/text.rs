@@ -1,6 +1,6 @@
 //! UNSAFE. Strings and bytes across the C boundary.
 //!
-//! JUSTIFICATION: librdkafka hands out strings as pointers to a NUL, and bytes as a pointer and a length.
+//! JUSTIFICATION: librdkafka passes strings as pointers to NUL-terminated text, and bytes as a pointer and a length.
 //!
 //! Invariant: a string is copied before the call that returned it can end; bytes are borrowed from a value that owns them.
 
@@ -31,7 +31,7 @@ pub(super) unsafe fn bytes<'a>(pointer: *const c_void, length: usize) -> Option<
     Some(unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
 
-/// A topic's name for C. Kafka's names hold no NUL; one that does names no topic.
+/// A topic's name for C. Kafka's names contain no NUL; a name with one becomes the empty name, which no topic has.
 pub(super) fn c_topic(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }

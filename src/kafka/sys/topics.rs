@@ -1,8 +1,8 @@
-//! UNSAFE. Topics that are produced to, and producing.
+//! UNSAFE. Topics of a producer, and producing.
 //!
-//! JUSTIFICATION: producing through the binding costs 1.4 to 3 times as much.
+//! JUSTIFICATION: producing through the binding costs more CPU time.
 //!
-//! Which topic, partition and record is decided by the caller. Invariant: a record is copied before `produce` returns.
+//! The caller decides about topic, partition and record. Invariant: a record is copied before `produce` returns.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -23,12 +23,12 @@ use super::text::c_topic;
 use super::text::text;
 use crate::record::OutRecord;
 
-/// A topic that is produced to, with its own settings. For a name that the client knows already librdkafka returns the handle that it
-/// has, counts one more owner, and leaves the settings as they are.
+/// A topic of a producer, with its own settings. If the client already knows the name, librdkafka returns its existing
+/// handle, counts one more owner, and ignores the settings.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(super) pointer: NonNull<rd::rd_kafka_topic_t>,
-    // After the pointer: it must outlive it.
+    // After the pointer: the client must outlive it.
     client: Arc<Client>,
 }
 
@@ -43,7 +43,7 @@ impl Topic {
         let name = c_topic(name);
         // SAFETY: `conf` is ours until `rd_kafka_topic_new` takes it over, whatever its result, or it is destroyed.
         unsafe {
-            // The client's own defaults for topics (partitioner, time-out), which the output's settings then change.
+            // The client's defaults for topics (partitioner, timeout), which the output's settings then override.
             let conf = rd::rd_kafka_default_topic_conf_dup(client.handle.as_ptr());
             let mut reason = [0 as c_char; 512];
             for (key, value) in config {
@@ -69,14 +69,14 @@ impl Topic {
         }
     }
 
-    /// Queues a record; key, value and headers are copied. `tag` comes back with its report. A `partition` of -1 leaves
-    /// the choice to the partitioner.
+    /// Queues a record. Key, value and headers are copied. Its report carries `tag`. A `partition` of -1 leaves the
+    /// choice to the partitioner.
     pub(crate) fn produce(&self, record: &OutRecord<'_>, partition: i32, tag: u64) -> Result<(), Code> {
         fn value(kind: rd::rd_kafka_vtype_t, u: rd::rd_kafka_vu_s__bindgen_ty_1) -> rd::rd_kafka_vu_t {
             rd::rd_kafka_vu_t { vtype: kind, u }
         }
         fn memory(bytes: Option<&[u8]>) -> rd::rd_kafka_vu_s__bindgen_ty_1 {
-            // An empty slice keeps a pointer that is not null, so that empty and null stay apart.
+            // An empty slice has a pointer that is not null, so librdkafka can distinguish empty from null.
             let (ptr, size) = bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
             let mem = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr.cast_mut().cast(), size };
             rd::rd_kafka_vu_s__bindgen_ty_1 { mem }
@@ -85,7 +85,7 @@ impl Topic {
         use rd::rd_kafka_vu_s__bindgen_ty_1 as union;
         let headers = headers_of(record);
         let flags = rd::RD_KAFKA_MSG_F_COPY as c_int;
-        // librdkafka takes 0 as "now", and knows no "none".
+        // librdkafka takes 0 as "now" and has no value for "none".
         let timestamp = record.timestamp.max(0);
         let values = [
             value(kind::RD_KAFKA_VTYPE_RKT, union { rkt: self.pointer.as_ptr() }),
@@ -122,7 +122,7 @@ impl Drop for Topic {
     }
 }
 
-/// The headers as librdkafka wants them, to be handed over; null without any.
+/// The headers in librdkafka's form, owned by the caller; null if there are none.
 fn headers_of(record: &OutRecord<'_>) -> *mut rd::rd_kafka_headers_t {
     if record.headers.is_empty() {
         return std::ptr::null_mut();

@@ -1,11 +1,11 @@
-//! Who calls whom in a module, and with that, where its functions need checks.
+//! The call graph of a module, and from it the places where its functions need checks.
 //!
-//! A call through a table or a reference may come to any function of its type that the module takes a reference to: nobody else
-//! puts functions there. Functions are looked at from those that call nobody upwards. Those that can come to themselves again have
-//! a check at their entry, and behind each call of one another. So have those that never return, as nearly everything can come to
-//! itself again by way of a panic.
+//! An indirect call may reach any function of its type to which the module takes a reference, because only the module
+//! fills its tables. Functions are processed bottom-up, callees before callers. Recursive functions get a check at
+//! their entry and one after each call among them. Functions that never return get a check at their entry and no edge
+//! in the graph: otherwise nearly every function would be recursive by way of a panic.
 //!
-//! Types are the same if they look the same: without garbage collection there are no others.
+//! Types are equal if they are structurally equal: without garbage collection there are no other types.
 
 use std::collections::HashMap;
 
@@ -25,15 +25,15 @@ use wasmparser::ValType;
 use super::stretch;
 use super::stretch::Unchecked;
 
-/// Where the checks of a module stand.
+/// The places of a module's checks.
 pub(super) struct Plan {
-    /// For each function that isn't imported: the instructions before which a check stands, ascending.
+    /// For each function that isn't imported, the indices of the instructions that need a check before them, ascending.
     places: Vec<Vec<u32>>,
     results: Vec<Vec<ValType>>,
 }
 
 impl Plan {
-    /// What a module needs so that no more than `bound` instructions are done without a check.
+    /// The checks that a module needs so that no more than `bound` instructions run without one.
     pub(super) fn read(module: &[u8], bound: u32) -> Result<Plan, BinaryReaderError> {
         let functions = Functions::read(module)?;
         let results = functions.declared.iter().map(|&kind| functions.results(kind).to_vec()).collect();
@@ -43,7 +43,8 @@ impl Plan {
         unchecked[..functions.imported].fill(Unchecked::HOST);
         for group in groups(&edges) {
             let is_cycle = group.len() > 1 || group.iter().any(|&one| edges[one].contains(&one));
-            // What is called is known already, unless it is in the group: then a function has a check at its entry.
+            // The callees are known already, unless they are in the same group; such functions get a check at their
+            // entry.
             for &node in group.iter().filter(|&&node| is_cycle && functions.returns(node)) {
                 unchecked[node] = Unchecked::CHECKED;
             }
@@ -76,34 +77,34 @@ impl Plan {
         Ok(Plan { places, results })
     }
 
-    /// The instructions of a function that isn't imported before which a check stands.
+    /// The indices of the instructions of a function that isn't imported that need a check before them.
     pub(super) fn take_places(&mut self, function: usize) -> Vec<u32> {
         self.places.get_mut(function).map(std::mem::take).unwrap_or_default()
     }
 
-    /// What such a function returns.
+    /// The result types of a function that isn't imported.
     pub(super) fn results(&self, function: usize) -> &[ValType] {
         self.results.get(function).map_or(&[], Vec::as_slice)
     }
 }
 
-/// A module's functions. Each has a number as a node of the graph of calls, and so has, behind them, each set of functions of one
-/// type that a reference may come to.
+/// A module's functions. Each is a node of the call graph, identified by its number. After them come nodes for the sets
+/// of functions of one type that a reference may point to.
 #[derive(Default)]
 struct Functions<'a> {
-    /// How many are imported: they come first.
+    /// The number of imported functions, which come first.
     imported: usize,
     /// The types of all functions.
     kinds: Vec<u32>,
-    /// The types of those that aren't imported.
+    /// The types of the functions that aren't imported.
     declared: Vec<u32>,
     bodies: Vec<FunctionBody<'a>>,
-    /// For each of them, whether it may return.
+    /// For each body, whether the function may return.
     returning: Vec<bool>,
     types: Vec<Option<FuncType>>,
-    /// For each type the number of its set, if it is one of functions.
+    /// For each function type, the number of its set.
     sets: Vec<Option<usize>>,
-    /// Functions that the module takes a reference to.
+    /// Functions to which the module takes a reference.
     referred: Vec<u32>,
 }
 
@@ -199,7 +200,7 @@ impl<'a> Functions<'a> {
         self.imported + self.bodies.len()
     }
 
-    /// The body of a function by its node, and its number among bodies.
+    /// The body of a function's node, and its number among the bodies.
     fn body(&self, node: usize) -> Option<(usize, &FunctionBody<'a>)> {
         let number = node.checked_sub(self.imported)?;
         Some((number, self.bodies.get(number)?))
@@ -223,12 +224,12 @@ impl<'a> Functions<'a> {
         self.function(kind).map_or(&[], FuncType::results)
     }
 
-    /// The node of the set of functions that a reference of this type may come to.
+    /// The node of the set of functions that a reference of this type may point to.
     fn set(&self, kind: u32) -> Option<usize> {
         Some(self.count() + (*self.sets.get(usize::try_from(kind).ok()?)?)?)
     }
 
-    /// The node of what a call calls.
+    /// The node that a call reaches.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other instructions call nobody")]
     fn callee(&self, operator: &Operator<'_>) -> Option<usize> {
         match operator {
@@ -243,7 +244,7 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// For each node those that it calls, or that it holds, if they may return.
+    /// For each node, the nodes that it calls or contains, without functions that never return.
     fn edges(&self) -> Result<Vec<Vec<usize>>, BinaryReaderError> {
         let sets = self.sets.iter().flatten().max().map_or(0, |last| last + 1);
         let mut edges = vec![Vec::new(); self.count() + sets];
@@ -269,14 +270,15 @@ impl<'a> Functions<'a> {
     }
 }
 
-/// The nodes of a graph in groups, each of which comes behind those that it leads to: nodes that lead to each other are in one
-/// (Tarjan 1972, without recursion, as a guest says how deep it would be).
+/// The strongly connected components of a graph, each after those that it leads to (Tarjan 1972). Without recursion,
+/// since the guest determines the depth.
 fn groups(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     const UNSEEN: usize = usize::MAX;
-    /// Behind all numbers of nodes that have no group yet.
+    /// Larger than the numbers of all nodes that have no group yet.
     const DONE: usize = usize::MAX - 1;
     let mut groups = Vec::new();
-    // For each node the least number that it was found to lead to, its own at first; `numbers` keeps that.
+    // For each node, `least` is the least number that it is known to reach, at first its own number; `numbers` keeps
+    // the own one.
     let (mut least, mut numbers) = (vec![UNSEEN; edges.len()], vec![UNSEEN; edges.len()]);
     let mut seen = 0;
     let mut open = Vec::new();
@@ -294,7 +296,7 @@ fn groups(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
             }
             if let Some(&callee) = edges[node].get(*next) {
                 if numbers[callee] == UNSEEN {
-                    // It is come to again when its least number is known.
+                    // The node is visited again once the callee's least number is known.
                     way.push((callee, 0));
                 } else {
                     *next += 1;
@@ -323,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_come_behind_what_they_lead_to() {
+    fn groups_come_after_those_that_they_lead_to() {
         //  0 -> 1 <-> 2 -> 3, 4 -> 4 -> 0, 5
         let edges = [vec![1], vec![2], vec![1, 3], vec![], vec![4, 0], vec![]].map(|edges: Vec<usize>| edges);
         let found: Vec<Vec<usize>> = groups(&edges)

@@ -1,7 +1,7 @@
-//! The longest stretch without a check that modules really execute: those of attacks, and those made by chance.
+//! Measures the longest stretch that modules execute without a check, for attacks and for generated modules.
 //!
-//! A module with checks gets a counter: each instruction adds one, a check keeps the most and begins anew. Fuel ends what doesn't
-//! end by itself. A small bound makes small modules have every kind of check.
+//! An instrumented module gets a counter: each instruction adds one, and a check keeps the maximum and resets the
+//! counter. Fuel stops modules that don't end. With a small bound even small modules get every kind of check.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -32,15 +32,15 @@ use wasmtime::ValType;
 
 use super::*;
 
-/// What no stretch may come to, whatever the module.
+/// The longest stretch that any module may execute.
 const STRETCH_MAX: u64 = 50_000;
-/// What one module may execute.
+/// The fuel of one module.
 const FUEL: u64 = 200_000_000;
 
 const COUNT: u32 = 0;
 const MOST: u32 = 1;
 
-/// Writes a module with checks again, with the counter.
+/// Adds the counter to an instrumented module.
 struct Counted;
 
 impl Reencode for Counted {
@@ -77,7 +77,7 @@ impl Reencode for Counted {
 
 struct Counter {
     engine: Engine,
-    /// Instructions that were executed, with those that count.
+    /// Instructions executed so far, including those of the counter.
     executed: u64,
 }
 
@@ -85,12 +85,12 @@ impl Counter {
     fn new() -> Counter {
         let mut config = Config::new();
         config.consume_fuel(true).wasm_threads(true).shared_memory(true);
-        // Most of the time goes into compiling.
+        // Most of the time is spent on compilation.
         config.cranelift_opt_level(wasmtime::OptLevel::None);
         Counter { engine: Engine::new(&config).unwrap(), executed: 0 }
     }
 
-    /// Calls everything that a module exports, and says what the longest stretch was.
+    /// Calls all exports of a module and returns the longest stretch.
     fn longest(&mut self, module: &[u8], bound: u32, fuel: u64) -> u64 {
         let checked = with_bound(module, bound).unwrap();
         let mut counted = Module::new();
@@ -118,14 +118,14 @@ impl Counter {
                 _ => flag.clone().into(),
             })
             .collect();
-        // One that begins with a trap has nothing to call.
+        // A module whose start traps has nothing to call.
         if let Ok(instance) = Instance::new(&mut store, &module, &imports) {
             for export in module.exports() {
                 let Some(function) = instance.get_func(&mut store, export.name()) else { continue };
                 let kind = function.ty(&store);
                 let params: Vec<Val> = kind.params().map(|kind| kind.default_value().unwrap()).collect();
                 let mut results: Vec<Val> = kind.results().map(|kind| kind.default_value().unwrap()).collect();
-                // A trap ends a stretch, as a check does.
+                // A trap ends a stretch like a check.
                 let _ = function.call(&mut store, &params, &mut results);
                 let last = count.get(&mut store).unwrap_i64().max(most.get(&mut store).unwrap_i64());
                 most.set(&mut store, last.into()).unwrap();
@@ -141,14 +141,14 @@ impl Counter {
     }
 }
 
-/// A function that is just short enough to do without a check.
+/// A function just short enough to need no check.
 fn short() -> String {
     format!("(func $short {})", "(nop)".repeat(9_980))
 }
 
 #[test]
 fn a_check_in_code_that_is_never_reached_does_not_count() {
-    // Behind the jump, the count comes to the bound.
+    // After the jump, the count reaches the bound.
     let part = format!("(block (call $short) (br 0) {})", "(nop)".repeat(30));
     for part in [part.clone(), part.replace("(br 0)", "(br_table 0 (i32.const 0))"), part.replace("(nop)", "(loop)")] {
         let text = format!("(module {} (func (export \"run\") {}))", short(), part.repeat(100));
@@ -158,7 +158,7 @@ fn a_check_in_code_that_is_never_reached_does_not_count() {
 }
 
 #[test]
-fn a_call_of_any_function_counts_for_the_longest_that_it_may_be() {
+fn an_indirect_call_counts_as_its_longest_possible_callee() {
     let text = |call: &str| {
         format!(
             "(module (table funcref (elem $short)) (type $t (func)) {} (elem declare func $short)
@@ -172,9 +172,9 @@ fn a_call_of_any_function_counts_for_the_longest_that_it_may_be() {
 }
 
 #[test]
-fn what_is_done_behind_calls_counts_as_well() {
+fn instructions_after_calls_count_as_well() {
     let work = "(nop)".repeat(4_000);
-    // Each has a check at its entry; on the way back there was none.
+    // Each function has a check at its entry; this is about the way back.
     let recursion = format!(
         "(func $f (export \"run\") (param i32) (if (i32.lt_u (local.get 0) (i32.const 200)) (then
             (call $f (i32.add (local.get 0) (i32.const 1))))) {work})"
@@ -187,9 +187,9 @@ fn what_is_done_behind_calls_counts_as_well() {
     }
 }
 
-/// A copy of a known length takes more than an instruction, so checks stand between many of them.
+/// A copy of a known length counts for more than one instruction, so many copies in a row need checks between them.
 #[test]
-fn copies_count_for_what_they_copy() {
+fn copies_count_for_their_length() {
     let copies = |bytes: u32| {
         let fill = format!("(memory.fill (i32.const 0) (i32.const 1) (i32.const {bytes}))");
         let text = format!("(module (memory 1) (func (export \"run\") {}))", fill.repeat(1000));
@@ -201,7 +201,7 @@ fn copies_count_for_what_they_copy() {
     assert!(copies(8) < 3);
 }
 
-/// Numbers that look random (SplitMix64; Steele, Lea, Flood 2014).
+/// Pseudo-random bytes (SplitMix64; Steele, Lea, Flood 2014).
 fn random(seed: u64) -> impl Iterator<Item = u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     std::iter::from_fn(move || {
@@ -212,8 +212,9 @@ fn random(seed: u64) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Modules that wasm-smith 0.254 made, without imports, without instructions that trap, of up to 14 functions of 400 instructions: the
-/// twenty of 4,000 that need most checks. They lie here because the tool would have most of the tree compiled anew.
+/// Modules made by wasm-smith 0.254, without imports and without instructions that trap, of up to 14 functions with 400
+/// instructions: the twenty of 4,000 that need the most checks. They are kept as files because the tool as a dependency
+/// would rebuild most of the tree.
 fn by_chance() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/chance");
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -221,14 +222,15 @@ fn by_chance() -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Programs of blocks, loops that end, jumps and calls of each other, also through a table: those of the other kind seldom do much.
+/// Programs of blocks, loops that end, jumps, and calls of each other, also through a table. Those of wasm-smith seldom
+/// execute much.
 fn of_calls(seed: u64) -> Vec<u8> {
     const FUNCTIONS: u8 = 8;
     let mut random = random(seed);
     let mut draw = move |below: u8| random.next().unwrap_or_default() % below;
     let mut functions = String::new();
     for function in 0..FUNCTIONS {
-        // A counter of calls in calls: whoever is too deep returns.
+        // Limits the depth of calls: a function that is too deep returns.
         write!(
             functions,
             "(func $f{function} (export \"f{function}\") (local i32)
@@ -258,7 +260,7 @@ fn of_calls(seed: u64) -> Vec<u8> {
                     }
                 }
                 5 if blocks.iter().all(|end| !end.contains("br_if")) && !blocks.is_empty() => {
-                    // Not out of a loop: it would never end, or end too early.
+                    // A jump out of a loop would make it endless, or end it too early.
                     let depth = draw(u8::try_from(blocks.len()).unwrap_or(1));
                     let jump = ["br", "br_if", "br_table 0"][usize::from(draw(3))];
                     let by = if jump == "br" { "" } else { "(i32.and (global.get $deep) (i32.const 2))" };
@@ -281,15 +283,15 @@ fn of_calls(seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn no_module_does_much_without_a_check() {
-    // Seconds, or minutes.
+fn no_module_executes_much_without_a_check() {
+    // The full set takes minutes, this one seconds.
     let seeds = if std::env::var_os("WASMILL_FULL").is_some() { 20_000 } else { 25 };
     let mut counter = Counter::new();
     for (kind, modules) in [("smith", by_chance()), ("calls", (0..seeds).map(of_calls).collect())] {
         let mut ran = 0;
         for (number, module) in modules.iter().enumerate() {
             let before = counter.executed;
-            // The real bound is seldom come to.
+            // The real bound is seldom reached.
             let bounds = [(40, 100), (UNCHECKED_MAX, STRETCH_MAX)];
             for (bound, most) in bounds.into_iter().take(1 + usize::from(number % 5 == 0)) {
                 let longest = counter.longest(module, bound, 300_000);

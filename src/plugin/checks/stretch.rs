@@ -1,8 +1,8 @@
-//! Where checks have to stand in one function, and what it leaves unchecked for those that call it.
+//! Where one function needs checks, and what it leaves unchecked for its callers.
 //!
-//! Instructions are counted along the ways that control can take: where two ways meet, the longer one counts, and behind a jump
-//! there is no way on. Control goes back only to the head of a loop, where a check always stands, so one pass sees all ways.
-//! Invariant: no way is longer than the bound without a check, but for one instruction that takes more by itself.
+//! Instructions are counted along the control-flow paths: where two paths meet, the longer one counts, and after a jump
+//! the path ends. Control only goes back to the head of a loop, which always has a check, so one pass sees all paths.
+//! Invariant: no path is longer than the bound without a check, except for one instruction that takes longer by itself.
 
 use wasmparser::BinaryReaderError;
 use wasmparser::FunctionBody;
@@ -10,46 +10,46 @@ use wasmparser::Operator;
 
 use super::opens;
 
-/// What a call of the host counts for.
+/// The cost of a call of the host, in instructions.
 const HOST_CALL: u32 = 1_000;
 /// A copy of more bytes, or of an unknown number, is followed by a check.
 const BYTES_MAX: u32 = 4096;
-/// The same for entries of tables, each of which may be a call inside of wasmtime.
+/// The same for table entries, each of which may need a call inside wasmtime.
 const ENTRIES_MAX: u32 = 256;
-/// What a copy counts for, besides what it copies.
+/// The cost of a copy, in addition to its bytes.
 const COPY: u32 = 16;
-/// Bytes that are copied in the time of an instruction.
+/// Bytes that are copied in the time of one instruction.
 const BYTES_AT_ONCE: u32 = 8;
-/// What an entry of a table counts for.
+/// The cost of a table entry.
 const ENTRY: u32 = 4;
-/// What a check counts for.
+/// The cost of a check.
 const CHECK: u32 = 3;
 
-/// What a function leaves unchecked, in instructions.
+/// The instructions that a function executes without a check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unchecked {
     /// From its entry to its first check, or to its end.
     pub(super) head: u32,
-    /// From its entry to its end, if a way leads there without a check.
+    /// From its entry to its end, if a path without a check leads there.
     pub(super) through: Option<u32>,
-    /// From its last check to its end, if a way leads there.
+    /// From its last check to its end, if a path leads there.
     pub(super) tail: Option<u32>,
-    /// Nothing is known of what it did last: whoever calls it has to check then.
+    /// The stretch before its end is unknown, so the caller must check after the call.
     pub(super) is_open: bool,
 }
 
 impl Unchecked {
-    /// A function of the host. Nothing in there is a check.
+    /// A function of the host, which has no checks.
     pub(super) const HOST: Unchecked = Unchecked { head: HOST_CALL, through: None, tail: None, is_open: true };
-    /// A function with a check at its entry, of which nothing else is known yet.
+    /// A function with a check at its entry of which nothing else is known yet.
     pub(super) const CHECKED: Unchecked = Unchecked { head: CHECK, through: None, tail: None, is_open: true };
 
     /// A function with a check at its entry that never returns.
     pub(super) const ENDLESS: Unchecked = Unchecked { head: CHECK, through: None, tail: None, is_open: false };
-    /// A function that returns, of which nothing else matters.
+    /// A function that returns; nothing else about it matters.
     const ANY: Unchecked = Unchecked { head: 0, through: Some(0), tail: None, is_open: false };
 
-    /// One of two functions.
+    /// The worse of two functions in each respect.
     pub(super) fn or(self, other: Unchecked) -> Unchecked {
         Unchecked {
             head: self.head.max(other.head),
@@ -62,15 +62,15 @@ impl Unchecked {
 
 /// A function with its checks.
 pub(super) struct Walked {
-    /// Instructions before which a check has to stand, ascending.
+    /// The indices of the instructions that need a check before them, ascending.
     pub(super) places: Vec<u32>,
     pub(super) unchecked: Unchecked,
 }
 
-/// The longest ways to a place. Both are `None` where no way leads to.
+/// The longest paths to an instruction. Both are `None` if it can't be reached.
 #[derive(Clone, Copy, Default)]
 struct Ways {
-    /// Instructions since the entry, on ways without a check.
+    /// Instructions since the entry, on paths without a check.
     entry: Option<u32>,
     /// Instructions since the last check.
     check: Option<u32>,
@@ -97,7 +97,7 @@ impl Ways {
         Ways { entry: self.entry.map(add), check: self.check.map(add) }
     }
 
-    /// Behind a call.
+    /// The paths after a call.
     fn behind(self, callee: Unchecked) -> Ways {
         let add = |count: u32| Some(count.saturating_add(callee.through?).saturating_add(1));
         let tail = if callee.is_open { Some(0) } else { callee.tail };
@@ -108,13 +108,14 @@ impl Ways {
 /// A block around the next instruction.
 struct Block {
     is_loop: bool,
-    /// Ways that lead behind it: jumps, the end of the first part of an `if`, and an `if` that isn't taken.
+    /// Paths to the instruction after the block: jumps, the end of the first branch of an `if`, and an `if` that isn't
+    /// taken.
     behind: Ways,
-    /// Ways to the second part of an `if`.
+    /// Paths to the second branch of an `if`.
     second: Ways,
 }
 
-/// Looks at a body. `callee` knows what a call calls, and is asked about calls only.
+/// Walks through a body. `callee` returns what a call reaches, and is only asked about calls.
 pub(super) fn walk(
     body: &FunctionBody<'_>,
     bound: u32,
@@ -142,25 +143,25 @@ pub(super) fn walk(
     Ok(Walked { places: walk.places, unchecked })
 }
 
-/// Whether a way leads to the end of a body, if all that it calls returns.
+/// Whether a path leads to the end of a body, if all of its callees return.
 pub(super) fn returns(body: &FunctionBody<'_>) -> Result<bool, BinaryReaderError> {
     let Unchecked { through, tail, .. } = walk(body, u32::MAX, false, |_| Unchecked::ANY)?.unchecked;
     Ok(through.is_some() || tail.is_some())
 }
 
-/// What an instruction counts for.
+/// The cost of an instruction.
 enum Kind {
-    /// So many instructions.
+    /// This many instructions.
     Plain(u32),
-    /// It may take long by itself.
+    /// An instruction that may take long by itself.
     Long,
     Call(Unchecked),
-    /// A call in place of a return.
+    /// A tail call.
     Last(Unchecked),
 }
 
 impl Kind {
-    /// `number` is what the instruction before put on the stack, if that is known.
+    /// `number` is the constant that the previous instruction pushed, if it did.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other instructions call nobody and are short")]
     fn of(operator: &Operator<'_>, number: Option<u32>, callee: impl Fn(&Operator<'_>) -> Unchecked) -> Kind {
         match operator {
@@ -186,9 +187,9 @@ impl Kind {
 
 struct Walk {
     bound: u32,
-    /// Ways to the next instruction.
+    /// Paths to the next instruction.
     now: Ways,
-    /// A check has to stand before the next instruction.
+    /// A check is needed before the next instruction.
     is_due: bool,
     blocks: Vec<Block>,
     head: u32,
@@ -206,7 +207,7 @@ impl Walk {
             };
             let is_fresh = self.now.entry.is_none() && self.now.check == Some(0) && !self.is_due;
             self.is_due |= !is_fresh && self.now.longest().saturating_add(ahead) > self.bound;
-            // The one ends in a trap, the other has a check.
+            // `unreachable` traps anyway, and `loop` gets its own check.
             if self.is_due && !matches!(operator, Operator::Unreachable | Operator::Loop { .. }) {
                 self.check_before(at);
             }
@@ -242,7 +243,7 @@ impl Walk {
         self.is_due = false;
     }
 
-    /// Where control goes from here.
+    /// Follows control from this instruction.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other instructions go to the next one")]
     fn follow(&mut self, at: u32, operator: &Operator<'_>) {
         match operator {
@@ -277,7 +278,7 @@ impl Walk {
             | Operator::BrOnNull { relative_depth }
             | Operator::BrOnNonNull { relative_depth } => self.jump(*relative_depth),
             Operator::BrTable { targets } => {
-                // A target that can't be read is found when the instruction is written again.
+                // Reencoding reports a target that can't be read.
                 for target in targets.targets().flatten().chain([targets.default()]) {
                     self.jump(target);
                 }
@@ -302,7 +303,7 @@ impl Walk {
         }
     }
 
-    /// A way leads behind a block, or to the head of a loop.
+    /// Adds the current paths to the end of a block. For a loop, they lead to its head, which has a check.
     fn leave(&mut self, block: usize) {
         if let Some(block) = self.blocks.get_mut(block)
             && !block.is_loop

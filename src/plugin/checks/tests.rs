@@ -1,4 +1,4 @@
-//! What a module does with checks: what it did, and an end in time.
+//! An instrumented module behaves as before, and stops at its deadline.
 
 use std::sync::mpsc;
 use std::thread;
@@ -16,7 +16,7 @@ use wasmparser::Payload;
 
 use super::*;
 
-/// A backstop: what isn't stopped by a check is stopped by wasmtime, and told apart by its trap.
+/// wasmtime's epoch is a backstop: a module that no check stops ends with another trap.
 fn engine() -> Engine {
     let mut config = Config::new();
     config.epoch_interruption(true).wasm_threads(true).shared_memory(true);
@@ -51,7 +51,7 @@ impl Guest {
     }
 }
 
-/// How many times a module asks for the size of the flag.
+/// The number of checks in a module.
 fn checks(module: &[u8]) -> usize {
     let mut checks = 0;
     for payload in Parser::new(0).parse_all(module) {
@@ -63,7 +63,7 @@ fn checks(module: &[u8]) -> usize {
     checks
 }
 
-/// Functions with no result, one and two, in which control leaves in every way and memory is used in every way.
+/// Functions with no, one and two results that use all kinds of jumps and memory instructions.
 const MODULE: &str = r#"(module
     (memory (export "memory") 1 2)
     (data (i32.const 8) "\05\06\07")
@@ -99,7 +99,7 @@ const MODULE: &str = r#"(module
         (i32.add (memory.size) (i32.load (i32.const 100)))))"#;
 
 #[test]
-fn in_time_a_module_does_what_it_did() {
+fn before_the_deadline_a_module_behaves_as_without_checks() {
     let engine = engine();
     let module = wat::parse_str(MODULE).unwrap();
     let checked = added(&module).unwrap();
@@ -118,14 +118,14 @@ fn in_time_a_module_does_what_it_did() {
     assert_eq!(memory(&mut before), memory(&mut after));
 }
 
-/// Everything that could go on for longer than anyone waits.
+/// Every kind of code that could run for very long.
 #[test]
-fn nothing_goes_on_when_the_flag_is_up() {
+fn no_code_runs_on_after_the_deadline() {
     let calls = |next: &str| format!("(call {next}) (call {next})");
     let tree: String = (0..60).map(|n| format!("(func $f{n} {})", calls(&format!("$f{}", n + 1)))).collect();
     let long = "(call $some)".repeat(100_000);
     let bytes = "(memory.fill (i32.const 0) (i32.const 1) (i32.mul (memory.size) (i32.const 65536)))".repeat(1500);
-    // A loop that is never come to: its check doesn't help.
+    // A loop that is never reached: its check doesn't help.
     let idle = "(block $b (br_if $b (i32.const 1)) (loop $l (br $l)))";
     let loops: String = (0..60).map(|n| format!("(func $f{n} {idle} {})", calls(&format!("$f{}", n + 1)))).collect();
     for (what, functions) in [
@@ -173,7 +173,7 @@ fn nothing_goes_on_when_the_flag_is_up() {
         let flag = guest.flag.clone();
         let (ended, end) = mpsc::channel::<()>();
         let raiser = thread::spawn(move || {
-            // Inside of it, not before.
+            // The flag is raised while the call runs, not before.
             let _ = end.recv_timeout(Duration::from_millis(20));
             flag.grow(1).unwrap();
             let is_stopped = end.recv_timeout(Duration::from_secs(5)) != Err(mpsc::RecvTimeoutError::Timeout);
@@ -188,19 +188,19 @@ fn nothing_goes_on_when_the_flag_is_up() {
 }
 
 #[test]
-fn what_is_soon_done_is_not_checked() {
+fn short_code_gets_no_checks() {
     let text = |body: &str| format!("(module (func (export \"run\") (call $f)) (func $f {body}))");
     let of = |body: &str| checks(&added(&wat::parse_str(text(body)).unwrap()).unwrap());
     assert_eq!(of("(nop)"), 0);
     assert_eq!(of(&"(nop)".repeat(9_000)), 0);
-    // Where it goes back to.
+    // The head of the loop.
     assert_eq!(of("(loop (nop))"), 1);
-    // The middle, and before the call of what comes so far without one.
+    // One in the middle, and one before the call of `$f`, whose head is too long.
     assert_eq!(of(&"(nop)".repeat(11_000)), 2);
 }
 
 #[test]
-fn damage_never_ends_the_process() {
+fn damaged_modules_never_panic() {
     let module = wat::parse_str(MODULE).unwrap();
     for end in 0..module.len() {
         drop(added(&module[..end]));
@@ -209,7 +209,7 @@ fn damage_never_ends_the_process() {
         for byte in [0, 0x7f, 0xff] {
             let mut damaged = module.clone();
             damaged[at] = byte;
-            // Whatever comes out is for wasmtime to refuse.
+            // wasmtime validates whatever is returned.
             drop(added(&damaged));
         }
     }

@@ -1,10 +1,9 @@
-//! The contracts with plugins in Rust types, and the mapping between them and the crate's own.
+//! The contracts with plugins as Rust types, and their mapping to the crate's own types.
 //!
-//! A plugin is of one track (`0.1` or `1`) and of one world (columns or typed records), and is run as a component or, in columns and
-//! without grants, as the core module that it is; from here on nobody needs to know which.
-//! Input columns are lowered straight from the batch's slices and output columns are lifted as whole lists: one copy each way.
-//! Typed records are turned into the same columns in `typed.rs`. What the guest says is taken as it came; `outcome::check`
-//! judges it.
+//! A plugin has a track (`0.1` or `1`) and a world (columns or typed records). It runs as a component or, with columns
+//! and without grants, as a core module; the types here hide the difference. Input columns are lowered directly from
+//! the batch's slices, and output columns are lifted as whole lists: one copy each way. `typed.rs` converts typed
+//! records to the same columns. The guest's results are taken as they are; `outcome::check` validates them.
 
 mod module;
 mod typed;
@@ -38,21 +37,22 @@ use v1::columnar::wasmill::plugin::types;
 
 pub(super) use module::fits;
 
-/// Outputs that one call may make: 4 million records a second at a call of a quarter of a second, and no more than the
-/// worker could hold for one batch.
+/// The most outputs of one call. It is far more than a useful plugin makes, and no more than the worker can hold for
+/// one batch.
 const OUTPUTS_MAX: usize = 1_000_000;
-/// Bytes that they may have with what they take from the input: the default bound of all bytes in flight of a worker.
+/// The most bytes of these outputs, including those taken from the input: the default bound of a worker's bytes in
+/// flight.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
-/// What one call's outcome may be.
+/// The limits of one call's outcome.
 pub(super) const CAPS: Caps = Caps { outputs: OUTPUTS_MAX as u64, bytes: OUTPUT_BYTES_MAX as u64 };
-/// What may be copied out of a guest in one call: the bytes, the columns of all outputs (port, partition, timestamp and three
-/// lengths each), and room for lengths of headers and for failures. Lists can alias each other in guest memory, so this bounds
-/// the host's memory where the guest's own limit doesn't.
+/// The most bytes copied out of a guest in one call: the data, the columns of all outputs (port, partition, timestamp
+/// and three lengths each), and room for header lengths and failures. Lists can alias each other in guest memory, so
+/// this bounds the host's memory where the guest's own limit doesn't.
 pub(super) const LIFTED_BYTES_MAX: usize = OUTPUT_BYTES_MAX + OUTPUTS_MAX * (4 + 4 + 8 + 3 * 4) + (16 << 20);
-/// What is said of more.
+/// The message if a guest returns more.
 pub(super) const TOO_MUCH: &str = "more data than one call may return";
 
-/// A linked plugin, of which instances are made. The functions' types were checked.
+/// A linked plugin, ready for instantiation. The types of its functions have been checked.
 pub(super) enum Linked {
     Module(module::Linked),
     V0Columnar(v0::columnar::ColumnarPre<Host>),
@@ -70,17 +70,18 @@ pub(super) enum Plugin {
     V1Typed(v1::typed::Typed),
 }
 
-/// What a plugin returned of a call.
+/// The result of a call.
 pub(super) enum Returned {
-    /// Columns that nobody checked yet.
+    /// Columns that aren't validated yet.
     Outcome(Columns),
-    /// What the plugin says of the whole call.
+    /// The plugin's error for the whole call.
     Error(String),
-    /// Typed verdicts that no columns can say.
+    /// Typed verdicts that columns can't express.
     Malformed(String),
 }
 
-/// Defines the interfaces that are always granted, for all tracks, as nothing flows back through them, and those that may be.
+/// Defines the interfaces that are always granted, for all tracks, since they return no data, and those that may be
+/// granted.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     for track in Track::ALL {
         let mut log = linker.instance(&track.interface("log"))?;
@@ -102,12 +103,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 impl Linked {
-    /// Whether it is run as a core module.
+    /// Whether the plugin runs as a core module.
     pub(super) fn is_module(&self) -> bool {
         matches!(self, Linked::Module(_))
     }
 
-    /// Links a plugin to what it imports and looks its functions up.
+    /// Links a plugin to its imports and looks up its functions.
     pub(super) fn new(
         linker: &Linker<Host>,
         compiled: Compiled,
@@ -126,7 +127,7 @@ impl Linked {
         })
     }
 
-    /// Makes an instance that `deadline` stops.
+    /// Creates an instance with this deadline.
     pub(super) fn instantiate(&self, store: &mut Store<Host>, deadline: &Deadline) -> wasmtime::Result<Plugin> {
         Ok(match self {
             Linked::Module(module) => match deadline {
@@ -142,7 +143,7 @@ impl Linked {
 }
 
 impl Plugin {
-    /// Calls `init`; the inner error is the plugin's.
+    /// Calls `init`. The inner error is the plugin's.
     pub(super) fn init(
         &self,
         store: &mut Store<Host>,
@@ -169,7 +170,7 @@ impl Plugin {
         let source = input.source();
         let source = types::Source {
             topic: &source.topic,
-            // Kafka numbers partitions from 0 up.
+            // Kafka numbers partitions from 0.
             partition: source.partition.unsigned_abs(),
         };
         let batch = columns::Batch {

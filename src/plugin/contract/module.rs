@@ -1,12 +1,13 @@
 //! Core modules of the columnar contract, called without the component model around them.
 //!
-//! What wasmtime's component layer does for a call, some hundred small functions, is a third of what a cheap plugin takes. The
-//! contract has one function that counts, so its canonical ABI is written out here: columns go into lists that the guest
-//! allocates, one copy each, and lists come out of what it returns. Every place that the guest names is checked against its
-//! memory, and what is taken out in one call is bounded, as lists may overlap.
+//! For each call wasmtime's component layer runs some hundred small functions, a large part of the time of a cheap
+//! plugin. Only one function of the contract matters for speed, so its canonical ABI is written out here: columns are
+//! copied into lists that the guest allocates, one copy each, and lists are copied out of its result. Every pointer of
+//! the guest is checked against its memory, and the bytes copied out in one call are bounded, because lists may
+//! overlap.
 //!
-//! `componentize` makes a component of every core module, by which names and types are checked. Invariant: a plugin can't tell
-//! by what a call gives it or takes from it in which way it is run.
+//! `componentize` makes a component of every core module, which checks its names and types. Invariant: a plugin's calls
+//! give and take the same data whether it runs as a module or as a component.
 
 use std::sync::Arc;
 
@@ -46,17 +47,17 @@ use crate::plugin::world::BATCH_HANDLER;
 const MEMORY: &str = "memory";
 const REALLOC: &str = "cabi_realloc";
 const INITIALIZE: &str = "_initialize";
-/// The canonical ABI's prefix of the function that gives back what another one returned.
+/// The canonical ABI's prefix of the function that frees another function's result.
 const POST: &str = "cabi_post_";
 
 /// A compiled core module.
 pub(in crate::plugin) struct Linked {
     module: Module,
-    /// The interface that it exports, with its version.
+    /// The exported interface, with its version.
     handler: String,
 }
 
-/// An instance of it.
+/// An instance of a core module.
 pub(in crate::plugin) struct Plugin {
     memory: Memory,
     realloc: TypedFunc<(u32, u32, u32, u32), u32>,
@@ -64,17 +65,18 @@ pub(in crate::plugin) struct Plugin {
     process: Exported<Process>,
 }
 
-/// The topic, the partition, and a batch's five lists. A list, as a text, is its place and its length.
+/// The topic, the partition, and a batch's five lists. A list, like a string, is a pointer and a length.
 type Process = (u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
 
-/// A function that returns the place of its result.
+/// A function that returns a pointer to its result.
 struct Exported<Params> {
     function: TypedFunc<Params, u32>,
-    /// Called with that place when the result was read.
+    /// Called with that pointer after the result was read.
     post: Option<TypedFunc<u32, ()>>,
 }
 
-/// Whether a valid core module of the columnar contract, without grants, has what is needed here. Else it becomes a component.
+/// Whether a valid core module of the columnar contract, without grants, has the exports that are needed here.
+/// Otherwise it becomes a component.
 ///
 /// # Errors
 /// If it can't be read.
@@ -83,7 +85,7 @@ pub(in crate::plugin) fn fits(module: &[u8]) -> std::result::Result<bool, Binary
     let (mut has_memory, mut has_realloc) = (false, false);
     for payload in Parser::new(0).parse_all(module) {
         match payload? {
-            // Written again, code isn't where its debug information says.
+            // Rewriting moves code, which invalidates debug information.
             Payload::CustomSection(section) if copies::tells_places(section.name()) => return Ok(false),
             Payload::ExportSection(exports) => {
                 for export in exports {
@@ -99,7 +101,7 @@ pub(in crate::plugin) fn fits(module: &[u8]) -> std::result::Result<bool, Binary
 }
 
 impl Linked {
-    /// Takes a module that `componentize` took, too.
+    /// Takes a module that `componentize` has accepted.
     ///
     /// # Errors
     /// If it exports no `process`.
@@ -139,7 +141,7 @@ impl Linked {
     }
 }
 
-/// A function of the interfaces that are always granted.
+/// A function of an interface that is always granted.
 fn host_function(store: &mut Store<Host>, interface: &str, name: &str) -> Result<Func> {
     let interface = interface.split_once('@').map_or(interface, |(interface, _)| interface);
     Ok(match (interface, name) {
@@ -170,7 +172,7 @@ fn host_function(store: &mut Store<Host>, interface: &str, name: &str) -> Result
     })
 }
 
-/// Runs code of the guest that may call the host.
+/// Runs guest code that may call the host.
 fn calling<T>(store: &mut Store<Host>, run: impl FnOnce(&mut Store<Host>) -> Result<T>) -> Result<T> {
     store.data_mut().may_call = true;
     let result = run(store);
@@ -178,7 +180,7 @@ fn calling<T>(store: &mut Store<Host>, run: impl FnOnce(&mut Store<Host>) -> Res
     result
 }
 
-/// Reads a text of the calling guest.
+/// Reads a string of the calling guest.
 fn with_text(caller: &mut Caller<'_, Host>, at: u32, length: u32, then: impl FnOnce(&mut Host, &str)) -> Result<()> {
     let Some(Extern::Memory(memory)) = caller.get_export(MEMORY) else {
         return Err(Error::msg(TEXT_BOUNDS));
@@ -203,7 +205,7 @@ impl<Params: WasmParams> Exported<Params> {
         Ok(Exported { function, post })
     }
 
-    /// Calls it and has its result read.
+    /// Calls the function and reads its result with `read`.
     fn call<T>(
         &self,
         store: &mut Store<Host>,
@@ -222,7 +224,7 @@ impl<Params: WasmParams> Exported<Params> {
 }
 
 impl Plugin {
-    /// Calls `init`; the inner error is the plugin's.
+    /// Calls `init`. The inner error is the plugin's.
     pub(super) fn init(
         &self,
         store: &mut Store<Host>,
@@ -258,7 +260,7 @@ impl Plugin {
         let params = (
             topic.0,
             topic.1,
-            // Kafka numbers partitions from 0 up.
+            // Kafka numbers partitions from 0.
             source.partition.unsigned_abs(),
             offsets.0,
             offsets.1,
@@ -274,7 +276,7 @@ impl Plugin {
         self.process.call(store, self.memory, params, |reader, at| returned(reader, at, step))
     }
 
-    /// Has the guest allocate a list; its place and its length.
+    /// Lets the guest allocate a list. Returns its pointer and length.
     fn allocate(&self, store: &mut Store<Host>, length: usize, size: usize, align: usize) -> Result<(u32, u32)> {
         let bytes = u32::try_from(length.saturating_mul(size)).map_err(|_| Error::msg(LIST_BOUNDS))?;
         let align = u32::try_from(align)?;
@@ -304,7 +306,7 @@ impl Plugin {
     }
 }
 
-/// What is wrong with a value, in wasmtime's words for the same.
+/// What is wrong with a value, with the same text as wasmtime's.
 const RESULT: &str = "invalid expected discriminant";
 const OPTION: &str = "invalid option discriminant";
 const VARIANT: &str = "unexpected discriminant";
@@ -314,11 +316,11 @@ const AREA_BOUNDS: &str = "pointer out of bounds of memory";
 const UNALIGNED: &str = "pointer not aligned";
 
 const WORD_BYTES: usize = 4;
-/// A place and a length.
+/// A pointer and a length.
 const PLACE_BYTES: usize = 2 * WORD_BYTES;
-/// The lists of an outcome.
+/// The number of lists in an outcome.
 const LISTS: usize = 7;
-/// An index, and a failure: its kind, and then a text or an optional number, and another text.
+/// An index and a failure: its kind, a string or an optional number, and another string.
 const FAILED_BYTES: usize = 2 * WORD_BYTES + 2 * PLACE_BYTES;
 
 fn returned(reader: &mut Reader<'_>, at: u32, step: &Arc<str>) -> Result<Returned> {
@@ -367,7 +369,7 @@ fn failed(reader: &mut Reader<'_>, (at, length): (u32, u32), step: &Arc<str>) ->
     Ok(failed)
 }
 
-/// Whether a `result` is its error.
+/// Whether a `result` is an error.
 fn is_error(area: &[u8]) -> Result<bool> {
     match area.first() {
         Some(0) => Ok(false),
@@ -377,7 +379,7 @@ fn is_error(area: &[u8]) -> Result<bool> {
 }
 
 fn word_at(area: &[u8], offset: usize) -> u32 {
-    // Areas are as long as what is looked up in them.
+    // The areas are long enough for these lookups.
     area.get(offset..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_le_bytes)
 }
 
@@ -394,15 +396,15 @@ fn text(memory: &[u8], at: u32, length: u32) -> Result<&str> {
     Ok(std::str::from_utf8(bytes)?)
 }
 
-/// Reads what a guest returned.
+/// Reads a guest's result.
 struct Reader<'a> {
     memory: &'a [u8],
-    /// Bytes that may still be taken.
+    /// Bytes that may still be copied out.
     left: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// Where a result is.
+    /// The memory of a result.
     fn area(&self, at: u32, bytes: usize, align: usize) -> Result<&'a [u8]> {
         if !usize::try_from(at)?.is_multiple_of(align) {
             return Err(Error::msg(UNALIGNED));
@@ -410,7 +412,7 @@ impl<'a> Reader<'a> {
         part(self.memory, at, bytes).ok_or_else(|| Error::msg(AREA_BOUNDS))
     }
 
-    /// A list of entries of `size` bytes, each of which takes `host` bytes here.
+    /// A list with entries of `size` bytes, each of which takes `host` bytes of the host's memory.
     fn part(&mut self, at: u32, length: u32, size: usize, align: usize, host: usize) -> Result<&'a [u8]> {
         let length = usize::try_from(length)?;
         let part = part(self.memory, at, length.saturating_mul(size)).ok_or_else(|| Error::msg(LIST_BOUNDS))?;

@@ -1,7 +1,8 @@
-//! Typed records: lowered from a batch, and their verdicts turned into the columns of an outcome.
+//! Typed records: lowers a batch to messages, and converts the verdicts to the columns of an outcome.
 //!
-//! Nothing is judged here that columns can say too, so that both worlds have one validator. What only the typed world can say (a
-//! negative timestamp, where a column has -1 for "the input's") is refused with its record and output.
+//! Anything that columns can express is validated later, so that both worlds have one validator. Only what columns
+//! can't express is rejected here, with its record and output: a negative timestamp, for example, since -1 in a column
+//! means the input's timestamp.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,17 +20,17 @@ use crate::batch::SAME;
 use crate::batch::View;
 use crate::outcome::Columns;
 
-/// What a call returned: the plugin's verdicts, or its word about the whole call.
+/// The result of a call: the plugin's verdicts, or its error for the whole call.
 type Answer = wasmtime::Result<Result<Vec<Verdict>, String>>;
 
-/// Makes messages of the input, has a plugin called with them, and makes columns of its verdicts.
+/// Converts the input to messages, calls a plugin with them, and converts its verdicts to columns.
 pub(super) fn process(
     input: &View<'_>,
     step: &Arc<str>,
     call: impl FnOnce(&[Message<'_>]) -> Answer,
 ) -> wasmtime::Result<Returned> {
     let records = || (0..input.len()).map(|index| input.record(index));
-    // Names that are no text show U+FFFD, and the plugin's messages borrow from here.
+    // Names that are not UTF-8 get U+FFFD. The messages borrow the names from here.
     let names: Vec<Cow<'_, str>> =
         records().flat_map(|record| record.headers.iter().map(|header| String::from_utf8_lossy(header.name))).collect();
     let values = records().flat_map(|record| record.headers.iter().map(|header| header.value));
@@ -98,7 +99,7 @@ fn emit(columns: &mut Columns, output: &Output) -> Result<(), String> {
         Some(timestamp) => timestamp,
         None => -1,
     });
-    // Lengths stand before all headers, bytes in the order of the lengths.
+    // The lengths of key and value come before all headers, and the bytes in the order of the lengths.
     for field in [&output.key, &output.value] {
         made.layout.push(match field {
             Field::Same => SAME,
@@ -153,7 +154,7 @@ mod tests {
         batch
     }
 
-    /// What a plugin that answers `verdicts` leads to.
+    /// The outcome of a plugin that returns `verdicts`.
     fn outcome(verdicts: Vec<Verdict>) -> Result<Outcome, String> {
         let batch = batch();
         let step = "mask".into();
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_the_records() {
+    fn messages_have_the_content_of_the_records() {
         let batch = batch();
         let mut seen = 0;
         let returned = process(&batch.view(), &"mask".into(), |messages| {
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_say_what_columns_say() {
+    fn verdicts_become_the_equivalent_columns() {
         let headers = Some(vec![
             HeaderResult { name: "h".into(), value: None },
             HeaderResult { name: String::new(), value: Some(b"v".to_vec()) },

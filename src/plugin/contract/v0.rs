@@ -1,4 +1,4 @@
-//! The contract `wasmill:plugin@0.1`, which came before the first release: its types are those of [`super::v1`].
+//! The contract `wasmill:plugin@0.1`, from before the first release. Its types are those of [`super::v1`].
 
 /// Components that export `batch-handler`.
 pub(super) mod columnar {

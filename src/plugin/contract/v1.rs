@@ -1,8 +1,8 @@
-//! The contract `wasmill:plugin@1`: what `wit/v1` generates, for both of its worlds.
+//! The contract `wasmill:plugin@1`: the bindings generated from `wit/v1`, for both of its worlds.
 //!
-//! These are the types that the rest of the room knows; older tracks are mapped onto them in files of their own.
+//! The rest of `plugin` uses these types; older tracks are mapped to them in files of their own.
 
-/// Components that export `batch-handler`, and the types of all interfaces but `records`.
+/// Components that export `batch-handler`, and the types of all interfaces except `records`.
 pub(super) mod columnar {
     wasmtime::component::bindgen!({
         path: "wit/v1",

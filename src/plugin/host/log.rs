@@ -1,7 +1,8 @@
-//! The interface `log`: a guest's lines in the host's log.
+//! The interface `log`: writes a guest's lines to the host's log.
 //!
-//! A line is cut, its control characters are escaped, and a step that writes too many loses some: when their second is over a count
-//! of them stands in their place, whether or not the step says more. Lines stay even if the call then traps, as they are what explains it; the last one is kept for its failure.
+//! A long line is truncated and its control characters are escaped. A step that writes too many lines in a second loses
+//! some; after that second their count is logged, even if the step writes nothing more. Lines are kept if the call then
+//! traps, since they explain the trap. The last line, if it is an error, is kept for the failure.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,19 +19,19 @@ use crate::plugin::host::Host;
 use crate::telemetry;
 use crate::telemetry::KeepsBack;
 
-/// A longer line is cut.
+/// A longer line is truncated.
 const LINE_BYTES_MAX: usize = 1024;
 /// A step writes at most this many lines in each [`WINDOW`], over all its instances.
 const LINES_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets through what a step may write. All instances of the step share it.
+/// Limits the lines of a step. Shared by all of its instances.
 pub(in crate::plugin) struct LogGate {
     step: Arc<str>,
     clock: Ticks,
-    /// Locked by executors while one of their guests writes a line, never across a guest's own code or another lock.
+    /// Locked by an executor while its guest writes a line; never while guest code runs or another lock is held.
     window: Mutex<Window>,
-    /// Lines that guests wrote, by level, since they were last asked for.
+    /// Lines written by guests, by level, since they were last taken.
     counts: [AtomicU64; 5],
 }
 
@@ -42,7 +43,7 @@ struct Window {
 }
 
 impl Window {
-    /// Whether a line may pass now.
+    /// Counts a line, and returns whether it may be written.
     fn admit(&mut self) -> bool {
         let passes = self.lines < LINES_MAX;
         if passes {
@@ -53,8 +54,8 @@ impl Window {
         passes
     }
 
-    /// How many lines were suppressed, if its time is over at `now`, in ticks: then another one begins. To be called before
-    /// [`Window::admit`], and now and then.
+    /// If the window has ended at `now`, in ticks, starts another one and returns the number of suppressed lines. Call
+    /// it before [`Window::admit`], and periodically.
     fn over(&mut self, now: u64) -> u64 {
         let length = WINDOW.as_nanos().div_ceil(TICK.as_nanos());
         if u128::from(now.saturating_sub(self.since)) < length {
@@ -73,7 +74,7 @@ impl LogGate {
         gate
     }
 
-    /// Whether a line may pass now.
+    /// Counts a line, and returns whether it may be written.
     fn admit(&self) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let suppressed = window.over(self.clock.now());
@@ -90,9 +91,9 @@ impl LogGate {
         }
     }
 
-    /// The lines since the last call, those that were suppressed too, `trace` first.
+    /// The lines since the last call, including suppressed ones, `trace` first.
     pub(in crate::plugin) fn take_counts(&self) -> [u64; 5] {
-        // Most calls log nothing: a look costs less than a swap.
+        // Most calls log nothing, and a load is cheaper than a swap.
         self.counts.each_ref().map(|count| match count.load(Ordering::Relaxed) {
             0 => 0,
             _ => count.swap(0, Ordering::Relaxed),
@@ -109,17 +110,17 @@ impl KeepsBack for LogGate {
     }
 }
 
-/// The last instance of the step is gone: where nobody asks, as in a command without a pipeline, this is the end.
+/// When the last instance of the step is gone, reports the rest. Commands without a pipeline don't poll the gate.
 impl Drop for LogGate {
     fn drop(&mut self) {
         self.count_out(true);
     }
 }
 
-/// One instance's part of the gate.
+/// One instance's access to the gate.
 pub(super) struct Log {
     gate: Arc<LogGate>,
-    /// The last line of the running call, if it is an error: a guest's panic writes one before it traps.
+    /// The last line of the running call, if it is an error: a guest that panics writes one before it traps.
     last_error: Option<String>,
 }
 
@@ -130,17 +131,17 @@ impl Log {
 }
 
 impl Host {
-    /// Another call begins.
+    /// Starts another call.
     pub(in crate::plugin) fn forget_last_error(&mut self) {
         self.log.last_error = None;
     }
 
-    /// What the guest wrote last in its call, if that was an error: cut, on one line.
+    /// The guest's last line in this call if it was an error, truncated to one line.
     pub(in crate::plugin) fn last_error(&self) -> Option<&str> {
         self.log.last_error.as_deref().filter(|line| !line.is_empty())
     }
 
-    /// Writes a guest's line, as far as its step's gate lets it through.
+    /// Writes a guest's line, if its step's gate admits it.
     pub(in crate::plugin) fn write_log(&mut self, level: Level, message: &str) {
         self.log.last_error = (level == Level::Error).then(|| {
             let line = message.trim().chars().map(|character| if character == '\n' { ' ' } else { character });
@@ -170,7 +171,7 @@ impl Host {
     }
 }
 
-/// A line that can't move the cursor, end early or fill a disk.
+/// Makes a line that can't move the cursor, end early or fill a disk.
 fn printable(message: impl Iterator<Item = char>, bytes: usize) -> String {
     let mut line = String::with_capacity(bytes.min(LINE_BYTES_MAX));
     for character in message {
@@ -189,7 +190,7 @@ fn printable(message: impl Iterator<Item = char>, bytes: usize) -> String {
     line
 }
 
-/// Characters that reorder what a terminal shows.
+/// Characters that change the direction of displayed text.
 fn is_direction(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,47 +1,48 @@
 //! The interface `metrics`: a plugin's own counters and histograms.
 //!
-//! What a call counts is kept beside its outcome, as [`Effects`], and dropped with it: a call that traps or is refused
-//! counts nothing. Names are bounded for each step, here and nowhere else, since every name is a time series somewhere; what comes
-//! beyond is counted under [`OTHER`], and how often that was.
+//! What a call counts is kept beside its outcome, as [`Effects`], and dropped with it: a call that traps or whose
+//! outcome is rejected counts nothing. The number of names is bounded per step, only here, since every name becomes a
+//! time series. Values with further names are counted under [`OTHER`], and the number of such values is counted as
+//! well.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// The name for whatever has no name of its own: those beyond [`NAMES_MAX`], and those that break the rule for names.
+/// The name for values whose own name is beyond [`NAMES_MAX`] or invalid.
 const OTHER: &str = "other";
-/// Distinct names of a step.
+/// Distinct names per step.
 const NAMES_MAX: usize = 50;
 const NAME_BYTES_MAX: usize = 64;
-/// Values that one call may observe; a plugin that has more should sum them up.
+/// Values that one call may observe. A plugin with more should aggregate them.
 const OBSERVATIONS_MAX: usize = 10_000;
 
-/// What a call did besides its outcome. To be applied if the outcome is kept, else to be dropped.
+/// What a call counted besides its outcome. Applied if the outcome is kept, otherwise dropped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
-    /// What to add to the counters, each name once.
+    /// Amounts to add to the counters. Each name occurs once.
     pub counts: Vec<(Arc<str>, u64)>,
     /// Values for the histograms, all of them finite.
     pub observations: Vec<(Arc<str>, f64)>,
-    /// Values that went to the name `other`, as their own is one too many or breaks the rule, or nowhere, as they are too many in
-    /// one call or not finite.
+    /// Values that were counted under `other`, because their name is invalid or one too many, or not at all, because
+    /// they are not finite or too many in one call.
     pub dropped: u64,
 }
 
 impl Effects {
-    /// Whether the call did nothing.
+    /// Whether the call counted nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty() && self.observations.is_empty() && self.dropped == 0
     }
 }
 
-/// The names that a step has used, over all its instances.
+/// The names that a step has used, in all its instances.
 pub(in crate::plugin) struct Names {
     other: Arc<str>,
-    /// Locked by an executor when its guest uses a name that is new to its instance, never across guest code or another
-    /// lock.
+    /// Locked by an executor when its guest uses a name that is new to the instance; never while guest code runs or
+    /// another lock is held.
     known: Mutex<BTreeSet<Arc<str>>>,
 }
 
@@ -75,7 +76,7 @@ fn is_name(name: &str) -> bool {
 /// One instance's counters.
 pub(in crate::plugin) struct Metrics {
     names: Arc<Names>,
-    /// Names that this instance used: at most [`NAMES_MAX`].
+    /// Names that this instance has used: at most [`NAMES_MAX`].
     seen: BTreeSet<Arc<str>>,
     effects: Effects,
 }
@@ -85,7 +86,7 @@ impl Metrics {
         Metrics { names, seen: BTreeSet::new(), effects: Effects::default() }
     }
 
-    /// Drops what was counted and not taken.
+    /// Drops the counts that were not taken.
     pub(in crate::plugin) fn discard(&mut self) {
         self.effects.counts.clear();
         self.effects.observations.clear();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_told_under_its_name_is_counted() {
+    fn values_without_a_name_of_their_own_are_counted() {
         let mut metrics = Metrics::new(Arc::new(Names::new()));
         for n in 0..NAMES_MAX + 5 {
             metrics.count(&format!("n{n}"), 2);

@@ -1,7 +1,7 @@
-//! What a guest can reach: the data of its store and the interfaces it may be granted, one file for each.
+//! What a guest can access: the data of its store and the interfaces that it may be granted, each in its own file.
 //!
-//! Everything in here is bounded, as a guest decides how often it is called and with what. Nothing here decides what
-//! becomes of a record.
+//! Everything here is bounded, because the guest decides how often it calls and with what. Nothing here decides the
+//! outcome of a record.
 
 mod log;
 mod metrics;
@@ -25,7 +25,8 @@ use metrics::Metrics;
 pub(super) struct Host {
     pub(super) limiter: Limiter,
     pub(super) metrics: Metrics,
-    /// Whether a core module may call: not while it allocates for the host or frees what it returned, as the component model has it.
+    /// Whether a core module may call the host. As in the component model, it may not while it allocates for the host
+    /// or frees its result.
     pub(super) may_call: bool,
     log: Log,
     given: Given,

@@ -1,7 +1,7 @@
-//! The interfaces of WASI that a step may give its plugin: clocks, random numbers, an environment of its own.
+//! The WASI interfaces that a step may grant: clocks, random numbers, and an environment of its own.
 //!
-//! They are defined for every component, and `world::admit` refuses one that imports what its step doesn't give: nothing here
-//! reaches beyond the grants that it is told. Invariant: what a call gives is bounded, and no call waits.
+//! They are defined for every component, and `world::admit` rejects one that imports what its step doesn't grant.
+//! Invariant: the result of a call is bounded, and no call waits.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use crate::plugin::grants::Grants;
 use crate::plugin::host::Host;
 use crate::secret::Secret;
 
-/// Random bytes that one call gives.
+/// The most random bytes that one call returns.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
-/// What a clock promises: the host's own are finer.
+/// The reported resolution of the clocks; the host's own are finer.
 const RESOLUTION: Duration = Duration::from_micros(1);
 
-/// When it always is in a rehearsal: 2026-01-01T00:00:00Z.
+/// The fixed time of a rehearsal: 2026-01-01T00:00:00Z.
 const REHEARSED: Duration = Duration::from_secs(1_767_225_600);
 
-/// What stands behind the grants of one instance.
+/// The data behind the grants of one instance.
 pub(in crate::plugin) struct Given {
     env: Vec<(String, Secret)>,
     world: World,
 }
 
 enum World {
-    /// The host's own; the monotonic clock begins with the instance.
+    /// The host's own clocks and random numbers. The monotonic clock starts with the instance.
     Real { born: Instant },
-    /// The same for every instance.
+    /// Fixed values, the same for every instance.
     Rehearsed { random: u64 },
 }
 
@@ -47,7 +47,7 @@ impl Given {
         Given { env: grants.env.clone().unwrap_or_default(), world }
     }
 
-    /// Since 1970.
+    /// The time since 1970.
     fn now(&self) -> Duration {
         match self.world {
             World::Real { .. } => since_1970(),
@@ -55,7 +55,7 @@ impl Given {
         }
     }
 
-    /// Since the instance was made.
+    /// The time since the instance was created.
     fn elapsed(&self) -> Duration {
         match self.world {
             World::Real { born } => instant().saturating_duration_since(born),
@@ -92,7 +92,7 @@ impl Given {
     }
 }
 
-/// A call that the host didn't answer, which is a trap in the guest.
+/// A call that the host refused, which traps in the guest.
 #[derive(Debug)]
 pub(in crate::plugin) struct Refused(String);
 
@@ -119,7 +119,7 @@ impl From<Duration> for Datetime {
 
 type Context<'a> = StoreContextMut<'a, Host>;
 
-/// Defines the interfaces, for any version 0.2.
+/// Defines the interfaces for any version 0.2.
 pub(in crate::plugin) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     let mut wall = linker.instance("wasi:clocks/wall-clock@0.2.0")?;
     wall.func_wrap("now", |store: Context<'_>, (): ()| Ok((Datetime::from(store.data().given.now()),)))?;
@@ -167,13 +167,13 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-/// A clock before 1970 shows 1970.
+/// A clock before 1970 returns 1970.
 #[expect(clippy::disallowed_methods, reason = "the plugin asks for the host's clock")]
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Fills it from the kernel, which may give less than it was asked for.
+/// Fills the slice from the kernel, which may return fewer bytes than asked for.
 fn from_kernel(bytes: &mut [u8]) -> wasmtime::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
@@ -186,7 +186,7 @@ fn from_kernel(bytes: &mut [u8]) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The next number of the generator SplitMix64 (Steele, Lea, Flood 2014).
+/// The next number of SplitMix64 (Steele, Lea, Flood 2014).
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_bytes_are_bounded_all_filled_and_the_same_in_every_rehearsal() {
+    fn random_bytes_are_bounded_filled_and_the_same_in_every_rehearsal() {
         for rehearsal in [false, true] {
             let mut given = Given::new(&Grants::all(), rehearsal);
             let mut again = Given::new(&Grants::all(), rehearsal);
