@@ -40,7 +40,7 @@ pub mod admin;
 pub mod config;
 pub mod pipeline;
 /// The steps without Kafka: for a person, for test cases, and before a swap.
-pub mod trial;
+pub mod dry_run;
 /// What has changed in the file and its components is put in place while the pipeline runs.
 pub mod reload;
 /// Plugins as source: new ones, and building them.

@@ -66,9 +66,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
-    ("trial", &["record", "secret", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
+    ("dry_run", &["record", "secret", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
     ("author", &[]),
-    ("reload", &["failpoint", "trial", "metrics", "plugin", "config", "pipeline"]),
+    ("reload", &["failpoint", "dry_run", "metrics", "plugin", "config", "pipeline"]),
     (
         "cli",
         &[
@@ -81,7 +81,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "pipeline",
             "admin",
-            "trial",
+            "dry_run",
             "reload",
             "author",
         ],

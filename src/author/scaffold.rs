@@ -36,7 +36,7 @@ const SDK: [(&str, &str); 22] = [
     ("src/failure.rs", include_str!("../../plugins/sdk/src/failure.rs")),
     ("src/grants.rs", include_str!("../../plugins/sdk/src/grants.rs")),
     ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),
-    ("src/json/marks.rs", include_str!("../../plugins/sdk/src/json/marks.rs")),
+    ("src/json/structural_index.rs", include_str!("../../plugins/sdk/src/json/structural_index.rs")),
     ("src/json/paths.rs", include_str!("../../plugins/sdk/src/json/paths.rs")),
     ("src/json/scan.rs", include_str!("../../plugins/sdk/src/json/scan.rs")),
     ("src/json/walk.rs", include_str!("../../plugins/sdk/src/json/walk.rs")),

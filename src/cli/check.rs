@@ -20,7 +20,7 @@ use crate::config::Level;
 use crate::config::Overrides;
 use crate::config::Pipeline;
 use crate::config::Report;
-use crate::config::Sound;
+use crate::config::Usable;
 
 use format::Format;
 
@@ -60,7 +60,7 @@ struct Checked {
     file: String,
     report: Report,
     /// What was read of it, to look further.
-    pipeline: Option<(Pipeline, Sound)>,
+    pipeline: Option<(Pipeline, Usable)>,
     /// What is no finding: what was seen, and what couldn't be found out.
     notes: Vec<String>,
 }
@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
 /// # Errors
 /// What they say against it, or that none answers.
 pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
-    let looked_into = (pipeline.clone(), Sound::whole(pipeline));
+    let looked_into = (pipeline.clone(), Usable::whole(pipeline));
     let question = brokers::question(&looked_into);
     let file = pipeline.file.display().to_string();
     let mut files = [Checked { file, report: pipeline.report(), pipeline: Some(looked_into), notes: Vec::new() }];
@@ -117,7 +117,7 @@ fn fields(path: &std::path::Path, set: &[String]) -> Checked {
 fn warnings(files: &mut [Checked]) {
     let mut groups: Vec<(String, Vec<String>, String)> = Vec::new();
     for file in files {
-        let Some((pipeline, sound)) = file.pipeline.as_ref().filter(|(_, sound)| sound.group) else { continue };
+        let Some((pipeline, usable)) = file.pipeline.as_ref().filter(|(_, usable)| usable.group) else { continue };
         let (spans, group) = (&pipeline.spans, &pipeline.kafka.input.group);
         if spans.group.is_none() && spans.name.is_none() {
             file.report.add_levelled(
@@ -143,7 +143,7 @@ fn warnings(files: &mut [Checked]) {
         let brokers = pipeline.kafka.brokers.clone();
         let at = spans.group.unwrap_or(spans.input);
         let other = groups.iter().find(|(other, cluster, _)| other == group && *cluster == brokers);
-        if let Some((_, _, other)) = other.filter(|_| sound.connection) {
+        if let Some((_, _, other)) = other.filter(|_| usable.connection) {
             file.report.add_levelled(
                 Level::Warning,
                 at,

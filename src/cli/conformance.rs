@@ -10,8 +10,8 @@ use super::args::Compiled;
 use super::exit_code::Exit;
 use super::load;
 use super::print;
-use crate::trial::conformance;
-use crate::trial::line;
+use crate::dry_run::conformance;
+use crate::dry_run::line;
 
 /// Asks a plugin, and nothing else, whether it keeps the contract.
 ///

@@ -34,6 +34,7 @@ use super::signals::Signals;
 use crate::author::Project;
 use crate::author::Rebuild;
 use crate::config;
+use crate::dry_run::line::LineFormat;
 use crate::kafka::embedded::Broker;
 use crate::kafka::embedded::Feeder;
 use crate::kafka::embedded::Tail;
@@ -43,7 +44,6 @@ use crate::pipeline::End;
 use crate::pipeline::Handle;
 use crate::plugin::bundled;
 use crate::telemetry;
-use crate::trial::line::LineFormat;
 
 use feeder::Feed;
 use feeder::Rate;

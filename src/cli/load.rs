@@ -20,7 +20,7 @@ use crate::reload::Loaded;
 
 /// Reads and checks a pipeline file.
 pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<config::Pipeline, Exit> {
-    examined(file, http).sound().map_err(|report| Exit::Invalid(report.to_string()))
+    examined(file, http).valid().map_err(|report| Exit::Invalid(report.to_string()))
 }
 
 /// The same, and how to read it again later; `adapt` is what becomes of it before it is used.
@@ -34,7 +34,7 @@ pub(super) fn written(
     let load = move || {
         let examined = examined(&file, http);
         let files = examined.referenced.clone();
-        let config = examined.sound().map_err(|report| report.to_string());
+        let config = examined.valid().map_err(|report| report.to_string());
         let adapted = config.map(|mut config| {
             adapt(&mut config);
             config

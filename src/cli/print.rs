@@ -8,9 +8,9 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::exit_code::Exit;
+use crate::dry_run::line;
+use crate::dry_run::line::OwnedHeader;
 use crate::sink::dead_letter_reason;
-use crate::trial::line;
-use crate::trial::line::OwnedHeader;
 
 /// Whether somebody reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

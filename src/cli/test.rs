@@ -14,8 +14,8 @@ use super::exit_code::Exit;
 use super::load;
 use super::print;
 use crate::config;
-use crate::trial::cases;
-use crate::trial::cases::Verdict;
+use crate::dry_run::cases;
+use crate::dry_run::cases::Verdict;
 
 /// Runs the test cases of pipelines without a broker: `orders.test.toml` beside `orders.toml`.
 ///

@@ -12,11 +12,11 @@ use super::exit_code::Exit;
 use super::load;
 use super::print;
 use super::print::Reader;
-use crate::trial::Steps;
-use crate::trial::line;
-use crate::trial::line::LineFormat;
-use crate::trial::lines::Line;
-use crate::trial::lines::Lines;
+use crate::dry_run::Steps;
+use crate::dry_run::line;
+use crate::dry_run::line::LineFormat;
+use crate::dry_run::lines::Line;
+use crate::dry_run::lines::Lines;
 
 /// Sends records from stdin through a pipeline's steps and prints what comes out, without a broker.
 ///

@@ -12,14 +12,14 @@ mod document;
 mod fields;
 mod interpolate;
 mod near;
-mod place;
+mod setting_spans;
 mod raw;
 mod referenced;
 mod report;
 mod reserved;
 mod schema;
 mod show;
-mod sound;
+mod usable;
 mod source;
 mod step;
 #[cfg(test)]
@@ -45,7 +45,6 @@ pub use cases::cases;
 pub use cases::cases_path;
 pub use check::topics::reads;
 pub use near::near;
-pub use place::Place;
 pub use referenced::Held;
 pub use referenced::Referenced;
 pub use referenced::digest;
@@ -53,11 +52,12 @@ pub use report::Finding;
 pub use report::Level;
 pub use report::Report;
 pub use schema::schema;
+pub use setting_spans::SettingSpans;
 pub use show::show;
-pub use sound::Sound;
-pub use sound::StepSound;
 pub use source::Source;
 pub use source::Span;
+pub use usable::Usable;
+pub use usable::UsableStep;
 
 /// The largest pipeline file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -205,7 +205,7 @@ pub struct Examined {
     /// All findings.
     pub report: Report,
     /// The pipeline, with the parts that are usable; `None` if the file can't be read at all.
-    pub pipeline: Option<(Pipeline, Sound)>,
+    pub pipeline: Option<(Pipeline, Usable)>,
     /// The file and all files that it refers to, as far as they could be read. A change of any of them may change the
     /// result.
     pub referenced: Vec<Referenced>,
@@ -216,7 +216,7 @@ pub struct Examined {
 /// # Errors
 /// All findings.
 pub fn load(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Pipeline, Report> {
-    examine(path, overrides, env).sound()
+    examine(path, overrides, env).valid()
 }
 
 impl Examined {
@@ -224,7 +224,7 @@ impl Examined {
     ///
     /// # Errors
     /// All findings.
-    pub fn sound(self) -> Result<Pipeline, Report> {
+    pub fn valid(self) -> Result<Pipeline, Report> {
         match self.pipeline {
             Some((pipeline, _)) if self.report.is_empty() => Ok(pipeline),
             Some(_) | None => Err(self.report),
@@ -274,11 +274,11 @@ fn check_source(
     env: &dyn Fn(&str) -> Option<OsString>,
     report: &mut Report,
     referenced: &mut Vec<Referenced>,
-) -> Option<(Pipeline, Sound)> {
+) -> Option<(Pipeline, Usable)> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut document = document::parse(source, report)?;
     let is_merged = report.is_empty();
-    let places = sound::Places::of(document.get_ref());
+    let parts = usable::PartSpans::of(document.get_ref());
     let mut secrets = interpolate::Secrets::default();
     let values = interpolate::Values::new(env, folder);
     values.fill(document.get_mut(), &mut secrets, report);
@@ -289,8 +289,8 @@ fn check_source(
     read.whole &= is_filled;
     let secrets = Arc::new(secrets);
     let pipeline = check::pipeline(read, path, source, &secrets, report);
-    let sound = places.sound(&pipeline, report, is_merged);
-    Some((pipeline, sound))
+    let usable = parts.usable(&pipeline, report, is_merged);
+    Some((pipeline, usable))
 }
 
 fn read(path: &Path) -> Result<String, Report> {

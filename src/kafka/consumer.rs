@@ -190,7 +190,7 @@ pub struct Position {
     pub offset: Offset,
     /// The leader epoch of the record before it, -1 if unknown. With it the broker detects a truncated log.
     pub leader_epoch: i32,
-    /// The metadata committed with the offset: a [`Note`](super::note::Note). For a position to read from, the note
+    /// The metadata committed with the offset: a [`OffsetMetadata`](super::offset_metadata::OffsetMetadata). For a position to read from, the note
     /// that was committed.
     pub note: Arc<str>,
 }

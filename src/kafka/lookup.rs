@@ -24,8 +24,8 @@ use super::command::Commands;
 use super::consumer::Consumer;
 use super::consumer::Position;
 use super::limits::TopicLimits;
-use super::note::Note;
-use super::note::TopicId;
+use super::offset_metadata::OffsetMetadata;
+use super::offset_metadata::TopicId;
 use super::probe;
 use super::probe::now;
 use super::settings::OnRecreate;
@@ -176,7 +176,7 @@ impl Lookup {
             settings: settings.clone(),
             stop: Arc::clone(&stop),
             known: None,
-            told_limits: BTreeSet::new(),
+            reported_limits: BTreeSet::new(),
             limits_unanswered: 0,
         };
         let thread =
@@ -275,7 +275,7 @@ struct LookupThread {
     /// starts at its beginning, since all of its records were written after the pipeline started.
     known: Option<BTreeMap<String, usize>>,
     /// The topics for which the log already says that the limit is unknown.
-    told_limits: BTreeSet<String>,
+    reported_limits: BTreeSet<String>,
     /// How often in a row a broker didn't answer for a topic's limit.
     limits_unanswered: u32,
 }
@@ -474,7 +474,7 @@ impl LookupThread {
                 Err(error) => error.to_string(),
             };
             limits.push(None);
-            if self.told_limits.insert(topic.clone()) {
+            if self.reported_limits.insert(topic.clone()) {
                 tracing::info!(
                     "the cluster doesn't tell `max.message.bytes` of topic `{topic}` ({why}), so batches for it are as large as \
                      topics take by default, or as it turns out to take; the permission for it is DescribeConfigs"
@@ -561,7 +561,7 @@ impl LookupThread {
         for entry in entries {
             let topic = ids.get(entry.topic.as_str()).copied().flatten();
             let (offset, leader_epoch, note) = (entry.offset, entry.leader_epoch, entry.note.as_str().into());
-            let was = Note::parse(&entry.note).topic;
+            let was = OffsetMetadata::parse(&entry.note).topic;
             let partition = named(entry.topic, entry.partition);
             let other = match (was, topic) {
                 (Some(was), Some(is)) if was != is && offset >= 0 => Some(Other { was, is, committed: Offset(offset) }),
@@ -754,7 +754,7 @@ mod tests {
             settings: settings.clone(),
             stop: Arc::default(),
             known: None,
-            told_limits: BTreeSet::new(),
+            reported_limits: BTreeSet::new(),
             limits_unanswered: 0,
         };
         // The first try may time out while the client still connects.

@@ -11,7 +11,7 @@ pub mod embedded;
 pub mod limits;
 pub mod lookup;
 pub mod membership;
-pub mod note;
+pub mod offset_metadata;
 pub mod probe;
 pub mod producer;
 pub mod settings;

@@ -348,16 +348,16 @@ pub(crate) fn producer(
     config
 }
 
-/// How many requests may be in flight to a broker that leads `led` partitions of outputs.
+/// How many requests may be in flight to a broker that leads this many partitions of outputs.
 ///
 /// Each partition has one request in flight at a time. While all partitions have one, librdkafka's thread spins to see
 /// whether it may send more (2.12.1: `rd_kafka_toppar_producer_serve` wakes up for records that waited longer than
 /// `linger.ms`). With one request fewer, the last partition's request waits for an answer and the thread sleeps. With
 /// one or two partitions that would cost half of the throughput, so those keep the maximum.
-fn requests_in_flight(led: usize) -> usize {
+fn requests_in_flight(partitions_led: usize) -> usize {
     // More would break the order: a broker remembers the last five batches of a producer.
     const MAX: usize = 5;
-    if led < 3 { MAX } else { (led - 1).min(MAX) }
+    if partitions_led < 3 { MAX } else { (partitions_led - 1).min(MAX) }
 }
 
 /// An output topic's own configuration.

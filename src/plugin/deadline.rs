@@ -21,7 +21,7 @@ use wasmtime::MemoryType;
 use wasmtime::SharedMemory;
 use wasmtime::Store;
 
-use crate::plugin::checks;
+use crate::plugin::deadline_instrumentation;
 
 /// The interval of the clock's thread, and so the longest time that a guest runs past its deadline.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -98,11 +98,11 @@ pub(super) struct Flag {
 
 impl Flag {
     fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Flag> {
-        let memory = SharedMemory::new(engine, MemoryType::shared(0, checks::FLAG_PAGES_MAX))?;
+        let memory = SharedMemory::new(engine, MemoryType::shared(0, deadline_instrumentation::FLAG_PAGES_MAX))?;
         Ok(Flag { memory, due: AtomicU64::new(NEVER) })
     }
 
-    /// The memory to import as [`checks::FLAG`].
+    /// The memory to import as [`deadline_instrumentation::FLAG`].
     pub(super) fn memory(&self) -> SharedMemory {
         self.memory.clone()
     }
@@ -111,12 +111,14 @@ impl Flag {
         match self.due.load(Ordering::Relaxed) {
             NEVER => {}
             // Growing the memory failed the last time.
-            PASSED if self.memory.size() == 0 => drop(self.memory.grow(checks::FLAG_PAGES_MAX.into())),
+            PASSED if self.memory.size() == 0 => {
+                drop(self.memory.grow(deadline_instrumentation::FLAG_PAGES_MAX.into()))
+            }
             PASSED => {}
             due if now < due => {}
             due => {
                 let is_mine = self.due.compare_exchange(due, PASSED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-                if is_mine && let Err(error) = self.memory.grow(checks::FLAG_PAGES_MAX.into()) {
+                if is_mine && let Err(error) = self.memory.grow(deadline_instrumentation::FLAG_PAGES_MAX.into()) {
                     tracing::warn!("a plugin past its deadline can't be stopped yet, which is tried again: {error:#}");
                 }
             }

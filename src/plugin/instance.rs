@@ -20,7 +20,7 @@ use crate::plugin::contract::CAPS;
 use crate::plugin::contract::LIFTED_BYTES_MAX;
 use crate::plugin::contract::Linked;
 use crate::plugin::contract::Plugin;
-use crate::plugin::contract::Returned;
+use crate::plugin::contract::RawOutcome;
 use crate::plugin::deadline::Deadline;
 use crate::plugin::engine::Engine;
 use crate::plugin::host::Effects;
@@ -86,9 +86,11 @@ impl Instance {
         let broken = |broken| Failure::new(Kind::BadOutput, Some(Arc::clone(step)), broken);
         let returned = entered(store, deadline, Entry::Process, settings, |store| plugin.process(store, step, input));
         let outcome = match returned {
-            Ok(Returned::Outcome(columns)) => outcome::check(input, columns, *ports, CAPS).map_err(broken),
-            Ok(Returned::Malformed(text)) => Err(broken(text)),
-            Ok(Returned::Error(text)) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text))),
+            Ok(RawOutcome::Outcome(columns)) => outcome::check(input, columns, *ports, CAPS).map_err(broken),
+            Ok(RawOutcome::Malformed(text)) => Err(broken(text)),
+            Ok(RawOutcome::Error(text)) => {
+                Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text)))
+            }
             Err(failure) => Err(failure),
         };
         if outcome.is_err() {

@@ -6,12 +6,12 @@
 
 mod artifact;
 pub mod bundled;
-mod checks;
+mod deadline_instrumentation;
 mod classify;
 mod compile;
 mod componentize;
 mod contract;
-mod copies;
+mod inline_memcpy;
 mod deadline;
 mod engine;
 mod features;

@@ -26,8 +26,8 @@ use sha2::Sha256;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
-use crate::plugin::checks;
-use crate::plugin::copies;
+use crate::plugin::deadline_instrumentation;
+use crate::plugin::inline_memcpy;
 use crate::plugin::program::Compiled;
 use crate::plugin::program::Engines;
 use crate::plugin::program::Program;
@@ -109,13 +109,13 @@ impl Cache {
         // wasmtime checks that the code fits. The name only separates the code of different versions.
         let mut settings = DefaultHasher::new();
         engines.of(program).precompile_compatibility_hash().hash(&mut settings);
-        (copies::REVISION, checks::REVISION).hash(&mut settings);
+        (inline_memcpy::REVISION, deadline_instrumentation::REVISION).hash(&mut settings);
         self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(program.bytes()), settings.finish()))
     }
 
     /// Writes a temporary file and renames it, so that a reader never sees a partial file.
     fn write(&self, path: &Path, Code(code): &Code) -> io::Result<()> {
-        let mut file = Beside::new(path)?;
+        let mut file = TemporaryFile::new(path)?;
         file.file.write_all(&Sha256::digest(code))?;
         file.file.write_all(code)?;
         file.rename(path)
@@ -143,15 +143,15 @@ impl Cache {
 }
 
 /// A temporary file that is deleted unless it is renamed.
-struct Beside {
+struct TemporaryFile {
     file: fs::File,
     path: PathBuf,
 }
 
-impl Beside {
-    fn new(path: &Path) -> io::Result<Beside> {
+impl TemporaryFile {
+    fn new(path: &Path) -> io::Result<TemporaryFile> {
         let path = path.with_extension(format!("{}.part", std::process::id()));
-        Ok(Beside { file: fs::File::create(&path)?, path })
+        Ok(TemporaryFile { file: fs::File::create(&path)?, path })
     }
 
     fn rename(self, path: &Path) -> io::Result<()> {
@@ -159,7 +159,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // After a rename there is nothing to remove.
         let _ = fs::remove_file(&self.path);

@@ -15,9 +15,9 @@ use wasmtime::OptLevel;
 use wasmtime::WasmBacktraceDetails;
 use wasmtime::component::Component;
 
-use crate::plugin::checks;
-use crate::plugin::copies;
+use crate::plugin::deadline_instrumentation;
 use crate::plugin::features;
+use crate::plugin::inline_memcpy;
 
 /// wasmtime's default stack for guests. A thread that runs guests needs this much in addition to the host's own use: an
 /// overflow in the guest is a trap, but one in the host ends the process.
@@ -104,13 +104,13 @@ impl Engines {
     /// The program in the form that is compiled.
     fn ready<'a>(&self, program: &'a Program<'_>) -> wasmtime::Result<Cow<'a, [u8]>> {
         Ok(match program {
-            Program::Component(component) => copies::shortened(component),
+            Program::Component(component) => inline_memcpy::shortened(component),
             Program::Module(module) => {
                 // The placement of checks is only correct for these features.
                 if features::validate(module).is_err() {
                     return Err(wasmtime::Error::msg("it uses what plugins can't"));
                 }
-                let checked = checks::added(&copies::shortened(module));
+                let checked = deadline_instrumentation::added(&inline_memcpy::shortened(module));
                 Cow::Owned(checked.map_err(|error| wasmtime::Error::msg(error.to_string()))?)
             }
         })

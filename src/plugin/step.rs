@@ -17,10 +17,10 @@ use crate::plugin::deadline::TICK;
 use crate::plugin::engine::Engine;
 use crate::plugin::file;
 use crate::plugin::grants::Grant;
-use crate::plugin::host::Given;
 use crate::plugin::host::Host;
 use crate::plugin::host::LogGate;
 use crate::plugin::host::Names;
+use crate::plugin::host::WasiState;
 use crate::plugin::instance::Instance;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::world;
@@ -203,7 +203,7 @@ impl Step {
     pub fn instantiate(&self) -> Result<Instance, Failure> {
         let inner = &*self.inner;
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
-        let given = Given::new(&inner.settings.allow, self.rehearsal);
+        let given = WasiState::new(&inner.settings.allow, self.rehearsal);
         let host = Host::new(inner.settings.memory_bytes, given, log, names);
         Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
     }

@@ -26,13 +26,13 @@ use std::time::Instant;
 use crate::config;
 use crate::config::Held;
 use crate::config::Referenced;
+use crate::dry_run::cases;
+use crate::dry_run::cases::Verdict;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::plugin::Step;
-use crate::trial::cases;
-use crate::trial::cases::Verdict;
 use difference::Difference;
 use watch::Watch;
 

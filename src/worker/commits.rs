@@ -110,7 +110,7 @@ impl Shell {
             if task.in_flight() == 0
                 && task.state.may_receive()
                 // While a position is gone, records that are read are dropped, and the consumer's position is above them.
-                && !task.place.is_gone()
+                && !task.position.is_gone()
                 && let Some(position) = self.io.consumer.position(&task.partition)
                 && task.reader.has_passed(position)
             {

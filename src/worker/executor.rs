@@ -1,6 +1,6 @@
 //! Executors: threads that run plugins. Records of a batch go in, and their outcomes come out.
 //!
-//! An executor owns its instances. All records of a task go to the same executor, one job after the other, so their order is
+//! An executor owns its instances. All records of a task go to the same executor, one request after the other, so their order is
 //! kept. An executor finds the record that causes a fault, but does not decide what to do about it. Between two calls it checks
 //! whether the task was cancelled, and then returns the records that it has not run.
 
@@ -28,15 +28,15 @@ use crate::sink::Routes;
 
 /// A message to an executor.
 enum Order {
-    Run(Job),
+    Run(RunRequest),
     /// Replace these steps from now on.
     Swap(Vec<Replacement>),
 }
 
 /// Records to be run.
 #[derive(Debug)]
-pub(super) struct Job {
-    /// The run of the assignment that the job belongs to. After a failure, what was handed out after the failed record in the
+pub(super) struct RunRequest {
+    /// The run of the assignment that the request belongs to. After a failure, what was handed out after the failed record in the
     /// same run is stale.
     pub(super) run: u32,
     pub(super) first: Seq,
@@ -63,7 +63,7 @@ pub(super) struct RunResult {
     pub(super) counted: Counted,
     /// Why the record after these failed, if it did.
     pub(super) failure: Option<Failure>,
-    /// Whether these are the last of their job.
+    /// Whether these are the last of their request.
     pub(super) last: bool,
 }
 
@@ -102,16 +102,16 @@ impl Executors {
         self.threads.len()
     }
 
-    /// Hands a job to an executor. `false` if its thread is gone, which is a bug.
-    pub(super) fn dispatch(&self, executor: usize, job: Job) -> bool {
-        self.order(executor, Order::Run(job))
+    /// Hands a request to an executor. `false` if its thread is gone, which is a bug.
+    pub(super) fn dispatch(&self, executor: usize, request: RunRequest) -> bool {
+        self.order(executor, Order::Run(request))
     }
 
-    /// Gives each executor new versions of some steps. Jobs that were handed out before still run on the old ones.
+    /// Gives each executor new versions of some steps. Requests that were handed out before still run on the old ones.
     pub(super) fn swap(&self, replacements: Vec<Vec<Replacement>>) {
         debug_assert_eq!(replacements.len(), self.threads.len(), "some for each executor");
         for (executor, steps) in replacements.into_iter().enumerate().take(self.threads.len()) {
-            // The next job detects an executor that is gone.
+            // The next request detects an executor that is gone.
             self.order(executor, Order::Swap(steps));
         }
     }
@@ -142,7 +142,7 @@ impl Drop for Executors {
 struct Executor<R> {
     chain: Chain,
     routes: Routes,
-    /// The last run of each assignment in which a record failed: other jobs of that run are returned without being run.
+    /// The last run of each assignment in which a record failed: other requests of that run are returned without being run.
     failed: HashMap<AssignmentId, u32>,
     ran: R,
 }
@@ -155,22 +155,22 @@ impl<R: Fn(RunResult)> Executor<R> {
             tracing::debug!("an executor can't give way to the threads that read and write: {error}");
         }
         while let Ok(order) = orders.recv() {
-            let job = match order {
-                Order::Run(job) => job,
+            let request = match order {
+                Order::Run(request) => request,
                 Order::Swap(steps) => {
                     self.chain.swap(steps);
                     continue;
                 }
             };
-            let key = job.first.assignment();
+            let key = request.first.assignment();
             match self.failed.get(&key) {
-                Some(&run) if run == job.run => self.give_back(job),
+                Some(&run) if run == request.run => self.give_back(request),
                 _ => {
                     self.failed.remove(&key);
-                    self.run_job(job);
+                    self.execute(request);
                 }
             }
-            // Assignments come and go, so old ones are forgotten. If a stale job is run after all, the worker ignores its
+            // Assignments come and go, so old ones are forgotten. If a stale request is run after all, the worker ignores its
             // outcome.
             if self.failed.len() > ASSIGNMENTS_REMEMBERED {
                 self.failed.clear();
@@ -178,22 +178,22 @@ impl<R: Fn(RunResult)> Executor<R> {
         }
     }
 
-    fn run_job(&mut self, mut job: Job) {
-        while !job.range.is_empty() {
-            if job.cancel.load(Ordering::Relaxed) {
-                self.give_back(job);
+    fn execute(&mut self, mut request: RunRequest) {
+        while !request.range.is_empty() {
+            if request.cancel.load(Ordering::Relaxed) {
+                self.give_back(request);
                 return;
             }
-            let chunk = job.range.start..job.range.end.min(job.range.start + self.chain.batch_records());
+            let chunk = request.range.start..request.range.end.min(request.range.start + self.chain.batch_records());
             let records = chunk.len();
-            match self.chain.run(&job.batch, chunk) {
+            match self.chain.run(&request.batch, chunk) {
                 Ok(verdicts) => {
-                    if self.answer(&mut job, verdicts, records) {
+                    if self.answer(&mut request, verdicts, records) {
                         return;
                     }
                 }
                 Err(_) => {
-                    if self.isolate(&mut job, records) {
+                    if self.isolate(&mut request, records) {
                         return;
                     }
                 }
@@ -201,18 +201,18 @@ impl<R: Fn(RunResult)> Executor<R> {
         }
     }
 
-    /// Runs the next records one by one, to find the one that caused a fault. `true` when the job is finished.
-    fn isolate(&mut self, job: &mut Job, records: usize) -> bool {
+    /// Runs the next records one by one, to find the one that caused a fault. `true` when the request is finished.
+    fn isolate(&mut self, request: &mut RunRequest, records: usize) -> bool {
         for _ in 0..records {
-            if job.cancel.load(Ordering::Relaxed) {
+            if request.cancel.load(Ordering::Relaxed) {
                 return false;
             }
-            let one = job.range.start..job.range.start + 1;
-            let result = match self.chain.run(&job.batch, one.clone()) {
+            let one = request.range.start..request.range.start + 1;
+            let result = match self.chain.run(&request.batch, one.clone()) {
                 // The plugin returned an error for this record: running it again changes nothing.
                 Err(failure) if failure.kind == Kind::Error => Err(failure),
                 // Run the record once more, alone and in a fresh instance, before it is taken for the cause.
-                Err(_) => self.chain.run(&job.batch, one),
+                Err(_) => self.chain.run(&request.batch, one),
                 Ok(verdicts) => Ok(verdicts),
             };
             let verdicts = result.unwrap_or_else(|failure| {
@@ -223,32 +223,32 @@ impl<R: Fn(RunResult)> Executor<R> {
                     Verdicts { done: 0, failed: Vec::new(), effects, failure: Some(failure) }
                 }
             });
-            if self.answer(job, verdicts, 1) {
+            if self.answer(request, verdicts, 1) {
                 return true;
             }
         }
         false
     }
 
-    /// Returns the outcomes of the next `records` records to the worker. `true` when the job is finished.
-    fn answer(&mut self, job: &mut Job, verdicts: Verdicts, records: usize) -> bool {
+    /// Returns the outcomes of the next `records` records to the worker. `true` when the request is finished.
+    fn answer(&mut self, request: &mut RunRequest, verdicts: Verdicts, records: usize) -> bool {
         let Verdicts { done, failed, effects, failure } = verdicts;
         failpoint::pass(Point::AfterGuest);
         let counted = self.chain.take_counted();
         if failure.is_some() {
-            self.failed.insert(job.first.assignment(), job.run);
+            self.failed.insert(request.first.assignment(), request.run);
         }
-        let returned = if failure.is_some() { job.range.len() } else { records };
-        let range = job.range.start..job.range.start + returned;
-        job.range.start += returned;
-        let first = job.first;
-        job.first = first.plus(returned);
-        let last = job.range.is_empty();
+        let returned = if failure.is_some() { request.range.len() } else { records };
+        let range = request.range.start..request.range.start + returned;
+        request.range.start += returned;
+        let first = request.first;
+        request.first = first.plus(returned);
+        let last = request.range.is_empty();
         let outputs = effects.counts(done, &self.routes);
         (self.ran)(RunResult {
-            run: job.run,
+            run: request.run,
             first,
-            batch: Arc::clone(&job.batch),
+            batch: Arc::clone(&request.batch),
             range,
             outputs,
             failed,
@@ -260,8 +260,8 @@ impl<R: Fn(RunResult)> Executor<R> {
         last
     }
 
-    fn give_back(&mut self, job: Job) {
-        let Job { run, first, batch, range, .. } = job;
+    fn give_back(&mut self, request: RunRequest) {
+        let RunRequest { run, first, batch, range, .. } = request;
         let (outputs, effects) = (Vec::new(), Effects::default());
         let (failed, counted) = (Vec::new(), Vec::new());
         let failure = None;

@@ -14,7 +14,7 @@ use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Answer;
 use crate::kafka::lookup::StartOf;
 use crate::kafka::membership::Refusal;
-use crate::kafka::note::Note;
+use crate::kafka::offset_metadata::OffsetMetadata;
 use crate::metrics::State;
 use crate::partition;
 use crate::partition::PartitionState;
@@ -174,7 +174,7 @@ impl Shell {
             let assignment = self.flow.new_assignment();
             self.monitor.metrics.add_topic(&partition.topic);
             let state = PartitionState::new(self.settings.policy, assignment, offset, !committed)
-                .with_counts(&Note::parse(&note).counts);
+                .with_counts(&OffsetMetadata::parse(&note).counts);
             // `offset` stands for the partition's end until the answer to `ask_ends`.
             let mut task = PartitionTask::new(now, partition, state, executor, offset);
             task.set_topic(topic);

@@ -147,14 +147,14 @@ impl Shell {
         }
         let index = self.flow.last_read;
         let task = &mut self.flow.tasks[index];
-        if !task.state.may_receive() || task.place.is_gone() {
+        if !task.state.may_receive() || task.position.is_gone() {
             return 0;
         }
         match task.reader.seen(fetched.offset, fetched.leader_epoch) {
             Seen::Next => {}
             Seen::Before => return 0,
             Seen::CutOff => {
-                task.place.lose(true);
+                task.position.lose(true);
                 return 0;
             }
         }

@@ -44,8 +44,13 @@ impl Shell {
                 }
                 let Some(QueuedRun { first, batch, range }) = task.runs.queue.pop_front() else { break };
                 let records = range.len();
-                let job =
-                    executor::Job { run: task.state.run(), first, batch, range, cancel: Arc::clone(&task.runs.cancel) };
+                let job = executor::RunRequest {
+                    run: task.state.run(),
+                    first,
+                    batch,
+                    range,
+                    cancel: Arc::clone(&task.runs.cancel),
+                };
                 task.runs.jobs += 1;
                 let executor = task.executor;
                 self.tell(now, index, partition::Event::Dispatched { records });

@@ -19,7 +19,7 @@ use super::io;
 use super::io::First;
 use super::io::Io;
 use super::monitor::Monitor;
-use super::places::Placing;
+use super::positions::Positions;
 use super::reconfigure::Reconfigure;
 use super::session;
 use super::session::Session;
@@ -48,7 +48,7 @@ pub(super) struct Shell {
     pub(super) delivery: Delivery,
     /// The problem that needs an operator, if there is one.
     pub(super) blocked: Blocked,
-    pub(super) placing: Placing,
+    pub(super) placing: Positions,
     pub(super) reconfigure: Reconfigure,
     pub(super) timers: Timers,
 }
@@ -89,7 +89,7 @@ impl Shell {
             todo: VecDeque::new(),
             intake: Intake::new(),
             blocked: Blocked::default(),
-            placing: Placing::default(),
+            placing: Positions::default(),
             reconfigure: Reconfigure::default(),
             timers: Timers::new(now),
         })

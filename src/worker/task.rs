@@ -13,12 +13,12 @@ use std::time::Instant;
 
 use super::dead_letters::SentDeadLetter;
 use super::lag::Lag;
-use super::place::Place;
+use super::position::PositionState;
 use super::reader::Reader;
 use crate::batch::Batch;
 use crate::kafka::consumer::Position;
-use crate::kafka::note::Note;
-use crate::kafka::note::TopicId;
+use crate::kafka::offset_metadata::OffsetMetadata;
+use crate::kafka::offset_metadata::TopicId;
 use crate::partition::PartitionState;
 use crate::record::AssignmentId;
 use crate::record::Offset;
@@ -35,7 +35,7 @@ pub(super) struct PartitionTask {
     pub(super) executor: usize,
     pub(super) reader: Reader,
     /// Whether its position is known.
-    pub(super) place: Place,
+    pub(super) position: PositionState,
     pub(super) runs: Runs,
     pub(super) offsets: Offsets,
     pub(super) log: Log,
@@ -108,7 +108,7 @@ impl PartitionTask {
             reader: Reader::new(now, &partition),
             partition,
             executor,
-            place: Place::Known,
+            position: PositionState::Known,
             runs: Runs::default(),
             offsets: Offsets { to_store: None, stored: None, handed: Offset(0), topic: None, note: Arc::default() },
             log: Log { end: end.0, stable: None, is_leaderless: false, behind: None },
@@ -157,7 +157,7 @@ impl PartitionTask {
     /// Sets the topic's id.
     pub(super) fn set_topic(&mut self, topic: Option<TopicId>) {
         self.offsets.topic = topic;
-        self.offsets.note = Note { topic, ..Note::default() }.to_string().into();
+        self.offsets.note = OffsetMetadata { topic, ..OffsetMetadata::default() }.to_string().into();
     }
 
     /// Records received and not settled.
@@ -213,7 +213,7 @@ impl PartitionTask {
         let note = if counts.is_empty() {
             Arc::clone(&self.offsets.note)
         } else {
-            Note { topic: self.offsets.topic, counts }.to_string().into()
+            OffsetMetadata { topic: self.offsets.topic, counts }.to_string().into()
         };
         self.offsets.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch, note });
     }

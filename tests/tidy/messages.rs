@@ -25,7 +25,7 @@ const PASSED_ON: &[(&str, &str)] = &[
     // librdkafka's own lines.
     ("src/kafka/consumer.rs", ".."),
     // Which partitions are held back: see the row of `is held back`.
-    ("src/worker/places.rs", ".."),
+    ("src/worker/positions.rs", ".."),
     // Topics that aren't there, with their commands, a line each.
     ("src/worker/group.rs", "\n"),
     // What is said of a record that is given up: the words are its callers'.

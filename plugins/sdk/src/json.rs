@@ -6,9 +6,9 @@
 //! name with escapes is allocated.
 //! What it takes for JSON is what `serde_json` takes for it (a test compares the two), and the words of an error are `serde_json`'s.
 
-mod marks;
 mod paths;
 mod scan;
+mod structural_index;
 mod walk;
 
 use std::fmt;

@@ -10,8 +10,8 @@ use crate::config;
 use crate::config::Level;
 use crate::config::Pipeline;
 use crate::config::Report;
-use crate::config::Sound;
 use crate::config::Span;
+use crate::config::Usable;
 use crate::kafka;
 use crate::kafka::Commands;
 use crate::kafka::command::Resource;
@@ -39,20 +39,20 @@ pub(super) type Asked = (kafka::Settings, Question);
 pub(super) type Reply = Option<Result<Answers, Unanswered>>;
 
 /// What is to be asked about a file; `None` if who is meant isn't clear.
-pub(super) fn question((pipeline, sound): &(Pipeline, Sound)) -> Option<Asked> {
-    if !sound.connection {
+pub(super) fn question((pipeline, usable): &(Pipeline, Usable)) -> Option<Asked> {
+    if !usable.connection {
         return None;
     }
     let mut topics = BTreeSet::new();
     let mut names = false;
-    for (topic, _) in inputs(pipeline, sound) {
+    for (topic, _) in inputs(pipeline, usable) {
         match topic.starts_with('^') {
             true => names = true,
             false => _ = topics.insert(topic.to_owned()),
         }
     }
-    topics.extend(outputs(pipeline, sound).map(|output| output.topic.to_owned()));
-    let group = sound.group.then(|| pipeline.kafka.input.group.clone());
+    topics.extend(outputs(pipeline, usable).map(|output| output.topic.to_owned()));
+    let group = usable.group.then(|| pipeline.kafka.input.group.clone());
     Some((pipeline.kafka.clone(), Question { topics: topics.into_iter().collect(), names, group }))
 }
 
@@ -94,8 +94,8 @@ fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<A
 /// Adds what the replies mean for all files.
 pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
     for (file, reply) in files.iter_mut().zip(replies) {
-        let Some((pipeline, sound)) = &file.pipeline else { continue };
-        let judge = Judge { pipeline, sound, report: &mut file.report, notes: &mut file.notes };
+        let Some((pipeline, usable)) = &file.pipeline else { continue };
+        let judge = Judge { pipeline, usable, report: &mut file.report, notes: &mut file.notes };
         match reply {
             Some(Ok(answers)) => judge.answers(&answers),
             Some(Err(unanswered)) => judge.unanswered(unanswered),
@@ -112,21 +112,21 @@ struct Output<'a> {
     same_partition: bool,
 }
 
-fn inputs<'a>(pipeline: &'a Pipeline, sound: &'a Sound) -> impl Iterator<Item = (&'a str, Span)> {
-    let topics = pipeline.kafka.input.topics.iter().zip(&pipeline.spans.topics).zip(&sound.topics);
-    topics.filter(|(_, sound)| **sound).map(|((topic, span), _)| (topic.as_str(), *span))
+fn inputs<'a>(pipeline: &'a Pipeline, usable: &'a Usable) -> impl Iterator<Item = (&'a str, Span)> {
+    let topics = pipeline.kafka.input.topics.iter().zip(&pipeline.spans.topics).zip(&usable.topics);
+    topics.filter(|(_, usable)| **usable).map(|((topic, span), _)| (topic.as_str(), *span))
 }
 
-fn outputs<'a>(pipeline: &'a Pipeline, sound: &'a Sound) -> impl Iterator<Item = Output<'a>> {
-    let outputs = pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs).zip(&sound.outputs);
-    let outputs = outputs.filter(|(_, sound)| **sound).map(|((output, spans), _)| Output {
+fn outputs<'a>(pipeline: &'a Pipeline, usable: &'a Usable) -> impl Iterator<Item = Output<'a>> {
+    let outputs = pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs).zip(&usable.outputs);
+    let outputs = outputs.filter(|(_, usable)| **usable).map(|((output, spans), _)| Output {
         name: Some(&output.name),
         topic: &output.topic,
         span: spans.topic,
         same_partition: output.partition == Partition::SameAsInput,
     });
     let dead_letter = pipeline.kafka.dead_letter.iter().zip(pipeline.spans.dead_letter);
-    let dead_letter = dead_letter.filter(|_| sound.dead_letter).map(|(output, span)| Output {
+    let dead_letter = dead_letter.filter(|_| usable.dead_letter).map(|(output, span)| Output {
         name: None,
         topic: &output.topic,
         span,
@@ -145,7 +145,7 @@ enum Role<'a> {
 
 struct Judge<'a> {
     pipeline: &'a Pipeline,
-    sound: &'a Sound,
+    usable: &'a Usable,
     report: &'a mut Report,
     notes: &'a mut Vec<String>,
 }
@@ -178,9 +178,9 @@ impl Judge<'_> {
     }
 
     fn answers(mut self, answers: &Answers) {
-        let (pipeline, sound) = (self.pipeline, self.sound);
+        let (pipeline, usable) = (self.pipeline, self.usable);
         let mut most_partitions = 0;
-        for (topic, span) in inputs(pipeline, sound) {
+        for (topic, span) in inputs(pipeline, usable) {
             if topic.starts_with('^') {
                 most_partitions = most_partitions.max(self.pattern(topic, span, answers));
                 continue;
@@ -189,7 +189,7 @@ impl Judge<'_> {
                 most_partitions = most_partitions.max(partitions);
             }
         }
-        for output in outputs(pipeline, sound) {
+        for output in outputs(pipeline, usable) {
             let found = self.topic(output.topic, output.span, Role::Written(output.name), answers);
             let Some(partitions) = found.filter(|&partitions| output.same_partition && partitions < most_partitions)
             else {
@@ -213,7 +213,7 @@ impl Judge<'_> {
 
     /// Whether the group would take this member.
     fn membership(&mut self, answers: &Answers) {
-        if !self.sound.group {
+        if !self.usable.group {
             return;
         }
         let (input, spans) = (&self.pipeline.kafka.input, &self.pipeline.spans);

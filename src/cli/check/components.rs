@@ -8,7 +8,7 @@ use crate::cli::settings;
 use crate::config::Level;
 use crate::config::Pipeline;
 use crate::config::Report;
-use crate::config::Sound;
+use crate::config::Usable;
 use crate::plugin::Engine;
 use crate::plugin::Step;
 
@@ -16,17 +16,17 @@ use crate::plugin::Step;
 pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Exit> {
     let engine = load::engine(compiled)?;
     for file in files {
-        if let Some((pipeline, sound)) = &file.pipeline {
-            steps(&engine, pipeline, sound, &mut file.report);
+        if let Some((pipeline, usable)) = &file.pipeline {
+            steps(&engine, pipeline, usable, &mut file.report);
         }
     }
     Ok(())
 }
 
-fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Report) {
+fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Report) {
     let mut ports = Some(Vec::new());
-    let steps = pipeline.steps.iter().zip(&sound.steps).enumerate();
-    for (number, (settings, sound)) in steps.filter(|(_, (_, sound))| sound.component) {
+    let steps = pipeline.steps.iter().zip(&usable.steps).enumerate();
+    for (number, (settings, usable)) in steps.filter(|(_, (_, usable))| usable.component) {
         let step = match Step::load(engine, settings.clone()) {
             Ok(step) => step,
             Err(error) => {
@@ -41,7 +41,7 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
             (None, _) => ports = None,
             (Some(_), None) => {}
         }
-        if !sound.init {
+        if !usable.init {
             ports = None;
             continue;
         }
@@ -52,7 +52,7 @@ fn steps(engine: &Engine, pipeline: &Pipeline, sound: &Sound, report: &mut Repor
             pipeline.add_unstarted(&settings.name, &failure.reason, report);
         }
     }
-    if let Some(ports) = ports.filter(|_| sound.steps.iter().all(|step| step.init)) {
+    if let Some(ports) = ports.filter(|_| usable.steps.iter().all(|step| step.init)) {
         unwritten(pipeline, &ports, report);
     }
 }

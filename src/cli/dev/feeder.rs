@@ -20,13 +20,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cli::exit_code::Exit;
+use crate::dry_run::line;
+use crate::dry_run::line::FeedRecord;
+use crate::dry_run::line::LineFormat;
+use crate::dry_run::lines::Line;
 use crate::kafka::embedded::FeedError;
 use crate::kafka::embedded::Feeder;
 use crate::record::Header;
-use crate::trial::line;
-use crate::trial::line::FeedRecord;
-use crate::trial::line::LineFormat;
-use crate::trial::lines::Line;
 
 use super::progress::Progress;
 

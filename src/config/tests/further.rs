@@ -112,7 +112,7 @@ fn every_file_that_a_pipeline_refers_to_is_known() {
             Held::Digest(_) => "digest",
         };
         let files: Vec<_> = examined.referenced.iter().map(|file| (name(file), held(file))).collect();
-        (files, examined.sound().is_ok())
+        (files, examined.valid().is_ok())
     };
     let expected = [
         ("orders.toml", "digest"),
@@ -174,10 +174,10 @@ fn a_mistake_makes_only_its_own_part_unusable() {
         let path = case.folder.path().join("orders.toml");
         fs::write(&path, two.replacen(old, new, 1)).unwrap();
         let examined = examine(&path, &case.overrides, &|_| None);
-        let (_, sound) = examined.pipeline.unwrap();
-        let steps = &sound.steps;
+        let (_, usable) = examined.pipeline.unwrap();
+        let steps = &usable.steps;
         let got =
-            (sound.connection, sound.group, [steps[0].component, steps[1].component], [steps[0].init, steps[1].init]);
+            (usable.connection, usable.group, [steps[0].component, steps[1].component], [steps[0].init, steps[1].init]);
         assert_eq!(got, expected, "{new}\n{}", examined.report);
     }
 }

@@ -27,7 +27,7 @@ use super::partitions::PartitionList;
 use super::queue::Queue;
 use super::text::c_topic;
 use super::text::text;
-use crate::kafka::note;
+use crate::kafka::offset_metadata;
 
 /// The offset with which [`Client::list_offsets`] asks for the oldest record.
 pub(crate) const OLDEST: i64 = -2;
@@ -41,7 +41,7 @@ pub(crate) struct Described {
     pub(crate) name: String,
     pub(crate) error: Option<Error>,
     /// A topic's id, if the brokers report it.
-    pub(crate) id: Option<note::TopicId>,
+    pub(crate) id: Option<offset_metadata::TopicId>,
     /// The partitions of a topic, each with the broker that leads it; below 0 is none.
     pub(crate) leaders: Vec<(i32, i32)>,
     /// The protocol with which a group's members share partitions, if it has members.
@@ -307,14 +307,14 @@ fn unexpected() -> Error {
 
 /// # Safety
 /// `id` is null or alive.
-unsafe fn topic_id(id: *const rd::rd_kafka_Uuid_t) -> Option<note::TopicId> {
+unsafe fn topic_id(id: *const rd::rd_kafka_Uuid_t) -> Option<offset_metadata::TopicId> {
     if id.is_null() {
         return None;
     }
     // SAFETY: the caller's promise.
     let halves = unsafe { [rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)] };
     let [high, low] = halves.map(|half| u128::from(half.cast_unsigned()));
-    note::TopicId::new(high << 64 | low)
+    offset_metadata::TopicId::new(high << 64 | low)
 }
 
 /// # Safety

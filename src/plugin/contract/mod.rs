@@ -71,7 +71,7 @@ pub(super) enum Plugin {
 }
 
 /// The result of a call.
-pub(super) enum Returned {
+pub(super) enum RawOutcome {
     /// Columns that aren't validated yet.
     Outcome(Columns),
     /// The plugin's error for the whole call.
@@ -166,7 +166,7 @@ impl Plugin {
         store: &mut Store<Host>,
         step: &Arc<str>,
         input: &View<'_>,
-    ) -> wasmtime::Result<Returned> {
+    ) -> wasmtime::Result<RawOutcome> {
         let source = input.source();
         let source = types::Source {
             topic: &source.topic,
@@ -194,8 +194,8 @@ impl Plugin {
             }
         };
         Ok(match returned {
-            Ok(outcome) => Returned::Outcome(taken(outcome, step)),
-            Err(text) => Returned::Error(text),
+            Ok(outcome) => RawOutcome::Outcome(taken(outcome, step)),
+            Err(text) => RawOutcome::Error(text),
         })
     }
 }

@@ -32,16 +32,16 @@ use crate::batch::OutputColumns;
 use crate::batch::View;
 use crate::failure::Failure;
 use crate::outcome::Columns;
-use crate::plugin::checks;
 use crate::plugin::contract::LIFTED_BYTES_MAX;
 use crate::plugin::contract::Level;
-use crate::plugin::contract::Returned;
+use crate::plugin::contract::RawOutcome;
 use crate::plugin::contract::TOO_MUCH;
 use crate::plugin::contract::failure;
 use crate::plugin::contract::types;
-use crate::plugin::copies;
 use crate::plugin::deadline::Flag;
+use crate::plugin::deadline_instrumentation;
 use crate::plugin::host::Host;
+use crate::plugin::inline_memcpy;
 use crate::plugin::world::BATCH_HANDLER;
 
 const MEMORY: &str = "memory";
@@ -86,7 +86,7 @@ pub(in crate::plugin) fn fits(module: &[u8]) -> std::result::Result<bool, Binary
     for payload in Parser::new(0).parse_all(module) {
         match payload? {
             // Rewriting moves code, which invalidates debug information.
-            Payload::CustomSection(section) if copies::tells_places(section.name()) => return Ok(false),
+            Payload::CustomSection(section) if inline_memcpy::refers_to_offsets(section.name()) => return Ok(false),
             Payload::ExportSection(exports) => {
                 for export in exports {
                     let export = export?;
@@ -120,7 +120,7 @@ impl Linked {
         let mut imports = Vec::new();
         for import in self.module.imports() {
             imports.push(match (import.module(), import.name()) {
-                checks::FLAG => Extern::SharedMemory(flag.memory()),
+                deadline_instrumentation::FLAG => Extern::SharedMemory(flag.memory()),
                 (interface, name) => host_function(store, interface, name)?.into(),
             });
         }
@@ -249,7 +249,7 @@ impl Plugin {
     }
 
     /// Calls `process`.
-    pub(super) fn process(&self, store: &mut Store<Host>, step: &Arc<str>, input: &View<'_>) -> Result<Returned> {
+    pub(super) fn process(&self, store: &mut Store<Host>, step: &Arc<str>, input: &View<'_>) -> Result<RawOutcome> {
         let source = input.source();
         let topic = self.write(store, source.topic.as_bytes(), |byte| [byte])?;
         let offsets = self.write(store, input.offsets, i64::to_le_bytes)?;
@@ -323,14 +323,14 @@ const LISTS: usize = 7;
 /// An index and a failure: its kind, a string or an optional number, and another string.
 const FAILED_BYTES: usize = 2 * WORD_BYTES + 2 * PLACE_BYTES;
 
-fn returned(reader: &mut Reader<'_>, at: u32, step: &Arc<str>) -> Result<Returned> {
+fn returned(reader: &mut Reader<'_>, at: u32, step: &Arc<str>) -> Result<RawOutcome> {
     let area = reader.area(at, WORD_BYTES + LISTS * PLACE_BYTES, WORD_BYTES)?;
     if is_error(area)? {
-        return Ok(Returned::Error(reader.text(place_at(area, WORD_BYTES))?));
+        return Ok(RawOutcome::Error(reader.text(place_at(area, WORD_BYTES))?));
     }
     let [counts, ports, partitions, timestamps, layout, data, failures]: [_; LISTS] =
         std::array::from_fn(|list| place_at(area, WORD_BYTES + list * PLACE_BYTES));
-    Ok(Returned::Outcome(Columns {
+    Ok(RawOutcome::Outcome(Columns {
         counts: reader.list(counts, u32::from_le_bytes)?,
         outputs: OutputColumns {
             ports: reader.list(ports, u32::from_le_bytes)?,

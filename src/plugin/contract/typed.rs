@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Returned;
+use super::RawOutcome;
 use super::failure;
 use super::v1::typed::wasmill::plugin::records::Field;
 use super::v1::typed::wasmill::plugin::records::HeaderParam;
@@ -28,7 +28,7 @@ pub(super) fn process(
     input: &View<'_>,
     step: &Arc<str>,
     call: impl FnOnce(&[Message<'_>]) -> Answer,
-) -> wasmtime::Result<Returned> {
+) -> wasmtime::Result<RawOutcome> {
     let records = || (0..input.len()).map(|index| input.record(index));
     // Names that are not UTF-8 get U+FFFD. The messages borrow the names from here.
     let names: Vec<Cow<'_, str>> =
@@ -52,8 +52,8 @@ pub(super) fn process(
         })
         .collect();
     Ok(match call(&messages)? {
-        Ok(verdicts) => columns(input.len(), verdicts, step).map_or_else(Returned::Malformed, Returned::Outcome),
-        Err(text) => Returned::Error(text),
+        Ok(verdicts) => columns(input.len(), verdicts, step).map_or_else(RawOutcome::Malformed, RawOutcome::Outcome),
+        Err(text) => RawOutcome::Error(text),
     })
 }
 
@@ -159,8 +159,8 @@ mod tests {
         let batch = batch();
         let step = "mask".into();
         match process(&batch.view(), &step, |_| Ok(Ok(verdicts))).unwrap() {
-            Returned::Outcome(columns) => outcome::check(&batch.view(), columns, 2, Caps { outputs: 4, bytes: 100 }),
-            Returned::Malformed(text) | Returned::Error(text) => Err(text),
+            RawOutcome::Outcome(columns) => outcome::check(&batch.view(), columns, 2, Caps { outputs: 4, bytes: 100 }),
+            RawOutcome::Malformed(text) | RawOutcome::Error(text) => Err(text),
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(second.headers.len(), 1);
             Ok(Err("no".into()))
         });
-        assert!(matches!(returned, Ok(Returned::Error(text)) if text == "no"));
+        assert!(matches!(returned, Ok(RawOutcome::Error(text)) if text == "no"));
         assert_eq!(seen, 2);
     }
 

@@ -11,8 +11,8 @@ pub use metrics::Effects;
 
 pub(super) use log::LogGate;
 pub(super) use metrics::Names;
-pub(super) use wasi::Given;
 pub(super) use wasi::Refused;
+pub(super) use wasi::WasiState;
 pub(super) use wasi::link;
 
 use std::sync::Arc;
@@ -29,11 +29,11 @@ pub(super) struct Host {
     /// or frees its result.
     pub(super) may_call: bool,
     log: Log,
-    given: Given,
+    given: WasiState,
 }
 
 impl Host {
-    pub(super) fn new(memory_bytes: u64, given: Given, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
+    pub(super) fn new(memory_bytes: u64, given: WasiState, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
         Host {
             limiter: Limiter::new(memory_bytes),
             metrics: Metrics::new(names),

@@ -1,6 +1,6 @@
 //! The WASI interfaces that a step may grant: clocks, random numbers, and an environment of its own.
 //!
-//! They are defined for every component, and `world::admit` rejects one that imports what its step doesn't grant.
+//! They are defined for every component, and `clock::admit` rejects one that imports what its step doesn't grant.
 //! Invariant: the result of a call is bounded, and no call waits.
 
 use std::fmt;
@@ -29,44 +29,45 @@ const RESOLUTION: Duration = Duration::from_micros(1);
 const REHEARSED: Duration = Duration::from_secs(1_767_225_600);
 
 /// The data behind the grants of one instance.
-pub(in crate::plugin) struct Given {
+pub(in crate::plugin) struct WasiState {
     env: Vec<(String, Secret)>,
-    world: World,
+    clock: ClockSource,
 }
 
-enum World {
+enum ClockSource {
     /// The host's own clocks and random numbers. The monotonic clock starts with the instance.
     Real { born: Instant },
     /// Fixed values, the same for every instance.
     Rehearsed { random: u64 },
 }
 
-impl Given {
-    pub(in crate::plugin) fn new(grants: &Grants, rehearsal: bool) -> Given {
-        let world = if rehearsal { World::Rehearsed { random: 0 } } else { World::Real { born: instant() } };
-        Given { env: grants.env.clone().unwrap_or_default(), world }
+impl WasiState {
+    pub(in crate::plugin) fn new(grants: &Grants, rehearsal: bool) -> WasiState {
+        let clock =
+            if rehearsal { ClockSource::Rehearsed { random: 0 } } else { ClockSource::Real { born: instant() } };
+        WasiState { env: grants.env.clone().unwrap_or_default(), clock }
     }
 
     /// The time since 1970.
     fn now(&self) -> Duration {
-        match self.world {
-            World::Real { .. } => since_1970(),
-            World::Rehearsed { .. } => REHEARSED,
+        match self.clock {
+            ClockSource::Real { .. } => since_1970(),
+            ClockSource::Rehearsed { .. } => REHEARSED,
         }
     }
 
     /// The time since the instance was created.
     fn elapsed(&self) -> Duration {
-        match self.world {
-            World::Real { born } => instant().saturating_duration_since(born),
-            World::Rehearsed { .. } => Duration::ZERO,
+        match self.clock {
+            ClockSource::Real { born } => instant().saturating_duration_since(born),
+            ClockSource::Rehearsed { .. } => Duration::ZERO,
         }
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
-        match &mut self.world {
-            World::Real { .. } => from_kernel(bytes),
-            World::Rehearsed { random } => {
+        match &mut self.clock {
+            ClockSource::Real { .. } => from_kernel(bytes),
+            ClockSource::Rehearsed { random } => {
                 for part in bytes.chunks_mut(size_of::<u64>()) {
                     part.copy_from_slice(&split_mix(random).to_le_bytes()[..part.len()]);
                 }
@@ -201,8 +202,8 @@ mod tests {
     #[test]
     fn random_bytes_are_bounded_filled_and_the_same_in_every_rehearsal() {
         for rehearsal in [false, true] {
-            let mut given = Given::new(&Grants::all(), rehearsal);
-            let mut again = Given::new(&Grants::all(), rehearsal);
+            let mut given = WasiState::new(&Grants::all(), rehearsal);
+            let mut again = WasiState::new(&Grants::all(), rehearsal);
             assert_eq!(given.random_bytes(0).unwrap(), b"");
             let many = given.random_bytes(RANDOM_BYTES_MAX).unwrap();
             assert_eq!(many.len() as u64, RANDOM_BYTES_MAX);

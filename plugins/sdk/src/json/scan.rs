@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::marks::Marks;
-use super::marks::Place;
-use super::marks::byte;
+use super::structural_index::Position;
+use super::structural_index::StructuralIndex;
+use super::structural_index::byte;
 
 /// Whether these bytes are there.
 #[inline]
@@ -27,12 +27,12 @@ pub(super) fn scan<'r, R>(
 where
     R: AsRef<[u8]> + ?Sized + 'r,
 {
-    let mut marks = Marks::new(json);
+    let mut index = StructuralIndex::new(json);
     // Of the document these are in `to`, or were replaced.
     let mut copied = 0;
     let mut here = space(json, 0);
     if byte(json, here) != b'{' {
-        here = value(json, &mut marks, here)?.get();
+        here = value(json, &mut index, here)?.get();
     } else {
         here = space(json, here + 1);
         let mut is_open = byte(json, here) != b'}';
@@ -44,19 +44,19 @@ where
         while is_open {
             let start = here;
             let unescaped;
-            let (name, mut first) = match marks.near(start) {
+            let (name, mut first) = match index.near(start) {
                 Some(end) if has(json, end, b"\":") => (&json[start..end], end + 2),
                 _ => {
-                    here = marks.end(json, start)?.get();
+                    here = index.end(json, start)?.get();
                     unescaped = unescape(&json[start - 1..here])?;
                     (&unescaped[..], behind(json, here, b':')?.get())
                 }
             };
-            here = match near_value(json, &marks, first) {
+            here = match near_value(json, &index, first) {
                 Some(end) => end.get(),
                 None => {
                     first = space(json, first);
-                    value(json, &mut marks, first)?.get()
+                    value(json, &mut index, first)?.get()
                 }
             };
             if let Some(replacement) = replacement(name) {
@@ -82,7 +82,7 @@ where
             here += 1;
         }
     }
-    finish(json, to, copied, here, marks.is_ascii)
+    finish(json, to, copied, here, index.is_ascii)
 }
 
 /// Appends what isn't `copied` yet, if the document ends `here`, but for spaces, and is UTF-8.
@@ -124,7 +124,7 @@ fn spaces(json: &[u8], from: usize) -> usize {
 
 /// Behind `expected`, which may have spaces before it.
 #[inline]
-pub(super) fn behind(json: &[u8], from: usize, expected: u8) -> Option<Place> {
+pub(super) fn behind(json: &[u8], from: usize, expected: u8) -> Option<Position> {
     let mut here = from;
     // Asked for before spaces are, of which there mostly are none.
     if byte(json, here) != expected {
@@ -133,14 +133,14 @@ pub(super) fn behind(json: &[u8], from: usize, expected: u8) -> Option<Place> {
             return None;
         }
     }
-    Place::new(here + 1)
+    Position::new(here + 1)
 }
 
 /// The end of the value that begins there, if it is a short string or a number.
 #[inline]
-pub(super) fn near_value(json: &[u8], marks: &Marks, here: usize) -> Option<Place> {
+pub(super) fn near_value(json: &[u8], index: &StructuralIndex, here: usize) -> Option<Position> {
     match byte(json, here) {
-        b'"' => Place::new(marks.near_end(json, here + 1)? + 1),
+        b'"' => Position::new(index.near_end(json, here + 1)? + 1),
         b'0'..=b'9' => number(json, here),
         _ => None,
     }
@@ -148,17 +148,17 @@ pub(super) fn near_value(json: &[u8], marks: &Marks, here: usize) -> Option<Plac
 
 /// The end of the value that begins there.
 #[inline(never)]
-pub(super) fn value(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+pub(super) fn value(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Position> {
     match byte(json, here) {
-        b'"' => string(json, marks, here + 1),
-        b'{' | b'[' => container(json, marks, here),
+        b'"' => string(json, index, here + 1),
+        b'{' | b'[' => container(json, index, here),
         _ => plain(json, here),
     }
 }
 
 /// The end of a number or a word.
 #[inline]
-fn plain(json: &[u8], here: usize) -> Option<Place> {
+fn plain(json: &[u8], here: usize) -> Option<Position> {
     match byte(json, here) {
         b'0'..=b'9' => number(json, here),
         b'-' => number(json, here + 1),
@@ -171,7 +171,7 @@ fn plain(json: &[u8], here: usize) -> Option<Place> {
 
 /// The end of the container that begins there, however deep it is: those that are open are bits, and no calls.
 #[inline(never)]
-fn container(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+fn container(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Position> {
     let mut here = here;
     let mut open = Open::default();
     loop {
@@ -183,22 +183,22 @@ fn container(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
                     inner + 1
                 } else {
                     open.push(is_object);
-                    here = if is_object { name(json, marks, inner)?.get() } else { inner };
+                    here = if is_object { name(json, index, inner)?.get() } else { inner };
                     continue;
                 }
             }
-            b'"' => string(json, marks, here + 1)?.get(),
+            b'"' => string(json, index, here + 1)?.get(),
             _ => plain(json, here)?.get(),
         };
         // A value has ended, and maybe what it stands in.
         loop {
-            let Some(is_object) = open.last() else { return Place::new(here) };
+            let Some(is_object) = open.last() else { return Position::new(here) };
             here = space(json, here);
             let next = byte(json, here);
             here += 1;
             match (next, is_object) {
                 (b',', true) => {
-                    here = name(json, marks, space(json, here))?.get();
+                    here = name(json, index, space(json, here))?.get();
                     break;
                 }
                 (b',', false) => {
@@ -214,31 +214,31 @@ fn container(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
 
 /// From a name to its value.
 #[inline]
-fn name(json: &[u8], marks: &mut Marks, here: usize) -> Option<Place> {
+fn name(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Position> {
     if byte(json, here) != b'"' {
         return None;
     }
-    let end = string(json, marks, here + 1)?;
+    let end = string(json, index, here + 1)?;
     let first = behind(json, end.get(), b':')?;
-    Place::new(space(json, first.get()))
+    Position::new(space(json, first.get()))
 }
 
 /// Behind the string that begins at `start`, behind its quote.
 #[inline]
-fn string(json: &[u8], marks: &mut Marks, start: usize) -> Option<Place> {
-    match marks.near_end(json, start) {
-        Some(end) => Place::new(end + 1),
-        None => marks.end(json, start),
+fn string(json: &[u8], index: &mut StructuralIndex, start: usize) -> Option<Position> {
+    match index.near_end(json, start) {
+        Some(end) => Position::new(end + 1),
+        None => index.end(json, start),
     }
 }
 
-fn word(json: &[u8], here: usize, word: &[u8]) -> Option<Place> {
-    if json[here..].starts_with(word) { Place::new(here + word.len()) } else { None }
+fn word(json: &[u8], here: usize, word: &[u8]) -> Option<Position> {
+    if json[here..].starts_with(word) { Position::new(here + word.len()) } else { None }
 }
 
 /// Behind a number without its sign.
 #[inline]
-fn number(json: &[u8], here: usize) -> Option<Place> {
+fn number(json: &[u8], here: usize) -> Option<Position> {
     let mut here = match byte(json, here) {
         b'0' => here + 1,
         b'1'..=b'9' => digits(json, here + 1),
@@ -256,12 +256,12 @@ fn number(json: &[u8], here: usize) -> Option<Place> {
         }
         here = some_digits(json, here)?.get();
     }
-    Place::new(here)
+    Position::new(here)
 }
 
 #[inline]
-fn some_digits(json: &[u8], here: usize) -> Option<Place> {
-    if byte(json, here).is_ascii_digit() { Place::new(digits(json, here + 1)) } else { None }
+fn some_digits(json: &[u8], here: usize) -> Option<Position> {
+    if byte(json, here).is_ascii_digit() { Position::new(digits(json, here + 1)) } else { None }
 }
 
 /// Behind the digits that begin there, of which there may be none.

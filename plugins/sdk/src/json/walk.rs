@@ -5,8 +5,6 @@
 //! What no path leads into is skipped, however deep it is.
 
 use super::Edit;
-use super::marks::Marks;
-use super::marks::byte;
 use super::paths::Paths;
 use super::paths::ROOT;
 use super::scan::behind;
@@ -16,6 +14,8 @@ use super::scan::near_value;
 use super::scan::space;
 use super::scan::unescape;
 use super::scan::value;
+use super::structural_index::StructuralIndex;
+use super::structural_index::byte;
 
 pub(super) const DEPTH_MAX: usize = 1000;
 
@@ -28,11 +28,11 @@ pub(super) fn walk(
     paths: &Paths,
     mut edit: impl FnMut(usize, &[u8], &mut Vec<u8>) -> Edit,
 ) -> Option<()> {
-    let mut marks = Marks::new(json);
+    let mut index = StructuralIndex::new(json);
     let mut here = space(json, 0);
     let Some((is_object, inner)) = open(json, here) else {
-        here = value(json, &mut marks, here)?.get();
-        return finish(json, to, 0, here, marks.is_ascii);
+        here = value(json, &mut index, here)?.get();
+        return finish(json, to, 0, here, index.is_ascii);
     };
     here = inner;
     let mut level = Level { node: ROOT, is_object };
@@ -49,12 +49,12 @@ pub(super) fn walk(
             if byte(json, start) != b'"' {
                 return None;
             }
-            match marks.near(start + 1) {
+            match index.near(start + 1) {
                 Some(end) if has(json, end, b"\":") => {
                     (paths.node(level.node).field(&json[start + 1..end]), space(json, end + 2))
                 }
                 _ => {
-                    let end = marks.end(json, start + 1)?.get();
+                    let end = index.end(json, start + 1)?.get();
                     let first = space(json, behind(json, end, b':')?.get());
                     let name = unescape(&json[start..end]);
                     (name.map(|name| paths.node(level.node).field(&name)).unwrap_or_default(), first)
@@ -77,9 +77,9 @@ pub(super) fn walk(
             has_kept_none = true;
             continue;
         }
-        here = match near_value(json, &marks, first) {
+        here = match near_value(json, &index, first) {
             Some(end) => end.get(),
-            None => value(json, &mut marks, first)?.get(),
+            None => value(json, &mut index, first)?.get(),
         };
         let mut is_kept = true;
         if let Some(path) = step.path {
@@ -116,7 +116,7 @@ pub(super) fn walk(
                     (takes_next_comma, has_kept_none) = (false, false);
                     match outer.pop() {
                         Some(next) => level = next,
-                        None => return finish(json, to, copied, here, marks.is_ascii),
+                        None => return finish(json, to, copied, here, index.is_ascii),
                     }
                 }
                 _ => return None,

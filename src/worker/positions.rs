@@ -2,7 +2,7 @@
 //!
 //! An assigned partition starts when its start offset is known. A partition whose position is gone, or whose topic was created
 //! again, finishes its records in flight before the lookup thread is asked about it. Each partition is handled on its own and
-//! holds up no other. The session owns the partitions that have not started; [`Held`] and [`found`](place::found) decide the
+//! holds up no other. The session owns the partitions that have not started; [`Held`] and [`found`](position::found) decide the
 //! rest.
 
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use super::Shell;
 use super::end::Cause;
 use super::end::End;
 use super::held::Held;
-use super::place;
-use super::place::Found;
+use super::position;
+use super::position::Found;
 use super::session;
 use super::task::PartitionTask;
 use crate::kafka::consumer::Position;
 use crate::kafka::lookup::Other;
 use crate::kafka::lookup::RangeOf;
 use crate::kafka::lookup::Watched;
-use crate::kafka::note::Note;
+use crate::kafka::offset_metadata::OffsetMetadata;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::OnRecreate;
 use crate::partition;
@@ -35,7 +35,7 @@ use crate::record::TopicPartition;
 const WATCH_EVERY: Duration = Duration::from_secs(10);
 /// Pending questions about partitions, and partitions that are held back.
 #[derive(Debug, Default)]
-pub(super) struct Placing {
+pub(super) struct Positions {
     /// Partitions that are held back.
     held: Held,
     /// Answers about partitions whose positions were gone, each with its question, until no commit is in flight.
@@ -48,7 +48,7 @@ impl Shell {
     /// The position in a partition that is being read is gone.
     pub(super) fn on_offset_gone(&mut self, partition: &TopicPartition, is_cut: bool) {
         if let Some(task) = self.flow.of(partition) {
-            task.place.lose(is_cut);
+            task.position.lose(is_cut);
         }
     }
 
@@ -59,13 +59,13 @@ impl Shell {
         }
         // Only as a member: during a revocation the client would take an assign of another partition for the answer.
         let is_gone = |task: &&mut PartitionTask| {
-            task.place.is_to_be_asked() && task.state.may_receive() && task.in_flight() == 0
+            task.position.is_to_be_asked() && task.state.may_receive() && task.in_flight() == 0
         };
         if self.session.is_member() {
             let gone: Vec<&mut PartitionTask> = self.flow.tasks.iter_mut().filter(is_gone).collect();
             if !gone.is_empty() {
                 let question = self.io.lookup.ask_ranges(gone.iter().map(|task| task.partition.clone()).collect());
-                gone.into_iter().for_each(|task| task.place.ask(question));
+                gone.into_iter().for_each(|task| task.position.ask(question));
             }
         }
         if self.placing.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
@@ -94,7 +94,7 @@ impl Shell {
                 match (task.offsets.topic, *id) {
                     (None, Some(is)) => task.set_topic(Some(is)),
                     (Some(was), Some(is)) if was != is => {
-                        task.place.lose(false);
+                        task.position.lose(false);
                         if self.settings.kafka.input.on_recreate == OnRecreate::Stop {
                             let other = Other { was, is, committed: task.lag.committed() };
                             let cause = Cause::Recreated(task.partition.clone(), other);
@@ -109,8 +109,11 @@ impl Shell {
 
     /// Restarts partitions whose positions were gone, at offsets that the policy of the input chooses.
     pub(super) fn place(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
-        let about =
-            self.flow.tasks.iter_mut().filter_map(|task| task.place.answer(question).then(|| task.state.assignment()));
+        let about = self
+            .flow
+            .tasks
+            .iter_mut()
+            .filter_map(|task| task.position.answer(question).then(|| task.state.assignment()));
         let meant: Vec<AssignmentId> = about.collect();
         if self.session.is_ending() || !self.session.is_member() {
             return;
@@ -123,9 +126,9 @@ impl Shell {
             };
             let Some(index) = self.flow.tasks.iter().position(is_it) else { continue };
             let task = &self.flow.tasks[index];
-            let (low, place) = (task.state.low(), task.place);
-            let found = place::found(low, task.offsets.topic, place, &range);
-            match place::go_on_at(found, low, place, &range, &self.settings.kafka.input) {
+            let (low, state) = (task.state.low(), task.position);
+            let found = position::found(low, task.offsets.topic, state, &range);
+            match position::go_on_at(found, low, state, &range, &self.settings.kafka.input) {
                 Ok(from) => {
                     self.count_found(&range, found, low);
                     self.reset_task(now, index, from, &range);
@@ -142,8 +145,12 @@ impl Shell {
         let assignment = self.flow.new_assignment();
         let task = &mut self.flow.tasks[index];
         // The breaker's counts stay valid if reading continues at the same offset.
-        let counts =
-            task.offsets.stored.as_ref().filter(|stored| stored.offset == from).map(|stored| Note::parse(&stored.note));
+        let counts = task
+            .offsets
+            .stored
+            .as_ref()
+            .filter(|stored| stored.offset == from)
+            .map(|stored| OffsetMetadata::parse(&stored.note));
         let state = PartitionState::new(self.settings.policy, assignment, from, true)
             .with_counts(counts.as_ref().map_or("", |note| &note.counts));
         task.drop_queue();

@@ -8,7 +8,7 @@ use super::end::Cause;
 use super::end::Gap;
 use crate::kafka::lookup::Other;
 use crate::kafka::lookup::RangeOf;
-use crate::kafka::note::TopicId;
+use crate::kafka::offset_metadata::TopicId;
 use crate::kafka::settings::Input;
 use crate::kafka::settings::OnGap;
 use crate::kafka::settings::OnRecreate;
@@ -16,7 +16,7 @@ use crate::record::Offset;
 
 /// Whether the position in a partition is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PositionState {
     /// The position is known.
     Known,
     /// The position is gone: nothing is read until a new one is known.
@@ -28,28 +28,28 @@ pub(super) enum Place {
     },
 }
 
-impl Place {
+impl PositionState {
     /// Whether the position is gone.
     pub(super) fn is_gone(self) -> bool {
-        self != Place::Known
+        self != PositionState::Known
     }
 
     /// Whether the position is gone and no question about it is pending.
     pub(super) fn is_to_be_asked(self) -> bool {
-        matches!(self, Place::Gone { asked: None, .. })
+        matches!(self, PositionState::Gone { asked: None, .. })
     }
 
     /// Marks the position as gone.
     pub(super) fn lose(&mut self, is_cut: bool) {
         *self = match *self {
-            Place::Known => Place::Gone { is_cut, asked: None },
-            Place::Gone { is_cut: was_cut, asked } => Place::Gone { is_cut: was_cut || is_cut, asked },
+            PositionState::Known => PositionState::Gone { is_cut, asked: None },
+            PositionState::Gone { is_cut: was_cut, asked } => PositionState::Gone { is_cut: was_cut || is_cut, asked },
         };
     }
 
     /// Records the pending question.
     pub(super) fn ask(&mut self, question: u64) {
-        if let Place::Gone { asked, .. } = self {
+        if let PositionState::Gone { asked, .. } = self {
             *asked = Some(question);
         }
     }
@@ -58,16 +58,16 @@ impl Place {
     /// again.
     pub(super) fn answer(&mut self, question: u64) -> bool {
         match self {
-            Place::Gone { asked, .. } if *asked == Some(question) => {
+            PositionState::Gone { asked, .. } if *asked == Some(question) => {
                 *asked = None;
                 true
             }
-            Place::Gone { .. } | Place::Known => false,
+            PositionState::Gone { .. } | PositionState::Known => false,
         }
     }
 
     fn is_cut(self) -> bool {
-        matches!(self, Place::Gone { is_cut: true, .. })
+        matches!(self, PositionState::Gone { is_cut: true, .. })
     }
 }
 
@@ -86,10 +86,10 @@ pub(super) enum Found {
 
 /// Compares a partition that is settled below `low` and belonged to the topic `was` with its present `range`. A log that was seen
 /// to be truncated counts as truncated even if it has grown past `low` since.
-pub(super) fn found(low: Offset, was: Option<TopicId>, place: Place, range: &RangeOf) -> Found {
+pub(super) fn found(low: Offset, was: Option<TopicId>, position: PositionState, range: &RangeOf) -> Found {
     match (was, range.topic) {
         (Some(was), Some(is)) if was != is => Found::Other(Other { was, is, committed: low }),
-        _ if place.is_cut() || low > range.end => Found::Cut,
+        _ if position.is_cut() || low > range.end => Found::Cut,
         _ if low < range.oldest => Found::Gap,
         _ => Found::There,
     }
@@ -99,14 +99,14 @@ pub(super) fn found(low: Offset, was: Option<TopicId>, place: Place, range: &Ran
 pub(super) fn go_on_at(
     found: Found,
     low: Offset,
-    place: Place,
+    position: PositionState,
     range: &RangeOf,
     input: &Input,
 ) -> Result<Offset, Box<Cause>> {
     match found {
         Found::There => Ok(low),
         Found::Gap | Found::Cut if input.on_gap == OnGap::Stop => {
-            let gap = Gap { position: low, oldest: range.oldest, end: range.end, is_cut: place.is_cut() };
+            let gap = Gap { position: low, oldest: range.oldest, end: range.end, is_cut: position.is_cut() };
             Err(Box::new(Cause::Gap(range.partition.clone(), gap)))
         }
         Found::Other(other) if input.on_recreate == OnRecreate::Stop => {
@@ -121,8 +121,8 @@ mod tests {
     use super::*;
     use crate::record::TopicPartition;
 
-    const GONE: Place = Place::Gone { is_cut: false, asked: None };
-    const CUT: Place = Place::Gone { is_cut: true, asked: None };
+    const GONE: PositionState = PositionState::Gone { is_cut: false, asked: None };
+    const CUT: PositionState = PositionState::Gone { is_cut: true, asked: None };
 
     fn id(text: &str) -> Option<TopicId> {
         text.parse().ok()
@@ -130,16 +130,16 @@ mod tests {
 
     #[test]
     fn only_the_last_question_is_answered_and_a_truncation_is_remembered() {
-        let mut place = Place::Known;
-        place.ask(1);
-        assert!(!place.is_gone() && !place.answer(1), "nothing is asked about what is known");
-        place.lose(true);
-        assert!(place.is_to_be_asked());
-        place.ask(2);
-        assert!(!place.is_to_be_asked() && !place.answer(1));
-        place.lose(false);
-        assert!(place.answer(2) && !place.answer(2) && place.is_to_be_asked());
-        assert!(place.is_gone() && place.is_cut());
+        let mut position = PositionState::Known;
+        position.ask(1);
+        assert!(!position.is_gone() && !position.answer(1), "nothing is asked about what is known");
+        position.lose(true);
+        assert!(position.is_to_be_asked());
+        position.ask(2);
+        assert!(!position.is_to_be_asked() && !position.answer(1));
+        position.lose(false);
+        assert!(position.answer(2) && !position.answer(2) && position.is_to_be_asked());
+        assert!(position.is_gone() && position.is_cut());
     }
 
     #[test]
@@ -151,13 +151,13 @@ mod tests {
             end: Offset(20),
         };
         let (one, other) = (id("ASNFZ4mrze_-3LqYdlQyEA"), id("ASNFZ4mrze_-3LqYdlQyEQ"));
-        let places = |was, is| [9, 10, 20, 21].map(|low| found(Offset(low), was, GONE, &range(is)));
+        let positions = |was, is| [9, 10, 20, 21].map(|low| found(Offset(low), was, GONE, &range(is)));
         let known = [Found::Gap, Found::There, Found::There, Found::Cut];
         assert_eq!([9, 15].map(|low| found(Offset(low), one, CUT, &range(one))), [Found::Cut; 2], "it grew again");
-        assert_eq!(places(one, one), known);
+        assert_eq!(positions(one, one), known);
         // Brokers without topic ids, or a commit without a note of one.
-        assert_eq!((places(None, one), places(one, None), places(None, None)), (known, known, known));
-        for (low, found) in [9, 10, 20, 21].into_iter().zip(places(one, other)) {
+        assert_eq!((positions(None, one), positions(one, None), positions(None, None)), (known, known, known));
+        for (low, found) in [9, 10, 20, 21].into_iter().zip(positions(one, other)) {
             let other = Other { was: one.unwrap(), is: other.unwrap(), committed: Offset(low) };
             assert_eq!(found, Found::Other(other));
         }

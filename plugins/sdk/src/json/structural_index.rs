@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 /// A place behind something, which so isn't 0: as an `Option` it still fits into a register. `None` is that there is no JSON.
-pub(super) type Place = NonZero<usize>;
+pub(super) type Position = NonZero<usize>;
 
 /// The byte there, and behind the end 0, which is in no JSON.
 #[inline]
@@ -11,11 +11,11 @@ pub(super) fn byte(json: &[u8], at: usize) -> u8 {
     json.get(at).copied().unwrap_or_default()
 }
 
-/// The marks of the stretch that is looked at. A mark is on each quote, backslash and control character; behind the document's end,
+/// The index of the stretch that is looked at. A mark is on each quote, backslash and control character; behind the document's end,
 /// where there are no bytes, there may be others.
 ///
 /// The document isn't kept here but given to each call, and always the same: so it stays in registers.
-pub(super) struct Marks {
+pub(super) struct StructuralIndex {
     /// Of 64 bytes each, the first in the lowest bit.
     words: [u64; 4],
     /// Where the stretch begins.
@@ -24,11 +24,11 @@ pub(super) struct Marks {
     pub(super) is_ascii: bool,
 }
 
-impl Marks {
-    pub(super) fn new(json: &[u8]) -> Marks {
-        let mut marks = Marks { words: [0; 4], from: 0, is_ascii: true };
-        marks.look(json, 0);
-        marks
+impl StructuralIndex {
+    pub(super) fn new(json: &[u8]) -> StructuralIndex {
+        let mut index = StructuralIndex { words: [0; 4], from: 0, is_ascii: true };
+        index.look(json, 0);
+        index
     }
 
     /// Looks at the stretch that begins at `from`, before the document's end. Words behind that end keep what they had.
@@ -40,18 +40,18 @@ impl Marks {
         self.from = from;
         let mut rest = &json[from..];
         for word in &mut self.words {
-            let (marks, is_ascii) = if let Some(block) = rest.first_chunk() {
+            let (index, is_ascii) = if let Some(block) = rest.first_chunk() {
                 look_at(block)
             } else if let Some(block) = json.last_chunk() {
                 // Bytes before these once more, as nothing may be read behind the end.
-                let (marks, is_ascii) = look_at(block);
-                (marks >> (64 - rest.len()), is_ascii)
+                let (index, is_ascii) = look_at(block);
+                (index >> (64 - rest.len()), is_ascii)
             } else {
                 let mut block = [0; 64];
                 block[..rest.len()].copy_from_slice(rest);
                 look_at(&block)
             };
-            *word = marks;
+            *word = index;
             self.is_ascii &= is_ascii;
             rest = match rest.get(64..) {
                 Some(rest) if !rest.is_empty() => rest,
@@ -64,8 +64,8 @@ impl Marks {
     #[inline]
     pub(super) fn near(&self, start: usize) -> Option<usize> {
         let at = start - self.from;
-        let marks = self.words.get(at / 64)? >> (at % 64);
-        if marks == 0 { None } else { Some(start + marks.trailing_zeros() as usize) }
+        let index = self.words.get(at / 64)? >> (at % 64);
+        if index == 0 { None } else { Some(start + index.trailing_zeros() as usize) }
     }
 
     /// Where the string that begins at `start`, behind its quote, has its other quote, if that is in the same 64 bytes and there are no
@@ -77,7 +77,7 @@ impl Marks {
 
     /// Behind the other quote of the string that begins at `start`, wherever that is.
     #[inline(never)]
-    pub(super) fn end(&mut self, json: &[u8], start: usize) -> Option<Place> {
+    pub(super) fn end(&mut self, json: &[u8], start: usize) -> Option<Position> {
         let mut here = start;
         loop {
             let at = here - self.from;
@@ -88,14 +88,14 @@ impl Marks {
                 self.look(json, here);
                 continue;
             };
-            let marks = word >> (at % 64);
-            if marks == 0 {
+            let index = word >> (at % 64);
+            if index == 0 {
                 here += 64 - at % 64;
                 continue;
             }
-            here += marks.trailing_zeros() as usize;
+            here += index.trailing_zeros() as usize;
             match byte(json, here) {
-                b'"' => return Place::new(here + 1),
+                b'"' => return Position::new(here + 1),
                 b'\\' => here = escape(json, here + 1)?.get(),
                 _ => return None,
             }
@@ -104,34 +104,34 @@ impl Marks {
 }
 
 /// Behind the escape whose backslash stands before `here`.
-fn escape(json: &[u8], here: usize) -> Option<Place> {
+fn escape(json: &[u8], here: usize) -> Option<Position> {
     match byte(json, here) {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Place::new(here + 1),
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Position::new(here + 1),
         b'u' => {
             let digits = json.get(here + 1..here + 5)?;
-            if digits.iter().all(u8::is_ascii_hexdigit) { Place::new(here + 5) } else { None }
+            if digits.iter().all(u8::is_ascii_hexdigit) { Position::new(here + 5) } else { None }
         }
         _ => None,
     }
 }
 
-/// The marks of a block, and whether it is ASCII.
+/// The index of a block, and whether it is ASCII.
 #[cfg(target_arch = "wasm32")]
 #[target_feature(enable = "simd128")]
 #[inline]
 fn look_at(block: &[u8; 64]) -> (u64, bool) {
     use std::arch::wasm32::*;
 
-    let (mut marks, mut all) = (0, u8x16_splat(0));
+    let (mut index, mut all) = (0, u8x16_splat(0));
     for (place, sixteen) in (0..).step_by(16).zip(block.as_chunks::<16>().0) {
         let halves = u128::from_le_bytes(*sixteen);
         let bytes = u64x2(halves as u64, (halves >> 64) as u64);
         let ends = v128_or(u8x16_eq(bytes, u8x16_splat(b'"')), u8x16_eq(bytes, u8x16_splat(b'\\')));
         let found = v128_or(ends, u8x16_le(bytes, u8x16_splat(b' ' - 1)));
-        marks |= u64::from(u8x16_bitmask(found)) << place;
+        index |= u64::from(u8x16_bitmask(found)) << place;
         all = v128_or(all, bytes);
     }
-    (marks, u8x16_bitmask(all) == 0)
+    (index, u8x16_bitmask(all) == 0)
 }
 
 /// The same without vectors, eight bytes at a time.
@@ -142,7 +142,7 @@ fn look_at(block: &[u8; 64]) -> (u64, bool) {
     const HIGH: u64 = ONES << 7;
     const LOW: u64 = !HIGH;
 
-    let (mut marks, mut all) = (0, 0);
+    let (mut index, mut all) = (0, 0);
     for (place, eight) in (0..).step_by(8).zip(block.as_chunks::<8>().0) {
         let bytes = u64::from_le_bytes(*eight);
         // The high bit of each byte: no sum reaches the next byte.
@@ -153,10 +153,10 @@ fn look_at(block: &[u8; 64]) -> (u64, bool) {
         let is_printed = ((bytes & LOW) + ONES * (0x80 - u64::from(b' '))) | bytes;
         let found = !(is_other(b'"') & is_other(b'\\') & is_printed) & HIGH;
         // The eight bits side by side at the top: each factor's bit moves one of them there.
-        marks |= ((found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << place;
+        index |= ((found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << place;
         all |= bytes;
     }
-    (marks, all & HIGH == 0)
+    (index, all & HIGH == 0)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const VERSION: &str = "wasmill/1";
 
 /// The metadata that is committed with an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct OffsetMetadata {
     /// The topic that the offset belongs to.
     pub topic: Option<TopicId>,
     /// The breaker's counts for the records below the offset, which a restart continues; opaque text of the partition's
@@ -21,11 +21,11 @@ pub struct Note {
     pub counts: String,
 }
 
-impl Note {
+impl OffsetMetadata {
     /// Parses a string that a broker returned.
     #[must_use]
-    pub fn parse(text: &str) -> Note {
-        let mut note = Note::default();
+    pub fn parse(text: &str) -> OffsetMetadata {
+        let mut note = OffsetMetadata::default();
         let mut words = text.split(' ');
         if words.next() != Some(VERSION) {
             return note;
@@ -41,7 +41,7 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for OffsetMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(VERSION)?;
         if let Some(topic) = self.topic {
@@ -137,27 +137,27 @@ mod tests {
         for text in
             ["", "x", "wasmill/2 topic=ASNFZ4mrze_-3LqYdlQyEA", "wasmill/1", "wasmill/1 topic=x", "wasmill/1 later=1"]
         {
-            assert_eq!(Note::parse(text), Note::default(), "{text}");
+            assert_eq!(OffsetMetadata::parse(text), OffsetMetadata::default(), "{text}");
         }
         let topic = "ASNFZ4mrze_-3LqYdlQyEA".parse().ok();
         assert_eq!(
-            Note::parse("wasmill/1 later=1 topic=ASNFZ4mrze_-3LqYdlQyEA more"),
-            Note { topic, ..Note::default() }
+            OffsetMetadata::parse("wasmill/1 later=1 topic=ASNFZ4mrze_-3LqYdlQyEA more"),
+            OffsetMetadata { topic, ..OffsetMetadata::default() }
         );
     }
 
     proptest! {
         #[test]
         fn a_formatted_note_parses_back_to_itself(bits in any::<u128>(), counts in "[0-9a-f.]{0,90}") {
-            let note = Note { topic: TopicId::new(bits), counts };
-            proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);
+            let note = OffsetMetadata { topic: TopicId::new(bits), counts };
+            proptest::prop_assert_eq!(OffsetMetadata::parse(&note.to_string()), note);
         }
 
         #[test]
         fn parsing_never_fails(text in ".{0,60}") {
             for text in [text.clone(), format!("{VERSION} topic={text}")] {
-                let note = Note::parse(&text);
-                proptest::prop_assert_eq!(Note::parse(&note.to_string()), note);
+                let note = OffsetMetadata::parse(&text);
+                proptest::prop_assert_eq!(OffsetMetadata::parse(&note.to_string()), note);
             }
         }
     }

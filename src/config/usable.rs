@@ -17,7 +17,7 @@ use crate::plugin::bundled;
 
 /// Which parts of a pipeline can be checked further.
 #[derive(Clone, Debug)]
-pub struct Sound {
+pub struct Usable {
     /// Whether the brokers may be contacted.
     pub connection: bool,
     /// Whether the group is the intended one.
@@ -29,54 +29,54 @@ pub struct Sound {
     /// Whether the dead-letter topic is usable.
     pub dead_letter: bool,
     /// The usable parts of each step, in order.
-    pub steps: Vec<StepSound>,
+    pub steps: Vec<UsableStep>,
 }
 
 /// The usable parts of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepSound {
+pub struct UsableStep {
     /// Whether its component may be loaded.
     pub component: bool,
     /// Whether it may be initialized: its settings and ports are the intended ones.
     pub init: bool,
 }
 
-impl Sound {
+impl Usable {
     /// Everything is usable, for a file without mistakes.
     #[must_use]
-    pub fn whole(pipeline: &Pipeline) -> Sound {
-        Sound {
+    pub fn whole(pipeline: &Pipeline) -> Usable {
+        Usable {
             connection: true,
             group: true,
             topics: vec![true; pipeline.spans.topics.len()],
             outputs: vec![true; pipeline.spans.outputs.len()],
             dead_letter: pipeline.spans.dead_letter.is_some(),
-            steps: vec![StepSound { component: true, init: true }; pipeline.steps.len()],
+            steps: vec![UsableStep { component: true, init: true }; pipeline.steps.len()],
         }
     }
 }
 
 /// The spans of the parts of a file, before anything was removed from it.
-pub(super) struct Places {
+pub(super) struct PartSpans {
     sections: Vec<(String, Vec<Range<usize>>)>,
-    steps: Vec<StepPlaces>,
+    steps: Vec<StepSpans>,
     outputs: usize,
 }
 
-struct StepPlaces {
+struct StepSpans {
     whole: Vec<Range<usize>>,
     component: Option<Range<usize>>,
     /// `allow` and everything in it.
     allow: Vec<Range<usize>>,
 }
 
-impl Places {
-    pub(super) fn of(document: &DeTable<'_>) -> Places {
+impl PartSpans {
+    pub(super) fn of(document: &DeTable<'_>) -> PartSpans {
         let mut sections = Vec::new();
         for (key, value) in document {
-            let mut places = vec![key.span()];
-            below(value, &mut places);
-            sections.push((key.get_ref().to_string(), places));
+            let mut spans = vec![key.span()];
+            below(value, &mut spans);
+            sections.push((key.get_ref().to_string(), spans));
         }
         let steps = match document.get("step").map(Spanned::get_ref) {
             Some(DeValue::Array(items)) => items.iter().map(step).collect(),
@@ -86,29 +86,29 @@ impl Places {
             Some(DeValue::Table(table)) => table.len(),
             _ => 0,
         };
-        Places { sections, steps, outputs }
+        PartSpans { sections, steps, outputs }
     }
 
     /// The usable parts, once all mistakes in the file were found. `merged` says that all overrides of the command line
     /// could be merged.
-    pub(super) fn sound(&self, pipeline: &Pipeline, report: &Report, merged: bool) -> Sound {
+    pub(super) fn usable(&self, pipeline: &Pipeline, report: &Report, merged: bool) -> Usable {
         // A misspelt `[kafka]` or `[output.main]` is reported outside of all parts.
         let known = ["kafka", "input", "step", "output", "limits", "on_error", "http", "reload"];
         let parts: Vec<&Range<usize>> =
             self.sections.iter().filter(|(name, _)| known.contains(&name.as_str())).flat_map(|(_, all)| all).collect();
         // A missing part is reported at the start of the file, which doesn't count as outside.
-        let is_inside = |span: Span| span == Span::START || parts.iter().any(|place| meets(span, place));
+        let is_inside = |span: Span| span == Span::START || parts.iter().any(|part| meets(span, part));
         let all_inside = merged && report.spans().all(is_inside);
         let clear = |name: &str| {
-            let places = self.sections.iter().filter(|(section, _)| section == name).flat_map(|(_, places)| places);
-            all_inside && !places.into_iter().any(|place| report.touches(place))
+            let spans = self.sections.iter().filter(|(section, _)| section == name).flat_map(|(_, spans)| spans);
+            all_inside && !spans.into_iter().any(|span| report.touches(span))
         };
         let has_main = pipeline.kafka.outputs.iter().any(|output| &*output.name == "main");
         let ports = all_inside && has_main && self.outputs == pipeline.kafka.outputs.len();
         let untouched = |span: &Span| !report.touches(&(span.start..span.end));
         let steps = if self.steps.len() == pipeline.steps.len() { &self.steps[..] } else { &[] };
-        let unclear = StepSound { component: false, init: false };
-        Sound {
+        let unclear = UsableStep { component: false, init: false };
+        Usable {
             connection: clear("kafka") && !pipeline.kafka.brokers.is_empty(),
             group: clear("input"),
             topics: pipeline.spans.topics.iter().map(untouched).collect(),
@@ -119,28 +119,25 @@ impl Places {
             dead_letter: pipeline.spans.dead_letter.as_ref().is_some_and(untouched),
             steps: (pipeline.steps.iter().enumerate())
                 .map(|(index, settings)| {
-                    let Some(StepPlaces { whole, component, allow }) = steps.get(index) else { return unclear };
-                    let is_named = component.as_ref().is_some_and(|place| !report.touches(place));
+                    let Some(StepSpans { whole, component, allow }) = steps.get(index) else { return unclear };
+                    let is_named = component.as_ref().is_some_and(|span| !report.touches(span));
                     // With a wrong `allow`, a component could be refused for a missing grant.
-                    let is_given = !allow.iter().any(|place| report.touches(place));
+                    let is_given = !allow.iter().any(|span| report.touches(span));
                     let component = is_named
                         && is_given
                         && (settings.wasm.is_file() || bundled::name(&settings.wasm).is_some_and(bundled::is_there));
-                    StepSound {
-                        component,
-                        init: component && ports && !whole.iter().any(|place| report.touches(place)),
-                    }
+                    UsableStep { component, init: component && ports && !whole.iter().any(|span| report.touches(span)) }
                 })
                 .collect(),
         }
     }
 }
 
-fn meets(span: Span, place: &Range<usize>) -> bool {
-    span.start < place.end && place.start < span.end
+fn meets(span: Span, part: &Range<usize>) -> bool {
+    span.start < part.end && part.start < span.end
 }
 
-fn step(step: &Spanned<DeValue<'_>>) -> StepPlaces {
+fn step(step: &Spanned<DeValue<'_>>) -> StepSpans {
     let mut whole = Vec::new();
     below(step, &mut whole);
     let of = |key: &str| if let DeValue::Table(table) = step.get_ref() { table.get(key) } else { None };
@@ -148,18 +145,18 @@ fn step(step: &Spanned<DeValue<'_>>) -> StepPlaces {
     if let Some(value) = of("allow") {
         below(value, &mut allow);
     }
-    StepPlaces { whole, component: of("wasm").map(Spanned::span), allow }
+    StepSpans { whole, component: of("wasm").map(Spanned::span), allow }
 }
 
 /// The spans of a value and of everything in it.
-fn below(value: &Spanned<DeValue<'_>>, places: &mut Vec<Range<usize>>) {
-    places.push(value.span());
+fn below(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    spans.push(value.span());
     match value.get_ref() {
-        DeValue::Array(items) => items.iter().for_each(|item| below(item, places)),
+        DeValue::Array(items) => items.iter().for_each(|item| below(item, spans)),
         DeValue::Table(table) => {
             for (key, value) in table {
-                places.push(key.span());
-                below(value, places);
+                spans.push(key.span());
+                below(value, spans);
             }
         }
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}

@@ -48,7 +48,7 @@ mod section {
 
 type Result<T> = std::result::Result<T, BinaryReaderError>;
 
-/// The component or core module with short copies. Returned unchanged if it has no such instruction.
+/// The component or core module with short copies. RawOutcome unchanged if it has no such instruction.
 pub(super) fn shortened(program: &[u8]) -> Cow<'_, [u8]> {
     let made = if Parser::is_core_wasm(program) { of_module(program) } else { of_component(program, 0) };
     made.ok().flatten().map_or(Cow::Borrowed(program), Cow::Owned)
@@ -79,7 +79,7 @@ fn of_module(module: &[u8]) -> Result<Option<Vec<u8>>> {
     for Section { id, content } in &sections {
         match *id {
             // Such sections refer to offsets in the code.
-            section::CUSTOM if tells_places(BinaryReader::new(content, 0).read_string()?) => return Ok(None),
+            section::CUSTOM if refers_to_offsets(BinaryReader::new(content, 0).read_string()?) => return Ok(None),
             section::TYPE => {
                 for group in TypeSectionReader::new(BinaryReader::new(content, 0))? {
                     types += u32::try_from(group?.types().len()).unwrap_or(u32::MAX);
@@ -119,7 +119,7 @@ fn of_module(module: &[u8]) -> Result<Option<Vec<u8>>> {
 }
 
 /// Whether a custom section of this name refers to offsets in the code: debug information and compiler hints.
-pub(super) fn tells_places(name: &str) -> bool {
+pub(super) fn refers_to_offsets(name: &str) -> bool {
     name.starts_with(".debug_") || name.starts_with("metadata.code.") || name == "sourceMappingURL"
 }
 
