@@ -1,4 +1,4 @@
-//! The table as a scraper sees it.
+//! The table as Prometheus scrapes it.
 
 use super::Metrics;
 use super::State;

@@ -1,8 +1,8 @@
-//! The record that takes the place of one that was given up: as it was read, and behind its own headers what went wrong.
+//! The dead letter of a failed record: the record unchanged, followed by headers that describe the failure.
 //!
-//! Pure. Key, value, headers and timestamp are those of the record, byte for byte. Our headers are UTF-8 text, numbers decimal:
-//! first the names of Kafka Streams or of Kafka Connect, so that tools for theirs work with ours, then `wasmill-*`. Whether a dead
-//! letter fits its topic is asked here and answered by leaving out what is ours, never a byte of the record.
+//! Pure. Key, value, headers and timestamp are those of the record, byte for byte. The added headers are UTF-8 text, with decimal
+//! numbers: first the header names of Kafka Streams or Kafka Connect, so that their tools work with these dead letters, then
+//! `wasmill-*`. If a dead letter is too large for its topic, added headers are left out, never a byte of the record.
 
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -12,7 +12,7 @@ use crate::record::OutRecord;
 use crate::record::Record;
 use crate::record::TopicPartition;
 
-/// Whose header names come first.
+/// Which header names come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// `__streams.errors.*`, as Kafka Streams writes them since 4.2.
@@ -22,29 +22,30 @@ pub enum Dialect {
     Connect,
 }
 
-/// What all dead letters of a pipeline have in common.
+/// Settings that all dead letters of a pipeline share.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     /// The pipeline's name.
     pub pipeline: String,
     /// The worker's number, which Connect calls a task.
     pub worker: usize,
-    /// Whose names come first.
+    /// Which header names come first.
     pub dialect: Dialect,
 }
 
-/// Why a record was given up, and when.
+/// Why and when a record failed permanently.
 #[derive(Clone, Copy, Debug)]
 pub struct GivenUp<'a> {
-    /// Where it was read.
+    /// The partition that the record was read from.
     pub source: &'a TopicPartition,
-    /// Why.
+    /// Why the record failed.
     pub failure: &'a Failure,
-    /// How often its turn came.
+    /// How many times the record was tried.
     pub tries: u32,
-    /// Milliseconds since 1970-01-01 UTC.
+    /// When it failed, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
-    /// Whether the dead letter has that time, as its topic doesn't take the record's, which is in a header then.
+    /// Whether the dead letter has the timestamp `at_ms`, because its topic doesn't accept the record's own. A header holds that
+    /// one.
     pub is_retimed: bool,
 }
 
@@ -58,22 +59,22 @@ pub struct DeadLetter {
     headers: Vec<u8>,
 }
 
-/// The reason is cut to this many bytes.
+/// The maximum size of the reason; the rest is cut.
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
-/// The backtrace is cut to this many bytes.
+/// The maximum size of the backtrace; the rest is cut.
 const TRACE_BYTES_MAX: usize = 8 << 10;
 
-/// How much of what is ours a dead letter has.
+/// Which of the added headers a dead letter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
     Whole,
     NoTrace,
-    /// Topic, partition, offset and code.
+    /// Topic, partition, offset and code only.
     Place,
 }
 
 impl DeadLetters {
-    /// The dead letter of a record, with as much of what is ours as `fits` lets in; `None` if not even the record's place does.
+    /// The dead letter of a record, with as many of the added headers as `fits` accepts; `None` if not even the smallest one fits.
     #[must_use]
     pub fn write(
         &self,
@@ -87,7 +88,7 @@ impl DeadLetters {
             .find(|letter| fits(&letter.record()))
     }
 
-    /// The dead letter of a record, with as little of what is ours as there may be.
+    /// The dead letter of a record with the fewest added headers.
     #[must_use]
     pub fn least(&self, record: &Record<'_>, given_up: GivenUp<'_>) -> DeadLetter {
         self.write_in(record, given_up, Detail::Place)
@@ -146,7 +147,7 @@ impl DeadLetters {
             letter.add("wasmill-pipeline", &self.pipeline);
             letter.add("wasmill-step", step);
         }
-        // Kafka's name of a refusal is its own; the header's words are this table's.
+        // A refusal has a code of its own from Kafka; the header uses the codes of [`Kind`].
         let word = failure.kind.code();
         letter.add("wasmill-code", if failure.kind == Kind::Reject { &failure.code } else { &word });
         if is_retimed {
@@ -162,7 +163,7 @@ impl DeadLetters {
 }
 
 impl DeadLetter {
-    /// As the producer takes it.
+    /// The record for the producer.
     #[must_use]
     pub fn record(&self) -> OutRecord<'_> {
         OutRecord {
@@ -184,24 +185,24 @@ impl DeadLetter {
     }
 
     fn add(&mut self, name: &str, value: &str) {
-        // Both are a few kilobytes at most.
+        // Names and values are at most a few kilobytes.
         self.lengths.extend([name, value].map(|text| i32::try_from(text.len()).unwrap_or(0)));
         self.headers.extend_from_slice(name.as_bytes());
         self.headers.extend_from_slice(value.as_bytes());
     }
 }
 
-/// What takes the place of an exception's class.
+/// The value of the header for an exception's class name.
 fn exception(failure: &Failure) -> String {
     format!("wasmill.{}", failure.kind.label().replace('_', "-"))
 }
 
-/// The beginning of a text, in whole characters.
+/// The beginning of a text, cut between characters.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// RFC 3339, UTC, milliseconds.
+/// A time in RFC 3339, UTC, with milliseconds.
 fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
 }
@@ -238,7 +239,7 @@ mod tests {
         letters.write(&record, given_up, |letter| letter.headers.data().len() <= limit)
     }
 
-    /// Our headers, as text.
+    /// The added headers, as text.
     fn ours(letter: &DeadLetter) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let headers = letter.record().headers;
