@@ -93,13 +93,13 @@ fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     let again = || Server::start(addr, Metrics::new("orders", &[], &[]), Arc::new(Health::default));
     let taken = again().unwrap_err();
     assert!(matches!(&taken, ServeError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
-    // An open connection doesn't keep it.
+    // An open connection doesn't keep the address in use.
     let _open = TcpStream::connect(addr).unwrap();
     drop(first);
     again().unwrap();
 }
 
-/// Each of them held a descriptor, for as long as it liked.
+/// Without a bound, each idle connection would hold a descriptor for as long as it likes.
 #[test]
 fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
     const MANY: usize = 300;
@@ -108,7 +108,7 @@ fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
     let mut idle: Vec<TcpStream> = (0..MANY)
         .map(|number| {
             let mut stream = TcpStream::connect(server.local_addr()).unwrap();
-            // Every other one begins to ask.
+            // Half of the connections start a request.
             if number % 2 == 0 {
                 stream.write_all(b"GET /livez HTTP/1.1\r\nHost:").unwrap();
             }
@@ -116,7 +116,8 @@ fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
         })
         .collect();
     assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
-    // Those that are more than the bound were closed; the rest goes when its request is not there in time.
+    // Connections above the bound were closed; the others are closed when their request doesn't arrive in
+    // time.
     for stream in &mut idle {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut rest = Vec::new();
