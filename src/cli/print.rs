@@ -1,4 +1,4 @@
-//! What goes to stdout, and how `dev` shows a record that came out: a JSON object a line for a pipe, aligned text for a person.
+//! Prints to stdout. `dev` shows an output record as one JSON object per line to a pipe, and as aligned text on a terminal.
 
 use std::io;
 use std::io::ErrorKind;
@@ -11,16 +11,16 @@ use super::exit_code::Exit;
 use crate::trial::line;
 use crate::trial::line::OwnedHeader;
 
-/// Whether somebody reads what is printed.
+/// Whether stdout is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// As far as is known.
+    /// It is, as far as is known.
     There,
-    /// The other end of the pipe was closed: there is nobody to tell.
+    /// The other end of the pipe was closed.
     Gone,
 }
 
-/// Prints data. A full disk is an error, for what was written is not all; a reader who has seen enough is none.
+/// Prints data. A full disk is an error, because the output is incomplete; a closed pipe is not an error.
 pub(super) fn data(text: &str) -> Result<Reader, Exit> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -30,7 +30,7 @@ pub(super) fn data(text: &str) -> Result<Reader, Exit> {
     }
 }
 
-/// A record that came out.
+/// An output record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown<'a> {
     pub(super) topic: &'a str,
@@ -40,7 +40,7 @@ pub(super) struct Shown<'a> {
     pub(super) value: Option<&'a [u8]>,
 }
 
-/// One line without its end, for a program; `--format record` reads it back.
+/// One line of JSON without its newline; `--format record` reads it back.
 pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
     let headers: Vec<Value> =
         headers.iter().map(|(name, value)| json!([line::json(Some(name)), line::json(value.as_deref())])).collect();
@@ -55,12 +55,12 @@ pub(super) fn line(record: Shown<'_>, headers: &[OwnedHeader]) -> String {
     .to_string()
 }
 
-/// One line without its end, for a terminal: whatever the record holds, it can't move the cursor.
+/// One line for a terminal, without its newline. No contents of the record can move the cursor.
 pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
     at_place(&format!("{}[{}]@{}", record.topic, record.partition, record.offset), record.key, record.value, color)
 }
 
-/// The same with another place.
+/// Like [`pretty`], with the given text in place of the record's position.
 pub(super) fn at_place(place: &str, key: Option<&[u8]>, value: Option<&[u8]>, color: bool) -> String {
     let (dim, plain) = if color { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     let key = key.map_or(String::new(), |key| format!("{}  ", text(Some(key))));
