@@ -1,4 +1,4 @@
-//! What a plugin's calls become in the columns that go back, and what it sees of those that came.
+//! The columns that a plugin's calls produce, and the records that it sees.
 
 use crate::Emitter;
 use crate::Header;
@@ -13,7 +13,7 @@ use crate::retry;
 
 use super::run;
 
-/// A plugin from a function of the record's number.
+/// A plugin made of a function, which gets the index of the record.
 struct Plugin<F>(F, usize);
 
 impl<F: FnMut(usize, Record<'_>, &mut Emitter<'_>) -> Verdict> Transform for Plugin<F> {
@@ -103,7 +103,7 @@ fn bytes_go_out_in_the_order_key_value_headers() {
     assert_eq!(outcome.data, b"keyVALaxybckeyVALckeyVALc");
 }
 
-/// Neighbours in the input are copied at once, and nothing comes of it but that.
+/// Adjacent bytes of the input are copied together, with no other effect.
 #[test]
 fn bytes_of_the_input_are_copied_whatever_their_order_and_whatever_stands_between() {
     let outcome = outcome(|number, record, out| {
@@ -112,12 +112,12 @@ fn bytes_of_the_input_are_copied_whatever_their_order_and_whatever_stands_betwee
         if number > 0 {
             return Err(reject("no", "not this one"));
         }
-        // Taken back while it is pending, and behind it the whole once more.
+        // Discarded while it is pending, followed by the same output once more.
         out.output(0).key(key).write(|_| Err::<(), ()>(())).unwrap_err();
         out.output(0).key(key).headers(headers).value(value);
         out.output(0).key(value).headers([Header::new("own", b"")]).value(key);
         out.output(0).key(Some(b"")).headers(headers).value(Some(&value.unwrap_or_default()[1..3]));
-        // Equal bytes that lie elsewhere.
+        // Equal bytes that are not part of the input.
         out.output(0).key(Some(b"k")).value(Some(b"value"));
         Ok(())
     });

@@ -1,4 +1,4 @@
-//! Edits by path: what a path finds, what stays, and what is refused.
+//! Edits by path: which values a path matches, what stays unchanged, and what is refused.
 
 use serde::de::IgnoredAny;
 
@@ -7,7 +7,7 @@ use crate::json::Edit;
 use crate::json::Paths;
 use crate::json::splice_paths;
 
-/// Edits with one kind of edit at all paths; the text that replaces a value is the number of the path.
+/// Applies one kind of edit at all paths. The text that replaces a value is the index of its path.
 fn edited(paths: &[&str], edit: Edit, document: &str) -> Result<String, String> {
     let paths = Paths::new(paths).unwrap();
     let mut to = b"before ".to_vec();
@@ -110,7 +110,7 @@ fn what_is_removed_goes_with_one_comma() {
     ] {
         assert_eq!(edited(&["a[]"], Edit::Remove, document).as_deref(), Ok(expected), "{document}");
     }
-    // Of a kind each, beside one another.
+    // A different edit for each of three neighbours.
     let paths = Paths::new(["a", "b", "c"]).unwrap();
     let mut to = Vec::new();
     let edits = [Edit::Remove, Edit::Replace, Edit::Keep];
@@ -136,7 +136,7 @@ fn a_document_that_nests_too_deep_is_refused_where_it_is_searched() {
     assert!(error.contains("line 1 column"), "{error}");
 }
 
-/// Damaged documents, and whole ones: the walk takes what `serde_json` takes, whatever is searched in them.
+/// Damaged and valid documents: the walk accepts what `serde_json` accepts, whatever is searched in them.
 #[test]
 fn it_takes_for_json_what_serde_json_does() {
     let deep = format!("{{\"c\":{}1{}}}", "[".repeat(200), "]".repeat(200));
