@@ -1,4 +1,4 @@
-//! The ways to go wrong that don't end a process: the others are for the host's tests.
+//! The failures that don't end the process; the host's tests cover the others.
 
 use std::time::Duration;
 

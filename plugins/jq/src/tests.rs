@@ -1,4 +1,4 @@
-//! What programs make of records, run natively: those of jq's manual, beside jq itself where there is one, and every mistake.
+//! Runs programs natively: those of jq's manual, also against jq itself if it is installed, and every kind of mistake.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -17,7 +17,7 @@ use super::OUTPUTS_MAX;
 
 const PORTS: [&str; 3] = ["main", "errors", "audit"];
 
-/// Programs, mostly of jq's manual: input and results.
+/// Programs, mostly from jq's manual, with input and results.
 const PROGRAMS: &[(&str, &str, &[&str])] = &[
     (".", r#""Hello, world!""#, &[r#""Hello, world!""#]),
     (".", r#"{ "b" : [ 1 , null , true ] , "a" : {} }"#, &[r#"{"b":[1,null,true],"a":{}}"#]),
@@ -183,7 +183,7 @@ fn check_rejected(result: Tested, expected: &str) -> String {
     reason
 }
 
-/// The message for a program that is refused.
+/// The error message for a program that is refused.
 fn refused(program: &str) -> String {
     let Err(error) = Harness::<Jq>::new(&settings(program), &PORTS) else { panic!("{program} is accepted") };
     error
@@ -202,11 +202,11 @@ fn programs_give_what_jq_itself_gives() {
         return;
     }
     for (program, input, expected) in PROGRAMS {
-        // Names of variables and of newer functions of jq are not compared: its version is whichever is here.
+        // Variables and newer functions are not compared, because any version of jq may be installed.
         let mut command = Command::new("jq");
         command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
-        // One that refuses the program does not read it.
+        // If jq refuses the program, it doesn't read the input.
         let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
         let output = process.wait_with_output().unwrap();
         if !output.status.success() {

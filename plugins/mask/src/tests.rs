@@ -1,4 +1,4 @@
-//! What the plugin makes of records, run natively.
+//! Runs the plugin natively and checks its outputs.
 
 mod random;
 
@@ -129,7 +129,7 @@ fn hash_is_the_same_for_the_same_value_and_key_and_for_no_other() {
     let (key, other) = ("0123456789abcdef", "0123456789abcdeF");
     assert_eq!(hash(key, r#""ada@example.com""#), hash(key, r#""ada\u0040example.com""#));
     assert_ne!(hash(key, r#""ada@example.com""#), hash(other, r#""ada@example.com""#));
-    // What is no string is hashed as it is written.
+    // Values other than strings are hashed as they are written.
     assert_eq!(hash(key, "1.50"), hash(key, "1.50"));
     assert_ne!(hash(key, "1.50"), hash(key, "1.5"));
     assert_eq!(hash(key, r#"{"a": [1]}"#), hash(key, r#""{\"a\": [1]}""#));

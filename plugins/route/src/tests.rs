@@ -1,4 +1,4 @@
-//! Where the plugin sends records, run natively.
+//! Runs the plugin natively and checks where it sends records.
 
 use wasmill_sdk::Failure;
 use wasmill_sdk::testing::Harness;
@@ -18,7 +18,7 @@ fn settings(field: &str, default: &str) -> String {
     )
 }
 
-/// The ports that a value goes to; it arrives there as it came.
+/// Checks the ports that a value goes to, and that it arrives unchanged.
 #[track_caller]
 fn check(field: &str, default: &str, value: &str, expected: &[u32]) {
     let outputs = route(&settings(field, default)).run_one(Input::value(value)).expect("the record passes");

@@ -1,7 +1,7 @@
-//! Says in headers when and where a record was processed: `processed-at`, in milliseconds since 1970-01-01 UTC, `region`, from the
-//! environment variable `REGION` if the step gives one, and `process-id`, a random number that an instance keeps.
+//! Adds headers that say when and where a record was processed: `processed-at`, in milliseconds since 1970-01-01 UTC; `region`,
+//! from the environment variable `REGION` if the step defines it; and `process-id`, a random number that an instance keeps.
 //!
-//! It shows what a step's `allow` is for. It has no settings.
+//! It is an example of a step's `allow`. It has no settings.
 
 use wasmill_sdk::Emitter;
 use wasmill_sdk::Header;
