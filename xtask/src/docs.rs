@@ -1,12 +1,12 @@
-//! Writes what is generated from the sources anew: the bindings of the contract, the schema of pipeline files, and the tables of the
-//! documentation.
+//! Regenerates the files that are made from the sources: the bindings of the contract, the schema of pipeline files, and the tables
+//! in the documentation.
 //!
-//! The tests that hold these files current know how they are made; they are run and told to write.
+//! The tests that check these files also know how to generate them, so this task runs the tests in a mode that writes the files.
 
 use crate::stage;
 use crate::wasm;
 
-/// Runs them.
+/// Runs these tests.
 ///
 /// # Errors
 /// If one of them fails for another reason.
