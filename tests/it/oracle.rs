@@ -1,4 +1,4 @@
-//! The verifier itself: what it says of a topic in which faults were planted. Without this the other tests prove nothing.
+//! Tests the oracle itself with topics that contain planted faults. Without this the other tests prove nothing.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::java;
@@ -9,7 +9,7 @@ use crate::support::java::Tally;
 
 const RECORDS: u64 = 2000;
 
-/// A feed's records in one partition, and the feed.
+/// The records of a feed in one partition, and the feed.
 fn fed() -> (Feed, Vec<Raw>) {
     let input = java::create("oracle-in", 1, &[]);
     let feed = Feed::fill(&input, RECORDS);
@@ -17,7 +17,7 @@ fn fed() -> (Feed, Vec<Raw>) {
     (feed, records)
 }
 
-/// What the verifier finds where these records are: the count, and how many are missing.
+/// The oracle's verdict on these records: the tally, and how many are missing.
 fn judge(feed: &Feed, records: &[Raw]) -> (Tally, (u64, String)) {
     let output = java::create("oracle-out", 1, &[]);
     java::produce(&output, 0, records);
@@ -58,7 +58,7 @@ fn repeats_are_counted_and_are_not_disorder() {
 #[test]
 fn disorder_is_seen_within_a_key_and_allowed_between_keys() {
     let (feed, records) = fed();
-    // Keys take turns, so neighbours have different ones.
+    // Keys alternate, so neighbours have different keys.
     let mut neighbours = records.clone();
     neighbours.swap(10, 11);
     assert_eq!(judge(&feed, &neighbours).0, clean());
@@ -111,7 +111,7 @@ fn topics_that_share_a_feed_are_read_as_one_and_a_key_that_changes_its_topic_is_
         java::produce(&topic, 0, records);
         topic
     });
-    // Topics have no order among themselves: whichever is read first, the key's records in the other one are out of order.
+    // Topics have no order among each other: whichever is read first, the key's records in the other one are out of order.
     let Tally { disorder, fresh, .. } = Reader::of(&[&topics[0], &topics[1]]).tally();
     assert!(disorder > 0 && fresh == clean().fresh, "{disorder} of {fresh}");
 }

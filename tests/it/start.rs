@@ -1,4 +1,5 @@
-//! Where a group begins: at `start` without a commit, and what happens when the commit's place is gone.
+//! Where a group starts reading: at `start` without a committed offset, and what happens if the committed offset no longer
+//! exists.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ fn latest_skips_what_is_there_and_takes_what_comes() {
     assert_eq!(arrived, [old[7].1.clone()]);
 }
 
-/// A member that was killed holds the group up until its session is over. Brokers say nothing meanwhile, but they are there.
+/// A killed member blocks its group until its session expires. The brokers send nothing meanwhile, but they are alive.
 #[test]
 fn who_waits_for_a_dead_member_does_not_take_the_brokers_for_dead() {
     let input = java::create("wait-in", 1, &[]);
@@ -58,7 +59,7 @@ fn who_waits_for_a_dead_member_does_not_take_the_brokers_for_dead() {
     assert!(watch.elapsed() > Duration::from_secs(20), "it waited for {:?} only", watch.elapsed());
 }
 
-/// A pipeline whose group committed 1000, and whose input begins at 1500 now.
+/// A pipeline whose group has committed 1000, and whose input begins at 1500 now.
 fn gap(name: &str, more: &str) -> (Pipeline, String, String, String) {
     let input = java::create(&format!("{name}-in"), 1, &[]);
     let output = java::create(&format!("{name}-out"), 1, &[]);

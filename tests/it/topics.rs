@@ -1,4 +1,4 @@
-//! Topics that appear, that are created again, or that hold records back while they are read; and groups that take no member.
+//! Topics that appear, are recreated, or have open transactions while they are read; and groups that can't be joined.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     java::delete(&input);
     java::create_again(&input, 1, &[]);
     let second = Feed::fill(&input, 3000);
-    // Whether a coordinator forgets the offsets of a topic that is deleted is its own matter.
+    // Makes the test independent of whether a coordinator deletes the offsets of a deleted topic.
     java::commit(&group, &input, 1000, &note);
     let mut process = stops.run();
     assert_eq!(process.exit(LIMIT), Some(1));
@@ -93,7 +93,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     assert_eq!(reader.missing(&second), (0, String::new()));
     assert_eq!(process.metric("wasmill_partitions_recreated_total"), Some(1.0));
 
-    // While it runs: at once, with as many records.
+    // Recreated while the pipeline runs, immediately and with as many records.
     java::delete(&input);
     java::create_again(&input, 1, &[]);
     let third = Feed::fill(&input, 3000);

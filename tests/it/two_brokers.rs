@@ -1,4 +1,5 @@
-//! A cluster of two brokers, one of which dies: leaders and the group's coordinator move to the other one, and back.
+//! A cluster of two brokers, one of which dies: partition leaders and the group's coordinator move to the other one,
+//! and back.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("moved-in", &[&[2, 1], &[1, 2], &[2, 1]], &[]);
         assert_eq!(java::leaders(&input), [2, 1, 2]);
-        // It coordinates half of all groups, once it leads again what it lost in a test before.
+        // The second broker coordinates half of all groups, once it is leader again of what it lost in an earlier
+        // test.
         let group = clock::wait_for("a group that the second broker coordinates", LIMIT, || {
             java::elect();
             (0..20).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2)
@@ -84,7 +86,7 @@ fn record(number: usize) -> Raw {
     Raw { timestamp: 1, key: None, value: Some(number.to_string().into_bytes()), headers: Vec::new() }
 }
 
-/// New records arrive in every partition, and are committed.
+/// Waits until new records arrive in every partition and are committed.
 fn continues(delivery: &Delivery, process: &mut Process) {
     let heights = delivery.tally().heights;
     process.wait("every partition to go on", LIMIT, |_| {

@@ -1,4 +1,4 @@
-//! Components are compiled in a process that can be stopped, and what it made is kept and checked.
+//! Components are compiled in a child process with limits, and the result is cached and verified.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +24,7 @@ const COMPILER: &str = env!("CARGO_BIN_EXE_wasmill");
 /// A program that compiles nothing.
 const NOBODY: &str = "/bin/false";
 
-/// Loads a file of these bytes with an engine of its own.
+/// Loads a file with these bytes, with an engine of its own.
 fn load(bytes: &[u8], program: &str, limits: CompileLimits, cache: Option<&Cache>) -> Result<Step, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let wasm = folder.path().join("plugin.wasm");
@@ -64,7 +64,7 @@ fn what_a_child_compiled_is_kept_and_a_damaged_file_is_made_anew() {
         runs(&load(COMPILER).unwrap());
         assert_eq!(fs::read(file).unwrap().len(), whole.len());
     }
-    // Another component has another name.
+    // Another component has another cache entry.
     load_of(&fixture("forward"), NOBODY).unwrap_err();
 }
 

@@ -1,4 +1,4 @@
-//! Plugins that break: every one is stopped, told apart, and gone with its store.
+//! Plugins that fail: each one is stopped, gets its own kind of failure, and is discarded with its store.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::component::settings;
 use crate::component::with_prelude;
 use crate::records;
 
-/// What a fixture's first call comes to, or its instantiation: the same in both forms.
+/// The failure of a fixture's first call or of its instantiation, which must be the same in both forms.
 fn fault(core: &[u8], settings: Settings) -> Failure {
     let [module, component] = forms(core).map(|bytes| {
         let step = load(&bytes, settings.clone()).unwrap();
@@ -45,7 +45,7 @@ fn a_trap_names_the_function() {
     assert!(failure.backtrace.contains("give_up"), "{}", failure.backtrace);
 }
 
-/// A plugin that writes lines of these levels and then traps.
+/// A plugin that logs lines with these levels and then traps.
 fn last_words(lines: &[(u8, &str)]) -> Failure {
     let (mut data, mut calls, mut at) = (String::new(), String::new(), 64);
     for (level, line) in lines {
@@ -66,7 +66,7 @@ fn a_panic_is_in_the_reason_once_with_its_file_and_line() {
     let reason = "panicked at src/lib.rs:78:22: told to trap; wasm trap: unreachable executed in `process`";
     assert_eq!((failure.kind, &*failure.reason), (Kind::Trap, reason));
     assert_eq!(failure.to_string(), format!("step `mask`: trap: {reason}"));
-    // The line before a trap, and no other.
+    // Only the last line before a trap counts, and only if it is an error.
     for lines in [&[][..], &[(4, panic), (2, "going on")]] {
         assert_eq!(last_words(lines).reason, "wasm trap: unreachable executed in `process`");
     }
@@ -88,7 +88,7 @@ fn a_loop_anywhere_ends_at_the_deadline() {
     }
 }
 
-/// Plugins that have `code` in the allocator, and in the function that the host calls when it has read a result.
+/// Plugins with `code` in the allocator, and in the function that the host calls after it has read a result.
 fn around_the_call(imports: &str, code: &str) -> [Vec<u8>; 2] {
     let process =
         "(func $process (type $process) (call $outcome (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
@@ -118,7 +118,8 @@ fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
     }
 }
 
-/// A start function runs before a component's imports are there; what is called behind it finds them.
+/// A start function runs before a component's imports are available; functions that are called later can use
+/// them.
 #[test]
 fn before_it_is_ready_a_plugin_may_call_the_same_in_both_forms() {
     let import = r#"(import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))"#;

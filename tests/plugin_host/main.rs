@@ -100,7 +100,7 @@ fn what_a_call_counts_is_kept_only_with_its_outcome() {
         let counts: Vec<(&str, u64)> = effects.counts.iter().map(|(name, by)| (&**name, *by)).collect();
         assert_eq!(counts, [("seen", 5), ("other", 1)]);
         assert_eq!(effects.observations, [("seen".into(), 1.5)]);
-        // The name that breaks the rule, and the value that is no number.
+        // The name that breaks the rule, and the value that isn't a number.
         assert_eq!(effects.dropped, 2);
         assert!(instance.take_effects().is_empty());
         let failure = instance.process(&records(1).view()).unwrap_err();
