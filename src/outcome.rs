@@ -371,7 +371,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_keeps_the_contract_passes_and_whatever_passes_can_be_read(
+        fn valid_outcomes_pass_and_every_outcome_that_passes_can_be_read(
             columns in legal(),
             breaks in prop::collection::vec((column(), any::<usize>(), how(), entry()), 0..4),
         ) {
@@ -391,7 +391,7 @@ mod tests {
 
     /// The shortcut for forwarded records and the walk agree.
     #[test]
-    fn forwards_are_the_records_themselves() {
+    fn the_shortcut_for_forwarded_records_agrees_with_the_walk() {
         let batch = batch();
         let columns = |layout: &[i32]| Columns {
             counts: vec![0, 0, 2],

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_assignment_in_use_is_not_issued_again_and_its_records_are_no_others() {
+    fn an_assignment_id_in_use_is_not_issued_again_and_records_of_two_assignments_are_unrelated() {
         let mut ids = AssignmentIds::default();
         let first = ids.issue(|_| false);
         let all: Vec<AssignmentId> = (1..AssignmentId::END).map(|_| ids.issue(|_| false)).collect();

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn no_color_is_heeded_and_color_always_wins() {
+    fn no_color_is_respected_and_color_always_wins() {
         let quiet = Options { no_color: true, ..PLAIN };
         assert!(!decide(&quiet, true).color);
         assert!(decide(&Options { color: Color::Always, ..quiet }, true).color);

@@ -35,7 +35,7 @@ fn help_lists_the_commands_that_work_and_gives_examples() {
 }
 
 #[test]
-fn config_show_says_what_is_wrong_with_78_and_schema_prints_json() {
+fn config_show_reports_mistakes_with_78_and_schema_prints_json() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipe.toml");
     fs::write(&file, "[kafka]\nbrokers = []\n").unwrap();
@@ -49,7 +49,7 @@ fn config_show_says_what_is_wrong_with_78_and_schema_prints_json() {
 }
 
 #[test]
-fn bad_use_of_the_command_line_is_2() {
+fn wrong_use_of_the_command_line_is_2() {
     assert_eq!(wasmill(&["run", "--no-such-flag"]).status.code(), Some(2));
     assert_eq!(wasmill(&["frobnicate"]).status.code(), Some(2));
     let near = text(&wasmill(&["compile-componen"]));
@@ -58,7 +58,7 @@ fn bad_use_of_the_command_line_is_2() {
 
 /// See `.cargo/config.toml`: a build without this setting works, but needs more memory and time.
 #[test]
-fn the_allocator_is_built_to_use_freed_memory_for_messages() {
+fn the_allocator_is_built_to_reuse_freed_memory_for_messages() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
     let output = command.arg("--version").env("MALLOC_CONF", "stats_print:true").output().unwrap();
     assert!(text(&output).contains("opt.lg_extent_max_active_fit: 16"), "{}", text(&output));
@@ -80,7 +80,7 @@ fn component(world: &str, import: &str) -> Vec<u8> {
 
 /// Six mistakes, each reported with its position, the reason and the fix, and with exit code 78.
 #[test]
-fn planted_mistakes_are_78_with_place_and_fix() {
+fn planted_mistakes_are_78_with_position_and_fix() {
     let folder = tempfile::tempdir().unwrap();
     let whole = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
                  [output.main]\ntopic = \"orders.clean\"\n";
@@ -117,7 +117,7 @@ fn planted_mistakes_are_78_with_place_and_fix() {
 }
 
 #[test]
-fn a_sound_pipeline_passes() {
+fn a_valid_pipeline_passes() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component("batch-handler", "")).unwrap();
     let file = folder.path().join("pipe.toml");
@@ -129,7 +129,7 @@ fn a_sound_pipeline_passes() {
 }
 
 #[test]
-fn a_new_plugin_is_a_folder_and_a_component_that_was_not_built_is_told_how() {
+fn a_new_plugin_is_a_folder_and_check_says_how_to_build_its_component() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_wasmill")).current_dir(&folder).args(arguments).output().unwrap();
@@ -155,7 +155,7 @@ fn a_new_plugin_is_a_folder_and_a_component_that_was_not_built_is_told_how() {
 
 /// The comma-separated form is how many systems write broker addresses in environment variables.
 #[test]
-fn a_list_takes_what_an_environment_holds_with_commas() {
+fn a_list_may_be_a_comma_separated_environment_variable() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     let whole = fs::read_to_string(&file).unwrap();
@@ -199,7 +199,7 @@ fn forwarding(folder: &Path, cases: &str) -> String {
 
 /// Each mistake is reported at its own position, without running the plugin.
 #[test]
-fn settings_are_held_against_the_plugins_schema() {
+fn settings_are_checked_against_the_plugins_schema() {
     let folder = tempfile::tempdir().unwrap();
     let mask = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/kept/mask-1.0.0.wasm");
     fs::copy(mask, folder.path().join("mask.wasm")).unwrap();

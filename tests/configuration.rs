@@ -78,7 +78,7 @@ fn every_pipeline_in_the_documentation_fits_the_schema() {
 
 /// An editor that has the schema finds the same mistakes as `check`.
 #[test]
-fn what_does_not_fit_is_found() {
+fn values_that_violate_the_schema_are_found() {
     let schema = config::schema();
     let whole = "[kafka]\nbrokers = [\"a:1\"]\n[input]\ntopics = [\"t\"]\n[[step]]\nwasm = \"p.wasm\"\n[output.main]\ntopic = \"u\"\n";
     for (old, new, expected) in [

@@ -175,7 +175,7 @@ fn rows_import_only_rows_above_them() {
 }
 
 #[test]
-fn files_open_with_what_they_own_and_stay_small() {
+fn files_begin_with_a_comment_and_stay_small() {
     let mut wrong = Vec::new();
     for file in rust_files(&["src", "benches", "tests", "xtask"]) {
         if !file.text.starts_with("//! ") {
@@ -189,7 +189,7 @@ fn files_open_with_what_they_own_and_stay_small() {
 }
 
 #[test]
-fn the_worker_is_of_small_files_and_types_and_what_decides_is_pure() {
+fn the_worker_has_small_files_and_types_and_pure_files_are_pure() {
     let mut wrong = Vec::new();
     for file in rust_files(&["src"]) {
         if file.text.starts_with("//! PURE.") {

@@ -37,7 +37,7 @@ fn check(ok: bool, name: &str, detail: &str) -> Check {
 }
 
 #[test]
-fn probes_tell_what_the_pipeline_says_now() {
+fn probes_return_the_current_health_of_the_pipeline() {
     let health = Arc::new(Mutex::new(Health {
         live: true,
         ready: false,
@@ -66,7 +66,7 @@ fn probes_tell_what_the_pipeline_says_now() {
 }
 
 #[test]
-fn metrics_and_version_are_there_and_other_paths_are_answered_with_these() {
+fn metrics_and_version_are_served_and_other_paths_list_them() {
     let server = server(&Arc::default());
     let (status, text) = ask(&server, "/metrics");
     assert_eq!(status, 200);
@@ -101,7 +101,7 @@ fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
 
 /// Without a bound, each idle connection would hold a descriptor for as long as it likes.
 #[test]
-fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
+fn many_idle_connections_block_no_probe_and_hold_few_descriptors() {
     const MANY: usize = 300;
     let health = Arc::new(Mutex::new(Health { live: true, ..Health::default() }));
     let server = server(&health);

@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_in_the_file_have_their_line() {
+    fn mistakes_in_the_file_are_reported_with_their_line() {
         for (text, message) in [
             ("[build]\noutput = \"a.wasm\"", "1: `[build]` needs"),
             ("[build]\noutput = \"a.wasm\"\ncommand = []", "1: `[build]` needs"),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_of_ones_own_makes_the_output_and_a_failed_one_is_told() {
+    fn a_custom_build_command_makes_the_output_and_its_failure_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let write = |command: &str| {
             let text =
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_goes_into_a_component_that_was_built_without() {
+    fn a_manifest_is_added_to_a_component_built_without_one() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("empty.wasm"), wat::parse_str("(component)").unwrap()).unwrap();
         let schema = format!(r#"{{"title":"{}"}}"#, "x".repeat(20_000));
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_finds_its_project_and_a_change_of_its_source_is_seen() {
+    fn a_component_finds_its_project_and_a_source_change_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("src/deep")).unwrap();
         let text = "[build]\noutput = \"out/a.wasm\"\ncommand = [\"true\"]\nwatch = [\"src\", \"gone\"]";

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_the_sdk_and_of_the_template_is_in_it() {
+    fn the_whole_sdk_and_template_are_embedded() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let files = |folder: &str| {
             let entries = fs::read_dir(root.join(folder)).unwrap();

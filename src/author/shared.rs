@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_folders_for_as_long_as_that_is_there_and_no_module_is_inherited() {
+    fn a_name_belongs_to_one_folder_while_that_exists_and_no_module_is_inherited() {
         let (folder, target) = plugins(&["a", "b"]);
         let [a, b] = ["a/shout", "b/shout"].map(|plugin| folder.path().join(plugin));
         let modules = target.path().join(toolchain::TARGET).join("release/deps");

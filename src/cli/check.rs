@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_kubernetes_made_is_known_by_its_letters() {
+    fn a_pod_name_generated_by_kubernetes_is_recognised() {
         for name in ["orders-6d4cf56db6-x7k2p", "my-orders-59d9f4bd8-zzt4q"] {
             assert!(is_pods(name), "{name}");
         }

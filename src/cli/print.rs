@@ -87,7 +87,7 @@ mod tests {
     const RECORD: Shown<'_> = Shown { topic: "out", partition: 1, offset: 7, key: Some(b"k"), value: Some(b"v") };
 
     #[test]
-    fn a_person_reads_place_key_and_value_and_no_escape_sequence() {
+    fn a_terminal_shows_position_key_and_value_and_no_escape_sequence() {
         assert_eq!(pretty(RECORD, false), "out[1]@7  k  v");
         assert_eq!(pretty(Shown { key: None, value: None, ..RECORD }, false), "out[1]@7  null");
         assert_eq!(
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_reads_json() {
+    fn a_pipe_gets_json() {
         let line = line(Shown { value: None, ..RECORD }, &[(b"h".to_vec(), None)]);
         let object: Value = serde_json::from_str(&line).unwrap();
         let expected = json!({

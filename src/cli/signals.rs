@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_no_service_dies_of_the_first_signal() {
+    fn the_first_signal_ends_a_command_that_is_not_a_service() {
         assert_eq!(Phase::Alone.on(SIGTERM), Deed::Die);
         assert_eq!(Phase::Alone.on(SIGINT), Deed::Die);
     }
 
     #[test]
-    fn a_service_leaves_while_nothing_was_begun_and_drains_from_then_on() {
+    fn a_service_exits_before_its_start_and_drains_after_it() {
         let mut phase = Phase::Starting { asked: false };
         assert_eq!((phase.on(SIGHUP), phase.on(SIGTERM)), (Deed::Nothing, Deed::Leave));
         let mut phase = Phase::Beginning { asked: false, ended: None };

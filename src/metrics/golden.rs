@@ -339,7 +339,7 @@ fn holds(name: &str, wanted: &str) {
 }
 
 #[test]
-fn the_exposition_is_as_committed() {
+fn the_exposition_equals_the_committed_one() {
     holds(EXPOSITION, &exposition());
 }
 
@@ -359,7 +359,7 @@ fn names_keep_prometheus_rules() {
 }
 
 #[test]
-fn alerts_name_metrics_that_exist_and_places_that_exist() {
+fn alerts_name_existing_metrics_and_headings() {
     let alerts = fs::read_to_string(path(ALERTS)).unwrap();
     let families = families(&exposition());
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
@@ -389,7 +389,7 @@ fn alerts_name_metrics_that_exist_and_places_that_exist() {
 }
 
 #[test]
-fn wasmtime_is_the_line_of_the_lock_file() {
+fn the_wasmtime_version_matches_the_lock_file() {
     let lock = fs::read_to_string(path("Cargo.lock")).unwrap();
     let wanted = format!("name = \"wasmtime\"\nversion = \"{}.", super::WASMTIME);
     assert!(lock.contains(&wanted), "the label `wasmtime` of wasmill_build_info is out of date");

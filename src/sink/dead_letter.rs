@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_the_record_and_behind_its_headers_what_went_wrong() {
+    fn a_dead_letter_is_the_record_followed_by_headers_about_the_failure() {
         let letter = written(&letters(Dialect::Streams), &failure(), usize::MAX).unwrap();
         let record = letter.record();
         assert_eq!((record.key, record.value, record.timestamp), (None, Some(&b"\xff\x00"[..]), 1_000));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn in_connects_words_the_first_group_has_connects_names() {
+    fn in_the_connect_dialect_the_first_headers_have_connects_names() {
         let letter = written(&letters(Dialect::Connect), &failure(), usize::MAX).unwrap();
         let expected = [
             ("__connect.errors.topic", "orders"),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_from_the_trace_to_all_but_the_place() {
+    fn headers_that_do_not_fit_are_left_out_first_the_trace_then_all_but_the_position() {
         let letters = letters(Dialect::Streams);
         let whole = written(&letters, &failure(), usize::MAX).unwrap().headers.len();
         let no_trace = written(&letters, &failure(), whole - 1).unwrap();

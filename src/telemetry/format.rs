@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_stays_an_object_with_whatever_name() {
+    fn a_line_stays_a_json_object_with_any_pipeline_name() {
         let line = with("{\"message\":\"a } b\"}\n", &field("a\"b\\"));
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(object, serde_json::json!({"message": "a } b", "pipeline": "a\"b\\"}));

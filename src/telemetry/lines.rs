@@ -258,7 +258,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_told_of_once_lines_are_taken() {
+    fn lines_that_do_not_fit_are_dropped_and_reported_once_lines_are_written() {
         let mut queue = Queue::new(10);
         queue.put(b"12345678\n");
         queue.put(b"2\n");
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn that_lines_were_dropped_is_told_though_the_buffer_is_full() {
+    fn dropped_lines_are_reported_although_the_buffer_is_full() {
         let sink = Sink::default();
         sink.set(|state| state.stands = true);
         let lines = started(8, &sink);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_told_at_the_end_though_nothing_more_comes() {
+    fn dropped_lines_are_reported_at_the_end_without_further_lines() {
         let sink = Sink::default();
         let lines = started(8, &sink);
         lines.put(b"longer than all that waits\n");
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_never_waits_for_its_reader_and_none_is_lost_in_silence() {
+    fn logging_never_blocks_and_every_dropped_line_is_counted() {
         let (mut reader, writer) = io::pipe().unwrap();
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(10_000)));
         let (told, tells) = mpsc::channel();

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_in_ten_seconds_and_the_rest_is_counted_out_when_they_are_over() {
+    fn one_line_in_ten_seconds_and_then_the_number_of_suppressed_lines() {
         #[expect(clippy::disallowed_methods, reason = "any instant does")]
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -20,7 +20,7 @@ fn case(input: &str, expect: &str) -> String {
 }
 
 #[test]
-fn a_case_tells_apart_what_differs_in_the_last_digit_a_name_or_nothing_at_all() {
+fn a_case_detects_differences_in_the_last_digit_in_duplicate_names_and_in_null() {
     let long = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
     let other = format!("{}6", &long[..long.len() - 1]);
     let number = |digits: &str| format!("'{{\"n\":{digits}}}'");
@@ -76,7 +76,7 @@ fn try_reads_lines_as_any_system_writes_them() {
 }
 
 #[test]
-fn json_in_a_record_comes_out_of_try_byte_for_byte() {
+fn try_keeps_the_json_of_a_record_byte_for_byte() {
     let json = "{ \"n\" : 115792089237316195423570985008687907853269984665640564039457584007913129639935, \"n\":0.10 }";
     let (code, out, said) = try_(&["--format", "record"], format!("{{\"value\":{json}}}\n").as_bytes());
     assert_eq!((code, values(&out)), (Some(0), vec![json.to_owned()]), "{said}");
@@ -99,7 +99,7 @@ fn files_may_begin_with_a_byte_order_mark_and_end_lines_as_any_system_does() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_a_reader_who_has_seen_enough_is_not() {
+fn a_full_disk_is_an_error_and_a_closed_pipe_is_not() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), &case("\"a\"", "\"a\""));

@@ -147,7 +147,7 @@ fn every_command_ends_in_every_phase_as_the_first_process_of_a_container() {
 }
 
 #[test]
-fn dev_ends_while_its_feed_is_a_pipe_that_nobody_writes_to() {
+fn dev_ends_while_its_feed_is_a_pipe_without_a_writer() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     let pipe = pipe(&folder.path().join("pipe"));

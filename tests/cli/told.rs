@@ -16,7 +16,7 @@ fn said(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn each_start_names_the_place_of_a_step_whose_component_cannot_run() {
+fn each_command_names_the_position_of_a_step_whose_component_cannot_run() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "[[case]]\nname = \"a\"\ninput = []\nexpect = []\n");
     let serve = ["--http", "127.0.0.1:0"];
@@ -40,7 +40,7 @@ fn each_start_names_the_place_of_a_step_whose_component_cannot_run() {
 
 /// Neither the thread for signals nor the one for probes can start. The message must not suggest another address.
 #[test]
-fn a_thread_that_cannot_start_is_what_is_told() {
+fn the_message_names_the_thread_that_cannot_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -86,7 +86,7 @@ const SUPPRESSED: &str = "lines of this plugin's log were suppressed";
 
 /// The plugin gets no further records.
 #[test]
-fn dev_counts_out_what_a_silent_plugin_was_kept_from_saying_and_says_last_how_it_ended() {
+fn dev_counts_suppressed_lines_of_a_silent_plugin_and_logs_how_it_ended_last() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     fs::write(folder.path().join("p.wasm"), flooding()).unwrap();
@@ -105,7 +105,7 @@ fn dev_counts_out_what_a_silent_plugin_was_kept_from_saying_and_says_last_how_it
 }
 
 #[test]
-fn dev_that_cannot_go_on_with_its_feed_says_so_last() {
+fn dev_reports_a_failed_feed_last() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     let feed = folder.path().join("feed");
@@ -120,7 +120,7 @@ fn dev_that_cannot_go_on_with_its_feed_says_so_last() {
 }
 
 #[test]
-fn try_counts_out_what_a_plugin_was_kept_from_saying_when_it_ends() {
+fn try_counts_suppressed_lines_of_a_plugin_when_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     fs::write(folder.path().join("p.wasm"), flooding()).unwrap();

@@ -73,19 +73,19 @@ fn one_is_refused(name: &str, output: &[&str], guilty: Raw, reason: &str) {
 }
 
 #[test]
-fn a_time_that_the_output_refuses_is_told_in_the_brokers_words() {
+fn a_timestamp_that_the_output_refuses_fails_with_the_brokers_message() {
     let guilty = record(10, now_ms() + SIX_HOURS_MS);
     one_is_refused("ahead", &["message.timestamp.after.max.ms=3600000"], guilty, "is out of range");
 }
 
 #[test]
-fn a_record_without_a_key_for_a_compacted_output_is_told_in_the_brokers_words() {
+fn a_record_without_a_key_for_a_compacted_output_fails_with_the_brokers_message() {
     let guilty = Raw { key: None, ..record(10, now_ms()) };
     one_is_refused("keyless", &["cleanup.policy=compact"], guilty, "cannot accept message without key");
 }
 
 #[test]
-fn a_refused_output_that_stops_the_pipeline_is_told_in_the_brokers_words() {
+fn a_refused_output_stops_the_pipeline_with_the_brokers_message() {
     let input = java::create("keyless-stop-in", 1, &[]);
     let output = java::create("keyless-stop-out", 1, &["cleanup.policy=compact"]);
     let pipeline = Pipeline::new(&input, &output, &unique("keyless-stop"), "");
@@ -119,7 +119,7 @@ fn more_rejects_than_their_share_stop_the_pipeline() {
 
 /// A secret that a plugin's `init` or librdkafka knows and repeats in an error message.
 #[test]
-fn a_secret_in_a_setting_that_is_refused_is_not_shown_by_run_nor_by_a_reload() {
+fn a_secret_in_a_refused_setting_is_shown_neither_by_run_nor_by_a_reload() {
     const TOKEN: &str = "s3cret-9Lx\\q";
     let (input, output) = (java::create("secret-in", 1, &[]), java::create("secret-out", 1, &[]));
     let folder = tempfile::tempdir().unwrap();

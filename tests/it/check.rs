@@ -50,7 +50,7 @@ fn pipeline(input: &str, output: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_sound_pipeline_is_0_and_says_what_its_patterns_read() {
+fn a_valid_pipeline_is_0_and_lists_the_topics_of_its_patterns() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     let (input, output) = (java::create("check-in", 3, &[]), java::create("check-out", 3, &[]));
@@ -65,7 +65,7 @@ fn a_sound_pipeline_is_0_and_says_what_its_patterns_read() {
 
 /// Ten mistakes on all levels of one pipeline: none hides another.
 #[test]
-fn ten_planted_mistakes_are_told_at_once() {
+fn ten_planted_mistakes_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     fs::write(folder.path().join("text.wasm"), "no wasm").unwrap();
@@ -156,7 +156,7 @@ fn warnings_pass_unless_they_are_denied() {
 }
 
 #[test]
-fn brokers_that_do_not_answer_are_69_in_time_unless_more_is_wrong() {
+fn silent_brokers_are_69_in_time_unless_there_are_other_errors() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     // Bound, so that no other process listens there: the kernel accepts connections, which are never answered.
@@ -189,7 +189,7 @@ fn brokers_that_do_not_answer_are_69_in_time_unless_more_is_wrong() {
 
 /// Connects with a password from the environment to a listener without SASL: the mistake is reported, the password isn't.
 #[test]
-fn no_secret_is_shown_and_none_is_sent_by_mistake() {
+fn no_secret_is_shown_or_sent_unencrypted() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     let sasl = "sasl = { mechanism = \"SCRAM-SHA-256\", username = \"me\", password = \"${CHECK_PASSWORD}\" }";

@@ -145,7 +145,7 @@ fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize
 }
 
 #[test]
-fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go_on_in_order() {
+fn records_that_break_the_plugin_in_any_way_are_dead_lettered_and_others_stay_in_order() {
     let _alone = support::load();
     let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 24_000 };
     let quiet = Case::new("quiet", "");
@@ -201,7 +201,7 @@ fn in_order(graves: &[Grave]) {
 }
 
 #[test]
-fn every_record_that_is_rejected_counts() {
+fn every_rejected_record_is_counted() {
     let case = Case::new("counts", "");
     java::produce(&case.input, 0, &vec![record(0, "reject".to_owned()); 300]);
     let process = case.run(&[300, 0, 0, 0]);
@@ -260,7 +260,7 @@ fn when_every_record_breaks_the_plugin_the_breaker_stops_the_pipeline() {
 }
 
 #[test]
-fn a_skipped_record_is_counted_and_the_others_go_on() {
+fn a_skipped_record_is_counted_and_others_continue() {
     let input = java::create("skip-in", 1, &[]);
     let output = java::create("skip-out", 1, &[]);
     let group = unique("skip");

@@ -168,7 +168,7 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn the_plugin_guide_and_the_tutorial_do_what_they_say() {
+fn the_plugin_guide_and_the_tutorial_work_as_written() {
     let mut guide = Page::new();
     let commands = guide.follow("plugins.md");
     say(&format!("plugin guide: {commands} blocks of commands"));

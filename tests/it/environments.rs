@@ -120,7 +120,7 @@ fn the_first_process_of_a_container_ends_at_sigterm_whatever_the_monotonic_clock
 }
 
 #[test]
-fn a_stderr_that_is_closed_or_takes_nothing_stops_no_record() {
+fn records_flow_with_a_closed_or_blocked_stderr() {
     for (name, redirection) in [("closed", "2>&-"), ("full", "2>/dev/full")] {
         World::new(name).flows(&format!("exec \"$@\" {redirection}"), &[]);
     }
@@ -134,7 +134,7 @@ fn few_descriptors_are_enough_and_too_few_are_named() {
 }
 
 #[test]
-fn what_forbids_executable_memory_or_addresses_is_named() {
+fn limits_on_executable_memory_or_address_space_are_named() {
     let forbidden = "exec perl -e 'syscall(157, 65, 1, 0, 0, 0) == 0 or die; exec @ARGV' -- \"$@\"";
     let log = World::new("executable").fails(forbidden);
     assert!(log.contains("MemoryDenyWriteExecute") && !log.contains("build it again"), "{log}");

@@ -36,7 +36,7 @@ fn orders_come_out_masked() {
 }
 
 #[test]
-fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
+fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_reported() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let wasmill = |arguments: &[&str], input: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
@@ -108,7 +108,7 @@ fn hide(value: &mut Value) {
 }
 
 #[test]
-fn dev_brings_out_a_feed_of_50_mb_complete() {
+fn dev_outputs_a_feed_of_50_mb_completely() {
     let alone = support::load();
     let pipeline = Pipeline::new("fed", "came.out", "feed", "");
     pipeline.install(&component::forward());
@@ -171,7 +171,7 @@ fn payments_go_to_the_topic_of_their_type_byte_for_byte() {
 
 /// `inspect` prints the `allow` block that a refused step needs, and `check` warns about an unused grant.
 #[test]
-fn a_plugin_knows_time_chance_and_environment_only_if_its_step_says_so() {
+fn a_plugin_has_time_random_numbers_and_environment_only_if_its_step_allows_it() {
     let folder = tempfile::tempdir().unwrap();
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm");
     for plugin in ["stamp.wasm", "mask.wasm"] {

@@ -78,19 +78,19 @@ fn an_input_topic_that_is_deleted_while_it_is_read_halts_the_pipeline() {
 }
 
 #[test]
-fn without_the_permission_to_write_the_pipeline_halts_until_it_is_given_back() {
+fn without_the_permission_to_write_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
     denied(&topics, "topic", &topics.output, "read", "--operation Write");
 }
 
 #[test]
-fn without_the_permission_to_read_the_pipeline_halts_until_it_is_given_back() {
+fn without_the_permission_to_read_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
     denied(&topics, "topic", &topics.input, "write", "--operation Read");
 }
 
 #[test]
-fn without_the_permission_for_its_group_the_pipeline_halts_until_it_is_given_back() {
+fn without_the_permission_for_its_group_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
     denied(&topics, "group", &topics.group, "describe", "--group");
 }
@@ -147,7 +147,7 @@ fn denied(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str) {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_waited_for() {
+fn the_pipeline_waits_for_an_unavailable_broker() {
     let pipeline = Pipeline::new("in", "out", &unique("nobody"), "");
     pipeline.install(&component::forward());
     // Nothing listens on port 1.

@@ -85,7 +85,7 @@ fn short(record: &Raw) -> String {
 }
 
 #[test]
-fn a_record_without_a_time_gets_the_time_of_producing() {
+fn a_record_without_a_timestamp_gets_the_time_of_producing() {
     let input = java::create("untimed-in", 1, &[]);
     let output = java::create("untimed-out", 1, &[]);
     let record = Raw { timestamp: 0, value: Some(b"value".to_vec()), ..Raw::default() };

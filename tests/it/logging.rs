@@ -42,7 +42,7 @@ impl Case {
 }
 
 #[test]
-fn records_flow_and_a_stop_ends_though_nobody_reads_the_log() {
+fn records_flow_and_a_shutdown_ends_although_the_log_is_not_read() {
     let case = Case::new();
     let mut process = case.pipeline.run_unread();
     process.ready();
@@ -53,7 +53,7 @@ fn records_flow_and_a_stop_ends_though_nobody_reads_the_log() {
 }
 
 #[test]
-fn records_flow_and_a_stop_ends_though_the_log_has_no_other_end() {
+fn records_flow_and_a_shutdown_ends_although_the_log_is_closed() {
     let case = Case::new();
     let mut process = case.pipeline.run_unread();
     process.close_log();

@@ -66,7 +66,7 @@ fn documents() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn mask_takes_for_json_what_serde_json_does() {
+fn mask_accepts_the_same_documents_as_serde_json() {
     let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/mask.wasm");
     let settings = Settings {
         name: "mask".into(),

@@ -37,7 +37,7 @@ fn a_faithful_copy_is_clean() {
 }
 
 #[test]
-fn loss_is_seen_in_the_middle_and_at_the_end() {
+fn loss_is_detected_in_the_middle_and_at_the_end() {
     let (feed, mut records) = fed();
     records.remove(700);
     let (tally, missing) = judge(&feed, &records);
@@ -56,7 +56,7 @@ fn repeats_are_counted_and_are_not_disorder() {
 }
 
 #[test]
-fn disorder_is_seen_within_a_key_and_allowed_between_keys() {
+fn disorder_is_detected_within_a_key_and_allowed_between_keys() {
     let (feed, records) = fed();
     // Keys alternate, so neighbours have different keys.
     let mut neighbours = records.clone();
@@ -69,7 +69,7 @@ fn disorder_is_seen_within_a_key_and_allowed_between_keys() {
 }
 
 #[test]
-fn disorder_behind_repeats_is_seen() {
+fn disorder_after_repeats_is_detected() {
     let (feed, mut records) = fed();
     let later = (701..records.len()).find(|&at| records[at].key == records[700].key).unwrap();
     records.swap(700, later);
@@ -79,7 +79,7 @@ fn disorder_behind_repeats_is_seen() {
 }
 
 #[test]
-fn an_old_value_behind_the_newest_is_seen_until_the_newest_comes_again() {
+fn an_old_value_after_the_newest_is_detected_until_the_newest_is_repeated() {
     let (feed, mut records) = fed();
     let key = &records[10].key;
     let of_key: Vec<Raw> = records.iter().filter(|record| record.key == *key).cloned().collect();
@@ -130,7 +130,7 @@ fn a_changed_byte_or_key_is_foreign() {
 }
 
 #[test]
-fn raw_records_come_back_byte_for_byte() {
+fn raw_records_are_read_back_byte_for_byte() {
     let topic = java::create("oracle-raw", 1, &[]);
     let records = [
         Raw {

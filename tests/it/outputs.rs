@@ -111,7 +111,7 @@ fn a_limit_that_is_lowered_while_it_runs_stops_no_pipeline() {
 }
 
 #[test]
-fn a_limit_that_is_raised_while_it_runs_counts_at_once() {
+fn a_limit_that_is_raised_while_it_runs_takes_effect_at_once() {
     let topics = Topics::new("raised", &["max.message.bytes=10000000"]);
     java::alter(&topics.main, "max.message.bytes=20000");
     let pipeline = topics.pipeline("", &topics.buries());
@@ -156,7 +156,7 @@ fn one_ahead(topics: &Topics) -> Vec<Raw> {
 }
 
 #[test]
-fn a_record_of_a_time_that_no_topic_takes_is_buried_alone_and_its_time_is_in_a_header() {
+fn only_the_record_with_a_refused_timestamp_is_dead_lettered_and_a_header_keeps_the_timestamp() {
     let topics = Topics::new("ahead", &[ANY_TIME]);
     let records = one_ahead(&topics);
     let pipeline = topics.pipeline("", &topics.buries());
@@ -180,7 +180,7 @@ fn a_record_of_a_time_that_no_topic_takes_is_buried_alone_and_its_time_is_in_a_h
 }
 
 #[test]
-fn a_pipeline_that_stops_at_a_time_names_the_record_the_topic_and_the_setting() {
+fn a_pipeline_stopped_by_a_timestamp_names_the_record_the_topic_and_the_setting() {
     let topics = Topics::new("ahead-stop", &[ANY_TIME]);
     let records = one_ahead(&topics);
     let pipeline = topics.pipeline("", "then = \"stop\"");
@@ -206,7 +206,7 @@ fn distinct(records: &[Raw]) -> Vec<Raw> {
 }
 
 #[test]
-fn a_compressed_topic_takes_what_is_small_enough_when_it_is_sent() {
+fn a_compressed_topic_accepts_records_that_are_small_enough_when_compressed() {
     let topics = Topics::new("zstd", &["max.message.bytes=10000000"]);
     let now = clock_ms();
     let mut records: Vec<Raw> = (0..6).map(|n| record(n, json(&n.to_string()), now)).collect();

@@ -164,7 +164,7 @@ fn bad_files_change_nothing_and_are_told_once() {
 }
 
 #[test]
-fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
+fn a_signal_reloads_a_changed_file_and_refuses_what_needs_a_restart() {
     let input = java::create("hup-in", 1, &[]);
     let output = java::create("hup-out", 1, &[]);
     let group = unique("hup");
@@ -222,7 +222,7 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
 /// If the panic ended the reload thread, no change would ever be applied again.
 #[test]
 #[cfg(feature = "failpoints")]
-fn a_reload_that_fails_in_wasmill_itself_is_told_and_the_next_one_works() {
+fn a_panic_during_a_reload_is_reported_and_the_next_reload_works() {
     let input = java::create("panic-in", 1, &[]);
     let output = java::create("panic-out", 1, &[]);
     let pipeline = Pipeline::new(&input, &output, &unique("panic"), "");
@@ -241,7 +241,7 @@ fn a_reload_that_fails_in_wasmill_itself_is_told_and_the_next_one_works() {
 
 /// The consumer is not involved: outputs, limits and error policy change between two records.
 #[test]
-fn all_but_the_input_changes_in_place_under_load() {
+fn everything_except_the_input_changes_in_place_under_load() {
     let _alone = support::load();
     let input = java::create("place-in", 3, &[]);
     let [first, second, dead] = ["place-out", "place-other", "place-dead"].map(|name| java::create(name, 3, &[]));
@@ -308,7 +308,7 @@ fn in_flight(process: &Process) -> Option<f64> {
 
 /// The process stays, with its metrics and probes. What it has in flight is finished and committed first.
 #[test]
-fn another_input_begins_with_another_consumer_and_nothing_else() {
+fn a_changed_input_restarts_the_consumer_and_nothing_else() {
     let [one, two] = ["anew-one", "anew-two"].map(|name| java::create(name, 2, &[]));
     let output = java::create("anew-out", 2, &[]);
     let group = unique("anew");
@@ -344,7 +344,7 @@ fn another_input_begins_with_another_consumer_and_nothing_else() {
 
 /// As at the start, an invalid setting is reported with its position in the file.
 #[test]
-fn a_setting_that_the_plugin_does_not_have_is_refused_at_its_place() {
+fn an_unknown_plugin_setting_is_refused_with_its_position() {
     let input = java::create("schema-in", 1, &[]);
     let output = java::create("schema-out", 1, &[]);
     let group = unique("schema");

@@ -23,7 +23,7 @@ const THREE_TIMES: Behaviour = Behaviour {
 };
 
 #[test]
-fn a_record_that_succeeds_at_last_keeps_its_place() {
+fn a_record_that_succeeds_after_retries_keeps_its_position() {
     let input = java::create("retry-in", 1, &[]);
     let output = java::create("retry-out", 1, &[]);
     let group = unique("retry");
@@ -65,7 +65,7 @@ fn spent_retries_stop_the_pipeline() {
 }
 
 #[test]
-fn other_partitions_go_on_while_a_record_waits() {
+fn other_partitions_continue_while_a_record_waits() {
     let input = java::create("wait-in", 2, &[]);
     let output = java::create("wait-out", 2, &[]);
     let group = unique("wait");

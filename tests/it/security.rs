@@ -110,7 +110,7 @@ fn a_wrong_password_is_named_and_never_shown() {
 }
 
 #[test]
-fn the_line_that_repeats_says_that_the_password_is_wrong() {
+fn the_repeated_log_line_says_that_the_password_is_wrong() {
     if env::var_os("WASMILL_TEST_BROKERS").is_some() {
         return;
     }
@@ -142,13 +142,13 @@ fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
 }
 
 #[test]
-fn a_client_without_the_certificate_that_is_wanted_is_told_so() {
+fn a_missing_client_certificate_is_reported() {
     refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
 }
 
 /// As Kubernetes changes a secret: the pipeline names a link into a folder that is a link itself, and the latter changes.
 #[test]
-fn a_password_that_is_corrected_in_its_file_alone_is_taken_over() {
+fn a_password_corrected_only_in_its_file_is_reloaded() {
     let (input, output) = (java::create("rotated-in", 1, &[]), java::create("rotated-out", 1, &[]));
     let secret = tempfile::tempdir().unwrap();
     let version = |name: &str, password: &str| {
@@ -181,7 +181,7 @@ fn a_password_that_is_corrected_in_its_file_alone_is_taken_over() {
 
 /// Certificates are renewed under the same path.
 #[test]
-fn a_certificate_that_is_replaced_is_taken_over_on_a_signal() {
+fn a_signal_reloads_a_replaced_certificate() {
     let (input, output) = (java::create("renewed-in", 1, &[]), java::create("renewed-out", 1, &[]));
     let own = tempfile::tempdir().unwrap();
     let copy = |name: &str, more: &str| {

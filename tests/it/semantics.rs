@@ -105,7 +105,7 @@ fn aborted_records_are_not_read_and_lag_reaches_zero_behind_control_markers() {
 }
 
 #[test]
-fn a_compacted_topic_is_read_over_its_gaps_and_lag_reaches_zero() {
+fn a_compacted_topic_is_read_across_its_gaps_and_lag_reaches_zero() {
     let configs =
         ["cleanup.policy=compact", "segment.ms=1", "min.cleanable.dirty.ratio=0.001", "max.compaction.lag.ms=1"];
     let input = java::create("compact-in", 1, &configs);

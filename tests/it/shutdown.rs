@@ -24,7 +24,7 @@ fn sigterm_under_load_loses_and_repeats_nothing() {
 }
 
 #[test]
-fn sigterm_on_a_strict_cluster_loses_nothing_and_repeats_what_its_limits_cost() {
+fn sigterm_on_a_strict_cluster_loses_nothing_and_repeats_only_what_its_limits_refuse() {
     broker::on(Profile::Strict, || terminate_under_load("term-strict", times(1), FOUND_OUT));
 }
 

@@ -58,7 +58,7 @@ fn stopped(name: &str, batch: &[&str], limit: usize) -> Stopped {
 }
 
 #[test]
-fn an_output_too_large_for_its_topic_and_for_the_dead_letters_stops_behind_all_that_came_before() {
+fn an_output_too_large_for_its_topic_and_the_dead_letters_stops_after_all_earlier_records() {
     let large = "x".repeat(50_000);
     let batch = ["v0", "v1", "v2", &large, "after0", "after1", "after2"];
     let Stopped { input, output, dead, group, pipeline, log } = stopped("stop-large", &batch, 20_000);
@@ -91,7 +91,7 @@ fn an_output_too_large_for_its_topic_and_for_the_dead_letters_stops_behind_all_t
 }
 
 #[test]
-fn a_rejected_record_whose_dead_letter_does_not_fit_stops_before_the_records_behind_it() {
+fn a_rejected_record_whose_dead_letter_does_not_fit_stops_before_later_records() {
     let large = format!("reject {}", "x".repeat(50_000));
     let batch = ["v0", "reject small", &large, "reject other", "after0"];
     let Stopped { input, output, dead, group, log, .. } = stopped("stop-reject", &batch, 20_000);

@@ -18,7 +18,7 @@ use crate::support::wasmill::Process;
 const LIMIT: Duration = Duration::from_secs(90);
 
 #[test]
-fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
+fn no_record_is_lost_when_a_broker_dies_and_comes_back() {
     let _alone = support::load();
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("moved-in", &[&[2, 1], &[1, 2], &[2, 1]], &[]);
@@ -54,7 +54,7 @@ fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
 }
 
 #[test]
-fn a_partition_without_a_leader_waits_alone_and_is_named() {
+fn only_the_partition_without_a_leader_waits_and_it_is_named() {
     let _alone = support::load();
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("led-in", &[&[1], &[2]], &[]);

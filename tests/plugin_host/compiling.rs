@@ -43,7 +43,7 @@ fn kept(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_a_child_compiled_is_kept_and_a_damaged_file_is_made_anew() {
+fn compiled_components_are_cached_and_damaged_files_are_recompiled() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("made/by/it")).unwrap();
     let bytes = fixture("identity");
@@ -93,7 +93,7 @@ fn a_component_that_takes_too_much_time_or_memory_is_stopped_with_its_reason() {
 }
 
 #[test]
-fn what_cannot_be_compiled_is_said_in_the_compilers_words() {
+fn a_compile_error_has_the_compilers_message() {
     let missing =
         load(&fixture("identity"), "/nowhere/wasmill", CompileLimits::default(), None).unwrap_err().to_string();
     assert!(missing.contains("start the compiler, /nowhere/wasmill"), "{missing}");

@@ -111,7 +111,7 @@ fn a_loop_in_the_allocator_or_after_the_return_ends_at_the_deadline() {
 }
 
 #[test]
-fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
+fn a_plugin_may_not_call_the_host_while_it_allocates_or_frees_for_it() {
     let imports = r#"(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))"#;
     for calling in around_the_call(imports, "(call $count (i32.const 0) (i32.const 0) (i64.const 1))") {
         check(&fault(&calling, settings()), Kind::Trap, "cannot leave");
@@ -121,7 +121,7 @@ fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
 /// A start function runs before a component's imports are available; functions that are called later can use
 /// them.
 #[test]
-fn before_it_is_ready_a_plugin_may_call_the_same_in_both_forms() {
+fn during_instantiation_a_plugin_may_call_the_same_functions_in_both_forms() {
     let import = r#"(import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))"#;
     let process =
         "(func $process (type $process) (call $outcome (call $array (local.get 4) (i32.const 0)) (local.get 4)
@@ -140,7 +140,7 @@ fn before_it_is_ready_a_plugin_may_call_the_same_in_both_forms() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test is a shell of its own")]
-fn the_deadline_is_of_one_call_not_of_all() {
+fn the_deadline_applies_to_each_call_separately() {
     let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1), ..settings() }).unwrap();
     let mut instance = step.instantiate().unwrap();
     let begun = std::time::Instant::now();
@@ -156,7 +156,7 @@ fn refused_memory_is_told_apart_from_other_traps() {
 }
 
 #[test]
-fn growth_that_is_impossible_hides_none_that_is_real() {
+fn an_impossible_growth_does_not_hide_a_real_one() {
     let cheat = batch(
         "(func $process (type $process) (local $left i32)
            (local.set $left (i32.const 1000))

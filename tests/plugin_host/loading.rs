@@ -86,7 +86,7 @@ fn a_plugin_can_not_share_memory_or_use_atomics() {
 
 /// The message lists the expected functions next to those that were found.
 #[test]
-fn a_component_of_another_world_is_refused_with_both_side_by_side() {
+fn a_component_of_another_world_is_refused_with_expected_and_found_functions() {
     let other = wat::parse_str(
         r#"(component
             (core module $code
@@ -143,7 +143,7 @@ fn a_manifest_is_read_and_a_broken_one_is_refused() {
 }
 
 #[test]
-fn every_import_that_was_not_granted_is_named() {
+fn every_import_that_is_not_granted_is_named() {
     let greedy = with_prelude(
         "(import \"wasi:filesystem/types@0.2.6\" \"touch\" (func $files))
          (import \"wasi:sockets/tcp@0.2.6\" \"touch\" (func $network))
@@ -219,14 +219,14 @@ fn an_interface_with_other_types_is_refused() {
 }
 
 #[test]
-fn native_code_is_refused_unread() {
+fn native_code_is_refused_without_reading_it() {
     let engine = wasmtime::Engine::default();
     let native = Component::from_binary(&engine, &component(&fixture("drop"))).unwrap().serialize().unwrap();
     check(&native, &["`.cwasm`", "never loaded"]);
 }
 
 #[test]
-fn what_is_not_a_plugin_is_refused_with_what_it_is() {
+fn a_file_that_is_not_a_plugin_is_refused_with_what_it_is() {
     check(b"", &["nothing: it is empty"]);
     check(b"(component)", &["it begins with `(component)`"]);
     check(b"\x7f\x00\x01random", &["it begins with `\\x7f\\x00\\x01random`"]);

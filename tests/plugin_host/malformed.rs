@@ -87,7 +87,7 @@ fn refusal(change: impl FnOnce(&mut Guest)) -> String {
 }
 
 #[test]
-fn the_unbroken_outcome_is_legal() {
+fn the_original_outcome_is_valid() {
     let step = load(&legal().core(), settings()).unwrap();
     let batch = records(0);
     let outcome = step.instantiate().unwrap().process(&batch.view()).unwrap();
@@ -144,7 +144,7 @@ fn each_malformed_outcome_has_its_own_message() {
 }
 
 #[test]
-fn references_are_counted_with_what_they_name() {
+fn references_count_with_the_size_of_their_target() {
     let mut batch = wasmill::batch::Batch::new(wasmill::record::TopicPartition { topic: "t".into(), partition: 0 });
     batch.push(0, -1, 0, None, Some(&vec![b'x'; 1 << 20]), std::iter::empty());
     let bomb = crate::component::batch(

@@ -56,7 +56,7 @@ const STARTS: [&str; 8] = [
 ];
 
 #[test]
-fn every_message_stands_in_the_operators_table_and_nothing_else_does() {
+fn the_operators_table_contains_every_message_and_nothing_else() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join(DOCUMENT)).expect("the document is there");
     let rows = rows(&document);
@@ -216,7 +216,7 @@ fn filled(text: &str) -> String {
 }
 
 #[test]
-fn a_message_is_found_whole_and_without_what_is_put_into_it() {
+fn a_message_is_found_complete_and_without_its_arguments() {
     let text = "fn f() { tracing::warn!(target: \"x\", topic = \"t\", \"lost {}: the \\\n   {what:?} (\\\"a\\\") {{b}}\", f(1)); }";
     let file = File { name: "src/a.rs".into(), text: text.into() };
     let found = messages(&file);

@@ -105,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_what_is_forwarded() {
+    fn copy_emits_the_same_as_forward() {
         assert_eq!(run::<Copy>("value").len(), 1);
         assert_eq!(run::<Copy>("value"), run::<Forward>("value"));
     }
 
     #[test]
-    fn the_filter_goes_by_the_last_byte() {
+    fn the_filter_depends_on_the_last_byte() {
         assert_eq!(run::<Filter>("0").len(), 1);
         assert_eq!(run::<Filter>("1").len(), 0);
     }

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_bindings_are_those_of_the_contract() {
+    fn the_committed_bindings_match_the_contract() {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let bless = env::var_os("WASMILL_BLESS").is_some();
         let mut old = Vec::new();

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused_with_its_place() {
+    fn invalid_json_is_refused_with_the_position() {
         for document in
             ["", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":1}x", "{a:1}", "{\"c\":nul}", "{\"c\":\"\u{1}\"}", "01"]
         {
@@ -166,7 +166,7 @@ mod tests {
 
     /// Damaged and valid documents: the scanner accepts what `serde_json` accepts.
     #[test]
-    fn it_takes_for_json_what_serde_json_does() {
+    fn it_accepts_the_same_documents_as_serde_json() {
         let deep = format!("{{\"c\":{}1{}}}", "[".repeat(200), "]".repeat(200));
         let mixed = format!("{{\"c\":{}1{}}}", "[{\"x\":".repeat(100), "}]".repeat(100));
         let whole = [

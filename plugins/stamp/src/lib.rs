@@ -39,7 +39,7 @@ mod tests {
     use super::Stamp;
 
     #[test]
-    fn headers_come_behind_those_that_were_there() {
+    fn headers_are_appended_to_existing_ones() {
         let mut stamp = Harness::<Stamp>::new("{}", &["main"]).unwrap();
         let outputs = stamp.run_one(Input::value("a").header("trace", "1")).unwrap();
         let names: Vec<&[u8]> = outputs[0].headers.iter().map(|(name, _)| &name[..]).collect();

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_object_is_rejected_and_the_rest_goes_on() {
+    fn an_incomplete_object_is_rejected_and_other_records_are_forwarded() {
         assert!(matches!(verdict(message("{}")), Verdict::Forward(0)));
         assert!(matches!(verdict(message("text")), Verdict::Forward(0)));
         assert!(matches!(verdict(message("{")), Verdict::Fail(Failure::Reject(Reject { .. }))));

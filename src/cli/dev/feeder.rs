@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_high_rate_is_fed_in_portions() {
+    fn a_high_rate_is_fed_in_bursts() {
         assert_eq!(pace(Rate(10.0)), (1, Duration::from_millis(100)));
         let (records, wait) = pace(Rate(1e6));
         assert!(wait >= Duration::from_millis(10), "{wait:?}");

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_through_when_all_came_in_and_all_that_came_out_was_printed() {
+    fn it_is_through_when_every_record_has_an_outcome_and_every_output_was_printed() {
         let metrics = Metrics::new("orders", &[], &["main", "late"]);
         let progress = Progress::new(Arc::clone(&metrics), vec!["main".into(), "late".into()]);
         metrics.records_processed.with_label_values(&["emitted"]).inc_by(2);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_lags_behind_when_records_or_bytes_wait() {
+    fn printing_lags_when_records_or_bytes_wait() {
         let metrics = Metrics::new("orders", &[], &["main"]);
         let progress = Progress::new(Arc::clone(&metrics), vec!["main".into()]);
         let produced = |records: u64, bytes: u64| {

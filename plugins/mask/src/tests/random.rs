@@ -176,7 +176,7 @@ fn is_same(ours: &Value, theirs: &Value) -> bool {
 }
 
 #[test]
-fn a_masked_document_means_what_a_naive_masking_makes() {
+fn a_masked_document_equals_the_result_of_a_naive_masking() {
     let mut random = Random(SEED);
     let random = &mut random;
     let (mut unchanged, mut changed) = (0, 0);

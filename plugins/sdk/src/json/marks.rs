@@ -164,7 +164,7 @@ mod tests {
     use super::look_at;
 
     #[test]
-    fn every_byte_at_every_place_has_the_mark_that_it_shall_have() {
+    fn every_byte_at_every_position_has_the_right_mark() {
         for byte in 0..=u8::MAX {
             for place in 0..64 {
                 for around in [b'x', 0x7f, b'!', b'#', b']', b'[', 0xff] {

@@ -231,7 +231,7 @@ mod tests {
     use super::Paths;
 
     #[test]
-    fn what_is_no_path_is_refused_with_what_is_wrong() {
+    fn an_invalid_path_is_refused_with_the_reason() {
         for (path, what) in [
             ("", "a name is missing at the end"),
             (".email", "a name is missing before `.email`"),
