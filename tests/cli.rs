@@ -64,8 +64,7 @@ fn the_allocator_is_built_to_reuse_freed_memory_for_messages() {
     assert!(text(&output).contains("opt.lg_extent_max_active_fit: 16"), "{}", text(&output));
 }
 
-/// A minimal component of the contract: `init` succeeds and `process` traps. It imports nothing except `import`, if
-/// given.
+/// A minimal component of the contract: `init` succeeds and `process` traps. It imports nothing except `import`, if given.
 fn component(world: &str, import: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module {import}
@@ -185,8 +184,7 @@ fn plugin(more: &str) -> Vec<u8> {
     wat::parse_str(format!("(module {forward}\n{init}\n{prelude}\n{more})")).unwrap()
 }
 
-/// Writes a plugin that forwards its input as `p.wasm`, and a pipeline with its test cases. Returns the pipeline's
-/// file.
+/// Writes a plugin that forwards its input as `p.wasm`, and a pipeline with its test cases. Returns the pipeline's file.
 fn forwarding(folder: &Path, cases: &str) -> String {
     fs::write(folder.join("p.wasm"), plugin("")).unwrap();
     fs::write(folder.join("pipe.test.toml"), cases).unwrap();

@@ -116,8 +116,7 @@ fn many_idle_connections_block_no_probe_and_hold_few_descriptors() {
         })
         .collect();
     assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
-    // Connections above the bound were closed; the others are closed when their request doesn't arrive in
-    // time.
+    // Connections above the bound were closed; the others are closed when their request doesn't arrive in time.
     for stream in &mut idle {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut rest = Vec::new();

@@ -1,8 +1,7 @@
 //! Rebuilds a plugin when its source changes, while the pipeline runs.
 //!
 //! The files are polled and not watched: that works on every file system, and costs a few system calls for a plugin's
-//! source. The built component replaces the old file, and the running pipeline reloads it like any other changed
-//! component.
+//! source. The built component replaces the old file, and the running pipeline reloads it like any other changed component.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! Checks a step's settings against the schema of its plugin, and reports each fault at its position in
-//! the file.
+//! Checks a step's settings against the schema of its plugin, and reports each fault at its position in the file.
 
 use crate::config;
 use crate::config::Pipeline;

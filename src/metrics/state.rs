@@ -1,5 +1,4 @@
-//! The states of a pipeline, as `wasmill_pipeline_state` shows them. Other modules decide which one
-//! applies.
+//! The states of a pipeline, as `wasmill_pipeline_state` shows them. Other modules decide which one applies.
 
 /// The state of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

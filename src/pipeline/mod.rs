@@ -80,7 +80,7 @@ impl StartError {
 pub struct Handle {
     name: Arc<str>,
     status: Arc<Status>,
-    /// Locked briefly by callers of `drain`, and until the end by the caller of `wait`; no other lock is taken under it.
+    /// The first caller of `wait` takes it out; locked only for that, and no other lock is taken under it.
     worker: Arc<Mutex<Option<Worker>>>,
     drain: Arc<dyn Fn() + Send + Sync>,
     swap: Swapper,

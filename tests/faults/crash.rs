@@ -10,8 +10,7 @@ use crate::support::clock;
 use crate::support::java;
 use crate::support::wasmill::Process;
 
-/// A failpoint, and the passing at which the process aborts: the first number plus a random number up to the
-/// second.
+/// A failpoint, and the passing at which the process aborts: the first number plus a random number up to the second.
 const STEADY: [(&str, u64, u64); 8] = [
     ("after-poll", 20_000, 30_000),
     ("after-guest", 200, 400),
@@ -53,8 +52,7 @@ fn crash_at(case: &Case, name: &str, point: &str, at: u64, with_another: bool) {
         let mut before_that = 0.0;
         if with_another {
             load.passes(&mut process, load.delivery.tally().fresh);
-            // A revoke finishes what is in flight, so whether it was busy must be checked before the other
-            // process joins.
+            // A revoke finishes what is in flight, so whether it was busy must be checked before the other process joins.
             before_that = load.busy(&mut process).0;
             others.push(load.pipeline().run());
         }

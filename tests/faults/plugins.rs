@@ -22,8 +22,7 @@ const LOOPS: usize = 30_000;
 const LOCALS: usize = 3000;
 /// A compiler is stopped after two minutes.
 const LIMIT: Duration = Duration::from_secs(150);
-/// How much a process may grow while another process compiles for it: twice the size of the file, and some
-/// margin.
+/// How much a process may grow while another process compiles for it: twice the size of the file, and some margin.
 const GROWTH: u64 = 64 << 20;
 
 pub(crate) fn bombs(case: &Case) {

@@ -23,8 +23,7 @@ fn no_record_is_lost_when_a_broker_dies_and_comes_back() {
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("moved-in", &[&[2, 1], &[1, 2], &[2, 1]], &[]);
         assert_eq!(java::leaders(&input), [2, 1, 2]);
-        // The second broker coordinates half of all groups, once it is leader again of what it lost in an earlier
-        // test.
+        // The second broker coordinates half of all groups, once it is leader again of what it lost in an earlier test.
         let group = clock::wait_for("a group that the second broker coordinates", LIMIT, || {
             java::elect();
             (0..20).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2)

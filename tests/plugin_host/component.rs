@@ -1,7 +1,6 @@
 //! Plugins built from text: WAT and the project's own WIT become a core module with component metadata.
 //!
-//! No toolchain is needed, and fixtures follow every change of the contract except for its memory
-//! layout.
+//! No toolchain is needed, and fixtures follow every change of the contract except for its memory layout.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -118,8 +118,7 @@ fn a_plugin_may_not_call_the_host_while_it_allocates_or_frees_for_it() {
     }
 }
 
-/// A start function runs before a component's imports are available; functions that are called later can use
-/// them.
+/// A start function runs before a component's imports are available; functions that are called later can use them.
 #[test]
 fn during_instantiation_a_plugin_may_call_the_same_functions_in_both_forms() {
     let import = r#"(import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))"#;

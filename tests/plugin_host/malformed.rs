@@ -102,8 +102,7 @@ fn the_original_outcome_is_valid() {
     assert_eq!(outcome.failed[0].index, 2);
 }
 
-/// The messages are compared completely: each must be specific, and must contain the position and
-/// the numbers.
+/// The messages are compared completely: each must be specific, and must contain the position and the numbers.
 #[test]
 fn each_malformed_outcome_has_its_own_message() {
     type Change = fn(&mut Guest);

@@ -1,5 +1,4 @@
-//! The benchmarks. They print ratios to native code of the same run, because absolute times mean little on a shared
-//! machine.
+//! The benchmarks. They print ratios to native code of the same run, because absolute times mean little on a shared machine.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,6 @@
-//! The JSON edit as a native closure, built with the release profile of this workspace: fat LTO, one codegen
-//! unit.
+//! The JSON edit as a native closure, built with the release profile of this workspace: fat LTO, one codegen unit.
 //!
-//! It represents an optimized native build, next to the one with cargo's default profile. Prints the
-//! nanoseconds per record.
+//! It represents an optimized native build, next to the one with cargo's default profile. Prints the nanoseconds per record.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figure is its output")]
 

@@ -1,7 +1,6 @@
 //! Tests that the committed bindings are current, by generating them again from the contract.
 //!
-//! The bindings are committed so that a plugin doesn't compile the generator's crates. `cargo xtask docs` regenerates
-//! them.
+//! The bindings are committed so that a plugin doesn't compile the generator's crates. `cargo xtask docs` regenerates them.
 
 #[cfg(test)]
 mod tests {

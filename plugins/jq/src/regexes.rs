@@ -1,7 +1,6 @@
 //! Regular expressions, for jaq's definitions of `test`, `match`, `capture`, `scan`, `split` and `sub`.
 //!
-//! Matching takes time linear in the length of the text. Each expression of a program is compiled once
-//! and cached.
+//! Matching takes time linear in the length of the text. Each expression of a program is compiled once and cached.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -71,8 +70,7 @@ impl Expression {
                 'i' => _ = builder.case_insensitive(true),
                 'x' => _ = builder.ignore_whitespace(true),
                 'p' => _ = builder.dot_matches_new_line(true),
-                // `^` and `$` always match the ends of the text. A search for the longest match is not
-                // supported.
+                // `^` and `$` always match the ends of the text. A search for the longest match is not supported.
                 's' | 'l' => {}
                 other => return Err(Error::str(format!("{other} is not a valid regex flag"))),
             }
@@ -97,8 +95,7 @@ impl Expression {
     }
 }
 
-/// The matches and the texts between them, in order. Each match is an array of the whole match and its
-/// groups.
+/// The matches and the texts between them, in order. Each match is an array of the whole match and its groups.
 fn search(input: &Val, expression: &Val, flags: &Val, wanted: Wanted) -> ValR {
     let flags = match flags {
         Val::Null => "",

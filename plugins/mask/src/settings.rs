@@ -14,8 +14,7 @@ use wasmill_sdk::json::Paths;
 use crate::hide::Hide;
 use crate::hide::Key;
 
-/// A hashed value that can be guessed reveals a short key: keys can be tried until the hash
-/// matches.
+/// A hashed value that can be guessed reveals a short key: keys can be tried until the hash matches.
 const KEY_LENGTH_LEAST: usize = 16;
 
 #[derive(Deserialize)]

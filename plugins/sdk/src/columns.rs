@@ -84,8 +84,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// The number of bytes of the headers. Most records have none or one, for which a loop costs more than two
-/// additions.
+/// The number of bytes of the headers. Most records have none or one, for which a loop costs more than two additions.
 #[inline]
 fn bytes_of(lengths: &[i32]) -> usize {
     if lengths.len() > 2 {

@@ -1,8 +1,7 @@
 //! The third level of `check`: whether the brokers answer, the topics exist, and this user has the permissions that
 //! the pipeline needs.
 //!
-//! Every finding includes the command that fixes it. What the brokers don't reveal is reported as a note, not
-//! guessed.
+//! Every finding includes the command that fixes it. What the brokers don't reveal is reported as a note, not guessed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,8 +77,7 @@ pub(super) fn ask(questions: Vec<Option<Asked>>) -> Vec<Reply> {
     replies
 }
 
-/// Asks. The topics that match a pattern are known only from the answers, so a second question asks about these
-/// topics.
+/// Asks. The topics that match a pattern are known only from the answers, so a second question asks about these topics.
 fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<Answers, Unanswered> {
     let mut answers = probe::ask(settings, question, LIMIT)?;
     let patterns = settings.input.topics.iter().filter(|topic| topic.starts_with('^'));

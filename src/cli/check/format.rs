@@ -1,5 +1,4 @@
-//! Prints the result of `check`: for people findings go to stderr, for programs everything goes to
-//! stdout.
+//! Prints the result of `check`: for people findings go to stderr, for programs everything goes to stdout.
 
 use std::io;
 use std::io::Write as _;

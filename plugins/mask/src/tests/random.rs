@@ -119,8 +119,7 @@ fn document(random: &mut Random, depth: usize, to: &mut String) {
     space(random, to);
 }
 
-/// The mode for the value at a position, if it is hidden: that of the path from the root, otherwise that of the
-/// single name.
+/// The mode for the value at a position, if it is hidden: that of the path from the root, otherwise that of the single name.
 fn mode_at(modes: &BTreeMap<Path, &'static str>, place: &[Part]) -> Option<&'static str> {
     let from_root = Path { is_anywhere: false, parts: place.to_vec() };
     let alone = Path { is_anywhere: true, parts: place.last().copied().into_iter().collect() };
