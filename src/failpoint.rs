@@ -1,24 +1,25 @@
-//! Places where a test makes this process die, or a thread panic, in the middle of a record's path.
+//! Points on a record's path where a test can abort this process or make a thread panic.
 //!
-//! Without the feature `failpoints` a [`pass`] is an empty function. With it, `WASMILL_FAILPOINT` names what happens, as
-//! `after-store=abort@40`: at the 40th passing of that point the process aborts, or with `panic` the thread that passes panics. A
-//! module of our own instead of the crate `fail`: that one has no abort, and needs a macro at every point and a set-up at the start.
+//! Without the feature `failpoints`, [`pass`] is an empty function. With it, the environment variable `WASMILL_FAILPOINT` selects a
+//! point and what happens there: `after-store=abort@40` aborts the process when that point is passed for the 40th time, and `panic`
+//! instead of `abort` makes the passing thread panic. The crate `fail` is not used because it can't abort, and because it needs a
+//! macro at every point and a set-up at the start.
 
 #[cfg(not(feature = "failpoints"))]
 use std::time::Duration;
 
-/// A step of a record's path that was just taken.
+/// The step of a record's path that was just taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// A record was polled. On the worker's thread.
     AfterPoll,
-    /// A plugin returned from its records. On an executor's thread.
+    /// A plugin returned its results. On an executor's thread.
     AfterGuest,
     /// An output was handed to the producer. On the worker's thread.
     AfterEnqueue,
-    /// The broker acknowledged outputs, which the worker doesn't know yet. On librdkafka's thread.
+    /// The broker acknowledged outputs, and the worker doesn't know yet. On librdkafka's thread.
     InDelivery,
-    /// The worker took note of acknowledged outputs.
+    /// The worker has processed acknowledgements. On the worker's thread.
     AfterAck,
     /// Offsets were stored for the next commit. On the worker's thread.
     AfterStore,
@@ -26,20 +27,20 @@ pub enum Point {
     CommitSent,
     /// A commit was answered. On the worker's thread.
     CommitAcked,
-    /// Partitions are about to be given back. On the worker's thread.
+    /// Partitions are about to be unassigned. On the worker's thread.
     InRevoke,
-    /// Partitions were taken over. On the worker's thread.
+    /// Partitions were assigned. On the worker's thread.
     AfterAssign,
-    /// A changed file was read, and its steps are about to be loaded. On the thread that reloads.
+    /// A changed file was read, and its steps are about to be loaded. On the reload thread.
     InReload,
 }
 
-/// This point was reached.
+/// Marks that this point was reached.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn pass(_point: Point) {}
 
-/// How long something is waited for that takes seconds or minutes: in a test, `WASMILL_HASTE` divides it.
+/// Shortens a wait of seconds or minutes in tests: `WASMILL_HASTE` divides it.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 #[must_use]
@@ -84,10 +85,10 @@ mod armed {
         passed: AtomicU64,
     }
 
-    /// This point was reached.
+    /// Marks that this point was reached.
     ///
     /// # Panics
-    /// If it was told to, or was told something that it doesn't understand.
+    /// If `WASMILL_FAILPOINT` says so, or can't be parsed.
     pub fn pass(point: Point) {
         static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
         let armed = ARMED.get_or_init(|| {
@@ -104,7 +105,7 @@ mod armed {
         std::process::abort();
     }
 
-    /// How long something is waited for that takes seconds or minutes: `WASMILL_HASTE` divides it.
+    /// Shortens a wait of seconds or minutes: `WASMILL_HASTE` divides it.
     #[must_use]
     pub fn hasten(wait: Duration) -> Duration {
         static HASTE: OnceLock<u32> = OnceLock::new();

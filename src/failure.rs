@@ -1,56 +1,57 @@
-//! What can go wrong, classed by what is done about it.
+//! Everything that can go wrong, classified by how wasmill responds.
 //!
-//! The one table of error classes. `kafka` and `plugin` say which [`Kind`] an error is, [`Kind::class`] says what follows
-//! from it, and the pure rooms act on the class alone. A kind without a class doesn't compile.
+//! This is the only table of error classes. `kafka` and `plugin` determine the [`Kind`] of an error, [`Kind::class`] maps it to a
+//! class, and the pure modules act on the class alone. A kind without a class doesn't compile.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is done about a failure.
+/// How wasmill responds to a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// The record waits and is tried again; when its budget is spent, the policy decides.
+    /// The record is retried after a backoff; when its retry budget is used up, the policy decides.
     Retry,
-    /// The record can't succeed: the policy decides at once.
+    /// The record can't succeed; the policy decides at once.
     Reject,
-    /// The guest broke: the batch's effects are dropped, its records are run again one by one, and the culprit
-    /// goes to the policy.
+    /// The guest failed: its results for the batch are discarded, the records are run again one by one, and the policy decides
+    /// about the record that causes the fault.
     Fault,
-    /// The broker refuses this record's output, and would again: the policy decides at once.
+    /// The broker refuses an output of this record and would refuse it again; the policy decides at once.
     Refused,
-    /// It is not the record's fault: it travelled beside one that was refused, and is sent again.
+    /// Not caused by the record: another record of the same request was refused, so this one is sent again.
     Resend,
-    /// It is not the record's fault and a person must act (permission, missing topic): tried again every 10 s.
+    /// Not caused by the record, and a person must act (permission, missing topic): retried every 10 s.
     Halt,
-    /// It is not the record's fault and mends itself (time-outs, leaders that move): tried again.
+    /// Not caused by the record, and temporary (time-outs, leader changes): retried.
     Infrastructure,
 }
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The plugin asked for the record to be tried again.
+    /// The plugin asked to retry the record.
     Retry,
     /// The plugin rejected the record.
     Reject,
-    /// The plugin returned an error for the whole call. Its records are run again one by one, and for one of them it is a reject.
+    /// The plugin returned an error for the whole call. The records are run again one by one; an error for a single record is a
+    /// reject.
     Error,
     /// The guest trapped: `unreachable`, a panic, a stack overflow.
     Trap,
-    /// A call ran past the step's `timeout`.
+    /// A call exceeded the step's `timeout`.
     Timeout,
-    /// The guest was refused memory and then broke.
+    /// The guest was denied memory and then failed.
     Memory,
-    /// The guest returned something that the contract forbids.
+    /// The guest's result violates the contract.
     BadOutput,
-    /// An output of this record is larger than its topic takes.
+    /// An output of this record is larger than its topic accepts.
     TooLarge,
     /// The broker refuses an output of this record.
     Refused,
     /// The broker refused another record of the same request.
     BatchAborted,
-    /// The cluster denies the pipeline what it needs, or a topic is missing.
+    /// The cluster denies a permission that the pipeline needs, or a topic is missing.
     Denied,
     /// Anything else that Kafka reports.
     Broker,
@@ -61,7 +62,7 @@ impl Kind {
     pub const OF_STEPS: [Kind; 7] =
         [Kind::Reject, Kind::Retry, Kind::Error, Kind::Trap, Kind::Timeout, Kind::Memory, Kind::BadOutput];
 
-    /// Every kind of failure for which the policy may give a record up, in the order of the `kind` label.
+    /// Every kind for which a record can fail permanently, in the order of the `kind` label.
     pub const OF_RECORDS: [Kind; 9] = [
         Kind::Reject,
         Kind::Retry,
@@ -74,7 +75,7 @@ impl Kind {
         Kind::Refused,
     ];
 
-    /// What is done about it.
+    /// How wasmill responds to this kind.
     #[must_use]
     pub fn class(self) -> Class {
         match self {
@@ -88,13 +89,13 @@ impl Kind {
         }
     }
 
-    /// Whether the instance may go on: only an error that the plugin itself returned leaves it whole.
+    /// Whether the instance must be discarded: it can be reused only after an error that the plugin itself returned.
     #[must_use]
     pub fn spoils_instance(self) -> bool {
         matches!(self, Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput)
     }
 
-    /// The code of a failure that has none of its own, as dead letters spell it.
+    /// The code of a failure without a code of its own, as dead letters spell it.
     #[must_use]
     pub fn code(self) -> String {
         self.label().replace('_', "-")
@@ -125,25 +126,25 @@ impl Kind {
 pub struct Failure {
     /// What went wrong.
     pub kind: Kind,
-    /// The step, or `None` when the failure is the broker's.
+    /// The step, or `None` when the failure came from the broker.
     pub step: Option<Arc<str>>,
-    /// The SHA-256 of the component that the step ran, hexadecimal; a step's component may be swapped.
+    /// The SHA-256 of the component that the step ran, in hexadecimal: a step's component can be swapped.
     pub digest: Option<Arc<str>>,
-    /// A short and stable code: the plugin's own for a reject, else the kind's.
+    /// A short and stable code: for a reject the plugin's own, otherwise that of the kind.
     pub code: Box<str>,
-    /// For people: a lowercase fragment without a full stop. At most [`REASON_BYTES_MAX`].
+    /// For people: a lowercase fragment without a full stop, of at most [`REASON_BYTES_MAX`] bytes.
     pub reason: String,
     /// The guest's backtrace, or empty.
     pub backtrace: String,
-    /// For [`Kind::Retry`]: the wait that the plugin asked for.
+    /// For [`Kind::Retry`]: the delay that the plugin asked for.
     pub delay: Option<Duration>,
 }
 
-/// A reason is cut to this many bytes: a plugin writes it.
+/// The maximum size of a reason. A plugin writes reasons, so longer ones are cut.
 pub const REASON_BYTES_MAX: usize = 4096;
 
 impl Failure {
-    /// A failure whose code is its kind's.
+    /// A failure with the code of its kind.
     #[must_use]
     pub fn new(kind: Kind, step: Option<Arc<str>>, reason: impl Into<String>) -> Failure {
         Failure {
@@ -157,7 +158,7 @@ impl Failure {
         }
     }
 
-    /// A reject with the plugin's code, mended to `[a-z0-9-]{1,64}`.
+    /// A reject with the plugin's code, sanitized to `[a-z0-9-]{1,64}`.
     #[must_use]
     pub fn reject(step: Arc<str>, code: &str, reason: String) -> Failure {
         let code: String = code
@@ -180,7 +181,7 @@ impl fmt::Display for Failure {
         if let Some(step) = &self.step {
             write!(f, "step `{step}`: ")?;
         }
-        // A code that is the kind's says nothing more.
+        // The code is printed only if it differs from the kind's.
         if *self.code == *self.kind.code() {
             write!(f, "{}: {}", self.kind.label(), self.reason)
         } else {
@@ -196,7 +197,7 @@ fn cut(mut reason: String) -> String {
             end -= 1;
         }
         reason.truncate(end);
-        // What was cut off may be a megabyte, and failures outlive their batch.
+        // The rest of the reason may have been a megabyte, and failures outlive their batch.
         reason.shrink_to_fit();
     }
     reason

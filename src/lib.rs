@@ -7,31 +7,31 @@
 //!                                -> [delivery: acknowledged] -> partition -> store, commit }
 //! ```
 //!
-//! Who may import whom is held by `tests/tidy.rs`; `ARCHITECTURE.md` is the longer map.
+//! `tests/tidy.rs` enforces which module may import which; `ARCHITECTURE.md` is the longer map.
 
-/// Where a record is, and what it holds: the vocabulary.
+/// The vocabulary: where a record is and what it holds.
 pub mod record;
-/// Values that are never shown.
+/// Values that are never printed.
 pub mod secret;
-/// What can go wrong, classed by what is done about it.
+/// Everything that can go wrong, classified by how wasmill responds.
 pub mod failure;
-/// Records of one partition in one flat arena, the layout that the guest sees.
+/// Records of one partition in one flat arena, in the layout that the guest sees.
 pub mod batch;
-/// What a plugin said about its records, and whether it may say that.
+/// What a plugin returned for its records, and the check that the contract allows it.
 pub mod outcome;
-/// Tests only: where a process is made to die in the middle of a record's path.
+/// Tests only: points on a record's path where a test can kill the process.
 pub mod failpoint;
-/// Every number that a pipeline tells about itself.
+/// All metrics of a pipeline.
 pub mod metrics;
 /// Pure: one partition's path from fetched to committed.
 pub mod partition;
-/// Pure: what an outcome becomes.
+/// Pure: which output a record goes to, and what a dead letter holds.
 pub mod sink;
 /// The only importer of rdkafka.
 pub mod kafka;
 /// The only importer of wasmtime.
 pub mod plugin;
-/// The shell: one thread that owns consumer, partitions and producer.
+/// The shell: one thread that owns the consumer, the partitions and the producer.
 pub mod worker;
 /// Log lines, for people or as JSON.
 pub mod telemetry;
@@ -39,10 +39,10 @@ pub mod telemetry;
 pub mod admin;
 pub mod config;
 pub mod pipeline;
-/// The steps without Kafka: for a person, for test cases, and before a swap.
+/// Runs the steps without Kafka: for `try`, for test cases, and before a plugin is swapped.
 pub mod dry_run;
-/// What has changed in the file and its components is put in place while the pipeline runs.
+/// Applies changes of the file and its components while the pipeline runs.
 pub mod reload;
-/// Plugins as source: new ones, and building them.
+/// Plugin sources: creating a project from a template, and building it.
 pub mod author;
 pub mod cli;

@@ -1,9 +1,9 @@
-//! Every number that a pipeline tells about itself, in one table.
+//! All metrics of a pipeline, in one table.
 //!
-//! The names, types and labels below are public: dashboards and alerts are written against them. A field is called as its
-//! metric without `wasmill_` and `_total`. This room is told numbers and never asks for them: it knows no topic that it
-//! was not given, and has no thread. Invariant: every label set that can be known at the start exists from then on with the
-//! value 0, so that `rate()` sees the first event; a name that can't leave 0 yet isn't here.
+//! The names, types and labels below are public: dashboards and alerts depend on them. A field has the name of its metric,
+//! without `wasmill_` and `_total`. Other modules push values into this one: it never reads their state, knows only the
+//! topics that it was given, and has no thread. Invariant: every label set that is known at the start is exported from the
+//! start with the value 0, so that `rate()` sees the first event; a metric that can't change yet is not in the table.
 
 mod custom;
 mod process;
@@ -32,7 +32,7 @@ pub use state::State;
 use custom::Custom;
 use table::Table;
 
-/// The metrics of one pipeline. Share it; each part adds to its own fields.
+/// The metrics of one pipeline. Shared: each part of the program updates its own fields.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -45,38 +45,40 @@ pub struct Metrics {
     pub bytes_consumed: IntCounterVec,
     /// `topic`: records that retention removed before they were read, under `on_gap = "continue"`.
     pub records_missed: IntCounterVec,
-    /// `topic`: partitions of a topic that was created again, read from its beginning under `on_recreate = "beginning"`.
+    /// `topic`: partitions of a recreated topic that are read from the beginning, under `on_recreate = "beginning"`.
     pub partitions_recreated: IntCounterVec,
-    /// `outcome` = emitted, filtered, skipped, `dead_lettered`, failed: input records, counted once, when it is final.
+    /// `outcome` = emitted, filtered, skipped, `dead_lettered`, failed: input records, each counted once, when its outcome is
+    /// final.
     pub records_processed: IntCounterVec,
-    /// `step`, `kind`: records whose dead letter the broker acknowledged; `step` is empty where the broker refused an output.
+    /// `step`, `kind`: records whose dead letter the broker acknowledged; `step` is empty if the broker refused an output.
     pub dead_letters: IntCounterVec,
     /// `output`: records that the broker acknowledged.
     pub records_produced: IntCounterVec,
-    /// `output`: bytes of their keys and values.
+    /// `output`: bytes of the keys and values of these records.
     pub bytes_produced: IntCounterVec,
-    /// Seconds from poll to "the offset may be committed", one observation a record; the time of its batch's first record.
+    /// Seconds from the poll until the record's offset may be committed, one observation per record; the poll is that of the
+    /// first record of its batch.
     pub record_duration_seconds: Histogram,
-    /// Seconds from a record's timestamp to the acknowledgement of its last output, one observation a record.
+    /// Seconds from a record's timestamp until its last output was acknowledged, one observation per record.
     pub record_age_seconds: Histogram,
-    /// `stage` = step, produce: records that are tried again, on the plugin's word or after a delivery that failed.
+    /// `stage` = step, produce: records that are tried again, because the plugin asked for it or a delivery failed.
     pub retries: IntCounterVec,
-    /// Records that were polled and aren't finished.
+    /// Records that were polled and aren't settled yet.
     pub in_flight_records: IntGauge,
-    /// Their bytes, and those of outputs that aren't acknowledged.
+    /// Bytes of these records, and of outputs that aren't acknowledged yet.
     pub in_flight_bytes: IntGauge,
-    /// Records that may be in flight.
+    /// The maximum number of records in flight.
     pub in_flight_records_limit: IntGauge,
-    /// Their bytes that may be.
+    /// The maximum number of bytes in flight.
     pub in_flight_bytes_limit: IntGauge,
-    /// Seconds since the first failure of the record that waits the longest to be tried again; 0 for none.
+    /// Seconds since the first failure of the record that has waited longest for its retry; 0 if none waits.
     pub retry_age_seconds: Gauge,
     /// `reason` = `in_flight`, retry, halt: seconds that partitions were held back.
     pub waiting_seconds: CounterVec,
 
     /// `step`: records that went into a step.
     pub step_records_in: IntCounterVec,
-    /// `step`: records that came out of it.
+    /// `step`: records that came out of a step.
     pub step_records_out: IntCounterVec,
     /// `step`: seconds of one guest call.
     pub step_duration_seconds: HistogramVec,
@@ -85,7 +87,7 @@ pub struct Metrics {
     /// `step`, `kind`: records (reject, retry) and calls (the rest) that failed; those run again count again.
     pub step_errors: IntCounterVec,
 
-    /// Partitions that this process has.
+    /// Partitions that are assigned to this process.
     pub assigned_partitions: IntGauge,
     /// `kind` = assign, revoke, lost.
     pub rebalances: IntCounterVec,
@@ -102,21 +104,21 @@ pub struct Metrics {
     /// Brokers that the consumer is connected to.
     pub kafka_connected_brokers: IntGauge,
 
-    /// `step`: instances that exist.
+    /// `step`: plugin instances that exist.
     pub plugin_instances: IntGaugeVec,
-    /// `step`: bytes of memory that all its instances have.
+    /// `step`: bytes of memory of all its instances.
     pub plugin_memory_bytes: IntGaugeVec,
-    /// `step`: bytes of memory that one instance may have.
+    /// `step`: the maximum memory of one instance in bytes.
     pub plugin_memory_limit_bytes: IntGaugeVec,
-    /// `step`, `reason` = start, reload, trap: instances made.
+    /// `step`, `reason` = start, reload, trap: instances created.
     pub plugin_instantiations: IntCounterVec,
     /// `result` = ok, failed: reloads of the file and its components.
     pub config_reloads: IntCounterVec,
-    /// `step`: seconds that an executor stood still to put another version in place.
+    /// `step`: seconds that an executor paused to swap in another version.
     pub plugin_swap_seconds: HistogramVec,
-    /// `step`, `result` = ok, failed: other versions that were put in place, or refused.
+    /// `step`, `result` = ok, failed: plugin versions that were swapped in, or refused.
     pub plugin_reloads: IntCounterVec,
-    /// `step`: seconds that compiling it took.
+    /// `step`: seconds that compiling its component took.
     pub plugin_compile_seconds: GaugeVec,
     /// `step`, `level`: lines that the guest logged.
     pub plugin_logs: IntCounterVec,
@@ -144,16 +146,16 @@ const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
 const RESULTS: &[&str] = &["ok", "error"];
 const INSTANTIATIONS: &[&str] = &["start", "reload", "trap"];
 const RELOADS: &[&str] = &["ok", "failed"];
-/// The levels of lines that guests log.
+/// The levels of log lines from guests.
 pub const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
-/// The line of wasmtime's versions in Cargo.toml; a test compares them.
+/// The major version of wasmtime in Cargo.toml; a test compares them.
 const WASMTIME: &str = "48";
 
 impl Metrics {
-    /// The metrics of `pipeline`, at 0 for each of its steps and outputs.
+    /// The metrics of `pipeline`, with every step and output at 0.
     ///
     /// # Panics
-    /// If a name in the table is wrong or there twice, which the tests of this file would have shown.
+    /// If a name in the table is invalid or a duplicate, which the tests of this file would catch.
     #[must_use]
     pub fn new(pipeline: &str, steps: &[&str], outputs: &[&str]) -> Arc<Metrics> {
         let table = Table::new(pipeline);
@@ -375,7 +377,7 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn exposition(&self) -> String {
         let mut text = String::new();
@@ -385,7 +387,7 @@ impl Metrics {
         text
     }
 
-    /// Begins the series of a topic that is read, at 0.
+    /// Creates the series of an input topic, at 0.
     pub fn add_topic(&self, topic: &str) {
         for counter in [&self.records_consumed, &self.bytes_consumed, &self.records_missed, &self.partitions_recreated]
         {
@@ -393,66 +395,66 @@ impl Metrics {
         }
     }
 
-    /// Says how many records of a partition aren't committed yet.
+    /// Sets the number of records of a partition that aren't committed yet.
     pub fn set_lag(&self, topic: &str, partition: i32, records: i64) {
         self.consumer_lag_records.with_label_values(&[topic, &partition.to_string()]).set(records);
     }
 
-    /// Forgets a partition that went elsewhere: its lag would be counted twice.
+    /// Removes a partition that was assigned elsewhere: its lag would be counted twice.
     pub fn remove_lag(&self, topic: &str, partition: i32) {
-        // An error says that it wasn't there.
+        // An error means that there was no such series.
         let _ = self.consumer_lag_records.remove_label_values(&[topic, &partition.to_string()]);
     }
 
-    /// Says how old the oldest uncommitted record of a topic is.
+    /// Sets the age of the oldest uncommitted record of a topic.
     pub fn set_lag_seconds(&self, topic: &str, seconds: f64) {
         self.consumer_lag_seconds.with_label_values(&[topic]).set(seconds);
     }
 
-    /// Forgets the age of a topic of which no partition is left here.
+    /// Removes the lag of a topic that has no partition here any more.
     pub fn remove_lag_seconds(&self, topic: &str) {
-        // An error says that it wasn't there.
+        // An error means that there was no such series.
         let _ = self.consumer_lag_seconds.remove_label_values(&[topic]);
     }
 
-    /// Says which state the pipeline is in.
+    /// Sets the state of the pipeline.
     pub fn set_state(&self, state: State) {
         for other in State::ALL {
             self.pipeline_state.with_label_values(&[other.label()]).set(i64::from(other == state));
         }
     }
 
-    /// Says whether records would flow.
+    /// Sets whether records would flow.
     pub fn set_ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
     }
 
-    /// Says whether the last reload succeeded.
+    /// Sets whether the last reload succeeded.
     pub fn set_reload_successful(&self, successful: bool) {
         self.reload_successful.set(i64::from(successful));
     }
 
-    /// Says which component a step runs; the one named before is forgotten.
+    /// Sets which component a step runs, and removes the previous one.
     pub fn set_plugin_info(&self, step: &str, plugin: &str, version: &str, digest: &str) {
         self.custom.replace_info(&self.plugin_info, step, [plugin, version, digest]);
     }
 
-    /// Says what an instance of a step may have, and how long it took to compile the step's component.
+    /// Sets the memory limit of a step's instances, and how long compiling its component took.
     pub fn set_plugin_limits(&self, step: &str, memory_bytes: u64, compile_time: Duration) {
         let bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
         self.plugin_memory_limit_bytes.with_label_values(&[step]).set(bytes);
         self.plugin_compile_seconds.with_label_values(&[step]).set(compile_time.as_secs_f64());
     }
 
-    /// Says which librdkafka this process runs, once; the other parts are known.
+    /// Sets the version of librdkafka, once; the other versions are known at compile time.
     pub fn set_librdkafka(&self, version: &str) {
-        // The first one stands.
+        // Later calls change nothing.
         let _ = self.librdkafka.set(version.to_owned());
         let [(_, version), (_, revision), (_, wasmtime), (_, librdkafka)] = self.versions();
         self.build_info.with_label_values(&[version, revision, wasmtime, librdkafka]).set(1);
     }
 
-    /// The parts of this process and their versions: wasmill, the revision of its source, wasmtime, librdkafka.
+    /// The versions of wasmill, of its source (the revision), of wasmtime and of librdkafka.
     #[must_use]
     pub fn versions(&self) -> [(&'static str, &str); 4] {
         [
@@ -463,17 +465,17 @@ impl Metrics {
         ]
     }
 
-    /// Adds to what a guest counts. Who runs the guest bounds the names.
+    /// Adds to a counter of a guest. The caller limits the number of names.
     pub fn count(&self, step: &str, name: &str, by: u64) {
         self.custom.count(step, name, by);
     }
 
-    /// Adds a value to what a guest observes.
+    /// Adds a value to a histogram of a guest.
     pub fn observe(&self, step: &str, name: &str, value: f64) {
         self.custom.observe(step, name, value);
     }
 
-    /// Values of a plugin went to the name `other`, or nowhere.
+    /// Counts values of a plugin that went to the name `other`, or were dropped.
     pub fn drop_values(&self, step: &str, values: u64) {
         self.custom.drop_values(step, values);
     }

@@ -1,8 +1,8 @@
-//! What a plugin said about its records, and whether it may say that.
+//! What a plugin returned for its records, and the check that the contract allows it.
 //!
-//! [`check`] is the one validator of the columnar contract: what passes it can be read without any further check, and
-//! whatever breaks the contract is refused whole with its own message. Pure; it never panics, whatever the columns hold.
-//! It doesn't decide what a refusal means: that is a fault of the call, like a trap.
+//! [`check`] is the only validator of the columnar contract. An outcome that passes can be read without further checks; an outcome
+//! that violates the contract is refused as a whole, with a message for each rule. Pure; it never panics, whatever the columns
+//! hold. It doesn't decide what follows from a refusal: the caller treats it as a fault of the call, like a trap.
 
 use crate::batch::End;
 use crate::batch::NULL;
@@ -15,16 +15,16 @@ use crate::failure::Failure;
 /// A checked outcome: outputs in input order, failures by ascending index, and no record in both.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What the records became.
+    /// The outputs of all records.
     pub outputs: Outputs,
     /// The records that failed.
     pub failed: Vec<Failed>,
 }
 
-/// A record that its plugin failed: a reject or a retry.
+/// A record for which the plugin returned a reject or a retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// Its index in the call's input.
+    /// The record's index in the call's input.
     pub index: usize,
     /// Why.
     pub failure: Failure,
@@ -33,7 +33,7 @@ pub struct Failed {
 /// An outcome as the guest returned it.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
-    /// For each input record the number of its outputs.
+    /// The number of outputs of each input record.
     pub counts: Vec<u32>,
     /// The outputs.
     pub outputs: OutputColumns,
@@ -41,20 +41,20 @@ pub struct Columns {
     pub failed: Vec<(u32, Failure)>,
 }
 
-/// Bounds of one call's outcome. They hold before anything is copied or queued, since a few bytes can name a large
+/// Limits on one call's outcome. They are checked before anything is copied or queued, since a few bytes can refer to a large
 /// input value a million times.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
-    /// Outputs a call may make.
+    /// The maximum number of outputs.
     pub outputs: u64,
-    /// Bytes that they may have, references resolved.
+    /// The maximum size of all outputs, with references resolved.
     pub bytes: u64,
 }
 
-/// Checks an outcome of `input` for a step with `ports` ports.
+/// Checks an outcome of `input` for a step that has `ports` ports.
 ///
 /// # Errors
-/// What breaks the contract, with index and numbers: a lowercase fragment.
+/// The violated rule, with index and numbers: a lowercase fragment.
 pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Result<Outcome, String> {
     let Columns { counts, outputs, failed } = columns;
     let n = input.len();
@@ -81,7 +81,7 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     check_failed(&counts, &failed)?;
 
     let records = u32::try_from(n).map_err(|_| "more than 2^32 records".to_owned())?;
-    // Mostly each record has one output, or none.
+    // The common case: each record has one output or none.
     let singly = counts.iter().fold(0, |all, &count| all | count) <= 1;
     let parents = if m == u64::from(records) && singly {
         (0..records).collect()
@@ -103,13 +103,13 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, ends), failed })
 }
 
-/// The indexes of the entries that are 1, where all others are 0. Without a branch, as no processor guesses which records a filter
-/// drops.
+/// The indexes of the entries that are 1, where all others are 0. Without a branch, because a processor can't predict which
+/// records a filter drops.
 fn some_of(counts: &[u32]) -> Vec<u32> {
     let mut indexes = vec![0; counts.len()];
     let mut found = 0;
     for (index, &count) in (0..).zip(counts) {
-        // There are no more before it than entries.
+        // `found` is at most `index`, since entries are 0 or 1.
         indexes[found] = index;
         found += count as usize;
     }
@@ -141,18 +141,18 @@ fn check_failed(counts: &[u32], failed: &[(u32, Failure)]) -> Result<(), String>
     Ok(())
 }
 
-/// Whether every output is its input record as it came: then there is nothing to walk. Any doubt is left to the walk, which
-/// has the messages. `singly`: no record has two outputs.
+/// Whether every output is its unchanged input record, so that the walk can be skipped. In any doubt it returns false: the walk
+/// has the error messages. `singly`: no record has two outputs.
 fn forwards(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], singly: bool, caps: Caps) -> bool {
     let bytes = |&parent: &u32| input.record_bytes(parent as usize);
     outputs.data.is_empty()
         && outputs.layout.len() == 3 * parents.len()
-        // To the end, so that it is done many at a time.
+        // Doesn't stop early, so that the compiler can vectorize it.
         && outputs.layout.iter().fold(true, |all, &length| all & (length == SAME))
         && (singly && input.data.len() as u64 <= caps.bytes || parents.iter().map(bytes).sum::<u64>() <= caps.bytes)
 }
 
-/// Walks `layout` and `data` once; the ends of each output in both.
+/// Walks `layout` and `data` once and returns where each output ends in both.
 fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps: Caps) -> Result<Vec<End>, String> {
     let layout = &outputs.layout[..];
     let data_len = outputs.data.len() as u64;
@@ -203,7 +203,7 @@ fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps
             let taken = |length: i32, bytes: u64| if length == SAME { bytes } else { 0 };
             resolved += taken(key, of_key) + taken(value, of_value) + taken(headers, of_headers);
         }
-        // Both are no more than was looked at above.
+        // Neither exceeds the lengths checked above.
         let position = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
         *end = End { layout: position((layout.len() - rest.len()) as u64), data: position(data) };
     }
@@ -222,7 +222,7 @@ fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps
     Ok(ends)
 }
 
-/// Makes a message out of the way of the loop that has no need of it.
+/// Keeps the building of a message out of the hot loop.
 #[cold]
 #[inline(never)]
 fn cold(message: impl FnOnce() -> String) -> String {
@@ -254,7 +254,7 @@ mod tests {
         batch
     }
 
-    /// One output, its lengths and its bytes.
+    /// One output: its lengths and its bytes.
     fn output() -> impl Strategy<Value = (Vec<i32>, Vec<u8>)> {
         let field = || prop_oneof![Just(SAME), Just(NULL), 0..5_i32];
         let headers = prop_oneof![
@@ -280,7 +280,7 @@ mod tests {
         })
     }
 
-    /// Columns that keep the contract.
+    /// Columns that satisfy the contract.
     fn legal() -> impl Strategy<Value = Columns> {
         let records = prop::collection::vec(prop::collection::vec(output(), 0..4), 3);
         (records, any::<bool>(), any::<bool>()).prop_map(|(records, explicit, fails)| {
@@ -307,7 +307,7 @@ mod tests {
         })
     }
 
-    /// A column of [`break_one`]: mostly `layout`, where most rules are.
+    /// A column for [`break_one`]: mostly `layout`, which most rules are about.
     fn column() -> impl Strategy<Value = u8> {
         prop_oneof![3 => Just(4), 2 => 0..7_u8]
     }
@@ -320,7 +320,7 @@ mod tests {
         prop_oneof![6 => -4..6_i64, 1 => Just(i64::from(i32::MAX)), 1 => Just(i64::from(i32::MIN)), 1 => any::<i64>()]
     }
 
-    /// One entry of one column becomes another, is left out or is doubled.
+    /// Replaces, removes or inserts one entry of one column.
     fn break_one(columns: &mut Columns, column: u8, at: usize, how: u8, value: i64) {
         fn change<T: Clone>(entries: &mut Vec<T>, at: usize, how: u8, value: T) {
             if entries.is_empty() || how == 2 {
@@ -348,7 +348,7 @@ mod tests {
         }
     }
 
-    /// Everything that a checked outcome holds can be looked at, and adds up to what was allowed.
+    /// Reads everything that a checked outcome holds, and checks that it adds up to what was allowed.
     fn read(outcome: &Outcome, batch: &Batch) {
         let mut bytes = 0;
         for index in 0..outcome.outputs.len() {
@@ -371,7 +371,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_keeps_the_contract_passes_and_whatever_passes_can_be_read(
+        fn valid_outcomes_pass_and_every_outcome_that_passes_can_be_read(
             columns in legal(),
             breaks in prop::collection::vec((column(), any::<usize>(), how(), entry()), 0..4),
         ) {
@@ -389,9 +389,9 @@ mod tests {
         }
     }
 
-    /// The short way for forwards and the walk say the same of the same outputs.
+    /// The shortcut for forwarded records and the walk agree.
     #[test]
-    fn forwards_are_the_records_themselves() {
+    fn the_shortcut_for_forwarded_records_agrees_with_the_walk() {
         let batch = batch();
         let columns = |layout: &[i32]| Columns {
             counts: vec![0, 0, 2],

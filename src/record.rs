@@ -1,8 +1,7 @@
-//! The vocabulary: where a record is, and what it holds.
+//! The vocabulary: where a record is and what it holds.
 //!
-//! Plain values without behaviour. An [`Offset`] is always the *next one to read*, as in Kafka's own
-//! commits: "up to `Offset(5)`" means that the records 0 to 4 are done. Nothing else in the crate
-//! gives the word another meaning.
+//! Plain values without behaviour. An [`Offset`] is always the *next one to read*, as in Kafka's own commits: "up to `Offset(5)`" means
+//! that the records 0 to 4 are done. The word has this meaning in the whole crate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,24 +16,24 @@ impl fmt::Display for Offset {
     }
 }
 
-/// One stay of a partition with a worker, in one reading of it: an assignment begins one, and so does every rewind. It is a part of every
-/// [`Seq`], so that a result which comes back late is recognised as one of an earlier stay. Only [`AssignmentIds`] makes them.
+/// Identifies one reading of a partition: each assignment starts one, and so does each rewind. Every [`Seq`] contains it, so that a late
+/// result of an earlier reading is recognised. Only [`AssignmentIds`] creates these ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssignmentId(u32);
 
-/// The assignments' numbers, one after the other.
+/// Issues assignment ids in ascending order, then starts over at 0.
 #[derive(Clone, Debug, Default)]
 pub struct AssignmentIds {
     next: u32,
 }
 
 impl AssignmentId {
-    /// They are below this. What travels with an output has no room for a larger number.
+    /// Ids are below this value: the number that travels with an output has no room for a larger one.
     const END: u32 = 1 << 18;
 }
 
 impl AssignmentIds {
-    /// The next number that is not in use. It comes again only when all the others had their turn.
+    /// The next id that is not in use. An id is reused only after all others were issued.
     pub fn issue(&mut self, is_in_use: impl Fn(AssignmentId) -> bool) -> AssignmentId {
         loop {
             let id = AssignmentId(self.next);
@@ -46,8 +45,8 @@ impl AssignmentIds {
     }
 }
 
-/// The number of a record: its assignment's, and within that 0 for the first record received, then without gaps, unlike offsets,
-/// which compaction, aborted transactions and control markers leave holes in.
+/// The sequence number of a record: its assignment, and its position within that assignment. Positions start at 0 and have no gaps,
+/// unlike offsets, which have gaps after compaction, aborted transactions and control markers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq {
     assignment: AssignmentId,
@@ -55,13 +54,13 @@ pub struct Seq {
 }
 
 impl Seq {
-    /// Records of an assignment are numbered below this: a partition that nears it is read on as another one. What travels with an output
-    /// has no room for a larger number. At a million records a second the numbers last for 19 hours.
+    /// Positions within an assignment are below this value: before a partition reaches it, the partition gets a new assignment id. The
+    /// number that travels with an output has no room for a larger one. At a million records a second, the positions last for 19 hours.
     pub const END: u64 = 1 << 36;
-    /// The bits that [`Seq::to_bits`] needs.
+    /// The number of bits that [`Seq::to_bits`] uses.
     pub const BITS: u32 = AssignmentId::END.trailing_zeros() + Seq::END.trailing_zeros();
 
-    /// The first record of an assignment.
+    /// The sequence number of the first record of an assignment.
     #[must_use]
     pub fn first_of(assignment: AssignmentId) -> Seq {
         Seq { assignment, n: 0 }
@@ -73,19 +72,19 @@ impl Seq {
         self.assignment
     }
 
-    /// How many records were received before it.
+    /// How many records of the assignment were received before this one.
     #[must_use]
     pub fn n(self) -> u64 {
         self.n
     }
 
-    /// The number `n` records further on.
+    /// The sequence number `n` records later.
     #[must_use]
     pub fn plus(self, n: usize) -> Seq {
         Seq { n: self.n + n as u64, ..self }
     }
 
-    /// How many records there are from `first` up to this one; `None` if this one is before it, or of another assignment.
+    /// The number of records from `first` up to this one. `None` if this one is before `first` or of another assignment.
     #[must_use]
     pub fn since(self, first: Seq) -> Option<usize> {
         if self.assignment != first.assignment {
@@ -94,14 +93,14 @@ impl Seq {
         usize::try_from(self.n.checked_sub(first.n)?).ok()
     }
 
-    /// The number in the lowest [`Seq::BITS`] bits, for what travels with an output.
+    /// The sequence number packed into the lowest [`Seq::BITS`] bits, to travel with an output.
     #[must_use]
     pub fn to_bits(self) -> u64 {
         debug_assert!(self.n < Seq::END, "{self:?} has no room");
         u64::from(self.assignment.0) * Seq::END + (self.n & (Seq::END - 1))
     }
 
-    /// What [`Seq::to_bits`] was made of.
+    /// The inverse of [`Seq::to_bits`].
     #[must_use]
     pub fn from_bits(bits: u64) -> Seq {
         let assignment = bits / Seq::END % u64::from(AssignmentId::END);
@@ -127,17 +126,17 @@ impl fmt::Display for TopicPartition {
 /// A record as it was read, borrowed from its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Where it stands in its partition.
+    /// The record's offset.
     pub offset: i64,
     /// Milliseconds since 1970-01-01 UTC; -1 is none.
     pub timestamp: i64,
-    /// How often it was tried before.
+    /// How many times the record was tried before.
     pub attempt: u32,
     /// `None` is null, which differs from empty.
     pub key: Option<&'a [u8]>,
     /// `None` is a tombstone, which differs from empty.
     pub value: Option<&'a [u8]>,
-    /// Its headers, in order.
+    /// The headers, in order.
     pub headers: Headers<'a>,
 }
 
@@ -146,9 +145,9 @@ pub struct Record<'a> {
 pub struct OutRecord<'a> {
     /// The index, in its input batch, of the record that caused it.
     pub parent: usize,
-    /// The plugin's port, 0 is `main`.
+    /// The plugin's port; 0 is `main`.
     pub port: u32,
-    /// The partition the plugin chose, if it did.
+    /// The partition, if the plugin chose one.
     pub partition: Option<i32>,
     /// Milliseconds since 1970-01-01 UTC; -1 is none.
     pub timestamp: i64,
@@ -156,11 +155,11 @@ pub struct OutRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// Its headers, in order.
+    /// The headers, in order.
     pub headers: Headers<'a>,
 }
 
-/// One header. Names are bytes: Kafka writers can send any, and they pass on as they came.
+/// One header. Names are bytes, because Kafka clients can send any; they are passed on unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
     /// The name, any bytes.
@@ -169,8 +168,8 @@ pub struct Header<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// The headers of a record in columns: for each the lengths of its name and of its value (-1 is null), and
-/// the bytes in that order. Names may repeat.
+/// The headers of a record in columns: for each header the lengths of its name and its value (-1 is null), and the bytes in the same
+/// order. Names may repeat.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     lengths: &'a [i32],
@@ -178,8 +177,8 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// `lengths` holds a pair for each header; `data` holds at least the bytes they name. Both were checked where
-    /// they were made: [`Headers::iter`] ends early, and never panics, if they are not.
+    /// `lengths` holds a pair for each header; `data` holds at least the bytes that the pairs add up to. The caller has checked both: if
+    /// they don't match, [`Headers::iter`] ends early and doesn't panic.
     #[must_use]
     #[inline]
     pub fn new(lengths: &'a [i32], data: &'a [u8]) -> Headers<'a> {
@@ -193,7 +192,7 @@ impl<'a> Headers<'a> {
         self.lengths.len() / 2
     }
 
-    /// Whether there are none.
+    /// Whether there are no headers.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -235,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_assignment_in_use_is_not_issued_again_and_its_records_are_no_others() {
+    fn an_assignment_id_in_use_is_not_issued_again_and_records_of_two_assignments_are_unrelated() {
         let mut ids = AssignmentIds::default();
         let first = ids.issue(|_| false);
         let all: Vec<AssignmentId> = (1..AssignmentId::END).map(|_| ids.issue(|_| false)).collect();

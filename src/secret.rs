@@ -1,7 +1,8 @@
-//! A value that is never shown: what a file takes from `${...}`, or what may hold such a thing.
+//! A value that is never printed: a setting that contains `${...}`, or one that may hold a secret.
 //!
-//! Its `Debug` is stars and it has no `Display`, so a struct that holds one can be printed. Invariant: reading the text takes
-//! the field's name, `.0`, and nothing here does it. [`Hidden`] takes such values out of what others write who were told them.
+//! `Debug` prints stars and there is no `Display`, so a struct that holds a secret can be printed. Invariant: the text can be
+//! read only through the field `.0`, and nothing here does that. [`Hidden`] removes such values from texts of a plugin or of
+//! librdkafka.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -17,27 +18,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Shorter values are not looked for in texts: they would be found everywhere.
+/// Shorter values are not removed from texts: they would match everywhere.
 const HIDDEN_CHARS_MIN: usize = 4;
 
-/// The values that a text must not show that comes from a plugin or from librdkafka, both of which are told them.
+/// Removes secret values from texts of a plugin or of librdkafka, which both know the values.
 ///
-/// Two of them are always equal: whoever compares settings compares what was made of these values.
+/// Two of them always compare as equal: comparisons of settings compare the settings that the values were used in.
 #[derive(Clone, Default)]
 pub struct Hidden(Arc<[String]>);
 
 impl Hidden {
-    /// These values, each also as it stands inside of quotes.
+    /// Hides these values, both bare and escaped as in a quoted string.
     pub fn new(values: impl IntoIterator<Item = String>) -> Hidden {
         let values = values.into_iter().filter(|value| value.chars().count() >= HIDDEN_CHARS_MIN);
         let mut values: Vec<String> = values.flat_map(|value| [value.escape_debug().to_string(), value]).collect();
-        // The longest first: one may be a part of another.
+        // The longest first: a value may be part of another.
         values.sort_by_key(|value| Reverse(value.len()));
         values.dedup();
         Hidden(values.into())
     }
 
-    /// The text without them.
+    /// The text with each secret value replaced by `***`.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))

@@ -1,7 +1,7 @@
-//! How the process speaks: log lines on stderr, for people on a terminal and as JSON otherwise.
+//! Logging: lines on stderr, as text on a terminal and as JSON otherwise.
 //!
-//! It sets the subscriber up once and doesn't decide what is worth a line. Invariants: nothing here writes to stdout, which
-//! belongs to data; in a process that runs a pipeline nobody waits for stderr, see `lines.rs`.
+//! It installs the subscriber once and doesn't decide what is logged. Invariants: nothing here writes to stdout, which is
+//! for data; in a process that runs a pipeline, no thread waits for stderr, see `lines.rs`.
 
 mod format;
 mod kept_back;
@@ -28,14 +28,14 @@ pub use rate_limit::RateLimit;
 
 use format::Json;
 
-/// Who the lines are for.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// People if stderr is a terminal, else machines.
+    /// Text if stderr is a terminal, otherwise JSON.
     Auto,
-    /// People.
+    /// Text for people.
     Human,
-    /// Machines: one JSON object a line.
+    /// JSON for machines, one object per line.
     Json,
 }
 
@@ -50,24 +50,25 @@ pub enum Color {
     Never,
 }
 
-/// What the command line says about logs.
+/// The logging options of the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// Who they are for.
+    /// The format of log lines.
     pub format: Format,
-    /// Whether they are coloured.
+    /// Whether lines are coloured.
     pub color: Color,
-    /// 0 is `info`; each step up or down is a level.
+    /// 0 is `info`; each step up or down is one level.
     pub verbosity: i16,
-    /// `WASMILL_LOG`, which wins over `verbosity`.
+    /// `WASMILL_LOG`, which takes precedence over `verbosity`.
     pub filter: Option<&'a str>,
     /// `NO_COLOR` is set and not empty.
     pub no_color: bool,
-    /// Whether the process goes on whatever becomes of its lines: then nobody waits for stderr, and some may be dropped.
+    /// Whether the process runs on even if its log lines can't be written: then no thread waits for stderr, and lines may
+    /// be dropped.
     pub continues: bool,
 }
 
-/// What was decided, for those who write to stderr without a log line.
+/// The chosen style, for code that writes to stderr without a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Lines are JSON.
@@ -86,7 +87,7 @@ impl fmt::Display for BadFilter {
     }
 }
 
-/// Installs the subscriber of the process.
+/// Installs the subscriber of this process.
 ///
 /// # Errors
 /// If the filter can't be read.
@@ -102,7 +103,7 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
         None => BoxMakeWriter::new(io::stderr),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    // A second subscriber is refused, which only a test that runs two commands in one process meets.
+    // A second subscriber is refused. Only a test that runs two commands in one process has one.
     let _ = if style.json {
         lines.json().with_ansi(false).map_event_format(|_| Json::default()).try_init()
     } else {
@@ -111,37 +112,37 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     Ok(style)
 }
 
-/// Writes a line for people to stderr as it is, behind the log lines before it, and without waiting where they don't.
+/// Writes a line to stderr unchanged, after the log lines before it, and without waiting where log lines don't wait either.
 pub fn tell(line: &str) {
-    // If stderr is gone, nobody reads it.
+    // If stderr is closed, the line is lost.
     let _ = match lines::of_process() {
         Some(mut lines) => lines.write_all(format!("{line}\n").as_bytes()),
         None => writeln!(io::stderr(), "{line}"),
     };
 }
 
-/// Has everybody who kept lines back say how many: nothing more comes.
+/// Logs the number of suppressed lines of every rate limiter, because no more lines follow.
 pub fn count_out() {
     kept_back::count_out(true);
 }
 
-/// From here on come the last words of the process: there is room for them, however many lines wait.
+/// Reserves room in the buffer for the last lines of the process, however many lines wait.
 pub fn make_room() {
     lines::make_room();
 }
 
-/// Waits until all lines are written, for half a second at most: the process ends.
+/// Waits until all lines are written, for half a second at most, before the process ends.
 pub fn flush() {
     lines::flush();
 }
 
-/// Log lines of this process that were dropped, as stderr did not take them in time.
+/// The number of log lines of this process that were dropped because stderr did not take them in time.
 #[must_use]
 pub fn lines_dropped() -> u64 {
     lines::dropped()
 }
 
-/// A panic is a log line like any other: what the standard library does instead waits for stderr.
+/// Logs a panic as a line like any other: the hook of the standard library would wait for stderr.
 fn report_panic(info: &panic::PanicHookInfo<'_>) {
     let thread = thread::current();
     let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
@@ -170,7 +171,7 @@ fn default_filter(verbosity: i16) -> &'static str {
         ..=-2 => "error",
         -1 => "warn",
         0 => "info",
-        // What libraries say is for who works on wasmill: `WASMILL_LOG=trace` has it.
+        // Lines of libraries are for people who work on wasmill: `WASMILL_LOG=trace` shows them.
         1 => "info,wasmill=debug,plugin=debug,librdkafka=debug",
         2.. => "info,wasmill=trace,plugin=trace,librdkafka=trace",
     }
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn no_color_is_heeded_and_color_always_wins() {
+    fn no_color_is_respected_and_color_always_wins() {
         let quiet = Options { no_color: true, ..PLAIN };
         assert!(!decide(&quiet, true).color);
         assert!(decide(&Options { color: Color::Always, ..quiet }, true).color);

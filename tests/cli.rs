@@ -1,4 +1,4 @@
-//! The command line as a user meets it: what is listed, and what is said of mistakes.
+//! The command line as a user sees it: the listed commands, and the messages for mistakes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "cli/data.rs"]
@@ -35,7 +35,7 @@ fn help_lists_the_commands_that_work_and_gives_examples() {
 }
 
 #[test]
-fn config_show_says_what_is_wrong_with_78_and_schema_prints_json() {
+fn config_show_reports_mistakes_with_78_and_schema_prints_json() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipe.toml");
     fs::write(&file, "[kafka]\nbrokers = []\n").unwrap();
@@ -49,22 +49,22 @@ fn config_show_says_what_is_wrong_with_78_and_schema_prints_json() {
 }
 
 #[test]
-fn bad_use_of_the_command_line_is_2() {
+fn wrong_use_of_the_command_line_is_2() {
     assert_eq!(wasmill(&["run", "--no-such-flag"]).status.code(), Some(2));
     assert_eq!(wasmill(&["frobnicate"]).status.code(), Some(2));
     let near = text(&wasmill(&["compile-componen"]));
     assert!(near.contains("unrecognized subcommand") && !near.contains("compile-component'"), "{near}");
 }
 
-/// See `.cargo/config.toml`: a build that leaves it out works, but takes more memory and time.
+/// See `.cargo/config.toml`: a build without this setting works, but needs more memory and time.
 #[test]
-fn the_allocator_is_built_to_use_freed_memory_for_messages() {
+fn the_allocator_is_built_to_reuse_freed_memory_for_messages() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
     let output = command.arg("--version").env("MALLOC_CONF", "stats_print:true").output().unwrap();
     assert!(text(&output).contains("opt.lg_extent_max_active_fit: 16"), "{}", text(&output));
 }
 
-/// A component of the contract that forwards nothing and needs nothing but its types; `import` may be one more import.
+/// A minimal component of the contract: `init` succeeds and `process` traps. It imports nothing except `import`, if given.
 fn component(world: &str, import: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module {import}
@@ -77,9 +77,9 @@ fn component(world: &str, import: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// Six mistakes, each with a message that says what, where and what to do, and with exit code 78.
+/// Six mistakes, each reported with its position, the reason and the fix, and with exit code 78.
 #[test]
-fn planted_mistakes_are_78_with_place_and_fix() {
+fn planted_mistakes_are_78_with_position_and_fix() {
     let folder = tempfile::tempdir().unwrap();
     let whole = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
                  [output.main]\ntopic = \"orders.clean\"\n";
@@ -116,7 +116,7 @@ fn planted_mistakes_are_78_with_place_and_fix() {
 }
 
 #[test]
-fn a_sound_pipeline_passes() {
+fn a_valid_pipeline_passes() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component("batch-handler", "")).unwrap();
     let file = folder.path().join("pipe.toml");
@@ -128,7 +128,7 @@ fn a_sound_pipeline_passes() {
 }
 
 #[test]
-fn a_new_plugin_is_a_folder_and_a_component_that_was_not_built_is_told_how() {
+fn a_new_plugin_is_a_folder_and_check_says_how_to_build_its_component() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_wasmill")).current_dir(&folder).args(arguments).output().unwrap();
@@ -152,9 +152,9 @@ fn a_new_plugin_is_a_folder_and_a_component_that_was_not_built_is_told_how() {
     assert!(code == Some(78) && said.contains("mine/plugin.toml:1: missing field `output`"), "{said}");
 }
 
-/// As an address of brokers is written in the environment of many systems.
+/// The comma-separated form is how many systems write broker addresses in environment variables.
 #[test]
-fn a_list_takes_what_an_environment_holds_with_commas() {
+fn a_list_may_be_a_comma_separated_environment_variable() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     let whole = fs::read_to_string(&file).unwrap();
@@ -177,14 +177,14 @@ fn a_list_takes_what_an_environment_holds_with_commas() {
     assert!(said.contains("`***` is not a broker's address") && !said.contains("canary"), "{said}");
 }
 
-/// A plugin that forwards what it gets, with more functions.
+/// A plugin that forwards its input, with additional functions.
 fn plugin(more: &str) -> Vec<u8> {
     let init = "(func $init (param i32 i32 i32 i32) (result i32) (i32.const 0))";
     let (forward, prelude) = (include_str!("plugins/forward.wat"), include_str!("plugins/prelude.wat"));
     wat::parse_str(format!("(module {forward}\n{init}\n{prelude}\n{more})")).unwrap()
 }
 
-/// A plugin that forwards what it gets, as `p.wasm`, and a pipeline with its test cases; gives the pipeline's file.
+/// Writes a plugin that forwards its input as `p.wasm`, and a pipeline with its test cases. Returns the pipeline's file.
 fn forwarding(folder: &Path, cases: &str) -> String {
     fs::write(folder.join("p.wasm"), plugin("")).unwrap();
     fs::write(folder.join("pipe.test.toml"), cases).unwrap();
@@ -195,9 +195,9 @@ fn forwarding(folder: &Path, cases: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-/// Each is told at its own place, without the plugin being asked.
+/// Each mistake is reported at its own position, without running the plugin.
 #[test]
-fn settings_are_held_against_the_plugins_schema() {
+fn settings_are_checked_against_the_plugins_schema() {
     let folder = tempfile::tempdir().unwrap();
     let mask = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/kept/mask-1.0.0.wasm");
     fs::copy(mask, folder.path().join("mask.wasm")).unwrap();

@@ -1,5 +1,5 @@
-//! The schema in the repository, the tables of `docs/configuration.md` and every pipeline in the documentation are those of
-//! this version. `cargo xtask docs` writes the first two anew.
+//! Checks that the schema in the repository, the tables of `docs/configuration.md` and every pipeline in the documentation
+//! match this version. `cargo xtask docs` regenerates the schema and the tables.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::env;
@@ -14,7 +14,8 @@ use wasmill::config;
 
 const SCHEMA: &str = "schemas/pipeline.json";
 const PAGE: &str = "docs/configuration.md";
-/// A table of the page stands between a line that begins so, with the section's name behind, and the next line [`END`].
+/// A generated table is between a line that begins like this, followed by the name of the section, and the next line
+/// [`END`].
 const BEGIN: &str = "<!-- generated from the sources by `cargo xtask docs`: ";
 const END: &str = "<!-- end -->";
 
@@ -46,7 +47,7 @@ fn the_tables_of_the_page_are_current() {
     same(PAGE, &new);
 }
 
-/// Each key with what it is: a key without a word about it would be a line that says nothing.
+/// Every key has a description: without one, its line in the table would say nothing.
 #[test]
 fn every_key_is_described() {
     fn look(schema: &Json, path: &str) {
@@ -75,9 +76,9 @@ fn every_pipeline_in_the_documentation_fits_the_schema() {
     assert!(count >= 3, "only {count} pipelines were found");
 }
 
-/// The same mistakes that `check` finds are found by an editor that has the schema.
+/// An editor that has the schema finds the same mistakes as `check`.
 #[test]
-fn what_does_not_fit_is_found() {
+fn values_that_violate_the_schema_are_found() {
     let schema = config::schema();
     let whole = "[kafka]\nbrokers = [\"a:1\"]\n[input]\ntopics = [\"t\"]\n[[step]]\nwasm = \"p.wasm\"\n[output.main]\ntopic = \"u\"\n";
     for (old, new, expected) in [
@@ -98,7 +99,7 @@ fn what_does_not_fit_is_found() {
     }
 }
 
-/// The pipelines of the examples and of the Markdown; a fragment of one has no need to be whole.
+/// The pipelines of the examples and of the Markdown files, with a flag for whether it is complete or a fragment.
 fn pipelines() -> Vec<(String, String, bool)> {
     let mut found = Vec::new();
     for folder in fs::read_dir(root().join("examples")).unwrap() {
@@ -112,7 +113,7 @@ fn pipelines() -> Vec<(String, String, bool)> {
         let text = fs::read_to_string(&page).unwrap();
         for block in text.split("```toml\n").skip(1) {
             let block = block.split("```").next().unwrap_or_default();
-            // A manifest of a plugin is no pipeline, and neither are test cases.
+            // Plugin manifests and test cases are not pipelines.
             if !block.contains("[[case]]")
                 && !block.contains("[package]")
                 && !block.contains("[dependencies]")
@@ -126,7 +127,7 @@ fn pipelines() -> Vec<(String, String, bool)> {
     found
 }
 
-/// What of draft 7 our schema uses; anything else in it fails the test, so that nothing is left unchecked.
+/// The rules of JSON Schema draft 7 that our schema uses. Any other rule fails the test, so that nothing stays unchecked.
 fn fits(schema: &Json, value: &Json, at: &str, whole: bool, problems: &mut Vec<String>) {
     let Some(rules) = schema.as_object() else { return };
     for (rule, wanted) in rules {
@@ -228,7 +229,7 @@ fn fits(schema: &Json, value: &Json, at: &str, whole: bool, problems: &mut Vec<S
     }
 }
 
-/// As an editor hands TOML to a schema: dates are text.
+/// TOML as an editor passes it to a schema: dates are strings.
 fn json(value: &toml::Value) -> Json {
     match value {
         toml::Value::String(text) => text.as_str().into(),
@@ -267,7 +268,7 @@ fn rows(text: &mut String, above: &str, schema: &Json) {
     for (key, child) in schema["properties"].as_object().into_iter().flatten() {
         let name = format!("{above}{key}");
         let inside = object(child);
-        // A table that is nothing but its keys needs no line of its own.
+        // A table that consists only of its keys needs no row of its own.
         if !(inside["properties"].is_object() && child["properties"].is_object() && inside["required"].is_null()) {
             row(text, &name, child, required.contains(&key.as_str()));
         }
@@ -288,7 +289,7 @@ fn row(text: &mut String, key: &str, schema: &Json, required: bool) {
     writeln!(text, "| `{key}` | {words} | {} | {default} | {example} |", kind(schema)).unwrap();
 }
 
-/// What a value may be.
+/// The allowed values of a setting.
 fn kind(schema: &Json) -> String {
     if let Some(either) = schema["anyOf"].as_array() {
         let kinds: Vec<String> = either.iter().filter(|one| one.get("pattern").is_none()).map(kind).collect();
@@ -320,7 +321,7 @@ fn is_section(schema: &Json) -> bool {
     schema["type"] == "object" || schema["type"] == "array"
 }
 
-/// The schema of the table, where a key may be something else too.
+/// The schema of the table, for a key that may also be something else.
 fn object(schema: &Json) -> &Json {
     let either = schema["anyOf"].as_array();
     either.and_then(|all| all.iter().find(|one| one["type"] == "object")).unwrap_or(schema)
@@ -341,7 +342,7 @@ fn written(value: &Json) -> String {
     }
 }
 
-/// The file holds this text; with `WASMILL_BLESS` it does afterwards.
+/// Checks that the file has this text, or with `WASMILL_BLESS` writes it.
 fn same(name: &str, expected: &str) {
     let path = root().join(name);
     if env::var_os("WASMILL_BLESS").is_some() {

@@ -1,6 +1,8 @@
-//! The rules of the tree that the compiler doesn't hold: who imports whom, where unsafe code lives, how files open.
+//! Rules for the source tree that the compiler doesn't enforce: which module imports which, where unsafe code may be,
+//! how files begin.
 //!
-//! The table is the architecture. A row may import the rows named in it, and only rows above it, so there are no cycles.
+//! The table is the architecture. A module may import the modules listed in its row, and only modules of rows above it,
+//! so there are no cycles.
 
 #[path = "tidy/messages.rs"]
 mod messages;
@@ -10,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A room and what it may import, as prefixes of a path behind `crate::`.
+/// A module and what it may import, as prefixes of a path after `crate::`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("failpoint", &[]),
     ("record", &[]),
@@ -40,13 +42,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "plugin",
         ],
     ),
-    // Of the rooms that act, `config` may know only what it fills in.
+    // Of the modules that act, `config` may only use the types that it fills in.
     (
         "config",
         &[
             "record",
             "secret",
-            // The rooms' names, to say `kafka::Settings`.
+            // The modules' names, to write `kafka::Settings`.
             "partition;",
             "sink;",
             "kafka;",
@@ -88,7 +90,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Of the program, and the rival that it is measured against.
+/// The files of the program, and the native contestant of the benchmark.
 const UNSAFE_FILES: [&str; 15] = [
     "src/kafka/sys/admin.rs",
     "src/kafka/sys/assignment.rs",
@@ -107,11 +109,11 @@ const UNSAFE_FILES: [&str; 15] = [
     "benches/end_to_end/native_loop.rs",
 ];
 const LINES_MAX: usize = 800;
-/// The same of the worker, which is read most.
+/// The limit for files of the worker, which is the most read module.
 const WORKER_LINES_MAX: usize = 400;
-/// Fields of a type of the worker.
+/// The maximum number of fields of a type in the worker.
 const WORKER_FIELDS_MAX: usize = 12;
-/// What a file that opens with `PURE.` does not do: its tests may.
+/// What code of a file that begins with `PURE.` must not use; its tests may.
 const IMPURE: [&str; 9] = [
     "clock::",
     "Instant::now",
@@ -173,7 +175,7 @@ fn rows_import_only_rows_above_them() {
 }
 
 #[test]
-fn files_open_with_what_they_own_and_stay_small() {
+fn files_begin_with_a_comment_and_stay_small() {
     let mut wrong = Vec::new();
     for file in rust_files(&["src", "benches", "tests", "xtask"]) {
         if !file.text.starts_with("//! ") {
@@ -187,7 +189,7 @@ fn files_open_with_what_they_own_and_stay_small() {
 }
 
 #[test]
-fn the_worker_is_of_small_files_and_types_and_what_decides_is_pure() {
+fn the_worker_has_small_files_and_types_and_pure_files_are_pure() {
     let mut wrong = Vec::new();
     for file in rust_files(&["src"]) {
         if file.text.starts_with("//! PURE.") {
@@ -225,7 +227,7 @@ fn the_worker_is_of_small_files_and_types_and_what_decides_is_pure() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// Public types that share a name, and why each use of it is clear.
+/// Public types that share a name, and why each use is unambiguous.
 const HOMONYMS: [(&str, &str); 1] = [("Settings", "each room's own, written with its room: `kafka::Settings`")];
 
 #[test]
@@ -308,7 +310,7 @@ impl File {
     }
 }
 
-/// `src/kafka/consumer.rs` and `src/kafka.rs` are of the room `kafka`.
+/// `src/kafka/consumer.rs` and `src/kafka.rs` belong to the module `kafka`.
 fn room_of(name: &str) -> &str {
     name.trim_start_matches("src/").split(['/', '.']).next().unwrap_or(name)
 }

@@ -1,9 +1,9 @@
-//! What the boundary to a plugin costs, against native closures with owned outputs in the same process.
+//! The cost of the boundary to a plugin, compared with native closures with owned outputs in the same process.
 //!
-//! `boundary PLUGINS CAREFUL [PLUGIN]`, with a folder of the benchmarks' plugins in that of the others: for each task (or those of
-//! one plugin) and batch size five alternating pairs, with the median and the spread of their ratio. The two sides of a pair take
-//! turns, so that both have the same of what else the machine does. Both read the same batch, and the bytes of every output are
-//! looked up.
+//! `boundary PLUGINS CAREFUL [PLUGIN]`, where PLUGINS is the folder of the plugins, which contains the folder of the benchmarks'
+//! plugins. For each task (or those of one plugin) and batch size it measures five pairs, and prints the median and the spread of
+//! their ratios. The two sides of a pair alternate in short turns, so that other load on the machine affects both equally. Both
+//! read the same batch, and read the bytes of every output.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
@@ -27,38 +27,38 @@ use wasmill::record::TopicPartition;
 use native::Closure;
 use native::Input;
 
-/// As in the program itself.
+/// The same allocator as in wasmill.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const PAIRS: usize = 5;
-/// How often the sides of a pair take turns.
+/// How many turns each side of a pair has.
 const TURNS: usize = 20;
-/// How long a turn is. Two hardware threads of a core, or a neighbour on another machine of the host's, make for twice the time or
-/// half of it, and change that several times a second.
+/// The length of a turn. Other load on the same core or on the same host can double or halve the speed, and it changes several
+/// times a second.
 const TURN: Duration = Duration::from_millis(20);
 const SIZES: [usize; 3] = [1, 16, 128];
 
-/// What is measured.
+/// A measurement.
 struct Task {
     name: &'static str,
-    /// The plugin's file in the folder, without its ending, and its settings.
+    /// The plugin's file in the folder, without extension, and its settings.
     plugin: &'static str,
     settings: &'static str,
-    /// The closure that does the same.
+    /// The closure that does the same as the plugin.
     twin: Closure,
-    /// The closure that it is measured against.
+    /// The closure that the plugin is compared with.
     against: Closure,
-    /// What to stay under at the largest batch.
+    /// The limit for the largest batch.
     goal: Option<Goal>,
 }
 
-/// A bound of what is measured.
+/// A limit on the result.
 #[derive(Clone, Copy)]
 enum Goal {
-    /// Of the ratio.
+    /// On the ratio.
     Ratio(f64),
-    /// Of the plugin's nanoseconds a record.
+    /// On the plugin's nanoseconds per record.
     Nanoseconds(f64),
 }
 
@@ -76,10 +76,11 @@ const fn task(
 const TASKS: [Task; 7] = [
     task("identity, copied", "copy", "", [native::copy, native::copy], Some(Goal::Ratio(0.5))),
     task("identity, forwarded", "forward", "", [native::copy, native::copy], Some(Goal::Ratio(0.3))),
-    // All that can be done without a copy is measured against the identity.
+    // Filtering needs no copy, so it is compared with the copying identity.
     task("filter of 50 %", "filter", "", [native::filter, native::copy], Some(Goal::Ratio(0.25))),
     task("JSON edit", "json", "", [native::json, native::json], Some(Goal::Ratio(1.2))),
-    // Without a tree, against the closure with one: what an author gains by the SDK.
+    // The SDK's edit without a tree is compared with the closure that parses into a tree: this is what an author gains from the
+    // SDK.
     task("JSON edit, spliced", "splice", "", [native::json, native::json], Some(Goal::Nanoseconds(250.0))),
     // The typed contract, without the SDK.
     task("typed, copied", "../typed", r#""copy""#, [native::copy, native::copy], None),
@@ -114,7 +115,7 @@ fn main() {
             });
             if plugin == "json" && size == SIZES[SIZES.len() - 1] {
                 let goal = Some(Goal::Ratio(1.75));
-                // A program of its own doesn't take turns.
+                // A separate program can't alternate with the plugin.
                 print("JSON edit, native LTO", size, goal, || {
                     let native = of_program(&careful);
                     let mut plugin = Side::default();
@@ -126,7 +127,7 @@ fn main() {
     }
 }
 
-/// Measures the pairs of a task and prints its line.
+/// Measures the pairs of a task and prints their result.
 fn print(task: &str, size: usize, goal: Option<Goal>, mut pair: impl FnMut() -> (f64, f64)) {
     let pairs: [(f64, f64); PAIRS] = std::array::from_fn(|_| pair());
     let ratios = pairs.map(|(native, plugin)| plugin / native);
@@ -144,7 +145,7 @@ fn print(task: &str, size: usize, goal: Option<Goal>, mut pair: impl FnMut() -> 
     println!("{task:<22}{size:>6}{native:>10.1}{plugin:>10.1}{ratio:>8.2} ({least:.2} to {greatest:.2}){verdict}");
 }
 
-/// What a program says that it takes.
+/// The nanoseconds per record that a program prints.
 fn of_program(path: &str) -> f64 {
     let output = Command::new(path).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
@@ -177,7 +178,7 @@ fn records(count: usize) -> Batch {
     batch
 }
 
-/// What a pipeline would look up of the outputs, as a figure that can't be optimised away.
+/// Combines what a pipeline would read of an output into a number that the compiler can't optimize away.
 fn sum(port: u32, partition: Option<i32>, timestamp: i64, bytes: usize) -> i64 {
     i64::from(port) + i64::from(partition.unwrap_or(-1)) + timestamp + i64::try_from(bytes).unwrap_or(0)
 }
@@ -216,7 +217,7 @@ fn of_plugin(batch: &Batch, instance: &mut Instance) -> i64 {
         .sum()
 }
 
-/// One pair: the nanoseconds a record of either side.
+/// Measures one pair: the nanoseconds per record of each side.
 fn in_turns(size: usize, mut native: impl FnMut() -> i64, mut plugin: impl FnMut() -> i64) -> (f64, f64) {
     let mut sides = [Side::default(); 2];
     for _ in 0..TURNS {
@@ -227,7 +228,7 @@ fn in_turns(size: usize, mut native: impl FnMut() -> i64, mut plugin: impl FnMut
     (native, plugin)
 }
 
-/// What one side of a pair did in its turns.
+/// The total of one side's turns.
 #[derive(Clone, Copy, Default)]
 struct Side {
     elapsed: Duration,

@@ -1,4 +1,4 @@
-//! A process that carries records from topic to topic, watched from outside.
+//! A process that copies records from topic to topic, measured from outside.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,20 +16,20 @@ use tempfile::TempDir;
 use crate::kafka;
 use crate::native_loop::Task;
 
-/// Who carries the records.
+/// A contestant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Contestant {
     /// The native loop.
     Native(Task),
-    /// wasmill with this plugin of the benchmarks.
+    /// wasmill with this benchmark plugin.
     Wasmill(&'static str),
-    /// Another wasmill, with this plugin.
+    /// Another wasmill binary, with this plugin.
     Other { plugin: &'static str, binary: &'static str },
-    /// The same with a key of the file that isn't left to its default.
+    /// wasmill with this plugin and one setting that differs from its default.
     Tuned { plugin: &'static str, key: Key },
 }
 
-/// A line under `[[step]]`, under `[limits]`, or under `[kafka.librdkafka]`.
+/// A line below `[[step]]`, `[limits]` or `[kafka.librdkafka]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Key {
     Step(&'static str),
@@ -37,7 +37,7 @@ pub(crate) enum Key {
     Librdkafka(&'static str),
 }
 
-/// What a process may take for its end.
+/// How long a process may take to end.
 const END: Duration = Duration::from_secs(30);
 
 impl Contestant {
@@ -50,7 +50,7 @@ impl Contestant {
         }
     }
 
-    /// A name that a topic may have.
+    /// The name in a form that a topic may have.
     pub(crate) fn slug(self) -> String {
         self.name().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
     }
@@ -71,7 +71,7 @@ impl Contestant {
                     Contestant::Tuned { key: Key::Librdkafka(line), .. } => ("", "", line),
                     Contestant::Native(_) | Contestant::Wasmill(_) | Contestant::Other { .. } => ("", "", ""),
                 };
-                // Nothing listens there between now and its start, most likely.
+                // The port is probably still free when wasmill starts.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
                 let wasm = Path::new(plugins).join(plugin).with_extension("wasm").canonicalize().unwrap();
                 let file = folder.path().join("bench.toml");
@@ -101,10 +101,10 @@ impl Contestant {
     }
 }
 
-/// One that runs. It is killed when dropped.
+/// A running process. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    /// Whether SIGTERM ends it; else the end of its stdin does.
+    /// Whether SIGTERM ends it; otherwise closing its stdin does.
     terminate: bool,
     folder: TempDir,
 }
@@ -114,10 +114,10 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// User and system time of all its threads so far.
+    /// User and system time of all threads so far.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Behind the name, which may hold anything: field 3 is the first.
+        // Field 3 is the first one after the name, which may contain anything.
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
         // 100 ticks a second: USER_HZ of Linux on x86_64 and aarch64.
@@ -130,16 +130,16 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     }
 
-    /// What it wrote to stderr.
+    /// Its output on stderr.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Lets it finish, and waits for its end.
+    /// Lets the process finish, and waits for its end.
     pub(crate) fn stop(mut self) {
         if self.terminate {
             let pid = self.child.id().to_string();
-            // std has no other signal than KILL.
+            // std can only send SIGKILL.
             assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
         } else {
             self.child.stdin.take().unwrap().write_all(b"\n").unwrap();

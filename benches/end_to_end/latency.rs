@@ -1,7 +1,7 @@
-//! How long a record takes from producing to reading, at 10,000 records a second.
+//! The time from producing a record to consuming it, at 10,000 records a second.
 //!
-//! The sender writes its clock into the value, and the reader, in the same process, looks at the same clock: the figures hold the
-//! client's and the broker's share too, which is the same for all contestants.
+//! The producer writes its time into the value, and the consumer, in the same process, uses the same clock. So the figures
+//! include the share of the clients and the broker, which is the same for all contestants.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,11 +24,11 @@ use crate::topics::Cluster;
 const RATE: u64 = 10_000;
 /// Not counted: joining the group, first connections, caches.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// What was sent while the group formed is not counted either.
+/// Records that were sent while the group formed are not counted either.
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(60);
-/// What wasmill's median may be above the native loop's.
+/// How much wasmill's median may exceed that of the native loop.
 const GOAL_MS: f64 = 2.0;
 
 pub(crate) fn run(cluster: &Cluster, plugins: &str) {
@@ -38,7 +38,7 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     println!("{:<30}{:>24}{:>24}", "", "p50", "p99");
     let contestants = [Contestant::Native(Task::Identity), Contestant::Wasmill("forward")];
     let mut rounds = [const { Vec::new() }; 2];
-    // Not counted: the broker's own code is compiled while it runs.
+    // Not counted: the JVM still compiles the broker's code.
     for contestant in contestants {
         measure(cluster, contestant, plugins, ROUNDS);
     }
@@ -57,7 +57,7 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     println!("p50 above the native loop's, by round: {} ms  goal {GOAL_MS}: {verdict}", above.show(2));
 }
 
-/// The median and the 99th of a hundred, milliseconds.
+/// The median and the 99th percentile in milliseconds.
 pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, plugins: &str, round: usize) -> (f64, f64) {
     let (input, output) =
         (format!("lat-in-{}-{round}", contestant.slug()), format!("lat-out-{}-{round}", contestant.slug()));
@@ -79,7 +79,7 @@ pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, plugins: &str, 
                     producer.send(BaseRecord::to(&input).key(&key).payload(&value)).map_err(|(e, _)| e).unwrap();
                     sent += 1;
                 }
-                // A poll that waits for a millisecond spins in the binding, and would take a core from those who are measured.
+                // A poll with a timeout of a millisecond busy-waits in the binding, and would take a core from the contestants.
                 std::thread::sleep(Duration::from_millis(1));
                 producer.poll(Duration::ZERO);
             }
@@ -88,7 +88,7 @@ pub(crate) fn measure(cluster: &Cluster, contestant: Contestant, plugins: &str, 
     };
     let reader = cluster.reader(&output, PARTITIONS, Offset::Beginning);
     let mut latencies = Vec::new();
-    // The end of the warm-up: so long after the first output that is no backlog.
+    // The end of the warm-up, which starts with the first output whose latency shows no backlog.
     let mut from = None;
     let mut latest = None;
     loop {

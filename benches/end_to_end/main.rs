@@ -1,9 +1,9 @@
-//! From topic to topic on a real Apache Kafka, against a native loop on librdkafka's own calls.
+//! Throughput and latency from topic to topic on a real Apache Kafka, compared with a native loop that calls librdkafka directly.
 //!
-//! `end_to_end PLUGINS`: rounds in which every contestant drains the same topic once, one process after the other, with the
-//! medians and the spread of their ratios to the native loop of the same round. Every output is read back and compared by
-//! digest. *Steady* is what comes behind the first million outputs, by the times at which the broker appended them; CPU is that of the
-//! contestant's process alone, over the same stretch. Then the latency of records that come 10,000 a second.
+//! `end_to_end PLUGINS`: in each round every contestant drains the same topic once, one process after the other. Prints medians, and
+//! the spread of the ratios to the native loop of the same round. Every output is read back and compared by digest. *Steady* counts
+//! only the outputs after the first million, by the time at which the broker appended them; CPU is that of the contestant's process
+//! during the same part. Then it measures the latency at 10,000 records a second.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
@@ -26,31 +26,30 @@ use native_loop::Task;
 use topics::Cluster;
 use topics::Digest;
 
-/// As in the program itself, for the native loop too: `malloc` of the whole process.
+/// The same allocator as in wasmill, also for the native loop: it replaces `malloc` in the whole process.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Rounds of which the median is taken.
+/// The number of rounds whose median is printed.
 const ROUNDS: usize = 5;
-/// Rounds before them that are not counted: the broker's own code is compiled while it runs, which took 17 CPU seconds, most of
-/// them in the first four drains, and there a tenth of both cores. It falls on who uses them both.
+/// The number of earlier rounds that are not counted: in these the JVM compiles the broker's code, which takes CPU time from
+/// contestants that use all cores.
 const WARM_UP: usize = 3;
-/// Outputs of a start, which are not counted. librdkafka's idempotent producer asks for its number half a second after it was made,
-/// unless a broker was there at once. What was read and edited until then (up to 230,000 records by a native loop whose queue
-/// takes a million) comes out in no time: from the first output on, its rate was up to 14 % above what it can do.
+/// The number of first outputs, which are not counted. librdkafka's idempotent producer may request its id only half a second after
+/// its creation. The records that were processed until then are sent in a burst, which would make the rate look higher than it is.
 const LEAD: usize = 1_000_000;
-/// Outputs that are counted.
+/// The number of counted outputs.
 const RECORDS: usize = 2_000_000;
 const PARTITIONS: i32 = 4;
-/// A contestant that takes longer has failed.
+/// The time limit of a contestant.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at how far a contestant is.
+/// How often to check a contestant's progress.
 const STEP: Duration = Duration::from_millis(20);
 
-/// One who takes part in a task, and the least rate and the most CPU time that it shall have relative to the native loop's.
+/// A contestant of a task, with its goals relative to the native loop: the minimum rate and the maximum CPU time.
 type Entry = (Contestant, Option<(f64, f64)>);
 
-/// The tasks and who takes part, the native loop first.
+/// The tasks and their contestants, the native loop first.
 const TASKS: [(&str, Task, &[Entry]); 2] = [
     (
         "identity",
@@ -73,7 +72,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        // This program is the native loop too: a process of its own.
+        // The native loop is this program, too, in a process of its own.
         ["native", brokers, group, input, output, task] => {
             let task = if task == "json" { Task::Json } else { Task::Identity };
             native_loop::run(brokers, group, input, output, task);
@@ -94,12 +93,12 @@ fn cluster() -> Cluster {
     Cluster::start(kafka::Node::start(&kafka::prepare().unwrap()).unwrap())
 }
 
-/// What one run of one contestant came to.
+/// The result of one run of a contestant.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
-    /// Records a second, in thousands.
+    /// Thousands of records per second.
     rate: f64,
-    /// CPU seconds for a million records.
+    /// CPU seconds per million records.
     cpu: f64,
     /// Peak resident memory, MiB.
     rss: f64,
@@ -152,7 +151,7 @@ fn throughput(cluster: &Cluster, plugins: &str, only: Option<&str>) {
     }
 }
 
-/// Lets a contestant carry everything from `input` to a topic of its own.
+/// Runs a contestant until it has processed everything from `input` into a new topic.
 fn drain(
     cluster: &Cluster,
     contestant: Contestant,
@@ -167,7 +166,7 @@ fn drain(
     let mut process = contestant.start(cluster.brokers(), &output, input, &output, plugins);
     let wanted = i64::try_from(LEAD + RECORDS).unwrap();
     let lead = i64::try_from(LEAD).unwrap();
-    // CPU time and outputs when those of the start were seen.
+    // CPU time and number of outputs when the uncounted first outputs were seen.
     let mut started: Option<(f64, i64)> = None;
     loop {
         let there = cluster.count(&output, PARTITIONS);
@@ -200,7 +199,7 @@ fn drain(
     }
 }
 
-/// The median of some figures, the least and the greatest.
+/// The median, the minimum and the maximum of some figures.
 #[derive(Clone, Copy, Debug)]
 struct Spread {
     median: f64,

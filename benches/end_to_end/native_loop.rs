@@ -1,15 +1,15 @@
-//! The rival of the end-to-end benchmark: one thread, librdkafka's own calls, and nothing between them.
+//! The native contestant of the end-to-end benchmark: one thread that calls librdkafka directly.
 //!
-//! It is what a careful engineer writes by hand for one transformation: records are taken in batches, transformed while they
-//! still lie in librdkafka's memory, and produced with their timestamp and headers; deliveries are counted where librdkafka ends
-//! them, and only failures are reported; once a second a *generation* of outputs ends, and its offsets are committed when all of
-//! it and of those before it are acknowledged. So it gives the same promise as wasmill (nothing is lost), with the best settings
-//! that were found for it. It has no sandbox, no policy for records that fail, no metrics, and drops out when something is wrong.
+//! It is what a careful engineer would write by hand for one transformation. Records are taken in batches, transformed while they are in
+//! librdkafka's memory, and produced with their timestamp and headers. Deliveries are counted in an interceptor of librdkafka, and only
+//! failures are reported. Once a second a *generation* of outputs ends, and its offsets are committed when it and all earlier
+//! generations are acknowledged. So it gives the same guarantee as wasmill (at least once), with the best settings that were found for
+//! it. It has no sandbox, no policy for failed records and no metrics, and it aborts when something is wrong.
 //!
-//! It calls librdkafka and reads nothing of its memory that is not in its header: wasmill's look whether a record has headers
-//! (`sys/messages.rs`) would make it 4 % faster.
+//! It calls librdkafka through its public header only: reading whether a record has headers directly from librdkafka's memory, as
+//! wasmill does (`sys/messages.rs`), would make it slightly faster.
 //!
-//! JUSTIFICATION: a rival that goes through a binding would be a slower twin. This code is in no program that is shipped.
+//! JUSTIFICATION: a contestant that goes through a safe binding would be slower. This code is in no released program.
 
 #![expect(unsafe_code, reason = "librdkafka's own calls; see JUSTIFICATION")]
 
@@ -30,18 +30,17 @@ use std::time::Instant;
 
 use rdkafka_sys as rd;
 
-/// What becomes of a value: bytes that are the record's own, or new ones.
+/// What to do with a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    /// The record as it is.
+    /// Forward the record unchanged.
     Identity,
-    /// Two fields of its JSON are replaced.
+    /// Replace two fields of its JSON.
     Json,
 }
 
 impl Task {
-    /// How many messages the producer's queue takes. Forwarding is a fifth faster with a million than with 50,000. Editing JSON isn't: a
-    /// million had 0.95, 0.98 and 1.01 of the rate with 50,000 in three series.
+    /// The size of the producer's queue in messages. Forwarding is faster with a large queue. Editing JSON is not.
     fn queue(self) -> &'static str {
         match self {
             Task::Identity => "1000000",
@@ -50,7 +49,7 @@ impl Task {
     }
 }
 
-/// The settings that both sides of the benchmark share are wasmill's own defaults; the rest is what was found best.
+/// The settings that both sides of the benchmark have are wasmill's defaults; the others are the best that were found.
 const CONSUMER: [(&str, &str); 12] = [
     ("enable.metrics.push", "false"),
     ("enable.auto.commit", "false"),
@@ -75,19 +74,19 @@ const PRODUCER: [(&str, &str); 11] = [
     ("batch.num.messages", "10000"),
     ("message.timeout.ms", "0"),
     ("queue.buffering.max.kbytes", "131072"),
-    // One less than the partitions that the broker leads, or the client's thread asks without a pause whether it may send more.
+    // One less than the partitions that the broker leads: otherwise librdkafka's thread busy-waits to send more.
     ("max.in.flight", "3"),
     ("delivery.report.only.error", "true"),
 ];
-/// Messages taken at once.
+/// The maximum number of messages taken at once.
 const BATCH: usize = 1000;
-/// With the producer's queue full, the wait for room, of which nothing tells.
+/// With a full producer queue: how long to wait for room, since there is no notification.
 const FULL_WAIT_MS: c_int = 1;
-/// With nothing to do, the longest wait for a record.
+/// With no records: the longest wait for one.
 const WAIT_MS: c_int = 5;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs until its stdin is closed, then finishes and commits.
+/// Runs until stdin is closed, then finishes and commits.
 pub(crate) fn run(brokers: &str, group: &str, input: &str, output: &str, task: Task) {
     static STOP: AtomicBool = AtomicBool::new(false);
     std::thread::spawn(|| {
@@ -106,19 +105,19 @@ struct Loop {
     reports: *mut rd::rd_kafka_queue_t,
     topic: *mut rd::rd_kafka_topic_t,
     input: CString,
-    /// The next offset of each partition.
+    /// The next offset to read of each partition.
     next: BTreeMap<i32, i64>,
-    /// What is not committed yet, oldest first; the last one is filled.
+    /// The generations that are not committed yet, oldest first; outputs are added to the last one.
     generations: VecDeque<Generation>,
 }
 
 #[derive(Default)]
 struct Generation {
-    /// Outputs that were produced.
+    /// The number of produced outputs.
     produced: usize,
-    /// Those of them that were acknowledged. Each message points to it, so it must not move.
+    /// How many of them were acknowledged. Every message points to it, so it must not move.
     acknowledged: Box<AtomicUsize>,
-    /// What to commit when all of them are, once it is filled.
+    /// The offsets to commit when all outputs are acknowledged, once the generation has ended.
     offsets: Option<BTreeMap<i32, i64>>,
 }
 
@@ -164,7 +163,7 @@ impl Loop {
                 let taken = rd::rd_kafka_consume_batch_queue(self.records, 0, messages.as_mut_ptr(), BATCH);
                 let taken = usize::try_from(taken).expect("consuming fails only for bad arguments");
                 if taken == 0 {
-                    // It would wait for a full batch; this waits for a record.
+                    // That call would wait for a full batch; this one waits for a single record.
                     let message = rd::rd_kafka_consumer_poll(self.consumer, WAIT_MS);
                     if !message.is_null() {
                         self.transform(message);
@@ -193,7 +192,7 @@ impl Loop {
         // SAFETY: the message is alive until it is destroyed at the end, and owns its bytes.
         unsafe {
             let record = &*message;
-            // Only 0 is a record: nothing is read from an error but that it is one.
+            // Only a message with error 0 is a record. Of any other only the error is read.
             if (&raw const record.err).cast::<c_int>().read() == 0 {
                 let value = (!record.payload.is_null())
                     .then(|| std::slice::from_raw_parts(record.payload.cast::<u8>(), record.len));
@@ -258,7 +257,7 @@ impl Loop {
         }
     }
 
-    /// Takes the reports that are there, all of which are bad, and waits so long for the first.
+    /// Handles the available delivery reports, which are all failures, and waits this long for the first.
     unsafe fn serve_reports(&mut self, wait_ms: c_int) {
         let mut wait_ms = wait_ms;
         // SAFETY: the queue is alive; each event is destroyed once, after its messages were read.
@@ -279,7 +278,7 @@ impl Loop {
         }
     }
 
-    /// What is produced from now on is committed later.
+    /// Ends the current generation: outputs from now on are committed later.
     fn end_generation(&mut self) {
         if let Some(last) = self.generations.back_mut() {
             last.offsets = Some(self.next.clone());
@@ -287,7 +286,7 @@ impl Loop {
         self.generations.push_back(Generation::default());
     }
 
-    /// Commits the generations that are wholly acknowledged.
+    /// Commits the generations that are completely acknowledged.
     unsafe fn commit(&mut self, asynchronous: c_int) {
         let mut done = None;
         while self.generations.front().is_some_and(Generation::is_done) {
@@ -307,7 +306,7 @@ impl Loop {
     }
 }
 
-/// The name of what counts deliveries.
+/// The name of the interceptor that counts deliveries.
 const HOOK: &CStr = c"native";
 
 unsafe extern "C" fn watch_ends(
@@ -321,7 +320,7 @@ unsafe extern "C" fn watch_ends(
     unsafe { rd::rd_kafka_interceptor_add_on_acknowledgement(client, HOOK.as_ptr(), Some(see_end), ptr::null_mut()) }
 }
 
-/// Counts a message that was delivered.
+/// Counts a delivered message.
 unsafe extern "C" fn see_end(
     _client: *mut rd::rd_kafka_t,
     message: *mut rd::rd_kafka_message_t,

@@ -1,4 +1,5 @@
-//! This wasmill against another one, another revision's say: pairs of drains of the same topic and of latencies, one after the other.
+//! Compares this wasmill with another one, for example of another revision: pairs of alternating throughput and latency runs on the
+//! same topic.
 
 use std::path::Path;
 
@@ -14,10 +15,10 @@ use crate::native_loop::Task;
 use crate::spread;
 use crate::topics::Cluster;
 
-/// How far this one's median may be behind.
+/// How much worse the median of this wasmill may be.
 const GOAL: f64 = 0.03;
 
-/// A value that is better the more, or the less, there is of it.
+/// Whether higher or lower values of a figure are better.
 #[derive(Clone, Copy)]
 enum Better {
     More,
@@ -49,7 +50,7 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str, binary: &str) {
     tell("p50 at 10,000 records/s, ms", pairs.collect(), Better::Less);
 }
 
-/// Both of a pair; each is the first one in every other pair.
+/// Runs both of a pair. The order alternates from pair to pair.
 fn in_turn<T>(round: usize, [one, other]: [Contestant; 2], mut go: impl FnMut(Contestant) -> T) -> [T; 2] {
     if round.is_multiple_of(2) {
         let first = go(one);

@@ -1,4 +1,4 @@
-//! The topics of the benchmark: made, filled, watched, read back.
+//! The topics of the benchmark: creates, fills, observes and reads them.
 //!
 //! Nothing here is measured; it uses the safe binding.
 
@@ -28,12 +28,12 @@ use crate::kafka;
 use crate::native_loop::Task;
 
 const WAIT: Duration = Duration::from_secs(30);
-/// Values of the identity task, bytes.
+/// The size of values in the identity task.
 const PLAIN_BYTES: usize = 100;
-/// Values of the JSON task, bytes.
+/// The size of values in the JSON task.
 const ORDER_BYTES: usize = 215;
 
-/// What a topic holds, whatever its order: how many records, and a sum over their keys and values.
+/// The contents of a topic, independent of their order: the number of records, and a sum over their keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digest {
     records: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Digest {
 
 impl Digest {
     fn add(&mut self, key: &[u8], value: &[u8]) {
-        // FNV-1a: enough to notice a record that is missing, doubled or changed.
+        // FNV-1a: good enough to notice a missing, duplicate or changed record.
         let hash = key
             .iter()
             .chain(value)
@@ -52,7 +52,7 @@ impl Digest {
     }
 }
 
-/// A broker, and the clients that look after its topics.
+/// A broker, and clients that manage its topics.
 pub(crate) struct Cluster {
     brokers: String,
     admin: AdminClient<DefaultClientContext>,
@@ -83,7 +83,7 @@ impl Cluster {
         let options = AdminOptions::new().operation_timeout(Some(WAIT));
         let results = self.runtime.block_on(self.admin.create_topics([&new], &options)).unwrap();
         results[0].as_ref().unwrap();
-        // The controller has it; the broker learns of it a moment later.
+        // The controller has created it; the broker knows it a moment later.
         let deadline = Instant::now() + WAIT;
         while !self.knows(topic) {
             assert!(Instant::now() < deadline, "the broker knows nothing of {topic}");
@@ -102,7 +102,7 @@ impl Cluster {
         results[0].as_ref().unwrap();
     }
 
-    /// Fills a topic with the records of a task; what its outputs are to be.
+    /// Fills a topic with the records of a task. Returns the digest of the expected outputs.
     pub(crate) fn fill(&self, topic: &str, records: usize, task: Task) -> Digest {
         let producer = self.producer();
         let mut digest = Digest::default();
@@ -130,15 +130,15 @@ impl Cluster {
         digest
     }
 
-    /// A producer with small delays.
+    /// A producer with a short linger time.
     pub(crate) fn producer(&self) -> BaseProducer {
         config(&self.brokers).set("linger.ms", "1").set("acks", "all").create().unwrap()
     }
 
-    /// A reader of everything from now on, or from the beginning.
+    /// A consumer that starts at the end or at the beginning.
     pub(crate) fn reader(&self, topic: &str, partitions: i32, from: Offset) -> BaseConsumer {
-        // With librdkafka's own backoff of a second for a full queue, one reading in thirty stood still for up to 30 s near a
-        // topic's end, whoever had written it; with this none of sixty did.
+        // With librdkafka's default backoff of a second for a full queue, the consumer sometimes stalls for a long time near the end
+        // of a topic.
         let reader: BaseConsumer = config(&self.brokers)
             .set("fetch.wait.max.ms", "10")
             .set("queued.min.messages", "200000")
@@ -153,11 +153,11 @@ impl Cluster {
         reader
     }
 
-    /// How many records a topic holds.
+    /// The number of records in a topic.
     pub(crate) fn count(&self, topic: &str, partitions: i32) -> i64 {
         let end = |partition| match self.watcher.fetch_watermarks(topic, partition, WAIT) {
             Ok((_, end)) => end,
-            // A topic that was just made lacks a leader for a moment, and the client goes on believing that until it is told to look.
+            // A new topic has no leader for a moment, and the client remembers that until it refreshes its metadata.
             Err(_) => {
                 self.watcher.fetch_metadata(Some(topic), WAIT).unwrap();
                 0
@@ -166,7 +166,8 @@ impl Cluster {
         (0..partitions).map(end).sum()
     }
 
-    /// Everything a topic holds, and the time between its record number `lead` and its last one, as the broker appended them.
+    /// Reads everything in a topic. Returns its digest, and the time between the records number `lead` and last, as the broker
+    /// appended them.
     pub(crate) fn read(&self, topic: &str, partitions: i32, lead: usize) -> (Digest, Duration) {
         let wanted = u64::try_from(self.count(topic, partitions)).unwrap();
         let reader = self.reader(topic, partitions, Offset::Beginning);

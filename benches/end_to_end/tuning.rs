@@ -1,7 +1,7 @@
-//! What the keys of a file that a person may turn come to: curves for `docs/operations.md`.
+//! The effect of tunable settings: curves for `docs/operations.md`.
 //!
-//! There is no rival here: each line is the median of some runs with one key changed and the others left alone. The lines take turns,
-//! as the broker gets faster while it runs.
+//! There is no native loop here: each line is the median of several runs with one setting changed and the others at their defaults.
+//! The lines take turns, because the broker gets faster while it runs.
 
 use crate::Figures;
 use crate::LEAD;
@@ -18,7 +18,7 @@ use crate::topics::Cluster;
 
 const ROUNDS: usize = 3;
 
-/// Of the JSON edit: rate, CPU time and memory.
+/// For the JSON edit: rate, CPU time and memory.
 const THROUGHPUT: [Key; 11] = [
     Key::Step("batch = 1"),
     Key::Step("batch = 16"),
@@ -33,7 +33,7 @@ const THROUGHPUT: [Key; 11] = [
     Key::Limits("max_in_flight = { records = 100000 }"),
 ];
 
-/// Of forwarding: the time from producing to reading, at 10,000 records a second.
+/// For forwarding: the time from producing to consuming, at 10,000 records a second.
 const LATENCY: [Key; 5] = [
     Key::Librdkafka("'linger.ms' = 0"),
     Key::Librdkafka("'linger.ms' = 2"),
@@ -48,7 +48,7 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str) {
     let input = "in-tuning";
     cluster.create(input, PARTITIONS, &[]);
     let expected = cluster.fill(input, LEAD + RECORDS, Task::Json);
-    // Not counted: the broker's own code is compiled while it runs.
+    // Not counted: the JVM still compiles the broker's code.
     for round in ROUNDS..ROUNDS + WARM_UP {
         drain(cluster, Contestant::Wasmill("json"), plugins, input, round, expected);
     }

@@ -1,11 +1,13 @@
-//! What the plugin of the benchmarks does, as native closures that return owned outputs.
+//! The benchmark plugins' transformations as native closures that return owned outputs.
 //!
-//! They may do all that a plugin may: any number of outputs for a record, each with a port, a partition and a timestamp, or a
-//! failure. This crate knows nothing of wasmill, and has cargo's own profile for release; another workspace builds it with its own.
+//! They can do everything that a plugin can: return any number of outputs per record, each with a port, a partition and a
+//! timestamp, or a failure. This crate doesn't depend on wasmill, and is built with cargo's default release profile; another
+//! workspace builds it with its own profile.
 
 use serde_json::Value;
 
-/// The value number `n`: 100 bytes of JSON. A blank may end it: its byte is even, and the filter lets those records through.
+/// The value number `n`: 100 bytes of JSON. Every second value ends in a space, which is an even byte, so the filter keeps these
+/// records.
 #[must_use]
 pub fn document(n: usize) -> String {
     let end = if n.is_multiple_of(2) { " " } else { "" };
@@ -18,7 +20,7 @@ pub fn document(n: usize) -> String {
     with(&"x".repeat(100 - with("").len()))
 }
 
-/// A record as a closure gets it.
+/// The input of a closure.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// The key.
@@ -29,14 +31,14 @@ pub struct Input<'a> {
     pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
-/// An output that a closure made.
+/// An output of a closure.
 #[derive(Debug)]
 pub struct Output {
-    /// An index, 0 for the default.
+    /// The index of the port, 0 for the default.
     pub port: u32,
-    /// `None`: whatever the partitioner chooses.
+    /// `None` if the partitioner chooses.
     pub partition: Option<i32>,
-    /// `None`: the record's.
+    /// `None` for that of the record.
     pub timestamp: Option<i64>,
     /// The key.
     pub key: Option<Vec<u8>>,
@@ -46,10 +48,10 @@ pub struct Output {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// A record's transformation: its outputs, or why it is rejected.
+/// The transformation of a record: its outputs, or why it is rejected.
 pub type Closure = fn(Input<'_>) -> Result<Vec<Output>, String>;
 
-/// All bytes, as they are.
+/// Copies all bytes.
 ///
 /// # Errors
 /// None.
@@ -57,7 +59,7 @@ pub fn copy(input: Input<'_>) -> Result<Vec<Output>, String> {
     Ok(vec![with_value(input, input.value.map(<[u8]>::to_vec))])
 }
 
-/// [`copy`] for values that end in an even byte; others are dropped.
+/// Copies records whose values end in an even byte; others are dropped.
 ///
 /// # Errors
 /// None.
@@ -65,7 +67,7 @@ pub fn filter(input: Input<'_>) -> Result<Vec<Output>, String> {
     if input.value.and_then(<[u8]>::last).is_some_and(|byte| byte % 2 == 0) { copy(input) } else { Ok(Vec::new()) }
 }
 
-/// Parses the value, replaces the fields `email` and `phone`, and writes it.
+/// Parses the value, replaces the fields `email` and `phone`, and serializes it.
 ///
 /// # Errors
 /// If it isn't JSON.

@@ -1,9 +1,9 @@
-//! The HTTP side of a process: metrics, probes and the version, on a thread of their own.
+//! The HTTP server of a process: metrics, probes and the version, on a thread of its own.
 //!
-//! It only reads: it can't block or starve the data path, and no path changes anything. It has a bounded number of connections, and when
-//! all are taken the oldest goes: whoever opens many takes none of the descriptors that Kafka needs, and keeps no probe out. `/livez` is about this process
-//! alone; it never depends on a broker, or an outage would become a storm of restarts. What health means is decided by
-//! the pipeline, and asked for with each request.
+//! The server only reads: it can't block or starve the data path, and no path changes anything. The number of connections is bounded, and a
+//! connection above the bound closes the oldest one. So a client that opens many connections can't use up the descriptors that Kafka needs,
+//! and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would
+//! restart all processes. The pipeline decides whether it is healthy; the server asks it for each request.
 
 mod pages;
 
@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 use crate::metrics::Metrics;
 use crate::pipeline::Health;
 
-/// Asked at each probe.
+/// Called for each probe.
 pub type HealthCheck = dyn Fn() -> Health + Send + Sync;
 
 /// The listening thread; dropping it stops and joins it.
@@ -39,14 +39,14 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why nothing is served.
+/// Why the server can't start.
 #[derive(Debug)]
 pub enum ServeError {
-    /// The address is taken, or is none of this machine's.
+    /// The address is in use, or doesn't belong to this machine.
     Address(io::Error),
-    /// The kernel has no descriptor for what waits for connections.
+    /// The event loop can't be created: no file descriptor is left.
     Loop(io::Error),
-    /// It has no thread.
+    /// The thread can't be started.
     Thread(io::Error),
 }
 
@@ -66,11 +66,11 @@ impl Server {
         let serve = move || {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {
-                    // Dropping the runtime drops the connections too: a scraper that keeps one open holds nobody up.
+                    // Dropping the runtime also closes the connections, so an open connection doesn't delay the end.
                     Ok(listener) => drop(tokio::spawn(accept(listener, pages))),
                     Err(error) => tracing::error!(%error, "metrics and probes can't be served"),
                 }
-                // An error says that the owner is gone, which means the same.
+                // An error means that the owner is gone, which is a request to stop, too.
                 let _ = stopped.await;
             });
         };
@@ -78,7 +78,7 @@ impl Server {
         Ok(Server { local_addr, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens: the port is known even if 0 was asked for.
+    /// The address that it listens on: with the actual port if port 0 was requested.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -89,19 +89,19 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of that thread was reported by its hook.
+            // The panic hook has logged a panic of that thread.
             let _ = thread.join();
         }
     }
 }
 
-/// Connections at once: each is answered in a moment, so that the oldest is idle when there are that many.
+/// The maximum number of connections. Each request is answered quickly, so at this number the oldest connection is idle.
 const CONNECTIONS_MAX: usize = 64;
-/// A request has to be there after this time, also the next one of a connection that stays open.
+/// The time limit for a request to arrive, also for later requests of the same connection.
 const REQUEST: Duration = Duration::from_secs(5);
-/// A request's head is not larger than this.
+/// The maximum size of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// The pause after a connection that can't be taken, as when no descriptor is left.
+/// The pause after a failed accept, for example when no descriptor is left.
 const BREATH: Duration = Duration::from_millis(100);
 
 async fn accept(listener: tokio::net::TcpListener, pages: Router) {
@@ -123,12 +123,12 @@ async fn accept(listener: tokio::net::TcpListener, pages: Router) {
 async fn talk(stream: TcpStream, pages: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(HEAD_BYTES_MAX);
-    // An error is the other side's: what it sent was no request, or it is gone.
+    // An error is caused by the client: it sent an invalid request or closed the connection.
     let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages)).await;
 }
 
-/// Tries to bind a taken address so often, with a pause between two tries: a process that was killed holds its address until the
-/// kernel has taken its memory apart, and whoever starts the next one may be faster.
+/// How often to try to bind an address that is in use, with a pause between tries: a killed process holds its address until the kernel has
+/// freed its memory, and its successor may start earlier.
 const BINDS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 

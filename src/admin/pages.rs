@@ -1,4 +1,4 @@
-//! What each path answers.
+//! The response for each path.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::HealthCheck;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 
-/// The pages, a line each.
+/// The list of pages, one per line.
 macro_rules! pages {
     () => {
         "/metrics          in Prometheus' text format
@@ -53,7 +53,7 @@ pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Router 
         .with_state(Shared { metrics, health })
 }
 
-/// Nothing here takes a body, so none is read.
+/// No path here takes a body, so a request with one is refused.
 async fn without_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;

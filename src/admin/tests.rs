@@ -37,7 +37,7 @@ fn check(ok: bool, name: &str, detail: &str) -> Check {
 }
 
 #[test]
-fn probes_tell_what_the_pipeline_says_now() {
+fn probes_return_the_current_health_of_the_pipeline() {
     let health = Arc::new(Mutex::new(Health {
         live: true,
         ready: false,
@@ -66,7 +66,7 @@ fn probes_tell_what_the_pipeline_says_now() {
 }
 
 #[test]
-fn metrics_and_version_are_there_and_other_paths_are_answered_with_these() {
+fn metrics_and_version_are_served_and_other_paths_list_them() {
     let server = server(&Arc::default());
     let (status, text) = ask(&server, "/metrics");
     assert_eq!(status, 200);
@@ -93,22 +93,22 @@ fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     let again = || Server::start(addr, Metrics::new("orders", &[], &[]), Arc::new(Health::default));
     let taken = again().unwrap_err();
     assert!(matches!(&taken, ServeError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
-    // An open connection doesn't keep it.
+    // An open connection doesn't keep the address in use.
     let _open = TcpStream::connect(addr).unwrap();
     drop(first);
     again().unwrap();
 }
 
-/// Each of them held a descriptor, for as long as it liked.
+/// Without a bound, each idle connection would hold a descriptor for as long as it likes.
 #[test]
-fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
+fn many_idle_connections_block_no_probe_and_hold_few_descriptors() {
     const MANY: usize = 300;
     let health = Arc::new(Mutex::new(Health { live: true, ..Health::default() }));
     let server = server(&health);
     let mut idle: Vec<TcpStream> = (0..MANY)
         .map(|number| {
             let mut stream = TcpStream::connect(server.local_addr()).unwrap();
-            // Every other one begins to ask.
+            // Half of the connections start a request.
             if number % 2 == 0 {
                 stream.write_all(b"GET /livez HTTP/1.1\r\nHost:").unwrap();
             }
@@ -116,7 +116,7 @@ fn many_idle_connections_keep_no_probe_out_and_none_of_the_descriptors() {
         })
         .collect();
     assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
-    // Those that are more than the bound were closed; the rest goes when its request is not there in time.
+    // Connections above the bound were closed; the others are closed when their request doesn't arrive in time.
     for stream in &mut idle {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut rest = Vec::new();

@@ -1,6 +1,6 @@
-//! Plugins as source: the folder that a new one begins with, how one is built, and building again when its source changes.
+//! Plugin sources: creating a project from a template, building it, and rebuilding it when its source changes.
 //!
-//! Nothing here runs a plugin. What was built is looked at like any other file.
+//! Nothing here runs a plugin. The built component is checked like any other.
 
 mod project;
 mod rebuild;

@@ -1,4 +1,4 @@
-//! A plugin's folder: what `plugin.toml` says of its build, and doing it.
+//! A plugin's folder: reads how to build it from `plugin.toml`, and builds it.
 
 use std::fs;
 use std::io;
@@ -21,12 +21,12 @@ use super::toolchain;
 
 /// The file that says how a plugin is built.
 const FILE: &str = "plugin.toml";
-/// Folders above a component in which its `plugin.toml` is looked for.
+/// How many folders above a component are searched for its `plugin.toml`.
 const LEVELS: usize = 8;
-/// Files that a build is watched for, and how deep their folders are looked into.
+/// Limits on watched source files: their number, and how deep folders are searched.
 const WATCHED_MAX: usize = 5000;
 const DEPTH_MAX: usize = 16;
-/// The time between two looks at a tool that runs.
+/// How often a running tool is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Deserialize)]
@@ -36,7 +36,7 @@ struct File {
     manifest: Option<Manifest>,
 }
 
-/// What goes into the component's manifest, where the build doesn't write one itself.
+/// The component's manifest, for builds that don't write one themselves.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
@@ -60,14 +60,14 @@ struct Build {
     watch: Vec<PathBuf>,
 }
 
-/// A language whose toolchain is known here.
+/// A language with built-in support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Lang {
     Rust,
 }
 
-/// How it is built.
+/// How to build the plugin.
 #[derive(Debug)]
 enum How {
     Rust,
@@ -82,24 +82,24 @@ pub struct Project {
     output: PathBuf,
     watch: Vec<PathBuf>,
     manifest: Option<Manifest>,
-    /// Where what plugins have in common may be compiled once.
+    /// The cache folder in which Rust plugins share compiled dependencies.
     cache: Option<PathBuf>,
 }
 
-/// What a build made.
+/// The result of a build.
 #[derive(Debug)]
 pub struct Built {
     /// The component's file.
     pub output: PathBuf,
-    /// What it holds.
+    /// The file's contents.
     pub bytes: Vec<u8>,
 }
 
 impl Project {
-    /// The project in a folder.
+    /// Opens the project in a folder.
     ///
     /// # Errors
-    /// What is wrong with its `plugin.toml`, with file and line.
+    /// The mistake in its `plugin.toml`, with file and line.
     pub fn open(folder: &Path) -> Result<Project, String> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).map_err(|error| {
@@ -130,10 +130,10 @@ impl Project {
         Ok(Project { folder: folder.to_path_buf(), how, output, watch, manifest, cache: None })
     }
 
-    /// The project whose output is this component, if there is one in the folders above it.
+    /// Finds the project in the folders above a component whose output is that component.
     ///
     /// # Errors
-    /// What is wrong with the `plugin.toml` that was found.
+    /// The mistake in the `plugin.toml` that was found.
     pub fn of(component: &Path) -> Result<Option<Project>, String> {
         let component = std::path::absolute(component).unwrap_or_else(|_| component.to_path_buf());
         for folder in component.ancestors().skip(1).take(LEVELS) {
@@ -145,27 +145,27 @@ impl Project {
         Ok(None)
     }
 
-    /// Has it compiled below the user's cache folder, with other plugins, as far as that is safe; else in its own `target`.
+    /// Compiles the plugin in the user's cache folder together with other plugins, if that is safe, otherwise in its own `target`.
     #[must_use]
     pub fn sharing(self, cache: Option<PathBuf>) -> Project {
         Project { cache, ..self }
     }
 
-    /// Where it lies.
+    /// The project's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Builds the component and puts it in its place, whole at any time. What the tools say goes to stderr.
+    /// Builds the component and replaces the output atomically. Messages of the tools go to stderr.
     ///
     /// # Errors
-    /// Why not; what a compiler complains of it has said itself.
+    /// Why the build failed; the compiler has printed its own errors.
     pub fn build(&self) -> Result<Built, String> {
         self.build_unless(&|| false)
     }
 
-    /// The same, given up as soon as `stopped` says so: a build may take minutes.
+    /// Like [`Project::build`], but cancels the build as soon as `stopped` returns true: a build may take minutes.
     pub(super) fn build_unless(&self, stopped: &dyn Fn() -> bool) -> Result<Built, String> {
         let made = match &self.how {
             How::Rust => self.rust(stopped)?,
@@ -183,14 +183,14 @@ impl Project {
     fn command(&self, words: &[String], stopped: &dyn Fn() -> bool) -> Result<(), String> {
         let (program, arguments) = words.split_first().ok_or("`build.command` is empty")?;
         let mut command = Command::new(program);
-        // Data goes to stdout, and what a tool says is none.
+        // stdout is for data, so the tool's output goes to stderr.
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).stdout(io::stderr());
         let mut child = command.spawn().map_err(|error| format!("start `{program}`: {error}"))?;
         let status = end_of(&mut child, stopped)?;
         if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", words.join(" "))) }
     }
 
-    /// Writes the output, whole at any time; what is the same stays as it is, with its time.
+    /// Replaces the output atomically. An identical file is left alone and keeps its modification time.
     fn put(&self, bytes: &[u8]) -> Result<(), String> {
         let output = &self.output;
         if fs::read(output).is_ok_and(|old| old == bytes) {
@@ -199,14 +199,14 @@ impl Project {
         let aside = output.with_extension("new");
         let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, output));
         written.map_err(|error| {
-            // Half of it helps nobody, and may be what fills the disk.
+            // A partial file is useless, and its size may be why the disk is full.
             let _ = fs::remove_file(&aside);
             format!("write {}: {error}", output.display())
         })
     }
 
-    /// The component with the manifest of `plugin.toml` behind it, if there is one, in the place of the one it may have: a build that
-    /// had nothing to do leaves the last output.
+    /// Appends the manifest of `plugin.toml`, if there is one, and removes the manifest that the component already has: a build with
+    /// nothing to do leaves the previous output.
     fn with_manifest(&self, component: Vec<u8>) -> Result<Vec<u8>, String> {
         let Some(manifest) = &self.manifest else { return Ok(component) };
         let mut component = without_manifest(component)?;
@@ -225,7 +225,7 @@ impl Project {
         Ok(component)
     }
 
-    /// Has cargo build the crate; the module it made.
+    /// Builds the crate with cargo and returns the path of the module.
     fn rust(&self, stopped: &dyn Fn() -> bool) -> Result<PathBuf, String> {
         let mut cargo = toolchain::cargo_build(&self.folder)?;
         cargo.args(["--message-format", "json-render-diagnostics"]);
@@ -238,7 +238,7 @@ impl Project {
         let (status, told) = thread::scope(|scope| {
             let told = scope.spawn(move || {
                 let mut told = Vec::new();
-                // What can't be read is missing below.
+                // If the output can't be read, the module is missing below.
                 let _ = stdout.map(|mut stdout| stdout.read_to_end(&mut told));
                 told
             });
@@ -254,7 +254,7 @@ impl Project {
         module.ok_or_else(|| "cargo made no module: `Cargo.toml` needs `[lib] crate-type = [\"cdylib\"]`".to_owned())
     }
 
-    /// The files that a build depends on, as far as `watch` names them: path, size and time of the last change.
+    /// The source files, as far as `watch` names them: path, size and modification time.
     pub(super) fn sources(&self) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
         let mut found = Vec::new();
         for path in &self.watch {
@@ -265,7 +265,7 @@ impl Project {
     }
 }
 
-/// The end of a tool, which is killed when `stopped` says so.
+/// Waits until a tool ends, and kills it when `stopped` returns true.
 fn end_of(tool: &mut Child, stopped: &dyn Fn() -> bool) -> Result<ExitStatus, String> {
     let failed = |error: io::Error| format!("wait for a tool: {error}");
     loop {
@@ -280,7 +280,7 @@ fn end_of(tool: &mut Child, stopped: &dyn Fn() -> bool) -> Result<ExitStatus, St
     }
 }
 
-/// The module of a line in which cargo tells of something that it made.
+/// The module named in a message of cargo about an artifact.
 fn module(line: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     if message.get("reason")? != "compiler-artifact" {
@@ -290,7 +290,7 @@ fn module(line: &str) -> Option<PathBuf> {
     files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
 }
 
-/// A component or module without the sections in which its own manifest is; those of modules inside of it stay.
+/// Removes the component's or module's own manifest sections; those of nested modules stay.
 fn without_manifest(component: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut depth = 0_usize;
     let mut found = Vec::new();
@@ -305,7 +305,7 @@ fn without_manifest(component: Vec<u8>) -> Result<Vec<u8>, String> {
             && section.name() == MANIFEST
         {
             let range = section.range();
-            // Before what it holds stand its number and its size.
+            // The section's id and size precede its contents.
             let head = 1 + leb128(range.len()).len();
             found.push(range.start.saturating_sub(head)..range.end);
         }
@@ -317,10 +317,10 @@ fn without_manifest(component: Vec<u8>) -> Result<Vec<u8>, String> {
     Ok(bare)
 }
 
-/// The custom section that a manifest is.
+/// The name of the custom section that holds a manifest.
 const MANIFEST: &str = "wasmill:manifest";
 
-/// A custom section of WebAssembly: the number 0, its size, the name and the data.
+/// A WebAssembly custom section: the id 0, its size, the name and the data.
 fn custom_section(name: &str, data: &[u8]) -> Vec<u8> {
     let mut inside = leb128(name.len());
     inside.extend_from_slice(name.as_bytes());
@@ -331,7 +331,7 @@ fn custom_section(name: &str, data: &[u8]) -> Vec<u8> {
     section
 }
 
-/// A number as WebAssembly has them: seven bits a byte, the lowest first.
+/// A number in LEB128: seven bits per byte, the lowest first.
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -349,7 +349,7 @@ fn collect(path: &Path, depth: usize, found: &mut Vec<(PathBuf, u64, Option<std:
     if found.len() >= WATCHED_MAX {
         return;
     }
-    // What is no more is a change, too: it is missing in the list.
+    // A deleted file is a change, too: it is missing from the list.
     let Ok(metadata) = fs::metadata(path) else { return };
     if metadata.is_dir() {
         let Some(depth) = depth.checked_sub(1) else { return };
@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_in_the_file_have_their_line() {
+    fn mistakes_in_the_file_are_reported_with_their_line() {
         for (text, message) in [
             ("[build]\noutput = \"a.wasm\"", "1: `[build]` needs"),
             ("[build]\noutput = \"a.wasm\"\ncommand = []", "1: `[build]` needs"),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_of_ones_own_makes_the_output_and_a_failed_one_is_told() {
+    fn a_custom_build_command_makes_the_output_and_its_failure_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let write = |command: &str| {
             let text =
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_goes_into_a_component_that_was_built_without() {
+    fn a_manifest_is_added_to_a_component_built_without_one() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("empty.wasm"), wat::parse_str("(component)").unwrap()).unwrap();
         let schema = format!(r#"{{"title":"{}"}}"#, "x".repeat(20_000));
@@ -418,7 +418,7 @@ mod tests {
         let manifest: serde_json::Value = serde_json::from_slice(section.data()).unwrap();
         assert_eq!((&manifest["name"], &manifest["version"]), (&"mine".into(), &"2".into()));
         assert_eq!(manifest["settings"]["title"].as_str().unwrap().len(), 20_000);
-        // Built again with nothing to do, it is what it was.
+        // A build with nothing to do yields the same component.
         let idle = text.replace("[\"cp\", \"empty.wasm\", \"a.wasm\"]", "[\"true\"]");
         fs::write(folder.path().join(FILE), idle).unwrap();
         assert_eq!(Project::open(folder.path()).unwrap().build().unwrap().bytes, built.bytes);
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_finds_its_project_and_a_change_of_its_source_is_seen() {
+    fn a_component_finds_its_project_and_a_source_change_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("src/deep")).unwrap();
         let text = "[build]\noutput = \"out/a.wasm\"\ncommand = [\"true\"]\nwatch = [\"src\", \"gone\"]";

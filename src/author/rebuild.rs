@@ -1,7 +1,7 @@
-//! Builds a plugin again when its source changes, beside the pipeline that runs it.
+//! Rebuilds a plugin when its source changes, while the pipeline runs.
 //!
-//! The files are looked at from time to time and not watched: that works on every file system, and costs a few calls for a
-//! plugin's source. What is built is put in place; who runs it takes it over as any other change of a component.
+//! The files are polled and not watched: that works on every file system, and costs a few system calls for a plugin's
+//! source. The built component replaces the old file, and the running pipeline reloads it like any other changed component.
 
 use std::io;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use super::Project;
 
-/// The time between two looks.
+/// The polling interval.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// The thread that looks and builds; a build that runs when it is dropped is given up.
+/// The thread that polls and builds; dropping it cancels a running build.
 #[derive(Debug)]
 pub struct Rebuild {
-    /// Set once, by `drop`; the thread alone waits for it.
+    /// Set once, by `drop`; only the thread waits for it.
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Rebuild {
-    /// Starts looking at the sources of these projects. `tell` is called with what happened, on that thread.
+    /// Starts polling the sources of these projects. `tell` is called on that thread with a message for each event.
     ///
     /// # Errors
     /// If the thread can't be started.
@@ -38,7 +38,8 @@ impl Rebuild {
             while !stopped_after(&seen, LOOK) {
                 for (project, known) in projects.iter().zip(&mut states) {
                     let now = project.sources();
-                    // Half of what an editor or a checkout writes is no version: it has to stand still for a look.
+                    // An editor or a checkout may be writing several files: the sources must stay unchanged for one
+                    // interval.
                     if now == *known || stopped_after(&seen, LOOK) || project.sources() != now {
                         continue;
                     }
@@ -68,7 +69,7 @@ impl Drop for Rebuild {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.1.notify_all();
         if let Some(thread) = self.thread.take() {
-            // It can't panic, and there would be nobody left to tell.
+            // The thread doesn't panic, and nothing is left to report to.
             drop(thread.join());
         }
     }

@@ -1,6 +1,6 @@
-//! The folder that a new plugin begins with: source, tests, a pipeline to try it in, and the SDK it is built with; and that of a new pipeline.
+//! The folder of a new plugin: source, tests, a pipeline to try it in, and the SDK; and the folder of a new pipeline.
 //!
-//! The SDK is inside this program, so that the two always fit and nothing has to be fetched but its own dependencies.
+//! The SDK is embedded in this program, so it always matches the program, and only its dependencies must be downloaded.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::Path;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-/// What `NAME` stands for in all of them.
+/// The files of a new Rust plugin. `NAME` in their text is replaced by the plugin's name.
 const RUST: [(&str, &str); 10] = [
     (".cargo/config.toml", include_str!("../../plugins/.cargo/config.toml")),
     (".gitignore", include_str!("../../templates/rust/gitignore")),
@@ -23,7 +23,7 @@ const RUST: [(&str, &str); 10] = [
     ("src/lib.rs", include_str!("../../templates/rust/src/lib.rs")),
 ];
 
-/// The SDK without its own tests.
+/// The SDK without its tests.
 const SDK: [(&str, &str); 22] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
@@ -49,13 +49,13 @@ const SDK: [(&str, &str); 22] = [
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
 ];
 
-/// Where the SDK lies in a plugin's folder.
+/// The SDK's folder inside a plugin's folder.
 pub(super) const SDK_FOLDER: &str = "sdk";
 
 /// The SDK's manifest takes its lints from a workspace that a new plugin doesn't have.
 const LINTS: &str = "\n[lints]\nworkspace = true\n";
 
-/// The same of a pipeline without a plugin of its own.
+/// The files of a new pipeline without a plugin of its own.
 const PIPELINE: [(&str, &str); 4] = [
     ("README.md", include_str!("../../templates/pipeline/README.md")),
     ("input.ndjson", include_str!("../../templates/pipeline/input.ndjson")),
@@ -63,7 +63,8 @@ const PIPELINE: [(&str, &str); 4] = [
     ("pipeline.toml", include_str!("../../templates/pipeline/pipeline.toml")),
 ];
 
-/// Whether a plugin or a pipeline may be called so: as a crate, with 1 to 64 lower-case letters, digits and `-`, a letter first.
+/// Whether this is a valid name for a plugin or a pipeline: 1 to 64 lower-case letters, digits and `-`, starting with a letter, as for a
+/// crate.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     name.len() <= 64
@@ -72,17 +73,17 @@ pub fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Makes the folder of a plugin, `name`, which is one, in `parent`.
+/// Creates the folder of a plugin in `parent`. `name` must be a valid name.
 ///
 /// # Errors
-/// If there is something of that name, or why a file can't be written.
+/// If the folder already exists, or a file can't be written.
 pub fn create(parent: &Path, name: &str) -> Result<(), String> {
     let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
     let sdk = sdk().map(|(path, text)| (format!("{SDK_FOLDER}/{path}"), text));
     fill(parent, name, own.chain(sdk))
 }
 
-/// Makes the folder of a pipeline, `name`, which is one, in `parent`.
+/// Creates the folder of a pipeline in `parent`. `name` must be a valid name.
 ///
 /// # Errors
 /// As [`create`].
@@ -102,7 +103,7 @@ fn fill(parent: &Path, name: &str, files: impl Iterator<Item = (String, String)>
         let path = folder.join(path);
         let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
         if let Err(error) = parent.and_then(|()| fs::write(&path, text)) {
-            // Half a folder is of no use, and would be in the way of the next try. It was made here, a moment ago.
+            // A partial folder is useless and would block the next try. It was created by this function.
             let _ = fs::remove_dir_all(&folder);
             return Err(failed(&path, error));
         }
@@ -110,18 +111,18 @@ fn fill(parent: &Path, name: &str, files: impl Iterator<Item = (String, String)>
     Ok(())
 }
 
-/// The SDK's files as they are in a plugin's folder.
+/// The SDK's files as they are written into a plugin's folder.
 fn sdk() -> impl Iterator<Item = (&'static str, String)> {
     SDK.iter().map(|(path, text)| (*path, text.replace(LINTS, "")))
 }
 
-/// Whether the plugin in a folder has the SDK of this program, as it is.
+/// Whether the plugin in a folder contains exactly this program's SDK.
 pub(super) fn has_the_sdk(folder: &Path) -> bool {
     let folder = folder.join(SDK_FOLDER);
     sdk().all(|(path, text)| fs::read(folder.join(path)).is_ok_and(|found| found == text.as_bytes()))
 }
 
-/// A name for the SDK of this program, which no other SDK has.
+/// The digest of this program's SDK.
 pub(super) fn sdk_digest() -> String {
     let mut digest = Sha256::new();
     for (path, text) in sdk() {
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_the_sdk_and_of_the_template_is_in_it() {
+    fn the_whole_sdk_and_template_are_embedded() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let files = |folder: &str| {
             let entries = fs::read_dir(root.join(folder)).unwrap();

@@ -1,9 +1,9 @@
-//! The folder in which a user's plugins are compiled, so that what they have in common is compiled once.
+//! A shared target folder for a user's plugins, so that their common dependencies are compiled once.
 //!
-//! In one target folder cargo takes a crate for another of the same name, version and place in its workspace, whatever is in it, and
-//! gives one plugin the module of another. So only such plugins come here of which that can't be: made of their own crate, of this
-//! program's SDK and of crates from registries, and no two of one name. Any other is compiled in its own `target`.
-//! cargo's own lock has one build at a time here, and cargo says so when it waits.
+//! Within one target folder, cargo identifies a crate by its name, version and position in its workspace, not by its contents. It
+//! would return the module of one plugin for another plugin. So the folder is shared only by plugins for which that can't happen:
+//! those that consist of their own crate, this program's SDK and crates from registries, each with a unique name. Any other plugin
+//! is compiled in its own `target`. cargo locks the folder, so that one build runs at a time, and prints a message when it waits.
 
 use std::env;
 use std::fs;
@@ -24,18 +24,18 @@ use serde::Deserialize;
 use super::scaffold;
 use super::toolchain;
 
-/// With one of these an author says where to compile, and nothing is shared.
+/// With one of these variables the author chooses where to compile, and nothing is shared.
 const CHOSEN: [&str; 2] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"];
-/// Parts of a crate that a build of its module leaves alone.
+/// Targets of a crate that are not compiled for its module.
 const NOT_BUILT: [&str; 3] = ["test", "bench", "example"];
 
-/// What `cargo metadata` says.
+/// The output of `cargo metadata`.
 #[derive(Debug, Deserialize)]
 struct Workspace {
     packages: Vec<Package>,
     workspace_root: PathBuf,
     target_directory: PathBuf,
-    /// Where cargo keeps what lies between, if it knows such a place.
+    /// cargo's folder for intermediate files, if this version of cargo has one.
     build_directory: Option<PathBuf>,
 }
 
@@ -52,24 +52,24 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// The target folder for the plugin in `folder`, below `cache`, or none if it is to be compiled in its own.
+/// The target folder for the plugin in `folder`, below `cache`; none if the plugin must be compiled in its own.
 pub(super) fn target(folder: &Path, cache: &Path) -> Option<PathBuf> {
     if CHOSEN.iter().any(|variable| env::var_os(variable).is_some()) || !scaffold::has_the_sdk(folder) {
         return None;
     }
-    // Without it there is nothing to share, or it says of itself what is wrong when it builds.
+    // Without a valid folder there is nothing to share; if something is wrong with it, the build reports it.
     let folder = folder.canonicalize().ok()?;
     let name = module_name(&folder)?;
     let target = cache.join("plugins").join(scaffold::sdk_digest());
     private(&target).and_then(|()| claim(&target, &name, &folder)).ok()?.then_some(target)
 }
 
-/// The name of the module that the crate in a folder becomes, if it and the SDK are all that is in its workspace.
+/// The name of the module that the crate in a folder compiles to, if its workspace holds only that crate and the SDK.
 fn module_name(folder: &Path) -> Option<String> {
     let manifest = folder.join("Cargo.toml");
     let table: toml::Table = toml::from_str(&fs::read_to_string(&manifest).ok()?).ok()?;
     let workspace = table.get("workspace").and_then(toml::Value::as_table);
-    // With these, crates in the folder need not be of the workspace.
+    // With these keys, crates in the folder need not be members of the workspace.
     let hides = ["patch", "replace"].iter().any(|key| table.contains_key(*key));
     if hides || workspace.is_some_and(|workspace| workspace.contains_key("exclude")) {
         return None;
@@ -91,7 +91,7 @@ fn module_name(folder: &Path) -> Option<String> {
     for package in packages {
         let target = package.only_target()?;
         if package.manifest_path == manifest {
-            // So that plugins of different names have different modules.
+            // Ensures that plugins with different names have different modules.
             let module = package.name.replace('-', "_");
             if target.kind != ["cdylib"] || target.name.replace('-', "_") != module {
                 return None;
@@ -105,7 +105,7 @@ fn module_name(folder: &Path) -> Option<String> {
 }
 
 impl Package {
-    /// The one thing that is built of it, if there are no others, such as a build script.
+    /// The crate's only target; `None` if there are others, such as a build script.
     fn only_target(&self) -> Option<&Target> {
         let is_built = |target: &&Target| !target.kind.iter().any(|kind| NOT_BUILT.contains(&&**kind));
         let mut built = self.targets.iter().filter(is_built);
@@ -113,7 +113,7 @@ impl Package {
     }
 }
 
-/// Sees to it that the folder is there and nobody else writes to it: what lies in it is run by the compiler.
+/// Creates the folder and checks that no other user can write to it: the compiler runs code from it.
 fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let metadata = fs::metadata(folder)?;
@@ -123,7 +123,7 @@ fn private(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the plugins' name `name` is this folder's: the first that comes has it for as long as it is there.
+/// Whether this folder owns the name `name`. The first plugin with a name owns it for as long as its folder exists.
 fn claim(target: &Path, name: &str, folder: &Path) -> io::Result<bool> {
     let owners = target.join("owners");
     fs::create_dir_all(&owners)?;
@@ -140,7 +140,7 @@ fn claim(target: &Path, name: &str, folder: &Path) -> io::Result<bool> {
     if there {
         return Ok(false);
     }
-    // Without its module cargo compiles the plugin, and doesn't give this one what was another's.
+    // Removes the module of the previous owner, so that cargo compiles this plugin's.
     for module in ["release", "release/deps"] {
         let module = target.join(toolchain::TARGET).join(module).join(name).with_extension("wasm");
         match fs::remove_file(module) {
@@ -154,7 +154,7 @@ fn claim(target: &Path, name: &str, folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// What tells a folder from any other, also from one that was at its place before.
+/// Identifies a folder, also against one that had the same path before.
 fn identity(folder: &Path) -> io::Result<String> {
     let metadata = fs::metadata(folder)?;
     let path = folder.to_str().ok_or_else(|| io::Error::other("its name is no text"))?;
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with plugins of the name `shout` below `a`, `b` and so on, and one with what is compiled.
+    /// A folder with plugins named `shout` below `a`, `b` and so on, and a folder for compiled files.
     fn plugins(parents: &[&str]) -> (TempDir, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         for parent in parents {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_folders_for_as_long_as_that_is_there_and_no_module_is_inherited() {
+    fn a_name_belongs_to_one_folder_while_that_exists_and_no_module_is_inherited() {
         let (folder, target) = plugins(&["a", "b"]);
         let [a, b] = ["a/shout", "b/shout"].map(|plugin| folder.path().join(plugin));
         let modules = target.path().join(toolchain::TARGET).join("release/deps");
@@ -200,7 +200,7 @@ mod tests {
         fs::rename(&a, folder.path().join("a/moved")).unwrap();
         assert!(claims(&b) && !modules.join("shout.wasm").exists());
         assert!(modules.join("whisper.wasm").exists());
-        // What is at the place of the first is another one.
+        // The folder at the first path is a different one now.
         scaffold::create(&folder.path().join("a"), "shout").unwrap();
         assert!(!claims(&a));
     }

@@ -1,7 +1,8 @@
-//! A cargo that can build for WebAssembly, on whatever toolchain this machine has for that.
+//! Finds a cargo that can build for WebAssembly with the toolchains of this machine.
 //!
-//! In this order: the active toolchain, if it has the target's std; Debian's own Rust, which builds std from its source package
-//! and links with the active toolchain's `rust-lld`. Nothing is installed here. Std only: `xtask` is built with this file, too.
+//! It tries, in this order: the active toolchain, if it has the std of the target; Debian's Rust packages, with which it builds
+//! std from source and links with the active toolchain's `rust-lld`. Nothing is installed. Std only, since `xtask` includes
+//! this file, too.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,20 +12,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
-/// The target of plugins: without WASI, as a plugin gets none.
+/// The target of plugins. Without WASI, because plugins have no access to it.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
-/// What Debian calls its Rust for WebAssembly and the source of std.
+/// Debian's packages with Rust for WebAssembly and the source of std.
 pub(crate) const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-/// The plugins' `rust-version`: an older Debian Rust is none.
+/// The `rust-version` of plugins: an older Debian Rust is not used.
 const MINOR_VERSION_LEAST: u32 = 95;
 
-/// `cargo build --release` for the target, in a folder.
+/// `cargo build --release` for the target, to be run in `folder`.
 ///
 /// # Errors
-/// What is missing, with the commands that bring it.
+/// What is missing, with the commands that install it.
 pub(crate) fn cargo_build(folder: &Path) -> Result<Command, String> {
     let mut cargo = if has_std(folder) {
         program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder)
@@ -35,7 +36,7 @@ pub(crate) fn cargo_build(folder: &Path) -> Result<Command, String> {
     Ok(cargo)
 }
 
-/// Whether the active toolchain has the target's std.
+/// Whether the active toolchain has the std of the target.
 fn has_std(folder: &Path) -> bool {
     let Ok(libraries) = ask("rustc", &["--print", "target-libdir", "--target", TARGET], folder) else { return false };
     let Ok(entries) = fs::read_dir(libraries) else { return false };
@@ -45,7 +46,7 @@ fn has_std(folder: &Path) -> bool {
     })
 }
 
-/// Debian's Rust, told how to build std and link.
+/// Debian's Rust, set up to build std and to link.
 fn debian(folder: &Path) -> Result<Command, String> {
     let missing = |what: &str| {
         format!(
@@ -62,19 +63,19 @@ fn debian(folder: &Path) -> Result<Command, String> {
     let linker = linker(folder)
         .ok_or_else(|| missing("there it is, but the active toolchain has no rust-lld, nor is wasm-ld here"))?;
     let mut cargo = program(DEBIAN_CARGO, folder);
-    // Cargo finds its parts in PATH, where rustup's stand-ins come first and would ask for the pinned toolchain.
+    // cargo finds its tools through PATH, where rustup's proxies come first and would ask for the pinned toolchain.
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = [PathBuf::from("/usr/bin")].into_iter().chain(env::split_paths(&path));
     cargo.env("PATH", env::join_paths(paths).map_err(|e| format!("read PATH: {e}"))?);
     cargo.env("RUSTC", DEBIAN_RUSTC);
-    // Of the unstable features only `build-std` is used: there is no other way without a built std.
+    // Needed for `build-std`, the only unstable feature in use: without a prebuilt std there is no other way.
     cargo.env("RUSTC_BOOTSTRAP", "1");
     cargo.env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     Ok(cargo)
 }
 
-/// Whether Debian's Rust is here, new enough and with the source of std.
+/// Whether a recent enough Rust of Debian is installed, with the source of std.
 fn has_debian_rust(folder: &Path) -> bool {
     let Ok(version) = ask(DEBIAN_RUSTC, &["--version"], folder) else { return false };
     let Ok(sysroot) = ask(DEBIAN_RUSTC, &["--print", "sysroot"], folder) else { return false };
@@ -98,7 +99,8 @@ pub(crate) fn runs(program: &str) -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
-/// A program in `folder`, without what a cargo that runs this one said of it: some build scripts would run again.
+/// A program to run in `folder`, without the variables of a cargo that runs this process: they would make some build scripts
+/// run again.
 pub(crate) fn program(name: impl AsRef<OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(name);
     command.current_dir(folder);
@@ -111,7 +113,7 @@ pub(crate) fn program(name: impl AsRef<OsStr>, folder: &Path) -> Command {
     command
 }
 
-/// What a compiler says of itself, asked in `folder`, where a pinned toolchain counts.
+/// Asks a compiler about itself, in `folder`, so that a toolchain pinned there is used.
 fn ask(rustc: &str, question: &[&str], folder: &Path) -> Result<String, String> {
     let output = program(rustc, folder).args(question).output().map_err(|e| format!("run {rustc}: {e}"))?;
     if !output.status.success() {

@@ -1,4 +1,4 @@
-//! The words of the command line. Every flag can be given as an environment variable, which `--help` names.
+//! The arguments of the command line. Every flag has an environment variable, which `--help` names.
 
 use clap::ArgAction;
 use clap::Args as ClapArgs;
@@ -63,12 +63,12 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// Whether it runs a pipeline, so that its last words belong into the log.
+    /// Whether the command runs a pipeline as a service, so that its final message goes to the log.
     pub(super) fn is_service(&self) -> bool {
         matches!(self, Verb::Run(_))
     }
 
-    /// Whether it runs a pipeline, which goes on whatever becomes of its log lines.
+    /// Whether the command runs a pipeline, which continues even if its log lines can't be written.
     pub(super) fn continues(&self) -> bool {
         matches!(self, Verb::Run(_) | Verb::Dev(_))
     }

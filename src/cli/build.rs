@@ -1,4 +1,4 @@
-//! `wasmill build`: builds the plugin in a folder and looks at what came out.
+//! `wasmill build`: builds the plugin in a folder and checks the result.
 
 use std::path::PathBuf;
 

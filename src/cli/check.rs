@@ -1,8 +1,8 @@
-//! `wasmill check`: pipeline files, their components, and what the brokers say about them, without running anything.
+//! `wasmill check`: checks pipeline files, their components and, through the brokers, topics and permissions, without running anything.
 //!
-//! Levels don't hide one another: what is wrong in a field is said together with what is wrong in a component or a topic,
-//! as far as these can be looked at. Here is the order of things; `components.rs` looks into plugins, `brokers.rs` asks
-//! and judges, `format.rs` prints.
+//! All levels are checked, as far as possible, even if an earlier one has errors: a mistake in a field is reported together with those in
+//! a component or a topic. This file runs the levels in order; `components.rs` checks plugins, `brokers.rs` asks the brokers and
+//! evaluates their answers, `format.rs` prints.
 
 mod brokers;
 mod components;
@@ -55,20 +55,20 @@ pub(super) struct Args {
     compiled: Compiled,
 }
 
-/// What there is to say about one file.
+/// The result for one file.
 struct Checked {
     file: String,
     report: Report,
-    /// What was read of it, to look further.
+    /// The pipeline, as far as it could be read, for the later levels.
     pipeline: Option<(Pipeline, Usable)>,
-    /// What is no finding: what was seen, and what couldn't be found out.
+    /// Messages that are not findings: information, and what could not be checked.
     notes: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let mut files: Vec<Checked> = args.paths.iter().map(|path| fields(path, &args.set)).collect();
     std::thread::scope(|scope| {
-        // Brokers are waited for while components are compiled.
+        // The brokers are asked while the components are compiled.
         let asked = (!args.offline).then(|| {
             scope.spawn({
                 let questions: Vec<_> =
@@ -90,10 +90,10 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     verdict(&files, args.deny_warnings)
 }
 
-/// Asks the brokers about a pipeline in whose file nothing is wrong.
+/// Asks the brokers about a pipeline whose file has no errors.
 ///
 /// # Errors
-/// What they say against it, or that none answers.
+/// The errors that the answers show, or that no broker answered.
 pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
     let looked_into = (pipeline.clone(), Usable::whole(pipeline));
     let question = brokers::question(&looked_into);
@@ -105,7 +105,7 @@ pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
     if is_sound { Ok(()) } else { Err(report.to_string()) }
 }
 
-/// The first level: what the file says.
+/// The first level: the fields of the file.
 fn fields(path: &std::path::Path, set: &[String]) -> Checked {
     let overrides = Overrides { set: set.to_vec(), http: None };
     let env = |name: &str| std::env::var_os(name);
@@ -113,7 +113,7 @@ fn fields(path: &std::path::Path, set: &[String]) -> Checked {
     Checked { file: path.display().to_string(), report, pipeline, notes: Vec::new() }
 }
 
-/// What would run, and may not do what is meant.
+/// Warns of settings that work but may not do what is intended.
 fn warnings(files: &mut [Checked]) {
     let mut groups: Vec<(String, Vec<String>, String)> = Vec::new();
     for file in files {
@@ -156,8 +156,8 @@ fn warnings(files: &mut [Checked]) {
     }
 }
 
-/// Whether this is a name as Kubernetes makes them for the pods of a Deployment: that of the deployment, of its version, and five letters
-/// more. Its letters aren't those of words.
+/// Whether a name looks like one that Kubernetes generates for a pod of a Deployment: the deployment's name, a hash of the version, and
+/// five random characters, from an alphabet without vowels.
 fn is_pods(name: &str) -> bool {
     let is_made = |part: &str| part.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
     let mut parts = name.rsplit('-');
@@ -167,14 +167,14 @@ fn is_pods(name: &str) -> bool {
         && deployment.is_some()
 }
 
-/// What the findings of all files mean for the process.
+/// The exit of the command for the findings of all files.
 fn verdict(files: &[Checked], deny_warnings: bool) -> Result<(), Exit> {
     let count = |level: Level| {
         files.iter().flat_map(|file| file.report.findings()).filter(|finding| finding.level == level).count()
     };
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));
     if errors > 0 || (deny_warnings && warnings > 0) {
-        // The findings were printed, each with its own words.
+        // The findings have been printed already.
         return Err(Exit::Invalid(String::new()));
     }
     if count(Level::Unreachable) > 0 {
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_kubernetes_made_is_known_by_its_letters() {
+    fn a_pod_name_generated_by_kubernetes_is_recognised() {
         for name in ["orders-6d4cf56db6-x7k2p", "my-orders-59d9f4bd8-zzt4q"] {
             assert!(is_pods(name), "{name}");
         }

@@ -1,6 +1,6 @@
-//! `wasmill compile-component`: the child that compiles a component for another process of this program.
+//! `wasmill compile-component`: the child process that compiles a component for another wasmill process.
 //!
-//! It isn't listed: what it writes is native code for this version alone.
+//! The command is hidden: its output is native code for exactly this version.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use clap::Parser;
 use super::exit_code::Exit;
 use crate::plugin;
 
-/// The first word of its command line.
+/// The command's name.
 pub(super) const VERB: &str = "compile-component";
 
 /// Reads a component from stdin and writes its native code to stdout.

@@ -1,4 +1,4 @@
-//! `wasmill completions`: what a shell needs to complete commands, flags and their values.
+//! `wasmill completions`: shell completions for commands, flags and their values.
 
 use clap::Args as ClapArgs;
 use clap::CommandFactory as _;

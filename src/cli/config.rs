@@ -1,4 +1,4 @@
-//! `wasmill config show`: what a pipeline's file comes to.
+//! `wasmill config show`: the values of a pipeline's file that take effect.
 
 use clap::Args as ClapArgs;
 use clap::Subcommand;

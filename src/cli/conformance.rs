@@ -1,4 +1,4 @@
-//! `wasmill conformance`: whether a plugin keeps the contract.
+//! `wasmill conformance`: checks whether a plugin complies with the contract.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    // As they are written: a number may have more digits than any type of this program.
+    // Passed on as text: a number may have more digits than any Rust type holds.
     let settings: &RawValue = serde_json::from_str(&args.settings)
         .map_err(|error| Exit::Usage(format!("conformance: --settings is no JSON: {error}")))?;
     let records = args.records.as_deref().map_or_else(|| Ok(Vec::new()), line::values).map_err(Exit::Invalid)?;
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
                 format!("BROKEN  {}\n        {}", finding.rule, why.replace('\n', "\n        "))
             }
         };
-        // If nobody reads it, the exit code still tells.
+        // If the reader has closed the pipe, the exit code still reports the result.
         print::data(&format!("{line}\n"))?;
     }
     match broken {

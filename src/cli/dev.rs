@@ -1,7 +1,7 @@
-//! `wasmill dev`: a pipeline on an embedded broker, fed from a file, with what comes out on stdout.
+//! `wasmill dev`: runs a pipeline on an embedded broker, fed from a file, and prints its output to stdout.
 //!
-//! The file's own brokers are never contacted. The feed stays behind what the embedded broker keeps: it throws away what
-//! lies 5 MiB back in a partition, read or not, so the feeder refuses to run ahead of the pipeline.
+//! The brokers in the file are never contacted. The embedded broker keeps only the last 5 MiB of a partition, whether or not older
+//! records were read, so the feeder never runs far ahead of the pipeline.
 
 mod feeder;
 mod progress;
@@ -92,11 +92,12 @@ enum Print {
     Json,
 }
 
-/// How long one look at the outputs may take: the ends of the feed and of the pipeline are noticed after it.
+/// How long one poll of the outputs may take: the ends of the feed and of the pipeline are noticed after it.
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
-    // The embedded broker is made for the topics of the file, and is then what the file means whenever it is read.
+    // The embedded broker is started with the topics of the file. From then on it replaces the file's brokers whenever the file is
+    // read.
     let bootstrap: Arc<OnceLock<String>> = Arc::default();
     let adapt = {
         let bootstrap = Arc::clone(&bootstrap);
@@ -114,7 +115,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let tail = Tail::new(broker.bootstrap(), &made).map_err(Exit::Bug)?;
     let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
     embed(&mut written.config, broker.bootstrap());
-    // Nobody else sets it.
+    // Only this line sets it.
     let _ = bootstrap.set(broker.bootstrap().to_owned());
 
     let service = Service::listen(&written.config, signals)?;
@@ -131,7 +132,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     drop(rebuild);
     if end.is_err() {
         running.handle.drain();
-        // Within its own deadline. An error says that it has ended by a bug, of which the log tells.
+        // The drain has a deadline of its own. An error means that the pipeline ended because of a bug, which is in the log.
         let _ = ended.recv();
     }
     telemetry::tell(&progress.summary());
@@ -144,14 +145,14 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     }
 }
 
-/// Begins to feed the topic, if there is something to feed.
+/// Starts feeding the topic, if `--feed` is given.
 fn feed(args: &Args, topic: Option<String>, broker: &Broker, progress: &Arc<Progress>) -> Result<Option<Feed>, Exit> {
     let (Some(path), Some(topic)) = (&args.feed, topic) else { return Ok(None) };
     let feeder = Feeder::new(broker.bootstrap(), &topic).map_err(Exit::Bug)?;
     Feed::start(feeder, Arc::clone(progress), path, args.format, args.rate).map(Some)
 }
 
-/// The embedded broker has the topics that it was started with, and no others.
+/// Refuses a change of topics: the embedded broker has only the topics that it was started with.
 fn keeps_its_topics(old: &config::Pipeline, new: &config::Pipeline) -> Result<(), String> {
     let written = |config: &config::Pipeline| -> Vec<_> {
         config.kafka.written().map(|output| (Arc::clone(&output.name), output.topic.clone())).collect()
@@ -162,7 +163,7 @@ fn keeps_its_topics(old: &config::Pipeline, new: &config::Pipeline) -> Result<()
     Err("`dev` made its topics when it started: start it again for other ones".to_owned())
 }
 
-/// Builds the steps' plugins again when their source changes, as far as they have source here.
+/// Rebuilds plugins when their source changes, for those whose source is found.
 fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
     let components: BTreeSet<&PathBuf> =
         config.steps.iter().map(|step| &step.wasm).filter(|path| bundled::name(path).is_none()).collect();
@@ -179,7 +180,7 @@ fn rebuild(config: &config::Pipeline) -> Result<Option<Rebuild>, Exit> {
     started.map(Some).map_err(|error| Exit::no_thread("builds plugins again", &error))
 }
 
-/// The topic that is fed: the first of the file.
+/// The topic that is fed: the first of the file that isn't a pattern.
 fn input_topic(config: &config::Pipeline, args: &Args) -> Result<Option<String>, Exit> {
     if args.feed.is_none() {
         return Ok(None);
@@ -190,7 +191,7 @@ fn input_topic(config: &config::Pipeline, args: &Args) -> Result<Option<String>,
     })
 }
 
-/// Points the pipeline at the embedded broker and at nothing else.
+/// Makes the pipeline use only the embedded broker.
 fn embed(config: &mut config::Pipeline, broker: &str) {
     config.kafka.brokers = vec![broker.to_owned()];
     config.connection.clear();
@@ -199,11 +200,11 @@ fn embed(config: &mut config::Pipeline, broker: &str) {
     config.kafka.librdkafka.clear();
     config.kafka.input.instance_id = None;
     config.kafka.reports_topic_limits = false;
-    // The broker is new: what was fed before the group formed is meant to be read.
+    // The broker is new, so records that were fed before the group formed must be read, too.
     config.kafka.input.start = Start::Earliest;
 }
 
-/// Prints outputs until the pipeline ended; drains it when the feed is through.
+/// Prints outputs until the pipeline has ended; drains it when the feed is done.
 fn show(
     running: &Running,
     ended: &Receiver<End>,
@@ -238,15 +239,15 @@ fn show(
     Ok(end)
 }
 
-/// Waits for the end of the pipeline beside the loop that prints.
+/// Waits for the end of the pipeline on a separate thread.
 fn await_end(handle: &Handle) -> Result<Receiver<End>, Exit> {
     let (send, ended) = mpsc::channel();
     let waited = handle.clone();
     let wait = move || {
-        // An error says that nobody waits any more.
+        // An error means that the receiver is gone.
         let _ = send.send(waited.wait());
     };
-    // The thread ends with the pipeline, which this command outlives.
+    // The thread ends with the pipeline, before this command does.
     let started = thread::Builder::new().name("dev-end".into()).spawn(wait);
     started.map(|_| ended).map_err(|error| Exit::no_thread("waits for the end", &error))
 }
@@ -266,7 +267,7 @@ impl<'a> Printer<'a> {
         Printer { print, color: is_terminal && !no_color, progress }
     }
 
-    /// What can't be written ends the command; a reader who has seen enough doesn't: the records are still counted in the summary.
+    /// A failed write ends the command, except to a closed pipe: the remaining records are still counted in the summary.
     fn print(&self, record: &TailRecord) -> Result<(), Exit> {
         let bytes = [&record.key, &record.value].map(|field| field.as_ref().map_or(0, |bytes| bytes.len() as u64));
         self.progress.print(bytes[0] + bytes[1]);

@@ -1,38 +1,38 @@
-//! How a command ends, and the number that says so to whoever started it.
+//! How a command ended, and its exit code.
 
 use std::io;
 use std::process::ExitCode;
 
 use crate::plugin::MORE_THREADS;
 
-/// How a command ended. The text is the whole message for a person.
+/// How a command ended. The text is the whole error message.
 #[derive(Debug)]
 pub(super) enum Exit {
-    /// Done, or drained.
+    /// Done, or drained after a signal.
     Fine,
-    /// The pipeline stopped by itself, on a record.
+    /// The pipeline stopped because of a record.
     Stopped(String),
-    /// The command line was used wrongly.
+    /// The command line is invalid.
     Usage(String),
-    /// No broker could be asked, and nothing else was found wrong.
+    /// No broker answered, and no other error was found.
     Unreachable(String),
-    /// Our own bug.
+    /// A bug in wasmill.
     Bug(String),
-    /// The drain deadline passed: records will be repeated.
+    /// The drain deadline passed: records will be processed again.
     DeadlinePassed(String),
-    /// Something is wrong in a file, a component or a topic.
+    /// A file, a component or a topic is invalid.
     Invalid(String),
-    /// A second signal: nothing more was committed.
+    /// A second signal ended the process at once, without another commit.
     Signal(u8),
 }
 
 impl Exit {
-    /// The machine gives no thread for something; no bug of ours.
+    /// A thread can't be started, which is not a bug in wasmill.
     pub(super) fn no_thread(what: &str, error: &io::Error) -> Exit {
         Exit::Invalid(format!("start the thread that {what}: {error}; {MORE_THREADS}"))
     }
 
-    /// The one place where codes are decided.
+    /// The only place that assigns exit codes.
     pub(super) fn code(&self) -> u8 {
         match self {
             Exit::Fine => 0,
@@ -65,7 +65,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// For `--help`.
+/// The list of exit codes in `--help`.
 pub(super) const CODES: &str = "Exit codes:
   0    done, or drained after a signal
   1    the pipeline stopped on a record

@@ -1,4 +1,4 @@
-//! `wasmill inspect`: what a component is and what it needs.
+//! `wasmill inspect`: prints what a component is and what it needs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     Ok(())
 }
 
-/// The inspection in words, a line for each thing.
+/// The inspection as text, one line per item.
 pub(super) fn describe(inspection: &plugin::Inspection) -> String {
     let mut text = String::new();
     if let Some(manifest) = &inspection.manifest {
@@ -80,7 +80,7 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
     text
 }
 
-/// What it can touch, in a sentence, and what to paste so that it may.
+/// What the component can access, in a sentence, and the `allow` setting that it needs.
 fn reach(inspection: &plugin::Inspection) -> String {
     let touched = |is_meant: fn(Needs) -> bool| {
         let imports = inspection.imports.iter().filter(|import| is_meant(import.needs));

@@ -1,4 +1,4 @@
-//! From a path to a checked pipeline and its loaded steps.
+//! Reads and checks a pipeline file, and loads its steps.
 
 use std::env;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<conf
     examined(file, http).valid().map_err(|report| Exit::Invalid(report.to_string()))
 }
 
-/// The same, and how to read it again later; `adapt` is what becomes of it before it is used.
+/// Like [`file`], and returns how to read the file again later. `adapt` modifies the configuration each time.
 pub(super) fn written(
     file: &PipelineFile,
     http: Option<SocketAddr>,
@@ -67,7 +67,7 @@ pub(super) fn steps(config: &config::Pipeline, compiled: &Compiled) -> Result<Ve
     if report.is_empty() { Ok(steps) } else { Err(Exit::Invalid(report.to_string())) }
 }
 
-/// The engine that compiles in children of this program, and keeps what they made if there is a place for it.
+/// The engine. It compiles in child processes and caches the results if there is a folder for them.
 pub(super) fn engine(compiled: &Compiled) -> Result<Engine, Exit> {
     let folder = compiled.folder.clone().or_else(user_cache);
     let cache = folder.and_then(|folder| {
@@ -82,7 +82,7 @@ pub(super) fn engine(compiled: &Compiled) -> Result<Engine, Exit> {
     })
 }
 
-/// Where this user's programs keep what they can make again; a service may have no such place.
+/// wasmill's folder in the user's cache directory; a service may have none.
 pub(super) fn user_cache() -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;

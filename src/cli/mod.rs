@@ -1,7 +1,8 @@
-//! The command line: it reads arguments, calls the rooms that do the work, and turns what they say into text and a code.
+//! The command line: parses the arguments, calls the modules that do the work, and turns the result into a message and
+//! an exit code.
 //!
-//! One file for each verb; a verb is listed when it works. Data goes to stdout, everything else to stderr. The code that
-//! the process ends with is decided in `exit_code.rs` alone.
+//! One file per command; only commands that work are listed. Data goes to stdout, everything else to stderr. Only
+//! `exit_code.rs` decides the exit code.
 
 mod args;
 mod build;
@@ -42,10 +43,10 @@ use exit_code::Exit;
 use signals::Signals;
 use signals::StartError;
 
-/// Runs the command line of this process to its end.
+/// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // What a process of this program asks of another is no command of a user's: it isn't listed, suggested or explained.
+    // A command that wasmill runs in a child process is not for users, so it is not listed, suggested or explained.
     if env::args_os().nth(1).is_some_and(|verb| verb == compile::VERB) {
         return match compile::Args::try_parse_from(env::args_os().skip(1)) {
             Ok(args) => complain(compile::run(&args).err().unwrap_or(Exit::Fine), None),
@@ -55,7 +56,7 @@ pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help and the version are data and come with 0; a closed pipe is no reason to say more.
+            // Help and the version are data and exit with 0; a closed pipe is not reported.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage(String::new()).into() } else { Exit::Fine.into() };
         }
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
         Err(StartError::Handler(error)) => return complain(Exit::Bug(format!("heed signals: {error}")), None),
         Err(StartError::Thread(error)) => return complain(Exit::no_thread("heeds signals", &error), None),
     };
-    // The hook has printed the panic already.
+    // The panic hook has printed the panic already.
     let ended = panic::catch_unwind(AssertUnwindSafe(|| run_verb(&args.verb, &signals)))
         .unwrap_or_else(|_| Exit::Bug("wasmill itself failed; please report the lines above".into()));
     complain(ended, args.verb.is_service().then_some(style))
@@ -94,7 +95,7 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
     done.err().unwrap_or(Exit::Fine)
 }
 
-/// Says why the process ends, if there is something to say; `style` is that of the log, for verbs that have one.
+/// Prints why the process ends, if there is a message. `style` is that of the log, for commands that log.
 fn complain(exit: Exit, style: Option<Style>) -> ExitCode {
     let message = exit.message();
     if !message.is_empty() {
@@ -102,7 +103,7 @@ fn complain(exit: Exit, style: Option<Style>) -> ExitCode {
         if style.is_some_and(|style| style.json) {
             tracing::error!("{message}");
         } else {
-            // A report of a file brings its own first word.
+            // A report about a file already begins with its level.
             let word = if message.starts_with("error") { "" } else { "error: " };
             telemetry::tell(&format!("{word}{}", message.trim_end()));
         }

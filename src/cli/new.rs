@@ -1,4 +1,4 @@
-//! `wasmill new`: the folder that a plugin or a pipeline begins with.
+//! `wasmill new`: creates the folder of a new plugin or pipeline.
 
 use std::io;
 use std::io::Write as _;
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
              wasmill dev pipeline.toml --feed input.ndjson"
         }
     };
-    // People read this; if stderr is gone, nobody does.
+    // If stderr is closed, the message is lost.
     let _ = writeln!(io::stderr(), "made {name}/: {}", next.replace("NAME", name));
     Ok(())
 }

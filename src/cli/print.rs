@@ -1,4 +1,4 @@
-//! What goes to stdout, and how `dev` shows a record that came out: a JSON object a line for a pipe, aligned text for a person.
+//! Prints to stdout. `dev` shows an output record as one JSON object per line to a pipe, and as aligned text on a terminal.
 
 use std::io;
 use std::io::ErrorKind;
@@ -12,16 +12,16 @@ use crate::dry_run::line;
 use crate::dry_run::line::OwnedHeader;
 use crate::sink::dead_letter_reason;
 
-/// Whether somebody reads what is printed.
+/// Whether stdout is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// As far as is known.
+    /// It is, as far as is known.
     There,
-    /// The other end of the pipe was closed: there is nobody to tell.
+    /// The other end of the pipe was closed.
     Gone,
 }
 
-/// Prints data. A full disk is an error, for what was written is not all; a reader who has seen enough is none.
+/// Prints data. A full disk is an error, because the output is incomplete; a closed pipe is not an error.
 pub(super) fn data(text: &str) -> Result<Reader, Exit> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -31,7 +31,7 @@ pub(super) fn data(text: &str) -> Result<Reader, Exit> {
     }
 }
 
-/// A record that came out.
+/// An output record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown<'a> {
     pub(super) topic: &'a str,
@@ -42,7 +42,7 @@ pub(super) struct Shown<'a> {
     pub(super) headers: &'a [OwnedHeader],
 }
 
-/// One line without its end, for a program; `--format record` reads it back.
+/// One line of JSON without its newline; `--format record` reads it back.
 pub(super) fn line(record: Shown<'_>) -> String {
     let headers: Vec<Value> = record
         .headers
@@ -60,7 +60,7 @@ pub(super) fn line(record: Shown<'_>) -> String {
     .to_string()
 }
 
-/// One line without its end, for a terminal: whatever the record holds, it can't move the cursor. A dead letter has its reason on a
+/// One line for a terminal, without its newline. No contents of the record can move the cursor. A dead letter has its reason on a
 /// second line.
 pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
     let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
@@ -71,7 +71,7 @@ pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
     }
 }
 
-/// The same with another place.
+/// Like [`pretty`], with the given text in place of the record's position.
 pub(super) fn at_place(place: &str, key: Option<&[u8]>, value: Option<&[u8]>, color: bool) -> String {
     let (dim, plain) = if color { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     let key = key.map_or(String::new(), |key| format!("{}  ", text(Some(key))));
@@ -99,7 +99,7 @@ mod tests {
         Shown { topic: "out", partition: 1, offset: 7, key: Some(b"k"), value: Some(b"v"), headers: &[] };
 
     #[test]
-    fn a_person_reads_place_key_and_value_and_no_escape_sequence() {
+    fn a_terminal_shows_position_key_and_value_and_no_escape_sequence() {
         assert_eq!(pretty(RECORD, false), "out[1]@7  k  v");
         assert_eq!(pretty(Shown { key: None, value: None, ..RECORD }, false), "out[1]@7  null");
         assert_eq!(

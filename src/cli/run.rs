@@ -1,4 +1,4 @@
-//! `wasmill run`: a pipeline against the brokers that its file names.
+//! `wasmill run`: runs a pipeline with the brokers that its file names.
 
 use std::sync::Arc;
 

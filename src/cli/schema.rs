@@ -1,4 +1,4 @@
-//! `wasmill schema`: the JSON Schema of a pipeline's file.
+//! `wasmill schema`: the JSON Schema of a pipeline file.
 
 use clap::Args as ClapArgs;
 

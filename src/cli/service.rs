@@ -1,7 +1,7 @@
-//! A pipeline with everything around it: metrics, probes, signals.
+//! A pipeline together with its metrics, probes and signals.
 //!
-//! Probes are answered from before the components are compiled, so that a slow start is seen as one. Everything stops in
-//! the order in which its owner here is dropped.
+//! Probes are answered before the components are compiled, so that a slow start is visible. Everything stops in the
+//! order in which its owner here is dropped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::reload;
 use crate::reload::Reloader;
 use crate::telemetry;
 
-/// What listens while the pipeline isn't there yet.
+/// The parts that run before the pipeline starts.
 pub(super) struct Service {
     metrics: Arc<Metrics>,
     started: Arc<OnceLock<Handle>>,
@@ -36,17 +36,17 @@ pub(super) struct Service {
     server: admin::Server,
 }
 
-/// What the pipeline's file says, and how to read it again.
+/// The contents of the pipeline's file, and how to read it again.
 pub(super) struct Written {
     pub(super) config: config::Pipeline,
-    /// What it was read from.
+    /// The files that it was read from.
     pub(super) files: Vec<Referenced>,
     pub(super) load: reload::Load,
-    /// Why it can't become another one while it runs.
+    /// Checks whether the pipeline can change to another configuration while it runs.
     pub(super) probe: reload::Probe,
 }
 
-/// A pipeline that runs.
+/// A running pipeline.
 pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) metrics: Arc<Metrics>,
@@ -55,7 +55,7 @@ pub(super) struct Running {
 }
 
 impl Service {
-    /// Makes the metrics and binds the address of the file. From now on HUP doesn't end the process.
+    /// Creates the metrics and binds the HTTP address of the file. From now on HUP doesn't end the process.
     pub(super) fn listen(config: &config::Pipeline, signals: &Arc<Signals>) -> Result<Service, Exit> {
         signals.serve().map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
         let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).collect();
@@ -63,7 +63,7 @@ impl Service {
         telemetry::set_pipeline(&config.name);
         let metrics = Metrics::new(&config.name, &steps, &outputs);
         metrics.set_librdkafka(&kafka::version());
-        // What a pattern finds begins when it is found.
+        // Topics that match a pattern are added when they are found.
         for topic in config.kafka.input.topics.iter().filter(|topic| !topic.starts_with('^')) {
             metrics.add_topic(topic);
         }
@@ -87,12 +87,12 @@ impl Service {
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
     }
 
-    /// Where metrics and probes are.
+    /// The address of metrics and probes.
     pub(super) fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
-    /// Starts the pipeline, which from then on signals drain.
+    /// Starts the pipeline. From now on signals drain it.
     pub(super) fn start(self, steps: &[Step], written: Written, watch: bool) -> Result<Running, Exit> {
         let Service { metrics, started, signals, server } = self;
         signals.begin();
@@ -100,7 +100,7 @@ impl Service {
         tracing::info!("{}", config.hide(&said_first(&config, steps)));
         let handle = pipeline::start(config, steps, &metrics);
         let handle = handle.map_err(|error| Exit::Invalid(error.told(&written.config)))?;
-        // Nobody else sets it.
+        // Only this line sets it.
         let _ = started.set(handle.clone());
         let reloader = Reloader::start(reload::Settings {
             config: written.config,
@@ -121,13 +121,13 @@ impl Service {
 }
 
 impl Running {
-    /// Waits until the pipeline ends.
+    /// Waits until the pipeline has ended.
     pub(super) fn wait(self) -> Result<(), Exit> {
         let end = self.handle.wait();
         self.end(end)
     }
 
-    /// Says last how the pipeline ended, and lets go of what was around it.
+    /// Logs how the pipeline ended, and stops everything around it.
     pub(super) fn end(self, end: End) -> Result<(), Exit> {
         let how = match &end {
             End::Drained => "shut down: everything in flight is delivered and committed",
@@ -140,24 +140,24 @@ impl Running {
         let code = exit.as_ref().err().map_or(0, Exit::code);
         telemetry::count_out();
         tracing::info!(exit_code = code, "ended: {how}; {}", self.handle.why());
-        // A reload that is under way, or a page that is read slowly, keeps nobody from ending.
+        // Stopped on another thread, so that neither a running reload nor a slow HTTP client delays the end.
         let (over, wait) = mpsc::channel::<()>();
         let dropped = thread::Builder::new().name("reaper".into()).spawn(move || {
             drop(self);
             drop(over);
         });
         if dropped.is_ok() {
-            // Ends with the other end of the channel, or by time.
+            // Returns when the other end of the channel is dropped, or after the time limit.
             let _ = wait.recv_timeout(LETTING_GO_MAX);
         }
         exit
     }
 }
 
-/// How long the helpers of a pipeline that has ended are waited for.
+/// How long to wait for the reload thread and the HTTP server after the pipeline has ended.
 const LETTING_GO_MAX: Duration = Duration::from_millis(200);
 
-/// What the end of a pipeline means for the process.
+/// The exit of the process for the end of a pipeline.
 fn exit_of(end: End) -> Result<(), Exit> {
     match end {
         End::Drained => Ok(()),
@@ -168,7 +168,7 @@ fn exit_of(end: End) -> Result<(), Exit> {
     }
 }
 
-/// What runs here, in one line.
+/// A summary of the pipeline in one line.
 fn said_first(config: &config::Pipeline, steps: &[Step]) -> String {
     let steps: Vec<String> = steps
         .iter()

@@ -1,4 +1,4 @@
-//! A step's settings held against the schema that its plugin brings: each fault at its place in the file.
+//! Checks a step's settings against the schema of its plugin, and reports each fault at its position in the file.
 
 use crate::config;
 use crate::config::Pipeline;
@@ -7,13 +7,13 @@ use crate::plugin::Fault;
 use crate::plugin::Step;
 use crate::plugin::What;
 
-/// What doesn't fit, for who has no report of their own.
+/// The report about a step's settings, for callers without a report of their own.
 pub(super) fn verify(pipeline: &Pipeline, number: usize, step: &Step) -> Result<(), String> {
     let mut report = pipeline.report();
     if check(pipeline, number, step, &mut report) { Err(report.to_string()) } else { Ok(()) }
 }
 
-/// Adds what doesn't fit; whether there was something.
+/// Adds the faults of a step's settings to the report. Returns whether there were any.
 pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) -> bool {
     let Some(manifest) = step.manifest() else { return false };
     let faults = manifest.faults(&step.settings().settings.0);
@@ -26,7 +26,7 @@ pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mu
 fn tell(pipeline: &Pipeline, number: usize, plugin: &str, fault: &Fault, report: &mut Report) {
     let place = pipeline.setting(number, &fault.path);
     let fallback = pipeline.spans.steps.get(number).map(|spans| spans.settings);
-    // A step without settings has none to point at.
+    // A step without settings has no position to report.
     let Some(value) = place.map(|place| place.value).or(fallback) else { return };
     let path = format!("settings.{}", fault.path.join("."));
     let subject = path.trim_end_matches('.');

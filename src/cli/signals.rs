@@ -1,9 +1,9 @@
 //! What signals do, in every phase of every command.
 //!
-//! A handler of our own is there from the first moment on: the kernel ignores TERM and INT for the first process of a container that
-//! has none. Until a pipeline runs, nothing is under way that an end would cut short, so the first TERM or INT ends the process. Then
-//! the first drains, the second leaves at once; HUP reloads. The handler itself only wakes a thread; the thread may do anything. Leaving at
-//! once means without destructors: nothing more is committed.
+//! The process installs a handler at its start, because the kernel ignores TERM and INT for the first process of a container if that has no
+//! handler. Until a pipeline runs, there is no work that must be finished, so the first TERM or INT ends the process. After that the first
+//! one drains the pipeline and the second one ends the process at once; HUP reloads. The handler only wakes a thread, which may run any
+//! code. Ending at once means that no destructors run and nothing more is committed.
 
 use std::io;
 use std::process;
@@ -21,35 +21,35 @@ use signal_hook::low_level;
 use super::exit_code::Exit;
 use crate::telemetry;
 
-/// What is called; it may take a lock, but doesn't wait for anything that takes time.
+/// A callback of the signal thread. It may take a lock, but must not wait for anything slow.
 pub(super) type Call = Arc<dyn Fn() + Send + Sync>;
 
-/// The thread that waits for signals, for as long as the process lives.
+/// The thread that waits for signals, for the lifetime of the process.
 pub(super) struct Signals {
     handle: iterator::Handle,
-    /// Locked for the time of one decision, by the thread and by the command that goes on to its next phase. What is called under it is
-    /// a [`Call`].
+    /// Locked for one decision at a time, by the signal thread and by the command when it enters its next phase. A [`Call`] may be called
+    /// under it.
     phase: Arc<Mutex<Phase>>,
 }
 
-/// Why signals can't be heeded.
+/// Why signals can't be handled.
 pub(super) enum StartError {
     Handler(io::Error),
     Thread(io::Error),
 }
 
-/// How far the command is.
+/// The phase of the command.
 enum Phase {
-    /// Nothing would be cut short.
+    /// Nothing needs to be finished.
     Alone,
-    /// A service that has not begun: its components are compiled.
+    /// A service that compiles its components.
     Starting {
         asked: bool,
     },
-    /// A service whose pipeline is being started: it is drained as soon as it is there.
+    /// A service that is starting its pipeline, which will be drained as soon as it has started if a signal asked for that.
     Beginning {
         asked: bool,
-        /// The signal that told it to end.
+        /// The signal that asked to drain.
         ended: Option<i32>,
     },
     Running {
@@ -59,15 +59,15 @@ enum Phase {
     },
 }
 
-/// What is to be done about a signal.
+/// The response to a signal.
 #[derive(Debug, PartialEq, Eq)]
 enum Deed {
     Nothing,
-    /// As if there were no handler.
+    /// End the process by the signal, as if there were no handler.
     Die,
-    /// Ended as told, with nothing done yet.
+    /// Exit successfully: nothing has been done yet.
     Leave,
-    /// A second signal.
+    /// End at once, after a second signal.
     LeaveAtOnce,
     Drain,
     Reload,
@@ -98,10 +98,10 @@ impl Phase {
 }
 
 impl Signals {
-    /// From now on TERM and INT end the process.
+    /// Installs the handler. From now on TERM and INT end the process.
     ///
     /// # Errors
-    /// If the machine refuses the thread or the handler.
+    /// If the thread or the handler can't be created.
     pub(super) fn start() -> Result<Signals, StartError> {
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT]).map_err(StartError::Handler)?;
         let handle = signals.handle();
@@ -112,28 +112,28 @@ impl Signals {
                 heed(&seen, signal);
             }
         };
-        // It ends with the process: what a signal may find is not over before.
+        // The thread is never joined: it serves signals until the process ends.
         thread::Builder::new().name("signals".into()).spawn(wait).map_err(StartError::Thread)?;
         Ok(Signals { handle, phase })
     }
 
-    /// The command is a service, which HUP doesn't end.
+    /// Marks the command as a service: HUP doesn't end it.
     ///
     /// # Errors
-    /// If the machine refuses the handler.
+    /// If the handler can't be installed.
     pub(super) fn serve(&self) -> io::Result<()> {
         self.enter(Phase::Starting { asked: false });
         self.handle.add_signal(SIGHUP)
     }
 
-    /// The pipeline is about to run: from now on a signal can't end the process with nothing done.
+    /// Marks that the pipeline is about to start: from now on a signal drains it.
     pub(super) fn begin(&self) {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = matches!(*phase, Phase::Starting { asked: true });
         *phase = Phase::Beginning { asked, ended: None };
     }
 
-    /// The pipeline runs: TERM and INT drain it, HUP reloads. What came before is done now.
+    /// Marks that the pipeline runs: TERM and INT drain it, HUP reloads. Signals that arrived before are handled now.
     pub(super) fn run(&self, drain: Call, reload: Call) {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (asked, ended) = match *phase {
@@ -177,11 +177,12 @@ fn say_draining(signal: i32) {
     tracing::info!("signal {signal}: a second one ends at once, without a commit");
 }
 
-/// Ends by the signal, so that a shell knows that a loop is to end. The first process of a container can't: no signal kills it.
+/// Ends the process by the signal, so that a shell also stops its loop. The first process of a container can't do that: it isn't killed by
+/// signals.
 fn die(signal: i32) -> ! {
     telemetry::flush();
     if process::id() != 1 {
-        // It doesn't come back; what could go wrong is that the signal has no default.
+        // Doesn't return, unless the signal has no default action.
         let _ = low_level::emulate_default_handler(signal);
     }
     leave(signal)
@@ -202,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_no_service_dies_of_the_first_signal() {
+    fn the_first_signal_ends_a_command_that_is_not_a_service() {
         assert_eq!(Phase::Alone.on(SIGTERM), Deed::Die);
         assert_eq!(Phase::Alone.on(SIGINT), Deed::Die);
     }
 
     #[test]
-    fn a_service_leaves_while_nothing_was_begun_and_drains_from_then_on() {
+    fn a_service_exits_before_its_start_and_drains_after_it() {
         let mut phase = Phase::Starting { asked: false };
         assert_eq!((phase.on(SIGHUP), phase.on(SIGTERM)), (Deed::Nothing, Deed::Leave));
         let mut phase = Phase::Beginning { asked: false, ended: None };

@@ -1,4 +1,4 @@
-//! `wasmill test`: the test cases beside a pipeline's file, without a broker.
+//! `wasmill test`: runs the test cases next to a pipeline's file, without a broker.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -58,7 +58,7 @@ enum Format {
     Junit,
 }
 
-/// The cases of a file and what came of them.
+/// The test cases of a file and their results.
 struct Suite {
     file: PathBuf,
     verdicts: Vec<Verdict>,
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
         Format::Json => suites.iter().map(lines).collect(),
         Format::Junit => junit(&suites),
     };
-    // If nobody reads it, the exit code still tells.
+    // If the reader has closed the pipe, the exit code still reports the result.
     print::data(&text)?;
     let verdicts = || suites.iter().flat_map(|suite| &suite.verdicts);
     match (verdicts().filter(|verdict| verdict.result.is_err()).count(), verdicts().count()) {
@@ -104,7 +104,7 @@ fn human(suite: &Suite) -> String {
     let mut text = String::new();
     for Verdict { name, result, took } in &suite.verdicts {
         let word = if result.is_ok() { "ok    " } else { "FAILED" };
-        // A String takes everything.
+        // Writing to a String can't fail.
         let _ = writeln!(text, "{word} {} {name} ({took:.1?})", suite.file.display());
         if let Err(why) = result {
             why.lines().for_each(|line| text.push_str(&format!("       {line}\n")));
@@ -128,7 +128,7 @@ fn junit(suites: &[Suite]) -> String {
     for Suite { file, verdicts } in suites {
         let failures = verdicts.iter().filter(|verdict| verdict.result.is_err()).count();
         let (name, all) = (xml(&file.display().to_string()), verdicts.len());
-        // A String takes everything.
+        // Writing to a String can't fail.
         let _ = writeln!(text, "  <testsuite name=\"{name}\" tests=\"{all}\" failures=\"{failures}\">");
         for Verdict { name: case, result, took } in verdicts {
             let (case, seconds) = (xml(case), took.as_secs_f64());
@@ -144,7 +144,7 @@ fn junit(suites: &[Suite]) -> String {
     text
 }
 
-/// Text as XML has it; what XML can't hold becomes U+FFFD.
+/// Text escaped for XML; characters that XML can't represent become U+FFFD.
 fn xml(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

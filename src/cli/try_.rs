@@ -1,4 +1,4 @@
-//! `wasmill try`: records from stdin through a pipeline's steps to stdout, without a broker.
+//! `wasmill try`: passes records from stdin through a pipeline's steps to stdout, without a broker.
 
 use std::io;
 use std::io::IsTerminal;
@@ -89,6 +89,6 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
 }
 
 fn say(line: &str) {
-    // Without a stderr there is nobody to tell.
+    // If stderr is closed, the line is lost.
     let _ = writeln!(io::stderr(), "{line}");
 }

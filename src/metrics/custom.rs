@@ -1,6 +1,6 @@
-//! What guests count and observe under names of their own.
+//! Counters and histograms that guests define under names of their own.
 //!
-//! A name is the guest's, and so is the number of names: the room that runs guests bounds both, and says what went to `other`.
+//! The guest chooses the names and their number. The `plugin` module limits both, and reports what went to `other`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,13 +14,13 @@ use super::table::Table;
 
 const BUCKETS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 
-/// The guests' own series.
+/// The series that guests define.
 #[derive(Debug)]
 pub(super) struct Custom {
     counters: IntCounterVec,
     histograms: HistogramVec,
     dropped: IntCounterVec,
-    /// For each step the labels of its version. Locked when a version starts; no other lock is taken under it but the registry's own.
+    /// For each step the labels of its current version. Locked when a version starts; only the registry's own lock is taken under it.
     infos: Mutex<BTreeMap<String, [String; 3]>>,
 }
 
@@ -48,17 +48,17 @@ impl Custom {
     }
 
     pub(super) fn observe(&self, step: &str, name: &str, value: f64) {
-        // NaN or infinity would spoil the sum of the series for good.
+        // NaN or infinity would make the sum of the series useless from then on.
         if value.is_finite() {
             self.histograms.with_label_values(&[step, name]).observe(value);
         }
     }
 
-    /// Sets `info` of a step to 1 and forgets the labels that it had before.
+    /// Sets `info` of a step to 1 and removes its previous labels.
     pub(super) fn replace_info(&self, info: &IntGaugeVec, step: &str, labels: [&str; 3]) {
         let mut infos = self.infos.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some([plugin, version, digest]) = infos.insert(step.to_owned(), labels.map(String::from)) {
-            // An error says that it wasn't there.
+            // An error means that there was no such series.
             let _ = info.remove_label_values(&[step, &plugin, &version, &digest]);
         }
         info.with_label_values(&[step, labels[0], labels[1], labels[2]]).set(1);

@@ -1,8 +1,8 @@
-//! The whole exposition as a text that is committed, and docs/metrics.md made of it and of the guide here.
+//! The whole exposition as a committed text, and docs/metrics.md, generated from it and from the guide below.
 //!
-//! Names, types, labels, buckets and help are public: who changes one sees it in a diff. `WASMILL_BLESS=1 cargo test --lib metrics`
-//! writes both files anew. Every metric has a word in the guide on what to do with it, and every metric that the alerts name
-//! exists.
+//! Names, types, labels, buckets and help are public, so every change shows up in a diff. `WASMILL_BLESS=1 cargo test --lib
+//! metrics` rewrites both files. The tests check that the guide says for every metric what to do with it, and that every metric
+//! named in the alerts exists.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ const EXPOSITION: &str = "src/metrics/exposition.txt";
 const DOCUMENT: &str = "docs/metrics.md";
 const ALERTS: &str = "deploy/prometheus/alerts.yaml";
 
-/// A section of the document: its title, what is said first, and for each metric what to do with it.
+/// A section of the document: its title, its introduction, and for each metric what to do with it.
 type Section = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const GUIDE: &[Section] = &[
@@ -221,7 +221,7 @@ const GUIDE: &[Section] = &[
     ),
 ];
 
-/// A metric as the exposition has it.
+/// A metric as it appears in the exposition.
 #[derive(Debug, Default)]
 struct Family {
     help: String,
@@ -229,7 +229,7 @@ struct Family {
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Metrics with every series that can be.
+/// Metrics in which every possible series exists.
 fn filled() -> std::sync::Arc<Metrics> {
     let metrics = Metrics::new("orders", &["mask"], &["main"]);
     metrics.set_librdkafka("2");
@@ -246,7 +246,7 @@ fn filled() -> std::sync::Arc<Metrics> {
     metrics
 }
 
-/// The exposition without values, and with the build's versions left out.
+/// The exposition without values and without the versions of the build.
 fn exposition() -> String {
     let mut text = String::new();
     for line in filled().exposition().lines() {
@@ -322,7 +322,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Compares a committed file with what it has to be, or writes it.
+/// Compares a committed file with the wanted text, or writes it.
 fn holds(name: &str, wanted: &str) {
     if env::var_os("WASMILL_BLESS").is_some() {
         fs::write(path(name), wanted).unwrap();
@@ -339,7 +339,7 @@ fn holds(name: &str, wanted: &str) {
 }
 
 #[test]
-fn the_exposition_is_as_committed() {
+fn the_exposition_equals_the_committed_one() {
     holds(EXPOSITION, &exposition());
 }
 
@@ -359,13 +359,13 @@ fn names_keep_prometheus_rules() {
 }
 
 #[test]
-fn alerts_name_metrics_that_exist_and_places_that_exist() {
+fn alerts_name_existing_metrics_and_headings() {
     let alerts = fs::read_to_string(path(ALERTS)).unwrap();
     let families = families(&exposition());
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
     let mut named: BTreeSet<&str> = BTreeSet::new();
     let ours = ["wasmill_", "process_"];
-    // Comments and texts for people name no series.
+    // Comments and texts for people don't name series.
     let expressions = alerts.lines().map(|line| line.split('#').next().unwrap_or_default());
     named.extend(expressions.flat_map(|line| line.split(word)).filter(|word| ours.iter().any(|p| word.starts_with(p))));
     assert!(named.len() > 8, "{named:?}");
@@ -389,7 +389,7 @@ fn alerts_name_metrics_that_exist_and_places_that_exist() {
 }
 
 #[test]
-fn wasmtime_is_the_line_of_the_lock_file() {
+fn the_wasmtime_version_matches_the_lock_file() {
     let lock = fs::read_to_string(path("Cargo.lock")).unwrap();
     let wanted = format!("name = \"wasmtime\"\nversion = \"{}.", super::WASMTIME);
     assert!(lock.contains(&wanted), "the label `wasmtime` of wasmill_build_info is out of date");

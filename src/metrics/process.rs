@@ -1,7 +1,7 @@
-//! The numbers of the process: those that every Prometheus client has, and log lines that were dropped.
+//! Metrics of the process: those that every Prometheus client exports, and dropped log lines.
 //!
-//! The library's own collector counts whole seconds of CPU time, which an idle process has one of in minutes: that one number is
-//! read here.
+//! The library's collector reports CPU time in whole seconds, and an idle process needs minutes for one. So that value is read
+//! here.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use prometheus::proto::MetricFamily;
 use crate::telemetry;
 
 const CPU: &str = "process_cpu_seconds_total";
-/// What the kernel's times of a process count in, on every platform of Linux that this program is built for.
+/// The unit of the kernel's process times, on every Linux platform that this program is built for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// See the head of the file.
@@ -50,7 +50,7 @@ impl Collector for Process {
                 metric.set_counter(counter);
             }
         }
-        // Two scrapes at a time may see the same step; neither may count it twice.
+        // Two concurrent scrapes may see the same increase, and neither may count it twice.
         let mut family = self.lines_dropped.collect();
         let mut metric = self.lines_dropped.metric();
         let mut counter = Counter::default();
@@ -62,17 +62,17 @@ impl Collector for Process {
     }
 }
 
-/// As the text format has it: exact up to 2^53, and no counter gets there.
+/// The number as the text format writes it: exact up to 2^53, which no counter reaches.
 fn exact(count: u64) -> f64 {
     let high = u32::try_from(count >> 32).unwrap_or(u32::MAX);
     let low = u32::try_from(count & u64::from(u32::MAX)).unwrap_or(u32::MAX);
     f64::from(high).mul_add(4_294_967_296.0, f64::from(low))
 }
 
-/// User and system time, from a line of the kernel's. The name in it may hold anything.
+/// User and system time from a line of `/proc/self/stat`. The process name in it may contain anything.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(") ")?;
-    // The first of them is the third of all.
+    // The first of these fields is the third of the line.
     let mut times = fields.split(' ').skip(14 - 3).take(2).map(str::parse::<u32>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
     Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)

@@ -1,21 +1,21 @@
-//! The states of a pipeline, as `wasmill_pipeline_state` shows them. What they mean is decided elsewhere.
+//! The states of a pipeline, as `wasmill_pipeline_state` shows them. Other modules decide which one applies.
 
-/// What a pipeline is doing.
+/// The state of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It loads, connects and joins its group.
+    /// Loads plugins, connects and joins its group.
     Starting,
-    /// No broker can be reached.
+    /// No broker is reachable.
     Waiting,
     /// Records flow, or would if there were any.
     Running,
     /// A person must act: a permission or a topic is missing.
     Halted,
-    /// It finishes what it has and takes nothing new.
+    /// Finishes what is in flight and takes nothing new.
     Draining,
     /// It stopped by itself.
     Failed,
-    /// It stopped because it was told to.
+    /// Shut down on request.
     Stopped,
 }
 

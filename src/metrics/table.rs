@@ -1,7 +1,7 @@
 //! How a row of the table becomes a registered metric.
 //!
-//! Each row names its labels and, for those whose values are known, the values: every combination is created at once.
-//! A label without known values comes last in no row, so a row either lists the values of all its labels or of none.
+//! A row names its labels, and lists the known values either of all its labels or of none. Every combination of
+//! listed values is created at once.
 
 use prometheus::CounterVec;
 use prometheus::Gauge;
@@ -22,7 +22,7 @@ use super::process::Process;
 
 const SOUND: &str = "the names and labels in the table are valid and there once";
 
-/// A registry that is being filled.
+/// A registry under construction.
 pub(super) struct Table<'a> {
     registry: Registry,
     pipeline: &'a str,
@@ -78,7 +78,7 @@ impl<'a> Table<'a> {
         self.registered(Histogram::with_opts(self.histogram_opts(name, help, buckets)).expect(SOUND))
     }
 
-    /// The one row that is of the process and not of the pipeline.
+    /// The only metric that is about the process and not the pipeline.
     pub(super) fn build_info(&self) -> IntGaugeVec {
         let opts = Opts::new("wasmill_build_info", "1 for the versions that this process was built from.");
         let labels = ["version", "revision", "wasmtime", "librdkafka"];
@@ -111,7 +111,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Every choice of one value from each list; none for no lists.
+/// Every choice of one value from each list; empty if there are no lists.
 fn combinations<'v>(values: &[&[&'v str]]) -> Vec<Vec<&'v str>> {
     let Some((first, rest)) = values.split_first() else { return Vec::new() };
     let mut found: Vec<Vec<&str>> = first.iter().map(|&value| vec![value]).collect();

@@ -1,4 +1,4 @@
-//! The table as a scraper sees it.
+//! The table as Prometheus scrapes it.
 
 use super::Metrics;
 use super::State;
@@ -10,7 +10,7 @@ fn value(metrics: &Metrics, series: &str) -> Option<f64> {
 }
 
 #[test]
-fn what_can_be_known_at_the_start_is_there_at_zero() {
+fn series_known_at_the_start_exist_with_the_value_zero() {
     let metrics = Metrics::new("orders", &["mask", "route"], &["main", "late"]);
     for series in [
         r#"wasmill_records_processed_total{outcome="failed",pipeline="orders"}"#,
@@ -72,7 +72,7 @@ fn a_step_has_one_component_and_the_process_one_build() {
 }
 
 #[test]
-fn a_guest_cannot_spoil_a_sum_or_the_exposition() {
+fn a_guest_can_break_neither_a_sum_nor_the_exposition() {
     let metrics = Metrics::new("orders", &["mask"], &[]);
     metrics.observe("mask", "n1", f64::NAN);
     metrics.observe("mask", "n1", 4.0);

@@ -1,24 +1,24 @@
-//! What a pipeline says of itself to a probe.
+//! The health of a pipeline, as probes see it.
 
 /// A snapshot for `/livez` and `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Whether every thread of the data path still moves. It never depends on a broker.
+    /// Whether every thread of the data path still makes progress. It never depends on a broker.
     pub live: bool,
     /// Whether records would flow now.
     pub ready: bool,
-    /// The single checks behind `ready`, for `/readyz?verbose`.
+    /// The individual checks behind `ready`, for `/readyz?verbose`.
     pub checks: Vec<Check>,
-    /// Those behind `live`.
+    /// The individual checks behind `live`.
     pub threads: Vec<Check>,
 }
 
 /// One line of `/readyz?verbose`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Whether it holds.
+    /// Whether the check passes.
     pub ok: bool,
-    /// What it is about: `config`, `pipeline/orders`, `broker`.
+    /// What is checked: `config`, `pipeline/orders`, `broker`.
     pub name: String,
     /// `ok`, or why not.
     pub detail: String,

@@ -1,7 +1,7 @@
-//! The workers of one pipeline: start, status, stop. [`Handle`] is what others hold.
+//! The workers of one pipeline: start, status, stop. Other modules hold a [`Handle`].
 //!
-//! It joins what `config` checked with what the worker needs, and makes the first instances, so that a plugin's `init` can
-//! still keep the pipeline from starting. It has no thread and calls no Kafka.
+//! Combines the checked configuration with what the worker needs, and creates the first instances, so that a plugin's `init` can
+//! still prevent the start. It has no thread and makes no Kafka calls.
 
 mod health;
 
@@ -36,14 +36,14 @@ pub use crate::worker::End;
 /// Why a pipeline doesn't start.
 #[derive(Debug)]
 pub enum StartError {
-    /// A plugin can't be made ready: its `init` returned an error, trapped or took too long.
+    /// A plugin can't be started: its `init` returned an error, trapped or took too long.
     Plugin {
         /// The step.
         step: String,
-        /// What happened.
+        /// What went wrong.
         failure: Box<Failure>,
     },
-    /// librdkafka refuses a setting, or the machine a thread.
+    /// librdkafka refused a setting, or the operating system a thread.
     Kafka(String),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl StartError {
-    /// The message with its place in the file, where it has one.
+    /// The message with its position in the file, if it has one.
     #[must_use]
     pub fn told(&self, config: &config::Pipeline) -> String {
         let StartError::Plugin { step, failure } = self else { return self.to_string() };
@@ -75,28 +75,27 @@ impl StartError {
     }
 }
 
-/// A pipeline that runs. Copies of the handle are of the same pipeline.
+/// A running pipeline. Clones of a handle refer to the same pipeline.
 #[derive(Clone)]
 pub struct Handle {
     name: Arc<str>,
     status: Arc<Status>,
-    /// Locked for the time of a call by those who drain, and for good by the one that waits for the end; no other lock is taken
-    /// under it.
+    /// The first caller of `wait` takes it out; locked only for that, and no other lock is taken under it.
     worker: Arc<Mutex<Option<Worker>>>,
     drain: Arc<dyn Fn() + Send + Sync>,
     swap: Swapper,
     change: Changer,
     metrics: Arc<Metrics>,
-    /// The number of executors, which a change may change.
+    /// The number of executors, which a reload may change.
     parallelism: Arc<AtomicUsize>,
-    /// What came of the last reload. Locked for a copy by the one that reloads and by probes; never with another lock.
+    /// The result of the last reload. Locked for a copy by the reload thread and by probes; never with another lock.
     reloaded: Arc<Mutex<Result<(), String>>>,
 }
 
-/// Starts a pipeline with steps that were loaded.
+/// Starts a pipeline with loaded steps.
 ///
 /// # Errors
-/// See [`StartError`]. Whether brokers can be reached doesn't matter: it waits for them.
+/// See [`StartError`]. Unreachable brokers are not an error: the pipeline waits for them.
 pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -> Result<Handle, StartError> {
     steps.iter().for_each(|step| describe(metrics, step));
     let parallelism = config.limits.parallelism;
@@ -120,12 +119,12 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
     })
 }
 
-/// An instance of each step for each executor.
+/// One instance of each step for each executor.
 fn executors(steps: &[Step], parallelism: usize) -> Result<Vec<Vec<(Step, Instance)>>, StartError> {
     (0..parallelism).map(|_| steps.iter().map(instantiate).collect()).collect()
 }
 
-/// What the worker needs to know of a pipeline.
+/// The worker's settings of a pipeline.
 fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
     worker::Settings {
         kafka: config.kafka,
@@ -140,10 +139,10 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
     }
 }
 
-/// Tells the metrics which component a step runs.
+/// Sets in the metrics which component a step runs.
 fn describe(metrics: &Metrics, step: &Step) {
     let settings = step.settings();
-    // A component without a manifest is called after its file.
+    // A component without a manifest is named after its file.
     let file = match bundled::name(&settings.wasm) {
         Some(name) => name.into(),
         None => settings.wasm.file_stem().unwrap_or_default().to_string_lossy(),
@@ -159,12 +158,12 @@ fn instantiate(step: &Step) -> Result<(Step, Instance), StartError> {
 }
 
 impl Handle {
-    /// Puts other versions of steps in the place of those that run: each with its number. Instances are made first, on the caller's
-    /// thread, so either all are swapped or none, and an executor takes all of them at once. Every record is run by the old versions
-    /// or by the new ones; none waits, and the group isn't left.
+    /// Replaces running steps, given by their number, with other versions. The instances are created first, on the caller's thread,
+    /// so either all steps are swapped or none, and an executor swaps all of them at once. Every record is processed by the old
+    /// versions or by the new ones. Processing does not pause, and the consumer stays in its group.
     ///
     /// # Errors
-    /// If one can't be made ready: nothing has changed then.
+    /// If an instance can't be created: nothing has changed then.
     pub fn swap(&self, steps: &[(usize, Step)]) -> Result<(), StartError> {
         if steps.is_empty() {
             return Ok(());
@@ -181,19 +180,20 @@ impl Handle {
         Ok(())
     }
 
-    /// Takes over another configuration, with all steps of it. In place, unless `anew`: nothing is handed out until what is in flight
-    /// is done and acknowledged, and the group isn't left. Anew: the worker finishes, commits and leaves, and another one begins in
-    /// its place.
+    /// Applies another configuration, with all of its steps. Without `anew` in place: no records are handed out until everything in
+    /// flight is settled, and the consumer stays in its group. With `anew`: the worker finishes, commits and leaves the group, and a
+    /// new worker starts in its place.
     ///
     /// # Errors
-    /// If something can't be made ready, or no quiet moment comes: nothing has changed then. Or if the pipeline ends meanwhile.
+    /// If something can't be created, or the pipeline doesn't become idle in time: nothing has changed then. Or if the pipeline ends
+    /// meanwhile.
     pub fn change(&self, config: config::Pipeline, steps: &[Step], anew: bool) -> Result<(), StartError> {
         let parallelism = config.limits.parallelism;
         let executors = executors(steps, parallelism)?;
         let change = worker::Change { settings: settings(config, steps), instances: executors, anew };
         let (reply, answer) = mpsc::channel();
         (self.change)(change, reply);
-        // The worker answers within its own bounds, and drops the question if it ends.
+        // The worker answers within its own time limits, and drops the question if it ends.
         let answer = answer.recv().unwrap_or_else(|_| Err("the pipeline has ended".to_owned()));
         answer.map_err(StartError::Kafka)?;
         self.parallelism.store(parallelism, Ordering::Relaxed);
@@ -201,18 +201,18 @@ impl Handle {
         Ok(())
     }
 
-    /// Why it is in the state that it is in: of a pipeline that has ended, what was committed.
+    /// Why the pipeline is in its state. If it has ended: what was committed.
     #[must_use]
     pub fn why(&self) -> String {
         self.status.state().1
     }
 
-    /// Says for probes what came of the last reload.
+    /// Sets the result of the last reload, for probes.
     pub fn set_reloaded(&self, result: Result<(), String>) {
         *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner) = result;
     }
 
-    /// What a probe is told.
+    /// The answer to a probe.
     #[must_use]
     pub fn health(&self) -> Health {
         let (state, why) = self.status.state();
@@ -231,7 +231,7 @@ impl Handle {
         let live = threads.iter().all(|thread| thread.ok);
         let (answers, acknowledged) = (self.status.has_answers(), self.status.has_acknowledgements());
         let running = state == State::Running;
-        // Why a broker can't be talked to, while that keeps the pipeline from running.
+        // Why a broker is unavailable, as long as that prevents the pipeline from running.
         let trouble = self.status.trouble().filter(|_| !(running && answers));
         let mut checks = vec![
             check(true, "config", ""),
@@ -241,23 +241,23 @@ impl Handle {
         ];
         checks.extend(threads.iter().cloned());
         let ready = checks.iter().all(|check| check.ok);
-        // One partition waits, the others go on: this makes nobody unready either.
+        // One partition waits and the others go on: like a failed reload, this doesn't make the pipeline unready.
         let retried = self.status.retried();
         checks.push(check(retried.is_none(), "retries", retried.as_deref().unwrap_or_default()));
         let held = self.status.held();
         checks.push(check(held.is_none(), "partitions", held.as_deref().unwrap_or_default()));
-        // What runs goes on as before, so this alone makes nobody unready.
+        // The pipeline continues with its old configuration, so a failed reload alone doesn't make it unready.
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));
         Health { live, ready, checks, threads }
     }
 
-    /// Asks it to finish what is in flight, commit, leave the group and end.
+    /// Starts a shutdown: the pipeline finishes what is in flight, commits, leaves the group and ends.
     pub fn drain(&self) {
         (self.drain)();
     }
 
-    /// Waits until it ended. One caller gets the end; a second one is told that it was drained.
+    /// Waits until the pipeline has ended. The first caller gets the real end; a second one always gets [`End::Drained`].
     #[must_use]
     pub fn wait(&self) -> End {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,25 +1,25 @@
-//! Pure: in what two versions of a pipeline's file differ, and what it takes to go from one to the other.
+//! Pure: how two versions of a pipeline's file differ, and what it takes to change from one to the other.
 //!
-//! The steps' own values don't count here: components, settings, deadlines, memory and batches are swapped step by step.
+//! The values of steps are not compared here: component, settings, timeout, memory and batch size are swapped per step.
 
 use crate::config::Pipeline;
 use crate::config::Span;
 
-/// Parts that differ, as they are called in the file.
+/// The differing parts, named as in the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
-    /// Changed in place.
+    /// Applied in place.
     pub(super) in_place: Vec<&'static str>,
-    /// Changed with a new consumer.
+    /// Applied with a new consumer.
     pub(super) anew: Vec<&'static str>,
-    /// Changed by starting the process again.
+    /// Applied only by a restart of the process.
     pub(super) restart: Vec<(&'static str, Span)>,
 }
 
 impl Difference {
     pub(super) fn of(old: &Pipeline, new: &Pipeline) -> Difference {
         let (a, b) = (&old.kafka, &new.kafka);
-        // A certificate that was renewed has the path that it had.
+        // A renewed certificate keeps its path, so `old.connection` holds the digests of such files.
         let connection = (&a.brokers, &a.client_id, &a.tls, &a.sasl, &a.librdkafka, &old.connection)
             != (&b.brokers, &b.client_id, &b.tls, &b.sasl, &b.librdkafka, &new.connection);
         let names = |pipeline: &Pipeline| -> Vec<_> { pipeline.steps.iter().map(|step| step.name.clone()).collect() };

@@ -1,8 +1,9 @@
-//! A running pipeline takes over what has changed in its file and its components.
+//! Applies changes of a pipeline's file and of its components while the pipeline runs.
 //!
-//! One thread waits for a signal or for the watch of all files that the pipeline's refers to, reads everything anew, and makes what has changed ready beside what runs; only
-//! when all of it is ready, and passes the pipeline's test cases if it has to, is it swapped in. Invariant: whatever is wrong with a file, the pipeline runs on as it was, and it is
-//! said once: in the log, in the metrics and by `/readyz?verbose`. It never stops a pipeline.
+//! One thread waits for a signal, or for a change of any file that the pipeline's file refers to. It reads everything again and loads what
+//! has changed next to the running pipeline. When everything is loaded, and has passed the pipeline's test cases if `reload.test` is set,
+//! it is swapped in. Invariant: if a file is invalid, the pipeline continues unchanged, and the problem is reported once: in the log, in
+//! the metrics and by `/readyz?verbose`. A reload never stops a pipeline.
 
 mod difference;
 mod watch;
@@ -36,66 +37,67 @@ use crate::plugin::Step;
 use difference::Difference;
 use watch::Watch;
 
-/// What it needs to know.
+/// What the reload thread needs.
 pub struct Settings {
-    /// The pipeline as it was started, as its file says.
+    /// The configuration that the pipeline was started with.
     pub config: config::Pipeline,
-    /// Its steps as they run.
+    /// The steps that the pipeline runs.
     pub steps: Vec<Step>,
-    /// The files that it was made of, with what they held.
+    /// The files that the configuration was read from, with their contents at that time.
     pub files: Vec<Referenced>,
     /// Reads and checks the file again.
     pub load: Load,
-    /// Says what is wrong with the settings of a step of this number, which was loaded with them.
+    /// Checks the settings of a loaded step, given by its number.
     pub verify: fn(&config::Pipeline, usize, &Step) -> Result<(), String>,
-    /// Says why the pipeline can't become another one, as far as the brokers know; it gets both. Asked when more than steps changed.
+    /// Checks with the brokers whether the pipeline can change from the first configuration to the second. Called when more than steps
+    /// changed.
     pub probe: Probe,
-    /// Whether changes of the files are looked for; else only a request counts.
+    /// Whether to watch the files; otherwise only a request starts a reload.
     pub watch: bool,
     /// The running pipeline.
     pub handle: Handle,
-    /// Where results are counted.
+    /// The metrics that count reloads.
     pub metrics: Arc<Metrics>,
 }
 
 /// See [`Settings::load`].
 pub type Load = Box<dyn Fn() -> Loaded + Send>;
 
-/// What came of reading a pipeline's file.
+/// The result of reading a pipeline's file.
 pub struct Loaded {
-    /// The pipeline, or all that is wrong: for people.
+    /// The pipeline, or a report of everything that is wrong.
     pub config: Result<config::Pipeline, String>,
-    /// The file and those that it refers to, however it came out.
+    /// The file and those that it refers to, even if it is invalid.
     pub files: Vec<Referenced>,
 }
 
 /// See [`Settings::probe`].
 pub type Probe = Box<dyn Fn(&config::Pipeline, &config::Pipeline) -> Result<(), String> + Send>;
 
-/// The thread that reloads; dropping it stops and joins it.
+/// The reload thread; dropping it stops and joins it.
 pub struct Reloader {
     inbox: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
 }
 
 enum Event {
-    /// Somebody asks for it.
+    /// A reload was requested.
     Asked,
-    /// Something happened in a folder that is watched.
+    /// Something happened in a watched folder.
     Touched,
     Stop,
 }
 
-/// A version is taken once it is the same at two looks that far apart: whoever writes a file may do so bit by bit.
+/// A change is applied once two looks this far apart find the same: a file may be written in several steps.
 const QUIET: Duration = Duration::from_millis(300);
-/// The watch may miss something, as on network file systems; the files are looked at this often anyhow.
+/// The watch may miss changes, for example on network file systems. So the files are also checked this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl Reloader {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the machine refuses it.
+    /// If the thread can't be started.
     pub fn start(settings: Settings) -> io::Result<Reloader> {
         let (inbox, events) = mpsc::channel();
         settings.metrics.set_reload_successful(true);
@@ -110,21 +112,21 @@ impl Reloader {
         Ok(Reloader { inbox, thread: Some(thread) })
     }
 
-    /// A function that asks for a reload, whether or not a file has changed.
+    /// A function that requests a reload, whether or not a file has changed.
     #[must_use]
     pub fn asker(&self) -> Arc<dyn Fn() + Send + Sync> {
         let inbox = self.inbox.clone();
-        // It has ended already if this fails.
+        // Sending fails only if the thread has ended.
         Arc::new(move || drop(inbox.send(Event::Asked)))
     }
 }
 
 impl Drop for Reloader {
     fn drop(&mut self) {
-        // It has ended already if this fails.
+        // Sending fails only if the thread has ended.
         let _ = self.inbox.send(Event::Stop);
         if let Some(thread) = self.thread.take() {
-            // A panic of that thread was reported by its hook.
+            // The panic hook has logged a panic of that thread.
             let _ = thread.join();
         }
     }
@@ -138,22 +140,22 @@ struct Reload {
     probe: Probe,
     handle: Handle,
     metrics: Arc<Metrics>,
-    /// The digests of the files that were last taken or refused.
+    /// The digests of the files that were last applied or refused.
     seen: Digests,
     looks: Vec<Look>,
 }
 
-/// What files hold; `None` for one that can't be read.
+/// The digests of files; `None` for a file that can't be read.
 type Digests = BTreeMap<PathBuf, Option<String>>;
 
-/// A file when it was last looked at.
+/// A file when it was last checked.
 struct Look {
     file: PathBuf,
     identity: Option<[i64; 7]>,
     digest: Option<String>,
 }
 
-/// What changes whenever the file behind a name does: where it lies, its size and its times. `None` if there is none.
+/// Values that change whenever the file behind a name changes: inode, size and times. `None` if there is no file.
 fn identity(file: &Path) -> Option<[i64; 7]> {
     let metadata = fs::metadata(file).ok()?;
     let of = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
@@ -177,9 +179,9 @@ fn quoted(parts: &[&str]) -> String {
     parts.iter().map(|part| format!("`{part}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Why nothing was changed.
+/// Why a reload changed nothing.
 struct Refused {
-    /// The step it is about, if it is about one.
+    /// The step that was the reason, if it was one.
     step: Option<usize>,
     reason: String,
 }
@@ -190,7 +192,7 @@ impl Reload {
         let mut reload =
             Reload { config, steps, load, verify, probe, handle, metrics, seen: Digests::new(), looks: Vec::new() };
         reload.see(&files);
-        // A component may have changed since it was loaded.
+        // A component may have changed after it was loaded.
         for step in &reload.steps {
             reload.seen.insert(step.settings().wasm.clone(), Some(step.digest().to_string()));
         }
@@ -199,7 +201,7 @@ impl Reload {
 
     fn run(&mut self, events: &mpsc::Receiver<Event>, mut watch: Option<Watch>) {
         let mut pending = None;
-        // A file may have changed before the watch is there.
+        // A file may have changed before the watch started.
         let mut look_at = watch.is_some().then(|| now() + QUIET);
         loop {
             if let Some(watch) = &mut watch {
@@ -211,7 +213,7 @@ impl Reload {
             };
             match event {
                 Ok(Event::Asked) => self.reload(),
-                // Sooner, but not put off: something else in the folder may be written all the time.
+                // Moves the check forward but never back: something else in the folder may be written all the time.
                 Ok(Event::Touched) => look_at = look_at.map(|at| at.min(now() + QUIET)),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
@@ -230,7 +232,7 @@ impl Reload {
         }
     }
 
-    /// From now on these files count, as they were when they were read, or else as they are now.
+    /// Sets the files to compare against: each as it was when it was read, or as it is now if it was not read.
     fn see(&mut self, files: &[Referenced]) {
         self.seen = files.iter().map(|file| (file.path.clone(), None)).collect();
         self.seen = self.look();
@@ -243,8 +245,8 @@ impl Reload {
         }
     }
 
-    /// What the files hold now. They are compared by what they hold: a new time alone is no new version, and on Kubernetes the names
-    /// stay while a link beside them moves. Only a file that was touched is read.
+    /// The current digests of the files. Contents are compared: a new modification time alone is no change, and on Kubernetes the file
+    /// names stay the same while a link next to them changes. Only files that were touched are read again.
     fn look(&mut self) -> Digests {
         let mut looks = Vec::with_capacity(self.seen.len());
         for file in self.seen.keys() {
@@ -264,10 +266,10 @@ impl Reload {
 
     fn reload(&mut self) {
         let Loaded { config, files } = (self.load)();
-        // Before anything else is read of them: what changes from now on is seen.
+        // Before anything else is read, so that every later change is noticed.
         self.see(&files);
         let config = config.map_err(|reason| Refused { step: None, reason });
-        // Much of what it calls reads what a stranger wrote. Nothing of this is half changed: each field is set when all is done.
+        // Much of the called code reads untrusted files. Unwind safe: `attempt` sets the fields only after everything has succeeded.
         let attempt = panic::catch_unwind(AssertUnwindSafe(|| config.and_then(|config| self.attempt(config))));
         let attempt = attempt.unwrap_or_else(|_| {
             let reason = "wasmill itself failed; please report the lines above".to_owned();
@@ -276,7 +278,7 @@ impl Reload {
         if let Err(Refused { step: Some(step), .. }) = &attempt {
             self.count(*step, "failed");
         }
-        // Who sees the count or the line finds the rest as it is.
+        // Publishes the state before the counter and the log line, so that a reader of those finds the new state.
         self.metrics.set_reload_successful(attempt.is_ok());
         self.handle.set_reloaded(attempt.as_ref().map(|_| ()).map_err(|refused| refused.reason.clone()));
         let result = if attempt.is_ok() { "ok" } else { "failed" };
@@ -293,7 +295,7 @@ impl Reload {
         self.metrics.plugin_reloads.with_label_values(&[&**name, result]).inc();
     }
 
-    /// Runs the pipeline's test cases on the steps as they would be. Their calls have the steps' own bounds.
+    /// Runs the pipeline's test cases with the changed steps. Each call has the limits of its step.
     fn test(&self, config: &config::Pipeline, changed: &[(usize, Step)]) -> Result<(), String> {
         let mut steps = self.steps.clone();
         for (number, step) in changed {
@@ -307,7 +309,7 @@ impl Reload {
         Ok(())
     }
 
-    /// Makes everything ready that has changed, and swaps it in. What was done, or `None` if there was nothing to do.
+    /// Loads what has changed and swaps it in. Returns what was done, or `None` if nothing has changed.
     fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
         failpoint::pass(Point::InReload);
         let refused = |reason| Refused { step: None, reason };

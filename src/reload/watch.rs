@@ -1,8 +1,8 @@
-//! Tells that something happened in the folders of some files.
+//! Reports that something happened in the folders of some files.
 //!
-//! Folders are watched and not files: who deploys a file writes another one and renames it, and on Kubernetes a link in the folder
-//! moves. It says only *that* something happened; what has changed is found by reading. Where the operating system can't watch, it
-//! says so once, and the files are looked at from time to time anyhow.
+//! Folders are watched instead of files: a deployment usually writes a new file and renames it, and on Kubernetes a link in the
+//! folder changes. The watch reports only *that* something happened; the reload thread reads the files to find what changed. If
+//! the operating system can't watch a folder, that is logged once, and the files are still checked regularly.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// `touched` is called on a thread of the watcher's.
+    /// `touched` is called on the watcher's thread.
     pub(super) fn new(touched: impl Fn() + Send + 'static) -> Watch {
         let on_event = move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -32,7 +32,7 @@ impl Watch {
         Watch { watcher, folders: BTreeSet::new() }
     }
 
-    /// Watches the folders of these files, and those of what they link to, and no others.
+    /// Watches exactly the folders of these files and of the files that they link to.
     pub(super) fn follow<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         let with_real = |file: &PathBuf| std::iter::once(file.clone()).chain(file.canonicalize());
@@ -41,7 +41,7 @@ impl Watch {
             return;
         }
         for gone in self.folders.difference(&folders) {
-            // An error says that the folder is no more.
+            // An error means that the folder no longer exists.
             let _ = watcher.unwatch(gone);
         }
         for new in folders.difference(&self.folders) {

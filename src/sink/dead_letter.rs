@@ -1,8 +1,8 @@
-//! The record that takes the place of one that was given up: as it was read, and behind its own headers what went wrong.
+//! The dead letter of a failed record: the record unchanged, followed by headers that describe the failure.
 //!
-//! Pure. Key, value, headers and timestamp are those of the record, byte for byte. Our headers are UTF-8 text, numbers decimal:
-//! first the names of Kafka Streams or of Kafka Connect, so that tools for theirs work with ours, then `wasmill-*`. Whether a dead
-//! letter fits its topic is asked here and answered by leaving out what is ours, never a byte of the record.
+//! Pure. Key, value, headers and timestamp are those of the record, byte for byte. The added headers are UTF-8 text, with decimal
+//! numbers: first the header names of Kafka Streams or Kafka Connect, so that their tools work with these dead letters, then
+//! `wasmill-*`. If a dead letter is too large for its topic, added headers are left out, never a byte of the record.
 
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -12,7 +12,7 @@ use crate::record::OutRecord;
 use crate::record::Record;
 use crate::record::TopicPartition;
 
-/// Whose header names come first.
+/// Which header names come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// `__streams.errors.*`, as Kafka Streams writes them since 4.2.
@@ -22,29 +22,30 @@ pub enum Dialect {
     Connect,
 }
 
-/// What all dead letters of a pipeline have in common.
+/// Settings that all dead letters of a pipeline share.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     /// The pipeline's name.
     pub pipeline: String,
     /// The worker's number, which Connect calls a task.
     pub worker: usize,
-    /// Whose names come first.
+    /// Which header names come first.
     pub dialect: Dialect,
 }
 
-/// Why a record was given up, and when.
+/// Why and when a record failed permanently.
 #[derive(Clone, Copy, Debug)]
 pub struct GivenUp<'a> {
-    /// Where it was read.
+    /// The partition that the record was read from.
     pub source: &'a TopicPartition,
-    /// Why.
+    /// Why the record failed.
     pub failure: &'a Failure,
-    /// How often its turn came.
+    /// How many times the record was tried.
     pub tries: u32,
-    /// Milliseconds since 1970-01-01 UTC.
+    /// When it failed, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
-    /// Whether the dead letter has that time, as its topic doesn't take the record's, which is in a header then.
+    /// Whether the dead letter has the timestamp `at_ms`, because its topic doesn't accept the record's own. A header holds that
+    /// one.
     pub is_retimed: bool,
 }
 
@@ -58,9 +59,9 @@ pub struct DeadLetter {
     headers: Vec<u8>,
 }
 
-/// The reason is cut to this many bytes.
+/// The maximum size of the reason; the rest is cut.
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
-/// The backtrace is cut to this many bytes.
+/// The maximum size of the backtrace; the rest is cut.
 const TRACE_BYTES_MAX: usize = 8 << 10;
 
 /// The header with the reason, in each dialect.
@@ -69,17 +70,17 @@ const STEP: &str = "wasmill-step";
 const CODE: &str = "wasmill-code";
 const TIME: &str = "wasmill-time";
 
-/// How much of what is ours a dead letter has.
+/// Which of the added headers a dead letter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
     Whole,
     NoTrace,
-    /// Topic, partition, offset and code.
+    /// Topic, partition, offset and code only.
     Place,
 }
 
 impl DeadLetters {
-    /// The dead letter of a record, with as much of what is ours as `fits` lets in; `None` if not even the record's place does.
+    /// The dead letter of a record, with as many of the added headers as `fits` accepts; `None` if not even the smallest one fits.
     #[must_use]
     pub fn write(
         &self,
@@ -93,7 +94,7 @@ impl DeadLetters {
             .find(|letter| fits(&letter.record()))
     }
 
-    /// The dead letter of a record, with as little of what is ours as there may be.
+    /// The dead letter of a record with the fewest added headers.
     #[must_use]
     pub fn least(&self, record: &Record<'_>, given_up: GivenUp<'_>) -> DeadLetter {
         self.write_in(record, given_up, Detail::Place)
@@ -152,7 +153,7 @@ impl DeadLetters {
             letter.add("wasmill-pipeline", &self.pipeline);
             letter.add(STEP, step);
         }
-        // Kafka's name of a refusal is its own; the header's words are this table's.
+        // A refusal has a code of its own from Kafka; the header uses the codes of [`Kind`].
         let word = failure.kind.code();
         letter.add(CODE, if failure.kind == Kind::Reject { &failure.code } else { &word });
         if is_retimed {
@@ -168,7 +169,7 @@ impl DeadLetters {
 }
 
 impl DeadLetter {
-    /// As the producer takes it.
+    /// The record for the producer.
     #[must_use]
     pub fn record(&self) -> OutRecord<'_> {
         OutRecord {
@@ -190,7 +191,7 @@ impl DeadLetter {
     }
 
     fn add(&mut self, name: &str, value: &str) {
-        // Both are a few kilobytes at most.
+        // Names and values are at most a few kilobytes.
         self.lengths.extend([name, value].map(|text| i32::try_from(text.len()).unwrap_or(0)));
         self.headers.extend_from_slice(name.as_bytes());
         self.headers.extend_from_slice(value.as_bytes());
@@ -219,12 +220,12 @@ fn exception(failure: &Failure) -> String {
     format!("wasmill.{}", failure.kind.label().replace('_', "-"))
 }
 
-/// The beginning of a text, in whole characters.
+/// The beginning of a text, cut between characters.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// RFC 3339, UTC, milliseconds.
+/// A time in RFC 3339, UTC, with milliseconds.
 fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
 }
@@ -261,7 +262,7 @@ mod tests {
         letters.write(&record, given_up, |letter| letter.headers.data().len() <= limit)
     }
 
-    /// Our headers, as text.
+    /// The added headers, as text.
     fn ours(letter: &DeadLetter) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let headers = letter.record().headers;
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_the_record_and_behind_its_headers_what_went_wrong() {
+    fn a_dead_letter_is_the_record_followed_by_headers_about_the_failure() {
         let letter = written(&letters(Dialect::Streams), &failure(), usize::MAX).unwrap();
         let record = letter.record();
         assert_eq!((record.key, record.value, record.timestamp), (None, Some(&b"\xff\x00"[..]), 1_000));
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn in_connects_words_the_first_group_has_connects_names() {
+    fn in_the_connect_dialect_the_first_headers_have_connects_names() {
         let letter = written(&letters(Dialect::Connect), &failure(), usize::MAX).unwrap();
         let expected = [
             ("__connect.errors.topic", "orders"),
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_from_the_trace_to_all_but_the_place() {
+    fn headers_that_do_not_fit_are_left_out_first_the_trace_then_all_but_the_position() {
         let letters = letters(Dialect::Streams);
         let whole = written(&letters, &failure(), usize::MAX).unwrap().headers.len();
         let no_trace = written(&letters, &failure(), whole - 1).unwrap();

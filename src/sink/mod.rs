@@ -1,6 +1,6 @@
-//! What an outcome becomes: which output a step's port leads to, and the dead letter of a record that was given up.
+//! Which output a step's port leads to, and the dead letter of a failed record.
 //!
-//! Pure. It doesn't send anything and knows of topics only as numbers of outputs.
+//! Pure. It doesn't send anything and knows topics only as output numbers.
 
 mod dead_letter;
 pub mod size;
@@ -11,17 +11,17 @@ pub use dead_letter::Dialect;
 pub use dead_letter::GivenUp;
 pub use dead_letter::dead_letter_reason;
 
-/// Where a port leads.
+/// The destination of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// To the next step.
     NextStep,
-    /// To an output, by its place in the file.
+    /// To an output, by its index in the file.
     Output(usize),
 }
 
-/// The ports of every step: port 0 is `main`, the next step or `[output.main]` after the last; the others are the
-/// other outputs in file order.
+/// The ports of every step. Port 0 is `main`: it leads to the next step, and after the last step to
+/// `[output.main]`. The other ports are the other outputs in file order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
     outputs: Vec<String>,
@@ -30,14 +30,14 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// `outputs` are the names in file order; `None` if none of them is `main`.
+    /// `outputs` are their names in file order; `None` if none of them is `main`.
     #[must_use]
     pub fn new(outputs: Vec<String>, steps: usize) -> Option<Routes> {
         let main = outputs.iter().position(|name| name == "main")?;
         Some(Routes { outputs, main, steps })
     }
 
-    /// Those of a file whose outputs are not known.
+    /// The routes of a file whose outputs are not known.
     #[must_use]
     pub fn only_main(steps: usize) -> Routes {
         Routes { outputs: vec!["main".to_owned()], main: 0, steps }
@@ -49,14 +49,14 @@ impl Routes {
         Routes { steps, ..self.clone() }
     }
 
-    /// The names of a step's ports, which are the same for every step.
+    /// The names of the ports, which are the same for every step.
     #[must_use]
     pub fn ports(&self) -> Vec<String> {
         let others = self.outputs.iter().enumerate().filter(|&(index, _)| index != self.main);
         std::iter::once("main".to_owned()).chain(others.map(|(_, name)| name.clone())).collect()
     }
 
-    /// Where a port of a step leads; ports that don't exist were refused with the outcome that named them.
+    /// The destination of a step's port. Ports that don't exist never get here: `outcome::check` refuses them.
     #[must_use]
     pub fn destination(&self, step: usize, port: u32) -> Destination {
         match port as usize {

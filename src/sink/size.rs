@@ -1,24 +1,24 @@
-//! How large a record is for the broker that takes it, and what a topic takes.
+//! How large a record is for the broker, and whether its topic accepts it.
 //!
-//! The broker measures a whole batch, uncompressed here: its header, and each record with its lengths. A record above its
-//! topic's limit is refused with all that travel beside it, so it must be known before it is sent.
+//! The broker measures a whole batch, here uncompressed: the batch header, and each record with its lengths. A record
+//! above its topic's limit is refused together with all records of its request, so it must be found before it is sent.
 
 use crate::record::OutRecord;
 
 /// The header of a batch in Kafka's format 2.
 const BATCH_HEADER: usize = 61;
-/// Attributes, the time since the batch's first record and the number in the batch, for the first record of a batch.
+/// Attributes, timestamp delta and offset delta, for the first record of a batch.
 const RECORD_FIXED: usize = 3;
-/// A length takes at most so many bytes.
+/// The maximum size of an encoded length.
 const LENGTH_MAX: usize = 5;
 
-/// What is added to the bytes of a record with so many headers, at most.
+/// The maximum number of bytes that the encoding adds to a record with this number of headers.
 #[must_use]
 pub fn overhead_max(headers: usize) -> usize {
     BATCH_HEADER + RECORD_FIXED + 4 * LENGTH_MAX + headers.saturating_mul(2 * LENGTH_MAX)
 }
 
-/// Whether a topic that takes batches of `limit` bytes takes this record.
+/// Whether the record fits into a topic that accepts batches of `limit` bytes.
 #[must_use]
 pub fn fits(record: &OutRecord<'_>, limit: usize) -> bool {
     let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
@@ -40,7 +40,7 @@ fn signed(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
-/// The bytes of a number in Kafka's variable length.
+/// The encoded size of a number as a Kafka varint.
 fn varint(number: i64) -> usize {
     let zigzag = ((number << 1) ^ (number >> 63)).cast_unsigned();
     (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7)

@@ -1,6 +1,6 @@
 //! A log line as JSON: one object, with the pipeline that it is about.
 //!
-//! Everything but the pipeline is `tracing_subscriber`'s own. One process runs one pipeline, so its name is a word of the process.
+//! Everything except the pipeline's name is written by `tracing_subscriber`. A process runs one pipeline, so the name is global.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -15,16 +15,16 @@ use tracing_subscriber::fmt::format::Format;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::registry::LookupSpan;
 
-/// What stands behind the fields of each line: the pipeline's.
+/// The field with the pipeline's name, appended to each line.
 static PIPELINE: OnceLock<String> = OnceLock::new();
 
-/// From now on each line that is JSON has the field `pipeline`.
+/// Adds the field `pipeline` to each JSON line from now on.
 pub fn set_pipeline(name: &str) {
-    // The first one stands.
+    // Later calls change nothing.
     let _ = PIPELINE.set(field(name));
 }
 
-/// The field, to be put behind others.
+/// The field as it is appended to an object.
 fn field(name: &str) -> String {
     format!(",\"pipeline\":{}", serde_json::Value::from(name))
 }
@@ -54,7 +54,7 @@ where
     }
 }
 
-/// The object with one field more.
+/// Appends a field to the object.
 fn with(line: &str, field: &str) -> String {
     let line = line.trim_end();
     match line.strip_suffix('}') {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_stays_an_object_with_whatever_name() {
+    fn a_line_stays_a_json_object_with_any_pipeline_name() {
         let line = with("{\"message\":\"a } b\"}\n", &field("a\"b\\"));
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(object, serde_json::json!({"message": "a } b", "pipeline": "a\"b\\"}));

@@ -1,9 +1,9 @@
-//! Lines on their way to stderr, which may be slow, stand still or be gone: nobody but the thread here waits for it.
+//! Log lines on their way to stderr. stderr may be slow, blocked or closed: only the thread in this file waits for it.
 //!
-//! A line is put into a buffer with a bound, and a thread of its own writes what is there. What doesn't fit, or can't be written, is
-//! dropped and counted, and a line of the thread's own says how many when stderr takes lines again, or at the end of the process. Now and
-//! then the thread asks those who keep lines back as well, see `kept_back.rs`. Invariants: the lock is never held over a write, and what
-//! the thread itself says has room however many lines wait.
+//! A line goes into a bounded buffer, and a dedicated thread writes the buffer. Lines that don't fit or can't be written are dropped and
+//! counted. The thread logs their number when stderr takes lines again, or at the end of the process. It also calls the sources of
+//! suppressed lines regularly, see `kept_back.rs`. Invariants: the lock is never held during a write, and the thread's own lines have room
+//! however many lines wait.
 
 use std::fs::File;
 use std::io;
@@ -20,18 +20,18 @@ use std::time::Duration;
 
 use super::kept_back;
 
-/// What waits to be written has at most so many bytes: a burst of thousands of lines.
+/// The maximum size of the buffer: it holds a burst of thousands of lines.
 const BYTES_MAX: usize = 1 << 20;
-/// What the last words of a process get beyond it: they say why it ends.
+/// Additional room for the last lines of a process, which say why it ends.
 const LAST_WORDS_BYTES: usize = 64 << 10;
-/// The end of the process waits for the rest of the lines for so long.
+/// How long the end of the process waits for the remaining lines.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
-/// A stderr that doesn't block is asked again after this time.
+/// How long to wait before trying a non-blocking stderr again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// Those who keep lines back are asked this often.
+/// How often the sources of suppressed lines are called.
 const COUNT_OUT_EVERY: Duration = Duration::from_secs(1);
 
-/// The lines of this process. They live as long as it.
+/// The buffer of this process, which is never freed.
 static PROCESS: OnceLock<&'static Lines> = OnceLock::new();
 
 /// See the head of the file.
@@ -39,23 +39,23 @@ static PROCESS: OnceLock<&'static Lines> = OnceLock::new();
 pub(super) struct Lines {
     queue: Mutex<Queue>,
     changed: Condvar,
-    /// The thread that writes.
+    /// The thread that writes the lines.
     writer: OnceLock<ThreadId>,
 }
 
-/// What waits. Pure.
+/// The buffered lines. Pure.
 #[derive(Debug)]
 struct Queue {
     text: Vec<u8>,
-    /// What the thread itself says, which it writes at once.
+    /// The thread's own lines, which it writes at once.
     own: Vec<u8>,
     bytes_max: usize,
-    /// Whether the thread has some of it in hand.
+    /// Whether the thread is writing a part of it.
     writing: bool,
-    /// Lines that were dropped since the start, and those of them that a line has told of.
+    /// The number of dropped lines since the start, and how many of them were reported.
     dropped: u64,
     told: u64,
-    /// Whether it is the time to tell of them: not while nothing is taken.
+    /// Whether the dropped lines should be reported now: not while stderr takes nothing.
     tells: bool,
 }
 
@@ -64,7 +64,7 @@ impl Queue {
         Queue { text: Vec::new(), own: Vec::new(), bytes_max, writing: false, dropped: 0, told: 0, tells: false }
     }
 
-    /// Adds a line with its end, if it fits.
+    /// Appends a line, including its newline, if it fits.
     fn put(&mut self, line: &[u8]) {
         if self.text.len() + line.len() > self.bytes_max {
             self.dropped += count(line);
@@ -74,20 +74,21 @@ impl Queue {
         }
     }
 
-    /// Gives all of it to be written; `text` is empty, and its memory is used on.
+    /// Hands the buffer to the writer. `text` is empty, and its allocation is reused.
     fn take(&mut self, text: &mut Vec<u8>) {
         self.writing = true;
         std::mem::swap(&mut self.text, text);
     }
 
-    /// What was taken was written but for `lost` lines. How many dropped ones are to be told of now: none while stderr takes none.
+    /// Records that the taken text was written except for `lost` lines. Returns how many dropped lines to report now: 0 while stderr takes
+    /// none.
     fn written(&mut self, lost: u64) -> u64 {
         self.dropped += lost;
         self.tells = lost == 0;
         if self.tells { self.dropped - self.told } else { 0 }
     }
 
-    /// That `dropped` lines were dropped was told, or can't be now.
+    /// Records that `dropped` lines were reported, or that the report could not be written.
     fn told(&mut self, dropped: u64, taken: bool) {
         if taken {
             self.told += dropped;
@@ -95,7 +96,7 @@ impl Queue {
         self.tells = taken && self.told < self.dropped;
     }
 
-    /// The process ends: what was dropped is told now, if ever.
+    /// The process ends: dropped lines are reported now or never.
     fn end(&mut self) {
         self.tells = self.told < self.dropped;
     }
@@ -109,7 +110,7 @@ impl Queue {
     }
 }
 
-/// The lines of a text, the last of which may lack its end.
+/// The number of lines of a text; the last one may lack its newline.
 fn count(text: &[u8]) -> u64 {
     text.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
@@ -135,7 +136,7 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    /// Waits until everything was written, and what was dropped is told, for a short time. Whether it was.
+    /// Waits a short time until everything is written and dropped lines are reported. Returns whether it was.
     fn flush(&self) -> bool {
         let mut queue = self.queue();
         queue.end();
@@ -146,10 +147,10 @@ impl Lines {
         queue.is_through()
     }
 
-    /// Writes what comes, for ever. `tell` is called with a number of lines that were dropped, and `count_out` now and then; what they
-    /// log is written at once.
+    /// Writes lines as they come, forever. `tell` is called with a number of dropped lines, and `count_out` regularly; what they log is
+    /// written at once.
     fn write(&self, mut sink: impl Write, tell: impl Fn(u64), count_out: impl Fn()) {
-        // Nobody else sets it.
+        // Only this function sets it.
         let _ = self.writer.set(thread::current().id());
         let mut text = Vec::new();
         loop {
@@ -176,14 +177,14 @@ impl Lines {
         }
     }
 
-    /// Writes what this thread itself has said. How many lines could not be written.
+    /// Writes this thread's own lines. Returns how many could not be written.
     fn write_own(&self, sink: &mut impl Write) -> u64 {
         let own = std::mem::take(&mut self.queue().own);
         write_all(sink, &own)
     }
 }
 
-/// Writes it all, however long that takes. How many lines could not be written, as nobody can read them.
+/// Writes everything, however long that takes. Returns how many lines could not be written because stderr is closed or fails.
 fn write_all(sink: &mut impl Write, mut text: &[u8]) -> u64 {
     while !text.is_empty() {
         match sink.write(text) {
@@ -197,9 +198,9 @@ fn write_all(sink: &mut impl Write, mut text: &[u8]) -> u64 {
     0
 }
 
-/// From now on lines are written by a thread of their own. `None` if it can't be had: whoever logs then writes, as before.
+/// Starts the thread that writes log lines. `None` if it can't be started: each thread then writes to stderr itself.
 pub(super) fn start() -> Option<&'static Lines> {
-    // A descriptor of its own: whoever writes to the standard one holds its lock for as long as that takes.
+    // A separate descriptor: `io::stderr()` is locked during each write.
     let sink = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);
     let lines: &'static Lines = Box::leak(Box::new(Lines::new(BYTES_MAX)));
     let tell = |dropped| tracing::warn!("{dropped} log lines were dropped: stderr did not take them in time");
@@ -208,17 +209,17 @@ pub(super) fn start() -> Option<&'static Lines> {
     Some(PROCESS.get_or_init(|| lines))
 }
 
-/// The lines of this process, if it has such.
+/// The buffer of this process, if it has one.
 pub(super) fn of_process() -> Option<&'static Lines> {
     PROCESS.get().copied()
 }
 
-/// Lines that were dropped since the start.
+/// The number of lines that were dropped since the start.
 pub(super) fn dropped() -> u64 {
     PROCESS.get().map_or(0, |lines| lines.queue().dropped)
 }
 
-/// The words behind this one are the last of the process: there is room for them.
+/// Reserves room for the last lines of the process.
 pub(super) fn make_room() {
     if let Some(lines) = PROCESS.get() {
         lines.queue().bytes_max = BYTES_MAX + LAST_WORDS_BYTES;
@@ -232,7 +233,7 @@ pub(super) fn flush() {
     }
 }
 
-/// Each write is a line, or some, with their ends.
+/// Each write is one or more whole lines.
 impl Write for &Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.put(text);
@@ -257,7 +258,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_told_of_once_lines_are_taken() {
+    fn lines_that_do_not_fit_are_dropped_and_reported_once_lines_are_written() {
         let mut queue = Queue::new(10);
         queue.put(b"12345678\n");
         queue.put(b"2\n");
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(queue.dropped, 4);
     }
 
-    /// What a sink takes is read here; it can be told to stand still, or to fail.
+    /// A sink whose contents can be read here, and that can be made to block or to fail.
     #[derive(Clone, Default)]
     struct Sink(Arc<(Mutex<State>, Condvar)>);
 
@@ -329,7 +330,7 @@ mod tests {
         }
     }
 
-    /// Lines that say of themselves how many were dropped, as those of a process do.
+    /// A running buffer that reports dropped lines in itself, as that of a process does.
     fn started(bytes_max: usize, sink: &Sink) -> &'static Lines {
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(bytes_max)));
         let sink = sink.clone();
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn that_lines_were_dropped_is_told_though_the_buffer_is_full() {
+    fn dropped_lines_are_reported_although_the_buffer_is_full() {
         let sink = Sink::default();
         sink.set(|state| state.stands = true);
         let lines = started(8, &sink);
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_told_at_the_end_though_nothing_more_comes() {
+    fn dropped_lines_are_reported_at_the_end_without_further_lines() {
         let sink = Sink::default();
         let lines = started(8, &sink);
         lines.put(b"longer than all that waits\n");
@@ -370,13 +371,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_never_waits_for_its_reader_and_none_is_lost_in_silence() {
+    fn logging_never_blocks_and_every_dropped_line_is_counted() {
         let (mut reader, writer) = io::pipe().unwrap();
         let lines: &'static Lines = Box::leak(Box::new(Lines::new(10_000)));
         let (told, tells) = mpsc::channel();
         thread::spawn(move || lines.write(writer, |dropped| told.send(dropped).unwrap_or(()), || ()));
-        // Ten times what a pipe holds and the buffer takes, and nobody reads. At first no more than the buffer takes at a time, so that the pipe
-        // is full whenever the writer gets its turn.
+        // Ten times what a pipe and the buffer hold, without a reader. At first no more than the buffer holds at a time, so that the pipe
+        // is full whenever the writer runs.
         const COUNT: u64 = 10_000;
         let put = |number: u64| (&mut &*lines).write_all(format!("{number:0>99}\n").as_bytes()).unwrap();
         let mut next = 0;
@@ -395,7 +396,7 @@ mod tests {
                 counted.fetch_add(ends as u64, Ordering::Relaxed);
             }
         });
-        // What was dropped is told in one number or in some.
+        // The drops are reported in one number or in several.
         let mut dropped = 0;
         while dropped < lines.queue().dropped {
             dropped += tells.recv_timeout(PATIENCE).expect("that lines were dropped is told");

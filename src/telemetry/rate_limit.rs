@@ -1,15 +1,15 @@
-//! How often the same gets a log line.
+//! Limits how often log lines of the same kind are written.
 //!
-//! Pure: `now` is passed in. One line of a kind in [`EVERY`]; when that time is over, what was kept back is counted out, also if
-//! nothing more comes. It holds an entry for each kind that was met within that time.
+//! Pure: `now` is passed in. At most one line per kind in each [`EVERY`]; after that time the number of suppressed lines is
+//! reported, even if no more follow. There is an entry for each kind that occurred within that time.
 
 use std::time::Duration;
 use std::time::Instant;
 
-/// The time between two lines of the same kind.
+/// The minimum time between two lines of the same kind.
 pub const EVERY: Duration = Duration::from_secs(10);
 
-/// The memory of what was logged when.
+/// Remembers when each kind was logged last.
 #[derive(Debug, Default)]
 pub struct RateLimit {
     entries: Vec<Entry>,
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 impl RateLimit {
-    /// Whether one of this kind gets a line now.
+    /// Whether a line of this kind may be logged now; otherwise it is counted as suppressed.
     pub fn admit(&mut self, now: Instant, kind: &str) -> bool {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.kind == kind) {
             entry.kept_back += 1;
@@ -33,8 +33,8 @@ impl RateLimit {
         true
     }
 
-    /// The kinds whose time is over, with how many of each were kept back, if any were: the next of them gets a line. To be called
-    /// before [`RateLimit::admit`], and now and then.
+    /// Removes the kinds whose time is over, and returns how many lines of each were suppressed, if any: the next line of these
+    /// kinds is logged. Must be called before [`RateLimit::admit`], and regularly.
     pub fn over(&mut self, now: Instant) -> Vec<(String, u64)> {
         let is_over = |entry: &mut Entry| now.saturating_duration_since(entry.logged) >= EVERY;
         let over = self.entries.extract_if(.., is_over);
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_in_ten_seconds_and_the_rest_is_counted_out_when_they_are_over() {
+    fn one_line_in_ten_seconds_and_then_the_number_of_suppressed_lines() {
         #[expect(clippy::disallowed_methods, reason = "any instant does")]
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -1,4 +1,4 @@
-//! What passes through the tools stays what it is, and what is equal for them is equal.
+//! The tools neither change data that passes through them nor confuse values that differ.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use super::*;
 
-/// The cases of a file, its exit code, and what it says.
+/// Runs the cases of a file. Returns the exit code and the output.
 fn test(cases: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), cases);
@@ -20,7 +20,7 @@ fn case(input: &str, expect: &str) -> String {
 }
 
 #[test]
-fn a_case_tells_apart_what_differs_in_the_last_digit_a_name_or_nothing_at_all() {
+fn a_case_detects_differences_in_the_last_digit_in_duplicate_names_and_in_null() {
     let long = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
     let other = format!("{}6", &long[..long.len() - 1]);
     let number = |digits: &str| format!("'{{\"n\":{digits}}}'");
@@ -56,7 +56,7 @@ fn try_(arguments: &[&str], stdin: &[u8]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// Values of the records that came out.
+/// The values of the output records.
 fn values(out: &str) -> Vec<String> {
     let value =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["value"].as_str().unwrap().to_owned();
@@ -76,13 +76,13 @@ fn try_reads_lines_as_any_system_writes_them() {
 }
 
 #[test]
-fn json_in_a_record_comes_out_of_try_byte_for_byte() {
+fn try_keeps_the_json_of_a_record_byte_for_byte() {
     let json = "{ \"n\" : 115792089237316195423570985008687907853269984665640564039457584007913129639935, \"n\":0.10 }";
     let (code, out, said) = try_(&["--format", "record"], format!("{{\"value\":{json}}}\n").as_bytes());
     assert_eq!((code, values(&out)), (Some(0), vec![json.to_owned()]), "{said}");
 }
 
-/// As an editor of another system saves them.
+/// Files as editors on other systems save them.
 #[test]
 fn files_may_begin_with_a_byte_order_mark_and_end_lines_as_any_system_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn files_may_begin_with_a_byte_order_mark_and_end_lines_as_any_system_does() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_a_reader_who_has_seen_enough_is_not() {
+fn a_full_disk_is_an_error_and_a_closed_pipe_is_not() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), &case("\"a\"", "\"a\""));
@@ -124,7 +124,7 @@ fn a_full_disk_is_told_and_a_reader_who_has_seen_enough_is_not() {
     }
 }
 
-/// Half a folder is in the way of the next try. A file system of a few pages is a full disk.
+/// Half a folder would block the next try. A file system of a few pages serves as the full disk.
 #[test]
 fn a_new_plugin_on_a_full_disk_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! TERM and INT in every phase of every command, as the first process of a container gets them: without a handler of its own the kernel
-//! ignores them there.
+//! TERM and INT in every phase of every command, sent to the first process of a container: without a handler the kernel ignores them
+//! there.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::*;
 
-/// On a loaded machine; an idle one takes a fraction of a second.
+/// Enough for a loaded machine; an idle one needs a fraction of a second.
 const ENDS: Duration = Duration::from_secs(20);
 const STARTS: Duration = Duration::from_secs(60);
 
@@ -22,7 +22,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Waits for something, looking again and again.
+/// Polls until there is a result.
 fn wait<T>(what: &str, longest: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let until = now() + longest;
     loop {
@@ -40,14 +40,14 @@ fn children(process: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// Whether a process has a handler for TERM, which is the 15th bit of the mask that the kernel shows.
+/// Whether a process has a handler for TERM: the 15th bit of the mask of caught signals.
 fn heeds_term(process: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
 }
 
-/// A command as the first process of a namespace, which is killed with the test.
+/// A command as the first process of a PID namespace, which is killed with the test.
 pub(crate) struct First {
     outer: Child,
     inner: u32,
@@ -64,7 +64,7 @@ impl First {
             program.is_some_and(|program| program == *env!("CARGO_BIN_EXE_wasmill"))
         };
         let inner = wait("the process", STARTS, || children(outer.id()).into_iter().find(is_it));
-        // Before its first moment nobody can heed anything.
+        // A signal before this moment can't be handled by any program.
         wait("its handler", STARTS, || heeds_term(inner).then_some(()));
         First { outer, inner }
     }
@@ -81,7 +81,7 @@ impl First {
     }
 }
 
-/// What it writes to stderr from now on.
+/// The lines that it writes to stderr from now on.
 pub(crate) fn lines_of(first: &mut First) -> impl Iterator<Item = String> + use<> {
     BufReader::new(first.outer.stderr.take().unwrap()).lines().map_while(Result::ok)
 }
@@ -93,7 +93,7 @@ impl Drop for First {
     }
 }
 
-/// A plugin that takes long to compile: more than a thousand functions of hundreds of multiplications, which nobody calls.
+/// A plugin that takes long to compile: more than a thousand functions of hundreds of multiplications, which are never called.
 fn large() -> Vec<u8> {
     let mut functions = String::new();
     for number in 0..1_500 {
@@ -119,7 +119,7 @@ fn every_command_ends_in_every_phase_as_the_first_process_of_a_container() {
     fs::create_dir(&plugin).unwrap();
     fs::write(plugin.join("plugin.toml"), "[build]\ncommand = [\"sleep\", \"600\"]\noutput = \"p.wasm\"\n").unwrap();
     let plugin = plugin.to_str().unwrap();
-    // With a child of its own it is in the middle of it.
+    // A child process shows that the command is busy.
     for (arguments, signal, code) in [
         (&["run", &file][..], "TERM", 0),
         (&["dev", &file], "INT", 0),
@@ -140,21 +140,21 @@ fn every_command_ends_in_every_phase_as_the_first_process_of_a_container() {
         first.signal(signal);
         assert_eq!(first.ended(), Some(code), "{arguments:?}");
     }
-    // Waiting for a line.
+    // `try` is waiting for a line.
     let mut first = First::start(&["try", sound.to_str().unwrap()]);
     first.signal("TERM");
     assert_eq!(first.ended(), Some(143));
 }
 
 #[test]
-fn dev_ends_while_its_feed_is_a_pipe_that_nobody_writes_to() {
+fn dev_ends_while_its_feed_is_a_pipe_without_a_writer() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     let pipe = pipe(&folder.path().join("pipe"));
     let pipe = pipe.to_str().unwrap();
     for writes in [false, true] {
         let mut first = First::start(&["dev", &file, "--feed", pipe, "--http", "127.0.0.1:0", "--log-format", "human"]);
-        // Opened for reading too, so that it doesn't wait for the other end.
+        // Also opened for reading, so that opening doesn't wait for the other end.
         let writer = writes.then(|| fs::OpenOptions::new().read(true).write(true).open(pipe).unwrap());
         let mut lines = BufReader::new(first.outer.stderr.take().unwrap()).lines();
         let said = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("ctrl-c ends")));

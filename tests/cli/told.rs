@@ -1,4 +1,4 @@
-//! What a start that fails says, and what is said at an end: places in the file, what the machine lacks, the last line, and what was kept back.
+//! The messages of a failed start and of an end: positions in the file, missing resources, the last line, and suppressed log lines.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,14 +9,14 @@ use super::signals::lines_of;
 use super::signals::pipe;
 use super::*;
 
-/// All that a process said, and its code.
+/// The output of a process, and its exit code.
 fn said(arguments: &[&str]) -> (Option<i32>, String) {
     let output = wasmill(arguments);
     (output.status.code(), text(&output))
 }
 
 #[test]
-fn each_start_names_the_place_of_a_step_whose_component_cannot_run() {
+fn each_command_names_the_position_of_a_step_whose_component_cannot_run() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "[[case]]\nname = \"a\"\ninput = []\nexpect = []\n");
     let serve = ["--http", "127.0.0.1:0"];
@@ -38,14 +38,14 @@ fn each_start_names_the_place_of_a_step_whose_component_cannot_run() {
     }
 }
 
-/// Whatever it is that can't start: what heeds signals, or what serves the probes. Another address would help neither.
+/// Neither the thread for signals nor the one for probes can start. The message must not suggest another address.
 #[test]
-fn a_thread_that_cannot_start_is_what_is_told() {
+fn the_message_names_the_thread_that_cannot_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::File::create(folder.path().join("wasmill")).unwrap();
-    // The limit is a user's, and root has none. A user of this test alone, who may not be able to reach where the program was built.
+    // The limit applies per user, and not to root. The test uses a user of its own, who may not have access to the build folder.
     let user = 100_000 + std::process::id() % 100_000;
     for threads in 1..=3 {
         let script = format!(
@@ -62,7 +62,7 @@ fn a_thread_that_cannot_start_is_what_is_told() {
     }
 }
 
-/// Writes a thousand lines about each batch, and forwards it.
+/// A plugin that logs a thousand lines for each batch, and forwards it.
 fn flooding() -> Vec<u8> {
     let flood = "(local $lengths i32) (local $n i32)
       (loop $again
@@ -84,14 +84,14 @@ fn flooding() -> Vec<u8> {
 
 const SUPPRESSED: &str = "lines of this plugin's log were suppressed";
 
-/// Nobody asks the plugin for anything more.
+/// The plugin gets no further records.
 #[test]
-fn dev_counts_out_what_a_silent_plugin_was_kept_from_saying_and_says_last_how_it_ended() {
+fn dev_counts_suppressed_lines_of_a_silent_plugin_and_logs_how_it_ended_last() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     fs::write(folder.path().join("p.wasm"), flooding()).unwrap();
     let pipe = pipe(&folder.path().join("pipe"));
-    // Opened for reading too, so that it doesn't wait for the other end.
+    // Also opened for reading, so that opening doesn't wait for the other end.
     let mut feed = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
     feed.write_all(b"a\n").unwrap();
     let serve = ["--http", "127.0.0.1:0", "--log-format", "human"];
@@ -105,7 +105,7 @@ fn dev_counts_out_what_a_silent_plugin_was_kept_from_saying_and_says_last_how_it
 }
 
 #[test]
-fn dev_that_cannot_go_on_with_its_feed_says_so_last() {
+fn dev_reports_a_failed_feed_last() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     let feed = folder.path().join("feed");
@@ -120,7 +120,7 @@ fn dev_that_cannot_go_on_with_its_feed_says_so_last() {
 }
 
 #[test]
-fn try_counts_out_what_a_plugin_was_kept_from_saying_when_it_ends() {
+fn try_counts_suppressed_lines_of_a_plugin_when_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let file = forwarding(folder.path(), "");
     fs::write(folder.path().join("p.wasm"), flooding()).unwrap();

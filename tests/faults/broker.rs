@@ -1,4 +1,5 @@
-//! The node of a row, with a proxy before its second listener: the judge goes straight to the node, wasmill by either way.
+//! The Kafka node of a row, with a proxy in front of its second listener. The oracle connects directly to the node,
+//! wasmill directly or through the proxy.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -25,13 +26,13 @@ struct Both {
 static BEHIND: AtomicBool = AtomicBool::new(false);
 static PAIR: AtomicBool = AtomicBool::new(false);
 
-/// Starts the node, or both, with the first call.
+/// The nodes, started by the first call.
 fn both() -> &'static Both {
     static BOTH: OnceLock<Both> = OnceLock::new();
     BOTH.get_or_init(|| {
         let proxy = Proxy::bind();
         let proxied = format!("127.0.0.1:{}", proxy.port());
-        // Nobody drops a static: the kernel ends the nodes with this process.
+        // A static is never dropped: the kernel ends the nodes with this process.
         if PAIR.load(Ordering::Relaxed) {
             let nodes = kafka::Node::start_pair(jars()).unwrap();
             let brokers = nodes.each_ref().map(kafka::Node::brokers).join(",");
@@ -44,35 +45,35 @@ fn both() -> &'static Both {
     })
 }
 
-/// Where the node listens, for the judge.
+/// The node's address for the oracle.
 pub(crate) fn brokers() -> &'static str {
     &both().brokers
 }
 
-/// What stands under `[kafka]` in a pipeline's file.
+/// The lines for `[kafka]` in a pipeline's file.
 pub(crate) fn of_wasmill() -> String {
     let both = both();
     let brokers = if BEHIND.load(Ordering::Relaxed) { &both.proxied } else { &both.brokers };
     format!("brokers = [\"{}\"]", brokers.replace(',', "\", \""))
 }
 
-/// Nobody needs a permission here.
+/// On this cluster everything is allowed without a permission.
 pub(crate) fn user() -> Option<&'static str> {
     None
 }
 
-/// From here on wasmill goes through this.
+/// The proxy, which wasmill uses from now on.
 pub(crate) fn proxy() -> &'static Proxy {
     BEHIND.store(true, Ordering::Relaxed);
     &both().proxy
 }
 
-/// The row runs on two brokers, if nothing was started yet. The second of them may be hurt.
+/// Starts two brokers for this row, if nothing was started yet. Faults may be injected into the second one.
 pub(crate) fn pair() {
     PAIR.store(true, Ordering::Relaxed);
 }
 
-/// The last node, to be hurt.
+/// The last node, for injecting faults.
 pub(crate) fn node() -> MutexGuard<'static, kafka::Node> {
     both().nodes.last().expect("there is one").lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -83,7 +84,7 @@ pub(crate) fn jars() -> &'static Path {
     JARS.get_or_init(|| kafka::prepare().unwrap())
 }
 
-/// Sends a signal by its name, which std can't.
+/// Sends a signal, which std can't.
 pub(crate) fn signal(process: u32, name: &str) {
     let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &process.to_string()]).status().unwrap();
     assert!(sent.success(), "kill -{name} {process}");

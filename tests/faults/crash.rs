@@ -1,4 +1,4 @@
-//! Crashes at named steps of a record's path (F1), and panics of single threads (F35).
+//! Crashes at named points of a record's path (F1), and panics of single threads (F35).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::clock;
 use crate::support::java;
 use crate::support::wasmill::Process;
 
-/// A point, and at which of its passings the process aborts: at the first number, and at most so much later.
+/// A failpoint, and the passing at which the process aborts: the first number plus a random number up to the second.
 const STEADY: [(&str, u64, u64); 8] = [
     ("after-poll", 20_000, 30_000),
     ("after-guest", 200, 400),
@@ -21,12 +21,12 @@ const STEADY: [(&str, u64, u64); 8] = [
     ("commit-sent", 4, 5),
     ("commit-acked", 4, 5),
 ];
-/// What only happens when others come or go: a second process does.
+/// Failpoints that are passed only when another member joins or leaves: a second process does that.
 const WITH_ANOTHER: [(&str, u64); 2] = [("in-revoke", 1), ("after-assign", 2)];
 
-/// How long a point may take to be reached.
+/// How long it may take until a failpoint is passed.
 const REACHED: Duration = Duration::from_secs(60);
-/// How soon a thread that panicked must have been noticed.
+/// How long it may take until a thread's panic is noticed.
 const NOTICED: Duration = Duration::from_secs(5);
 
 pub(crate) fn sweep(case: &Case) {
@@ -52,7 +52,7 @@ fn crash_at(case: &Case, name: &str, point: &str, at: u64, with_another: bool) {
         let mut before_that = 0.0;
         if with_another {
             load.passes(&mut process, load.delivery.tally().fresh);
-            // A revoke finishes what is in flight: it was busy if it was so when the other one came.
+            // A revoke finishes what is in flight, so whether it was busy must be checked before the other process joins.
             before_that = load.busy(&mut process).0;
             others.push(load.pipeline().run());
         }
@@ -61,7 +61,7 @@ fn crash_at(case: &Case, name: &str, point: &str, at: u64, with_another: bool) {
             if let Some(records) = process.metric("wasmill_in_flight_records") {
                 in_flight = records;
             }
-            // What the second one leaves comes back to the first.
+            // When the second process leaves, the first one gets its partitions back.
             if leaves && java::members(load.group()).is_some_and(|members| members.len() == 2) {
                 leaves = false;
                 others[0].terminate();

@@ -1,4 +1,4 @@
-//! Ends that were asked for: under load (F3), while the output can't be reached (F4), and while a broker is frozen (F37).
+//! Requested shutdowns: under load (F3), while the output is unreachable (F4), and while a broker is frozen (F37).
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ pub(crate) fn terminated_without_output(case: &Case) {
     }
 }
 
-/// `shutdown_timeout` here, and what an end may take beyond it.
+/// `shutdown_timeout` in this row, and how much longer an end may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 const BEYOND: Duration = Duration::from_secs(1);
 
@@ -102,7 +102,7 @@ pub(crate) fn terminated_while_frozen(case: &Case) {
             let node = broker::node().id();
             broker::signal(node, "STOP");
             let at = clock::unix_ms();
-            // Requests are on their way, and their answers never come.
+            // Requests have been sent, and their answers never arrive.
             process.wait("records to stay in flight", Duration::from_secs(20), |process| {
                 process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0)
             });

@@ -1,5 +1,5 @@
-//! What a group goes through: a member frozen past its session (F5), a storm of joins and leaves (F14), slow calls and long waits while
-//! partitions move (F15, F16), and a plugin too slow for its own good (F17).
+//! Trouble in a group: a member frozen for longer than its session (F5), a storm of joins and leaves (F14), slow calls and long retry waits
+//! during rebalances (F15, F16), and a very slow plugin (F17).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::thread;
@@ -21,10 +21,10 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Outputs of a topic that a worker may have sent to the broker without an answer: five requests of a partition, of `linger.ms` of a part of the
-/// load, and of what had gathered before.
+/// The maximum number of outputs of a topic that a worker may have sent to the broker without an answer: five requests per partition, each
+/// with a share of the load during `linger.ms`, and what had accumulated before.
 const ON_THE_WIRE: u64 = 10_000;
-/// Records of a worker that gets no acknowledgement, when it is cut off.
+/// The number of records in flight of a worker without acknowledgements at which it is cut off.
 const QUEUED: f64 = 19_000.0;
 
 pub(crate) fn frozen(case: &Case) {
@@ -51,7 +51,7 @@ pub(crate) fn frozen(case: &Case) {
                 Load::new("zombie"),
                 &direct,
                 |one| {
-                    // What is on the wire is at the broker before: whatever comes late was only queued.
+                    // By now the outputs on the wire have reached the broker: outputs that arrive later were only queued.
                     proxy.swallow(PRODUCE, 1);
                     one.wait("outputs to be queued", LIMIT, |one| {
                         one.metric("wasmill_in_flight_records").is_some_and(|records| records > QUEUED)
@@ -60,7 +60,7 @@ pub(crate) fn frozen(case: &Case) {
                 },
                 |_| {
                     proxy.relent();
-                    // Else it waits for its answers for a minute.
+                    // Otherwise it waits a minute for its answers.
                     proxy.reset();
                 },
             )
@@ -68,8 +68,8 @@ pub(crate) fn frozen(case: &Case) {
     );
 }
 
-/// One of two workers is away for longer than its session, and comes back when the other one has delivered everything. What it had on the wire
-/// comes late then, and stays the last value of its keys; what it had only queued must not come.
+/// One of two workers is away for longer than its session, and returns after the other one has delivered everything. The outputs that it
+/// had on the wire may arrive late, and may stay the last value of their keys; the outputs that it had only queued must not arrive.
 fn gone_for_a_while(
     case: &Case,
     load: Load,
@@ -92,7 +92,7 @@ fn gone_for_a_while(
         java::members(load.group()).is_some_and(|members| members == [PARTITIONS])
     });
     thread::sleep(Duration::from_secs(4) + Duration::from_millis(case.below(1000)));
-    // Nothing comes behind what the other one sent now: an old value that still comes would stay.
+    // After this the other worker sends nothing more, so an old value that arrives now would stay the last one.
     load.stop_feed();
     two.wait("the lag to reach zero", LIMIT, |_| java::lag(load.group(), load.input()) == 0);
     let back = clock::unix_ms();
@@ -138,7 +138,7 @@ pub(crate) fn storm(case: &Case) {
                 }
                 Some(mut process) => {
                     process.terminate();
-                    // It may not have begun to listen for signals: then the signal itself ends it.
+                    // It may not have installed its signal handler yet: then the signal itself ends it.
                     process.exit(Duration::from_secs(25));
                     None
                 }
@@ -168,7 +168,7 @@ pub(crate) fn storm(case: &Case) {
     });
 }
 
-/// A pipeline through `plugins/faulty` with one call for each record.
+/// A pipeline through `plugins/faulty` with one call per record.
 struct Slow {
     input: String,
     output: String,
@@ -212,7 +212,7 @@ impl Slow {
         java::committed(&self.group, &self.input) == fed
     }
 
-    /// Every partition of the output is that of the input, record for record.
+    /// Checks that every output partition equals its input partition, record for record.
     fn assert_copied(&self) {
         for partition in 0..PARTITIONS {
             let values = |topic| java::dump(topic, partition).into_iter().map(|(_, raw)| raw).collect::<Vec<_>>();
@@ -229,14 +229,14 @@ impl Slow {
     }
 }
 
-/// The sum of a metric's series with a label.
+/// The sum of a metric's series that have a label.
 fn series(process: &Process, name: &str, label: &str) -> f64 {
     let (_, page) = process.get("/metrics").unwrap();
     let lines = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// What happened to this process's partitions: "lost" is an eviction.
+/// How many times this process lost partitions: "lost" means an eviction.
 fn lost(process: &Process) -> f64 {
     series(process, "wasmill_rebalances_total{", "\"lost\"")
 }
@@ -282,7 +282,7 @@ pub(crate) fn paused_and_moved(case: &Case) {
 }
 
 pub(crate) fn slow_plugin(case: &Case) {
-    // More than `max_poll_interval` of calls, also on a machine that makes each in a second.
+    // More calls than fit into `max_poll_interval`, even if each takes only a second.
     const RECORDS: usize = 14;
     case.inject("", "calls of 1 to 2 s, max_poll_interval 10 s, session_timeout 6 s", || {
         let more = "session_timeout = \"6s\"\nmax_poll_interval = \"10s\"";

@@ -1,4 +1,4 @@
-//! A load of numbered records through the pipeline of two steps and three outputs, and the verdict on what arrived.
+//! A load of numbered records through a pipeline with two steps and three outputs, and the verification of the result.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt;
@@ -12,23 +12,23 @@ use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
-/// Records a second, of which each becomes two outputs.
+/// Records per second. Each record has two outputs.
 const RATE: u32 = 10_000;
 pub(crate) const MAX_IN_FLIGHT: u64 = 20_000;
-/// `commit_every` and what a commit may take.
+/// `commit_every`, and how long a commit may take.
 const COMMIT_MS: u64 = 500 + 300;
-/// A member that dies is missed after the session timeout; then the backlog has to go.
+/// A dead member is noticed after the session timeout; then the backlog must be processed.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(90);
 pub(crate) const PARTITIONS: usize = 3;
 
-/// Topics, a feed that goes on, a reader that counts, and a pipeline between them.
+/// Topics, a continuous feed, a counting reader, and the pipeline between them.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) delivery: Delivery,
     feed: Feed,
 }
 
-/// What arrived in the end.
+/// The counts at the end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
     pub(crate) records: u64,
@@ -48,7 +48,7 @@ impl Load {
         Load::with(name, "")
     }
 
-    /// `more` follows the keys of `[kafka.librdkafka]`.
+    /// `more` is appended to the keys of `[kafka.librdkafka]`.
     pub(crate) fn with(name: &str, more: &str) -> Load {
         Load::in_group(name, unique(name), more)
     }
@@ -59,7 +59,7 @@ impl Load {
         Load { delivery, feed }
     }
 
-    /// So many records of almost the size that a topic takes by default, all of them there already, and a bound in bytes.
+    /// A feed of `count` records of almost the default maximum size, all produced in advance, with a limit on bytes in flight.
     pub(crate) fn large(name: &str, count: u64, max_bytes: u64) -> Load {
         let delivery = deliver(name, unique(name), &format!("bytes = {max_bytes}"), "");
         let feed = Feed::start(&delivery.input, 200, 997, 900_000, count);
@@ -79,12 +79,12 @@ impl Load {
         &self.delivery.pipeline
     }
 
-    /// Ends the feed; how many records each partition got.
+    /// Ends the feed. Returns the number of records in each partition.
     pub(crate) fn stop_feed(&self) -> Vec<i64> {
         self.feed.stop()
     }
 
-    /// A process of the pipeline that has delivered something.
+    /// Starts a process of the pipeline, and waits until it has delivered something.
     pub(crate) fn start(&self) -> Process {
         let before = self.delivery.tally().fresh;
         let mut process = self.pipeline().run();
@@ -92,12 +92,12 @@ impl Load {
         process
     }
 
-    /// Waits until more than so many records have arrived.
+    /// Waits until more than `before` records have arrived.
     pub(crate) fn passes(&self, process: &mut Process, before: u64) {
         process.wait("new records to arrive", RECOVERY, |_| self.delivery.tally().fresh > before);
     }
 
-    /// Waits for records in flight and records not committed: what a fault then hits. The numbers of both.
+    /// Waits until there are records in flight and uncommitted records for the fault to hit. Returns both numbers.
     pub(crate) fn busy(&self, process: &mut Process) -> (f64, i64) {
         let mut found = (0.0, 0);
         process.wait("records in flight and lag above zero", Duration::from_secs(20), |process| {
@@ -108,19 +108,20 @@ impl Load {
         found
     }
 
-    /// Records that a fault at `at` may repeat: what was in flight, and what was acknowledged since the last commit.
+    /// The number of records that a fault at `at` may cause to be repeated: those in flight, and those acknowledged since the last commit.
     pub(crate) fn may_repeat(&self, at: u64) -> u64 {
         MAX_IN_FLIGHT + self.delivery.appended(at - COMMIT_MS, at)
     }
 
-    /// Ends the feed, waits until all of it is committed, ends the process and counts. Nothing may be missing, out of order, foreign or stale.
+    /// Ends the feed, waits until everything is committed, ends the process and counts. No record may be missing, out of order, foreign or
+    /// stale.
     pub(crate) fn finish(self, process: Process) -> Verdict {
         let verdict = self.finish_late(process);
         assert_eq!(verdict.stale, 0, "keys that end with an old value");
         verdict
     }
 
-    /// As [`Load::finish`], where old values may have come late.
+    /// Like [`Load::finish`], but allows old values that arrived late.
     pub(crate) fn finish_late(self, mut process: Process) -> Verdict {
         let fed = self.feed.stop();
         process.wait("the lag to reach zero", RECOVERY, |_| java::lag(self.group(), self.input()) == 0);
@@ -131,7 +132,7 @@ impl Load {
         Verdict { records: tally.fresh, repeats: tally.repeats, stale: tally.stale }
     }
 
-    /// How long it takes from now until a record arrives that wasn't there.
+    /// How long it takes from now until a new record arrives.
     pub(crate) fn resumes(&self, process: &mut Process) -> Duration {
         let watch = clock::Watch::start();
         let before = self.delivery.tally().fresh;
@@ -140,9 +141,9 @@ impl Load {
     }
 }
 
-/// A pipeline with the bounds that rows count on; `more` follows the keys of `[kafka.librdkafka]`.
+/// A pipeline with the limits that the rows rely on. `more` is appended to the keys of `[kafka.librdkafka]`.
 fn deliver(name: &str, group: String, max_in_flight: &str, more: &str) -> Delivery {
-    // Output batches that wait for 100 ms keep a thousand records in flight: a commit that doesn't wait for them shows.
+    // With a `linger.ms` of 100 ms a thousand records are in flight, which reveals a commit that doesn't wait for them.
     let settings = format!(
         "session_timeout = \"3s\"\n[limits]\ncommit_every = \"500ms\"\nmax_in_flight = {{ {max_in_flight} }}\n\
          [kafka.librdkafka]\n\"linger.ms\" = \"100\"\n{more}"
@@ -150,7 +151,7 @@ fn deliver(name: &str, group: String, max_in_flight: &str, more: &str) -> Delive
     Delivery::in_group(name, group, PARTITIONS, &settings)
 }
 
-/// Text for a duration.
+/// A duration as text.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

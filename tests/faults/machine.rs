@@ -1,4 +1,4 @@
-//! What a machine or a cluster refuses: room on a disk (F28), memory (F30), file descriptors (F31), and a topic that is gone (F32).
+//! Resources that a machine or a cluster lacks: disk space (F28), memory (F30), file descriptors (F31), and a deleted topic (F32).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -51,7 +51,7 @@ pub(crate) fn descriptors(case: &Case) {
             let said: String = log.lines().last().unwrap_or_default().chars().take(200).collect();
             match status {
                 None => {
-                    // 10 s are 1000 ticks: to run is not to spin.
+                    // 10 s are 1000 ticks: a process may run, but not busy-wait.
                     assert!(cpu < 800, "it spins: {cpu} of 1000 ticks; it says: {said}");
                     assert!(fresh > 0 || log.contains("open files"), "it says why it does nothing: {log}");
                     format!(
@@ -87,7 +87,7 @@ pub(crate) fn topic_deleted(case: &Case) {
             process.get("/readyz").is_some_and(|(status, _)| status == 503)
         });
         let unready = watch.elapsed();
-        // The client takes a topic for gone only when it had half a minute to come into being.
+        // The client reports a missing topic only after half a minute, in case it is just being created.
         process.wait("the topic to be named", Duration::from_secs(60), |process| {
             process.log().lines().any(|line| line.contains(&load.delivery.main) && line.contains("halted"))
         });
@@ -109,7 +109,7 @@ pub(crate) fn topic_deleted(case: &Case) {
     });
 }
 
-/// Mounts a file system in memory, of this size, or with `remount,` gives one another size.
+/// Mounts an in-memory file system of this size, or resizes one if the size begins with `remount,`.
 pub(crate) fn mount_memory(at: &Path, size: &str) {
     fs::create_dir_all(at).unwrap();
     let options = match size.strip_prefix("remount,") {
@@ -168,10 +168,10 @@ pub(crate) fn memory_limit(case: &Case) {
     }
 }
 
-/// A control group with a limit for memory, removed when dropped.
+/// A control group with a memory limit, removed when dropped.
 struct ControlGroup {
     folder: PathBuf,
-    /// Whoever writes its number here belongs to it.
+    /// The file that adds a process to the group when its id is written to it.
     processes: PathBuf,
 }
 
@@ -192,7 +192,7 @@ impl ControlGroup {
 
 impl Drop for ControlGroup {
     fn drop(&mut self) {
-        // Its processes have ended, and the kernel may not have taken note of it yet.
+        // Its processes have ended, but the kernel may not have noticed yet.
         for _ in 0..50 {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;

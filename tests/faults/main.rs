@@ -1,8 +1,8 @@
-//! Faults under load: each row breaks something on purpose and then counts what arrived.
+//! Fault injection under load: each row injects a fault and then verifies what arrived.
 //!
-//! `cargo xtask faults` runs it. A row is a process of its own, with a Kafka node of its own, a seed, and Kafka's own Java client as
-//! the judge. Its result goes to docs/fault-report.md as it ends. Invariant: a row that was not run, or
-//! that failed, says so there.
+//! `cargo xtask faults` runs it. Each row is a process of its own, with its own Kafka node and seed, and with Kafka's Java client as
+//! the oracle. Its result is written to docs/fault-report.md as soon as it ends. Invariant: rows that were not run or that failed
+//! are marked so there.
 
 mod crash;
 mod ending;
@@ -42,12 +42,13 @@ use rows::Row;
 use support::clock;
 use support::say;
 
-/// What `cargo xtask test` runs: what is worth most in a few minutes. F2, F3 and F14 have their likes among the integration tests.
+/// The rows of `cargo xtask test`: the most valuable ones that fit into a few minutes. The integration tests have similar cases for
+/// F2, F3 and F14.
 const SLICE: [&str; 5] = ["F1", "F7", "F11", "F35", "F38"];
-/// Rows of the slice that run at once: they wait more than they compute. A row whose figures are published runs alone.
+/// The number of concurrent rows of the slice: they wait more than they compute. A row whose figures are published runs alone.
 const AT_ONCE: usize = 2;
 
-/// What was asked for.
+/// The arguments of the command line.
 #[derive(Debug, Default)]
 struct Arguments {
     only: Option<String>,
@@ -55,7 +56,7 @@ struct Arguments {
     seed: Option<u64>,
     full: bool,
     slice: bool,
-    /// The process of a row: this row is run here, and its results are printed.
+    /// Set in the process of a row: runs this row and prints its results.
     here: Option<String>,
 }
 
@@ -104,14 +105,14 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Argumen
     Ok(arguments)
 }
 
-/// Runs the rows that were asked for; those that failed.
+/// Runs the requested rows. Returns the failed ones.
 fn run_all(arguments: &Arguments) -> Vec<String> {
     let scope = match arguments {
         Arguments { slice: true, .. } => Scope::Aside,
         Arguments { only: None, from: None, .. } => Scope::All,
         _ => Scope::Some,
     };
-    // The processes of rows find it there.
+    // Compiled here, so that the processes of the rows find it.
     support::java::compile();
     let report = Mutex::new(Report::open(scope));
     let failed = Mutex::new(Vec::new());
@@ -138,7 +139,7 @@ fn run_all(arguments: &Arguments) -> Vec<String> {
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a row and puts its results into the report.
+/// Runs a row and adds its results to the report.
 fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mutex<Vec<String>>) {
     let watch = clock::Watch::start();
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
@@ -158,7 +159,7 @@ fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mu
     say(&format!("==> {}: {:.1} s", row.id, watch.elapsed().as_secs_f64()));
 }
 
-/// A process of its own has a node, a Java client and a seed of its own.
+/// Runs a row in a process of its own, with its own node, Java client and seed.
 fn in_a_process(row: &Row, seed: u64, full: bool) -> Vec<Result> {
     let program = env::current_exe().expect("a process knows its program");
     let mut command = if matches!(row.how, How::Mount(_)) {

@@ -1,5 +1,5 @@
-//! The network between wasmill and its broker: answers that never come (F10, F11), connections that break (F12), an output that is slow
-//! (F18) or away (F38), and answers that mean nothing to anyone (F34).
+//! The network between wasmill and its broker: lost answers (F10, F11), broken connections (F12), a slow (F18) or unavailable (F38)
+//! output, and unknown error codes (F34).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::thread;
@@ -17,7 +17,7 @@ use crate::support::clock;
 use crate::support::java;
 use crate::support::wasmill::Process;
 
-/// A request that has no answer for so long is given up; the default of a minute would make rows long.
+/// The timeout of a request without an answer; the default of a minute would make rows long.
 pub(crate) const IMPATIENT: &str = "\"socket.timeout.ms\" = \"2000\"";
 
 fn length(case: &Case, short: u64, full: u64) -> Duration {
@@ -46,7 +46,7 @@ pub(crate) fn commit_unanswered(case: &Case) {
     });
 }
 
-/// What was seen of committed offsets.
+/// Observed committed offsets.
 struct Looks {
     count: u64,
     last: Vec<i64>,
@@ -60,7 +60,7 @@ impl Looks {
         (self.count, self.last) = (self.count + 1, now);
     }
 
-    /// They get going again.
+    /// Waits until every partition is committed beyond the observed offset.
     fn after(&self, load: &Load, process: &mut Process) {
         let last = self.last.clone();
         process.wait("every partition to be committed further", Duration::from_secs(60), |_| {
@@ -69,7 +69,7 @@ impl Looks {
     }
 }
 
-/// Looks at the committed offsets again and again: they never go back.
+/// Polls the committed offsets, and checks that they never go back.
 fn forward_only(load: &Load, process: &mut Process, length: Duration) -> Looks {
     let mut looks = Looks { count: 0, last: vec![-1; 3] };
     let watch = clock::Watch::start();
@@ -95,9 +95,10 @@ pub(crate) fn produce_unanswered(case: &Case) {
         assert!(swallowed > 0, "no answer was swallowed");
         let log = process.log();
         let verdict = load.finish(process);
-        // The broker knows a batch that is sent again, if it is one of the last five. librdkafka may send more than five behind the one
-        // whose answer never comes; the broker then takes the repeat for a gap, and the producer can't go on. A connection that
-        // loses an answer loses those behind it, too, so only a proxy gets there; what was not acknowledged is sent by a new producer.
+        // The broker recognizes a batch that is sent again only among the last five. librdkafka may send more than five after a batch
+        // whose answer is lost; the broker then treats the repeated batch as a gap, and the producer can't continue. Only a proxy can
+        // cause this, because a real connection that loses an answer also loses all later ones. A new producer sends the unacknowledged
+        // records.
         let is_gap = |line: &&str| line.contains("a delivery failed") && line.contains("rewound sequence number");
         let allowed = log.lines().filter(is_gap).map(|_| MAX_IN_FLIGHT).sum::<u64>();
         assert!(verdict.repeats <= allowed, "{} repeats, {allowed} allowed; its log:\n{log}", verdict.repeats);
@@ -136,7 +137,7 @@ pub(crate) fn flapping(case: &Case) {
 }
 
 pub(crate) fn unknown_codes(case: &Case) {
-    // Of Kafka 4, with a name that librdkafka doesn't know; and of no Kafka yet.
+    // A code of Kafka 4 that librdkafka doesn't know by name, and codes that no version of Kafka has yet.
     for (name, api, every) in
         [("heartbeat", HEARTBEAT, 3), ("offset-commit", OFFSET_COMMIT, 3), ("produce", PRODUCE, 40)]
     {
@@ -162,7 +163,7 @@ pub(crate) fn unknown_codes(case: &Case) {
     }
 }
 
-/// What a connection may produce in a second: a small part of the load.
+/// How many bytes per second a connection may produce: a small part of the load.
 const SLOW: u64 = 100_000;
 
 pub(crate) fn slow_output(case: &Case) {
@@ -175,7 +176,7 @@ pub(crate) fn slow_output(case: &Case) {
         let (in_flight, lag) = load.busy(&mut process);
         proxy.throttle(PRODUCE, SLOW);
         let watch = clock::Watch::start();
-        // After ten seconds all is full that will be.
+        // After ten seconds all buffers are full.
         let (mut settled, mut most) = (0, 0);
         while watch.elapsed() < length {
             thread::sleep(Duration::from_millis(250));
@@ -200,7 +201,7 @@ pub(crate) fn slow_output(case: &Case) {
     });
 }
 
-/// The code of a partition with fewer replicas in step than it is to have.
+/// The error code of a partition with too few in-sync replicas.
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 
 pub(crate) fn output_away(case: &Case) {
@@ -213,7 +214,7 @@ pub(crate) fn output_away(case: &Case) {
     case.inject("", &injected, || {
         let proxy = broker::proxy();
         let load = Load::large("output-away", 200, u64::from(BOUND) * MIB);
-        // From before its start: so nothing is acknowledged, and all of the input is still to be read.
+        // The proxy starts before wasmill: so nothing is acknowledged, and all of the input must still be read.
         proxy.answer_with(PRODUCE, NOT_ENOUGH_REPLICAS, 1);
         let mut process = load.pipeline().run();
         let in_flight = |process: &Process| process.metric("wasmill_in_flight_bytes").unwrap_or(0.0) / 1_048_576.0;
@@ -221,7 +222,7 @@ pub(crate) fn output_away(case: &Case) {
             in_flight(process) >= f64::from(BOUND)
         });
         let watch = clock::Watch::start();
-        // After ten seconds all is full that will be.
+        // After ten seconds all buffers are full.
         let (mut settled, mut most) = (0, 0);
         while watch.elapsed() < length {
             thread::sleep(Duration::from_millis(250));

@@ -1,5 +1,5 @@
-//! A broker that dies and comes back (F7), one that is frozen (F8), one of two that dies, so that leaders and the coordinator move (F13),
-//! and one whose disk is full (F29): nobody exits, and it goes on by itself.
+//! A broker that dies and comes back (F7), a frozen broker (F8), the death of one of two brokers, so that leaders and the coordinator
+//! move (F13), and a broker with a full disk (F29): no process exits, and each continues by itself.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::thread;
@@ -16,7 +16,7 @@ use crate::support::java;
 use crate::support::unique;
 use crate::support::wasmill::Process;
 
-/// From the broker's return to the next record that arrives.
+/// The maximum time from the broker's return to the next delivered record.
 const BACK: Duration = Duration::from_secs(15);
 
 pub(crate) fn killed(case: &Case) {
@@ -34,7 +34,7 @@ pub(crate) fn killed(case: &Case) {
             assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200), "livez without a broker");
             broker::node().start_again().unwrap();
             let watch = clock::Watch::start();
-            // The judge needs the broker too: what counts is seen by wasmill's own metric first.
+            // The oracle needs the broker, too, so wasmill's own metric is checked first.
             let before = process.metric("wasmill_records_produced_total").unwrap();
             process.wait("outputs to be acknowledged again", BACK, |process| {
                 process.metric("wasmill_records_produced_total").is_some_and(|produced| produced > before)
@@ -50,7 +50,7 @@ pub(crate) fn killed(case: &Case) {
 }
 
 pub(crate) fn frozen(case: &Case) {
-    // Longer than the 15 s after which silence makes it not ready, and the 5 s between two looks.
+    // Longer than the 15 s of silence after which it is not ready, and the 5 s between two checks.
     let frozen = Duration::from_secs(if case.full { 90 } else { 24 });
     case.inject("", &format!("SIGSTOP of the broker for {} s", frozen.as_secs()), || {
         let load = Load::new("frozen");
@@ -85,7 +85,7 @@ pub(crate) fn frozen(case: &Case) {
         process.wait("readyz to be 200 again", BACK, |process| {
             process.get("/readyz").is_some_and(|(status, _)| status == 200)
         });
-        // What is in flight at most, the prefetch, and some air.
+        // The maximum in flight, the prefetch, and some margin.
         assert!(most < before + (96 << 20), "{before} bytes became {most}");
         let verdict = load.finish(process);
         format!(
@@ -99,7 +99,7 @@ pub(crate) fn frozen(case: &Case) {
     });
 }
 
-/// How long a cluster may take until its leaders are where they are to be.
+/// How long the cluster may take to move its leaders.
 const MOVED: Duration = Duration::from_secs(60);
 
 pub(crate) fn moved(case: &Case) {
@@ -134,7 +134,7 @@ pub(crate) fn moved(case: &Case) {
     });
 }
 
-/// Waits until the second broker leads and coordinates (2) or does nothing (1), and records arrive again; how long that took.
+/// Waits until the second broker leads and coordinates (2) or does neither (1), and new records arrive. Returns how long that took.
 fn moves(load: &Load, process: &mut Process, coordinator: i64) -> Duration {
     let watch = clock::Watch::start();
     process.wait("leaders and coordinator to move", MOVED, |_| {

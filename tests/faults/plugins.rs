@@ -1,4 +1,4 @@
-//! Components that are none, or too much (F25).
+//! Files that are not components, or that take too much to compile (F25).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt::Write as _;
@@ -14,14 +14,15 @@ use crate::support::random::Random;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 
-/// Functions of the huge one: compiling them stays below what a component may take.
+/// The number of functions of the huge component. Compiling it stays below the limits.
 const FUNCTIONS: usize = 60_000;
-/// The one function of the bomb. Each loop may change any local, so compiling it costs their product in memory.
+/// The only function of the compilation bomb. Each loop may change any local, so compiling it needs memory for
+/// the product of both numbers.
 const LOOPS: usize = 30_000;
 const LOCALS: usize = 3000;
 /// A compiler is stopped after two minutes.
 const LIMIT: Duration = Duration::from_secs(150);
-/// What may be added to a process while another one compiles for it: the bytes of the file, twice, and some air.
+/// How much a process may grow while another process compiles for it: twice the size of the file, and some margin.
 const GROWTH: u64 = 64 << 20;
 
 pub(crate) fn bombs(case: &Case) {
@@ -71,7 +72,7 @@ pub(crate) fn bombs(case: &Case) {
     });
 }
 
-/// Starts a pipeline with these bytes. With a `code` it must end so; without one it must be ready in the end.
+/// Starts a pipeline with these bytes. With a `code` it must end with it; without one it must become ready.
 fn starts_with(bytes: &[u8], code: Option<i32>) -> String {
     let input = java::create("bomb-in", 1, &[]);
     let output = java::create("bomb-out", 1, &[]);
@@ -85,7 +86,7 @@ fn starts_with(bytes: &[u8], code: Option<i32>) -> String {
         if let Some(status) = process.ended() {
             return Some(Some(status.code()));
         }
-        // It may have ended since.
+        // The process may have ended meanwhile.
         peak = peak.max(process.memory_if_any("VmHWM").unwrap_or(0));
         livez += u32::from(process.get("/livez").is_some_and(|(status, _)| status == 200));
         process.get("/readyz").is_some_and(|(status, _)| status == 200).then_some(None)

@@ -1,7 +1,7 @@
-//! A proxy between wasmill and the node that can be told to delay, hold back, reset, or swallow and change answers.
+//! A proxy between wasmill and the node that can delay, hold back, drop or modify answers, and reset connections.
 //!
-//! It knows of Kafka's protocol what it takes for that: a frame is its length, a request begins with its api key, version and number,
-//! and an answer with the number. Invariant: what it isn't told to change passes byte for byte and in order.
+//! It knows only the necessary parts of Kafka's protocol: a frame starts with its length, a request with its api key, version and
+//! correlation id, and an answer with the correlation id. Invariant: everything else passes byte for byte and in order.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const OFFSET_COMMIT: i16 = 8;
 pub(crate) const HEARTBEAT: i16 = 12;
 
-/// A proxy that listens.
+/// A listening proxy.
 pub(crate) struct Proxy {
     listener: Mutex<Option<TcpListener>>,
     port: u16,
@@ -39,21 +39,21 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What it was told, and what it did.
+/// The faults that the proxy is told to inject, and what it did.
 #[derive(Default)]
 struct Orders {
     delay: Duration,
-    /// Nothing comes back from the node.
+    /// Holds back everything from the node.
     hold: bool,
-    /// Nothing goes to the node.
+    /// Holds back everything to the node.
     hold_requests: bool,
-    /// The api key whose answers are swallowed: each `every`th of them.
+    /// The api key whose answers are dropped, and how many: each `every`th.
     swallow: Option<(i16, u64)>,
-    /// The api key whose answers get an error code, each `every`th of them.
+    /// The api key whose answers get an error code, the code, and how many: each `every`th.
     code: Option<(i16, i16, u64)>,
-    /// Bytes a second of requests of a kind that a connection may send.
+    /// The api key whose requests are throttled, and the bytes per second of each connection.
     throttle: Option<(i16, u64)>,
-    /// Answers that passed, were swallowed or changed, of the chosen key.
+    /// The number of answers with the chosen api key, and how many of them were dropped or modified.
     answers: u64,
     hits: u64,
     open: HashMap<u64, [TcpStream; 2]>,
@@ -71,13 +71,13 @@ impl Proxy {
         self.port
     }
 
-    /// Begins to pass on to this port.
+    /// Starts forwarding to this port.
     pub(crate) fn serve(&self, to: u16) {
         let listener = self.listener.lock().unwrap().take().expect("it serves once");
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || {
             for client in listener.incoming().map_while(io::Result::ok) {
-                // A node that is down: the client's connection is closed, as a balancer would.
+                // The node is down: closes the client's connection, as a load balancer would.
                 let Ok(node) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else { continue };
                 connect(&shared, client, node);
             }
@@ -88,43 +88,43 @@ impl Proxy {
         self.shared.orders()
     }
 
-    /// Every answer waits for so long.
+    /// Delays every answer by this time.
     pub(crate) fn delay(&self, by: Duration) {
         self.orders().delay = by;
     }
 
-    /// From now on nothing comes back from the node, until it is told otherwise; connections stay up.
+    /// Starts or stops holding back everything from the node; connections stay open.
     pub(crate) fn hold(&self, hold: bool) {
         self.orders().hold = hold;
         self.shared.changed.notify_all();
     }
 
-    /// From now on nothing passes in either way, until it is told otherwise; connections stay up.
+    /// Holds back everything in both directions until further notice; connections stay open.
     pub(crate) fn cut(&self) {
         let mut orders = self.orders();
         (orders.hold, orders.hold_requests) = (true, true);
     }
 
-    /// Each `every`th answer to this kind of request is swallowed.
+    /// Drops each `every`th answer to this kind of request.
     pub(crate) fn swallow(&self, api: i16, every: u64) {
         let mut orders = self.orders();
         orders.swallow = Some((api, every));
         (orders.answers, orders.hits) = (0, 0);
     }
 
-    /// Each `every`th answer to this kind of request gets an error code.
+    /// Puts an error code into each `every`th answer to this kind of request.
     pub(crate) fn answer_with(&self, api: i16, code: i16, every: u64) {
         let mut orders = self.orders();
         orders.code = Some((api, code, every));
         (orders.answers, orders.hits) = (0, 0);
     }
 
-    /// From now on a connection gets no more than so many bytes of this kind of request to the node in a second.
+    /// Limits this kind of request to this number of bytes per second and connection.
     pub(crate) fn throttle(&self, api: i16, bytes_per_s: u64) {
         self.orders().throttle = Some((api, bytes_per_s));
     }
 
-    /// All passes again; how many answers were swallowed or changed.
+    /// Stops dropping, modifying and throttling. Returns how many answers were dropped or modified.
     pub(crate) fn relent(&self) -> u64 {
         let mut orders = self.orders();
         (orders.swallow, orders.code, orders.throttle) = (None, None, None);
@@ -133,11 +133,12 @@ impl Proxy {
         orders.hits
     }
 
-    /// Resets every connection; how many there were.
+    /// Resets every connection. Returns their number.
     pub(crate) fn reset(&self) -> usize {
         let open: Vec<[TcpStream; 2]> = self.orders().open.drain().map(|(_, pair)| pair).collect();
         for stream in open.iter().flatten() {
-            // With no time to linger the last close is a reset; ending the reading side wakes the threads, which then let go.
+            // With a linger time of 0 the last close is a reset. Shutting down the reading side wakes the threads, which then close
+            // the sockets.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
             let _ = stream.shutdown(Shutdown::Read);
         }
@@ -157,7 +158,7 @@ impl Shared {
         self.changed.wait_while(self.orders(), waits).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for as long as a request of this size takes, or until there is no throttle.
+    /// Waits for the time that a request of this size takes, or until there is no throttle.
     fn wait_for_throttle(&self, api: i16, bytes: usize) {
         let Some((_, bytes_per_s)) = self.orders().throttle.filter(|(throttled, _)| *throttled == api) else { return };
         let ms = u64::try_from(bytes).unwrap() * 1000 / bytes_per_s;
@@ -167,7 +168,7 @@ impl Shared {
     }
 }
 
-/// The requests of a connection that have no answer yet: their number, api key and version.
+/// The unanswered requests of a connection: correlation id, api key and version.
 type Asked = Arc<Mutex<HashMap<i32, (i16, i16)>>>;
 
 fn connect(shared: &Arc<Shared>, client: TcpStream, node: TcpStream) {
@@ -217,7 +218,7 @@ fn answers(shared: &Shared, number: u64, mut from: TcpStream, mut to: TcpStream,
     end(shared, number, &to);
 }
 
-/// One side has ended: so does the other, unless both were reset.
+/// One side has closed the connection: closes the other side, unless both were reset.
 fn end(shared: &Shared, number: u64, to: &TcpStream) {
     if shared.orders().open.remove(&number).is_some() {
         let _ = to.shutdown(Shutdown::Both);
@@ -225,7 +226,7 @@ fn end(shared: &Shared, number: u64, to: &TcpStream) {
 }
 
 impl Orders {
-    /// Whether an answer passes, which may be changed.
+    /// Whether an answer passes; it may be modified.
     fn pass(&mut self, (api, version): (i16, i16), frame: &mut [u8]) -> bool {
         let chosen = |ordered: Option<i16>| ordered == Some(api);
         if !chosen(self.swallow.map(|(api, _)| api)) && !chosen(self.code.map(|(api, _, _)| api)) {
@@ -249,19 +250,19 @@ impl Orders {
     }
 }
 
-/// Where the error code of the last partition is in an answer, the length included.
+/// The position of the last partition's error code in an answer, including the length field.
 fn place_of_code(api: i16, version: i16, length: usize) -> Option<usize> {
     match (api, version) {
-        // Number, throttle time, code.
+        // Correlation id, throttle time, error code.
         (HEARTBEAT, 1..=3) => Some(12),
         (HEARTBEAT, 4..) => Some(13),
-        // The code is the last of its partition; from version 8 on each level ends with a byte of tags.
+        // The code is the last field of its partition; from version 8 on each level ends with a byte of tags.
         (OFFSET_COMMIT, 3..=7) => Some(length - 2),
         (OFFSET_COMMIT, 8..) => Some(length - 5),
-        // Code, base offset, append time, start offset; then from 8 on record errors and a message; then the throttle time.
+        // Code, base offset, append time, start offset; from version 8 on record errors and a message; then the throttle time.
         (PRODUCE, 5..=7) => Some(length - 30),
         (PRODUCE, 8) => Some(length - 36),
-        // Compact: one byte each for record errors, message and three levels of tags.
+        // Compact encoding: one byte each for record errors, message and three levels of tags.
         (PRODUCE, 9..) => Some(length - 35),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Faults drawn by chance, one after the other, on one load (F36): what a row alone leaves behind must not break the next.
+//! Random faults in sequence on one load (F36): the after-effects of one fault must not break wasmill at the next one.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -1,7 +1,7 @@
-//! docs/fault-report.md: a line for each result of one revision.
+//! Writes docs/fault-report.md: a line for each result, all of the same revision.
 //!
-//! A run of all rows writes the page anew. A run of some of them replaces their lines, and drops those of every other revision: what a page
-//! says is true of one state of the sources, and a row without a result there says so.
+//! A run of all rows rewrites the page. A run of some rows replaces their lines, and drops lines of other revisions: the page describes one
+//! state of the sources, and rows without a result are marked so.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -35,7 +35,7 @@ their newest, repeats included, as a compacted topic or a table would keep it.
 |---|---|---|---|---|---|---|---|
 ";
 
-/// What came of a row, or of a variant of it.
+/// The result of a row, or of a variant of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Result {
     pub(crate) row: String,
@@ -67,7 +67,7 @@ impl Result {
         Result { row: row.to_owned(), outcome, injected: plain(injected), figures: plain(figures) }
     }
 
-    /// As a line that [`Result::parse`] understands.
+    /// The result as a line that [`Result::parse`] reads.
     pub(crate) fn line(&self) -> String {
         [MARK, &self.row, self.outcome, &self.injected, &self.figures].join("\t")
     }
@@ -79,7 +79,7 @@ impl Result {
     }
 }
 
-/// The page.
+/// The report page.
 #[derive(Debug)]
 pub(crate) struct Report {
     path: PathBuf,
@@ -87,14 +87,14 @@ pub(crate) struct Report {
     lines: Vec<String>,
 }
 
-/// What a run is to leave.
+/// Which results a run writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// All rows: nothing older stays.
+    /// All rows: no older results are kept.
     All,
-    /// Some rows: others of this revision stay.
+    /// Some rows: other results of this revision are kept.
     Some,
-    /// No trace in the sources: a page beside the build.
+    /// None in the sources: the page is written next to the build.
     Aside,
 }
 
@@ -113,7 +113,7 @@ impl Report {
         self.path.display().to_string()
     }
 
-    /// Puts a line where its older one was, or where its row belongs, and writes the page.
+    /// Replaces the row's older line, or inserts the line where the row belongs, and writes the page.
     pub(crate) fn put(&mut self, row: &Row, seed: u64, result: &Result) {
         let Result { row: name, outcome, injected, figures } = result;
         let seed = if injected.is_empty() { "-".to_owned() } else { seed.to_string() };
@@ -140,7 +140,7 @@ impl Report {
     }
 }
 
-/// The sources' revision, which says if they were changed since. The page itself is what is being written.
+/// The revision of the sources, and whether they were changed since. The page itself is ignored, because it is being written.
 fn revision(root: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").current_dir(root).args(arguments).output().ok()?;
@@ -159,7 +159,7 @@ fn row_of(line: &str) -> &str {
     field(line, 1).split('/').next().unwrap_or_default()
 }
 
-/// A row that is a test of another binary: it is run, and its word counts.
+/// Runs a row that is a test of another binary, and takes its result.
 pub(crate) fn of_test(row: &str, binary: &str, filter: &str, full: bool) -> Result {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -167,7 +167,7 @@ pub(crate) fn of_test(row: &str, binary: &str, filter: &str, full: bool) -> Resu
         "test",
         "--package",
         "wasmill",
-        // As this test is built, so that nothing is built again.
+        // The same features as this test, so that nothing is rebuilt.
         "--features",
         "failpoints",
         "--test",
@@ -200,7 +200,7 @@ pub(crate) fn of_test(row: &str, binary: &str, filter: &str, full: bool) -> Resu
     }
 }
 
-/// Which tests failed, and the first line of what each said.
+/// The failed tests, and the first line of each one's output.
 fn failures(text: &str) -> Vec<String> {
     let mut lines = text.lines();
     let mut failures = Vec::new();

@@ -1,4 +1,4 @@
-//! The matrix: every row, what it breaks, and who runs it; rows that are not run say why.
+//! The matrix: every row, what it breaks, and how it is run; rows that are not run have a reason.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -25,12 +25,12 @@ pub(crate) struct Row {
     pub(crate) how: How,
 }
 
-/// Who runs a row.
+/// How a row is run.
 pub(crate) enum How {
     Run(fn(&Case)),
-    /// The same where it may mount what it wants: as root, in a mount namespace that ends with it.
+    /// The same as root in a mount namespace of its own, so that it may mount file systems.
     Mount(fn(&Case)),
-    /// Tests of another binary, which are run.
+    /// Runs tests of another binary.
     Test {
         binary: &'static str,
         filter: &'static str,
@@ -97,27 +97,27 @@ pub(crate) const ROWS: [Row; 38] = [
     run("F38", "the output is away, the input full", network::output_away),
 ];
 
-/// A row while it runs, in a process of its own.
+/// A running row, in a process of its own.
 #[derive(Debug)]
 pub(crate) struct Case {
     row: &'static str,
-    /// The long schedule.
+    /// Whether to run the long schedule.
     pub(crate) full: bool,
     random: RefCell<Random>,
 }
 
-/// What the last panic said: it becomes a failed row's figures.
+/// The message of the first panic, which is reported as the result of a failed row.
 static LAST_WORDS: Mutex<String> = Mutex::new(String::new());
 
 impl Case {
-    /// Runs a row here and prints its results.
+    /// Runs a row in this process and prints its results.
     pub(crate) fn run_here(row: &Row, full: bool) {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let text = info.payload_as_str().unwrap_or("a panic");
             let place =
                 info.location().map_or_else(String::new, |place| format!("{}:{}: ", place.file(), place.line()));
-            // Of panics in a row the first is the reason.
+            // The first panic in a row is the reason.
             let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
             if words.is_empty() {
                 *words = format!("{place}{text}");
@@ -130,7 +130,7 @@ impl Case {
         steps(&case);
     }
 
-    /// A number below `bound`, by the seed.
+    /// A number below `bound`, determined by the seed.
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.random.borrow_mut().below(bound)
     }
@@ -147,7 +147,7 @@ impl Case {
             }
         };
         let mut out = std::io::stdout();
-        // Without a reader nobody waits for the result.
+        // Without a reader the result is lost.
         let _ = writeln!(out, "{}", result.line());
         let _ = out.flush();
     }

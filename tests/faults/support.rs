@@ -1,4 +1,4 @@
-//! What rows stand on: the support of `tests/it`, on a node that a row can hurt.
+//! The foundation of the rows: the support modules of `tests/it`, on a node that a row can break.
 
 #[path = "broker.rs"]
 pub(crate) mod broker;
@@ -22,13 +22,13 @@ use std::io::Write as _;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
-/// A name that nothing else in this row has.
+/// A name that is unique in this row.
 pub(crate) fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{name}-{}-{}", clock::unix_ms(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Prints a line for a person: stdout belongs to the results.
+/// Prints a line for people to stderr; stdout is for the results.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

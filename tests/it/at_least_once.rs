@@ -1,4 +1,4 @@
-//! kill -9 under load: nothing is lost, a key's records keep their order, and what is repeated has a bound.
+//! kill -9 under load: no record is lost, records of a key keep their order, and repeated records are bounded.
 
 use std::env;
 use std::thread;
@@ -15,12 +15,12 @@ use crate::support::say;
 use crate::support::unique;
 use crate::support::wasmill::Process;
 
-/// Each record becomes two outputs.
+/// Each record has two outputs.
 const RATE: u32 = 10_000;
 const MAX_IN_FLIGHT: u64 = 20_000;
-/// `commit_every` and what a commit may take.
+/// `commit_every`, and how long a commit may take.
 const COMMIT_MS: u64 = 1000 + 200;
-/// A member that is killed is missed after the session timeout; then the backlog has to go.
+/// A killed member is noticed after the session timeout; then the backlog must be processed.
 const RECOVERY: Duration = Duration::from_secs(60);
 
 #[test]
@@ -44,17 +44,17 @@ fn kill_9_on_two_brokers_loses_nothing() {
     broker::on(Profile::Pair, || kill_under_load("kill-pair", kills(1), ""));
 }
 
-/// How often a process is killed; more often in the long form.
+/// How often a process is killed: more often in the long schedule.
 fn kills(short: u64) -> u64 {
     if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 10 } else { short }
 }
 
 fn kill_under_load(test: &str, kills: u64, instance: &str) {
-    // It starts while others load the machine.
+    // Started before taking the lock below, so that other tests can load the machine meanwhile.
     broker::brokers();
     let _alone = support::load();
     let mut random = Random::seeded(test);
-    // Output batches that wait for 100 ms keep some thousand records in flight: a commit that doesn't wait for them shows.
+    // With a `linger.ms` of 100 ms some thousand records are in flight, which reveals a commit that doesn't wait for them.
     let more = format!(
         "session_timeout = \"6s\"\n{instance}\n[limits]\ncommit_every = \"1s\"\nmax_in_flight = {{ records = {MAX_IN_FLIGHT} }}\n\
          [kafka.librdkafka]\n\"linger.ms\" = \"100\""
@@ -67,7 +67,8 @@ fn kill_under_load(test: &str, kills: u64, instance: &str) {
     let mut repeats = 0;
     for kill in 1..=kills {
         settle(&mut process, &delivery, &[0; 3]);
-        // The schedule is the seed's: somewhere between two commits, or, where most could be lost, right after one.
+        // The seed determines the time of the kill: anywhere between two commits, or right after one, when most records
+        // could be lost.
         thread::sleep(Duration::from_millis(random.below(2500)));
         if random.below(2) == 0 {
             let before = java::committed(group, input);
@@ -96,7 +97,8 @@ fn kill_under_load(test: &str, kills: u64, instance: &str) {
     say(&format!("{test}: {} records, {} repeated after {kills} kills", tally.fresh, tally.repeats));
 }
 
-/// Waits until everything below `heights` is committed and more than that is delivered: then a kill's repeats are over.
+/// Waits until everything below `heights` is committed and more than that is delivered: then records repeated by the kill
+/// have passed.
 fn settle(process: &mut Process, delivery: &Delivery, heights: &[i64]) {
     process.wait("the group to pass what was delivered before", RECOVERY, |_| {
         let committed = java::committed(&delivery.group, &delivery.input);
@@ -105,7 +107,7 @@ fn settle(process: &mut Process, delivery: &Delivery, heights: &[i64]) {
     assert!(delivery.tally().fresh > 0);
 }
 
-/// Waits for records in flight and records not committed; the number of the latter.
+/// Waits until there are records in flight and uncommitted records. Returns the number of the latter.
 fn busy(process: &mut Process, group: &str, input: &str) -> i64 {
     let mut lag = 0;
     process.wait("records in flight and lag above zero", Duration::from_secs(20), |process| {
@@ -115,7 +117,7 @@ fn busy(process: &mut Process, group: &str, input: &str) -> i64 {
     lag
 }
 
-/// Lets it catch up and ends it.
+/// Waits until the process has caught up, and ends it.
 fn finish(mut process: Process, group: &str, input: &str) {
     process.wait("the lag to reach zero", RECOVERY, |_| java::lag(group, input) == 0);
     process.terminate();

@@ -1,7 +1,7 @@
-//! No byte of a record, and no secret of a file, in what wasmill says of something that went wrong.
+//! No message of wasmill about a failure contains a byte of a record or a secret of a file.
 //!
-//! The records hold [`CANARY`], and every process and dead letter is looked through for it. Here are the ways to fail at the broker;
-//! those of plugins are in `dead_letter.rs`, and feeds have it everywhere.
+//! The records contain [`CANARY`], and the output of every process and every dead letter is searched for it. This file has failures
+//! at the broker; those of plugins are in `dead_letter.rs`, and all feeds contain the canary.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -34,7 +34,7 @@ fn record(number: usize, timestamp: i64) -> Raw {
     }
 }
 
-/// What went to the dead-letter topic, and what their messages say.
+/// The records in the dead-letter topic, with their error messages.
 fn letters(topic: &str) -> Vec<(Option<Vec<u8>>, String)> {
     let message = |raw: &Raw| {
         let of =
@@ -44,7 +44,7 @@ fn letters(topic: &str) -> Vec<(Option<Vec<u8>>, String)> {
     java::dump(topic, 0).into_iter().map(|(_, raw)| (raw.value.clone(), message(&raw))).collect()
 }
 
-/// Of 21 records in one request the broker refuses one: it alone is a dead letter, with the broker's reason.
+/// The broker refuses one of 21 records in a request: only that one becomes a dead letter, with the broker's reason.
 fn one_is_refused(name: &str, output: &[&str], guilty: Raw, reason: &str) {
     let anytime = "message.timestamp.after.max.ms=9223372036854775807";
     let input = java::create(&format!("{name}-in"), 1, &[anytime]);
@@ -73,19 +73,19 @@ fn one_is_refused(name: &str, output: &[&str], guilty: Raw, reason: &str) {
 }
 
 #[test]
-fn a_time_that_the_output_refuses_is_told_in_the_brokers_words() {
+fn a_timestamp_that_the_output_refuses_fails_with_the_brokers_message() {
     let guilty = record(10, now_ms() + SIX_HOURS_MS);
     one_is_refused("ahead", &["message.timestamp.after.max.ms=3600000"], guilty, "is out of range");
 }
 
 #[test]
-fn a_record_without_a_key_for_a_compacted_output_is_told_in_the_brokers_words() {
+fn a_record_without_a_key_for_a_compacted_output_fails_with_the_brokers_message() {
     let guilty = Raw { key: None, ..record(10, now_ms()) };
     one_is_refused("keyless", &["cleanup.policy=compact"], guilty, "cannot accept message without key");
 }
 
 #[test]
-fn a_refused_output_that_stops_the_pipeline_is_told_in_the_brokers_words() {
+fn a_refused_output_stops_the_pipeline_with_the_brokers_message() {
     let input = java::create("keyless-stop-in", 1, &[]);
     let output = java::create("keyless-stop-out", 1, &["cleanup.policy=compact"]);
     let pipeline = Pipeline::new(&input, &output, &unique("keyless-stop"), "");
@@ -105,7 +105,7 @@ fn more_rejects_than_their_share_stop_the_pipeline() {
     let pipeline = Pipeline::new(&input, &output, &group, policy);
     pipeline.install(&component::faulty());
     let value = |value: &str| Raw { value: Some(format!("{value} - - {CANARY}").into_bytes()), ..record(0, now_ms()) };
-    // One in eleven is within the share, one in two is not.
+    // One in eleven is within the allowed share, one in two is not.
     let mut records: Vec<Raw> = (0..220).map(|n| value(if n % 11 == 0 { "reject told-to" } else { "n" })).collect();
     records.extend((0..100).map(|n| value(if n % 2 == 0 { "error" } else { "n" })));
     java::produce(&input, 0, &records);
@@ -117,9 +117,9 @@ fn more_rejects_than_their_share_stop_the_pipeline() {
     assert!((221..230).contains(&committed), "{committed}");
 }
 
-/// A secret that a plugin's `init`, or librdkafka, is told and repeats.
+/// A secret that a plugin's `init` or librdkafka knows and repeats in an error message.
 #[test]
-fn a_secret_in_a_setting_that_is_refused_is_not_shown_by_run_nor_by_a_reload() {
+fn a_secret_in_a_refused_setting_is_shown_neither_by_run_nor_by_a_reload() {
     const TOKEN: &str = "s3cret-9Lx\\q";
     let (input, output) = (java::create("secret-in", 1, &[]), java::create("secret-out", 1, &[]));
     let folder = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ fn a_secret_in_a_setting_that_is_refused_is_not_shown_by_run_nor_by_a_reload() {
              [input]\ntopics = [\"{input}\"]\ngroup = \"secret\"\n{more}\n"
         )
     };
-    // The plugin's `init` quotes a word that it doesn't know, and librdkafka a value that it can't use.
+    // The plugin's `init` quotes an unknown word, and librdkafka a value that it can't use.
     let by_plugin = body(&format!("settings = {{ init = \"{from_file}\" }}"), "");
     let by_client = body("", &format!("librdkafka = {{ \"fetch.wait.max.ms\" = \"{from_file}\" }}"));
     for (bad, said) in [(&by_plugin, "unknown variant"), (&by_client, "fetch.wait.max.ms")] {

@@ -1,4 +1,4 @@
-//! `wasmill check` against a real broker: all that is wrong in one go, each with its place, its reason and what mends it.
+//! `wasmill check` with a real broker: all mistakes are reported at once, each with its position, the reason and the fix.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -15,7 +15,7 @@ use crate::support::component;
 use crate::support::java;
 use crate::support::unique;
 
-/// `check` promises to have ended by then; what the machine's load adds comes on top.
+/// `check` promises to end within this time; tests add a margin for a loaded machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn check(folder: &Path, arguments: &[&str]) -> Output {
@@ -50,7 +50,7 @@ fn pipeline(input: &str, output: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_sound_pipeline_is_0_and_says_what_its_patterns_read() {
+fn a_valid_pipeline_is_0_and_lists_the_topics_of_its_patterns() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     let (input, output) = (java::create("check-in", 3, &[]), java::create("check-out", 3, &[]));
@@ -63,9 +63,9 @@ fn a_sound_pipeline_is_0_and_says_what_its_patterns_read() {
     assert!(said.contains(&format!("reads 1 topics now: {input}")), "{said}");
 }
 
-/// Ten mistakes on every level of one pipeline: none hides another.
+/// Ten mistakes on all levels of one pipeline: none hides another.
 #[test]
-fn ten_planted_mistakes_are_told_at_once() {
+fn ten_planted_mistakes_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     fs::write(folder.path().join("text.wasm"), "no wasm").unwrap();
@@ -156,10 +156,10 @@ fn warnings_pass_unless_they_are_denied() {
 }
 
 #[test]
-fn brokers_that_do_not_answer_are_69_in_time_unless_more_is_wrong() {
+fn silent_brokers_are_69_in_time_unless_there_are_other_errors() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
-    // Taken, so that nobody else listens there: connections are accepted by the kernel and never answered.
+    // Bound, so that no other process listens there: the kernel accepts connections, which are never answered.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -187,9 +187,9 @@ fn brokers_that_do_not_answer_are_69_in_time_unless_more_is_wrong() {
     }
 }
 
-/// A listener without SASL is asked with a password from outside: the mistake is named, the password isn't.
+/// Connects with a password from the environment to a listener without SASL: the mistake is reported, the password isn't.
 #[test]
-fn no_secret_is_shown_and_none_is_sent_by_mistake() {
+fn no_secret_is_shown_or_sent_unencrypted() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
     let sasl = "sasl = { mechanism = \"SCRAM-SHA-256\", username = \"me\", password = \"${CHECK_PASSWORD}\" }";
@@ -199,13 +199,13 @@ fn no_secret_is_shown_and_none_is_sent_by_mistake() {
     let said = text(&done);
     assert!(matches!(done.status.code(), Some(69 | 78)), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
-    // `tls` is misspelt: a password isn't sent over what would be a plain connection.
+    // `tls` is misspelt: the password isn't sent over what would be an unencrypted connection.
     fs::write(folder.path().join("a.toml"), whole.replacen("sasl =", "tsl = true\nsasl =", 1)).unwrap();
     let done = check(folder.path(), &["a.toml"]);
     let said = text(&done);
     assert_eq!(done.status.code(), Some(78), "{said}");
     assert!(said.contains("no broker was asked") && !said.contains("hunter2"), "{said}");
-    // A topic from outside is asked for, and named by its place alone.
+    // A topic from the environment is asked about, and reported by its position only.
     fs::write(folder.path().join("a.toml"), pipeline("\"in-${CHECK_PASSWORD}\"", "out", "")).unwrap();
     let done = check(folder.path(), &["a.toml"]);
     let said = text(&done);

@@ -1,4 +1,4 @@
-//! `wasmill conformance` finds every planted fault of either world, and passes every example.
+//! `wasmill conformance` finds every planted fault in both worlds, and passes every example.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::component;
 use crate::support::component::Behaviour;
 use crate::support::say;
 
-/// What typed verdicts can break; $own and $emit are those of `tests/plugins/odd_typed.wat`.
+/// Faults in typed verdicts; $own and $emit are those of `tests/plugins/odd_typed.wat`.
 const TYPED: [(&str, &str, &str); 12] = [
     (
         "fewer verdicts",
@@ -61,7 +61,7 @@ const TYPED: [(&str, &str, &str); 12] = [
     ("a trap", "unreachable", "unreachable"),
 ];
 
-/// What no single outcome shows: what becomes of a record depends on something else.
+/// Faults that no single outcome shows: the result of a record depends on something else.
 const FICKLE: [Case; 2] = [
     after(
         "the size of the call",
@@ -87,7 +87,7 @@ fn conformance_finds_every_planted_fault_and_passes_every_example() {
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.code(), text)
     };
-    // A reject is no fault.
+    // A reject is not a fault.
     let broken = FAULTS.iter().filter(|(name, ..)| *name != "a reject").chain(&MALFORMED);
     let mut count = 0;
     for (name, behaviour, says) in broken {

@@ -1,4 +1,4 @@
-//! Records that can't be helped go to the dead-letter topic as they were, and everything else goes on in order.
+//! Records that fail permanently are written to the dead-letter topic unchanged, and all others are processed in order.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -21,16 +21,16 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// What a record may take.
+/// The step's `timeout`.
 const TIMEOUT: Duration = Duration::from_millis(400);
 const PARTITIONS: usize = 4;
-/// Of each plugin's instance.
+/// The memory of each plugin instance.
 const MEMORY_MIB: u32 = 16;
 const PARALLELISM: u32 = 2;
-/// The output topic takes no larger message.
+/// The maximum message size of the output topic.
 const OUTPUT_BYTES_MAX: usize = 16_384;
 
-/// What a value makes of `plugins/faulty`, and what its dead letter says.
+/// Values that make `plugins/faulty` fail, and what their dead letters say.
 const FAULTS: [(&str, &str, &str); 7] = [
     ("trap", "wasmill.trap", "trap"),
     ("loop", "wasmill.timeout", "timeout"),
@@ -41,7 +41,7 @@ const FAULTS: [(&str, &str, &str); 7] = [
     ("large", "wasmill.too-large", "too-large"),
 ];
 
-/// A pipeline of three topics through `plugins/faulty`; the output keeps the partitions of the input.
+/// A pipeline with three topics through `plugins/faulty`; the output keeps the partitions of the input.
 struct Case {
     input: String,
     output: String,
@@ -68,12 +68,13 @@ impl Case {
         Case { input, output, dead, group, pipeline }
     }
 
-    /// Runs until `fed` is committed.
+    /// Runs until the offsets in `fed` are committed.
     fn run(&self, fed: &[i64]) -> Process {
         self.run_with_loops(fed, 0)
     }
 
-    /// The same where so many of them loop. Each takes its timeout twice, among others and alone, and there are `PARALLELISM` executors.
+    /// The same with `loops` records that never end. Each takes its timeout twice, once with others and once alone, on `PARALLELISM`
+    /// executors.
     fn run_with_loops(&self, fed: &[i64], loops: u32) -> Process {
         let looping = TIMEOUT * (2 * loops / PARALLELISM);
         let mut process = self.pipeline.run();
@@ -83,10 +84,10 @@ impl Case {
     }
 }
 
-/// A dead letter: partition and offset where the record was read, its exception, code, attempts, and the record.
+/// A dead letter: the partition and offset of the input record, its exception, code and attempts, and the record.
 type Grave = ((usize, i64), [String; 3], Raw);
 
-/// All dead letters of a topic. The records have `own` headers themselves.
+/// All dead letters of a topic. The records themselves have `own` headers.
 fn graves(topic: &str, own: usize) -> Vec<Grave> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let read = |(_, mut raw): (i64, Raw)| {
@@ -107,7 +108,7 @@ fn graves(topic: &str, own: usize) -> Vec<Grave> {
     (0..PARTITIONS).flat_map(|partition| java::dump(topic, partition)).map(read).collect()
 }
 
-/// The canary is where a plugin doesn't repeat it: behind the words of the value that it reads.
+/// A record with the canary where the plugin doesn't repeat it: after the words of the value that the plugin reads.
 fn record(number: usize, value: String) -> Raw {
     let name = format!("n-{CANARY}").into_bytes();
     let headers = vec![(name, Some(format!("{number} {CANARY}").into_bytes())), (b"\xff".to_vec(), None)];
@@ -118,13 +119,13 @@ fn record(number: usize, value: String) -> Raw {
     Raw { timestamp, key, value: Some(format!("{value}{fill} {CANARY}").into_bytes()), headers }
 }
 
-/// What lies in each partition of the input: of a thousand records one goes wrong in each way.
+/// Fills each partition of the input: one in a thousand records fails in each of the ways. Returns the records.
 fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize>)>> {
     let mut fed = Vec::new();
     for partition in 0..PARTITIONS {
         let made = (0..records / PARTITIONS).map(|n| {
             let number = n * PARTITIONS + partition;
-            // The ways are spread out, with the first two next to each other.
+            // The failures are spread out, with the first two next to each other.
             let way = (0..FAULTS.len()).find(|way| poison && n % 1000 == [500, 501, 20, 300, 700, 850, 120][*way]);
             let value = match way.map(|way| FAULTS[way].0) {
                 Some("large") => format!("large {}", "x".repeat(OUTPUT_BYTES_MAX)),
@@ -144,7 +145,7 @@ fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize
 }
 
 #[test]
-fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go_on_in_order() {
+fn records_that_break_the_plugin_in_any_way_are_dead_lettered_and_others_stay_in_order() {
     let _alone = support::load();
     let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 24_000 };
     let quiet = Case::new("quiet", "");
@@ -190,7 +191,7 @@ fn records_that_break_the_plugin_in_every_way_are_dead_letters_and_the_others_go
     assert!(peak <= bar, "the peak is {peak} bytes, where {bar} are allowed");
 }
 
-/// The dead letters of a partition, within a partition of their topic, are in its order.
+/// Checks that the dead letters of an input partition are in order within each partition of their topic.
 fn in_order(graves: &[Grave]) {
     let mut last: BTreeMap<(usize, Vec<u8>), i64> = BTreeMap::new();
     for ((partition, offset), _, raw) in graves {
@@ -200,7 +201,7 @@ fn in_order(graves: &[Grave]) {
 }
 
 #[test]
-fn every_record_that_is_rejected_counts() {
+fn every_rejected_record_is_counted() {
     let case = Case::new("counts", "");
     java::produce(&case.input, 0, &vec![record(0, "reject".to_owned()); 300]);
     let process = case.run(&[300, 0, 0, 0]);
@@ -233,7 +234,7 @@ fn when_every_record_breaks_the_plugin_the_breaker_stops_the_pipeline() {
         let records: Vec<Raw> = (0..1000).map(|number| record(number, "trap".to_owned())).collect();
         java::produce(&case.input, partition, &records);
     }
-    // Whoever starts it again and again gets no more dead letters than one that runs on.
+    // Restarting it again and again produces no more dead letters than one long run.
     for start in 0..4 {
         let mut process = case.pipeline.run();
         assert_eq!(process.exit(LIMIT), Some(1));
@@ -259,7 +260,7 @@ fn when_every_record_breaks_the_plugin_the_breaker_stops_the_pipeline() {
 }
 
 #[test]
-fn a_skipped_record_is_counted_and_the_others_go_on() {
+fn a_skipped_record_is_counted_and_others_continue() {
     let input = java::create("skip-in", 1, &[]);
     let output = java::create("skip-out", 1, &[]);
     let group = unique("skip");
@@ -294,7 +295,7 @@ fn outputs_up_to_the_limit_of_their_topic_are_delivered_and_those_above_are_dead
     ));
     assert!(passed.len() > 250 && passed == records[..passed.len()]);
     assert_eq!(buried.len(), 400 - passed.len());
-    // Keys differ in length by a byte, so that the limit isn't the same for all; each that is above it is there.
+    // The lengths of the keys differ by a byte, so the limit isn't the same for all. Every record above it has a dead letter.
     assert!(records[passed.len()..].iter().all(|record| buried.contains(record)));
     let (_, metrics) = process.get("/metrics").unwrap();
     let errors: Vec<&str> = metrics.lines().filter(|line| line.starts_with("wasmill_produce_errors_total{")).collect();
@@ -310,7 +311,7 @@ fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
     let pipeline = Pipeline::new(&input, &output, &group, &format!("[on_error]\ndead_letter = \"{dead}\""));
     pipeline.install(&component::faulty());
     let small = record(0, "reject".to_owned());
-    // Without our headers but the place and the code it fits.
+    // The first one fits with only position and code as added headers.
     let tight = record(1, format!("reject - {}", "x".repeat(1500)));
     let large = record(2, format!("reject - {}", "x".repeat(1950)));
     java::produce(&input, 0, &[small, tight.clone(), large]);
@@ -337,7 +338,7 @@ fn kill_9_loses_neither_outputs_nor_dead_letters() {
     for kill in 1..=kills {
         let before = reader.tally().fresh;
         process.wait("new outputs", LIMIT, |_| reader.tally().fresh > before + 2000);
-        // Two rounds, so that some are on their way when it is killed, and some are done.
+        // Two rounds, so that some records are in flight and others are done when it is killed.
         for round in 0..2 {
             for partition in 0..PARTITIONS {
                 let records: Vec<Raw> =

@@ -1,7 +1,7 @@
-//! The plugin guide and the tutorial, typed as they stand: every command in order, in an empty folder.
+//! The plugin guide and the tutorial, executed as written: every command in order, in an empty folder.
 //!
-//! A block `sh` is run, a block whose first line names a file is written, and each line of a block `output` has to be in what the last
-//! commands printed. `localhost:9092` and the port of the metrics are the test's own.
+//! A block `sh` is run, a block whose first line names a file is written to that file, and each line of a block `output` must appear
+//! in the output of the last commands. `localhost:9092` and the metrics port are replaced by those of the test.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -22,12 +22,12 @@ use crate::support::clock;
 use crate::support::say;
 use crate::support::wasmill::free_port;
 
-/// The longest block builds a plugin and its dependencies.
+/// The time limit of a block: the longest one builds a plugin and its dependencies.
 const LIMIT: Duration = Duration::from_secs(600);
-/// From a change in a plugin's source to what it makes of records.
+/// The time limit from a change of a plugin's source until it takes effect.
 const REBUILT: Duration = Duration::from_secs(120);
 
-/// Kafka's command-line tools, as their scripts start them.
+/// Kafka's command-line tools, started as their scripts do.
 const TOOLS: [(&str, &str); 4] = [
     ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-console-producer.sh", "org.apache.kafka.tools.ConsoleProducer"),
@@ -35,7 +35,7 @@ const TOOLS: [(&str, &str); 4] = [
     ("kafka-consumer-groups.sh", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
 ];
 
-/// The folder of a page and where its commands stand.
+/// The folder for a page and the current folder of its commands.
 struct Page {
     folder: TempDir,
     tools: TempDir,
@@ -61,12 +61,12 @@ impl Page {
         Page { folder, tools, at, port: free_port() }
     }
 
-    /// A command with the environment of a person who followed the page.
+    /// A command in the environment of a user who followed the page.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let path = format!("{}:{}", self.tools.path().display(), std::env::var("PATH").unwrap());
         command.current_dir(&self.at).env("PATH", path).stdin(Stdio::null());
-        // What the tests themselves are built with is none of a plugin's business; what others have built can be used again.
+        // The settings of this test build must not affect the plugin; compiled dependencies can be reused.
         command.env_remove("RUSTC_WORKSPACE_WRAPPER").env_remove("CLIPPY_ARGS");
         command.env("CARGO_TARGET_DIR", root().join("plugins/target"));
         command.env("WASMILL_SET", format!("kafka.brokers=[{:?}]", broker::brokers()));
@@ -75,7 +75,7 @@ impl Page {
         command
     }
 
-    /// Does all that a page says; the number of its commands' blocks.
+    /// Executes a page. Returns the number of its command blocks.
     fn follow(&mut self, page: &str) -> usize {
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
         let mut printed = String::new();
@@ -98,7 +98,7 @@ impl Page {
         count
     }
 
-    /// Runs a block of commands to its end; what it printed.
+    /// Runs a block of commands to its end. Returns the output.
     fn run(&mut self, body: &str, place: &str) -> String {
         let (out, end) = (self.folder.path().join(".printed"), self.folder.path().join(".at"));
         let file = File::create(&out).unwrap();
@@ -115,7 +115,7 @@ impl Page {
         });
         assert!(status.unwrap().success(), "{place}: {}\n{}", status.unwrap(), printed());
         self.at = fs::read_to_string(end).unwrap().trim().into();
-        // The versions that the plugins here were built with: nothing has to be fetched or compiled again for this.
+        // The same versions as the plugins here, so that nothing must be downloaded or compiled again.
         if self.at.join("Cargo.toml").exists() && !self.at.join("Cargo.lock").exists() {
             fs::copy(root().join("plugins/Cargo.lock"), self.at.join("Cargo.lock")).unwrap();
         }
@@ -123,11 +123,11 @@ impl Page {
     }
 }
 
-/// What a page left running is ended with it.
+/// Ends what a page left running.
 impl Drop for Page {
     fn drop(&mut self) {
         if let Ok(id) = fs::read_to_string(self.at.join("run.pid")) {
-            // It has ended already, if the page went well.
+            // If everything went well, it has ended already.
             let _ = Command::new("kill").arg("-9").arg(id.trim()).stderr(Stdio::null()).status();
         }
     }
@@ -140,7 +140,7 @@ struct Block {
     body: String,
 }
 
-/// The fenced blocks of a page that begin at the margin.
+/// The fenced blocks of a page that are not indented.
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
@@ -168,7 +168,7 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn the_plugin_guide_and_the_tutorial_do_what_they_say() {
+fn the_plugin_guide_and_the_tutorial_work_as_written() {
     let mut guide = Page::new();
     let commands = guide.follow("plugins.md");
     say(&format!("plugin guide: {commands} blocks of commands"));
@@ -177,7 +177,7 @@ fn the_plugin_guide_and_the_tutorial_do_what_they_say() {
     say(&format!("tutorial: {commands} blocks of commands"));
 }
 
-/// What the guide says of `dev`: the plugin is built again and taken over, and no record is lost for it.
+/// As the guide says about `dev`: the plugin is rebuilt and reloaded, and no record is lost.
 fn a_change_of_the_source_is_seen_while_it_runs(page: &Page) {
     let records: String = (0..100_000).map(|number| format!("record {number}\n")).collect();
     fs::write(page.at.join("many.ndjson"), records).unwrap();
@@ -216,7 +216,7 @@ struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // It has ended already if this fails.
+        // Fails only if it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

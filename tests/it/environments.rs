@@ -1,7 +1,7 @@
-//! The worlds that containers and units make: what `docs/environments.md` says of each is tried here.
+//! The environments of containers and services: tests what `docs/environments.md` says about each.
 //!
-//! They need Linux, root, `unshare`, `setpriv`, `prlimit`, `perl` and a C compiler, as CI has them: what is missing fails a test. A log reader
-//! that stops reading is `logging.rs`'s, a memory limit and a full disk are rows of the faults.
+//! The tests need Linux, root, `unshare`, `setpriv`, `prlimit`, `perl` and a C compiler, as CI has them; a missing one fails a test.
+//! Blocked log readers are tested in `logging.rs`, and memory limits and full disks by the fault matrix.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const RECORDS: u64 = 2000;
 const DAY: i64 = 86_400;
 
-/// A pipeline with something to do.
+/// A pipeline with input.
 struct World {
     input: String,
     output: String,
@@ -44,7 +44,7 @@ impl World {
         World { input, output, group, pipeline, fed }
     }
 
-    /// Records flow in a process that a shell starts by `"$@"`, and SIGTERM ends it; its log.
+    /// Starts a process through a shell, which runs it as `"$@"`; checks that records flow and that SIGTERM ends it. Returns its log.
     fn flows(&self, shell: &str, variables: &[(&str, &str)]) -> String {
         let mut process = self.pipeline.run_under(&["sh", "-c", shell, "sh"], variables, &[]);
         self.arrives(&mut process);
@@ -58,7 +58,7 @@ impl World {
         assert_eq!(java::ends(&self.output), self.fed);
     }
 
-    /// It can't run when a shell starts it so, with nothing compiled before: it ends by itself, with a code of its own; its log.
+    /// Starts a process through a shell, with an empty cache; it must fail to start and exit with its own code. Returns its log.
     fn fails(&self, shell: &str) -> String {
         let cache = self.pipeline.folder().join("no-cache");
         let variables = [("WASMILL_CACHE", cache.to_str().unwrap())];
@@ -78,7 +78,7 @@ fn a_root_that_is_read_only_needs_neither_a_home_nor_a_cache() {
     );
 }
 
-/// What Kubernetes calls an emptyDir: everybody may write there, and it belongs to root.
+/// Like an emptyDir of Kubernetes: it belongs to root, and every user may write to it.
 #[test]
 fn a_cache_on_a_volume_of_root_serves_another_user() {
     let world = World::new("volume");
@@ -86,7 +86,7 @@ fn a_cache_on_a_volume_of_root_serves_another_user() {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(folder.join("cache")).unwrap();
     File::create(folder.join("wasmill")).unwrap();
-    // The user may not be able to reach where the program was built.
+    // The user may not have access to the build folder.
     let shell = format!(
         "cd {} && exec unshare --mount sh -c 'mount -t tmpfs -o mode=0777 tmpfs cache && mount --bind \"$1\" wasmill && shift && \
          exec setpriv --reuid 65534 --regid 65534 --clear-groups -- ./wasmill \"$@\"' sh \"$@\"",
@@ -120,7 +120,7 @@ fn the_first_process_of_a_container_ends_at_sigterm_whatever_the_monotonic_clock
 }
 
 #[test]
-fn a_stderr_that_is_closed_or_takes_nothing_stops_no_record() {
+fn records_flow_with_a_closed_or_blocked_stderr() {
     for (name, redirection) in [("closed", "2>&-"), ("full", "2>/dev/full")] {
         World::new(name).flows(&format!("exec \"$@\" {redirection}"), &[]);
     }
@@ -134,7 +134,7 @@ fn few_descriptors_are_enough_and_too_few_are_named() {
 }
 
 #[test]
-fn what_forbids_executable_memory_or_addresses_is_named() {
+fn limits_on_executable_memory_or_address_space_are_named() {
     let forbidden = "exec perl -e 'syscall(157, 65, 1, 0, 0, 0) == 0 or die; exec @ARGV' -- \"$@\"";
     let log = World::new("executable").fails(forbidden);
     assert!(log.contains("MemoryDenyWriteExecute") && !log.contains("build it again"), "{log}");
@@ -142,7 +142,7 @@ fn what_forbids_executable_memory_or_addresses_is_named() {
     assert!(log.contains("ulimit -v"), "{log}");
 }
 
-/// Whatever it is that can't start: the compiler, a thread beside it, or one of wasmill's own.
+/// Different threads fail to start: the compiler's, one next to it, or one of wasmill's own.
 #[test]
 fn too_few_threads_are_named() {
     for threads in [4, 8, 12] {
@@ -155,7 +155,7 @@ fn too_few(threads: u32) {
     let folder = world.pipeline.folder();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     File::create(folder.join("wasmill")).unwrap();
-    // The limit is a user's, and root has none.
+    // The limit applies per user, and not to root.
     let shell = format!(
         "cd {} && exec unshare --mount sh -c 'mount --bind \"$1\" wasmill && shift && \
          exec setpriv --reuid 65533 --regid 65533 --clear-groups -- prlimit --nproc={threads} -- ./wasmill \"$@\"' sh \"$@\"",
@@ -165,7 +165,7 @@ fn too_few(threads: u32) {
     assert!(log.contains("thread") && !log.contains("panicked") && !log.contains("itself failed"), "{threads}: {log}");
 }
 
-/// The compiler is started by the program's name there; what was compiled before needs none.
+/// Without /proc the path of wasmill's own program is unknown, so the compiler can't be started. Cached components need no compiler.
 #[test]
 fn without_proc_a_component_is_not_compiled() {
     let shell = "exec unshare --mount sh -c 'mount -t tmpfs tmpfs /proc && exec \"$@\"' sh \"$@\"";

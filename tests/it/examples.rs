@@ -1,4 +1,4 @@
-//! The examples do what their pages say, and `dev` brings out all that it was fed.
+//! The examples do what their pages say, and `dev` outputs everything that it is fed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt::Write as _;
@@ -48,7 +48,7 @@ fn orders_come_out_masked() {
 }
 
 #[test]
-fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
+fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_reported() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let wasmill = |arguments: &[&str], input: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
@@ -92,7 +92,7 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
     let (code, _, errors) = wasmill(&["test", file], "");
     assert!(code == Some(78) && errors.contains("orders.test.toml") && errors.contains("line 4"), "{errors}");
 
-    // What `try` prints can be tried again, and what fails is named by its line.
+    // The output of `try` is valid input for `try`, and failures are reported with the line number.
     let (code, out, errors) = wasmill(&["try", file, "--key", "k", "--trace"], "{\"email\":\"a\"}\nnonsense\n{}\n");
     assert_eq!((code, out.lines().count()), (Some(1), 2), "{out}{errors}");
     assert!(errors.contains("line 2: step `mask`: reject (bad-json)") && errors.contains("mask: 1 in"), "{errors}");
@@ -102,7 +102,7 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_told() {
     assert!(code == Some(78) && errors.contains("there is no step `musk`: there are mask"), "{errors}");
 }
 
-/// Hides the personal fields at any depth: in the input every `name` is a person's.
+/// Hides the personal fields at any depth: in this input every `name` is a person's.
 fn hide(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -120,7 +120,7 @@ fn hide(value: &mut Value) {
 }
 
 #[test]
-fn dev_brings_out_a_feed_of_50_mb_complete() {
+fn dev_outputs_a_feed_of_50_mb_completely() {
     let alone = support::load();
     let pipeline = Pipeline::new("fed", "came.out", "feed", "");
     pipeline.install(&component::forward());
@@ -182,9 +182,9 @@ fn payments_go_to_the_topic_of_their_type_byte_for_byte() {
     assert_eq!(came, expected);
 }
 
-/// `inspect` prints the block that makes a refused step run, and a grant that a plugin can't use is warned of.
+/// `inspect` prints the `allow` block that a refused step needs, and `check` warns about an unused grant.
 #[test]
-fn a_plugin_knows_time_chance_and_environment_only_if_its_step_says_so() {
+fn a_plugin_has_time_random_numbers_and_environment_only_if_its_step_allows_it() {
     let folder = tempfile::tempdir().unwrap();
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm");
     for plugin in ["stamp.wasm", "mask.wasm"] {
@@ -192,7 +192,7 @@ fn a_plugin_knows_time_chance_and_environment_only_if_its_step_says_so() {
     }
     let wasmill = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
-        // What the process has is not what the plugin gets.
+        // The plugin doesn't get the environment of the process.
         let output = command.current_dir(&folder).args(arguments).env("REGION", "host").output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).unwrap())

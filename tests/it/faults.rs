@@ -1,5 +1,5 @@
-//! A plugin that misbehaves on one record among thousands: the pipeline stops at it with one message, everything below is
-//! delivered and committed, nothing at or above is, and a fixed plugin goes on from there.
+//! A plugin that misbehaves on one record among thousands: the pipeline stops at that record with one message, everything
+//! below is delivered and committed, nothing from there on is, and a fixed plugin continues from there.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const PARTITION: usize = 1;
 const OFFSET: i64 = 1234;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A behaviour and what the message must say of it.
+/// A name, a behaviour, and what the message must contain.
 pub(crate) type Case = (&'static str, Behaviour, &'static str);
 
 const fn before(name: &'static str, code: &'static str, says: &'static str) -> Case {
@@ -182,7 +182,8 @@ fn stops_and_goes_on((name, behaviour, says): Case) {
     assert_eq!(committed[PARTITION], OFFSET, "{name}: everything below is committed, nothing at or above");
     assert_eq!(tally.heights[PARTITION], OFFSET, "{name}: everything below is delivered, nothing at or above");
     assert_eq!(i64::try_from(tally.fresh).ok(), Some(tally.heights.iter().sum()), "{name}: there is no gap");
-    // What the other partition held is finished, so the group goes on exactly where it delivered.
+    // The records in flight of the other partition are finished, so the group continues exactly after its last delivered
+    // record.
     assert_eq!(committed[1 - PARTITION].max(0), tally.heights[1 - PARTITION], "{name}");
 
     pipeline.install(&component::forward());
@@ -193,7 +194,7 @@ fn stops_and_goes_on((name, behaviour, says): Case) {
     assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0), "{name}");
 }
 
-/// One message has the record's place, the step, the reason and the ways out.
+/// A single message names the record's position, the step, the reason and the possible fixes.
 fn names_the_record(process: &Process, name: &str, input: &str, says: &str) {
     let log = process.log();
     let place = [input, &OFFSET.to_string(), "step-one"];

@@ -1,4 +1,4 @@
-//! What a person must mend: the pipeline waits for it, says so, and goes on by itself with nothing lost.
+//! Problems that a person must fix: the pipeline waits, reports the problem, and continues by itself without losing records.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 
 const LIMIT: Duration = Duration::from_secs(90);
-/// Longer than a probe takes that finds nothing missing.
+/// Longer than it takes to probe and find nothing missing.
 const LASTING: Duration = Duration::from_secs(3);
-/// What waits for ten seconds between two tries waits for one.
+/// Divides intervals of ten seconds by ten.
 const HASTE: (&str, &str) = ("WASMILL_HASTE", "10");
 
 #[test]
@@ -78,19 +78,19 @@ fn an_input_topic_that_is_deleted_while_it_is_read_halts_the_pipeline() {
 }
 
 #[test]
-fn without_the_permission_to_write_the_pipeline_halts_until_it_is_given_back() {
+fn without_the_permission_to_write_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
     denied(&topics, "topic", &topics.output, "read", "--operation Write");
 }
 
 #[test]
-fn without_the_permission_to_read_the_pipeline_halts_until_it_is_given_back() {
+fn without_the_permission_to_read_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
     denied(&topics, "topic", &topics.input, "write", "--operation Read");
 }
 
 #[test]
-fn without_the_permission_for_its_group_the_pipeline_halts_until_it_is_given_back() {
+fn without_the_permission_for_its_group_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
     denied(&topics, "group", &topics.group, "describe", "--group");
 }
@@ -111,10 +111,11 @@ impl Topics {
     }
 }
 
-/// All permissions for a resource but `left` are taken away under load, and given back when the pipeline has asked for them.
+/// Removes all permissions for a resource except `left` under load, and grants them again after the pipeline has asked for
+/// them.
 fn denied(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str) {
     let Topics { input, output, group } = topics;
-    // Who is denied its group can't leave it: the next member waits for the session's end.
+    // A member without permission for its group can't leave it, so the next member waits until the session ends.
     let pipeline = Pipeline::new(input, output, group, "session_timeout = \"6s\"");
     pipeline.install(&component::forward());
     let reader = Reader::start(output);
@@ -123,7 +124,7 @@ fn denied(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str) {
     process.wait("first outputs", LIMIT, |_| reader.tally().fresh > 500);
 
     java::allow("ANONYMOUS", kind, name, left);
-    // It lasts, whatever else the cluster still allows.
+    // The halt lasts, whatever else the cluster still allows.
     let mut halted = None;
     process.wait("a halt of three seconds", LIMIT, |process| {
         let halts = process.get("/readyz?verbose").is_some_and(|(status, text)| {
@@ -146,10 +147,10 @@ fn denied(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str) {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_waited_for() {
+fn the_pipeline_waits_for_an_unavailable_broker() {
     let pipeline = Pipeline::new("in", "out", &unique("nobody"), "");
     pipeline.install(&component::forward());
-    // Nothing listens at port 1.
+    // Nothing listens on port 1.
     let mut process = pipeline.run_with(&["--set", "kafka.brokers=[\"127.0.0.1:1\"]"]);
     process.wait("it to say that it waits", LIMIT, |process| {
         let waits =

@@ -1,4 +1,4 @@
-//! Records as Kafka allows them and few expect them: they arrive as they came, byte for byte.
+//! Unusual records that Kafka allows: they arrive unchanged, byte for byte.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn records() -> Vec<Raw> {
         Raw { key: Some(Vec::new()), ..plain(1_700_000_000_004) },
         Raw { key: None, ..plain(1_700_000_000_005) },
         Raw { key: None, value: None, ..plain(1_700_000_000_006) },
-        // Older than the record before it, and the oldest that is not "none".
+        // Older than the record before it, and the oldest timestamp that is not "none".
         plain(1),
         Raw { headers: many, ..plain(1_700_000_000_007) },
         Raw { value: Some(vec![0xa5; 900_000]), ..plain(1_700_000_000_008) },
@@ -53,7 +53,7 @@ fn hostile_records_arrive_byte_for_byte() {
     arrive_through(&component::forward());
 }
 
-/// Header names that are no text can't be shown to a typed plugin, and go on as they are all the same.
+/// A typed plugin can't see header names that aren't UTF-8, but they are passed on nevertheless.
 #[test]
 fn hostile_records_arrive_byte_for_byte_through_the_typed_contract() {
     arrive_through(&component::typed(-1, "nop"));
@@ -85,7 +85,7 @@ fn short(record: &Raw) -> String {
 }
 
 #[test]
-fn a_record_without_a_time_gets_the_time_of_producing() {
+fn a_record_without_a_timestamp_gets_the_time_of_producing() {
     let input = java::create("untimed-in", 1, &[]);
     let output = java::create("untimed-out", 1, &[]);
     let record = Raw { timestamp: 0, value: Some(b"value".to_vec()), ..Raw::default() };

@@ -1,4 +1,4 @@
-//! The log of a process whose stderr is slow, stands still or is gone: records flow and an end ends all the same.
+//! The log of a process whose stderr is slow, blocked or closed: records flow, and a shutdown ends nevertheless.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(90);
-/// The last lines are waited for, a short time.
+/// The end waits a short time for the last lines.
 const ENDED: Duration = Duration::from_secs(15);
-/// Records that the plugin logs lines about.
+/// The number of records, about each of which the plugin logs lines.
 const RECORDS: usize = 2000;
 
 struct Case {
@@ -32,7 +32,7 @@ impl Case {
         Case { input, group, pipeline }
     }
 
-    /// Writes records, and waits until all that were ever written are committed.
+    /// Produces records, and waits until all records so far are committed.
     fn flow(&self, process: &mut Process) {
         let record = Raw { value: Some(b"log".to_vec()), ..Raw::default() };
         let first = java::produce(&self.input, 0, &vec![record; RECORDS]);
@@ -42,7 +42,7 @@ impl Case {
 }
 
 #[test]
-fn records_flow_and_a_stop_ends_though_nobody_reads_the_log() {
+fn records_flow_and_a_shutdown_ends_although_the_log_is_not_read() {
     let case = Case::new();
     let mut process = case.pipeline.run_unread();
     process.ready();
@@ -53,7 +53,7 @@ fn records_flow_and_a_stop_ends_though_nobody_reads_the_log() {
 }
 
 #[test]
-fn records_flow_and_a_stop_ends_though_the_log_has_no_other_end() {
+fn records_flow_and_a_shutdown_ends_although_the_log_is_closed() {
     let case = Case::new();
     let mut process = case.pipeline.run_unread();
     process.close_log();

@@ -1,7 +1,7 @@
-//! What wasmill does on a real Apache Kafka, as its own Java client sees it.
+//! Tests of wasmill on a real Apache Kafka, observed by Kafka's own Java client.
 //!
-//! One binary: all tests share a node, and each has topics and a group of its own. `WASMILL_TEST_BROKERS` names an
-//! existing cluster instead, `WASMILL_FULL=1` runs the long schedules, `WASMILL_SEED` repeats one.
+//! A single binary: all tests share a node, and each has its own topics and group. `WASMILL_TEST_BROKERS` selects
+//! an existing cluster instead, `WASMILL_FULL=1` runs the long schedules, and `WASMILL_SEED` repeats a schedule.
 
 mod at_least_once;
 mod canary;

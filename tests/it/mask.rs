@@ -1,4 +1,5 @@
-//! The SDK's scanner of JSON as it runs: compiled for WebAssembly, with vectors, in the plugin `mask`.
+//! The SDK's JSON scanner as it runs in production: compiled for WebAssembly, with vector instructions, in the plugin
+//! `mask`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::support::random::Random;
 
 const BATCH: usize = 128;
 
-/// What `mask` makes of a value, as a tree; a message if it isn't JSON.
+/// The expected result of `mask` as a tree; the error message if the value isn't JSON.
 fn masked(value: &[u8]) -> Result<Value, String> {
     std::str::from_utf8(value).map_err(|error| error.to_string())?;
     let mut value: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
@@ -27,7 +28,7 @@ fn masked(value: &[u8]) -> Result<Value, String> {
     Ok(value)
 }
 
-/// Hides the personal fields, at any depth.
+/// Hides the personal fields at any depth.
 fn hide(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -44,7 +45,7 @@ fn hide(value: &mut Value) {
     }
 }
 
-/// Documents in which a string ends, or an escape stands, at every place of a block of 64 bytes, and of the last block too.
+/// Documents in which a string ends or an escape occurs at every position of a block of 64 bytes, and of the last block.
 fn documents() -> Vec<Vec<u8>> {
     let mut documents: Vec<Vec<u8>> = Vec::new();
     for length in 0..330 {
@@ -65,7 +66,7 @@ fn documents() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn mask_takes_for_json_what_serde_json_does() {
+fn mask_accepts_the_same_documents_as_serde_json() {
     let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/mask.wasm");
     let settings = Settings {
         name: "mask".into(),
@@ -93,7 +94,7 @@ fn mask_takes_for_json_what_serde_json_does() {
                 match below(3) {
                     0 => document[at] = alphabet[below(alphabet.len())],
                     1 => document.insert(at, alphabet[below(alphabet.len())]),
-                    // Never empty: each has two quotes or more, and at most three bytes are taken away.
+                    // Never empty: each document has at least two quotes, and at most three bytes are removed.
                     _ if document.len() > 3 => drop(document.remove(at)),
                     _ => {}
                 }

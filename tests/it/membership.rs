@@ -1,5 +1,5 @@
-//! A second process comes and goes again and again under load, by SIGTERM and by kill -9 in turns: nothing is lost, no partition
-//! is left alone, and what is repeated has a bound.
+//! A second process joins and leaves again and again under load, alternating between SIGTERM and kill -9: no record is lost, no
+//! partition stays unassigned, and repeated records are bounded.
 
 use std::env;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::support::java::Feed;
 use crate::support::say;
 use crate::support::wasmill::Process;
 
-/// For a partition, from one delivered record to the next.
+/// The maximum time between two delivered records of a partition.
 const STANDSTILL: Duration = Duration::from_secs(10);
-/// The same when a member was killed, whose session has to run out first.
+/// The same if a member was killed, whose session must expire first.
 const STANDSTILL_KILLED: Duration = Duration::from_secs(30);
 /// `limits.max_in_flight_records`.
 const MAX_IN_FLIGHT: u64 = 20_000;
-/// `commit_every` and what a commit may take.
+/// `commit_every`, and how long a commit may take.
 const COMMIT_MS: u64 = 1000 + 200;
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -49,7 +49,7 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
             ("SIGTERM", STANDSTILL, 0)
         } else {
             let at = kill(second);
-            // Its last records are in the topic: the answer counts them all.
+            // Its last records are in the topic, so the answer counts all of them.
             ("kill -9", STANDSTILL_KILLED, MAX_IN_FLIGHT + delivery.appended(at - COMMIT_MS, at))
         };
         let leave = moves_on(&mut first, &delivery, &[3], standstill);
@@ -72,7 +72,7 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
     say(&format!("member: {} records, {} repeated after {times} comings and goings", tally.fresh, tally.repeats));
 }
 
-/// kill -9 of a process that has records in flight; the time when it was done.
+/// Kills a process with kill -9 that has records in flight. Returns the time of the kill.
 fn kill(mut process: Process) -> u64 {
     process.wait("records in flight", LIMIT, |process| {
         process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0)
@@ -82,8 +82,8 @@ fn kill(mut process: Process) -> u64 {
     at
 }
 
-/// Waits until the members have these numbers of partitions and every partition has moved since; the longest time
-/// that one did not, which may be `limit`.
+/// Waits until the members have these numbers of partitions and every partition has advanced since. Returns the longest time
+/// that a partition did not advance, at most `limit`.
 fn moves_on(process: &mut Process, delivery: &Delivery, wanted: &[usize], limit: Duration) -> Duration {
     let start = clock::Watch::start();
     let mut heights = delivery.tally().heights;

@@ -1,4 +1,4 @@
-//! How much memory a full topic costs, with limits that nobody touched.
+//! The memory that a full topic needs with default limits.
 
 use std::env;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 
 const MIB: u64 = 1 << 20;
-/// Above what the process has when it is ready and has nothing to do.
+/// How much the process may grow above its size when it is ready and idle.
 const GROWTH: u64 = 128 * MIB;
 const PARTITIONS: usize = 4;
 const LIMIT: Duration = Duration::from_secs(300);

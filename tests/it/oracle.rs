@@ -1,4 +1,4 @@
-//! The verifier itself: what it says of a topic in which faults were planted. Without this the other tests prove nothing.
+//! Tests the oracle itself with topics that contain planted faults. Without this the other tests prove nothing.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::java;
@@ -9,7 +9,7 @@ use crate::support::java::Tally;
 
 const RECORDS: u64 = 2000;
 
-/// A feed's records in one partition, and the feed.
+/// The records of a feed in one partition, and the feed.
 fn fed() -> (Feed, Vec<Raw>) {
     let input = java::create("oracle-in", 1, &[]);
     let feed = Feed::fill(&input, RECORDS);
@@ -17,7 +17,7 @@ fn fed() -> (Feed, Vec<Raw>) {
     (feed, records)
 }
 
-/// What the verifier finds where these records are: the count, and how many are missing.
+/// The oracle's verdict on these records: the tally, and how many are missing.
 fn judge(feed: &Feed, records: &[Raw]) -> (Tally, (u64, String)) {
     let output = java::create("oracle-out", 1, &[]);
     java::produce(&output, 0, records);
@@ -37,7 +37,7 @@ fn a_faithful_copy_is_clean() {
 }
 
 #[test]
-fn loss_is_seen_in_the_middle_and_at_the_end() {
+fn loss_is_detected_in_the_middle_and_at_the_end() {
     let (feed, mut records) = fed();
     records.remove(700);
     let (tally, missing) = judge(&feed, &records);
@@ -56,9 +56,9 @@ fn repeats_are_counted_and_are_not_disorder() {
 }
 
 #[test]
-fn disorder_is_seen_within_a_key_and_allowed_between_keys() {
+fn disorder_is_detected_within_a_key_and_allowed_between_keys() {
     let (feed, records) = fed();
-    // Keys take turns, so neighbours have different ones.
+    // Keys alternate, so neighbours have different keys.
     let mut neighbours = records.clone();
     neighbours.swap(10, 11);
     assert_eq!(judge(&feed, &neighbours).0, clean());
@@ -69,7 +69,7 @@ fn disorder_is_seen_within_a_key_and_allowed_between_keys() {
 }
 
 #[test]
-fn disorder_behind_repeats_is_seen() {
+fn disorder_after_repeats_is_detected() {
     let (feed, mut records) = fed();
     let later = (701..records.len()).find(|&at| records[at].key == records[700].key).unwrap();
     records.swap(700, later);
@@ -79,7 +79,7 @@ fn disorder_behind_repeats_is_seen() {
 }
 
 #[test]
-fn an_old_value_behind_the_newest_is_seen_until_the_newest_comes_again() {
+fn an_old_value_after_the_newest_is_detected_until_the_newest_is_repeated() {
     let (feed, mut records) = fed();
     let key = &records[10].key;
     let of_key: Vec<Raw> = records.iter().filter(|record| record.key == *key).cloned().collect();
@@ -111,7 +111,7 @@ fn topics_that_share_a_feed_are_read_as_one_and_a_key_that_changes_its_topic_is_
         java::produce(&topic, 0, records);
         topic
     });
-    // Topics have no order among themselves: whichever is read first, the key's records in the other one are out of order.
+    // Topics have no order among each other: whichever is read first, the key's records in the other one are out of order.
     let Tally { disorder, fresh, .. } = Reader::of(&[&topics[0], &topics[1]]).tally();
     assert!(disorder > 0 && fresh == clean().fresh, "{disorder} of {fresh}");
 }
@@ -130,7 +130,7 @@ fn a_changed_byte_or_key_is_foreign() {
 }
 
 #[test]
-fn raw_records_come_back_byte_for_byte() {
+fn raw_records_are_read_back_byte_for_byte() {
     let topic = java::create("oracle-raw", 1, &[]);
     let records = [
         Raw {

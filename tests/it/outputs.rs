@@ -1,5 +1,5 @@
-//! What brokers refuse, and what becomes of the records beside it: limits that change, times that a topic doesn't take, an output that is
-//! blocked beside others.
+//! Outputs that brokers refuse, and the records next to them: changing size limits, timestamps that a topic doesn't accept, and a blocked
+//! output next to working ones.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -19,13 +19,13 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// What waits for minutes and seconds waits for a tenth of them.
+/// Divides intervals of seconds and minutes by ten.
 const HASTE: (&str, &str) = ("WASMILL_HASTE", "10");
-/// Records of any time are read.
+/// The input accepts records with any timestamp.
 const ANY_TIME: &str = "message.timestamp.after.max.ms=9223372036854775807";
 const HOUR_MS: i64 = 3_600_000;
 
-/// Topics and a group for a pipeline of two steps: `plugin.wasm`, and one that routes by the field `to` of a JSON value.
+/// Topics and a group for a pipeline with two steps: `plugin.wasm`, and one that routes by the field `to` of a JSON value.
 struct Topics {
     input: String,
     main: String,
@@ -48,7 +48,7 @@ impl Topics {
         }
     }
 
-    /// `main` is more of that output, `on_error` what stands under it.
+    /// `main` is appended to the keys of that output, `on_error` to those of `[on_error]`.
     fn pipeline(&self, main: &str, on_error: &str) -> Pipeline {
         let route = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/route.wasm");
         let Topics { input, main: topic, audit, blocked, group, .. } = self;
@@ -79,7 +79,7 @@ impl Topics {
 
 const IN_FLIGHT: usize = 3000;
 
-/// A limit that is lowered while it runs is no verdict on records that it would let in one by one.
+/// Lowers a limit while the pipeline runs. Records that still fit individually must not fail.
 fn lowered(name: &str, on_error: impl Fn(&Topics) -> String) {
     let topics = Topics::new(name, &[]);
     let pipeline = topics.pipeline("", &on_error(&topics));
@@ -111,7 +111,7 @@ fn a_limit_that_is_lowered_while_it_runs_stops_no_pipeline() {
 }
 
 #[test]
-fn a_limit_that_is_raised_while_it_runs_counts_at_once() {
+fn a_limit_that_is_raised_while_it_runs_takes_effect_at_once() {
     let topics = Topics::new("raised", &["max.message.bytes=10000000"]);
     java::alter(&topics.main, "max.message.bytes=20000");
     let pipeline = topics.pipeline("", &topics.buries());
@@ -121,7 +121,7 @@ fn a_limit_that_is_raised_while_it_runs_counts_at_once() {
     java::alter(&topics.main, "max.message.bytes=200000");
     java::produce(&topics.input, 0, &[record(1, json(&"x".repeat(100_000)), clock_ms())]);
     topics.committed(&mut process);
-    // Above what the producer was made for, and no more than a half of what the topic takes then.
+    // More than the producer was created for, and at most half of what the topic accepts then.
     java::alter(&topics.main, "max.message.bytes=10000000");
     java::produce(&topics.input, 0, &[record(2, json(&"x".repeat(4_000_000)), clock_ms())]);
     topics.committed(&mut process);
@@ -132,7 +132,7 @@ fn clock_ms() -> i64 {
     i64::try_from(clock::unix_ms()).unwrap()
 }
 
-/// What the second step takes.
+/// A value for the second step.
 fn json(text: &str) -> String {
     format!("{{\"text\":\"{text}\"}}")
 }
@@ -146,7 +146,7 @@ fn record(number: usize, value: String, timestamp: i64) -> Raw {
     }
 }
 
-/// 21 records in one batch, of which one is six hours ahead; its offset is 10.
+/// 21 records in one batch. The record at offset 10 has a timestamp six hours ahead.
 fn one_ahead(topics: &Topics) -> Vec<Raw> {
     let now = clock_ms();
     let at = |n: usize| if n == 10 { now + 6 * HOUR_MS } else { now + i64::try_from(n).unwrap() };
@@ -156,7 +156,7 @@ fn one_ahead(topics: &Topics) -> Vec<Raw> {
 }
 
 #[test]
-fn a_record_of_a_time_that_no_topic_takes_is_buried_alone_and_its_time_is_in_a_header() {
+fn only_the_record_with_a_refused_timestamp_is_dead_lettered_and_a_header_keeps_the_timestamp() {
     let topics = Topics::new("ahead", &[ANY_TIME]);
     let records = one_ahead(&topics);
     let pipeline = topics.pipeline("", &topics.buries());
@@ -180,7 +180,7 @@ fn a_record_of_a_time_that_no_topic_takes_is_buried_alone_and_its_time_is_in_a_h
 }
 
 #[test]
-fn a_pipeline_that_stops_at_a_time_names_the_record_the_topic_and_the_setting() {
+fn a_pipeline_stopped_by_a_timestamp_names_the_record_the_topic_and_the_setting() {
     let topics = Topics::new("ahead-stop", &[ANY_TIME]);
     let records = one_ahead(&topics);
     let pipeline = topics.pipeline("", "then = \"stop\"");
@@ -194,7 +194,7 @@ fn a_pipeline_that_stops_at_a_time_names_the_record_the_topic_and_the_setting() 
     assert_eq!(java::committed(&topics.group, &topics.input), [10]);
 }
 
-/// Each record where it is for the first time.
+/// The records without their repetitions.
 fn distinct(records: &[Raw]) -> Vec<Raw> {
     let mut found: Vec<Raw> = Vec::new();
     for record in records {
@@ -206,7 +206,7 @@ fn distinct(records: &[Raw]) -> Vec<Raw> {
 }
 
 #[test]
-fn a_compressed_topic_takes_what_is_small_enough_when_it_is_sent() {
+fn a_compressed_topic_accepts_records_that_are_small_enough_when_compressed() {
     let topics = Topics::new("zstd", &["max.message.bytes=10000000"]);
     let now = clock_ms();
     let mut records: Vec<Raw> = (0..6).map(|n| record(n, json(&n.to_string()), now)).collect();

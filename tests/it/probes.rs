@@ -1,5 +1,5 @@
-//! What probes say while brokers are silent and while a pipeline drains. A mock broker is enough, and can be silenced: its answers
-//! are held back while its connections stay.
+//! Probes while brokers are silent and while a pipeline drains. A mock broker is sufficient and can be silenced: it delays its
+//! answers while its connections stay open.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::support::say;
 use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
-/// Answers are held back for so long.
+/// How long answers are delayed.
 const SILENCE: Duration = Duration::from_secs(40);
 const NOT_READY: Duration = Duration::from_secs(20);
-/// Leaving the group and letting the clients go are bounded, though the brokers' answers are held back for longer.
+/// Leaving the group and closing the clients have a time limit, even though the brokers delay their answers for longer.
 const ENDED: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -46,7 +46,7 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
             text.lines().any(|line| line.contains("state=\"waiting\"") && line.ends_with(" 1"))
         })
     });
-    // Its session ends meanwhile. That takes its partitions, and is no reason to say that it runs, or that it waits once more.
+    // Its session expires meanwhile. It loses its partitions, but must not report that it runs, or that it waits again.
     process.wait("the session's end", LIMIT, |process| {
         process
             .get("/metrics")
@@ -63,11 +63,11 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
     process.wait("answers", LIMIT, |process| process.get("/readyz").is_some_and(|(status, _)| status == 200));
     process.wait("the partition again", LIMIT, |process| process.metric("wasmill_assigned_partitions") == Some(1.0));
 
-    // It can't leave the group while nobody answers, which makes its end long enough to be seen.
+    // It can't leave the group while the broker is silent, so its end takes long enough to be observed.
     cluster.broker_round_trip_time(1, SILENCE).unwrap();
     process.terminate();
     not_ready(&mut process, "draining", Duration::from_secs(5));
-    // Nothing was in flight and everything is committed, so the silence costs nothing but a little time.
+    // Nothing was in flight and everything is committed, so the silence only costs some time.
     assert_eq!(process.exit(ENDED), Some(0));
     let log = process.log();
     let said = |text: &str| log.lines().filter(|line| line.contains(text)).count();
@@ -77,7 +77,7 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
     assert!(!log.lines().any(of_client), "{log}");
 }
 
-/// Waits until it isn't ready for this reason, while it lives on.
+/// Waits until the process is not ready for this reason, but still live.
 fn not_ready(process: &mut Process, why: &str, limit: Duration) {
     process.wait(why, limit, |process| {
         let live = process.get("/livez").map(|(status, _)| status);

@@ -1,4 +1,4 @@
-//! Plugins are swapped under load, and bad files change nothing.
+//! Plugins are swapped under load, and invalid files change nothing.
 
 use std::env;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// From one version to the next.
+/// The time between two versions.
 const EVERY: Duration = Duration::from_secs(1);
 const OK: &str = "wasmill_plugin_reloads_total{pipeline=\"pipeline\",result=\"ok\",step=\"step-one\"}";
 const FAILED: &str = "wasmill_config_reloads_total{pipeline=\"pipeline\",result=\"failed\"}";
@@ -63,7 +63,7 @@ fn a_version_each_second_under_load_loses_and_repeats_nothing_and_leaves_the_gro
     say(&format!("swap: {} records by {versions} versions, {pauses}", tally.fresh));
 }
 
-/// Ends feed and process: everything came out, once and in order.
+/// Ends the feed and the process: every record was output once and in order.
 fn ends_whole(mut process: Process, reader: &Reader, feed: &Feed, group: &str, input: &str) {
     feed.stop();
     process.wait("the lag to reach zero", LIMIT, |_| java::lag(group, input) == 0);
@@ -74,7 +74,7 @@ fn ends_whole(mut process: Process, reader: &Reader, feed: &Feed, group: &str, i
     assert_eq!((tally.repeats, tally.disorder, tally.foreign), (0, 0, 0));
 }
 
-/// How long executors stood still, as far as the buckets tell.
+/// How long executors paused, according to the histogram's buckets.
 fn swap_pauses(process: &Process) -> String {
     let bucket = |le: &str| {
         process
@@ -124,7 +124,7 @@ fn bad_files_change_nothing_and_are_told_once() {
     fs::remove_file(&path).unwrap();
     expect_failure(&mut process, "a deleted file", "no such file");
 
-    // Written bit by bit: half of it stays long enough to be seen, and then it is whole.
+    // Written in two steps: half of the file stays long enough to be noticed, and then it is complete.
     let second = component::stamped(2);
     fs::write(&path, &second[..second.len() / 2]).unwrap();
     expect_failure(&mut process, "a half-written file", "not valid WebAssembly");
@@ -136,7 +136,7 @@ fn bad_files_change_nothing_and_are_told_once() {
     };
     expect_version(&mut process, "the rest of it", 2);
 
-    // As Kubernetes mounts files: a name that is a link through a link that is swapped.
+    // As Kubernetes mounts files: the file's name is a link through another link, which is swapped.
     for version in [3, 4] {
         let data = pipeline.folder().join(format!("..data-{version}"));
         fs::create_dir(&data).unwrap();
@@ -151,7 +151,7 @@ fn bad_files_change_nothing_and_are_told_once() {
         }
         expect_version(&mut process, "the version behind the link", version.into());
     }
-    // A new time alone is no new version.
+    // A new modification time alone is not a change.
     let reloads = process.metric(OK);
     fs::write(&path, component::stamped(4)).unwrap();
     pipeline.install(&component::stamped(5));
@@ -164,7 +164,7 @@ fn bad_files_change_nothing_and_are_told_once() {
 }
 
 #[test]
-fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
+fn a_signal_reloads_a_changed_file_and_refuses_what_needs_a_restart() {
     let input = java::create("hup-in", 1, &[]);
     let output = java::create("hup-out", 1, &[]);
     let group = unique("hup");
@@ -180,10 +180,10 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
     fs::write(&file, text.replace("[[step]]", "[[step]]\ntimeout = \"2s\"")).unwrap();
     process.hang_up();
     process.wait("the step's new settings", LIMIT, |process| process.metric(OK) == Some(1.0));
-    // Lines are written by a thread of their own, so one may come behind what it is about.
+    // A dedicated thread writes log lines, so a line may appear after the event.
     process.wait("the line about it", LIMIT, |process| process.log().contains("step `step-one`: new settings"));
 
-    // A version that the pipeline's own test cases refuse, and the same when they are changed.
+    // A version that the pipeline's own test cases refuse, which is accepted once the cases are changed.
     let cases = |stamp: u32| {
         let case = format!(
             "[[case]]\nname = \"stamped\"\ninput = [\"x\"]\nexpect = [{{ value = \"x\", timestamp = {stamp} }}]\n"
@@ -219,10 +219,10 @@ fn a_changed_file_is_taken_over_on_a_signal_as_far_as_it_can_be() {
     assert_eq!(process.exit(LIMIT), Some(0));
 }
 
-/// The thread ended with it, and no change was ever taken over again.
+/// If the panic ended the reload thread, no change would ever be applied again.
 #[test]
 #[cfg(feature = "failpoints")]
-fn a_reload_that_fails_in_wasmill_itself_is_told_and_the_next_one_works() {
+fn a_panic_during_a_reload_is_reported_and_the_next_reload_works() {
     let input = java::create("panic-in", 1, &[]);
     let output = java::create("panic-out", 1, &[]);
     let pipeline = Pipeline::new(&input, &output, &unique("panic"), "");
@@ -239,9 +239,9 @@ fn a_reload_that_fails_in_wasmill_itself_is_told_and_the_next_one_works() {
     assert_eq!(process.exit(LIMIT), Some(0));
 }
 
-/// The consumer has no part in it: outputs, limits and what is done about errors become others between two records.
+/// The consumer is not involved: outputs, limits and error policy change between two records.
 #[test]
-fn all_but_the_input_changes_in_place_under_load() {
+fn everything_except_the_input_changes_in_place_under_load() {
     let _alone = support::load();
     let input = java::create("place-in", 3, &[]);
     let [first, second, dead] = ["place-out", "place-other", "place-dead"].map(|name| java::create(name, 3, &[]));
@@ -274,7 +274,7 @@ fn all_but_the_input_changes_in_place_under_load() {
     process.wait("the bound to hold", LIMIT, |process| in_flight(process).is_some_and(|records| records <= 5_000.0));
     let letters = limited.replace("[http]", &format!("[on_error]\ndead_letter = \"{dead}\"\n[http]"));
     become_(&mut process, &letters, "`[on_error]` in place", true);
-    // A record that isn't there yet: at the start such a one would have ended the pipeline.
+    // A record that doesn't exist yet: if it existed at the start, it would have ended the pipeline.
     let rejected = java::ends(&input)[1] + 10_000;
     let reject = "(call $drop_output (local.get $counts) (local.get $bad)) (call $reject (local.get $bad))";
     pipeline.install(&component::with(1, rejected, component::Behaviour { before: "", after: reject }));
@@ -306,9 +306,9 @@ fn in_flight(process: &Process) -> Option<f64> {
     process.metric("wasmill_in_flight_records{pipeline=\"pipeline\"}")
 }
 
-/// The process and everything that it tells stay; what it had in flight is finished and committed first.
+/// The process stays, with its metrics and probes. What it has in flight is finished and committed first.
 #[test]
-fn another_input_begins_with_another_consumer_and_nothing_else() {
+fn a_changed_input_restarts_the_consumer_and_nothing_else() {
     let [one, two] = ["anew-one", "anew-two"].map(|name| java::create(name, 2, &[]));
     let output = java::create("anew-out", 2, &[]);
     let group = unique("anew");
@@ -321,7 +321,7 @@ fn another_input_begins_with_another_consumer_and_nothing_else() {
     let file = pipeline.folder().join("0/pipeline.toml");
     let text = fs::read_to_string(&file).unwrap();
 
-    // Nobody answers there: everything stays as it is.
+    // No broker answers at this address, so nothing changes.
     let brokers = text.lines().find(|line| line.starts_with("brokers")).unwrap().to_owned();
     fs::write(&file, text.replace(&brokers, "brokers = [\"127.0.0.1:1\"]")).unwrap();
     process.hang_up();
@@ -342,9 +342,9 @@ fn another_input_begins_with_another_consumer_and_nothing_else() {
     ends_whole(process, &reader, &feed, &group, &one);
 }
 
-/// As at the start, a wrong setting is told at its place in the file.
+/// As at the start, an invalid setting is reported with its position in the file.
 #[test]
-fn a_setting_that_the_plugin_does_not_have_is_refused_at_its_place() {
+fn an_unknown_plugin_setting_is_refused_with_its_position() {
     let input = java::create("schema-in", 1, &[]);
     let output = java::create("schema-out", 1, &[]);
     let group = unique("schema");

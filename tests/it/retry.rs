@@ -1,4 +1,5 @@
-//! A record whose plugin says "retry": it succeeds later and keeps its place, or its retries are spent and the pipeline stops.
+//! A record for which the plugin asks for a retry: it succeeds later and keeps its position, or its retries are used up and
+//! the pipeline stops.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const RECORDS: u64 = 4000;
 const OFFSET: i64 = 777;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Retries the record until it was tried three times before.
+/// Retries the record until it has been tried three times.
 const THREE_TIMES: Behaviour = Behaviour {
     before: "",
     after: "(if (i32.lt_u (i32.load (i32.add (local.get $attempts) (i32.shl (local.get $bad) (i32.const 2)))) (i32.const 3))
@@ -22,7 +23,7 @@ const THREE_TIMES: Behaviour = Behaviour {
 };
 
 #[test]
-fn a_record_that_succeeds_at_last_keeps_its_place() {
+fn a_record_that_succeeds_after_retries_keeps_its_position() {
     let input = java::create("retry-in", 1, &[]);
     let output = java::create("retry-out", 1, &[]);
     let group = unique("retry");
@@ -64,7 +65,7 @@ fn spent_retries_stop_the_pipeline() {
 }
 
 #[test]
-fn other_partitions_go_on_while_a_record_waits() {
+fn other_partitions_continue_while_a_record_waits() {
     let input = java::create("wait-in", 2, &[]);
     let output = java::create("wait-out", 2, &[]);
     let group = unique("wait");
@@ -81,7 +82,7 @@ fn other_partitions_go_on_while_a_record_waits() {
     process.wait("the other partition to be committed and this one up to its record", LIMIT, |_| {
         java::committed(&group, &input) == [OFFSET, fed[1]]
     });
-    // It is named, with its place and the plugin's reason, and makes nobody unready.
+    // The probe names the record, with its position and the plugin's reason, and stays ready.
     process.wait("the record's name at the probe", LIMIT, |process| {
         process.get("/readyz?verbose").is_some_and(|(status, checks)| {
             let named = format!("[-]retries: topic {input}, partition 0, offset {OFFSET}: tried ");
@@ -100,7 +101,7 @@ fn other_partitions_go_on_while_a_record_waits() {
     assert!(log.lines().next().is_some_and(|line| line.contains("metrics and probes are served")), "{log}");
     let first = format!("starts pipeline `pipeline`, group `{group}`, brokers ");
     assert!(log.contains(&first) && log.contains("`step-one` runs plugin.wasm") && log.contains("(sha256 "), "{log}");
-    // It waits, it doesn't stop: a later end is a drain as any other.
+    // The pipeline waits and has not stopped: it can be drained like any other.
     process.terminate();
     assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
     assert_eq!(java::committed(&group, &input), [OFFSET, fed[1]]);

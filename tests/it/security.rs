@@ -1,7 +1,7 @@
-//! TLS and SASL against a node that wants them, and each way in which they fail, told apart.
+//! TLS and SASL with a node that requires them, and each way in which they fail, with distinct messages.
 //!
-//! Records are fed and read back by the Java client over the node's plain port, so a round trip needs the node of our own:
-//! with `WASMILL_TEST_BROKERS` those two tests do nothing.
+//! The Java client produces and reads records over the node's plain port, so a round trip needs our own node: with
+//! `WASMILL_TEST_BROKERS` those two tests do nothing.
 
 use std::env;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The secured ports.
+/// The TLS and SASL ports.
 fn node() -> &'static Secured {
     broker::ports()
 }
@@ -36,7 +36,7 @@ fn pipeline(port: u16, more: &str) -> Pipeline {
     pipeline
 }
 
-/// The failure of a pipeline that can't connect: one line in the log, the same reason at `/readyz`, and it waits.
+/// Checks a pipeline that can't connect: it logs one line, `/readyz` shows the same reason, and the pipeline waits.
 fn refused(port: u16, kafka: &str, part: &str, key: &str) {
     let pipeline = pipeline(port, kafka);
     let mut process = pipeline.run();
@@ -65,7 +65,7 @@ fn login(mechanism: &str, password: &str) -> String {
     )
 }
 
-/// Records go through and come out byte for byte, and their offsets are committed.
+/// Checks that records pass byte for byte, and that their offsets are committed.
 fn connects(port: u16, kafka: &str) {
     if env::var_os("WASMILL_TEST_BROKERS").is_some() {
         return;
@@ -110,7 +110,7 @@ fn a_wrong_password_is_named_and_never_shown() {
 }
 
 #[test]
-fn the_line_that_repeats_says_that_the_password_is_wrong() {
+fn the_repeated_log_line_says_that_the_password_is_wrong() {
     if env::var_os("WASMILL_TEST_BROKERS").is_some() {
         return;
     }
@@ -142,13 +142,13 @@ fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
 }
 
 #[test]
-fn a_client_without_the_certificate_that_is_wanted_is_told_so() {
+fn a_missing_client_certificate_is_reported() {
     refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
 }
 
-/// As Kubernetes changes a secret: the file that the pipeline names is a link into a folder that is a link, and that one moves.
+/// As Kubernetes changes a secret: the pipeline names a link into a folder that is a link itself, and the latter changes.
 #[test]
-fn a_password_that_is_corrected_in_its_file_alone_is_taken_over() {
+fn a_password_corrected_only_in_its_file_is_reloaded() {
     let (input, output) = (java::create("rotated-in", 1, &[]), java::create("rotated-out", 1, &[]));
     let secret = tempfile::tempdir().unwrap();
     let version = |name: &str, password: &str| {
@@ -179,9 +179,9 @@ fn a_password_that_is_corrected_in_its_file_alone_is_taken_over() {
     assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
 }
 
-/// Certificates are renewed under the path that they have.
+/// Certificates are renewed under the same path.
 #[test]
-fn a_certificate_that_is_replaced_is_taken_over_on_a_signal() {
+fn a_signal_reloads_a_replaced_certificate() {
     let (input, output) = (java::create("renewed-in", 1, &[]), java::create("renewed-out", 1, &[]));
     let own = tempfile::tempdir().unwrap();
     let copy = |name: &str, more: &str| {
@@ -204,13 +204,13 @@ fn a_certificate_that_is_replaced_is_taken_over_on_a_signal() {
     process.hang_up();
     process.wait("a reload without changes", LIMIT, |process| process.log().contains("nothing has changed"));
     for (times, name) in (1..).zip(["client.pem", "client.key", "ca.pem"]) {
-        // Text before the first line of dashes is a comment.
+        // Text before the first `-----BEGIN` line is a comment.
         copy(name, "renewed\n");
         process.hang_up();
         process.wait(name, LIMIT, |process| process.log().matches("`[kafka]` with a new consumer").count() == times);
         process.ready();
     }
-    // One that fits nothing is refused, and what runs goes on.
+    // Invalid files are refused, and the pipeline continues.
     fs::write(own.path().join("client.key"), "no key\n").unwrap();
     process.hang_up();
     process.wait("the refusal", LIMIT, |process| process.log().contains("not reloaded"));
@@ -244,7 +244,7 @@ fn no_output_holds_a_secret() {
     process.terminate();
     assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
     let mut seen = format!("{pages}{}{}", process.log(), process.out());
-    // A file that is sound, and ones in which a secret stands where something else is wanted.
+    // A valid file, and files in which a secret is used where another kind of value is expected.
     let sound = pipeline.file();
     let text = fs::read_to_string(&sound).unwrap();
     let secret = format!("\"${{file:{}}}\"", file.display());

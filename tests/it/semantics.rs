@@ -1,5 +1,5 @@
-//! What Kafka's users take for granted: keys in the partitions that its own client chooses, no aborted record, and lag that
-//! reaches 0 over gaps.
+//! Guarantees that users of Kafka expect: keys go to the partitions that Kafka's own client chooses, aborted records are
+//! not read, and lag reaches 0 even with gaps in the offsets.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Kafka's cleaner looks for work every 15 s on a cluster of your own.
+/// Kafka's log cleaner looks for work every 15 s by default.
 const COMPACTED: Duration = Duration::from_secs(120);
 
 #[test]
@@ -25,7 +25,8 @@ fn keys_land_in_the_partitions_that_kafkas_own_client_chooses() {
     let output = java::create("keys-out", PARTITIONS, &[]);
     let reference = java::create("keys-java", PARTITIONS, &[]);
     let mut random = Random::seeded("keys");
-    // A null key, for which any partition will do, an empty one, and every length up to 98, so each tail of the hash.
+    // A null key, which may go to any partition, an empty one, and all lengths up to 98, to cover each tail length of the
+    // hash.
     let mut keys = vec![None, Some(Vec::new())];
     keys.extend((1..=98).map(|length| Some((0..length).map(|_| u8::try_from(random.below(256)).unwrap()).collect())));
     assert_eq!(keys.len(), 100);
@@ -95,7 +96,7 @@ fn aborted_records_are_not_read_and_lag_reaches_zero_behind_control_markers() {
     let (_pipeline, mut process) = start(&input, &output, &group);
     caught_up(&mut process, &group, &input);
     assert_eq!(arrived(&output), expected);
-    // The last thing in the topic is an abort, and then another, of which nothing is to be read.
+    // The topic ends with an aborted transaction, and then with another one, of which no record may be read.
     for plan in [[(commit, 2), (abort, 25)], [(abort, 4), (abort, 1)]] {
         expected = write(&plan);
         caught_up(&mut process, &group, &input);
@@ -104,13 +105,13 @@ fn aborted_records_are_not_read_and_lag_reaches_zero_behind_control_markers() {
 }
 
 #[test]
-fn a_compacted_topic_is_read_over_its_gaps_and_lag_reaches_zero() {
+fn a_compacted_topic_is_read_across_its_gaps_and_lag_reaches_zero() {
     let configs =
         ["cleanup.policy=compact", "segment.ms=1", "min.cleanable.dirty.ratio=0.001", "max.compaction.lag.ms=1"];
     let input = java::create("compact-in", 1, &configs);
     let output = java::create("compact-out", 1, &[]);
     let group = unique("compact");
-    // Each batch is later by a second, which begins a segment; only the last one is never compacted.
+    // Each batch is a second later, which starts a new segment; only the last segment is never compacted.
     for round in 0..6_i64 {
         let record = |key: i64| Raw {
             timestamp: now() - 10_000 + 1000 * round,
@@ -118,7 +119,7 @@ fn a_compacted_topic_is_read_over_its_gaps_and_lag_reaches_zero() {
             value: Some(format!("{round}/{key}").into_bytes()),
             ..Raw::default()
         };
-        // A key fewer each time: the last value of each is in another round.
+        // One key fewer each time, so the last value of each key is in another round.
         java::produce(&input, 0, &(0..60 - 10 * round).map(record).collect::<Vec<_>>());
     }
     let left = || java::dump(&input, 0);
@@ -132,7 +133,7 @@ fn a_compacted_topic_is_read_over_its_gaps_and_lag_reaches_zero() {
     assert_eq!(java::committed(&group, &input), java::ends(&input));
 }
 
-/// A pipeline that forwards, and its process. The folder goes with the former.
+/// Starts a pipeline that forwards. The folder is removed with the pipeline.
 fn start(input: &str, output: &str, group: &str) -> (Pipeline, Process) {
     let pipeline = Pipeline::new(input, output, group, "");
     pipeline.install(&component::forward());
@@ -140,7 +141,7 @@ fn start(input: &str, output: &str, group: &str) -> (Pipeline, Process) {
     (pipeline, process)
 }
 
-/// Waits until nothing is left to be committed, as the group and the metrics say.
+/// Waits until everything is committed according to the group and the metrics.
 fn caught_up(process: &mut Process, group: &str, input: &str) {
     process.wait("the group's lag to be 0", LIMIT, |_| java::committed(group, input) == java::ends(input));
     for metric in ["wasmill_consumer_lag_records", "wasmill_consumer_lag_seconds"] {

@@ -1,4 +1,4 @@
-//! SIGTERM under load: what is in flight is finished and committed, so that nothing is lost and nothing comes twice.
+//! SIGTERM under load: what is in flight is finished and committed, so that no record is lost or repeated.
 
 use std::env;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::support::say;
 
 /// `shutdown_timeout`'s default.
 const LIMIT: Duration = Duration::from_secs(25);
-/// Each start on a cluster that doesn't tell its limits finds them out by batches that are refused, two of them for a tenth of the default:
-/// what is in flight then comes once more.
+/// On a cluster that doesn't reveal its limits, each start discovers them from refused batches, two of them for a tenth of the default. The
+/// records in flight are then sent again.
 const FOUND_OUT: u64 = 2 * 25_000;
 
 #[test]
@@ -24,7 +24,7 @@ fn sigterm_under_load_loses_and_repeats_nothing() {
 }
 
 #[test]
-fn sigterm_on_a_strict_cluster_loses_nothing_and_repeats_what_its_limits_cost() {
+fn sigterm_on_a_strict_cluster_loses_nothing_and_repeats_only_what_its_limits_refuse() {
     broker::on(Profile::Strict, || terminate_under_load("term-strict", times(1), FOUND_OUT));
 }
 
@@ -33,12 +33,12 @@ fn sigterm_on_two_brokers_loses_and_repeats_nothing() {
     broker::on(Profile::Pair, || terminate_under_load("term-pair", times(1), 0));
 }
 
-/// How often a process is ended; more often in the long form.
+/// How often a process is ended: more often in the long schedule.
 fn times(short: u32) -> u32 {
     if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 5 } else { short }
 }
 
-/// `start_repeats` may come twice because of a start, and nothing because of an end.
+/// `start_repeats` records may be repeated because of a start, and none because of an end.
 fn terminate_under_load(test: &str, times: u32, start_repeats: u64) {
     let _alone = support::load();
     let delivery = Delivery::new(test, 3, "session_timeout = \"6s\"");

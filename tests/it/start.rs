@@ -1,4 +1,5 @@
-//! Where a group begins: at `start` without a commit, and what happens when the commit's place is gone.
+//! Where a group starts reading: at `start` without a committed offset, and what happens if the committed offset no longer
+//! exists.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::support::wasmill::Process;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn latest_skips_what_is_there_and_takes_what_comes() {
+fn latest_skips_existing_records_and_reads_new_ones() {
     let input = java::create("latest-in", 1, &[]);
     let output = java::create("latest-out", 1, &[]);
     let group = unique("latest");
@@ -37,9 +38,9 @@ fn latest_skips_what_is_there_and_takes_what_comes() {
     assert_eq!(arrived, [old[7].1.clone()]);
 }
 
-/// A member that was killed holds the group up until its session is over. Brokers say nothing meanwhile, but they are there.
+/// A killed member blocks its group until its session expires. The brokers send nothing meanwhile, but they are alive.
 #[test]
-fn who_waits_for_a_dead_member_does_not_take_the_brokers_for_dead() {
+fn waiting_for_a_dead_member_does_not_make_the_brokers_count_as_dead() {
     let input = java::create("wait-in", 1, &[]);
     let output = java::create("wait-out", 1, &[]);
     let pipeline = Pipeline::new(&input, &output, &unique("wait"), "session_timeout = \"26s\"");
@@ -58,7 +59,7 @@ fn who_waits_for_a_dead_member_does_not_take_the_brokers_for_dead() {
     assert!(watch.elapsed() > Duration::from_secs(20), "it waited for {:?} only", watch.elapsed());
 }
 
-/// A pipeline whose group committed 1000, and whose input begins at 1500 now.
+/// A pipeline whose group has committed 1000, and whose input begins at 1500 now.
 fn gap(name: &str, more: &str) -> (Pipeline, String, String, String) {
     let input = java::create(&format!("{name}-in"), 1, &[]);
     let output = java::create(&format!("{name}-out"), 1, &[]);
@@ -76,7 +77,7 @@ fn gap(name: &str, more: &str) -> (Pipeline, String, String, String) {
 }
 
 #[test]
-fn a_commit_whose_place_is_gone_stops_the_pipeline_and_names_both_offsets() {
+fn a_committed_offset_that_no_longer_exists_stops_the_pipeline_and_names_both_offsets() {
     let (pipeline, input, output, group) = gap("gap", "");
     let mut process = pipeline.run();
     assert_eq!(process.exit(LIMIT), Some(1));
@@ -88,7 +89,7 @@ fn a_commit_whose_place_is_gone_stops_the_pipeline_and_names_both_offsets() {
 }
 
 #[test]
-fn on_gap_continue_goes_on_where_the_topic_begins() {
+fn on_gap_continue_reads_on_at_the_beginning_of_the_topic() {
     let (pipeline, input, output, group) = gap("gap-on", "on_gap = \"continue\"");
     let mut process = pipeline.run();
     process.wait("the rest", LIMIT, |_| java::committed(&group, &input) == [2000]);
@@ -100,7 +101,7 @@ fn on_gap_continue_goes_on_where_the_topic_begins() {
 }
 
 #[test]
-fn a_topic_that_is_not_there_is_a_mistake_with_the_command_that_creates_it() {
+fn a_missing_topic_is_an_error_with_the_command_that_creates_it() {
     let output = java::create("absent-out", 1, &[]);
     let input = unique("absent-in");
     let pipeline = Pipeline::new(&input, &output, &unique("absent"), "");

@@ -1,5 +1,5 @@
-//! A stop, whatever its cause: what is below it is delivered and committed before the process ends, at once, and the message says
-//! what is so.
+//! A stop, whatever its cause: everything below the failed record is delivered and committed before the process ends, without
+//! delay, and the message tells the truth.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::support::java::Raw;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 
-/// `shutdown_timeout`'s default is 25 s: an end that waits for it is none at once.
+/// `shutdown_timeout`'s default is 25 s: an end that takes that long is not immediate.
 const AT_ONCE: Duration = Duration::from_secs(20);
 
 fn record(value: &str) -> Raw {
@@ -23,7 +23,7 @@ fn values(topic: &str) -> Vec<String> {
     java::dump(topic, 0).into_iter().map(text).collect()
 }
 
-/// What came of a pipeline through `plugins/faulty` whose dead letters don't fit.
+/// The result of a pipeline through `plugins/faulty` whose dead letters don't fit into their topic.
 struct Stopped {
     input: String,
     output: String,
@@ -52,13 +52,13 @@ fn stopped(name: &str, batch: &[&str], limit: usize) -> Stopped {
     assert_eq!(process.exit(Duration::from_secs(60)), Some(1), "{}", process.log());
     let log = process.log();
     assert!(log.contains("stopped at topic"), "{log}");
-    // From the first line of the stop on; starting may take long on a busy machine.
+    // Measured from the first line about the stop, because starting may take long on a busy machine.
     assert!(!log.contains("will be repeated"), "nothing waited for its deadline, in {:?}: {log}", watch.elapsed());
     Stopped { input, output, dead, group, pipeline, log }
 }
 
 #[test]
-fn an_output_too_large_for_its_topic_and_for_the_dead_letters_stops_behind_all_that_came_before() {
+fn an_output_too_large_for_its_topic_and_the_dead_letters_stops_after_all_earlier_records() {
     let large = "x".repeat(50_000);
     let batch = ["v0", "v1", "v2", &large, "after0", "after1", "after2"];
     let Stopped { input, output, dead, group, pipeline, log } = stopped("stop-large", &batch, 20_000);
@@ -79,7 +79,7 @@ fn an_output_too_large_for_its_topic_and_for_the_dead_letters_stops_behind_all_t
     assert!(!log.contains("a dead letter is being written"), "none is: {log}");
     assert!(log.contains("ended: stopped by a failure") && log.contains(&format!("committed {input}/0 at 3")), "{log}");
 
-    // With room for its dead letter the record is given up, and all goes on.
+    // With room for its dead letter the record is dead-lettered, and the pipeline continues.
     let roomy = java::create("stop-large-roomy", 1, &[]);
     let mut process = pipeline.run_with(&["--set", &format!("on_error.dead_letter=\"{roomy}\"")]);
     process.wait("the rest to be committed", AT_ONCE * 3, |_| java::committed(&group, &input) == [7]);
@@ -91,7 +91,7 @@ fn an_output_too_large_for_its_topic_and_for_the_dead_letters_stops_behind_all_t
 }
 
 #[test]
-fn a_rejected_record_whose_dead_letter_does_not_fit_stops_before_the_records_behind_it() {
+fn a_rejected_record_whose_dead_letter_does_not_fit_stops_before_later_records() {
     let large = format!("reject {}", "x".repeat(50_000));
     let batch = ["v0", "reject small", &large, "reject other", "after0"];
     let Stopped { input, output, dead, group, log, .. } = stopped("stop-reject", &batch, 20_000);

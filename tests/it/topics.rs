@@ -1,4 +1,4 @@
-//! Topics that appear, that are created again, or that hold records back while they are read; and groups that take no member.
+//! Topics that appear, are recreated, or have open transactions while they are read; and groups that can't be joined.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn says(what: &str) -> impl Fn(&Process) -> bool {
 }
 
 #[test]
-fn what_appears_after_the_pipeline_began_is_read_from_its_beginning_and_what_is_reserved_never() {
+fn new_topics_are_read_from_the_beginning_and_internal_topics_never() {
     let prefix = unique("appear");
     let [known, fresh, reserved] = ["known", "fresh", "x.changelog"].map(|name| format!("{prefix}.{name}"));
     java::create_again(&known, 1, &[]);
@@ -78,7 +78,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     java::delete(&input);
     java::create_again(&input, 1, &[]);
     let second = Feed::fill(&input, 3000);
-    // Whether a coordinator forgets the offsets of a topic that is deleted is its own matter.
+    // Makes the test independent of whether a coordinator deletes the offsets of a deleted topic.
     java::commit(&group, &input, 1000, &note);
     let mut process = stops.run();
     assert_eq!(process.exit(LIMIT), Some(1));
@@ -93,7 +93,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     assert_eq!(reader.missing(&second), (0, String::new()));
     assert_eq!(process.metric("wasmill_partitions_recreated_total"), Some(1.0));
 
-    // While it runs: at once, with as many records.
+    // Recreated while the pipeline runs, immediately and with as many records.
     java::delete(&input);
     java::create_again(&input, 1, &[]);
     let third = Feed::fill(&input, 3000);
@@ -103,7 +103,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
 }
 
 #[test]
-fn what_an_open_transaction_holds_back_is_lag_and_named_and_a_commit_behind_it_holds() {
+fn records_behind_an_open_transaction_are_lag_with_a_reason_and_a_commit_beyond_them_is_kept() {
     let input = java::create("open-in", 1, &[]);
     let output = java::create("open-out", 1, &[]);
     let (group, ahead) = (unique("open"), unique("open-ahead"));
@@ -129,7 +129,7 @@ fn what_an_open_transaction_holds_back_is_lag_and_named_and_a_commit_behind_it_h
 }
 
 #[test]
-fn a_group_that_takes_no_member_says_why() {
+fn the_reason_why_a_group_cannot_be_joined_is_reported() {
     let input = java::create("refuse-in", 1, &[]);
     let output = java::create("refuse-out", 1, &[]);
     let long = "session_timeout = \"45m\"\nmax_poll_interval = \"1h\"";

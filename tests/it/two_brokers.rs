@@ -1,4 +1,5 @@
-//! A cluster of two brokers, one of which dies: leaders and the group's coordinator move to the other one, and back.
+//! A cluster of two brokers, one of which dies: partition leaders and the group's coordinator move to the other one,
+//! and back.
 
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use crate::support::wasmill::Process;
 const LIMIT: Duration = Duration::from_secs(90);
 
 #[test]
-fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
+fn no_record_is_lost_when_a_broker_dies_and_comes_back() {
     let _alone = support::load();
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("moved-in", &[&[2, 1], &[1, 2], &[2, 1]], &[]);
         assert_eq!(java::leaders(&input), [2, 1, 2]);
-        // It coordinates half of all groups, once it leads again what it lost in a test before.
+        // The second broker coordinates half of all groups, once it is leader again of what it lost in an earlier test.
         let group = clock::wait_for("a group that the second broker coordinates", LIMIT, || {
             java::elect();
             (0..20).map(|_| unique("moved")).find(|group| java::coordinator(group) == 2)
@@ -52,7 +53,7 @@ fn a_broker_that_dies_and_comes_back_takes_no_record_with_it() {
 }
 
 #[test]
-fn a_partition_without_a_leader_waits_alone_and_is_named() {
+fn only_the_partition_without_a_leader_waits_and_it_is_named() {
     let _alone = support::load();
     broker::on_the_pair_alone(|second| {
         let input = java::create_on("led-in", &[&[1], &[2]], &[]);
@@ -84,7 +85,7 @@ fn record(number: usize) -> Raw {
     Raw { timestamp: 1, key: None, value: Some(number.to_string().into_bytes()), headers: Vec::new() }
 }
 
-/// New records arrive in every partition, and are committed.
+/// Waits until new records arrive in every partition and are committed.
 fn continues(delivery: &Delivery, process: &mut Process) {
     let heights = delivery.tally().heights;
     process.wait("every partition to go on", LIMIT, |_| {

@@ -1,4 +1,4 @@
-//! Components are compiled in a process that can be stopped, and what it made is kept and checked.
+//! Components are compiled in a child process with limits, and the result is cached and verified.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +24,7 @@ const COMPILER: &str = env!("CARGO_BIN_EXE_wasmill");
 /// A program that compiles nothing.
 const NOBODY: &str = "/bin/false";
 
-/// Loads a file of these bytes with an engine of its own.
+/// Loads a file with these bytes, with an engine of its own.
 fn load(bytes: &[u8], program: &str, limits: CompileLimits, cache: Option<&Cache>) -> Result<Step, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let wasm = folder.path().join("plugin.wasm");
@@ -43,7 +43,7 @@ fn kept(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_a_child_compiled_is_kept_and_a_damaged_file_is_made_anew() {
+fn compiled_components_are_cached_and_damaged_files_are_recompiled() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("made/by/it")).unwrap();
     let bytes = fixture("identity");
@@ -64,7 +64,7 @@ fn what_a_child_compiled_is_kept_and_a_damaged_file_is_made_anew() {
         runs(&load(COMPILER).unwrap());
         assert_eq!(fs::read(file).unwrap().len(), whole.len());
     }
-    // Another component has another name.
+    // Another component has another cache entry.
     load_of(&fixture("forward"), NOBODY).unwrap_err();
 }
 
@@ -93,7 +93,7 @@ fn a_component_that_takes_too_much_time_or_memory_is_stopped_with_its_reason() {
 }
 
 #[test]
-fn what_cannot_be_compiled_is_said_in_the_compilers_words() {
+fn a_compile_error_has_the_compilers_message() {
     let missing =
         load(&fixture("identity"), "/nowhere/wasmill", CompileLimits::default(), None).unwrap_err().to_string();
     assert!(missing.contains("start the compiler, /nowhere/wasmill"), "{missing}");

@@ -1,6 +1,6 @@
-//! Plugins from text: WAT and the project's own WIT become a core module with component metadata.
+//! Plugins built from text: WAT and the project's own WIT become a core module with component metadata.
 //!
-//! No toolchain is needed, and a fixture follows every change of the contract but one of memory layout.
+//! No toolchain is needed, and fixtures follow every change of the contract except for its memory layout.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -63,12 +63,12 @@ pub(crate) fn text(name: &str) -> String {
     std::fs::read_to_string(root().join("tests/plugins").join(name).with_extension("wat")).unwrap()
 }
 
-/// A core module for the world `batch` from the text that would stand in a fixture's file.
+/// A core module for the world `batch` from a fixture's text.
 pub(crate) fn batch(text: &str) -> Vec<u8> {
     described(&with_prelude(text), "batch")
 }
 
-/// The text of a module with the prelude, and with an `init` that agrees if there is none.
+/// The text of a module with the prelude, and with an `init` that succeeds if it has none.
 pub(crate) fn with_prelude(text: &str) -> String {
     let prelude = std::fs::read_to_string(root().join("tests/plugins/prelude.wat")).unwrap();
     let init = if text.contains("$init") { "" } else { INIT };
@@ -80,7 +80,7 @@ pub(crate) fn described(module: &str, world: &str) -> Vec<u8> {
     of_version(module, world, "1.0.0")
 }
 
-/// The same, built against another version of the contract.
+/// Like [`described`], for another version of the contract.
 pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
     let versioned = |text: &str| text.replace("@1.0.0", &format!("@{version}"));
     let mut core = wat::parse_str(versioned(module)).unwrap();
@@ -106,7 +106,7 @@ pub(crate) fn component(core: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(core).unwrap().encode().unwrap()
 }
 
-/// A core module, and its component: the host runs them in different ways.
+/// A core module and its component, because the host runs them in different ways.
 pub(crate) fn forms(core: &[u8]) -> [Vec<u8>; 2] {
     [core.to_vec(), component(core)]
 }
@@ -126,7 +126,7 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// Loads a file of these bytes.
+/// Loads a file with these bytes.
 pub(crate) fn load(bytes: &[u8], settings: Settings) -> Result<Step, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let wasm = folder.path().join("plugin.wasm");

@@ -1,4 +1,4 @@
-//! Plugins that break: every one is stopped, told apart, and gone with its store.
+//! Plugins that fail: each one is stopped, gets its own kind of failure, and is discarded with its store.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::component::settings;
 use crate::component::with_prelude;
 use crate::records;
 
-/// What a fixture's first call comes to, or its instantiation: the same in both forms.
+/// The failure of a fixture's first call or of its instantiation, which must be the same in both forms.
 fn fault(core: &[u8], settings: Settings) -> Failure {
     let [module, component] = forms(core).map(|bytes| {
         let step = load(&bytes, settings.clone()).unwrap();
@@ -45,7 +45,7 @@ fn a_trap_names_the_function() {
     assert!(failure.backtrace.contains("give_up"), "{}", failure.backtrace);
 }
 
-/// A plugin that writes lines of these levels and then traps.
+/// A plugin that logs lines with these levels and then traps.
 fn last_words(lines: &[(u8, &str)]) -> Failure {
     let (mut data, mut calls, mut at) = (String::new(), String::new(), 64);
     for (level, line) in lines {
@@ -66,7 +66,7 @@ fn a_panic_is_in_the_reason_once_with_its_file_and_line() {
     let reason = "panicked at src/lib.rs:78:22: told to trap; wasm trap: unreachable executed in `process`";
     assert_eq!((failure.kind, &*failure.reason), (Kind::Trap, reason));
     assert_eq!(failure.to_string(), format!("step `mask`: trap: {reason}"));
-    // The line before a trap, and no other.
+    // Only the last line before a trap counts, and only if it is an error.
     for lines in [&[][..], &[(4, panic), (2, "going on")]] {
         assert_eq!(last_words(lines).reason, "wasm trap: unreachable executed in `process`");
     }
@@ -88,7 +88,7 @@ fn a_loop_anywhere_ends_at_the_deadline() {
     }
 }
 
-/// Plugins that have `code` in the allocator, and in the function that the host calls when it has read a result.
+/// Plugins with `code` in the allocator, and in the function that the host calls after it has read a result.
 fn around_the_call(imports: &str, code: &str) -> [Vec<u8>; 2] {
     let process =
         "(func $process (type $process) (call $outcome (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
@@ -111,16 +111,16 @@ fn a_loop_in_the_allocator_or_after_the_return_ends_at_the_deadline() {
 }
 
 #[test]
-fn while_it_allocates_or_frees_for_the_host_a_plugin_may_not_call() {
+fn a_plugin_may_not_call_the_host_while_it_allocates_or_frees_for_it() {
     let imports = r#"(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))"#;
     for calling in around_the_call(imports, "(call $count (i32.const 0) (i32.const 0) (i64.const 1))") {
         check(&fault(&calling, settings()), Kind::Trap, "cannot leave");
     }
 }
 
-/// A start function runs before a component's imports are there; what is called behind it finds them.
+/// A start function runs before a component's imports are available; functions that are called later can use them.
 #[test]
-fn before_it_is_ready_a_plugin_may_call_the_same_in_both_forms() {
+fn during_instantiation_a_plugin_may_call_the_same_functions_in_both_forms() {
     let import = r#"(import "wasmill:plugin/log@1.0.0" "write" (func $write (param i32 i32 i32)))"#;
     let process =
         "(func $process (type $process) (call $outcome (call $array (local.get 4) (i32.const 0)) (local.get 4)
@@ -139,7 +139,7 @@ fn before_it_is_ready_a_plugin_may_call_the_same_in_both_forms() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test is a shell of its own")]
-fn the_deadline_is_of_one_call_not_of_all() {
+fn the_deadline_applies_to_each_call_separately() {
     let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1), ..settings() }).unwrap();
     let mut instance = step.instantiate().unwrap();
     let begun = std::time::Instant::now();
@@ -155,7 +155,7 @@ fn refused_memory_is_told_apart_from_other_traps() {
 }
 
 #[test]
-fn growth_that_is_impossible_hides_none_that_is_real() {
+fn an_impossible_growth_does_not_hide_a_real_one() {
     let cheat = batch(
         "(func $process (type $process) (local $left i32)
            (local.set $left (i32.const 1000))

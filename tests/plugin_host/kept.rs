@@ -1,4 +1,4 @@
-//! Components of every track of the contract, as they were built when it was current: they run for as long as this host does.
+//! Components of every track of the contract, built when that track was current, run on every later host.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use wasmill::secret::Secret;
 use crate::component::load;
 use crate::component::settings;
 
-/// What `mask` makes of three records, whatever it was built with.
+/// The result of `mask` for three records is the same, whatever it was built with.
 #[test]
 fn a_component_of_each_track_and_world_still_runs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/kept");
@@ -41,9 +41,9 @@ fn a_component_of_each_track_and_world_still_runs() {
     }
 }
 
-/// What is released is never edited: who built against it must find it unchanged. A new version is a new file.
+/// A released contract never changes, because plugins were built against it. A new version is a new file.
 #[test]
-fn the_released_contract_is_what_was_released() {
+fn the_released_contract_is_unchanged() {
     let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v1/plugin.wit")).unwrap();
     assert_eq!(wasmill::plugin::digest(&text), "bc81001df3d28e89be24e9690dfd9b7a0af37a56595dd7a41691b834807a11b7");
 }

@@ -1,4 +1,4 @@
-//! What is refused before any of its code runs, and what `inspect` says of a file.
+//! Files that are refused before any of their code runs, and the output of `inspect`.
 
 use proptest::prelude::*;
 use wasmill::failure::Kind;
@@ -72,7 +72,7 @@ fn every_version_of_both_tracks_runs_and_others_do_not() {
     }
 }
 
-/// The host's engine for core modules knows threads, for a flag of its own.
+/// The host's engine for core modules has threads enabled, for a flag of its own.
 #[test]
 fn a_plugin_can_not_share_memory_or_use_atomics() {
     let text = with_prelude(&text("identity"));
@@ -84,9 +84,9 @@ fn a_plugin_can_not_share_memory_or_use_atomics() {
     }
 }
 
-/// The functions that are expected and those that were found stand beside each other.
+/// The message lists the expected functions next to those that were found.
 #[test]
-fn a_component_of_another_world_is_refused_with_both_side_by_side() {
+fn a_component_of_another_world_is_refused_with_expected_and_found_functions() {
     let other = wat::parse_str(
         r#"(component
             (core module $code
@@ -143,7 +143,7 @@ fn a_manifest_is_read_and_a_broken_one_is_refused() {
 }
 
 #[test]
-fn every_import_that_was_not_granted_is_named() {
+fn every_import_that_is_not_granted_is_named() {
     let greedy = with_prelude(
         "(import \"wasi:filesystem/types@0.2.6\" \"touch\" (func $files))
          (import \"wasi:sockets/tcp@0.2.6\" \"touch\" (func $network))
@@ -160,7 +160,8 @@ fn every_import_that_was_not_granted_is_named() {
     check(&described(&preview_1, "batch"), &["wasi_snapshot_preview1.fd_write (files, environment"]);
 }
 
-/// Traps unless it is after 2023, REGION is all of the environment and begins with an `e`, and random bytes can be had.
+/// Traps unless the time is after 2023, REGION is the only environment variable and begins with an `e`, and random
+/// bytes are available.
 const GRANTED: &str = r#"
     (import "wasi:clocks/wall-clock@0.2.6" "now" (func $now (param i32)))
     (import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))
@@ -218,14 +219,14 @@ fn an_interface_with_other_types_is_refused() {
 }
 
 #[test]
-fn native_code_is_refused_unread() {
+fn native_code_is_refused_without_reading_it() {
     let engine = wasmtime::Engine::default();
     let native = Component::from_binary(&engine, &component(&fixture("drop"))).unwrap().serialize().unwrap();
     check(&native, &["`.cwasm`", "never loaded"]);
 }
 
 #[test]
-fn what_is_not_a_plugin_is_refused_with_what_it_is() {
+fn a_file_that_is_not_a_plugin_is_refused_with_what_it_is() {
     check(b"", &["nothing: it is empty"]);
     check(b"(component)", &["it begins with `(component)`"]);
     check(b"\x7f\x00\x01random", &["it begins with `\\x7f\\x00\\x01random`"]);
@@ -247,7 +248,7 @@ fn a_missing_file_is_named() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever a file holds, it is described or refused: the host's parsers see it before any other guard does.
+    /// Any file is either described or refused: the host's parsers read it before any other check does.
     #[test]
     fn damaged_files_never_end_the_process(
         made in any::<bool>(),

@@ -29,7 +29,7 @@ pub(crate) fn records(partition: i32) -> Batch {
 }
 
 #[test]
-fn identity_and_forward_give_every_record_back() {
+fn identity_and_forward_return_every_record() {
     for (name, bytes) in
         ["identity", "forward"].iter().flat_map(|name| forms(&fixture(name)).map(|bytes| (name, bytes)))
     {
@@ -54,7 +54,7 @@ fn identity_and_forward_give_every_record_back() {
 }
 
 #[test]
-fn drop_makes_nothing() {
+fn drop_emits_nothing() {
     let step = load(&fixture("drop"), settings()).unwrap();
     let outcome = step.instantiate().unwrap().process(&records(0).view()).unwrap();
     assert!(outcome.outputs.is_empty() && outcome.failed.is_empty());
@@ -80,7 +80,7 @@ fn a_reject_and_a_retry_name_their_record() {
 }
 
 #[test]
-fn an_error_speaks_for_the_call_and_leaves_the_instance_whole() {
+fn an_error_fails_the_whole_call_and_leaves_the_instance_usable() {
     let step = load(&fixture("error"), settings()).unwrap();
     let mut instance = step.instantiate().unwrap();
     for _ in 0..2 {
@@ -91,7 +91,7 @@ fn an_error_speaks_for_the_call_and_leaves_the_instance_whole() {
 }
 
 #[test]
-fn what_a_call_counts_is_kept_only_with_its_outcome() {
+fn counters_of_a_call_are_kept_only_with_its_outcome() {
     for bytes in forms(&fixture("talk")) {
         let step = load(&bytes, settings()).unwrap();
         let mut instance = step.instantiate().unwrap();
@@ -100,7 +100,7 @@ fn what_a_call_counts_is_kept_only_with_its_outcome() {
         let counts: Vec<(&str, u64)> = effects.counts.iter().map(|(name, by)| (&**name, *by)).collect();
         assert_eq!(counts, [("seen", 5), ("other", 1)]);
         assert_eq!(effects.observations, [("seen".into(), 1.5)]);
-        // The name that breaks the rule, and the value that is no number.
+        // The name that breaks the rule, and the value that isn't a number.
         assert_eq!(effects.dropped, 2);
         assert!(instance.take_effects().is_empty());
         let failure = instance.process(&records(1).view()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Every way in which an outcome can break the contract, each refused with its own message.
+//! Every way in which an outcome can violate the contract, each refused with its own message.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ fn legal() -> Guest {
 }
 
 impl Guest {
-    /// A plugin that returns just this.
+    /// A plugin that returns exactly this outcome.
     fn core(&self) -> Vec<u8> {
         let mut at = 1024_u32;
         let mut segments = String::new();
@@ -87,7 +87,7 @@ fn refusal(change: impl FnOnce(&mut Guest)) -> String {
 }
 
 #[test]
-fn the_unbroken_outcome_is_legal() {
+fn the_original_outcome_is_valid() {
     let step = load(&legal().core(), settings()).unwrap();
     let batch = records(0);
     let outcome = step.instantiate().unwrap().process(&batch.view()).unwrap();
@@ -102,7 +102,7 @@ fn the_unbroken_outcome_is_legal() {
     assert_eq!(outcome.failed[0].index, 2);
 }
 
-/// The messages are compared whole: none may be another's, and each names its place and its numbers.
+/// The messages are compared completely: each must be specific, and must contain the position and the numbers.
 #[test]
 fn each_malformed_outcome_has_its_own_message() {
     type Change = fn(&mut Guest);
@@ -143,7 +143,7 @@ fn each_malformed_outcome_has_its_own_message() {
 }
 
 #[test]
-fn references_are_counted_with_what_they_name() {
+fn references_count_with_the_size_of_their_target() {
     let mut batch = wasmill::batch::Batch::new(wasmill::record::TopicPartition { topic: "t".into(), partition: 0 });
     batch.push(0, -1, 0, None, Some(&vec![b'x'; 1 << 20]), std::iter::empty());
     let bomb = crate::component::batch(

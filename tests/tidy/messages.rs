@@ -1,7 +1,8 @@
-//! Every line of the log, and every end of a pipeline, stands in the table of docs/operations.md; and what stands there is said.
+//! Every log message, and every message at the end of a pipeline, is in the table of docs/operations.md, and the table contains no
+//! others.
 //!
-//! The sources are read as text: a message is the first text of a `tracing::info!`, `warn!` or `error!`, of an `End`, and each longer one
-//! in `end.rs`. What is put into it when it is said is `..`, here and in the table.
+//! The sources are read as text: a message is the first text of a `tracing::info!`, `warn!` or `error!`, of an `End`, and each longer
+//! text in `end.rs`. Arguments are replaced by `..`, here and in the table.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ use super::rust_files;
 const DOCUMENT: &str = "docs/operations.md";
 const HEADING: &str = "## Every line of the log";
 
-/// Texts that are nothing but what others made: file and text. Whoever makes it is in the table, or it is a program's own.
+/// Messages that consist only of other texts, with their files. Those texts are in the table, or come from another program.
 const PASSED_ON: &[(&str, &str)] = &[
     // The risks of `[kafka]`: see the row of `INSECURE`.
     ("src/pipeline/mod.rs", ".."),
@@ -26,15 +27,15 @@ const PASSED_ON: &[(&str, &str)] = &[
     ("src/kafka/consumer.rs", ".."),
     // Which partitions are held back: see the row of `is held back`.
     ("src/worker/positions.rs", ".."),
-    // Topics that aren't there, with their commands, a line each.
+    // Missing topics with the commands that create them, one per line.
     ("src/worker/group.rs", "\n"),
-    // What is said of a record that is given up: the words are its callers'.
+    // A log line about a failed record: its callers provide the text.
     ("src/worker/monitor.rs", "..: .."),
-    // What runs here: see the row of `starts pipeline`.
+    // The summary of the pipeline: see the row of `starts pipeline`.
     ("src/cli/service.rs", ".."),
 ];
 
-/// A message as the source has it.
+/// A message in a source file.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Message {
     file: String,
@@ -42,7 +43,7 @@ struct Message {
     text: String,
 }
 
-/// What a message of the log, or of the end, begins behind.
+/// The code before a log message or an end's message.
 const STARTS: [&str; 8] = [
     "tracing::info!(",
     "tracing::warn!(",
@@ -55,7 +56,7 @@ const STARTS: [&str; 8] = [
 ];
 
 #[test]
-fn every_message_stands_in_the_operators_table_and_nothing_else_does() {
+fn the_operators_table_contains_every_message_and_nothing_else() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join(DOCUMENT)).expect("the document is there");
     let rows = rows(&document);
@@ -94,14 +95,14 @@ fn every_message_stands_in_the_operators_table_and_nothing_else_does() {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// A source with each text on one line.
+/// A source file with each text joined into one line.
 fn joined(source: &str) -> String {
     let mut parts = source.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |joined, part| joined + part.trim_start())
 }
 
-/// Whether a source has a row's words, for what is said as a part of something else.
+/// Whether a source contains a row's text, for texts that are a part of a longer message.
 fn holds(source: &str, row: &str) -> bool {
     row.split("..").all(|part| source.contains(part))
 }
@@ -110,7 +111,7 @@ fn letters(text: &str) -> usize {
     text.chars().filter(|c| c.is_alphabetic()).count()
 }
 
-/// What stands in the second column of the table, in backticks.
+/// The second column of the table, in backticks.
 fn rows(document: &str) -> BTreeSet<String> {
     let (_, table) = document.split_once(HEADING).unwrap_or_default();
     let table = table.split("\n## ").next().unwrap_or_default();
@@ -150,7 +151,7 @@ fn message(file: &File, source: &str, at: usize, text: &str) -> Message {
     Message { file: file.name.clone(), line: source[..at].matches('\n').count() + 1, text: text.to_owned() }
 }
 
-/// The text up to the parenthesis that closes what was opened before it.
+/// The text up to the parenthesis that closes the one before it.
 fn balanced(text: &str) -> &str {
     let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
     for (at, c) in text.char_indices() {
@@ -167,7 +168,7 @@ fn balanced(text: &str) -> &str {
     text
 }
 
-/// The texts in some code that are no value of a field, with their places; what is put into them is `..`.
+/// The texts in some code that are not values of a field, with their positions; arguments are replaced by `..`.
 fn texts(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut rest = 0;
@@ -200,7 +201,7 @@ fn texts(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The text with `..` for what is put into it.
+/// The text with its arguments replaced by `..`.
 fn filled(text: &str) -> String {
     let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
     let mut filled = String::new();
@@ -215,7 +216,7 @@ fn filled(text: &str) -> String {
 }
 
 #[test]
-fn a_message_is_found_whole_and_without_what_is_put_into_it() {
+fn a_message_is_found_complete_and_without_its_arguments() {
     let text = "fn f() { tracing::warn!(target: \"x\", topic = \"t\", \"lost {}: the \\\n   {what:?} (\\\"a\\\") {{b}}\", f(1)); }";
     let file = File { name: "src/a.rs".into(), text: text.into() };
     let found = messages(&file);

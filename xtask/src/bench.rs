@@ -1,4 +1,4 @@
-//! The benchmarks. They print ratios to native code of the same run, as absolute times say little on a shared machine.
+//! The benchmarks. They print ratios to native code of the same run, because absolute times mean little on a shared machine.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use crate::wasm;
 const BOUNDARY: &str = "boundary";
 const END_TO_END: &str = "end_to_end";
 
-/// Runs both benchmarks, or the one that is named, which gets what follows its name.
+/// Runs both benchmarks, or only the named one with the arguments that follow its name.
 ///
 /// # Errors
-/// An unknown name, or what failed.
+/// If the name is unknown, or a step fails.
 pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     let (names, arguments): (&[&str], &[&str]) = match which {
         [] => (&[BOUNDARY, END_TO_END], &[]),
@@ -41,7 +41,7 @@ pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the native JSON edit in the plugins' workspace, whose release profile has fat LTO.
+/// Builds the native JSON edit in the plugins' workspace, whose release profile uses fat LTO.
 fn build_careful() -> Result<(), String> {
     let mut cargo = stage::cargo(&stage::plugins(), "build");
     stage::succeed(cargo.args(["--release", "--package", "bench", "--example", "native_json"]))

@@ -1,14 +1,14 @@
-//! Renews what is generated from the sources: the bindings of the contract, the schema of pipeline files, the tables of the
+//! Regenerates the files that are made from the sources: the bindings of the contract, the schema of pipeline files, the tables in the
 //! documentation, and the demo's screen in the README.
 //!
-//! The tests that hold these files current know how to make them, so they are run with the order to write.
+//! The tests that check these files also know how to generate them, so this task runs the tests in a mode that writes the files.
 
 use crate::demo;
 use crate::stage;
 use crate::story;
 use crate::wasm;
 
-/// Runs them.
+/// Runs these tests.
 ///
 /// # Errors
 /// If one of them fails for another reason.

@@ -1,4 +1,4 @@
-//! The faults that are injected under load: `tests/faults`, built with the feature `failpoints`.
+//! Fault injection under load: runs `tests/faults`, built with the feature `failpoints`.
 
 use std::process::Command;
 
@@ -8,10 +8,10 @@ use crate::stage::Stages;
 use crate::tools;
 use crate::wasm;
 
-/// Runs rows of the matrix; `which` goes to the tests as it is.
+/// Runs rows of the fault matrix. The arguments in `which` are passed on to the tests.
 ///
 /// # Errors
-/// What could not be built, or that a row failed.
+/// If something can't be built, or a row fails.
 pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     let mut stages = Stages::default();
     stages.run("tools", tools::for_host)?;
@@ -20,8 +20,9 @@ pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     stages.run("faults", || stage::succeed(matrix(&mut stage::cargo(stage::root(), "test")).args(which)))
 }
 
-/// Makes a `cargo test` that of the matrix itself; plugins and Kafka are there. Its arguments follow.
+/// Adds the arguments that run the fault matrix to a `cargo test`. The matrix needs the plugins and
+/// Kafka. Its own arguments follow.
 pub(crate) fn matrix(test: &mut Command) -> &mut Command {
-    // The feature is of the host alone: nothing but the host is built again.
+    // Only the host has the feature, so only the host is rebuilt.
     test.args(["--package", "wasmill", "--features", "failpoints", "--test", "faults", "--"])
 }

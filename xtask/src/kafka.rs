@@ -1,8 +1,8 @@
-//! Apache Kafka for the tests: its jars by Maven, and one KRaft node on free loopback ports.
+//! Apache Kafka for the tests: downloads its jars with Maven, and starts KRaft nodes on free loopback ports.
 //!
-//! The integration tests include this file as a module, so a node is started in one way only. Nothing here is optional: a
-//! part that can be neither found nor installed is an error that names the command. Invariant: a node never outlives the
-//! process that started it, however that ends.
+//! The integration tests include this file as a module, so there is only one way to start a node. Nothing is optional: a missing
+//! part that can't be installed is an error that names the command. Invariant: a node never outlives the process that started it,
+//! however that process ends.
 
 #[path = "kafka/profile.rs"]
 pub(crate) mod profile;
@@ -33,24 +33,24 @@ use secured::PASSWORD;
 use secured::Secured;
 use secured::USER;
 
-/// The version in `tests/kafka/pom.xml`, which names the folder under `target/`.
+/// The version in `tests/kafka/pom.xml`, and a part of the folder's name under `target/`.
 const VERSION: &str = "4.3.1";
 const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 const JAVA_PACKAGES: [&str; 2] = ["default-jdk-headless", "maven"];
-/// Has a JVM compile a method once, and not again when it is hot: what lives for a test's time doesn't earn back what that takes.
+/// Limits a JVM to its first compiler: a short-lived process doesn't earn back the time that optimizing compilation takes.
 pub(crate) const BRIEF: &str = "-XX:TieredStopAtLevel=1";
-/// A node's folder is this and the id of the process that started it.
+/// The prefix of a node's folder, followed by the id of the process that started it.
 const NODE: &str = "node-";
-/// In its folder.
+/// The settings file in that folder.
 const SETTINGS: &str = "server.properties";
-/// How often a starting node is asked, and for how long.
+/// How often to check whether a starting node listens, and the time limit.
 const STEP: Duration = Duration::from_millis(50);
 const START: Duration = Duration::from_secs(60);
 
-/// The folder with Kafka's jars, fetched if they aren't there. Java is there too when this returns.
+/// Returns the folder with Kafka's jars, which are downloaded if they are missing. Also installs Java.
 ///
 /// # Errors
-/// What is missing and the command that brings it.
+/// What is missing, and the command that installs it.
 pub(crate) fn prepare() -> Result<PathBuf, String> {
     let home = home();
     let jars = home.join("jars");
@@ -69,7 +69,7 @@ pub(crate) fn prepare() -> Result<PathBuf, String> {
         .arg(COPY_DEPENDENCIES)
         .arg("-DincludeScope=runtime")
         .arg(format!("-DoutputDirectory={}", jars.display()))
-        // What Maven says would otherwise be taken for the caller's own output.
+        // Otherwise Maven's output would be taken for that of the caller.
         .stdout(io::stderr())
         .status();
     match maven {
@@ -81,10 +81,10 @@ pub(crate) fn prepare() -> Result<PathBuf, String> {
     Ok(jars)
 }
 
-/// Starts a node for a person and stays until it is interrupted or the node ends.
+/// Starts a node for interactive use, and waits until it is interrupted or the node ends.
 ///
 /// # Errors
-/// Why there is no node.
+/// Why the node can't be started.
 pub(crate) fn start() -> Result<(), String> {
     let jars = prepare()?;
     let mut node = Node::start(&jars)?;
@@ -96,14 +96,14 @@ pub(crate) fn start() -> Result<(), String> {
     node.wait()
 }
 
-/// A running broker and controller in one process.
+/// A running node, which is broker and controller in one process.
 #[derive(Debug)]
 pub(crate) struct Node {
     child: Child,
     port: u16,
     /// The controller's port.
     controller: u16,
-    /// Where a second listener listens, which tells clients that it is elsewhere.
+    /// The actual port of a second listener, which advertises another port to clients.
     hidden: Option<u16>,
     is_brief: bool,
     jars: PathBuf,
@@ -111,15 +111,15 @@ pub(crate) struct Node {
     log: PathBuf,
 }
 
-/// What kind of node is started.
+/// Options of a node.
 struct Wanted<'a> {
     profile: Profile,
-    /// Where the controller listens that a second node belongs to.
+    /// The port of the controller, for a second node that joins the first.
     controller: Option<u16>,
-    /// Where a second listener says that it is.
+    /// The port that the second listener advertises.
     advertised: Option<u16>,
     secured: Option<&'a Secured>,
-    /// Whether it lives for a test's time.
+    /// Whether the node is only needed for one test.
     is_brief: bool,
 }
 
@@ -130,16 +130,16 @@ impl Wanted<'_> {
 }
 
 impl Node {
-    /// Starts a node with nothing in it, as Kafka ships, for people and for benchmarks.
+    /// Starts an empty node with Kafka's default settings, for interactive use and for benchmarks.
     ///
     /// # Errors
-    /// Why it doesn't run, with the end of its log.
+    /// Why it doesn't start, with the end of its log.
     pub(crate) fn start(jars: &Path) -> Result<Node, String> {
         let wanted = Wanted { is_brief: false, ..Wanted::of(Profile::Shipped) };
         Node::retry(|folder| Node::try_start(jars, folder, &wanted))
     }
 
-    /// As [`Node::start`] for a test, with a second listener whose clients are told to come to the port `advertised`: a proxy's.
+    /// Like [`Node::start`], but for a test, with a second listener that advertises the port `advertised`: that of a proxy.
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -148,7 +148,8 @@ impl Node {
         Node::retry(|folder| Node::try_start(jars, folder, &wanted))
     }
 
-    /// Starts a node of a profile that also has the ports of [`Secured`], with certificates of its own and users of `StorageTool`'s.
+    /// Starts a node of a profile that also has the ports of [`Secured`], with new certificates and with users created by
+    /// `StorageTool`.
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -179,7 +180,7 @@ impl Node {
     fn retry(mut start: impl FnMut(&Path) -> Result<Node, String>) -> Result<Node, String> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         remove_stale();
-        // Another process may take a free port before the node does: then it says so and ends, and other ports may do.
+        // Another process may take a free port before the node does. The node then fails to start, and other ports may work.
         let mut last = String::new();
         for _ in 0..3 {
             let attempt = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -223,10 +224,10 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until it listens.
+    /// Waits until the node listens.
     fn listens(&mut self) -> Result<(), String> {
         let mut waited = Duration::ZERO;
-        // A socket that answers is not yet a broker that does, but clients wait for the rest.
+        // The broker may not be ready when its socket is, but clients wait for that.
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if let Some(status) = self.child.try_wait().map_err(|e| format!("waiting for Kafka: {e}"))? {
                 return Err(format!("Kafka ended while starting: {status}\n{}", tail(&self.log)));
@@ -240,19 +241,19 @@ impl Node {
         Ok(())
     }
 
-    /// kill -9.
+    /// Kills the node, like kill -9.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the operating system.
     pub(crate) fn kill(&mut self) -> Result<(), String> {
         let killed = self.child.kill().and_then(|()| self.child.wait());
         killed.map(|_| ()).map_err(|e| format!("killing Kafka: {e}"))
     }
 
-    /// Starts a node that was killed again, on its ports and with its data.
+    /// Restarts a killed node with the same ports and data.
     ///
     /// # Errors
-    /// Why it doesn't run, with the end of its log.
+    /// Why it doesn't start, with the end of its log.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
         let file = File::options().append(true).open(&self.log);
         let file = file.map_err(|e| format!("opening {}: {e}", self.log.display()))?;
@@ -260,25 +261,25 @@ impl Node {
         self.listens()
     }
 
-    /// Whether it was killed, or ended by itself.
+    /// Whether the node has ended, or was killed.
     #[must_use]
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
-    /// Its process.
+    /// The id of the node's process.
     #[must_use]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where the second listener really is.
+    /// The actual port of the second listener.
     #[must_use]
     pub(crate) fn hidden(&self) -> Option<u16> {
         self.hidden
     }
 
-    /// Its address, as clients want it.
+    /// The node's address, in the form of `bootstrap.servers`.
     #[must_use]
     pub(crate) fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -297,12 +298,12 @@ impl Drop for Node {
     }
 }
 
-/// A process that the kernel kills when this one ends, be it by kill -9.
+/// Starts a process that the kernel kills when this process ends, even by kill -9.
 ///
 /// # Errors
 /// Why it can't be started.
 pub(crate) fn spawn_bound(mut command: Command) -> io::Result<Child> {
-    // The kernel's rule is about the thread that started the process, so that thread has to stay.
+    // The kernel kills the child when the thread that started it ends, so that thread must stay.
     let (send, receive) = mpsc::channel();
     thread::Builder::new().name("keeper".into()).spawn(move || {
         let _ = send.send(command.spawn());
@@ -313,7 +314,7 @@ pub(crate) fn spawn_bound(mut command: Command) -> io::Result<Child> {
     receive.recv().map_err(|_| io::Error::other("the thread that starts processes is gone"))?
 }
 
-/// A command that runs `program` so that [`spawn_bound`] can keep its promise.
+/// A command that runs `program` in such a way that [`spawn_bound`] works.
 #[must_use]
 pub(crate) fn bound(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
@@ -341,7 +342,7 @@ fn spawn_server(jars: &Path, data: &Path, log: &File, is_brief: bool) -> Result<
     spawn_bound(server).map_err(|e| format!("starting Kafka: {e}"))
 }
 
-/// Removes the data of nodes whose starter is gone: a process that is killed can't do it itself.
+/// Removes the data of nodes whose parent process is gone: a killed process can't do that itself.
 fn remove_stale() {
     let Ok(entries) = fs::read_dir(home()) else { return };
     for entry in entries.flatten() {
@@ -353,14 +354,14 @@ fn remove_stale() {
     }
 }
 
-/// Ports that nothing listens on now.
+/// Ports on which nothing listens now.
 fn free_ports() -> io::Result<[u16; 3]> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (one, two, three) = (bind()?, bind()?, bind()?);
     Ok([one.local_addr()?.port(), two.local_addr()?.port(), three.local_addr()?.port()])
 }
 
-/// Sees to it that these programs are there.
+/// Checks that these programs exist, and installs missing ones.
 fn install(programs: &[&str]) -> Result<(), String> {
     let missing = || programs.iter().find(|program| !runs(program));
     let Some(program) = missing() else { return Ok(()) };
@@ -411,13 +412,13 @@ fn root() -> PathBuf {
     above.unwrap_or(here).to_owned()
 }
 
-/// The folder for all that is fetched or made here.
+/// The folder for everything that is downloaded or created here.
 #[must_use]
 pub(crate) fn home() -> PathBuf {
     root().join("target").join(format!("kafka-{VERSION}"))
 }
 
-/// Where the nodes that this process starts keep what they have.
+/// The folder for the data of the nodes that this process starts.
 #[must_use]
 pub(crate) fn folder() -> PathBuf {
     home().join(format!("{NODE}{}", std::process::id()))

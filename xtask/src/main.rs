@@ -1,6 +1,6 @@
 //! The project's tasks: `cargo xtask TASK`. Std only, and the only task runner: CI calls it too.
 //!
-//! A task is a file of its own; here is who is called. Each task says what it does on stderr and leaves stdout to the
+//! Each task has a file of its own; this file only dispatches. A task reports on stderr and leaves stdout to the
 //! programs that it runs.
 
 mod bench;
@@ -13,7 +13,7 @@ mod kafka;
 mod stage;
 mod story;
 mod test;
-// The program builds plugins of others with the same file.
+// wasmill builds users' plugins with the same file.
 #[path = "../../src/author/toolchain.rs"]
 mod toolchain;
 mod tools;

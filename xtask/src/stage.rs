@@ -1,6 +1,6 @@
-//! Commands as stages: each is announced, timed and must succeed.
+//! Stages: commands that are announced, timed, and must succeed.
 //!
-//! What a stage prints goes straight through. Invariant: after a stage that failed nothing else runs.
+//! The output of a stage is not captured. Invariant: after a failed stage nothing else runs.
 
 use std::env;
 use std::io;
@@ -25,7 +25,7 @@ impl Stages {
     /// Runs a stage.
     ///
     /// # Errors
-    /// The stage's name and why it failed.
+    /// The stage's name, and why it failed.
     pub(crate) fn run(&mut self, name: &str, stage: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
         say(&format!("==> {name}"));
         let start = now();
@@ -36,7 +36,7 @@ impl Stages {
         Ok(())
     }
 
-    /// Says once more how long each stage took.
+    /// Prints how long each stage took.
     pub(crate) fn sum_up(&self) {
         say("");
         for (name, took) in &self.done {
@@ -57,16 +57,16 @@ pub(crate) fn plugins() -> PathBuf {
     root().join("plugins")
 }
 
-/// Whether a missing part is an error, and lock files are not to change.
+/// Whether this runs in CI: missing parts are errors, and lock files must not change.
 pub(crate) fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false")
 }
 
-/// The cargo that runs this, in `folder`. In CI it fails rather than change the lock file.
+/// The cargo that runs this task, in `folder`. In CI it fails instead of changing the lock file.
 pub(crate) fn cargo(folder: &Path, subcommand: &str) -> Command {
     let mut cargo = toolchain::program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), folder);
     cargo.arg(subcommand);
-    // OpenSSL alone is a fifth of a cold build.
+    // Compiling OpenSSL is a large part of a cold build.
     if folder == root() && has_openssl() {
         cargo.env(NO_VENDOR, "1");
     }
@@ -76,10 +76,10 @@ pub(crate) fn cargo(folder: &Path, subcommand: &str) -> Command {
     cargo
 }
 
-/// What has the build use the system's OpenSSL, whatever features say (`openssl-sys`).
+/// The variable that makes `openssl-sys` use the system's OpenSSL, whatever features are set.
 pub(crate) const NO_VENDOR: &str = "OPENSSL_NO_VENDOR";
 
-/// Whether the system has what programs are built with against OpenSSL 3. `OPENSSL_NO_VENDOR=0` says that it isn't to be used.
+/// Whether the development files of OpenSSL 3 are installed. With `OPENSSL_NO_VENDOR=0` they are not used.
 fn has_openssl() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
@@ -88,16 +88,16 @@ fn has_openssl() -> bool {
     })
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for its end.
 ///
 /// # Errors
-/// If it can't be started or does not succeed: the command and its exit status.
+/// If it can't be started or fails: the command and its exit status.
 pub(crate) fn succeed(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|e| format!("running {}: {e}", words(command)))?;
     if status.success() { Ok(()) } else { Err(format!("{}: {status}", words(command))) }
 }
 
-/// Becomes the command: it gets the terminal's signals, and its exit code is ours.
+/// Replaces this process with the command, which gets the terminal's signals and determines the exit code.
 ///
 /// # Errors
 /// If it can't be started.
@@ -112,9 +112,9 @@ fn words(command: &Command) -> String {
     words.join(" ")
 }
 
-/// A line for the person at the terminal.
+/// Prints a line to stderr.
 pub(crate) fn say(line: &str) {
-    // Without a stderr there is nobody to tell.
+    // If stderr is closed, the line is lost.
     let _: io::Result<()> = writeln!(io::stderr(), "{line}");
 }
 

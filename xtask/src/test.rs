@@ -1,8 +1,7 @@
-//! Everything that has to hold before a change goes in. CI runs exactly this.
+//! All checks that a change must pass. CI runs exactly this.
 //!
-//! All stages use the one dev profile and the feature `failpoints`, so that nothing is compiled twice: it adds calls that do nothing
-//! until a fault test names one. Nothing is skipped: what is missing is
-//! installed or fails the stage that needs it.
+//! All stages use the dev profile and the feature `failpoints`, so that nothing is compiled twice: the feature adds calls that do
+//! nothing unless a fault test enables one. No check is skipped: a missing tool is installed, or the stage that needs it fails.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,16 +17,16 @@ use crate::toolchain;
 use crate::tools;
 use crate::wasm;
 
-/// How long the random schedules of the tests are.
+/// The length of the tests' random schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// As in CI.
+    /// For CI.
     Short,
-    /// As before a release.
+    /// For a release.
     Full,
 }
 
-/// All but the faults, which get arguments of their own.
+/// All integration tests except the fault matrix, which needs other arguments.
 const INTEGRATION: [&str; 11] = [
     "--workspace",
     "--test",
@@ -42,16 +41,16 @@ const INTEGRATION: [&str; 11] = [
     "tidy",
 ];
 
-/// How many of them run at once for each core: they wait for brokers, sessions and timeouts more than they compute.
+/// The number of concurrent tests per core: they mostly wait for brokers, sessions and timeouts.
 const AT_ONCE: usize = 2;
 
-/// Has cargo run tests under valgrind, which fails them when memory is read that was freed or never written.
+/// Makes cargo run tests under valgrind, which fails them if they read memory that is freed or uninitialized.
 const VALGRIND: &str = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--error-exitcode=99', '--num-callers=30']";
 
-/// Runs the stages, up to the first that fails.
+/// Runs the stages, up to the first failure.
 ///
 /// # Errors
-/// The name of that stage and why it failed.
+/// The stage's name, and why it failed.
 pub(crate) fn run(length: Length) -> Result<(), String> {
     let root = stage::root();
     let plugins = stage::plugins();
@@ -70,13 +69,13 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         check(root).and_then(|()| check(&plugins))
     })?;
     stages.run("tools", tools::for_host)?;
-    // While the host is compiled, what is missing comes over the network, and the plugins take the core that a long crate leaves idle.
+    // While the host compiles, missing tools are downloaded, and the plugins are built on cores that the host's build leaves idle.
     let beside = thread::spawn(move || {
         tools::for_alerts()?;
         kafka::prepare()?;
         wasm::prepare()?;
         wasm::build_for_tests()?;
-        // Lints and tests of the plugins, as programs of this machine.
+        // Lints and tests the plugins natively.
         stage::succeed(&mut linted(&plugins, &["--workspace", "--all-targets"]))?;
         stage::succeed(&mut linted(&plugins, &["--package", "wasmill-sdk", "--all-features", "--doc"]))
     });
@@ -85,7 +84,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     if length == Length::Full {
         stages.run("librdkafka's memory, under valgrind", || {
             tools::for_memory()?;
-            // The library's tests don't have the program's allocator, into whose pieces valgrind can't see.
+            // Only the library's tests: they use the system's allocator, whose blocks valgrind can check, unlike jemalloc's.
             let kafka = ["--package", "wasmill", "--lib", "kafka::", "--", "--test-threads=1"];
             host(&[&["--config", VALGRIND], &kafka[..]].concat())
         })?;
@@ -108,10 +107,10 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     Ok(())
 }
 
-/// `cargo test` that lints the workspace while it compiles it, and fails on a warning.
+/// A `cargo test` that also lints the workspace during compilation, and fails on warnings.
 ///
-/// It is what `cargo clippy` does, on the way to the tests: that command alone would compile every dependency once more, only to
-/// look at it.
+/// This is how `cargo clippy` works, combined with the tests: `cargo clippy` by itself would compile every dependency again only to
+/// check it.
 fn linted(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = stage::cargo(folder, "test");
     command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");

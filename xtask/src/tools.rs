@@ -1,6 +1,7 @@
-//! What a fresh machine may lack: found, installed where that is one command of Debian's package manager, or named.
+//! Tools that a machine may lack. They are installed if Debian's package manager can do that, otherwise the error
+//! names them.
 //!
-//! Java and Maven are the business of `kafka`.
+//! `kafka` handles Java and Maven.
 
 use std::fs;
 use std::io;
@@ -11,23 +12,23 @@ use std::process::Stdio;
 use crate::stage;
 use crate::toolchain;
 
-/// What the C libraries inside of the host are built with, and the packages that bring it.
+/// The programs that the host's C libraries are built with, and their packages.
 const HOST: [(&str, &str); 3] = [("cc", "gcc"), ("make", "make"), ("perl", "perl")];
 
-/// Sees to it that the host can be built.
+/// Checks that the host can be built, and installs missing tools.
 ///
 /// # Errors
-/// What is missing and the command that installs it.
+/// What is missing, and the command that installs it.
 pub(crate) fn for_host() -> Result<(), String> {
     let missing: Vec<&str> =
         HOST.iter().filter(|(program, _)| !toolchain::runs(program)).map(|&(_, package)| package).collect();
     if missing.is_empty() { Ok(()) } else { apt_install(&missing, "the host's C libraries") }
 }
 
-/// Sees to it that Prometheus' rules can be tested.
+/// Checks that Prometheus' rules can be tested, and installs missing tools.
 ///
 /// # Errors
-/// What is missing and the command that installs it.
+/// What is missing, and the command that installs it.
 pub(crate) fn for_alerts() -> Result<(), String> {
     if toolchain::runs("promtool") {
         Ok(())
@@ -36,18 +37,18 @@ pub(crate) fn for_alerts() -> Result<(), String> {
     }
 }
 
-/// Sees to it that there is valgrind.
+/// Checks that valgrind is installed, and installs it if not.
 ///
 /// # Errors
-/// What is missing and the command that installs it.
+/// What is missing, and the command that installs it.
 pub(crate) fn for_memory() -> Result<(), String> {
     if toolchain::runs("valgrind") { Ok(()) } else { apt_install(&["valgrind"], "the look at librdkafka's memory") }
 }
 
-/// Installs Debian packages, if that is possible here, and says so.
+/// Installs Debian packages, if that is possible on this machine, and reports it.
 ///
 /// # Errors
-/// The command for a person to run, and why it was not run or didn't work.
+/// The command for a person to run, and why it was not run or failed.
 pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<(), String> {
     let command = format!("apt-get install -y {}", packages.join(" "));
     if !is_debian() {
@@ -61,15 +62,15 @@ pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<(), String
     apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
 }
 
-/// Whether Debian's package manager is here.
+/// Whether Debian's package manager is available.
 pub(crate) fn is_debian() -> bool {
     Path::new("/etc/debian_version").exists() && Path::new("/usr/bin/apt-get").exists()
 }
 
-/// Whether packages can be installed without asking anybody.
+/// Whether packages can be installed without a password.
 pub(crate) fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    // Real, effective, saved and file system id: the second is the one that counts.
+    // Real, effective, saved and file system id. The effective one decides.
     status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
 }
 

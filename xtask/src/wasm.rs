@@ -1,7 +1,7 @@
-//! Builds the plugins for WebAssembly, on whatever toolchain this machine has for that.
+//! Builds the plugins for WebAssembly, with whichever suitable toolchain this machine has.
 //!
-//! `toolchain.rs`, which is the program's own, finds a cargo for that; what is missing is installed here. The result is a core
-//! module with the component's type inside; the host makes the component of it.
+//! `toolchain.rs`, which wasmill itself uses too, finds a cargo for that; missing toolchains are installed here. The result is
+//! a core module with the component's type embedded; the host turns it into a component.
 
 use std::fs;
 use std::io;
@@ -13,28 +13,28 @@ use crate::stage;
 use crate::toolchain;
 use crate::tools;
 
-/// The folders in `plugins/` that are no plugins.
+/// The folders in `plugins/` that are not plugins.
 const LIBRARIES: [&str; 3] = ["sdk", BENCH, BINDINGS];
 const BENCH: &str = "bench";
-/// Holds the committed bindings current.
+/// The crate that tests the committed bindings.
 pub(crate) const BINDINGS: &str = "bindings";
 /// The examples of [`BENCH`] that are plugins.
 const BENCH_PLUGINS: [&str; 5] = ["copy", "forward", "filter", "json", "splice"];
-/// Those of them that tests use too: they write all columns, and trees.
+/// Those of them that tests also use: they write all columns, and trees.
 const TESTED: [&str; 2] = ["copy", "json"];
 
-/// Installs what a build needs and this machine lacks.
+/// Installs the toolchain if the machine lacks one.
 ///
 /// # Errors
-/// What is missing, with the commands that bring it.
+/// What is missing, with the commands that install it.
 pub(crate) fn prepare() -> Result<(), String> {
     toolchain().map(|_| ())
 }
 
-/// Builds all plugins into `plugins/target/wasm/NAME.wasm`. Cargo sees to it that nothing is built twice.
+/// Builds all plugins into `plugins/target/wasm/NAME.wasm`. cargo builds only what has changed.
 ///
 /// # Errors
-/// What is missing, with the commands that bring it, or that a plugin does not compile.
+/// What is missing, with the commands that install it, or that a plugin doesn't compile.
 pub(crate) fn build() -> Result<(), String> {
     built(&["--workspace", "--exclude", BENCH, "--exclude", BINDINGS], "", &names(&stage::plugins())?, &published())
 }
@@ -49,7 +49,7 @@ pub(crate) fn build_only(plugins: &[&str]) -> Result<(), String> {
     built(&packages, "", &names, &published())
 }
 
-/// Builds all that tests need: the plugins, and some of the benchmarks'.
+/// Builds everything that tests need: the plugins, and some of the benchmarks' plugins.
 ///
 /// # Errors
 /// As [`build`].
@@ -58,7 +58,7 @@ pub(crate) fn build_for_tests() -> Result<(), String> {
     build_of_bench(&TESTED)
 }
 
-/// Builds the plugins and those of the benchmarks, which lie in [`bench_folder`].
+/// Builds the plugins and the benchmarks' plugins, which go into [`bench_folder`].
 ///
 /// # Errors
 /// As [`build`].
@@ -67,7 +67,7 @@ pub(crate) fn build_for_bench() -> Result<(), String> {
     build_of_bench(&BENCH_PLUGINS)
 }
 
-/// Where the plugins of the benchmarks are.
+/// The folder of the benchmarks' plugins.
 pub(crate) fn bench_folder() -> PathBuf {
     published().join(BENCH)
 }
@@ -85,7 +85,7 @@ fn published() -> PathBuf {
     stage::plugins().join("target/wasm")
 }
 
-/// Builds what `arguments` name, and puts the plugins `names` from the folder `part` of the release into `folder`.
+/// Runs a build with `arguments`, and copies the plugins `names` from the folder `part` of the release build into `folder`.
 fn built(arguments: &[&str], part: &str, names: &[String], folder: &Path) -> Result<(), String> {
     let target = stage::plugins().join("target");
     let mut cargo = toolchain()?;
@@ -105,7 +105,7 @@ fn built(arguments: &[&str], part: &str, names: &[String], folder: &Path) -> Res
     Ok(())
 }
 
-/// `cargo build` of a toolchain that can build for the target; one that can't is made to.
+/// `cargo build` with a toolchain for the target, which is installed if there is none.
 fn toolchain() -> Result<Command, String> {
     let folder = stage::plugins();
     let found = toolchain::cargo_build(&folder);
@@ -114,13 +114,13 @@ fn toolchain() -> Result<Command, String> {
     if debian.is_err() && toolchain::runs("rustup") {
         let target = toolchain::TARGET;
         stage::say(&format!("the active toolchain has no std for {target}, adding it: rustup target add {target}"));
-        // What it says stands above; what is still missing is told below.
+        // rustup has printed its own errors; if something is still missing, it is reported below.
         let _ = stage::succeed(toolchain::program("rustup", &folder).args(["target", "add", target]));
     }
     toolchain::cargo_build(&folder).map_err(|_| missing)
 }
 
-/// The names of the plugins: the folders with a manifest, but for the libraries.
+/// The names of the plugins: all folders with a manifest, except the libraries.
 fn names(plugins: &Path) -> Result<Vec<String>, String> {
     let failed = |e: io::Error| format!("reading {}: {e}", plugins.display());
     let mut names = Vec::new();
@@ -135,7 +135,7 @@ fn names(plugins: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Puts a file in place, whole at any time, and leaves it alone if it is the same.
+/// Replaces a file atomically, unless it is identical.
 fn publish(from: &Path, to: &Path) -> io::Result<()> {
     let bytes = fs::read(from)?;
     if fs::read(to).is_ok_and(|old| old == bytes) {

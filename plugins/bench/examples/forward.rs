@@ -1,5 +1,5 @@
-//! Identity by reference.
+//! Forwards every record by reference.
 
-// A linker for this machine does not take the names.
+// Only for WebAssembly: a native linker rejects the names of the exports.
 #[cfg(target_arch = "wasm32")]
 wasmill_sdk::export!(bench::Forward);

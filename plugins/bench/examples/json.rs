@@ -1,5 +1,5 @@
-//! Replaces two fields of a JSON document, by a tree.
+//! Replaces two fields of a JSON document by parsing it into a tree.
 
-// A linker for this machine does not take the names.
+// Only for WebAssembly: a native linker rejects the names of the exports.
 #[cfg(target_arch = "wasm32")]
 wasmill_sdk::export!(bench::Json);

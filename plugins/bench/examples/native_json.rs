@@ -1,6 +1,6 @@
-//! The JSON edit as a native closure, built as this workspace builds for release: fat LTO, one codegen unit.
+//! The JSON edit as a native closure, built with the release profile of this workspace: fat LTO, one codegen unit.
 //!
-//! It is the rival of a careful user, beside that of cargo's own defaults. Prints the ns that a record takes.
+//! It represents an optimized native build, next to the one with cargo's default profile. Prints the nanoseconds per record.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figure is its output")]
 

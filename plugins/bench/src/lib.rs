@@ -1,4 +1,5 @@
-//! The plugins of the benchmarks. Each does one thing, as plugins do, and is a component of its own: see `examples/`.
+//! The plugins of the benchmarks. Each does one thing, as real plugins do, and is a component of its own: see
+//! `examples/`.
 
 use serde_json::Value;
 use wasmill_sdk::Emitter;
@@ -8,7 +9,7 @@ use wasmill_sdk::Verdict;
 use wasmill_sdk::json;
 use wasmill_sdk::reject;
 
-/// Makes a plugin without settings of a function.
+/// Defines a plugin without settings from a function.
 macro_rules! plugin {
     ($(#[$doc:meta])* $name:ident, $process:expr) => {
         $(#[$doc])*
@@ -29,7 +30,7 @@ macro_rules! plugin {
 }
 
 plugin! {
-    /// Identity that copies all bytes of key, value and headers.
+    /// Copies all bytes of key, value and headers.
     Copy,
     |record: Record<'_>, out: &mut Emitter<'_>| {
         out.output(0).key(record.key).headers(record.headers()).value(record.value);
@@ -38,7 +39,7 @@ plugin! {
 }
 
 plugin! {
-    /// Identity by reference.
+    /// Forwards every record by reference.
     Forward,
     |_, out: &mut Emitter<'_>| {
         out.forward(0);
@@ -47,7 +48,7 @@ plugin! {
 }
 
 plugin! {
-    /// Forwards records whose value ends in an even byte: of values that end in a counter's lowest byte, every second.
+    /// Forwards records whose value ends in an even byte: every second record if the last byte is that of a counter.
     Filter,
     |record: Record<'_>, out: &mut Emitter<'_>| {
         if record.value.and_then(<[u8]>::last).is_some_and(|byte| byte % 2 == 0) {
@@ -58,12 +59,12 @@ plugin! {
 }
 
 plugin! {
-    /// Parses the value, replaces the fields `email` and `phone`, and writes it.
+    /// Parses the value, replaces the fields `email` and `phone`, and serializes it.
     Json, edit
 }
 
 plugin! {
-    /// The same without a tree of the value.
+    /// Replaces the same fields without parsing the value into a tree.
     Splice, splice
 }
 
@@ -104,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_what_is_forwarded() {
+    fn copy_emits_the_same_as_forward() {
         assert_eq!(run::<Copy>("value").len(), 1);
         assert_eq!(run::<Copy>("value"), run::<Forward>("value"));
     }
 
     #[test]
-    fn the_filter_goes_by_the_last_byte() {
+    fn the_filter_depends_on_the_last_byte() {
         assert_eq!(run::<Filter>("0").len(), 1);
         assert_eq!(run::<Filter>("1").len(), 0);
     }

@@ -1,6 +1,6 @@
-//! Holds the bindings that are committed current: its test generates them again from the contract and compares.
+//! Tests that the committed bindings are current, by generating them again from the contract.
 //!
-//! They are committed so that a plugin compiles none of the generator's crates. `cargo xtask docs` writes them again.
+//! The bindings are committed so that a plugin doesn't compile the generator's crates. `cargo xtask docs` regenerates them.
 
 #[cfg(test)]
 mod tests {
@@ -16,7 +16,7 @@ mod tests {
     /// The contract.
     const CONTRACT: &str = "../wit/v1";
 
-    /// Generated code is not held to the lints of the workspace: not all of these are found in each file.
+    /// Generated code is exempt from the workspace's lints. Not every file violates each of these.
     const LINTS: &str = "\
 #![allow(
     unreachable_pub,
@@ -29,13 +29,13 @@ mod tests {
     reason = \"generated\"
 )]";
 
-    /// Bindings that are committed.
+    /// A committed file with bindings.
     struct Bindings {
-        /// The file, in the workspace of the plugins.
+        /// The file, relative to the workspace of the plugins.
         file: &'static str,
-        /// The first line of the file, behind `//! `.
+        /// The first line of the file, after `//! `.
         head: &'static str,
-        /// The package with the world, where that isn't the contract itself.
+        /// The package with the world, if that isn't the contract itself.
         wit: Option<&'static str>,
         world: &'static str,
         options: fn() -> Opts,
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_bindings_are_those_of_the_contract() {
+    fn the_committed_bindings_match_the_contract() {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let bless = env::var_os("WASMILL_BLESS").is_some();
         let mut old = Vec::new();

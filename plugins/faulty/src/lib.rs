@@ -1,24 +1,24 @@
-//! A plugin for tests: the value of a record says how it goes wrong.
+//! A plugin for tests: the value of a record selects how it fails.
 //!
 //! | value | what happens |
 //! |---|---|
-//! | `trap` | a panic, which is a trap |
-//! | `trap-late` | a panic, unless it is the first record of its instance: it works when it is run alone |
-//! | `loop` | it never ends |
-//! | `grow` | it allocates without end |
-//! | `recurse` | it calls itself without end |
-//! | `reject [CODE]` | a reject, by default with the code `told-to` |
-//! | `retry N [MS]` | a retry at the first N attempts, after at least MS milliseconds where given; then it is forwarded |
-//! | `error` | an error for the whole call |
-//! | `busy US` | it works for about US microseconds (there is no clock here), then it is forwarded |
-//! | `emit N` | N outputs, all as the input |
-//! | `port N` | it is forwarded to port N, whether or not there is one |
-//! | `drop` | nothing is emitted |
-//! | `count N` | adds N to the counter `told`, then it is forwarded |
-//! | `log` | writes the line `told to` at each level, then it is forwarded |
+//! | `trap` | panics, which is a trap |
+//! | `trap-late` | panics, unless it is the first record of its instance: so it succeeds when it is run alone |
+//! | `loop` | never ends |
+//! | `grow` | allocates without end |
+//! | `recurse` | calls itself without end |
+//! | `reject [CODE]` | rejects the record, by default with the code `told-to` |
+//! | `retry N [MS]` | asks for a retry at the first N attempts, after at least MS milliseconds if given; then forwards it |
+//! | `error` | returns an error for the whole call |
+//! | `busy US` | computes for about US microseconds (there is no clock here), then forwards it |
+//! | `emit N` | emits N outputs, all like the input |
+//! | `port N` | forwards it to port N, whether or not that exists |
+//! | `drop` | emits nothing |
+//! | `count N` | adds N to the counter `told`, then forwards it |
+//! | `log` | writes the line `told to` at each level, then forwards it |
 //!
-//! Anything else is forwarded. With the setting `init` it goes wrong at the start: `error`, `trap` or `loop`. Outcomes that
-//! break the contract are not to be had here, as the SDK can't make them, but for a port that isn't there.
+//! Anything else is forwarded. With the setting `init` it fails at the start: `error`, `trap` or `loop`. Except for a
+//! missing port, it can't return outcomes that violate the contract, because the SDK can't produce them.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -34,11 +34,11 @@ use wasmill_sdk::reject;
 use wasmill_sdk::retry;
 use wasmill_sdk::retry_after;
 
-/// Rounds of a loop that take about a microsecond.
+/// The number of loop iterations that take about a microsecond.
 const ROUNDS_PER_US: u32 = 300;
 
 struct Faulty {
-    /// Records that this instance has seen.
+    /// The number of records that this instance has seen.
     seen: u64,
 }
 
@@ -125,7 +125,7 @@ fn work_for_ever() -> ! {
     }
 }
 
-/// Ends in the trap that refused memory makes of an allocation.
+/// Ends in the trap of an allocation for which memory is refused.
 fn grow() -> ! {
     let mut hoard = Vec::new();
     loop {
@@ -134,7 +134,7 @@ fn grow() -> ! {
     }
 }
 
-/// The optimiser must not make a loop of it.
+/// Written so that the optimizer can't turn it into a loop.
 #[expect(unconditional_recursion, reason = "the stack is to overflow")]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth + 1))) + depth

@@ -1,4 +1,4 @@
-//! The ways to go wrong that don't end a process: the others are for the host's tests.
+//! The failures that don't end the process; the host's tests cover the others.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn outputs(value: &str) -> usize {
 }
 
 #[test]
-fn forwards_what_asks_for_nothing() {
+fn forwards_other_values() {
     assert_eq!(run("{}").unwrap()[0].value.as_deref(), Some(&b"{}"[..]));
     assert_eq!(faulty().run_one(Input::tombstone()).unwrap().len(), 1);
     assert_eq!(outputs(""), 1);
@@ -46,7 +46,7 @@ fn rejects_and_retries_as_told() {
 }
 
 #[test]
-fn an_error_is_one_of_the_whole_call_and_its_counts_are_forgotten() {
+fn an_error_fails_the_whole_call_and_discards_its_counts() {
     let mut faulty = faulty();
     let call = faulty.run([Input::value("count 5"), Input::value("error")]);
     assert_eq!(call.unwrap_err(), "told to fail");
@@ -69,7 +69,7 @@ fn fails_at_the_start_as_told() {
 
 #[test]
 #[should_panic(expected = "told to trap at offset 1 in company")]
-fn traps_late_when_it_is_not_alone() {
+fn trap_late_traps_after_the_first_record() {
     let mut faulty = faulty();
     assert_eq!(faulty.run_one(Input::value("trap-late")).unwrap().len(), 1);
     let _ = faulty.run_one(Input::value("trap-late"));

@@ -21,7 +21,7 @@ use crate::functions::Filters;
 use crate::functions::float;
 use crate::json;
 
-/// The microseconds of a second.
+/// Microseconds per second.
 const SECOND: f64 = 1e6;
 
 pub(crate) fn filters() -> Filters {
@@ -51,14 +51,14 @@ fn from_date(text: &str) -> ValR {
     Ok(Val::from(time.as_microsecond() as f64 / SECOND))
 }
 
-/// The time of a number of seconds since 1970-01-01 UTC.
+/// The time that is this number of seconds after 1970-01-01 UTC.
 fn timestamp(value: &Val) -> Result<Timestamp, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "what is too large is no time either way")]
     let microseconds = (float(value)? * SECOND) as i64;
     Timestamp::from_microsecond(microseconds).map_err(error)
 }
 
-/// A time as jq takes it apart: year, month from 0, day, hours, minutes, seconds, days since Sunday and since New Year.
+/// A time in jq's broken-down form: year, month from 0, day, hours, minutes, seconds, days since Sunday, days since New Year.
 fn parts(time: DateTime) -> Val {
     let seconds = if time.subsec_nanosecond() == 0 {
         whole(time.second())
@@ -83,7 +83,7 @@ fn whole(number: impl Into<i64>) -> Val {
     Val::Num(Num::from_integral(number))
 }
 
-/// The time that such parts make.
+/// The time for such a broken-down form.
 fn datetime(value: &Val) -> Result<DateTime, Error> {
     let no_time = || Error::typ(value.clone(), "time");
     let Val::Arr(parts) = value else { return Err(no_time()) };

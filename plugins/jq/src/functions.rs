@@ -1,7 +1,8 @@
-//! What programs can call: jaq's definitions and filters, without those that a plugin has no use for, and those of this plugin.
+//! The functions that programs can call: jaq's definitions and filters, without those that are useless in a plugin, and those
+//! of this plugin.
 //!
-//! jaq's own filters for regular expressions, dates and formats come only together with a clock, the environment and a log; so
-//! they are here, for jaq's definitions of `test`, `todate`, `@uri` and the like.
+//! jaq's own filters for regular expressions, dates and formats are only available together with a clock, the environment and a
+//! log. So this plugin implements them, for jaq's definitions of `test`, `todate`, `@uri` and others.
 
 use std::ops::Rem;
 
@@ -25,10 +26,10 @@ use crate::json;
 use crate::program::Data;
 use crate::regexes;
 
-/// Definitions of jaq's that call what isn't here.
+/// Definitions of jaq that call filters which don't exist here.
 const LEFT_OUT: [&str; 12] = [
     "debug",
-    // A native filter of this plugin, which keeps the order of fields.
+    // Implemented as a native filter in this plugin, which keeps the order of fields.
     "delpaths",
     "drem",
     "gamma",
@@ -38,21 +39,21 @@ const LEFT_OUT: [&str; 12] = [
     "nexttoward",
     "significand",
     "stderr",
-    // A native filter of this plugin.
+    // Implemented as a native filter in this plugin.
     "tonumber",
     "@htmld",
 ];
-/// Native filters of jaq's that are others here: they end the process, or take and give what isn't JSON.
+/// Native filters of jaq that this plugin replaces: they end the process, or read and write more than JSON.
 const REPLACED: [&str; 3] = ["halt", "fromjson", "tojson"];
 
-/// The definitions that programs know; of those with the same name the last one counts.
+/// The definitions that programs can use. If a name occurs twice, the last definition counts.
 pub(crate) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
     let own = load::parse(include_str!("definitions.jq"), |parser| parser.defs()).expect("the definitions parse");
     let of_jaq = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     of_jaq.filter(|definition| !LEFT_OUT.contains(&definition.name)).chain(own)
 }
 
-/// The native filters that programs and definitions know.
+/// The native filters that programs and definitions can use.
 pub(crate) fn natives() -> impl Iterator<Item = Fun<Data>> {
     let of_jaq = jaq_core::funs().chain(jaq_std::base_funs()).chain(jaq_json::funs());
     let own = [json_filters(), formats(), numbers(), dates::filters(), regexes::filters()];
@@ -60,7 +61,7 @@ pub(crate) fn natives() -> impl Iterator<Item = Fun<Data>> {
     of_jaq.filter(|(name, ..)| !REPLACED.contains(name)).chain(own)
 }
 
-/// Filters by name, number of arguments and function.
+/// Filters by name, arguments and function.
 pub(crate) type Filters = Box<[Filter<RunPtr<Data>>]>;
 
 fn json_filters() -> Filters {
@@ -84,7 +85,7 @@ fn json_filters() -> Filters {
     ])
 }
 
-/// The value without what the paths lead to, from the last path to the first, so that none moves what another leads to.
+/// Removes what the paths lead to, from the last path to the first, so that no removal moves the target of another path.
 fn without(mut value: Val, paths: Val) -> ValR {
     let Val::Arr(paths) = &paths else { return Err(Error::typ(paths, "array")) };
     let mut paths: Vec<&Val> = paths.iter().collect();
@@ -104,7 +105,7 @@ fn remove(value: &mut Val, path: &[Val]) -> Result<(), Error> {
     match (value, first) {
         (Val::Null, _) => Ok(()),
         (Val::Obj(fields), name @ Val::TStr(_)) => match rest {
-            // A copy is only made where something changes.
+            // The object is copied only if something changes.
             _ if !fields.contains_key(name) => Ok(()),
             [] => {
                 Rc::make_mut(fields).shift_remove(name);
@@ -136,7 +137,7 @@ fn remove(value: &mut Val, path: &[Val]) -> Result<(), Error> {
     }
 }
 
-/// An index from the start; `None` is one before it.
+/// An index from the start; `None` if it is before the first element.
 fn position(index: &Val, length: usize) -> Result<Option<usize>, Error> {
     let index = index.as_isize().ok_or_else(|| Error::typ(index.clone(), "integer"))?;
     Ok(usize::try_from(index).ok().or_else(|| length.checked_sub(index.unsigned_abs())))
@@ -186,7 +187,7 @@ fn encode_uri(text: &[u8]) -> Vec<u8> {
     encoded
 }
 
-/// What isn't `%` and two digits stays as it is.
+/// A `%` that isn't followed by two digits is kept.
 fn decode_uri(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -218,7 +219,7 @@ fn encode_base64(bytes: &[u8]) -> Vec<u8> {
     encoded
 }
 
-/// The bytes that base64 stands for, with or without the `=` at its end; `None` for what it isn't.
+/// The decoded bytes, with or without `=` at the end; `None` if the text isn't base64.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
     let text = &text[..text.len() - padding];
@@ -263,7 +264,7 @@ fn numbers() -> Filters {
     of_one.into_iter().chain(of_two).collect()
 }
 
-/// A number as jq computes with it.
+/// A number as jq calculates with it.
 pub(crate) fn float(value: &Val) -> Result<f64, Error> {
     value.as_f64().ok_or_else(|| Error::typ(value.clone(), "number"))
 }

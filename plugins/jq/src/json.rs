@@ -1,7 +1,8 @@
-//! JSON in and out: strict, unlike jaq's own reader and writer, which also take and give comments, `NaN` and bytes.
+//! Reads and writes strict JSON, unlike jaq's own reader and writer, which also accept and produce comments, `NaN` and
+//! bytes.
 //!
-//! Numbers are kept as they are written: integers exactly, all others as their text until a program computes with them. What
-//! JSON can't hold is written as jq does, so that every output is JSON.
+//! Numbers are kept as they are written: integers exactly, all others as text until a program calculates with them. Values
+//! that JSON can't represent are written as jq does, so that every output is JSON.
 
 use std::io::Write as _;
 
@@ -14,11 +15,11 @@ use jaq_json::Num;
 use jaq_json::Rc;
 use jaq_json::Val;
 
-/// How deep values may be nested, as in other plugins: parsing is recursive, and the stack has an end.
+/// The maximum nesting depth, as in other plugins: parsing is recursive, and the stack is limited.
 const DEPTH_MAX: usize = 128;
-/// Longer integers are kept as text: to convert one takes a time that grows with the square of its length.
+/// Longer integers are kept as text: converting one takes time quadratic in its length.
 const DIGITS_MAX: usize = 100;
-/// Floats from here on are written with an exponent.
+/// Floats at or above this are written with an exponent.
 const WHOLE_MAX: f64 = 1e17;
 
 /// Reads exactly one JSON value.
@@ -81,13 +82,13 @@ pub(crate) fn string(text: &str) -> Val {
     Val::utf8_str(text.to_owned())
 }
 
-/// A number as it is written. A negative zero is no integer of jaq's.
+/// A number as it is written. A negative zero is not an integer in jaq.
 fn number(text: &str, is_integer: bool) -> Num {
     let integer = is_integer && text.len() <= DIGITS_MAX && text != "-0";
     integer.then(|| Num::from_str_radix(text, 10)).flatten().unwrap_or_else(|| Num::Dec(Rc::new(text.to_owned())))
 }
 
-/// The number that a string holds: as in JSON, with zeros and a `+` before it and blanks around it.
+/// The number in a string: as in JSON, but with leading zeros, a leading `+` and surrounding whitespace allowed.
 pub(crate) fn number_in(text: &[u8]) -> Option<Val> {
     let text = str::from_utf8(text).ok()?.trim_ascii();
     let (sign, digits) = match text.strip_prefix('-') {
@@ -95,7 +96,7 @@ pub(crate) fn number_in(text: &[u8]) -> Option<Val> {
         None => ("", text.strip_prefix('+').unwrap_or(text)),
     };
     let whole = digits.trim_start_matches('0');
-    // Of `0`, `0.5` and `00e1` one zero is left.
+    // One zero is left of `0`, `0.5` and `00e1`.
     let zero = if whole.len() < digits.len() && !whole.starts_with(|c: char| c.is_ascii_digit()) { "0" } else { "" };
     match parse(format!("{sign}{zero}{whole}").as_bytes()) {
         Ok(number @ Val::Num(_)) => Some(number),
@@ -106,7 +107,7 @@ pub(crate) fn number_in(text: &[u8]) -> Option<Val> {
 /// Appends a value as compact JSON.
 ///
 /// # Errors
-/// An object has a key that isn't a string, which jaq allows and JSON doesn't.
+/// If an object has a key that isn't a string, which jaq allows and JSON doesn't.
 pub(crate) fn write(value: &Val, to: &mut Vec<u8>) -> Result<(), &'static str> {
     match value {
         Val::Null => to.extend_from_slice(b"null"),
@@ -143,7 +144,7 @@ pub(crate) fn write(value: &Val, to: &mut Vec<u8>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A value as text for people: strings as they are, all else as JSON.
+/// A value as text for people: strings unchanged, everything else as JSON.
 pub(crate) fn text(value: &Val) -> String {
     match value {
         Val::TStr(text) | Val::BStr(text) => String::from_utf8_lossy(text).into_owned(),
@@ -157,7 +158,7 @@ pub(crate) fn text(value: &Val) -> String {
     }
 }
 
-/// Programs can make strings that aren't UTF-8, such as with `@base64d`.
+/// Programs can create strings that aren't UTF-8, for example with `@base64d`.
 fn write_string(text: &[u8], to: &mut Vec<u8>) {
     let written = serde_json::to_writer(to, &String::from_utf8_lossy(text));
     debug_assert!(written.is_ok(), "a vector takes everything");
@@ -169,7 +170,7 @@ fn write_number(number: &Num, to: &mut Vec<u8>) {
         Num::BigInt(number) => write!(to, "{number}"),
         Num::Float(number) => write_float(*number, to),
         Num::Dec(text) => match text.trim_start_matches('-').as_bytes() {
-            // Only a program can begin a number like this.
+            // Only a program can create a number with a leading zero.
             [b'0', b'0'..=b'9', ..] => write_float(text.parse().unwrap_or(f64::NAN), to),
             _ => to.write_all(text.as_bytes()),
         },
@@ -177,7 +178,8 @@ fn write_number(number: &Num, to: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "a vector takes everything");
 }
 
-/// As jq writes floats: whole ones like integers, and those that JSON lacks as null or the nearest number.
+/// Writes a float as jq does: whole numbers like integers, and numbers that JSON can't represent as null or the nearest
+/// number.
 fn write_float(number: f64, to: &mut Vec<u8>) -> std::io::Result<()> {
     if number.is_nan() {
         to.write_all(b"null")

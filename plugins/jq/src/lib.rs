@@ -1,9 +1,9 @@
-//! Runs a jq program on each record: its input is the value as JSON, and each of its results is an output record.
+//! Runs a jq program on each record: the input is the value as JSON, and each result becomes an output record.
 //!
-//! `settings.program` is that program. `settings.port` and `settings.key` are programs that get a result and give the output
-//! that it goes to and the key that it gets; without them it goes to `main` and keeps its record's key. Headers and the
-//! timestamp are kept. Tombstones go to `main` as they are. A value that isn't JSON is rejected with the code `bad-json`, an error
-//! of a program with `jq-error`, and an output that the pipeline doesn't have with `bad-port`.
+//! `settings.program` is that program. `settings.port` and `settings.key` are programs that get a result and return the name of
+//! its output and its key; without them the result goes to `main` and keeps the key of its record. Headers and the timestamp are
+//! kept. Tombstones are forwarded to `main`. A value that isn't JSON is rejected with the code `bad-json`, an error of a program
+//! with `jq-error`, and an output that the pipeline doesn't have with `bad-port`.
 
 mod dates;
 mod functions;
@@ -21,16 +21,16 @@ use wasmill_sdk::reject;
 
 use crate::program::Program;
 
-/// Results of one record. A program without an end is stopped here before it fills the memory.
+/// The maximum number of results per record: it stops an endless program before that fills the memory.
 const OUTPUTS_MAX: usize = 10_000;
-/// Bytes of an error message. Some of jq's messages quote the whole value.
+/// The maximum size of an error message. Some of jq's messages quote the whole value.
 const MESSAGE_MAX: usize = 500;
 
 struct Jq {
     program: Program,
     port: Option<Program>,
     key: Option<Program>,
-    /// The names of the outputs. A port's number is its index.
+    /// The names of the outputs, indexed by port.
     ports: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ impl Transform for Jq {
 }
 
 impl Jq {
-    /// The number of the output that `settings.port` names.
+    /// The port that `settings.port` selects.
     fn number_of(&self, port: Result<Val, String>) -> Result<u32, Failure> {
         let name = match port.map_err(failed)? {
             Val::TStr(name) => name,
@@ -102,7 +102,7 @@ impl Jq {
     }
 }
 
-/// The bytes of a key: null is no key, a string is its text, and all else is JSON.
+/// The bytes of a key: none for null, the text of a string, and JSON for anything else.
 fn key_of(value: Val) -> Result<Option<Vec<u8>>, String> {
     Ok(match value {
         Val::Null => None,

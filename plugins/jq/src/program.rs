@@ -1,4 +1,4 @@
-//! A compiled program: what is said of a mistake in it, the variables that it has, and its results for a value.
+//! A compiled program: the error message for a mistake in it, its variables, and its results for a value.
 
 use jaq_core::Ctx;
 use jaq_core::Exn;
@@ -17,13 +17,13 @@ use wasmill_sdk::Record;
 use crate::functions;
 use crate::json;
 
-/// What jaq's programs work on here: JSON values, and nothing beside them.
+/// The data that jaq's programs work on here: only JSON values.
 pub(crate) type Data = JustLut<Val>;
 
-/// What a variable is for a record.
+/// Computes a variable from the record.
 type OfRecord = fn(&Record<'_>) -> Val;
 
-/// What programs know of their record besides the value.
+/// The variables of a program, which describe its record besides the value.
 const VARIABLES: [(&str, OfRecord); 6] = [
     ("$key", |record| record.key.map_or(Val::Null, text)),
     ("$headers", headers),
@@ -33,7 +33,7 @@ const VARIABLES: [(&str, OfRecord); 6] = [
     ("$timestamp", |record| record.timestamp.map_or(Val::Null, |time| Val::Num(Num::from_integral(time)))),
 ];
 
-/// What jq has and a plugin can't: it has no further inputs, clock, environment, files or console.
+/// Features of jq that a plugin doesn't have: further inputs, clock, environment, files and console.
 const UNAVAILABLE: [&str; 15] = [
     "$ENV",
     "$__prog_args",
@@ -51,15 +51,15 @@ const UNAVAILABLE: [&str; 15] = [
     "stderr",
     "strflocaltime",
 ];
-/// Bytes of a program that a message quotes.
+/// The maximum size of a quote from a program in a message.
 const QUOTED_MAX: usize = 20;
 
-/// A program of the step's settings.
+/// A program from the step's settings.
 pub(crate) struct Program {
-    /// The setting that it is.
+    /// The name of the setting.
     name: &'static str,
     filter: jaq_core::Filter<Data>,
-    /// Indices of the variables that it may use.
+    /// The indexes of the variables that it may use.
     variables: Vec<usize>,
 }
 
@@ -67,9 +67,9 @@ impl Program {
     /// Compiles a program.
     ///
     /// # Errors
-    /// The first mistake in it, and where it is.
+    /// The first mistake in it, and its position.
     pub(crate) fn compile(name: &'static str, code: &str) -> Result<Program, String> {
-        // What stands in a string or a comment is taken for a use, too: it costs time, and changes nothing.
+        // A variable name in a string or a comment counts as a use, too: that costs time, but changes nothing.
         let used = (0..VARIABLES.len()).filter(|&index| code.contains(VARIABLES[index].0));
         let variables: Vec<usize> = used.collect();
         let arena = Arena::default();
@@ -103,14 +103,14 @@ impl Program {
     }
 }
 
-/// A program that knows its record.
+/// A program with the variables of its record.
 pub(crate) struct Bound<'p> {
     program: &'p Program,
     variables: Vars<Val>,
 }
 
 impl<'p> Bound<'p> {
-    /// The results for a value, one after the other. An `Err` is the message of an error, after which there may be more.
+    /// Yields the results for a value one by one. An `Err` is the message of an error; more results may follow it.
     pub(crate) fn run(&self, value: Val) -> impl Iterator<Item = Result<Val, String>> + use<'p> {
         let filter = &self.program.filter;
         let context = Ctx::<Data>::new(&filter.lut, self.variables.clone());
@@ -120,7 +120,7 @@ impl<'p> Bound<'p> {
     /// The result for a value.
     ///
     /// # Errors
-    /// The message of the program's error, or that it doesn't give exactly one result.
+    /// The message of the program's error, or that it doesn't return exactly one result.
     pub(crate) fn only(&self, value: Val) -> Result<Val, String> {
         let mut results = self.run(value);
         let Some(first) = results.next() else { return Err(format!("`{}` gives no result", self.program.name)) };
@@ -143,13 +143,13 @@ fn text(bytes: &[u8]) -> Val {
     json::string(&String::from_utf8_lossy(bytes))
 }
 
-/// An object of the headers. The last one of a name counts, and a null stays null.
+/// The headers as an object. If a name repeats, the last header counts; a null stays null.
 fn headers(record: &Record<'_>) -> Val {
     let fields = record.headers().iter().map(|header| (text(header.name), header.value.map_or(Val::Null, text)));
     Val::obj(fields.collect::<Map>())
 }
 
-/// What jaq expects where a file doesn't parse, and what it found there.
+/// The parse error: what jaq expected, and what it found there.
 fn mistake<'c>(error: &load::Error<&'c str>) -> Option<(&'c str, String)> {
     match error {
         load::Error::Io(paths) => {
@@ -190,7 +190,7 @@ fn undefined(found: &str, kind: &Undefined) -> String {
     }
 }
 
-/// Where a part of a program is, for a message; nothing if it isn't a part of it.
+/// The position of a part of a program, for a message; empty if it isn't a part of the program.
 fn place(code: &str, part: &str) -> String {
     let before = part.as_ptr().addr().checked_sub(code.as_ptr().addr()).and_then(|start| code.get(..start));
     let Some(before) = before else { return String::new() };

@@ -1,6 +1,6 @@
 //! Regular expressions, for jaq's definitions of `test`, `match`, `capture`, `scan`, `split` and `sub`.
 //!
-//! They match in a time that is linear in the text. A program's expressions are compiled once and kept.
+//! Matching takes time linear in the length of the text. Each expression of a program is compiled once and cached.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,14 +19,14 @@ use regex_lite::RegexBuilder;
 use crate::functions::Filters;
 use crate::json;
 
-/// Compiled expressions that are kept: a program may make them of its records.
+/// The maximum number of cached expressions: a program may build expressions from its records.
 const KEPT_MAX: usize = 64;
 
 thread_local! {
     static KEPT: RefCell<Vec<Rc<Expression>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What a filter gives of its input.
+/// What a filter returns for its input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Matches,
@@ -54,7 +54,7 @@ pub(crate) fn filters() -> Filters {
 struct Expression {
     flags: String,
     regex: Regex,
-    /// All matches, and not the first one alone.
+    /// Whether to find all matches instead of only the first one.
     global: bool,
     ignores_empty: bool,
 }
@@ -70,7 +70,7 @@ impl Expression {
                 'i' => _ = builder.case_insensitive(true),
                 'x' => _ = builder.ignore_whitespace(true),
                 'p' => _ = builder.dot_matches_new_line(true),
-                // `^` and `$` are the ends of the text anyway. There is no search for the longest match.
+                // `^` and `$` always match the ends of the text. A search for the longest match is not supported.
                 's' | 'l' => {}
                 other => return Err(Error::str(format!("{other} is not a valid regex flag"))),
             }
@@ -95,7 +95,7 @@ impl Expression {
     }
 }
 
-/// The matches, each an array of the whole match and its groups, and the texts between them, in order.
+/// The matches and the texts between them, in order. Each match is an array of the whole match and its groups.
 fn search(input: &Val, expression: &Val, flags: &Val, wanted: Wanted) -> ValR {
     let flags = match flags {
         Val::Null => "",
@@ -154,7 +154,7 @@ fn groups(regex: &Regex, captures: &Captures<'_>, places: &mut Places<'_>) -> Va
     groups.collect()
 }
 
-/// Which character of a text begins at a byte. Mostly one is asked for behind the last one.
+/// Converts byte positions of a text to character positions. Positions usually come in ascending order.
 struct Places<'t> {
     text: &'t str,
     bytes: usize,

@@ -1,4 +1,4 @@
-//! What programs make of records, run natively: those of jq's manual, beside jq itself where there is one, and every mistake.
+//! Runs programs natively: those of jq's manual, also against jq itself if it is installed, and every kind of mistake.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -17,7 +17,7 @@ use super::OUTPUTS_MAX;
 
 const PORTS: [&str; 3] = ["main", "errors", "audit"];
 
-/// Programs, mostly of jq's manual: input and results.
+/// Programs, mostly from jq's manual, with input and results.
 const PROGRAMS: &[(&str, &str, &[&str])] = &[
     (".", r#""Hello, world!""#, &[r#""Hello, world!""#]),
     (".", r#"{ "b" : [ 1 , null , true ] , "a" : {} }"#, &[r#"{"b":[1,null,true],"a":{}}"#]),
@@ -183,30 +183,30 @@ fn check_rejected(result: Tested, expected: &str) -> String {
     reason
 }
 
-/// The message for a program that is refused.
+/// The error message for a program that is refused.
 fn refused(program: &str) -> String {
     let Err(error) = Harness::<Jq>::new(&settings(program), &PORTS) else { panic!("{program} is accepted") };
     error
 }
 
 #[test]
-fn programs_of_the_manual_give_what_it_says() {
+fn programs_of_the_manual_return_what_it_says() {
     for (program, input, expected) in PROGRAMS {
         check(program, input, expected);
     }
 }
 
 #[test]
-fn programs_give_what_jq_itself_gives() {
+fn programs_return_the_same_as_jq_itself() {
     if Command::new("jq").arg("--version").output().is_err() {
         return;
     }
     for (program, input, expected) in PROGRAMS {
-        // Names of variables and of newer functions of jq are not compared: its version is whichever is here.
+        // Variables and newer functions are not compared, because any version of jq may be installed.
         let mut command = Command::new("jq");
         command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
-        // One that refuses the program does not read it.
+        // If jq refuses the program, it doesn't read the input.
         let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
         let output = process.wait_with_output().unwrap();
         if !output.status.success() {
@@ -220,13 +220,13 @@ fn programs_give_what_jq_itself_gives() {
 }
 
 #[test]
-fn each_result_is_a_record_and_none_drops_the_record() {
+fn each_result_is_a_record_and_no_result_drops_the_record() {
     check(".items[]", r#"{"items":[{"a":1},2,null]}"#, &[r#"{"a":1}"#, "2", "null"]);
     check("select(.status >= 500) | {path, status}", r#"{"status":200,"path":"/"}"#, &[]);
 }
 
 #[test]
-fn numbers_that_no_program_changes_stay_as_they_are_written() {
+fn numbers_that_the_program_keeps_stay_as_they_are_written() {
     let digits = "1".repeat(200);
     for number in [
         "9007199254740993",
@@ -268,7 +268,7 @@ fn key_headers_and_timestamp_are_kept() {
 }
 
 #[test]
-fn tombstones_go_on_as_they_are() {
+fn tombstones_are_forwarded() {
     let outputs = run("error", Input::tombstone().key("k")).unwrap();
     assert_eq!((outputs[0].port, outputs[0].key.as_deref(), &outputs[0].value), (0, Some(&b"k"[..]), &None));
 }
@@ -286,7 +286,7 @@ fn programs_know_their_record() {
 }
 
 #[test]
-fn the_key_program_gives_the_key_of_each_result() {
+fn the_key_program_returns_the_key_of_each_result() {
     let mut plugin = jq(r#"{"program":".[]","key":".id"}"#);
     let value = r#"[{"id":"a"},{"id":7},{"id":null},{"id":{"b":[1]}},{}]"#;
     let outputs = plugin.run_one(Input::value(value).key("old")).unwrap();
@@ -304,7 +304,7 @@ fn the_port_program_names_the_output_of_each_result() {
 }
 
 #[test]
-fn a_port_that_is_not_there_or_no_string_is_rejected() {
+fn a_port_that_does_not_exist_or_is_not_a_string_is_rejected() {
     let mut plugin = jq(r#"{"program":".","port":".to"}"#);
     let reason = check_rejected(plugin.run_one(Input::value(r#"{"to":"error"}"#)), "bad-port");
     assert_eq!(reason, "there is no output `error`: there are main, errors, audit");
@@ -315,7 +315,7 @@ fn a_port_that_is_not_there_or_no_string_is_rejected() {
 }
 
 #[test]
-fn port_and_key_must_give_one_result() {
+fn port_and_key_must_return_one_result() {
     for setting in ["port", "key"] {
         for (program, reason) in [("empty", "gives no result"), (".a, .b", "gives more than one result")] {
             let mut plugin = jq(&format!(r#"{{"program":".","{setting}":"{program}"}}"#));
@@ -326,7 +326,7 @@ fn port_and_key_must_give_one_result() {
 }
 
 #[test]
-fn what_is_not_json_is_rejected_with_its_place() {
+fn invalid_json_is_rejected_with_the_position() {
     for (value, reason) in [
         ("", "expected value at byte 0"),
         ("no", "expected value at byte 1"),
@@ -385,7 +385,7 @@ fn an_error_of_the_program_is_rejected_with_its_message_and_without_the_results_
 }
 
 #[test]
-fn a_program_without_an_end_is_stopped_at_a_number_of_results() {
+fn an_endless_program_is_stopped_at_a_number_of_results() {
     for program in ["range(infinite)", "repeat(.)", "def f: ., f; f", "recurse(.)"] {
         let reason = check_rejected(run(program, Input::value("1")), "jq-error");
         assert_eq!(reason, "`program` gives more than 10000 results for one record", "{program}");
@@ -395,7 +395,7 @@ fn a_program_without_an_end_is_stopped_at_a_number_of_results() {
 }
 
 #[test]
-fn a_record_that_fails_harms_no_other() {
+fn a_failed_record_does_not_affect_others() {
     let mut plugin = jq(&settings(".a | tonumber"));
     let results = plugin.run([r#"{"a":"1"}"#, r#"{"a":"x"}"#, "no", r#"{"a":2}"#].map(Input::value)).unwrap();
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
@@ -403,7 +403,7 @@ fn a_record_that_fails_harms_no_other() {
 }
 
 #[test]
-fn a_program_that_does_not_compile_is_refused_with_the_place_of_the_mistake() {
+fn a_program_that_does_not_compile_is_refused_with_the_position_of_the_mistake() {
     for (program, message) in [
         (".a |", "`program`, line 1, column 5: expected term, found the end"),
         (".a\n  | {b: .c, d}}", "`program`, line 2, column 15: expected token, found `}`"),
@@ -430,7 +430,7 @@ fn a_program_that_does_not_compile_is_refused_with_the_place_of_the_mistake() {
 }
 
 #[test]
-fn what_a_plugin_can_not_do_is_refused_by_name() {
+fn features_that_a_plugin_lacks_are_refused_by_name() {
     for name in [
         "input",
         "inputs",
@@ -457,7 +457,7 @@ fn what_a_plugin_can_not_do_is_refused_by_name() {
 }
 
 #[test]
-fn settings_that_mean_nothing_are_refused() {
+fn invalid_settings_are_refused() {
     for (settings, part) in [
         ("{}", "missing field `program`"),
         (r#"{"program":".","prot":"."}"#, "unknown field `prot`"),

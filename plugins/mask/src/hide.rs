@@ -1,4 +1,4 @@
-//! What takes the place of a value that is hidden.
+//! How values are hidden.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use hmac::digest::InvalidLength;
 use sha2::Sha256;
 use wasmill_sdk::json::Edit;
 
-/// As JSON.
+/// The replacement, as JSON.
 const STARS: &[u8] = br#""***""#;
 const SHOWN: usize = 4;
-/// Of a shorter text four characters would be most of it.
+/// Four characters would reveal most of a shorter text.
 const LENGTH_LEAST: usize = 8;
 
 /// How a value is hidden.
@@ -24,7 +24,7 @@ pub(crate) enum Hide {
 }
 
 impl Hide {
-    /// Appends what takes the place of `value`, a JSON text, and says whether that stays.
+    /// Appends the replacement of `value`, a JSON text, and returns what to do with the value.
     pub(crate) fn edit(&self, value: &[u8], to: &mut Vec<u8>) -> Edit {
         match self {
             Hide::Stars => to.extend_from_slice(STARS),
@@ -36,7 +36,7 @@ impl Hide {
     }
 }
 
-/// The key of hashes. It has no `Debug`, so that it is never shown.
+/// The key of hashes. It has no `Debug`, so that it is never printed.
 pub(crate) struct Key(Hmac<Sha256>);
 
 impl Key {
@@ -59,18 +59,18 @@ fn hex(byte: u8) -> [u8; 2] {
     [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit })
 }
 
-/// What a JSON string says, without its quotes and escapes. Nothing for another value, and for escapes that aren't Unicode.
+/// The text of a JSON string, without quotes and escapes. `None` for other values, and for escapes that aren't valid Unicode.
 fn text(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if inside.contains(&b'\\') {
-        // As text: reading from bytes would bring a second copy of the parser into the plugin.
+        // Parsed from `&str`: parsing from bytes would link a second copy of the parser into the plugin.
         serde_json::from_str(std::str::from_utf8(value).ok()?).ok().map(String::into_bytes).map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inside))
     }
 }
 
-/// Appends a string with stars for all but its last four characters. A short one becomes stars as a whole, and so does what isn't text.
+/// Appends a string in which all but the last four characters are stars. Short strings and values that aren't text become only stars.
 fn write_last4(value: &[u8], to: &mut Vec<u8>) {
     let text = text(value);
     let Some(text) = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()) else {
@@ -82,7 +82,7 @@ fn write_last4(value: &[u8], to: &mut Vec<u8>) {
     }
     to.push(b'"');
     to.resize(to.len() + length - SHOWN, b'*');
-    // By hand: the writer of `serde_json` would add more to the plugin than all modes together.
+    // Escaped by hand: the writer of `serde_json` would add more code to the plugin than all modes together.
     for c in text.chars().skip(length - SHOWN) {
         match c {
             '"' | '\\' => to.extend([b'\\', c as u8]),

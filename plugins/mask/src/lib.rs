@@ -1,10 +1,10 @@
-//! Hides fields of JSON objects: `email`, `phone` and `name` at any depth, or those that `settings.fields` has paths of.
+//! Hides fields of JSON objects: `email`, `phone` and `name` at any depth, or those that the paths in `settings.fields` match.
 //!
-//! Whatever the value of such a field is, it is hidden; everything else stays byte for byte. Tombstones go on as they are; a value that
-//! isn't JSON is rejected with the code `bad-json`, so that nothing personal slips through unread.
-//! Records with a header `audit` also go to the port `audit`, where the pipeline has one, unmasked.
+//! A field is hidden whatever its value is; everything else stays byte for byte the same. Tombstones are forwarded. A value that isn't
+//! JSON is rejected with the code `bad-json`, so that personal data can't pass unmasked. Records with a header `audit` are also sent
+//! unmasked to the port `audit`, if the pipeline has it.
 //!
-//! `settings` reads the settings, and `hide` writes what takes a value's place.
+//! `settings` parses the settings, and `hide` writes the replacements.
 
 mod hide;
 mod settings;
@@ -21,7 +21,7 @@ use hide::Hide;
 
 struct Mask {
     paths: Paths,
-    /// What is done at each of the paths.
+    /// How each path's values are hidden.
     hide: Vec<Hide>,
     audit: Option<u32>,
 }

@@ -14,7 +14,7 @@ use wasmill_sdk::json::Paths;
 use crate::hide::Hide;
 use crate::hide::Key;
 
-/// What can be guessed from its hash can be found by trying keys, too, if the key is short.
+/// A hashed value that can be guessed reveals a short key: keys can be tried until the hash matches.
 const KEY_LENGTH_LEAST: usize = 16;
 
 #[derive(Deserialize)]
@@ -50,15 +50,15 @@ struct RawKey(String);
 
 impl<'de> Deserialize<'de> for RawKey {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RawKey, D::Error> {
-        // The message of `serde` would show a key that is a number.
+        // serde's own message would show a key that is a number.
         String::deserialize(from).map(RawKey).map_err(|_| D::Error::custom("`key` is not a string"))
     }
 }
 
-/// The paths of the settings, and what is done at each of them.
+/// The paths of the settings, and how each one's values are hidden.
 ///
 /// # Errors
-/// What is wrong with them. No message has the key.
+/// What is wrong with the settings. No message contains the key.
 pub(crate) fn parse(settings: &str) -> Result<(Paths, Vec<Hide>), String> {
     let Settings { fields, mode, key } = serde_json::from_str(settings).map_err(|e| e.to_string())?;
     let paths = Paths::new(fields.iter().map(|field| &field.path)).map_err(|e| format!("`fields`: {e}"))?;
@@ -90,7 +90,7 @@ fn checked(RawKey(key): RawKey) -> Result<Rc<Key>, String> {
     Key::new(&key).map(Rc::new).map_err(|e| format!("`key`: {e}"))
 }
 
-/// A path, or a table with a path and a mode.
+/// Accepts a path, or a table with a path and a mode.
 impl<'de> Deserialize<'de> for Field {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Field, D::Error> {
         struct OfTextOrTable;

@@ -1,4 +1,4 @@
-//! What the plugin makes of records, run natively.
+//! Runs the plugin natively and checks its outputs.
 
 mod random;
 
@@ -86,7 +86,7 @@ fn drop_takes_the_field_with_its_comma_and_leaves_the_rest_byte_for_byte() {
 }
 
 #[test]
-fn last4_shows_four_characters_of_strings_that_have_eight_at_least() {
+fn last4_shows_four_characters_of_strings_with_at_least_eight() {
     let settings = r#"{"mode":"last4","fields":["v"]}"#;
     for (value, expected) in [
         (r#""4111111111111234""#, r#""************1234""#),
@@ -129,7 +129,7 @@ fn hash_is_the_same_for_the_same_value_and_key_and_for_no_other() {
     let (key, other) = ("0123456789abcdef", "0123456789abcdeF");
     assert_eq!(hash(key, r#""ada@example.com""#), hash(key, r#""ada\u0040example.com""#));
     assert_ne!(hash(key, r#""ada@example.com""#), hash(other, r#""ada@example.com""#));
-    // What is no string is hashed as it is written.
+    // Values other than strings are hashed as they are written.
     assert_eq!(hash(key, "1.50"), hash(key, "1.50"));
     assert_ne!(hash(key, "1.50"), hash(key, "1.5"));
     assert_eq!(hash(key, r#"{"a": [1]}"#), hash(key, r#""{\"a\": [1]}""#));
@@ -138,7 +138,7 @@ fn hash_is_the_same_for_the_same_value_and_key_and_for_no_other() {
 }
 
 #[test]
-fn leaves_json_that_is_no_object_as_it_is() {
+fn keeps_json_that_is_not_an_object_unchanged() {
     check("{}", "[1,2]", "[1,2]");
     check("{}", r#""name""#, r#""name""#);
 }
@@ -159,7 +159,7 @@ fn forwards_tombstones() {
 }
 
 #[test]
-fn rejects_what_is_not_json_and_emits_nothing_of_it() {
+fn rejects_values_that_are_not_json_and_emits_nothing() {
     let results = mask("{}").run([Input::value("no").header("audit", ""), Input::value("{}")]).unwrap();
     let Err(Failure::Reject { code, reason }) = &results[0] else { panic!("{:?}", results[0]) };
     assert_eq!(code, "bad-json");
@@ -170,7 +170,7 @@ fn rejects_what_is_not_json_and_emits_nothing_of_it() {
 }
 
 #[test]
-fn sends_what_is_audited_unmasked_to_the_audit_port_alone() {
+fn sends_audited_records_unmasked_to_the_audit_port_only() {
     let outputs = mask("{}").run_one(Input::value(r#"{"name":"Ada"}"#).header("audit", "")).unwrap();
     let seen: Vec<_> = outputs.iter().map(|output| (output.port, output.value.as_deref().unwrap())).collect();
     assert_eq!(seen, [(1, &br#"{"name":"Ada"}"#[..]), (0, br#"{"name":"***"}"#)]);
@@ -181,7 +181,7 @@ fn sends_what_is_audited_unmasked_to_the_audit_port_alone() {
 }
 
 #[test]
-fn rejects_what_nests_too_deep_to_be_searched() {
+fn rejects_documents_that_nest_too_deep_to_be_searched() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let Err(Failure::Reject { code, reason }) = mask("{}").run_one(Input::value(deep.clone())) else {
         panic!("it is searched")
@@ -191,7 +191,7 @@ fn rejects_what_nests_too_deep_to_be_searched() {
 }
 
 #[test]
-fn refuses_settings_that_it_does_not_know_and_says_where() {
+fn refuses_unknown_settings_and_names_their_position() {
     for (settings, expected) in [
         (r#"{"field":["email"]}"#, "unknown field `field`, expected one of `fields`, `mode`, `key` at line 1 column 8"),
         (

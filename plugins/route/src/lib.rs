@@ -1,9 +1,9 @@
 //! Sends a record to the port that a field of its JSON value names.
 //!
-//! `settings = { field = "type", routes = { refund = "refunds" }, default = "main" }`. A dot in `field` goes into a nested
-//! object; strings, numbers and booleans are compared by their text. A record without the field, a tombstone among them,
-//! or with a value that no route names gets `default`: `main`, `drop` or `reject`. A value that isn't JSON is rejected
-//! with the code `bad-json`. Records go on by reference: what comes out is what came in, byte for byte.
+//! `settings = { field = "type", routes = { refund = "refunds" }, default = "main" }`. A dot in `field` selects a field of
+//! a nested object. Strings, numbers and booleans are compared as text. `default` applies to records whose value is not
+//! listed in `routes` or that lack the field, including tombstones: `main`, `drop` or `reject`. A value that isn't JSON is
+//! rejected with the code `bad-json`. Records are forwarded by reference, so outputs equal their inputs byte for byte.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use wasmill_sdk::Verdict;
 use wasmill_sdk::reject;
 
 struct Route {
-    /// The field as it is written, for messages.
+    /// The field as it is written in the settings, for messages.
     field: String,
     /// The port of each value.
     routes: BTreeMap<String, u32>,
@@ -32,7 +32,7 @@ struct Settings {
     default: Default,
 }
 
-/// What happens to a record that no route names.
+/// What to do with a record that no route matches.
 #[derive(Clone, Copy, serde::Deserialize, std::default::Default)]
 #[serde(rename_all = "lowercase")]
 enum Default {

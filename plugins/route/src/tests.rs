@@ -1,4 +1,4 @@
-//! Where the plugin sends records, run natively.
+//! Runs the plugin natively and checks where it sends records.
 
 use wasmill_sdk::Failure;
 use wasmill_sdk::testing::Harness;
@@ -18,7 +18,7 @@ fn settings(field: &str, default: &str) -> String {
     )
 }
 
-/// The ports that a value goes to; it arrives there as it came.
+/// Checks the ports that a value goes to, and that it arrives unchanged.
 #[track_caller]
 fn check(field: &str, default: &str, value: &str, expected: &[u32]) {
     let outputs = route(&settings(field, default)).run_one(Input::value(value)).expect("the record passes");
@@ -40,7 +40,7 @@ fn a_dotted_field_goes_into_nested_objects() {
 }
 
 #[test]
-fn what_no_route_names_gets_the_default() {
+fn values_without_a_route_go_to_the_default() {
     for value in [r#"{"type":"sale"}"#, "{}", "[]", "7", r#"{"type":null}"#, r#"{"type":{"refund":1}}"#] {
         check("type", "main", value, &[0]);
         check("type", "drop", value, &[]);
@@ -58,7 +58,7 @@ fn without_a_default_it_is_main_and_tombstones_get_it_too() {
 }
 
 #[test]
-fn what_is_not_json_is_rejected_whatever_the_default_is() {
+fn invalid_json_is_rejected_whatever_the_default_is() {
     for default in ["main", "drop", "reject"] {
         let result = route(&settings("type", default)).run_one(Input::value("no"));
         let Err(Failure::Reject { code, .. }) = result else { panic!("{default}: {result:?}") };
@@ -67,7 +67,7 @@ fn what_is_not_json_is_rejected_whatever_the_default_is() {
 }
 
 #[test]
-fn refuses_a_port_that_is_not_there_and_lists_those_that_are() {
+fn refuses_an_unknown_port_and_lists_the_known_ones() {
     let error = Harness::<Route>::new(r#"{"field":"type","routes":{"refund":"refund"}}"#, &PORTS).unwrap_err();
     for part in ["`routes.refund`", "`refund`", "main, refunds, audits", "[output.refund]"] {
         assert!(error.contains(part), "{part}: {error}");
@@ -75,7 +75,7 @@ fn refuses_a_port_that_is_not_there_and_lists_those_that_are() {
 }
 
 #[test]
-fn refuses_settings_that_mean_nothing() {
+fn refuses_invalid_settings() {
     for (settings, part) in [
         (r#"{"routes":{}}"#, "field"),
         (r#"{"field":"a..b","routes":{}}"#, "a..b"),

@@ -1,7 +1,7 @@
-//! The bindings of the contract: the columnar world with its two optional imports, and what a step's `allow` gives.
+//! The bindings of the contract: the columnar world with its two optional imports, and the interfaces that a step's `allow` grants.
 //!
-//! Only `columns`, `log`, `metrics`, `grants` and the `export!` macro know them. `plugin` and `grants` are generated and committed, so
-//! that a plugin compiles none of the generator's crates; `runtime` is what they call.
+//! Only `columns`, `log`, `metrics`, `grants` and the `export!` macro use them. `plugin` and `grants` are generated and committed, so
+//! that a plugin doesn't compile the generator's crates; `runtime` holds the functions that they call.
 
 #[cfg(all(feature = "grants", target_arch = "wasm32"))]
 #[rustfmt::skip]

@@ -1,4 +1,5 @@
-//! The one loop between the contract's columns and a plugin: a batch in, record by record, and an outcome out.
+//! The loop between the contract's columns and a plugin: takes a batch, passes it on record by record, and
+//! returns an outcome.
 
 use crate::Failure;
 use crate::Transform;
@@ -13,13 +14,13 @@ use crate::record::NULL;
 use crate::record::Record;
 use crate::record::bytes;
 
-/// Runs a batch. The counters that its records add to are handed over at its end, or forgotten if it fails.
+/// Runs a batch. Counters are reported to the host at its end, or discarded if the call fails.
 ///
 /// # Errors
-/// What the plugin says of the whole call; the effects of all its records are dropped.
+/// The error that the plugin returns for the whole call; all results of the call are discarded.
 ///
 /// # Panics
-/// If the columns don't fit each other: the host never passes such a batch.
+/// If the columns don't match each other. The host never passes such a batch.
 pub(crate) fn run<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch) -> Result<Outcome, String> {
     let outcome = transform(plugin, source, batch);
     match outcome {
@@ -29,7 +30,7 @@ pub(crate) fn run<T: Transform>(plugin: &mut T, source: &types::Source, batch: &
     outcome
 }
 
-// Out of line: among all that the export does around it, the loop's values would not stay in registers.
+// Out of line: inlined into the exported function, the values of the loop would not stay in registers.
 #[inline(never)]
 fn transform<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch) -> Result<Outcome, String> {
     let mut out = Emitter::new(batch.layout.len(), &batch.data);
@@ -57,24 +58,24 @@ fn transform<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch
     Ok(Outcome { counts, ports, partitions, timestamps, layout, data, failures })
 }
 
-/// The lengths and bytes of the records to come.
+/// The lengths and bytes of the remaining records.
 struct Rest<'a> {
     layout: &'a [i32],
     data: &'a [u8],
 }
 
 impl<'a> Rest<'a> {
-    /// Key, value and headers of the next record.
+    /// The key, the value and the headers of the next record.
     ///
     /// # Panics
-    /// If the columns hold no further record.
+    /// If no record is left in the columns.
     #[inline]
     fn next(&mut self) -> (Option<&'a [u8]>, Option<&'a [u8]>, Headers<'a>) {
         let (&[key, value, headers], rest) =
             self.layout.split_first_chunk().expect("the host's layout names each record");
         let (lengths, rest) = rest.split_at(bytes(headers) * 2);
         self.layout = rest;
-        // All bytes at once, as each cut waits for the one before.
+        // Splits off all bytes of the record first: otherwise each split would wait for the previous one.
         let (own, rest) = self.data.split_at(bytes(key) + bytes(value) + bytes_of(lengths));
         self.data = rest;
         let (of_key, own) = own.split_at(bytes(key));
@@ -83,7 +84,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// The bytes of headers. Mostly there is none or one, and a loop costs more than two additions.
+/// The number of bytes of the headers. Most records have none or one, for which a loop costs more than two additions.
 #[inline]
 fn bytes_of(lengths: &[i32]) -> usize {
     if lengths.len() > 2 {

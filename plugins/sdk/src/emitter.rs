@@ -1,10 +1,10 @@
-//! Where a plugin puts its outputs: they are written straight into the columns that go back to the host.
+//! Collects the outputs of a plugin, directly in the columns that go back to the host.
 //!
-//! What an output takes over from its input is written as a reference, which copies nothing. A column of ports,
-//! partitions or timestamps stays empty while all its entries are the default. Bytes of the input that are copied one after
-//! the other are copied at once, as each copy of a length that isn't known when it is compiled costs a call; records that are
-//! forwarded one after the other get their layout at once. Invariant: between two outputs the columns are whole but for the
-//! layout of those behind `written` and the bytes in `pending`; an output is either in all of them or, taken back, in none.
+//! What an output takes from its input record is written as a reference, without a copy. A column of ports, partitions or
+//! timestamps stays empty as long as all of its entries are the default. Adjacent bytes of the input are copied together, because
+//! each copy of a length unknown at compile time is a function call; the layout of consecutive forwarded records is also written
+//! together. Invariant: between two outputs the columns are complete, except for the layout of outputs from `written` on and the
+//! bytes in `pending`; an output is in all columns or, after it was discarded, in none.
 
 use std::ops::Range;
 
@@ -13,19 +13,19 @@ use crate::record::Headers;
 use crate::record::NULL;
 use crate::record::bytes;
 
-/// The length or number that means "as in the input record".
+/// The length or header count that means "as in the input record".
 pub(crate) const SAME: i32 = -2;
-/// The layout of many outputs that are their records as they came. To copy it takes 5 % less of a call than to write it in a loop.
+/// The layout of many forwarded records. Copying it is faster than writing it in a loop.
 static FORWARDED: [i32; 3 * 128] = [SAME; 3 * 128];
 const DEFAULT_PORT: u32 = 0;
 const ANY_PARTITION: i32 = -1;
 const INPUT_TIMESTAMP: i64 = -1;
 
-/// Takes the outputs of records. Records that emit nothing are dropped, which is a success.
+/// Collects the outputs of records. A record without outputs is filtered out, which is a success.
 #[derive(Debug)]
 pub struct Emitter<'b> {
     pub(crate) outputs: u32,
-    /// Those of them that are in `layout`: the ones behind are their records as they came.
+    /// The number of outputs whose layout is written. All outputs after them are forwarded records.
     written: u32,
     pub(crate) ports: Vec<u32>,
     pub(crate) partitions: Vec<i32>,
@@ -34,17 +34,17 @@ pub struct Emitter<'b> {
     pub(crate) data: Vec<u8>,
     /// The bytes of the call's records.
     input: &'b [u8],
-    /// The address behind them.
+    /// The address of their end.
     input_end: usize,
-    /// Those of them that come next in `data`, as addresses.
+    /// The bytes of the input that come next in `data`, as addresses.
     pending: Range<usize>,
-    /// Whether ports, partitions and timestamps are all empty so far: one look instead of three.
+    /// Whether ports, partitions and timestamps are all empty so far: one check instead of three.
     plain: bool,
-    /// The outputs that were there when some were last taken back.
+    /// The end of the outputs that were kept when some were last discarded.
     kept: End,
 }
 
-/// Where outputs end in the columns.
+/// Where the outputs end in the columns.
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
     outputs: u32,
@@ -53,7 +53,7 @@ struct End {
 }
 
 impl<'b> Emitter<'b> {
-    /// An emitter with room for outputs of the size of its inputs.
+    /// Creates an emitter with room for outputs of the same size as the inputs.
     pub(crate) fn new(layout: usize, input: &'b [u8]) -> Emitter<'b> {
         let start = input.as_ptr().addr();
         Emitter {
@@ -72,20 +72,20 @@ impl<'b> Emitter<'b> {
         }
     }
 
-    /// Emits the record as it came. `port` is an index into the ports given to `init`; 0 is the default port.
+    /// Emits the record unchanged. `port` is an index into the ports given to `init`; 0 is the default port.
     #[inline]
     pub fn forward(&mut self, port: u32) {
         self.columns(port, None, None);
     }
 
-    /// Begins an output that is like the input but for what is set. It is emitted by [`Output::send`], [`Output::value`]
-    /// or [`Output::write`].
+    /// Starts an output that is like the input except for what is set. [`Output::send`], [`Output::value`] or [`Output::write`]
+    /// emits it.
     pub fn output(&mut self, port: u32) -> Output<'_, 'b> {
         Output { to: self, port, key: None, headers: Unchanged, timestamp: None, partition: None }
     }
 
-    /// Takes back all outputs after the first `outputs`. None of those that an earlier call left is looked at again, so the
-    /// records that succeed need not note where they ended.
+    /// Discards all outputs after the first `outputs`. Outputs that an earlier call kept are not examined again, so successful
+    /// records need not remember where they ended.
     #[cold]
     pub(crate) fn take_back(&mut self, outputs: u32) {
         if self.outputs == outputs {
@@ -120,7 +120,7 @@ impl<'b> Emitter<'b> {
         self.outputs += 1;
     }
 
-    /// Out of line, so that the common case is not.
+    /// Out of line, so that the common case can be inlined.
     #[inline(never)]
     fn columns_of_other(&mut self, port: u32, partition: Option<i32>, timestamp: Option<i64>) {
         self.plain = false;
@@ -129,7 +129,7 @@ impl<'b> Emitter<'b> {
         push(&mut self.timestamps, self.outputs, timestamp.unwrap_or(INPUT_TIMESTAMP), INPUT_TIMESTAMP);
     }
 
-    /// Copies a field in; its length for the layout.
+    /// Appends a field and returns its length for the layout.
     #[inline]
     fn field(&mut self, field: Option<&[u8]>) -> i32 {
         let Some(bytes) = field else { return NULL };
@@ -140,7 +140,7 @@ impl<'b> Emitter<'b> {
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
         let at = bytes.as_ptr().addr();
-        // The new end is what is added, not the old one and more: the next call would have to wait for it.
+        // Adds to the address of this field, not to the old end: the next call would have to wait for that sum.
         if at == self.pending.end && bytes.len() <= self.input_end - at {
             self.pending.end = at + bytes.len();
         } else {
@@ -148,7 +148,7 @@ impl<'b> Emitter<'b> {
         }
     }
 
-    /// Appends bytes that don't follow those before them in the input. Out of line, so that the common case is not.
+    /// Appends bytes that don't follow the previous ones in the input. Out of line, so that the common case can be inlined.
     #[inline(never)]
     fn append_other(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
@@ -171,7 +171,7 @@ impl<'b> Emitter<'b> {
         self.flush();
     }
 
-    /// Writes the layout of outputs that are their records as they came.
+    /// Writes the layout of the forwarded records since the last output with a layout.
     #[inline(never)]
     fn forwarded(&mut self) {
         let mut missing = 3 * (self.outputs - self.written) as usize;
@@ -184,7 +184,7 @@ impl<'b> Emitter<'b> {
         self.written = self.outputs;
     }
 
-    /// Copies what is pending. After it `data` is whole.
+    /// Copies the pending bytes, so that `data` is complete.
     fn flush(&mut self) {
         if !self.pending.is_empty() {
             self.room();
@@ -202,7 +202,7 @@ impl<'b> Emitter<'b> {
     }
 }
 
-/// Adds to a column that may stay empty while all its entries are `default`.
+/// Appends to a column that may stay empty as long as all of its entries are `default`.
 fn push<T: Copy + PartialEq>(column: &mut Vec<T>, entries: u32, entry: T, default: T) {
     if !column.is_empty() {
         column.push(entry);
@@ -213,7 +213,7 @@ fn push<T: Copy + PartialEq>(column: &mut Vec<T>, entries: u32, entry: T, defaul
     }
 }
 
-/// Takes entries off the end of such a column.
+/// Truncates such a column.
 fn truncate<T: PartialEq>(column: &mut Vec<T>, entries: u32, default: T) {
     column.truncate(entries as usize);
     if column.iter().all(|entry| *entry == default) {
@@ -225,8 +225,8 @@ fn length(bytes: usize) -> i32 {
     i32::try_from(bytes).expect("a field of a Kafka record is shorter than 2^31 bytes")
 }
 
-/// An output that is being made. Nothing is emitted before one of [`send`](Output::send), [`value`](Output::value) and
-/// [`write`](Output::write).
+/// An output under construction. It is emitted by [`send`](Output::send), [`value`](Output::value) or [`write`](Output::write),
+/// and not before.
 #[derive(Debug)]
 #[must_use = "an output is emitted by `send`, `value` or `write`"]
 pub struct Output<'a, 'b, H = Unchanged> {
@@ -244,7 +244,7 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
         Output { key: Some(key), ..self }
     }
 
-    /// Sets the headers, all of them. To add one: `record.headers().iter().chain([Header::new("name", b"value")])`.
+    /// Replaces all headers. To add one: `record.headers().iter().chain([Header::new("name", b"value")])`.
     pub fn headers<I: OutputHeaders>(self, headers: I) -> Output<'a, 'b, I> {
         let Output { to, port, key, headers: _, timestamp, partition } = self;
         Output { to, port, key, headers, timestamp, partition }
@@ -259,10 +259,10 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
         Output { timestamp: Some(timestamp), ..self }
     }
 
-    /// Sets the partition; else the output's partitioner chooses.
+    /// Sets the partition; without it the output's partitioner chooses.
     ///
     /// # Panics
-    /// If it is above 2^31-1, which no partition of Kafka's is.
+    /// If it is above 2^31-1, the highest partition that Kafka allows.
     pub fn partition(self, partition: u32) -> Output<'a, 'b, H> {
         let partition = i32::try_from(partition).expect("a partition is at most 2^31-1");
         Output { partition: Some(partition), ..self }
@@ -281,11 +281,11 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
         self.finish(key, value);
     }
 
-    /// Emits the output with the value that `write` appends, which saves a copy. If it returns an `Err`, the output is not
+    /// Emits the output with the value that `write` appends, which saves a copy. If `write` returns an `Err`, the output is not
     /// emitted.
     ///
     /// # Panics
-    /// If `write` makes the vector shorter than it was: it may only append.
+    /// If `write` shortens the vector: it may only append.
     pub fn write<R: Written>(mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let before = self.to.data.len() + self.to.pending.len();
         let key = self.start();
@@ -302,7 +302,7 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
         written
     }
 
-    /// Writes the key; its length. The value's bytes come next.
+    /// Writes the key and returns its length. The bytes of the value come next.
     fn start(&mut self) -> i32 {
         self.key.map_or(SAME, |key| self.to.field(key))
     }
@@ -318,13 +318,13 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
     }
 }
 
-/// The headers of an output as they are in its input.
+/// Keeps the headers of the input record.
 #[derive(Clone, Copy, Debug)]
 pub struct Unchanged;
 
-/// What [`Output`] can take its headers from: [`Unchanged`], a record's [`Headers`], or any iterator over [`Header`]s.
+/// A source of headers for an [`Output`]: [`Unchanged`], a record's [`Headers`], or any iterator over [`Header`]s.
 pub trait OutputHeaders {
-    /// Completes the layout of an output with those lengths of key and value, and the bytes.
+    /// Writes the layout of an output, with these lengths of key and value, and the headers' bytes.
     #[doc(hidden)]
     fn write(self, to: &mut Emitter<'_>, key: i32, value: i32);
 }
@@ -340,7 +340,7 @@ impl OutputHeaders for Headers<'_> {
     #[inline]
     fn write(self, to: &mut Emitter<'_>, key: i32, value: i32) {
         if let [of_name, of_value] = *self.lengths {
-            // A copy of a length that is not known here is a call.
+            // A copy whose length is unknown at compile time is a function call.
             to.layout.extend_from_slice(&[key, value, 1, of_name, of_value]);
         } else {
             to.layout.extend_from_slice(&[key, value, length(self.len())]);
@@ -363,7 +363,7 @@ impl<'h, I: IntoIterator<Item = Header<'h>>> OutputHeaders for I {
     }
 }
 
-/// What the closure of [`Output::write`] may return: nothing, or a `Result`.
+/// The return types that the closure of [`Output::write`] may have: `()` or a `Result`.
 pub trait Written {
     /// Whether the output is emitted.
     fn is_kept(&self) -> bool;

@@ -1,4 +1,4 @@
-//! What `export!` writes into a plugin: the exported functions and the one instance behind them.
+//! The code that `export!` generates: the exported functions and the instance behind them.
 
 use std::cell::RefCell;
 
@@ -8,11 +8,11 @@ use crate::bindings::wasmill::plugin::columns::Outcome;
 use crate::bindings::wasmill::plugin::types::Source;
 use crate::columns;
 
-/// Makes a [`Transform`] the plugin of this library, and writes its manifest.
+/// Makes a [`Transform`] the plugin of this crate, and writes its manifest.
 ///
-/// The manifest is a section of the component that is read without running anything: name, version and description from the
-/// package, the ports that the plugin knows besides `main` (without `ports`: any), and a JSON Schema of its settings from a file
-/// beside `Cargo.toml`.
+/// The manifest is a section of the component that can be read without running it. It holds the name, version and description of
+/// the package, the ports that the plugin uses besides `main` (without `ports`: any), and a JSON Schema of the settings, from a
+/// file next to `Cargo.toml`.
 ///
 /// ```
 /// # struct Drop;
@@ -23,7 +23,7 @@ use crate::columns;
 /// wasmill_sdk::export!(Drop, ports = ["audit"]);
 /// ```
 ///
-/// With a schema, `wasmill check` finds a wrong setting at its place in the pipeline's file:
+/// With a schema, `wasmill check` reports an invalid setting with its position in the pipeline's file:
 /// `export!(Drop, ports = ["audit"], settings = "settings.schema.json")`.
 #[macro_export]
 macro_rules! export {
@@ -80,7 +80,7 @@ macro_rules! export {
 
             $crate::bindings::export!(Component with_types_in $crate::bindings);
 
-            /// With it the host makes room for what it hands over.
+            /// The host calls it to allocate memory for the data that it passes.
             #[cfg(target_arch = "wasm32")]
             #[unsafe(export_name = "cabi_realloc")]
             unsafe extern "C" fn realloc(block: *mut u8, old: usize, align: usize, size: usize) -> *mut u8 {
@@ -91,7 +91,7 @@ macro_rules! export {
     };
 }
 
-/// The plugin of an instance, made by `init`.
+/// The plugin of an instance, created by `init`.
 #[derive(Debug)]
 pub struct Instance<T>(RefCell<Option<T>>);
 
@@ -102,10 +102,10 @@ impl<T: Transform> Instance<T> {
         Instance(RefCell::new(None))
     }
 
-    /// Makes the plugin. From here on a panic is logged before it traps.
+    /// Creates the plugin. From now on a panic is logged before it traps.
     ///
     /// # Errors
-    /// The plugin's own.
+    /// The error of the plugin's `init`.
     pub fn init(&self, settings: &str, ports: &[String]) -> Result<(), String> {
         #[cfg(target_arch = "wasm32")]
         std::panic::set_hook(Box::new(|panic| crate::log::error(panic)));
@@ -117,7 +117,7 @@ impl<T: Transform> Instance<T> {
     /// Runs a batch.
     ///
     /// # Errors
-    /// What the plugin says of the whole call, or that it was not made yet.
+    /// The error that the plugin returns for the whole call, or that `init` was not called yet.
     pub fn process(&self, source: &Source, batch: &Batch) -> Result<Outcome, String> {
         match &mut *self.0.borrow_mut() {
             Some(plugin) => columns::run(plugin, source, batch),

@@ -1,33 +1,33 @@
-//! What a plugin says of a record that it could not process.
+//! The failures that a plugin can return for a record.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Display;
 use std::time::Duration;
 
-/// What [`crate::Transform::process`] returns: `Ok` keeps what the record emitted, `Err` takes it back.
+/// The result of [`crate::Transform::process`]: `Ok` emits the record's outputs, `Err` discards them.
 pub type Verdict = Result<(), Failure>;
 
-/// Why a record failed; made by [`reject`], [`retry`], [`retry_after`] and [`error`].
+/// Why a record failed; created by [`reject`], [`retry`], [`retry_after`] and [`error`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The record can't succeed: the pipeline's policy decides (stop, dead letter, skip).
+    /// The record can't succeed. The pipeline's policy decides what happens to it: stop, dead letter or skip.
     Reject {
         /// Short and stable, for policies, metrics and dead letters: `[a-z0-9-]{1,64}`.
         code: Cow<'static, str>,
-        /// For people.
+        /// A message for people.
         reason: String,
     },
-    /// The record may succeed later. The pipeline limits how often it is tried.
+    /// The record may succeed later. The pipeline limits how many times it is tried.
     Retry {
-        /// The least wait; `None` leaves it to the pipeline's backoff.
+        /// The minimum delay; with `None` the pipeline's backoff decides.
         delay: Option<Duration>,
-        /// For people.
+        /// A message for people.
         reason: String,
     },
-    /// The call failed, whichever record it was at.
+    /// The whole call failed, independent of a particular record.
     Error {
-        /// For people.
+        /// A message for people.
         reason: String,
     },
 }
@@ -42,7 +42,7 @@ pub fn reject(code: impl Into<Cow<'static, str>>, reason: impl Display) -> Failu
     Failure::Reject { code: code.into(), reason: reason.to_string() }
 }
 
-/// The record may succeed later, after the wait that the pipeline's backoff gives.
+/// The record may succeed later. The pipeline's backoff decides how long it waits.
 pub fn retry(reason: impl Display) -> Failure {
     Failure::Retry { delay: None, reason: reason.to_string() }
 }
@@ -52,8 +52,8 @@ pub fn retry_after(delay: Duration, reason: impl Display) -> Failure {
     Failure::Retry { delay: Some(delay), reason: reason.to_string() }
 }
 
-/// Gives the whole call up, for what isn't one record's doing. All effects of the call are dropped and the host runs
-/// its records one by one; for a single record it is a reject with the code `error`.
+/// Fails the whole call, for problems that are not caused by a single record. The host discards all results of the
+/// call and runs its records again one by one; for a single record it is a reject with the code `error`.
 pub fn error(reason: impl Display) -> Failure {
     Failure::Error { reason: reason.to_string() }
 }

@@ -1,8 +1,8 @@
-//! What a step's `allow` gives a plugin: the time, random numbers, an environment.
+//! What a step's `allow` grants to a plugin: the time, random numbers, environment variables.
 //!
-//! A plugin that uses one of these runs only in a step that allows it; `wasmill inspect` prints what to allow. The host
-//! runs records again after a fault or a crash: what depends on the time or on chance then comes out differently. Outside of
-//! WebAssembly, in `cargo test`, all of it is the machine's own.
+//! A plugin that uses one of these runs only in a step that allows it; `wasmill inspect` prints what to allow. The host runs
+//! records again after a fault or a crash, and then results that depend on the time or on random numbers differ. Outside of
+//! WebAssembly, in `cargo test`, these functions use the operating system.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ pub fn now() -> Duration {
     host::now()
 }
 
-/// The time since some moment before the plugin was made, which no one can set back. Needs `allow = { clock = true }`.
+/// The time since a moment before the instance was created. It never goes backwards. Needs `allow = { clock = true }`.
 #[must_use]
 pub fn elapsed() -> Duration {
     host::elapsed()
 }
 
-/// A random number, fit for secrets. Needs `allow = { random = true }`.
+/// A cryptographically secure random number. Needs `allow = { random = true }`.
 #[must_use]
 pub fn random() -> u64 {
     host::random()
 }
 
-/// The variable of this name in the environment that the step gives: `allow = { env = { REGION = "eu-1" } }`. That of the host's
-/// process is never seen.
+/// A variable of the environment that the step defines: `allow = { env = { REGION = "eu-1" } }`. The environment of the host
+/// process is never visible.
 #[must_use]
 pub fn env(name: &str) -> Option<String> {
     host::env(name)
@@ -77,7 +77,7 @@ mod host {
         BEGAN.elapsed()
     }
 
-    /// Good enough for tests, which is all that this is for.
+    /// Good enough for tests, the only use of this function.
     pub(super) fn random() -> u64 {
         RandomState::new().hash_one(0)
     }

@@ -1,10 +1,11 @@
-//! Fields of a JSON document replaced without a tree of it: it is checked as a whole and copied but for what is replaced.
+//! Edits values of a JSON document without parsing it into a tree: the document is validated as a whole and copied, except for the
+//! edited values.
 //!
-//! [`splice`] is for the fields of the outermost object; [`splice_paths`] follows [`Paths`] into objects and arrays, and removes, too.
+//! [`splice`] replaces fields of the outermost object; [`splice_paths`] follows [`Paths`] into objects and arrays, and can also remove
+//! values.
 //!
-//! The scanner is our own, as speed is what it is for: where strings end is asked of 64 bytes at a time, and only a
-//! name with escapes is allocated.
-//! What it takes for JSON is what `serde_json` takes for it (a test compares the two), and the words of an error are `serde_json`'s.
+//! The scanner is written for speed: it searches for the ends of strings in 64 bytes at a time, and allocates only for names with
+//! escapes. It accepts the same documents as `serde_json` (a test compares the two), and reports errors with `serde_json`'s messages.
 
 mod paths;
 mod scan;
@@ -19,11 +20,11 @@ use serde::de::IgnoredAny;
 pub use paths::PathError;
 pub use paths::Paths;
 
-/// Appends `document` to `to`, with other values for some fields of its outermost object. Everything else, whitespace and the
-/// digits of numbers too, stays byte for byte. A document that is no object is copied.
+/// Appends `document` to `to`, with new values for some fields of its outermost object. Everything else stays byte for byte the same,
+/// including whitespace and the digits of numbers. A document that is not an object is copied.
 ///
-/// `replacement` gets the name of each field without its escapes, which is UTF-8 if the document is, and returns the JSON text that
-/// takes the place of its value, or `None` to leave it; a name that comes twice is asked for twice.
+/// `replacement` is called with the name of each field, with escapes decoded; it is UTF-8 if the document is. It returns the JSON text
+/// that replaces the value, or `None` to keep it. A name that occurs twice is passed twice.
 ///
 /// ```
 /// # use wasmill_sdk::json;
@@ -32,10 +33,10 @@ pub use paths::Paths;
 /// assert_eq!(out, br#"{"email": "***", "total": 1.50}"#);
 /// ```
 ///
-/// In a plugin it writes an output: `out.output(0).write(|to| json::splice(value, to, hide))`, which is taken back if this fails.
+/// In a plugin it writes an output: `out.output(0).write(|to| json::splice(value, to, hide))`. The output is discarded if this fails.
 ///
 /// # Errors
-/// That `document` isn't JSON, and where. `to` may then have a part of it.
+/// If `document` is not valid JSON, with the position. `to` may then contain a part of the document.
 pub fn splice<'r, R>(
     document: &[u8],
     to: &mut Vec<u8>,
@@ -47,12 +48,12 @@ where
     scan::scan(document, to, replacement).ok_or_else(|| Error(why(document, "not JSON")))
 }
 
-/// Appends `document` to `to`, with edits of the values that `paths` lead to, however deep they are. Everything else, whitespace and
-/// the digits of numbers too, stays byte for byte.
+/// Appends `document` to `to`, with edits of the values that `paths` match, at any depth. Everything else stays byte for byte the same,
+/// including whitespace and the digits of numbers.
 ///
-/// `edit` gets the number of the path among those that [`Paths::new`] got, and the JSON text of the value. It appends another JSON text
-/// to the `Vec` and returns [`Edit::Replace`], or it leaves or removes the value. A name that comes twice is edited twice. The document
-/// is not read to its end yet: it may turn out to be broken further on, and the value may not be UTF-8.
+/// `edit` is called with the index of the path in the list given to [`Paths::new`], and with the JSON text of the value. It can append
+/// a new JSON text to the `Vec` and return [`Edit::Replace`], or keep or remove the value. A name that occurs twice is edited twice. At
+/// the time of the call the rest of the document has not been read: it may turn out to be invalid, and the value may not be UTF-8.
 ///
 /// ```
 /// # use wasmill_sdk::json;
@@ -72,8 +73,8 @@ where
 /// ```
 ///
 /// # Errors
-/// That `document` isn't JSON, and where; or that objects and arrays which have to be searched nest more than 1000 deep. It needs no
-/// more of the call stack for a deep document than for a flat one. `to` may then have a part of the document.
+/// If `document` is not valid JSON, with the position; or if objects and arrays that must be searched nest more than 1000 deep. A deep
+/// document needs no more of the call stack than a flat one. `to` may then contain a part of the document.
 pub fn splice_paths(
     document: &[u8],
     to: &mut Vec<u8>,
@@ -84,18 +85,18 @@ pub fn splice_paths(
         .ok_or_else(|| Error(why(document, format_args!("objects and arrays nest more than {} deep", walk::DEPTH_MAX))))
 }
 
-/// What becomes of a value that a path leads to.
+/// How to edit a value that a path matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// It stays, and what was appended is taken back.
+    /// Keep the value, and discard what was appended.
     Keep,
-    /// What was appended takes its place. Nobody checks that it is JSON.
+    /// Replace the value with what was appended. It is not checked to be JSON.
     Replace,
-    /// The field, or the element of an array, is removed with its comma, and what was appended is taken back.
+    /// Remove the field or array element with its comma, and discard what was appended.
     Remove,
 }
 
-/// Reads a document once more, for the words; `otherwise` if it is JSON to `serde_json`.
+/// Parses the document again to get `serde_json`'s error message; `otherwise` if `serde_json` accepts it.
 #[cold]
 fn why(document: &[u8], otherwise: impl fmt::Display) -> serde_json::Error {
     match std::str::from_utf8(document).map(serde_json::from_str::<IgnoredAny>) {
@@ -105,7 +106,7 @@ fn why(document: &[u8], otherwise: impl fmt::Display) -> serde_json::Error {
     }
 }
 
-/// Why a document isn't JSON.
+/// Why a document is not valid JSON.
 #[derive(Debug)]
 pub struct Error(serde_json::Error);
 
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused_with_its_place() {
+    fn invalid_json_is_refused_with_the_position() {
         for document in
             ["", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":1}x", "{a:1}", "{\"c\":nul}", "{\"c\":\"\u{1}\"}", "01"]
         {
@@ -163,9 +164,9 @@ mod tests {
         assert!(splice(b"{\"c\":\"\xff\"}", &mut to, |_| None::<&str>).is_err(), "JSON is UTF-8");
     }
 
-    /// Damaged documents, and whole ones: the scanner takes what `serde_json` takes.
+    /// Damaged and valid documents: the scanner accepts what `serde_json` accepts.
     #[test]
-    fn it_takes_for_json_what_serde_json_does() {
+    fn it_accepts_the_same_documents_as_serde_json() {
         let deep = format!("{{\"c\":{}1{}}}", "[".repeat(200), "]".repeat(200));
         let mixed = format!("{{\"c\":{}1{}}}", "[{\"x\":".repeat(100), "}]".repeat(100));
         let whole = [
@@ -201,7 +202,7 @@ mod tests {
                 Some(b'{') => serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&document).map(drop),
                 _ => serde_json::from_slice::<IgnoredAny>(&document).map(drop),
             };
-            // In a value that is skipped, bytes that are no UTF-8 are no fault to serde_json.
+            // In a value that it skips, `serde_json` accepts bytes that are not UTF-8.
             if std::str::from_utf8(&document).is_ok() {
                 let shown = String::from_utf8_lossy(&document);
                 assert_eq!(ours.is_ok(), theirs.is_ok(), "{shown}: {ours:?} and {theirs:?}");

@@ -1,6 +1,6 @@
 //! Write plugins for wasmill in Rust.
 //!
-//! A plugin implements [`Transform`] and says [`export!`]:
+//! A plugin implements [`Transform`] and calls [`export!`]:
 //!
 //! ```
 //! use wasmill_sdk::Emitter;
@@ -11,7 +11,7 @@
 //! use wasmill_sdk::testing::Harness;
 //! use wasmill_sdk::testing::Input;
 //!
-//! /// Upper case, and nothing that isn't text.
+//! /// Converts values to upper case, and rejects values that are not text.
 //! struct Shout;
 //!
 //! impl Transform for Shout {
@@ -39,11 +39,12 @@
 //! assert_eq!(outputs[0].key.as_deref(), Some(&b"k"[..]));
 //! ```
 //!
-//! `wasmill new plugin NAME` makes a folder with all that a plugin needs, and `wasmill build` builds it: `cargo build --release
-//! --target wasm32-unknown-unknown` with settings for cargo that make plugins fast. The module goes into a pipeline as it is.
+//! `wasmill new plugin NAME` creates a folder with everything that a plugin needs, and `wasmill build` builds it: `cargo build
+//! --release --target wasm32-unknown-unknown`, with cargo settings that make plugins fast. The resulting module can be used in a
+//! pipeline directly.
 //!
-//! The files in flow order: `columns` turns the host's columns into [`Record`]s, the plugin writes to an [`Emitter`], and what it
-//! says of a record is a [`Verdict`].
+//! The files in the order of the data flow: `columns` turns the host's columns into [`Record`]s, the plugin writes to an
+//! [`Emitter`], and returns a [`Verdict`] for each record.
 
 #![warn(missing_docs)]
 
@@ -86,18 +87,18 @@ pub use record::Record;
 
 /// A plugin.
 ///
-/// Its memory is a cache, never state: an instance may go, and another come, between any two calls.
+/// Its memory may only be used as a cache, not for state: the host may replace an instance between any two calls.
 pub trait Transform: Sized {
-    /// Makes the plugin, once in an instance's life. `settings` is the step's settings as a JSON object; `ports` are the
-    /// names bound in the pipeline, the default port first.
+    /// Creates the plugin, once per instance. `settings` is the step's settings as a JSON object; `ports` are the names of the
+    /// ports in the pipeline, the default port first.
     ///
     /// # Errors
-    /// A message for the pipeline's author; the pipeline doesn't start.
+    /// A message for the pipeline's author. The pipeline then doesn't start.
     fn init(settings: &str, ports: &[String]) -> Result<Self, String>;
 
-    /// Processes one record. Without an output the record is done, with nothing to emit.
+    /// Processes one record. A record for which nothing is emitted is filtered out.
     ///
     /// # Errors
-    /// The record failed, see [`reject`], [`retry`] and [`error`]. What it emitted is taken back.
+    /// If the record failed, see [`reject`], [`retry`] and [`error`]. Its outputs are discarded.
     fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict;
 }

@@ -1,20 +1,20 @@
-//! Lines for the host's log, which adds the time and the step. They are kept even if the call then traps.
+//! Writes lines to the host's log, which adds the time and the step. They are kept even if the call traps later.
 //!
-//! Each line is a call to the host and costs 0.1 us: not for every record. Outside of WebAssembly the lines are collected
-//! for [`crate::testing::Harness::logs`].
+//! Each line is a call to the host, so don't log for every record. Outside of WebAssembly the lines are collected for
+//! [`crate::testing::Harness::logs`].
 
 use std::fmt::Display;
 
-/// How much a line matters.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Step by step.
+    /// Every step of the processing.
     Trace,
-    /// For who debugs the plugin.
+    /// For debugging the plugin.
     Debug,
-    /// Worth knowing.
+    /// Normal events that are worth knowing.
     Info,
-    /// Somebody should look at it.
+    /// Something that should be looked at.
     Warn,
     /// Something is broken.
     Error,

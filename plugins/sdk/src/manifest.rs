@@ -1,15 +1,15 @@
-//! The manifest that `export!` puts into a plugin: JSON that is put together by the compiler.
+//! The manifest that `export!` embeds in a plugin: JSON that is assembled at compile time.
 
 /// A piece of JSON.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
-    /// JSON as it stands.
+    /// JSON, written unchanged.
     Json(&'a str),
-    /// A text, which becomes a string with its quotes.
+    /// A text, written as a JSON string.
     Text(&'a str),
 }
 
-/// The bytes that the parts take.
+/// The length of the parts in bytes.
 #[must_use]
 pub const fn length(parts: &[Part<'_>]) -> usize {
     let mut counted = Sink { bytes: [], length: 0 };
@@ -17,10 +17,10 @@ pub const fn length(parts: &[Part<'_>]) -> usize {
     counted.length
 }
 
-/// The parts, one after another.
+/// The parts, concatenated.
 ///
 /// # Panics
-/// Unless `N` is their [`length`].
+/// If `N` is not their [`length`].
 #[must_use]
 pub const fn written<const N: usize>(parts: &[Part<'_>]) -> [u8; N] {
     let mut sink = Sink { bytes: [0; N], length: 0 };
@@ -29,7 +29,7 @@ pub const fn written<const N: usize>(parts: &[Part<'_>]) -> [u8; N] {
     sink.bytes
 }
 
-/// Takes what fits and counts all.
+/// Keeps the bytes that fit, and counts all of them.
 struct Sink<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -61,7 +61,7 @@ const fn write<const N: usize>(parts: &[Part<'_>], sink: &mut Sink<N>) {
                     sink.push(b'\\');
                     sink.push(byte);
                 }
-                // JSON wants these escaped; in a description a space says the same.
+                // JSON requires escapes for these; in a description a space is good enough.
                 0..=0x1f if quoted => sink.push(b' '),
                 byte => sink.push(byte),
             }

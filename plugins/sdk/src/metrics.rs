@@ -1,13 +1,14 @@
-//! Counters and histograms of the plugin's own. They count only if the outcome of the call does: a call that traps or
-//! returns an error counts nothing.
+//! Counters and histograms of the plugin. They are recorded only if the outcome of the call is: a call that traps or
+//! returns an error records nothing.
 //!
-//! Counters are summed here and handed to the host once a call, as crossing costs 0.1 us; what a record counted stays when
-//! the record fails. Outside of WebAssembly they are collected for [`crate::testing::Harness`].
+//! Counters are summed up in the plugin and reported to the host once per call, because a call to the host is expensive.
+//! If a record fails, what it counted is kept. Outside of WebAssembly the values are collected for
+//! [`crate::testing::Harness`].
 
 use std::cell::RefCell;
 
 thread_local! {
-    /// Few names, so a search beats a map. Names stay, their sums go back to 0.
+    /// There are few names, so a linear search is faster than a map. Names are kept, and their sums reset to 0.
     static SUMS: RefCell<Vec<(String, u64)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -19,12 +20,12 @@ pub fn count(name: &str, by: u64) {
     });
 }
 
-/// Adds a value to the histogram `wasmill_plugin_custom{name=NAME}`. Each is a call to the host.
+/// Adds a value to the histogram `wasmill_plugin_custom{name=NAME}`. Each value is a call to the host.
 pub fn observe(name: &str, value: f64) {
     host::observe(name, value);
 }
 
-/// Hands the sums over.
+/// Reports the sums to the host.
 pub(crate) fn flush() {
     SUMS.with_borrow_mut(|sums| {
         for (name, sum) in sums.iter_mut().filter(|(_, sum)| *sum > 0) {
@@ -33,7 +34,7 @@ pub(crate) fn flush() {
     });
 }
 
-/// Drops the sums: the records of this call run again.
+/// Discards the sums, because the records of this call are run again.
 pub(crate) fn forget() {
     SUMS.with_borrow_mut(|sums| sums.iter_mut().for_each(|(_, sum)| *sum = 0));
 }

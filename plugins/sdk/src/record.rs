@@ -1,22 +1,23 @@
-//! A record as the plugin reads it. Everything borrows the call's batch: reading copies nothing.
+//! A record as the plugin reads it. All fields borrow from the call's batch: reading copies nothing.
 
 use std::iter::FusedIterator;
 
-/// The length that means null.
+/// The length of a null.
 pub(crate) const NULL: i32 = -1;
 
 /// One record of a topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// The topic that the batch comes from.
+    /// The topic that the record was read from.
     pub topic: &'a str,
-    /// Its partition.
+    /// The partition that the record was read from.
     pub partition: u32,
-    /// The record's offset there. In a later step it is that of the record which caused this one.
+    /// The record's offset in that partition. In a later step it is the offset of the input record that this record
+    /// was made from.
     pub offset: i64,
     /// Milliseconds since 1970-01-01 UTC.
     pub timestamp: Option<i64>,
-    /// 0 the first time, then how often the record was tried before.
+    /// How many times the record was tried before; 0 the first time.
     pub attempt: u32,
     /// The key; `None` is null, which differs from empty.
     pub key: Option<&'a [u8]>,
@@ -26,13 +27,13 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The headers in their order.
+    /// The headers, in order.
     #[must_use]
     pub fn headers(&self) -> Headers<'a> {
         self.headers
     }
 
-    /// The last header of that name, the one that counts where names repeat.
+    /// The last header with this name, which is the one that counts if names repeat.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<Header<'a>> {
         self.headers.iter().filter(|header| header.name == name.as_bytes()).last()
@@ -56,36 +57,36 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The headers of a record. Given to an output as they are, they are copied in one piece.
+/// The headers of a record. If they are passed to an output unchanged, they are copied in one piece.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
-    /// For each header the lengths of its name and its value.
+    /// For each header the length of its name and of its value.
     pub(crate) lengths: &'a [i32],
-    /// The bytes of the names and values, in that order.
+    /// The bytes of the names and values, in the same order.
     pub(crate) data: &'a [u8],
 }
 
 impl<'a> Headers<'a> {
-    /// How many there are.
+    /// The number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lengths.len() / 2
     }
 
-    /// Whether there are none.
+    /// Whether there are no headers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
-    /// The headers in their order.
+    /// The headers, in order.
     #[must_use]
     pub fn iter(&self) -> Iter<'a> {
         Iter { left: *self }
     }
 }
 
-// Not for `Headers` itself: an output would then copy them one by one.
+// Not implemented for `Headers` itself: an output would then copy the headers one by one.
 impl<'a> IntoIterator for &Headers<'a> {
     type Item = Header<'a>;
     type IntoIter = Iter<'a>;
@@ -121,16 +122,16 @@ impl<'a> Iterator for Iter<'a> {
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
 
-/// The bytes of a field, or the number of headers, that the layout tells: none for null and what is as in the input.
+/// The number of bytes, or of headers, for an entry of a layout: 0 for null and for "as in the input record".
 #[inline]
 pub(crate) fn bytes(length: i32) -> usize {
     usize::try_from(length).unwrap_or(0)
 }
 
-/// Cuts a field of that length off the front of `data`; `None` is null.
+/// Splits a field of this length off the front of `data`; `None` is null.
 ///
 /// # Panics
-/// If `data` is shorter: the host never passes such a batch.
+/// If `data` is shorter. The host never passes such a batch.
 pub(crate) fn take<'a>(data: &mut &'a [u8], length: i32) -> Option<&'a [u8]> {
     let length = usize::try_from(length).ok()?;
     let (field, rest) = data.split_at(length);

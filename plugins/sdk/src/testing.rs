@@ -1,7 +1,7 @@
-//! Runs a plugin natively, so that plain `cargo test` works on it. It is not there on wasm32.
+//! Runs a plugin natively, so that plain `cargo test` works on it. Not available on wasm32.
 //!
-//! The records go through the same columns and the same loop as in the host. What the host does afterwards (retries,
-//! policies, limits, the check of ports) is not played.
+//! The records pass through the same columns and the same loop as in the host. What the host does around that is not
+//! simulated: retries, policies, limits, and the check of ports.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -48,13 +48,13 @@ pub struct Harness<T> {
     next_offset: i64,
 }
 
-/// What became of one record: its outputs, or why it failed.
+/// The result of one record: its outputs, or why it failed.
 pub type Tested = Result<Vec<Emitted>, Failure>;
 
-/// One output, with what it takes from its input filled in.
+/// One output, with everything filled in that it takes from its input record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted {
-    /// Index into the ports.
+    /// The index into the ports.
     pub port: u32,
     /// `None` is null.
     pub key: Option<Vec<u8>>,
@@ -64,11 +64,12 @@ pub struct Emitted {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Milliseconds since 1970-01-01 UTC.
     pub timestamp: Option<i64>,
-    /// `None` leaves it to the output's partitioner.
+    /// `None` means that the output's partitioner chooses.
     pub partition: Option<u32>,
 }
 
-/// A record for a test: null key and value, no headers, no timestamp, tried for the first time.
+/// A record for a test. By default it has a null key and value, no headers and no timestamp, and is tried for the
+/// first time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
     key: Option<Vec<u8>>,
@@ -117,7 +118,7 @@ impl Input {
         Input { timestamp: Some(timestamp), ..self }
     }
 
-    /// Sets how often the record was tried before.
+    /// Sets how many times the record was tried before.
     #[must_use]
     pub fn attempt(self, attempt: u32) -> Input {
         Input { attempt, ..self }
@@ -125,11 +126,11 @@ impl Input {
 }
 
 impl<T: Transform> Harness<T> {
-    /// Makes the plugin with these settings (a JSON object) and ports. What other plugins of this thread logged and
-    /// counted is forgotten.
+    /// Creates the plugin with these settings (a JSON object) and ports. Clears what earlier plugins on this thread
+    /// logged and counted.
     ///
     /// # Errors
-    /// What the plugin says of its settings.
+    /// The error that the plugin's `init` returns.
     pub fn new(settings: &str, ports: &[&str]) -> Result<Harness<T>, String> {
         CAPTURED.take();
         let plugin = Instance::new();
@@ -138,13 +139,13 @@ impl<T: Transform> Harness<T> {
         Ok(Harness { plugin, next_offset: 0 })
     }
 
-    /// Runs a batch of partition 0 of the topic `test`; what became of each record, in order.
+    /// Runs a batch of partition 0 of the topic `test`. Returns the result of each record, in order.
     ///
     /// # Errors
-    /// What the plugin says of the whole call.
+    /// The error that the plugin returns for the whole call.
     ///
     /// # Panics
-    /// If the plugin does.
+    /// If the plugin panics.
     pub fn run(&mut self, inputs: impl IntoIterator<Item = Input>) -> Result<Vec<Tested>, String> {
         let inputs: Vec<Input> = inputs.into_iter().collect();
         let mut batch = Batch { offsets: vec![], timestamps: vec![], attempts: vec![], layout: vec![], data: vec![] };
@@ -171,7 +172,7 @@ impl<T: Transform> Harness<T> {
     /// Runs one record.
     ///
     /// # Errors
-    /// Why it failed.
+    /// Why the record failed.
     ///
     /// # Panics
     /// As [`Harness::run`].
@@ -180,19 +181,19 @@ impl<T: Transform> Harness<T> {
         results.pop().expect("one record in, one result out")
     }
 
-    /// What the plugin logged since it was made.
+    /// What the plugin logged since it was created.
     #[must_use]
     pub fn logs(&self) -> Vec<(Level, String)> {
         CAPTURED.with_borrow(|captured| captured.logs.clone())
     }
 
-    /// What the calls that succeeded added to a counter.
+    /// The sum that successful calls added to a counter.
     #[must_use]
     pub fn counter(&self, name: &str) -> u64 {
         CAPTURED.with_borrow(|captured| captured.counters.get(name).copied().unwrap_or(0))
     }
 
-    /// The values that a histogram got.
+    /// The values that were added to a histogram.
     #[must_use]
     pub fn observations(&self, name: &str) -> Vec<f64> {
         CAPTURED.with_borrow(|captured| captured.observations.get(name).cloned().unwrap_or_default())
@@ -205,7 +206,7 @@ impl<T> fmt::Debug for Harness<T> {
     }
 }
 
-/// What would have gone to the host.
+/// What the host would have received.
 #[derive(Debug, Default)]
 struct Captured {
     logs: Vec<(Level, String)>,
@@ -229,14 +230,14 @@ pub(crate) fn record_observation(name: &str, value: f64) {
     CAPTURED.with_borrow_mut(|captured| captured.observations.entry(name.to_owned()).or_default().push(value));
 }
 
-/// Copies a field in; its length.
+/// Appends a field and returns its length.
 fn field(data: &mut Vec<u8>, field: Option<&[u8]>) -> i32 {
     let Some(bytes) = field else { return NULL };
     data.extend_from_slice(bytes);
     i32::try_from(bytes.len()).expect("a field of a test is short")
 }
 
-/// Takes an outcome apart, as the host does.
+/// Splits an outcome into the results of its records, as the host does.
 fn read(inputs: &[Input], outcome: Outcome) -> Vec<Tested> {
     let Outcome { counts, ports, partitions, timestamps, layout, data, failures } = outcome;
     let mut layout = &layout[..];

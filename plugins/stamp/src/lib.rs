@@ -1,7 +1,7 @@
-//! Says in headers when and where a record was processed: `processed-at`, in milliseconds since 1970-01-01 UTC, `region`, from the
-//! environment variable `REGION` if the step gives one, and `process-id`, a random number that an instance keeps.
+//! Adds headers that say when and where a record was processed: `processed-at`, in milliseconds since 1970-01-01 UTC; `region`,
+//! from the environment variable `REGION` if the step defines it; and `process-id`, a random number that an instance keeps.
 //!
-//! It shows what a step's `allow` is for. It has no settings.
+//! It is an example of a step's `allow`. It has no settings.
 
 use wasmill_sdk::Emitter;
 use wasmill_sdk::Header;
@@ -39,7 +39,7 @@ mod tests {
     use super::Stamp;
 
     #[test]
-    fn headers_come_behind_those_that_were_there() {
+    fn headers_are_appended_to_existing_ones() {
         let mut stamp = Harness::<Stamp>::new("{}", &["main"]).unwrap();
         let outputs = stamp.run_one(Input::value("a").header("trace", "1")).unwrap();
         let names: Vec<&[u8]> = outputs[0].headers.iter().map(|(name, _)| &name[..]).collect();

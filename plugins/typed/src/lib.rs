@@ -1,8 +1,8 @@
-//! The typed contract bound by hand, without the SDK: what an author in a language without an SDK would write.
+//! Implements the typed contract by hand, without the SDK, as an author in a language without an SDK would.
 //!
-//! Its settings are one word of JSON or empty: `"copy"` writes every record anew, anything else forwards it by reference. Values that
-//! begin with `{` and don't end with `}` are rejected with the code `bad-json`, whichever it is. Records with a header `audit` go to
-//! the second port as well, if there is one.
+//! Its settings are a JSON string or empty: `"copy"` copies every record, anything else forwards it by reference. Values that begin
+//! with `{` and don't end with `}` are rejected with the code `bad-json`. Records with a header `audit` also go to the second port,
+//! if there is one.
 
 use std::cell::Cell;
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_object_is_rejected_and_the_rest_goes_on() {
+    fn an_incomplete_object_is_rejected_and_other_records_are_forwarded() {
         assert!(matches!(verdict(message("{}")), Verdict::Forward(0)));
         assert!(matches!(verdict(message("text")), Verdict::Forward(0)));
         assert!(matches!(verdict(message("{")), Verdict::Fail(Failure::Reject(Reject { .. }))));

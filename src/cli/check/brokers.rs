@@ -1,6 +1,7 @@
-//! The third level of `check`: whether brokers answer, topics are there, and this user may do what the pipeline does.
+//! The third level of `check`: whether the brokers answer, the topics exist, and this user has the permissions that
+//! the pipeline needs.
 //!
-//! Every finding has the command that mends it. What the brokers don't tell is said as a note, not guessed.
+//! Every finding includes the command that fixes it. What the brokers don't reveal is reported as a note, not guessed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,22 +24,23 @@ use crate::kafka::probe::Question;
 use crate::kafka::probe::Unanswered;
 use crate::kafka::settings::Partition;
 
-/// For all files together, as they are asked at the same time: `check` has ended after ten seconds.
+/// The time limit for the brokers' answers about one file. Files are asked about concurrently, so `check` ends within
+/// ten seconds.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Files that are asked for at once.
+/// The maximum number of files that are asked about concurrently.
 const ASKED_AT_ONCE: usize = 16;
 
-/// Topics that a note names one by one.
+/// The maximum number of topics that a note lists.
 const NAMED_MAX: usize = 5;
 
-/// What is to be asked about a file, and of whom.
+/// The questions about a file, and the connection to ask them on.
 pub(super) type Asked = (kafka::Settings, Question);
 
-/// What came of it; `None` if nothing was asked.
+/// The answers about a file; `None` if nothing was asked.
 pub(super) type Reply = Option<Result<Answers, Unanswered>>;
 
-/// What is to be asked about a file; `None` if who is meant isn't clear.
+/// The questions about a file; `None` if its connection settings are invalid.
 pub(super) fn question((pipeline, usable): &(Pipeline, Usable)) -> Option<Asked> {
     if !usable.connection {
         return None;
@@ -56,7 +58,7 @@ pub(super) fn question((pipeline, usable): &(Pipeline, Usable)) -> Option<Asked>
     Some((pipeline.kafka.clone(), Question { topics: topics.into_iter().collect(), names, group }))
 }
 
-/// Asks, for all files at once.
+/// Asks about all files concurrently.
 pub(super) fn ask(questions: Vec<Option<Asked>>) -> Vec<Reply> {
     let mut replies = Vec::with_capacity(questions.len());
     for some in questions.chunks(ASKED_AT_ONCE) {
@@ -75,7 +77,7 @@ pub(super) fn ask(questions: Vec<Option<Asked>>) -> Vec<Reply> {
     replies
 }
 
-/// Asks; the topics that patterns read are known only then, and are asked about too.
+/// Asks. The topics that match a pattern are known only from the answers, so a second question asks about these topics.
 fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<Answers, Unanswered> {
     let mut answers = probe::ask(settings, question, LIMIT)?;
     let patterns = settings.input.topics.iter().filter(|topic| topic.starts_with('^'));
@@ -91,7 +93,7 @@ fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<A
     Ok(answers)
 }
 
-/// Adds what the replies mean for all files.
+/// Adds the findings from the replies for all files.
 pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
     for (file, reply) in files.iter_mut().zip(replies) {
         let Some((pipeline, usable)) = &file.pipeline else { continue };
@@ -105,7 +107,7 @@ pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
 }
 
 struct Output<'a> {
-    /// `None` for dead letters.
+    /// `None` for the dead-letter topic.
     name: Option<&'a str>,
     topic: &'a str,
     span: Span,
@@ -135,11 +137,11 @@ fn outputs<'a>(pipeline: &'a Pipeline, usable: &'a Usable) -> impl Iterator<Item
     outputs.chain(dead_letter)
 }
 
-/// What a topic is for.
+/// How the pipeline uses a topic.
 #[derive(Clone, Copy)]
 enum Role<'a> {
     Read,
-    /// By this output, or for dead letters.
+    /// By this output, or as the dead-letter topic.
     Written(Option<&'a str>),
 }
 
@@ -211,7 +213,7 @@ impl Judge<'_> {
         self.membership(answers);
     }
 
-    /// Whether the group would take this member.
+    /// Whether the group would accept this consumer.
     fn membership(&mut self, answers: &Answers) {
         if !self.usable.group {
             return;
@@ -230,7 +232,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The most partitions of a topic that the pattern reads now.
+    /// The highest number of partitions among the topics that the pattern currently matches.
     fn pattern(&mut self, pattern: &str, span: Span, answers: &Answers) -> usize {
         let shown = self.shown(pattern, span);
         let read: Vec<&String> = answers.names.iter().filter(|name| config::reads(pattern, name)).collect();
@@ -253,7 +255,7 @@ impl Judge<'_> {
         partitions.max().unwrap_or(0)
     }
 
-    /// The partitions of a topic, if it is there.
+    /// The number of partitions of a topic, if it exists.
     fn topic(&mut self, topic: &str, span: Span, role: Role<'_>, answers: &Answers) -> Option<usize> {
         let shown = self.shown(topic, span);
         let (what, operation) = match role {
@@ -322,13 +324,13 @@ impl Judge<'_> {
         );
     }
 
-    /// A broker was reached and then gave no answer, or one that nobody foresaw.
+    /// A broker was reached, but didn't answer, or answered with an unexpected error.
     fn unknown(&mut self, span: Span, what: &str, why: &str) {
         let message = format!("{what} couldn't be checked: {}", self.pipeline.hide(why));
         self.report.add_levelled(Level::Unreachable, span, message, "", "check again when the brokers answer");
     }
 
-    /// The commands for the cluster, with nothing in them that is not to be shown.
+    /// The commands for the cluster, without secret values.
     fn commands(&self) -> Commands {
         let kafka = &self.pipeline.kafka;
         let is_shown = self.pipeline.is_shown(self.pipeline.spans.brokers);
@@ -342,7 +344,7 @@ impl Judge<'_> {
     }
 }
 
-/// The name of a topic that may be meant.
+/// An existing topic whose name is similar.
 fn near<'a>(topic: &str, names: &'a [String]) -> Option<&'a str> {
     config::near(topic, names.iter().map(String::as_str))
 }

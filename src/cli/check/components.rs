@@ -1,4 +1,4 @@
-//! The second level of `check`: each component is loaded and, where its settings and ports can be trusted, made ready.
+//! The second level of `check`: loads each component, and instantiates it if its settings and ports are valid.
 
 use super::Checked;
 use crate::cli::args::Compiled;
@@ -12,7 +12,7 @@ use crate::config::Usable;
 use crate::plugin::Engine;
 use crate::plugin::Step;
 
-/// Adds what is wrong with the components of all files.
+/// Adds the findings about the components of all files.
 pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Exit> {
     let engine = load::engine(compiled)?;
     for file in files {
@@ -57,7 +57,7 @@ fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Rep
     }
 }
 
-/// Warns of what a step gives and its plugin can't use.
+/// Warns of permissions that a step grants and its plugin can't use.
 fn unused(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) {
     let Some(at) = pipeline.spans.steps.get(number).and_then(|spans| spans.allow) else { return };
     for grant in step.settings().allow.iter().filter(|grant| !step.uses(*grant)) {
@@ -72,7 +72,7 @@ fn unused(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) 
     }
 }
 
-/// Warns of outputs that no plugin writes to, where all of them say which they do.
+/// Warns of outputs that no plugin writes to, if every plugin declares its ports.
 fn unwritten(pipeline: &Pipeline, ports: &[String], report: &mut Report) {
     for (output, spans) in pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs) {
         if *output.name != *MAIN && !ports.iter().any(|port| **port == *output.name) {
@@ -89,5 +89,5 @@ fn unwritten(pipeline: &Pipeline, ports: &[String], report: &mut Report) {
     }
 }
 
-/// The output that every step has.
+/// The port that every step has.
 const MAIN: &str = "main";

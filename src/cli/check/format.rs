@@ -1,4 +1,4 @@
-//! What `check` prints: findings on stderr for people; for programs all of it on stdout.
+//! Prints the result of `check`: for people findings go to stderr, for programs everything goes to stdout.
 
 use std::io;
 use std::io::Write as _;
@@ -23,7 +23,7 @@ pub(super) enum Format {
     Github,
 }
 
-/// Prints it all. If nobody reads it, the code says it too.
+/// Prints all results. If the reader has closed the pipe, the exit code still reports the result.
 pub(super) fn print(files: &[Checked], format: Format) -> Result<(), Exit> {
     match format {
         Format::Human => human(files),
@@ -114,7 +114,7 @@ fn github(files: &[Checked]) -> String {
     text
 }
 
-/// As the workflow commands want it: what ends or parts a command is written as a number.
+/// Escapes text for a GitHub workflow command, so that it can't end the command.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

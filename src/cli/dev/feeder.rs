@@ -1,9 +1,9 @@
-//! The threads that feed a file into the embedded broker: one reads lines, one hands them on.
+//! The threads that feed a file into the embedded broker: one reads lines, the other sends them.
 //!
-//! A pipe may have no writer, or one that writes nothing, so the thread that reads may wait for ever: it holds nothing but the file, and
-//! nobody waits for it.
-//! The embedded broker throws away what lies 5 MiB back in a partition, read or not, so the feed stays at most
-//! [`AHEAD_BYTES_MAX`] ahead of the records that have their outcome, and waits for what came out to be printed. A line that is no record ends the feed with its number.
+//! A pipe may have no writer, or a silent one, so the reading thread may block forever. It holds nothing but the file, and no other thread
+//! waits for it. The embedded broker keeps only the last 5 MiB of a partition, whether or not older records were read. So the feed stays at
+//! most [`AHEAD_BYTES_MAX`] ahead of the records that have an outcome, and waits until their output is printed. A line that is not a valid
+//! record ends the feed, with its line number.
 
 use std::fs;
 use std::io;
@@ -30,7 +30,7 @@ use crate::record::Header;
 
 use super::progress::Progress;
 
-/// Records in a second, at most.
+/// The maximum number of records per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate(f64);
 
@@ -44,15 +44,15 @@ impl FromStr for Rate {
     }
 }
 
-/// How far the feed may run ahead of the pipeline.
+/// The maximum number of bytes that the feed may be ahead of the pipeline.
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
-/// The pause before looking again whether the pipeline has caught up.
+/// The pause before checking again whether the pipeline has caught up.
 const WAIT: Duration = Duration::from_millis(2);
-/// The longest wait for a line before looking whether the feed is to stop.
+/// The longest wait for a line before checking whether the feed should stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the broker in this process may take for the last records.
+/// How long the embedded broker may take to accept the last records.
 const FLUSH: Duration = Duration::from_secs(30);
-/// At most this many waits in a second, so that a high rate isn't lost to the grain of the clock.
+/// The maximum number of waits per second, so that a high rate doesn't suffer from the resolution of the clock.
 const TICKS_MAX: f64 = 100.0;
 
 /// The feeding thread; dropping it stops and joins it.
@@ -63,7 +63,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins to feed `path` through `feeder`.
+    /// Starts to feed `path` through `feeder`.
     pub(super) fn start(
         feeder: Feeder,
         progress: Arc<Progress>,
@@ -82,7 +82,7 @@ impl Feed {
         let run = Run { feeder, progress, path: path.to_owned(), format, rate, stopped };
         let thread = thread::Builder::new().name("dev-feed".into()).spawn(move || {
             if let Some(result) = run.feed(&lines).transpose() {
-                // An error says that nobody waits any more.
+                // An error means that the receiver is gone.
                 let _ = send.send(result);
             }
         });
@@ -90,7 +90,7 @@ impl Feed {
         Ok(Feed { stop: Some(stop), finished, thread: Some(thread) })
     }
 
-    /// The number of records fed, once all are; then it says no more.
+    /// The number of records fed, once all are. It is returned only once.
     pub(super) fn finished(&self) -> Option<Result<u64, Exit>> {
         self.finished.try_recv().ok().map(|result| result.map_err(Exit::Invalid))
     }
@@ -100,23 +100,23 @@ impl Drop for Feed {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of that thread was reported by its hook.
+            // The panic hook has logged a panic of that thread.
             let _ = thread.join();
         }
     }
 }
 
-/// Lines that were read and wait to be fed.
+/// The number of lines that may be read ahead.
 const READ_AHEAD: usize = 16;
 
-/// The lines of a file, read by a thread that ends with the file, or with the first line that nobody takes.
+/// The lines of a file, read by a thread that ends with the file, or when the receiver is dropped.
 fn read(path: &Path) -> io::Result<Receiver<Result<Line, String>>> {
     let (send, lines) = mpsc::sync_channel(READ_AHEAD);
     let path = path.to_owned();
     let read = move || {
         let opened = match line::lines(&path) {
             Ok(opened) => opened,
-            // An error says that nobody waits any more.
+            // An error means that the receiver is gone.
             Err(error) => return drop(send.send(Err(error))),
         };
         for line in opened {
@@ -140,7 +140,7 @@ struct Run {
 }
 
 impl Run {
-    /// The number of records fed, or `None` if it was stopped before the end.
+    /// The number of records fed, or `None` if the feed was stopped before the end.
     fn feed(&self, lines: &Receiver<Result<Line, String>>) -> Result<Option<u64>, String> {
         let (records_a_tick, tick) = self.rate.map_or((u64::MAX, Duration::ZERO), pace);
         let mut ahead = Ahead::default();
@@ -172,7 +172,7 @@ impl Run {
         Ok(Some(ahead.fed))
     }
 
-    /// Hands a record to the broker; `false` if it was told to stop meanwhile.
+    /// Hands a record to the broker; `false` if the feed was stopped meanwhile.
     fn send(&self, record: &FeedRecord) -> Result<bool, String> {
         let headers: Vec<Header<'_>> =
             record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
@@ -186,7 +186,7 @@ impl Run {
         }
     }
 
-    /// Whether it is to stop, which is waited for so long.
+    /// Waits for at most `wait`, and returns whether the feed should stop.
     fn is_stopped(&self, wait: Duration) -> bool {
         self.stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
     }
@@ -194,8 +194,8 @@ impl Run {
 
 /// How far the feed is ahead of the pipeline.
 ///
-/// Which records have no outcome yet isn't known, only how many: so each counts as the largest since the pipeline had
-/// caught up last.
+/// Only the number of records without an outcome is known, not which ones they are. So each counts as much as the largest record since the
+/// pipeline last caught up.
 #[derive(Default)]
 struct Ahead {
     fed: u64,
@@ -203,7 +203,7 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Whether a record of so many bytes may follow, when `processed` records have their outcome.
+    /// Whether a record of this size may follow, when `processed` records have an outcome.
     fn has_room(&mut self, processed: u64, bytes: u64) -> bool {
         let open = self.fed.saturating_sub(processed);
         if open == 0 {
@@ -219,7 +219,7 @@ impl Ahead {
     }
 }
 
-/// How many records to feed between two waits, and how long a wait is.
+/// How many records to feed between two waits, and how long to wait.
 fn pace(Rate(rate): Rate) -> (u64, Duration) {
     let mut records = 1_u64;
     let mut seconds = 1.0 / rate;
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_high_rate_is_fed_in_portions() {
+    fn a_high_rate_is_fed_in_bursts() {
         assert_eq!(pace(Rate(10.0)), (1, Duration::from_millis(100)));
         let (records, wait) = pace(Rate(1e6));
         assert!(wait >= Duration::from_millis(10), "{wait:?}");

@@ -1,4 +1,4 @@
-//! How far a pipeline on the embedded broker is, from its own metrics.
+//! The progress of a pipeline on the embedded broker, from its metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,17 +10,17 @@ use crate::metrics::Metrics;
 
 const OUTCOMES: [&str; 5] = ["emitted", "filtered", "skipped", "dead_lettered", "failed"];
 
-/// The counts of one pipeline.
+/// The counters of one pipeline.
 pub(super) struct Progress {
     metrics: Arc<Metrics>,
     outputs: Vec<Arc<str>>,
-    /// Outputs and dead letters that were printed.
+    /// The number of outputs and dead letters that were printed.
     printed: AtomicU64,
     /// Bytes of their keys and values.
     printed_bytes: AtomicU64,
 }
 
-/// Records that may wait to be printed, and their bytes: the embedded broker throws away what lies 5 MiB back.
+/// Limits on the outputs that wait to be printed: the embedded broker keeps only the last 5 MiB of a partition.
 const UNPRINTED_MAX: u64 = 4096;
 const UNPRINTED_BYTES_MAX: u64 = 1 << 20;
 
@@ -29,21 +29,22 @@ impl Progress {
         Progress { metrics, outputs, printed: AtomicU64::new(0), printed_bytes: AtomicU64::new(0) }
     }
 
-    /// An output or a dead letter was printed, with a key and a value of so many bytes.
+    /// Counts a printed output or dead letter, whose key and value have `bytes` bytes.
     pub(super) fn print(&self, bytes: u64) {
         self.printed.fetch_add(1, Ordering::Relaxed);
         self.printed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether each of `fed` records has its outcome and every output and dead letter was printed.
+    /// Whether each of `fed` records has an outcome, and every output and dead letter was printed.
     pub(super) fn is_through(&self, fed: u64) -> bool {
         self.processed() >= fed && self.unprinted() == 0
     }
 
-    /// Whether printing keeps up.
+    /// Whether printing keeps up with the pipeline.
     pub(super) fn is_printed(&self) -> bool {
         let bytes: u64 = self.of_outputs(&self.metrics.bytes_produced);
-        // Dead letters have no count of bytes: with them this is less than there are, and the records bound them.
+        // Dead letters have no byte counter, so with them `waiting` is too low. Their number is limited by
+        // `UNPRINTED_MAX`.
         let waiting = bytes.saturating_sub(self.printed_bytes.load(Ordering::Relaxed));
         self.unprinted() <= UNPRINTED_MAX && waiting <= UNPRINTED_BYTES_MAX
     }
@@ -52,7 +53,7 @@ impl Progress {
         (self.produced() + self.outcome("dead_lettered")).saturating_sub(self.printed.load(Ordering::Relaxed))
     }
 
-    /// For people, at the end.
+    /// The summary at the end of the command.
     pub(super) fn summary(&self) -> String {
         let given_up = ["skipped", "dead_lettered"].map(|outcome| (outcome.replace('_', "-"), self.outcome(outcome)));
         let given_up = given_up.iter().filter(|(_, count)| *count > 0);
@@ -60,7 +61,7 @@ impl Progress {
         format!("in {}  out {}{given_up}  failed {}", self.processed(), self.produced(), self.outcome("failed"))
     }
 
-    /// How many input records have their outcome.
+    /// The number of input records that have an outcome.
     pub(super) fn processed(&self) -> u64 {
         OUTCOMES.iter().map(|outcome| self.outcome(outcome)).sum()
     }
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_through_when_all_came_in_and_all_that_came_out_was_printed() {
+    fn it_is_through_when_every_record_has_an_outcome_and_every_output_was_printed() {
         let metrics = Metrics::new("orders", &[], &["main", "late"]);
         let progress = Progress::new(Arc::clone(&metrics), vec!["main".into(), "late".into()]);
         metrics.records_processed.with_label_values(&["emitted"]).inc_by(2);
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_lags_behind_when_records_or_bytes_wait() {
+    fn printing_lags_when_records_or_bytes_wait() {
         let metrics = Metrics::new("orders", &[], &["main"]);
         let progress = Progress::new(Arc::clone(&metrics), vec!["main".into()]);
         let produced = |records: u64, bytes: u64| {

@@ -1,7 +1,8 @@
-//! The clusters that tests share, one for each profile: each is started by the first test that wants it.
+//! The clusters that tests share, one per profile. The first test that needs a cluster starts it.
 //!
-//! A test runs on the cluster as Kafka ships it unless it says otherwise by [`on`]. What it asks for from its thread goes there: topics,
-//! records, processes. `WASMILL_TEST_BROKERS` names an existing cluster in place of that one; then tests of other profiles do nothing.
+//! A test runs on the cluster with Kafka's default settings unless it chooses another one with [`on`]. Everything that its thread
+//! requests uses that cluster: topics, records, processes. `WASMILL_TEST_BROKERS` replaces that default cluster with an existing one;
+//! tests of other profiles then do nothing.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::cell::Cell;
@@ -26,7 +27,7 @@ thread_local! {
     static PROFILE: Cell<Profile> = const { Cell::new(Profile::Shipped) };
 }
 
-/// Held by tests on the pair, for writing by one that stops a broker of it.
+/// Read-locked by tests on the pair, write-locked by a test that stops a broker of it.
 static PAIR: RwLock<()> = RwLock::new(());
 
 /// Runs a test on the cluster of a profile.
@@ -35,7 +36,7 @@ pub(crate) fn on(profile: Profile, test: impl FnOnce()) {
     at(profile, test);
 }
 
-/// Runs a test that has the pair for itself, and may stop its second broker. That runs again afterwards.
+/// Runs a test that uses the pair exclusively, and may stop its second broker, which is restarted afterwards.
 pub(crate) fn on_the_pair_alone(test: impl FnOnce(&mut kafka::Node)) {
     let _alone = PAIR.write().unwrap_or_else(PoisonError::into_inner);
     at(Profile::Pair, || {
@@ -53,7 +54,7 @@ fn at(profile: Profile, test: impl FnOnce()) {
     test();
 }
 
-/// Restores the thread's profile, also after a panic.
+/// Restores the thread's profile, even after a panic.
 struct Back(Profile);
 
 impl Drop for Back {
@@ -62,7 +63,7 @@ impl Drop for Back {
     }
 }
 
-/// The second broker, which runs when this is dropped.
+/// The second broker, which is restarted if necessary when this is dropped.
 struct Running(MutexGuard<'static, kafka::Node>);
 
 impl Drop for Running {
@@ -73,7 +74,7 @@ impl Drop for Running {
     }
 }
 
-/// A cluster that runs. Nobody drops a static: the kernel ends its nodes with this process.
+/// A running cluster. A static is never dropped: the kernel ends its nodes with this process.
 struct Cluster {
     brokers: String,
     first: Option<(kafka::Node, Option<Secured>)>,
@@ -99,12 +100,12 @@ fn cluster() -> &'static Cluster {
     CLUSTERS[profile as usize].get_or_init(start)
 }
 
-/// Where the brokers listen, as `host:port,host:port`: the judge's way, who may do everything.
+/// The addresses of the brokers, as `host:port,host:port`, for the oracle, to which everything is allowed.
 pub(crate) fn brokers() -> &'static str {
     &cluster().brokers
 }
 
-/// What stands under `[kafka]` in a pipeline's file.
+/// The lines for `[kafka]` in a pipeline's file.
 pub(crate) fn of_wasmill() -> String {
     let list = |brokers: &str| {
         format!("brokers = [{}]", brokers.split(',').map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", "))
@@ -121,7 +122,7 @@ pub(crate) fn of_wasmill() -> String {
     )
 }
 
-/// The user that wasmill is on this cluster, where nobody may do what no ACL allows.
+/// wasmill's user on this cluster, if the cluster allows nothing without an ACL.
 pub(crate) fn user() -> Option<&'static str> {
     (PROFILE.get() == Profile::Strict).then_some(USER)
 }

@@ -1,22 +1,22 @@
-//! What stands in records and nowhere else: no log, page or header of ours may repeat it.
+//! A text that is contained in records and nowhere else: no log, page or header of wasmill may repeat it.
 //!
-//! Feeds have it in keys and values, and tests put it into the records that they write. Every process under test is looked through when
-//! it goes away, and so is every header that wasmill adds to a dead letter, so a new test needs to do nothing but write it. A plugin may
-//! say of a record what it likes; the tests' plugins don't repeat what it stands in.
+//! Feeds contain it in keys and values, and tests put it into the records that they write. The output of every process under test is
+//! searched for it when the process is dropped, and so is every header that wasmill adds to a dead letter. So a new test only has to
+//! write it. A plugin may quote records; the tests' plugins don't quote the parts with the canary.
 
-/// A part of records' keys, values, names of headers and their values. `Oracle.java` has it, too.
+/// A part of records' keys, values, header names and header values. `Oracle.java` contains it, too.
 pub(crate) const CANARY: &str = "qanary5e1f";
 
-/// Looks through what a process wrote or answered.
+/// Checks that the output of a process doesn't contain the canary.
 ///
 /// # Panics
-/// If a byte of a record is in it.
+/// If it does.
 pub(crate) fn absent(what: &str, text: &str) {
     let found = text.lines().find(|line| line.to_ascii_lowercase().contains(CANARY));
     assert!(found.is_none(), "{what} shows a record: {}", found.unwrap_or_default());
 }
 
-/// Looks through a header's value if it is one that wasmill adds to dead letters.
+/// Checks a header's value, if the header is one that wasmill adds to dead letters.
 ///
 /// # Panics
 /// As [`absent`].

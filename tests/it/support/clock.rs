@@ -1,4 +1,4 @@
-//! Time for tests: waiting for a condition with a deadline. The only place that reads a clock.
+//! Time for tests: waiting for a condition with a deadline. Only this file reads a clock.
 #![expect(clippy::disallowed_methods, reason = "tests watch processes from outside")]
 
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
-/// From one question to the next: at first, and at most. What is asked is a broker that others use, too.
+/// The polling interval: first, and maximum. Other tests use the polled broker, too.
 const FIRST: Duration = Duration::from_millis(10);
 const LAST: Duration = Duration::from_millis(100);
 
@@ -24,10 +24,10 @@ impl Watch {
     }
 }
 
-/// Asks again and again until there is an answer.
+/// Polls until there is an answer.
 ///
 /// # Panics
-/// If there is none within `limit`; `what` says what was waited for.
+/// If there is none within `limit`; `what` describes the condition.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let watch = Watch::start();
     let mut step = FIRST;
@@ -41,7 +41,7 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> 
     }
 }
 
-/// As [`wait_for`] with a condition.
+/// Like [`wait_for`], with a condition.
 pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     wait_for(what, limit, || holds().then_some(()));
 }

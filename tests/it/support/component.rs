@@ -1,4 +1,4 @@
-//! Plugins made from text: `tests/plugins/odd_record.wat` as a component, with what it does to one record put in.
+//! Plugins built from text: `tests/plugins/odd_record.wat` as a component, with a given behaviour for one record.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -11,21 +11,21 @@ const ODD_TYPED: &str = include_str!("../../plugins/odd_typed.wat");
 const FAN: &str = include_str!("../../plugins/fan.wat");
 const PRELUDE: &str = include_str!("../../plugins/prelude.wat");
 
-/// What a plugin does when it meets its record, as WebAssembly text.
+/// The plugin's behaviour at its record, as WebAssembly text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Behaviour {
-    /// Before the outcome is built.
+    /// Code that runs before the outcome is built.
     pub(crate) before: &'static str,
-    /// To the outcome.
+    /// Code that changes the outcome.
     pub(crate) after: &'static str,
 }
 
-/// A component that forwards every record as it came.
+/// A component that forwards every record unchanged.
 pub(crate) fn forward() -> Vec<u8> {
     forward_with("")
 }
 
-/// As [`forward`], with more functions, as WebAssembly text, that nobody calls.
+/// Like [`forward`], with additional functions as WebAssembly text, which are never called.
 pub(crate) fn forward_with(functions: &str) -> Vec<u8> {
     let text = text(0, -1, Behaviour::default());
     let inside = text.trim_end().strip_suffix(')').unwrap();
@@ -37,25 +37,25 @@ pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u
     component(&text(partition, offset, behaviour))
 }
 
-/// A typed component that forwards every record but the one at this offset of any partition; `after` is what it does to the answer then,
-/// as WebAssembly text.
+/// A typed component that forwards every record except that at this offset of any partition, for which it runs `after`, WebAssembly
+/// text, on the answer.
 pub(crate) fn typed(offset: i64, after: &str) -> Vec<u8> {
     let text =
         ODD_TYPED.replace("AFTER))", &format!("{after}))")).replace("const OFFSET)", &format!("const {offset})"));
     of_world(&text, "transform")
 }
 
-/// A component that forwards every record with this timestamp, by which its version is known.
+/// A component that forwards every record with this timestamp, which identifies its version.
 pub(crate) fn stamped(version: u32) -> Vec<u8> {
     component(&stamping(0, -1, Behaviour::default(), version))
 }
 
-/// A component that sends each record on, and a copy to its second port.
+/// A component that forwards each record, and sends a copy to its second port.
 pub(crate) fn tee() -> Vec<u8> {
     fan("2", "(local.get $copy)")
 }
 
-/// A component that sends each record to the first port or to the one of this number, by its key.
+/// A component that sends each record to the first port or to this one, depending on its key.
 pub(crate) fn split(other: u32) -> Vec<u8> {
     fan("1", &format!("(i32.mul (i32.and (local.get $byte) (i32.const 1)) (i32.const {other}))"))
 }
@@ -78,7 +78,7 @@ fn stamping(partition: usize, offset: i64, behaviour: Behaviour, stamp: u32) -> 
         .replace("const OFFSET)", &format!("const {offset})"))
 }
 
-/// `plugins/faulty`, which goes wrong as the value of a record says.
+/// `plugins/faulty`, which fails as the value of a record says.
 pub(crate) fn faulty() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/faulty.wasm");
     assert!(path.exists(), "{} is missing: cargo xtask plugins builds it", path.display());

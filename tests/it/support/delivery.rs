@@ -1,7 +1,7 @@
-//! The pipeline of delivery tests: two steps and three outputs, of which each record gets two.
+//! The pipeline of the delivery tests: two steps and three outputs. Each record goes to two outputs.
 //!
-//! Step one sends a record on, and a copy of it to `audit`; step two sends it to `main` or to `other`, by its key. So `audit` has the whole
-//! feed, `main` and `other` have it together, and a record is done when two topics have acknowledged it.
+//! Step one forwards each record, and sends a copy to `audit`; step two sends it to `main` or `other`, depending on its key. So `audit` has
+//! the whole feed, `main` and `other` together have it, too, and a record is settled when two topics have acknowledged it.
 
 use crate::support::component;
 use crate::support::java;
@@ -11,10 +11,10 @@ use crate::support::java::Tally;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 
-/// The names of the outputs, which are their ports.
+/// The names of the outputs, which are also the ports.
 const OUTPUTS: [&str; 3] = ["main", "audit", "other"];
 
-/// Topics, a pipeline between them, and readers that count.
+/// Topics, the pipeline between them, and counting readers.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) input: String,
@@ -26,17 +26,17 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// `more` is added to `[input]` and what follows it.
+    /// `more` is appended to the keys of `[input]`.
     pub(crate) fn new(name: &str, partitions: usize, more: &str) -> Delivery {
         Delivery::in_group(name, unique(name), partitions, more)
     }
 
-    /// As [`Delivery::new`], in a group of this name.
+    /// Like [`Delivery::new`], with a given group name.
     pub(crate) fn in_group(name: &str, group: String, partitions: usize, more: &str) -> Delivery {
         Delivery::from(java::create(&format!("{name}-in"), partitions, &[]), name, group, partitions, more)
     }
 
-    /// As [`Delivery::in_group`], from a topic that is there.
+    /// Like [`Delivery::in_group`], from an existing topic.
     pub(crate) fn from(input: String, name: &str, group: String, partitions: usize, more: &str) -> Delivery {
         let outputs = OUTPUTS.map(|output| {
             java::create(&format!("{name}-{output}"), partitions, &["message.timestamp.type=LogAppendTime"])
@@ -55,8 +55,8 @@ impl Delivery {
         Delivery { input, main, group, pipeline, views }
     }
 
-    /// Counts all that the topics hold now: `fresh` are records that have all their outputs, `heights` are above every output, and of the
-    /// rest it is the worse of the two ways.
+    /// Counts everything that the topics contain now. `fresh` counts records with all their outputs, and `heights` are above every output.
+    /// The other values are the worse ones of the two paths.
     pub(crate) fn tally(&self) -> Tally {
         let [split, audit] = self.views.each_ref().map(Reader::tally);
         let mut heights = audit.heights;
@@ -74,31 +74,32 @@ impl Delivery {
         }
     }
 
-    /// How many records the broker appended between two times, to the way that got more.
+    /// How many records the broker appended between two times, on the path with more of them.
     pub(crate) fn appended(&self, from_ms: u64, to_ms: u64) -> u64 {
         self.views.iter().map(|view| view.appended(from_ms, to_ms)).max().unwrap_or(0)
     }
 
-    /// How many of a feed's acknowledged records lack an output, and which, as `partition/offset`.
+    /// How many acknowledged records of a feed lack an output, and which ones, as `partition/offset`.
     pub(crate) fn missing(&self, feed: &Feed) -> (u64, String) {
         let [split, audit] = self.views.each_ref().map(|view| view.missing(feed));
         (split.0 + audit.0, split.1 + &audit.1)
     }
 
-    /// The end of a test: every record of the feed has its outputs, each key's in order and the newest last, and there is nothing else.
+    /// Verifies at the end of a test that every record of the feed has its outputs, each key's records in order with the newest last, and
+    /// that there is nothing else.
     ///
     /// # Panics
-    /// If that isn't so.
+    /// If not.
     pub(crate) fn assert_delivered(&self, feed: &Feed) -> Tally {
         let tally = self.assert_complete(feed);
         assert_eq!(tally.stale, 0, "keys that end with an old value");
         tally
     }
 
-    /// The same where old values may have come late.
+    /// Like `assert_delivered`, but allows old values that arrived late.
     ///
     /// # Panics
-    /// If that isn't so.
+    /// If not.
     pub(crate) fn assert_complete(&self, feed: &Feed) -> Tally {
         let fed = feed.stop();
         let tally = self.tally();

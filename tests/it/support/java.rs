@@ -1,7 +1,7 @@
-//! Kafka's own Java client, asked through `tests/kafka/Oracle.java`: one JVM for the whole binary.
+//! Kafka's own Java client, controlled through `tests/kafka/Oracle.java`: one JVM for the whole binary.
 //!
-//! It creates topics, feeds, reads back and counts. Invariant: nothing that a test claims about delivery was read by the
-//! client that wasmill itself is built on.
+//! It creates topics, produces, reads back and counts. Invariant: what tests claim about delivery was never read by the client library
+//! that wasmill itself uses.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::cell::RefCell;
@@ -29,7 +29,7 @@ use crate::support::unique;
 
 const SOURCE: &str = "tests/kafka/Oracle.java";
 
-/// A record as it lies in a topic, byte for byte.
+/// A record in a topic, byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Raw {
     pub(crate) timestamp: i64,
@@ -38,33 +38,33 @@ pub(crate) struct Raw {
     pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// What a topic holds of a feed, in the order of its partitions.
+/// The records of a feed in a topic, in the order of its partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Records of the feed, each counted once.
     pub(crate) fresh: u64,
-    /// Records that were there before.
+    /// Records that occurred before.
     pub(crate) repeats: u64,
-    /// Records that, repeats aside, came after a later one of their key, or in another partition than their key's.
+    /// Records that, apart from repeats, follow a later one of their key, or are in another partition than their key's.
     pub(crate) disorder: u64,
-    /// Records that no feed sent.
+    /// Records that are not from the feed.
     pub(crate) foreign: u64,
-    /// Keys whose last record, repeats included, is not their newest: where the topic is compacted, or written to a table, an old value
-    /// stays. While records are repeated there are such; when all is delivered there must be none.
+    /// Keys whose last record, including repeats, is not their newest: an old value would remain after compaction or in a table. Such
+    /// keys may exist while records are being repeated, but not after everything is delivered.
     pub(crate) stale: u64,
-    /// For each input partition one above the highest offset whose record is there.
+    /// For each input partition, one above the highest offset whose record is in the topic.
     pub(crate) heights: Vec<i64>,
 }
 
-/// Creates a topic with a name of its own.
+/// Creates a topic with a unique name.
 pub(crate) fn create(name: &str, partitions: usize, configs: &[&str]) -> String {
     let topic = unique(name);
     create_again(&topic, partitions, configs);
     topic
 }
 
-/// Creates a topic of exactly this name. It keeps its records however old their timestamps are: Kafka deletes what is older than a
-/// week half a minute after its start, and then every five minutes.
+/// Creates a topic with exactly this name. It keeps its records however old their timestamps are: by default Kafka deletes records older
+/// than a week, half a minute after its start and then every five minutes.
 pub(crate) fn create_again(topic: &str, partitions: usize, configs: &[&str]) {
     create_as(topic, &partitions.to_string(), configs);
 }
@@ -78,7 +78,7 @@ fn create_as(topic: &str, partitions: &str, configs: &[&str]) {
     ask(&request);
 }
 
-/// Creates a topic whose partitions have these replicas, by the ids of the nodes; the first of each is to lead it.
+/// Creates a topic whose partitions have these replicas, given by node ids; the first one is the preferred leader.
 pub(crate) fn create_on(name: &str, replicas: &[&[u32]], configs: &[&str]) -> String {
     let of = |ids: &&[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
     let topic = unique(name);
@@ -96,12 +96,12 @@ pub(crate) fn alter(topic: &str, setting: &str) {
     ask(&format!("alter\t{topic}\t{setting}"));
 }
 
-/// From now on only this user may do this with the resource: `kind` is `topic` or `group`. Clients of ours are `ANONYMOUS`.
+/// Restricts an operation on a resource to this user. `kind` is `topic` or `group`. The tests' own clients are `ANONYMOUS`.
 pub(crate) fn allow(user: &str, kind: &str, name: &str, operation: &str) {
     ask(&format!("allow\t{user}\t{kind}\t{name}\t{operation}"));
 }
 
-/// Allows what a pipeline does, on a cluster where nobody may do what isn't allowed: read its inputs, write its outputs, be in its group.
+/// Grants a pipeline's permissions on a cluster that allows nothing without an ACL: read its inputs, write its outputs, use its group.
 pub(crate) fn permit(inputs: &[&str], outputs: &[&str], group: &str) {
     let Some(user) = broker::user() else { return };
     for input in inputs {
@@ -113,56 +113,56 @@ pub(crate) fn permit(inputs: &[&str], outputs: &[&str], group: &str) {
     allow(user, "group", group, "read");
 }
 
-/// The node that leads each partition of a topic; -1 where none does.
+/// The node that leads each partition of a topic; -1 if there is none.
 pub(crate) fn leaders(topic: &str) -> Vec<i64> {
     numbers(&ask(&format!("leaders\t{topic}"))[0])
 }
 
-/// The node that a group's coordinator is on.
+/// The node of a group's coordinator.
 pub(crate) fn coordinator(group: &str) -> i64 {
     numbers(&ask(&format!("coordinator\t{group}"))[0])[0]
 }
 
-/// Has every partition led by its first replica again.
+/// Makes the preferred replica of every partition its leader again.
 pub(crate) fn elect() {
     ask("elect");
 }
 
-/// Waits until a cluster has so many brokers.
+/// Waits until a cluster has this number of brokers.
 pub(crate) fn wait_for_brokers(brokers: &str, count: usize) {
     ask_at(brokers, &format!("brokers\t{count}"));
 }
 
-/// Removes the records of a partition that are below an offset, as retention does.
+/// Deletes the records of a partition below an offset, as retention does.
 pub(crate) fn delete_records(topic: &str, partition: usize, before: i64) {
     ask(&format!("delete-records\t{topic}\t{partition}\t{before}"));
 }
 
-/// The offsets where a topic's partitions end.
+/// The end offsets of a topic's partitions.
 pub(crate) fn ends(topic: &str) -> Vec<i64> {
     numbers(&ask(&format!("end\t{topic}"))[0])
 }
 
-/// What a group has committed; -1 where it has nothing.
+/// The committed offsets of a group; -1 for none.
 pub(crate) fn committed(group: &str, topic: &str) -> Vec<i64> {
     numbers(&ask(&format!("committed\t{group}\t{topic}"))[0])
 }
 
-/// How many records a group has not committed.
+/// The number of records that a group has not committed.
 pub(crate) fn lag(group: &str, topic: &str) -> i64 {
-    // Ends first: a commit in between may only make the lag smaller.
+    // Ends are read first: a commit in between can only make the lag smaller.
     let ends = ends(topic);
     ends.iter().zip(committed(group, topic)).map(|(end, committed)| (end - committed.max(0)).max(0)).sum()
 }
 
-/// The partitions of each member of a group that is not rebalancing.
+/// The number of partitions of each member of a group, if the group is not rebalancing.
 pub(crate) fn members(group: &str) -> Option<Vec<usize>> {
     let answer = ask(&format!("group\t{group}"));
     let owned = |list: &String| if list.is_empty() { 0 } else { list.split(',').count() };
     (answer[0] == "Stable").then(|| answer[1..].iter().map(owned).collect())
 }
 
-/// Writes records to a partition in one batch; the first one's offset.
+/// Writes records to a partition in one batch. Returns the offset of the first one.
 pub(crate) fn produce(topic: &str, partition: usize, records: &[Raw]) -> i64 {
     let mut request = format!("produce\t{topic}\t{partition}");
     for record in records {
@@ -172,7 +172,7 @@ pub(crate) fn produce(topic: &str, partition: usize, records: &[Raw]) -> i64 {
     ask(&request)[0].parse().unwrap()
 }
 
-/// Sends a record for each key and lets Kafka's own client choose the partition; which one it chose for each.
+/// Sends a record for each key, and returns the partitions that Kafka's own client chooses.
 pub(crate) fn choose(topic: &str, keys: &[Option<Vec<u8>>]) -> Vec<i64> {
     let mut request = format!("choose\t{topic}");
     for key in keys {
@@ -182,17 +182,17 @@ pub(crate) fn choose(topic: &str, keys: &[Option<Vec<u8>>]) -> Vec<i64> {
     numbers(&ask(&request)[0])
 }
 
-/// What a group committed beside its offset of partition 0.
+/// The metadata that a group committed with its offset of partition 0.
 pub(crate) fn note(group: &str, topic: &str) -> String {
     ask(&format!("note\t{group}\t{topic}"))[0].clone()
 }
 
-/// Commits an offset of partition 0 for a group without members, with a note.
+/// Commits an offset of partition 0 with metadata, for a group without members.
 pub(crate) fn commit(group: &str, topic: &str, offset: i64, note: &str) {
     ask(&format!("commit\t{group}\t{topic}\t{offset}\t{note}"));
 }
 
-/// Joins a group with the protocol `range`, for as long as the tests run.
+/// Joins a group with the assignor `range`, for as long as the tests run.
 pub(crate) fn join(group: &str, topic: &str) {
     ask(&format!("join\t{group}\t{topic}"));
 }
@@ -202,11 +202,11 @@ pub(crate) fn join(group: &str, topic: &str) {
 pub(crate) enum Ending {
     Commit,
     Abort,
-    /// It doesn't, until the brokers end it.
+    /// Not at all, until the brokers abort it.
     Open,
 }
 
-/// Writes records to a partition in one transaction, which ends so.
+/// Writes records to a partition in one transaction, which ends as given.
 pub(crate) fn transact(ending: Ending, topic: &str, partition: usize, records: &[Raw]) {
     let ending = match ending {
         Ending::Commit => "commit",
@@ -227,37 +227,37 @@ pub(crate) fn dump(topic: &str, partition: usize) -> Vec<(i64, Raw)> {
     answer.iter().filter(|text| !text.is_empty()).map(|text| read_raw(text)).collect()
 }
 
-/// Numbered records that a topic gets from a thread of the Java process.
+/// Numbered records that a thread of the Java process sends to a topic.
 #[derive(Debug)]
 pub(crate) struct Feed(String);
 
 impl Feed {
-    /// Starts a feed of `rate` records a second, of about `100 + pad` bytes, until `count` are sent; 0 is "until stopped".
+    /// Starts a feed of `rate` records per second, of about `100 + pad` bytes, until `count` are sent; with 0 until stopped.
     pub(crate) fn start(topic: &str, rate: u32, keys: u32, pad: u32, count: u64) -> Feed {
         let name = unique("feed");
         ask(&format!("feed\t{name}\t{topic}\t{rate}\t{keys}\t{pad}\t{count}"));
         Feed(name)
     }
 
-    /// Fills a topic and returns when all of it is acknowledged.
+    /// Fills a topic, and returns when all records are acknowledged.
     pub(crate) fn fill(topic: &str, count: u64) -> Feed {
         let feed = Feed::start(topic, 100_000, 97, 40, count);
         feed.end(Duration::from_secs(60));
         feed
     }
 
-    /// Waits until all of it is acknowledged.
+    /// Waits until all records are acknowledged.
     pub(crate) fn end(&self, limit: Duration) {
         clock::wait_until("a feed to end", limit, || ask(&format!("fed\t{}", self.0))[0] == "over");
     }
 
-    /// Ends it; the number of acknowledged records in each partition.
+    /// Stops the feed. Returns the number of acknowledged records in each partition.
     pub(crate) fn stop(&self) -> Vec<i64> {
         numbers(&ask(&format!("stop-feed\t{}", self.0))[1])
     }
 }
 
-/// A reader of a whole topic that goes on in the Java process, as a consumer that reads only what is committed.
+/// A reader of a whole topic that keeps running in the Java process, as a consumer that reads only committed records.
 #[derive(Debug)]
 pub(crate) struct Reader(String);
 
@@ -266,14 +266,14 @@ impl Reader {
         Reader::of(&[topic])
     }
 
-    /// Of several topics, as if they were one: where each record of a feed goes to one of them.
+    /// A reader of several topics as if they were one: each record of a feed goes to one of them.
     pub(crate) fn of(topics: &[&str]) -> Reader {
         let name = unique("watch");
         ask(&format!("watch\t{name}\t{}", topics.join("\t")));
         Reader(name)
     }
 
-    /// Counts all that the topic holds now.
+    /// Counts everything that the topic contains now.
     pub(crate) fn tally(&self) -> Tally {
         let answer = ask(&format!("tally\t{}", self.0));
         let number = |index: usize| answer[index].parse().unwrap();
@@ -288,34 +288,34 @@ impl Reader {
         }
     }
 
-    /// How many records the broker appended between two times, of a topic with `LogAppendTime`.
+    /// How many records the broker appended between two times, for a topic with `LogAppendTime`.
     pub(crate) fn appended(&self, from_ms: u64, to_ms: u64) -> u64 {
         ask(&format!("appended\t{}\t{from_ms}\t{to_ms}", self.0))[0].parse().unwrap()
     }
 
-    /// How many of a feed's acknowledged records are not there, and which, as `partition/offset`.
+    /// How many acknowledged records of a feed are missing, and which ones, as `partition/offset`.
     pub(crate) fn missing(&self, feed: &Feed) -> (u64, String) {
         let answer = ask(&format!("missing\t{}\t{}", self.0, feed.0));
         (answer[0].parse().unwrap(), answer[1].clone())
     }
 }
 
-/// What nobody asks for any more is read no further.
+/// Stops the reader in the Java process.
 impl Drop for Reader {
     fn drop(&mut self) {
-        // A failed test ends the process soon, and its answers would hide why.
+        // A failed test ends the process soon, and an answer here could hide the reason.
         if !thread::panicking() {
             ask(&format!("unwatch\t{}", self.0));
         }
     }
 }
 
-/// One request, one answer, of the cluster that the test runs on.
+/// Sends a request about the cluster of this test, and returns the answer.
 pub(crate) fn ask(request: &str) -> Vec<String> {
     ask_at(broker::brokers(), request)
 }
 
-/// A thread asks on a connection of its own: what one test waits for holds up no other.
+/// Each thread has a connection of its own, so that a test that waits for an answer doesn't block others.
 fn ask_at(brokers: &str, request: &str) -> Vec<String> {
     thread_local! {
         static CONNECTION: RefCell<Option<BufReader<TcpStream>>> = const { RefCell::new(None) };
@@ -335,7 +335,7 @@ fn ask_at(brokers: &str, request: &str) -> Vec<String> {
     }
 }
 
-/// The first one starts the JVM.
+/// The first call starts the JVM.
 fn connect() -> BufReader<TcpStream> {
     static JVM: OnceLock<Jvm> = OnceLock::new();
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, JVM.get_or_init(Jvm::start).port)).unwrap();
@@ -343,7 +343,7 @@ fn connect() -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-/// The process that answers. It ends when its stdin does, at the latest with this process.
+/// The JVM process. It ends when its stdin is closed, at the latest with this process.
 struct Jvm {
     _child: Child,
     _stdin: ChildStdin,
@@ -365,7 +365,7 @@ impl Jvm {
     }
 }
 
-/// Compiles the source unless that was done before; the folder of the classes.
+/// Compiles the source if that was not done yet. Returns the folder of the classes.
 pub(crate) fn compile() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
     let classes = kafka::home().join("classes");

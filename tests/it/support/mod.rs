@@ -1,4 +1,4 @@
-//! What every scenario stands on: a broker, the Java client, wasmill processes and plugins made from text.
+//! The foundation of all tests: a broker, the Java client, wasmill processes, and plugins built from text.
 
 pub(crate) mod broker;
 pub(crate) mod canary;
@@ -17,25 +17,25 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
-/// Held by a test that loads the machine: two at once would measure each other.
+/// Locked by a test that loads the machine: two at a time would distort each other's measurements.
 pub(crate) fn load() -> MutexGuard<'static, ()> {
     static LOAD: Mutex<()> = Mutex::new(());
     LOAD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the long schedules are run.
+/// Whether to run the long schedules.
 pub(crate) fn full() -> bool {
     std::env::var("WASMILL_FULL").is_ok_and(|full| full == "1")
 }
 
-/// A name that no other test and no earlier run has.
+/// A name that is unique across tests and runs.
 pub(crate) fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{name}-{}-{count}", clock::unix_ms())
 }
 
-/// Prints a figure, past the test harness's capture: figures are what these tests are for.
+/// Prints a figure to stderr, bypassing the test harness's capture: some tests exist for their figures.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats.
+//! Reproducible random numbers.
 
 use std::env;
 
@@ -10,7 +10,7 @@ use crate::support::say;
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Seeded by `WASMILL_SEED`, else by the clock; says how to repeat it.
+    /// Seeded by `WASMILL_SEED`, otherwise by the clock. Prints how to repeat the sequence.
     pub(crate) fn seeded(test: &str) -> Random {
         let given = env::var("WASMILL_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(clock::unix_ms);
@@ -18,7 +18,7 @@ impl Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

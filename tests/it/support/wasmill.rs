@@ -1,4 +1,4 @@
-//! The binary under test: a pipeline's folder, and processes that run it and are watched from outside.
+//! The binary under test: a pipeline's folder, and processes that run it and are observed from outside.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -32,28 +32,28 @@ use crate::support::canary;
 use crate::support::clock;
 use crate::support::java;
 
-/// How long a process may take from its start to ready.
+/// How long a process may take to become ready.
 const READY: Duration = Duration::from_secs(60);
 
-/// A pipeline's folder: `plugin.wasm`, and a folder for each process with its file.
+/// A pipeline's folder: contains `plugin.wasm`, and for each process a folder with its file.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     folder: TempDir,
     body: String,
-    /// Other brokers than those that all tests share.
+    /// Other brokers than the shared cluster.
     brokers: Option<String>,
     processes: AtomicU32,
-    /// What stands under `[kafka]`, if not the shared cluster.
+    /// The lines of `[kafka]`, if not those of the shared cluster.
     kafka: Option<String>,
 }
 
 impl Pipeline {
-    /// A pipeline from topic to topic under a group, through `plugin.wasm`; `more` is added to `[input]` and what follows it.
+    /// A pipeline from topic to topic with a group, through `plugin.wasm`. `more` is appended to the keys of `[input]`.
     pub(crate) fn new(input: &str, output: &str, group: &str, more: &str) -> Pipeline {
         Pipeline::with_step(input, output, group, more, "")
     }
 
-    /// As [`Pipeline::new`], with more in the step.
+    /// Like [`Pipeline::new`], with more keys in the step.
     pub(crate) fn with_step(input: &str, output: &str, group: &str, more: &str, step: &str) -> Pipeline {
         let body = format!(
             "[[step]]\nname = \"step-one\"\nwasm = \"../plugin.wasm\"\n{step}\n\n[output.main]\ntopic = \"{output}\"\n\n\
@@ -63,7 +63,7 @@ impl Pipeline {
         Pipeline::of(&body)
     }
 
-    /// A pipeline whose file has this text behind its brokers and its address.
+    /// A pipeline whose file has this text after its brokers and its address.
     pub(crate) fn of(body: &str) -> Pipeline {
         Pipeline {
             folder: tempfile::tempdir().unwrap(),
@@ -74,7 +74,7 @@ impl Pipeline {
         }
     }
 
-    /// The same against other brokers.
+    /// The same pipeline with other brokers.
     pub(crate) fn at(self, brokers: String) -> Pipeline {
         Pipeline { brokers: Some(brokers), ..self }
     }
@@ -85,12 +85,12 @@ impl Pipeline {
         self
     }
 
-    /// Puts a plugin in place, as one does it: beside, then renamed.
+    /// Replaces the plugin atomically, as a deployment does: writes a new file and renames it.
     pub(crate) fn install(&self, wasm: &[u8]) {
         self.install_as("plugin.wasm", wasm);
     }
 
-    /// The same under another name.
+    /// Like [`Pipeline::install`], with another file name.
     pub(crate) fn install_as(&self, name: &str, wasm: &[u8]) {
         let beside = self.folder.path().join("plugin.new");
         fs::write(&beside, wasm).unwrap();
@@ -102,17 +102,17 @@ impl Pipeline {
         self.run_with(&[])
     }
 
-    /// As [`Pipeline::run`], with more arguments.
+    /// Like [`Pipeline::run`], with more arguments.
     pub(crate) fn run_with(&self, more: &[&str]) -> Process {
         self.run_in(&[], more)
     }
 
-    /// As [`Pipeline::run_with`], with variables of the environment.
+    /// Like [`Pipeline::run_with`], with environment variables.
     pub(crate) fn run_in(&self, variables: &[(&str, &str)], more: &[&str]) -> Process {
         self.run_under(&[], variables, more)
     }
 
-    /// As [`Pipeline::run_in`], started by another program, whose arguments end where wasmill's command begins.
+    /// Like [`Pipeline::run_in`], but started through another program, to whose arguments wasmill's command line is appended.
     pub(crate) fn run_under(&self, wrapper: &[&str], variables: &[(&str, &str)], more: &[&str]) -> Process {
         let port = free_port();
         let file = self.write(port);
@@ -120,25 +120,25 @@ impl Pipeline {
         Process::start_with(wrapper, &arguments, variables, port, Stdio::piped())
     }
 
-    /// As [`Pipeline::run`], with a stderr that nobody reads, and which is full.
+    /// Like [`Pipeline::run`], with a stderr that is full and never read.
     pub(crate) fn run_unread(&self) -> Process {
         let port = free_port();
         let file = self.write(port);
         let (reader, mut writer) = std::io::pipe().unwrap();
         let stderr = writer.try_clone().unwrap();
-        // It ends when the other end is closed.
+        // Ends when the reading end is closed.
         thread::spawn(move || writer.write_all(&vec![b'\n'; 1 << 20]));
         let mut process = Process::start_with(&[], &["run", file.to_str().unwrap()], &[], port, Stdio::from(stderr));
         process.unread = Some(reader);
         process
     }
 
-    /// A file of this pipeline that no process has.
+    /// A file of this pipeline that no process uses.
     pub(crate) fn file(&self) -> PathBuf {
         self.write(free_port())
     }
 
-    /// Where the plugin is, and everything else may be.
+    /// The folder of the plugin, which may also contain other files.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -164,11 +164,11 @@ impl Pipeline {
 pub(crate) struct Process {
     child: Child,
     port: u16,
-    /// All it has written to stderr, and to stdout.
+    /// Everything that it has written to stderr and to stdout so far.
     log: Arc<Mutex<String>>,
     out: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
-    /// The other end of its stderr, if nobody reads it.
+    /// The reading end of its stderr, if that isn't read.
     unread: Option<PipeReader>,
 }
 
@@ -181,12 +181,12 @@ impl Process {
         Process::start(&arguments, &[], port)
     }
 
-    /// Starts wasmill with these arguments; its metrics are at `port`.
+    /// Starts wasmill with these arguments; it serves metrics on `port`.
     fn start(arguments: &[&str], variables: &[(&str, &str)], port: u16) -> Process {
         Process::start_with(&[], arguments, variables, port, Stdio::piped())
     }
 
-    /// The same by way of another program, with this stderr.
+    /// The same, through another program and with this stderr.
     fn start_with(
         wrapper: &[&str],
         arguments: &[&str],
@@ -211,27 +211,27 @@ impl Process {
         Process { child, port, log, out, readers, unread: None }
     }
 
-    /// What it wrote to stderr.
+    /// What it has written to stderr so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// What it wrote to stdout.
+    /// What it has written to stdout so far.
     pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` returns 200.
     pub(crate) fn ready(&mut self) {
         self.wait("wasmill to be ready", READY, |process| {
             process.get("/readyz").is_some_and(|(status, _)| status == 200)
         });
     }
 
-    /// Waits for something while it runs.
+    /// Waits for a condition while the process runs.
     ///
     /// # Panics
-    /// If that takes too long or the process ends; its log is printed as for every failed test.
+    /// If the wait takes too long or the process ends; its log is printed as for every failed test.
     pub(crate) fn wait(&mut self, what: &str, limit: Duration, mut holds: impl FnMut(&Process) -> bool) {
         let watch = clock::Watch::start();
         clock::wait_until(what, limit + Duration::from_secs(1), || {
@@ -243,7 +243,7 @@ impl Process {
         });
     }
 
-    /// The sum of a metric over its series, if it can be had.
+    /// The sum of a metric over its series, if it is available.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let (_, body) = self.get("/metrics")?;
         let of = |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "));
@@ -251,7 +251,7 @@ impl Process {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
-    /// A line of its memory in the kernel's words, such as `VmRSS` (what it has) or `VmHWM` (the most it had), in bytes.
+    /// A memory value from the process's status file, such as `VmRSS` (current) or `VmHWM` (peak), in bytes.
     ///
     /// # Panics
     /// If it has ended.
@@ -259,14 +259,14 @@ impl Process {
         self.memory_if_any(what).expect("a process that runs has memory")
     }
 
-    /// As [`Process::memory`]; none of a process that has ended and wasn't waited for.
+    /// Like [`Process::memory`]; `None` for a process that has ended.
     pub(crate) fn memory_if_any(&self, what: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))?;
         line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
     }
 
-    /// How nice its threads are, by their names.
+    /// The niceness of its threads, by their names.
     ///
     /// # Panics
     /// If it has ended.
@@ -275,13 +275,13 @@ impl Process {
         let of = |thread: fs::DirEntry| {
             let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
             let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
-            // The first of them is the third of all, and the nineteenth is what is asked for.
+            // The first of these fields is the third of the line, and niceness is the nineteenth.
             Some((name.to_owned(), fields.split(' ').nth(19 - 3)?.parse().ok()?))
         };
         threads.flatten().filter_map(of).collect()
     }
 
-    /// Status and body of a page, if the process answers.
+    /// The status and body of a page, if the process answers.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -294,22 +294,22 @@ impl Process {
         Some((status, body))
     }
 
-    /// The system's number of it.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// The exit status, if the process has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Closes the reading end of its stderr, which nobody reads.
+    /// Closes the reading end of its stderr, which isn't read.
     pub(crate) fn close_log(&mut self) {
         drop(self.unread.take());
     }
 
-    /// kill -9; the time when it was done.
+    /// Kills the process with kill -9. Returns the time of the kill.
     pub(crate) fn kill(mut self) -> u64 {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -327,12 +327,12 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        // std has no other signal than KILL.
+        // std can only send SIGKILL.
         let arguments = ["-c", "kill -\"$0\" \"$1\"", name, &self.id().to_string()];
         assert!(Command::new("sh").args(arguments).status().unwrap().success());
     }
 
-    /// Waits for its end and its last words: the exit code, none after a signal.
+    /// Waits for the end of the process and of its output. Returns the exit code, none if a signal ended it.
     pub(crate) fn exit(&mut self, limit: Duration) -> Option<i32> {
         let watch = clock::Watch::start();
         let status = clock::wait_for("wasmill to end", limit + Duration::from_secs(1), || {
@@ -359,12 +359,12 @@ impl Drop for Process {
     }
 }
 
-/// A port that nothing listens on now.
+/// A port on which nothing listens now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Keeps what a process writes, line by line, until it closes its end.
+/// Collects what a process writes, line by line, until it closes its end.
 fn collect(from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {

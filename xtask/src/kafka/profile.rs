@@ -1,6 +1,7 @@
-//! What a node's `server.properties` say, for each profile: the clusters that wasmill has to do with.
+//! A node's `server.properties` for each profile: the kinds of clusters that wasmill is tested with.
 //!
-//! What isn't named here is as Kafka ships it. What every profile changes keeps tests short, and changes nothing that a client may rely on.
+//! Settings that are not listed have Kafka's defaults. The settings that all profiles share make tests faster, and change nothing that
+//! clients rely on.
 
 use std::path::Path;
 
@@ -9,38 +10,39 @@ use super::secured::Secured;
 /// A cluster that tests run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Profile {
-    /// As Kafka ships: a topic is created when a client asks for it, a timestamp may be an hour ahead, a batch takes a MiB. There is an
-    /// authorizer, and everybody may do everything that no ACL speaks of.
+    /// Kafka's defaults: topics are created when a client asks for them, timestamps may be an hour ahead, and a batch may have 1 MiB. There
+    /// is an authorizer, and everything is allowed for resources without an ACL.
     Shipped,
-    /// Nobody may do what no ACL allows, nothing is created by itself, limits are small. The plain port is the judge's, who may do everything.
+    /// Nothing is allowed without an ACL, topics are not created automatically, and limits are small. On the plain port, which the test's
+    /// own clients use, everything is allowed.
     Strict,
-    /// Two brokers, and topics with a replica on each. The first is the controller, so the second is the one that may be stopped.
+    /// Two brokers, with a replica of each topic on both. The first is also the controller, so a test may stop the second one.
     Pair,
 }
 
-/// The limit of a strict cluster for a batch.
+/// The maximum size of a batch in a strict cluster.
 const STRICT_BATCH: u32 = 100_000;
-/// The longest session that it grants.
+/// The maximum session timeout in a strict cluster.
 const STRICT_SESSION_MS: u32 = 60_000;
 
-/// What is a node's own.
+/// The settings that differ between nodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Own<'a> {
     pub(crate) profile: Profile,
     pub(crate) id: u32,
     pub(crate) port: u16,
-    /// The controller's port, which is node 1.
+    /// The port of the controller, which is node 1.
     pub(crate) controller: u16,
-    /// Where a second listener listens, and where it says that it does.
+    /// The actual port of a second listener, and the port that it advertises.
     pub(crate) second: Option<(u16, u16)>,
     pub(crate) secured: Option<&'a Secured>,
 }
 
 impl Own<'_> {
-    /// The text of the file; the node keeps its records under `data`.
+    /// The text of the file. The node keeps its data under `data`.
     ///
-    /// What a deleted topic held is thrown away at once. A broker keeps it for a minute by default, and meanwhile the kernel writes it to
-    /// the disk, in bursts that slowed single drains of the benchmark by a third.
+    /// The files of a deleted topic are removed almost at once. By default a broker keeps them for a minute, and the kernel writes them to
+    /// disk meanwhile, in bursts that disturb benchmarks.
     pub(crate) fn text(&self, data: &Path) -> String {
         let Own { profile, id, port, controller, second, secured } = *self;
         let (listener, advertised, protocol) = match second {
@@ -101,7 +103,7 @@ impl Profile {
                  message.max.bytes={STRICT_BATCH}\n\
                  group.max.session.timeout.ms={STRICT_SESSION_MS}\n"
             ),
-            // A broker that died is missed after three seconds instead of nine.
+            // A dead broker is detected after three seconds instead of nine.
             Profile::Pair => "allow.everyone.if.no.acl.found=true\n\
                  default.replication.factor=2\n\
                  broker.session.timeout.ms=3000\n\

@@ -1,6 +1,7 @@
-//! The ports for TLS and SASL that a node has beside its plain one, with certificates made on the spot.
+//! The TLS and SASL ports that a node has in addition to its plain one, with newly generated certificates.
 //!
-//! Each port names itself to clients, so that a connection stays on its port. The plain port stays the judge's.
+//! Each port advertises itself to clients, so that a connection stays on its port. The test's own clients use
+//! the plain port.
 
 use std::fs;
 use std::path::Path;
@@ -9,25 +10,26 @@ use std::process::Command;
 
 use super::free_ports;
 
-/// The one user of a secured node, for each mechanism.
+/// The only user of a secured node, for every mechanism.
 pub(crate) const USER: &str = "mill";
-/// Its password.
+/// The user's password.
 pub(crate) const PASSWORD: &str = "canary-7Qz";
 
-/// What a secured node has beside its plain port.
+/// The additional ports of a secured node, and its certificates.
 #[derive(Debug)]
 pub(crate) struct Secured {
-    /// `ca.pem`, `other-ca.pem`, `client.pem` and `client.key` for clients, and the stores for the node.
+    /// The folder with `ca.pem`, `other-ca.pem`, `client.pem` and `client.key` for clients, and with the stores
+    /// for the node.
     pub(crate) folder: PathBuf,
-    /// TLS, with a certificate wanted of the client.
+    /// TLS with a required client certificate.
     pub(crate) mutual: u16,
-    /// TLS and SASL.
+    /// TLS with SASL.
     pub(crate) sasl: u16,
-    /// TLS, with a certificate that has expired.
+    /// TLS with an expired certificate.
     pub(crate) expired: u16,
-    /// TLS, with a certificate of another host.
+    /// TLS with a certificate for another host.
     pub(crate) elsewhere: u16,
-    /// TLS alone.
+    /// TLS only.
     pub(crate) tls: u16,
 }
 
@@ -61,7 +63,7 @@ impl Secured {
         Ok(Secured { folder: folder.to_owned(), mutual, sasl, expired, elsewhere, tls })
     }
 
-    /// The properties with the listeners.
+    /// Adds the listeners to a node's properties.
     pub(super) fn add_to(&self, plain: &str) -> String {
         let listeners = [
             ("MUTUAL", self.mutual, "SSL", "broker"),

@@ -1,4 +1,4 @@
-//! Random documents and paths: the masked document means what a naive masking of the parsed one makes.
+//! Random documents and paths: the masked document equals the result of a naive masking of the parsed document.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,10 +29,10 @@ impl Random {
     }
 }
 
-/// A name, or any element of an array.
+/// A field name; `None` is any element of an array.
 type Part = Option<&'static str>;
 
-/// A place in a document, and a path: the parts from the root. A path that is one name may be meant at any depth.
+/// A position in a document, or a path: the parts from the root. A path of a single name may match at any depth.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Path {
     is_anywhere: bool,
@@ -70,7 +70,7 @@ fn written(path: &Path, random: &mut Random) -> String {
     text
 }
 
-/// A JSON string in which any character may be an escape.
+/// A JSON string in which any character may be escaped.
 fn escaped(text: &str, random: &mut Random) -> String {
     let mut escaped = String::from("\"");
     for c in text.chars() {
@@ -104,7 +104,7 @@ fn document(random: &mut Random, depth: usize, to: &mut String) {
                 to.extend((at > 0).then_some(','));
                 if open == '{' {
                     space(random, to);
-                    // None comes twice: of the parsed document only the last one would be left.
+                    // No name occurs twice: parsing would keep only the last one.
                     let name = NAMES[(first + at) % NAMES.len()];
                     to.push_str(&escaped(name, random));
                     space(random, to);
@@ -119,14 +119,14 @@ fn document(random: &mut Random, depth: usize, to: &mut String) {
     space(random, to);
 }
 
-/// The mode for what stands at a place, if it is hidden: of the path from the root, or of the name alone.
+/// The mode for the value at a position, if it is hidden: that of the path from the root, otherwise that of the single name.
 fn mode_at(modes: &BTreeMap<Path, &'static str>, place: &[Part]) -> Option<&'static str> {
     let from_root = Path { is_anywhere: false, parts: place.to_vec() };
     let alone = Path { is_anywhere: true, parts: place.last().copied().into_iter().collect() };
     modes.get(&from_root).or_else(|| modes.get(&alone)).copied()
 }
 
-/// Whether the value stays; it is masked if so.
+/// Masks a value, and returns whether it is kept.
 fn masked(value: &mut Value, modes: &BTreeMap<Path, &'static str>, place: &mut Vec<Part>, count: &mut usize) -> bool {
     if let Some(mode) = mode_at(modes, place) {
         *count += 1;
@@ -159,7 +159,7 @@ fn masked(value: &mut Value, modes: &BTreeMap<Path, &'static str>, place: &mut V
     true
 }
 
-/// Whether they are the same, where a hash may be any.
+/// Whether the two are equal, where hashes always count as equal.
 fn is_same(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
         (Value::Object(ours), Value::Object(theirs)) => {
@@ -175,7 +175,7 @@ fn is_same(ours: &Value, theirs: &Value) -> bool {
 }
 
 #[test]
-fn a_masked_document_means_what_a_naive_masking_makes() {
+fn a_masked_document_equals_the_result_of_a_naive_masking() {
     let mut random = Random(SEED);
     let random = &mut random;
     let (mut unchanged, mut changed) = (0, 0);

@@ -1,4 +1,4 @@
-//! What generated bindings call: memory for what crosses to the host and back, and constructors.
+//! The functions that the generated bindings call: memory for data that crosses to and from the host, and constructors.
 //!
 //! JUSTIFICATION for the unsafe code: the component model's memory protocol is in raw pointers.
 
@@ -10,11 +10,11 @@ use std::alloc::realloc;
 use std::ptr::NonNull;
 use std::ptr::null_mut;
 
-/// Called by the bindings so that `cabi_realloc` is linked, which `export!` itself sees to.
+/// Called by the bindings so that `cabi_realloc` is linked. Empty, because `export!` links it.
 pub(crate) fn maybe_link_cabi_realloc() {}
 
-/// Runs constructors of statics, once. The linker makes the function that does so, and runs it at every exported call unless it is
-/// called somewhere.
+/// Runs the constructors of statics, once. The linker generates the function that runs them, and would call it at every exported
+/// call if the plugin never called it.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn run_ctors_once() {
     use std::sync::atomic::AtomicBool;
@@ -30,7 +30,7 @@ pub(crate) fn run_ctors_once() {
     }
 }
 
-/// Memory for what the host hands over, or a block of it in another size: the function `cabi_realloc` of the component model.
+/// Allocates or resizes memory for data from the host: the function `cabi_realloc` of the component model.
 ///
 /// # Safety
 /// `block` has `old` bytes of this alignment and came from here, or `old` is 0. `size` is 0 only if `old` is, and rounded up to
@@ -38,7 +38,7 @@ pub(crate) fn run_ctors_once() {
 #[must_use]
 pub unsafe fn cabi_realloc(block: *mut u8, old: usize, align: usize, size: usize) -> *mut u8 {
     if size == 0 {
-        // Nobody reads it; it has to be aligned and not null.
+        // Never dereferenced, but it must be aligned and not null.
         return std::ptr::without_provenance_mut(align);
     }
     // SAFETY: the caller's.
@@ -50,7 +50,7 @@ pub unsafe fn cabi_realloc(block: *mut u8, old: usize, align: usize, size: usize
         }
     };
     if new.is_null() {
-        // As small as a trap can be: the host knows that memory has reached its limit.
+        // The smallest possible trap: the host knows that the memory limit was reached.
         #[cfg(target_arch = "wasm32")]
         core::arch::wasm32::unreachable();
         #[cfg(not(target_arch = "wasm32"))]
@@ -59,14 +59,14 @@ pub unsafe fn cabi_realloc(block: *mut u8, old: usize, align: usize, size: usize
     new
 }
 
-/// Memory in which a list crosses to the host, freed when it is dropped.
+/// Memory for a list that is passed to the host, freed when it is dropped.
 pub(crate) struct Cleanup {
     block: NonNull<u8>,
     layout: Layout,
 }
 
 impl Cleanup {
-    /// A block and what frees it; null and nothing for no bytes.
+    /// Allocates a block with the guard that frees it; null and no guard for a size of 0.
     pub(crate) fn new(layout: Layout) -> (*mut u8, Option<Cleanup>) {
         if layout.size() == 0 {
             return (null_mut(), None);
@@ -77,7 +77,7 @@ impl Cleanup {
         (block.as_ptr(), Some(Cleanup { block, layout }))
     }
 
-    /// Leaves the block to the host, which has it freed when it has read it.
+    /// Leaves the block to the host, which has it freed after reading it.
     pub(crate) fn forget(self) {
         std::mem::forget(self);
     }

@@ -1,4 +1,4 @@
-//! What a plugin's calls become in the columns that go back, and what it sees of those that came.
+//! The columns that a plugin's calls produce, and the records that it sees.
 
 use crate::Emitter;
 use crate::Header;
@@ -13,7 +13,7 @@ use crate::retry;
 
 use super::run;
 
-/// A plugin from a function of the record's number.
+/// A plugin made of a function, which gets the index of the record.
 struct Plugin<F>(F, usize);
 
 impl<F: FnMut(usize, Record<'_>, &mut Emitter<'_>) -> Verdict> Transform for Plugin<F> {
@@ -40,7 +40,7 @@ fn outcome(process: impl FnMut(usize, Record<'_>, &mut Emitter<'_>) -> Verdict) 
 }
 
 #[test]
-fn records_read_as_they_came() {
+fn records_are_read_unchanged() {
     let mut seen = Vec::new();
     outcome(|_, record, _| {
         let headers: Vec<_> = record.headers().iter().map(|h| (h.name.to_vec(), h.value.map(<[u8]>::to_vec))).collect();
@@ -61,7 +61,7 @@ fn records_read_as_they_came() {
 }
 
 #[test]
-fn what_is_taken_over_is_a_reference_and_default_columns_stay_empty() {
+fn unchanged_fields_are_references_and_default_columns_stay_empty() {
     let outcome = outcome(|number, _, out| {
         match number {
             0 => out.forward(0),
@@ -77,7 +77,7 @@ fn what_is_taken_over_is_a_reference_and_default_columns_stay_empty() {
 }
 
 #[test]
-fn a_column_is_filled_up_when_it_gets_its_first_entry() {
+fn a_column_is_filled_with_defaults_before_its_first_other_entry() {
     let outcome = outcome(|number, _, out| {
         match number {
             0 => out.forward(0),
@@ -93,7 +93,7 @@ fn a_column_is_filled_up_when_it_gets_its_first_entry() {
 }
 
 #[test]
-fn bytes_go_out_in_the_order_key_value_headers() {
+fn bytes_are_written_in_the_order_key_value_headers() {
     let outcome = outcome(|_, record, out| {
         let headers = record.headers().iter().chain([Header::new("c", b"")]);
         out.output(0).key(Some(b"key")).headers(headers).write(|to| to.extend_from_slice(b"VAL"));
@@ -103,7 +103,7 @@ fn bytes_go_out_in_the_order_key_value_headers() {
     assert_eq!(outcome.data, b"keyVALaxybckeyVALckeyVALc");
 }
 
-/// Neighbours in the input are copied at once, and nothing comes of it but that.
+/// Adjacent bytes of the input are copied together, with no other effect.
 #[test]
 fn bytes_of_the_input_are_copied_whatever_their_order_and_whatever_stands_between() {
     let outcome = outcome(|number, record, out| {
@@ -112,12 +112,12 @@ fn bytes_of_the_input_are_copied_whatever_their_order_and_whatever_stands_betwee
         if number > 0 {
             return Err(reject("no", "not this one"));
         }
-        // Taken back while it is pending, and behind it the whole once more.
+        // Discarded while it is pending, followed by the same output once more.
         out.output(0).key(key).write(|_| Err::<(), ()>(())).unwrap_err();
         out.output(0).key(key).headers(headers).value(value);
         out.output(0).key(value).headers([Header::new("own", b"")]).value(key);
         out.output(0).key(Some(b"")).headers(headers).value(Some(&value.unwrap_or_default()[1..3]));
-        // Equal bytes that lie elsewhere.
+        // Equal bytes that are not part of the input.
         out.output(0).key(Some(b"k")).value(Some(b"value"));
         Ok(())
     });
@@ -129,7 +129,7 @@ fn bytes_of_the_input_are_copied_whatever_their_order_and_whatever_stands_betwee
 }
 
 #[test]
-fn a_record_that_fails_takes_its_outputs_back() {
+fn a_failed_record_has_no_outputs() {
     let outcome = outcome(|number, _, out| {
         out.output(1).partition(1).timestamp(1).key(Some(b"k")).value(Some(b"v"));
         match number {
@@ -146,7 +146,7 @@ fn a_record_that_fails_takes_its_outputs_back() {
 }
 
 #[test]
-fn taking_back_leaves_no_column_that_only_holds_defaults() {
+fn discarding_outputs_leaves_no_column_with_only_defaults() {
     let outcome = outcome(|number, _, out| {
         out.forward(0);
         out.forward(u32::from(number == 1));
@@ -169,7 +169,7 @@ fn a_record_may_be_forwarded_any_number_of_times() {
 }
 
 #[test]
-fn outputs_of_records_that_fail_are_taken_out_from_between_the_others() {
+fn outputs_of_failed_records_are_removed_from_between_the_others() {
     let outcome = outcome(|number, record, out| {
         out.forward(0);
         out.output(0).key(record.key).headers(record.headers()).value(Some(b"new"));

@@ -1,42 +1,41 @@
-//! Paths to values in JSON documents, compiled so that a walk over a document can look them up.
+//! Paths to values in JSON documents, compiled so that a walk over a document can look them up quickly.
 //!
-//! The paths from the root are a tree. Each object or array of a document stands at one node of it, and one that no path leads to
-//! stands at the node `NOWHERE`. A name that is meant at any depth is an entry of every node, so each field costs one lookup.
+//! The paths that start at the root form a tree. Each object or array of a document belongs to one node of the tree, or to the node
+//! `NOWHERE` if no path leads into it. A name that matches at any depth is an entry of every node, so each field needs one lookup.
 
 use std::fmt;
 
-/// The node of objects and arrays that no path leads to.
+/// The node of objects and arrays that no path leads into.
 const NOWHERE: usize = 0;
 /// The node of the document itself.
 pub(super) const ROOT: usize = 1;
 
 /// Paths to values in JSON documents, for [`splice_paths`](super::splice_paths).
 ///
-/// | path | leads to |
+/// | path | matches |
 /// |---|---|
 /// | `email` | every field `email`, in objects and arrays at any depth |
 /// | `customer.email` | the field `email` of the object `customer` of the document |
 /// | `items[].sku` | the field `sku` of each element of the array `items` |
 /// | `tags[]` | each element of the array `tags` |
 /// | `[].email` | the field `email` of each element of a document that is an array |
-/// | `$.email` | the field `email` of the document, and none further in |
+/// | `$.email` | the field `email` of the document, and none at a deeper level |
 ///
-/// A name alone is meant at any depth, and every other path begins at the document's root. Names are compared without their escapes:
-/// `email` is also `"em\u0061il"`. A name with one of `. [ ] " * \` in it, with a space at an end, or that is `$` or empty, stands in
-/// double quotes as a JSON string: `customer."e.mail"`.
+/// A single name matches at any depth; every other path starts at the root of the document. Names are compared after their escapes
+/// are decoded: `email` also matches `"em\u0061il"`. A name must be written in double quotes, as a JSON string, if it is empty or
+/// `$`, starts or ends with a space, or contains one of `. [ ] " * \`: `customer."e.mail"`.
 ///
-/// Where a name alone and a longer path lead to the same value, the longer path counts. What is inside of a value that a path leads
-/// to is not searched.
+/// If a single name and a longer path match the same value, the longer path applies. The inside of a matched value is not searched.
 #[derive(Clone, Debug)]
 pub struct Paths {
     nodes: Vec<Node>,
 }
 
 impl Paths {
-    /// Compiles paths. [`splice_paths`](super::splice_paths) gives the number of a path among these, counted from 0.
+    /// Compiles paths. [`splice_paths`](super::splice_paths) identifies a path by its index in this list, counted from 0.
     ///
     /// # Errors
-    /// The first path that isn't one, or that stands there twice.
+    /// The first path that is invalid or listed twice.
     pub fn new<P: AsRef<str>>(paths: impl IntoIterator<Item = P>) -> Result<Paths, PathError> {
         let mut all = Paths { nodes: vec![Node::default(); ROOT + 1] };
         let mut anywhere = Vec::new();
@@ -65,7 +64,7 @@ impl Paths {
         Ok(all)
     }
 
-    /// The step to what a path from the root ends at; the nodes before it are made.
+    /// The step at which a path from the root ends. Missing nodes on the way are created.
     fn step(&mut self, before: &[Part], last: &Part) -> &mut Step {
         let mut here = ROOT;
         for part in before {
@@ -87,24 +86,24 @@ impl Paths {
         &self.nodes[node]
     }
 
-    /// Whether something in an object or array at this node may be meant.
+    /// Whether a path may match something in an object or array at this node.
     #[inline]
     pub(super) fn leads_on(&self, node: usize) -> bool {
         node != NOWHERE || self.nodes[NOWHERE].lengths != 0
     }
 }
 
-/// What the paths say of an object or array that stands there.
+/// What the paths say about an object or array at this place of a document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    /// How long the names are: the bits of their lengths, with all from 63 on in the last one.
+    /// The lengths of the names, as a bit set: a length of 63 or more sets the last bit.
     lengths: u64,
     names: Vec<(Box<[u8]>, Step)>,
     pub(super) elements: Step,
 }
 
 impl Node {
-    /// What the paths say of a field.
+    /// What the paths say about a field.
     #[inline]
     pub(super) fn field(&self, name: &[u8]) -> Step {
         if self.lengths & length_bit(name) == 0 {
@@ -136,10 +135,10 @@ fn length_bit(name: &[u8]) -> u64 {
     1 << name.len().min(63)
 }
 
-/// What the paths say of a field or an element.
+/// What the paths say about a field or an element.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Step {
-    /// The path that leads to it.
+    /// The index of the path that matches it.
     pub(super) path: Option<usize>,
     /// The node of its value, if that is an object or an array.
     pub(super) node: usize,
@@ -187,7 +186,7 @@ fn bad_brackets(behind: &str) -> String {
     }
 }
 
-/// The name at the beginning, and what follows it.
+/// Splits the name off the front of a path.
 fn parse_name(text: &str) -> Result<(String, &str), String> {
     if let Some(inside) = text.strip_prefix('"') {
         let mut is_escaped = false;
@@ -212,7 +211,7 @@ fn parse_name(text: &str) -> Result<(String, &str), String> {
     Ok((name.to_owned(), rest))
 }
 
-/// A text that isn't a path.
+/// The error for an invalid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathError {
     path: String,
@@ -232,7 +231,7 @@ mod tests {
     use super::Paths;
 
     #[test]
-    fn what_is_no_path_is_refused_with_what_is_wrong() {
+    fn an_invalid_path_is_refused_with_the_reason() {
         for (path, what) in [
             ("", "a name is missing at the end"),
             (".email", "a name is missing before `.email`"),

@@ -1,8 +1,9 @@
-//! A walk over a JSON document that checks the whole of it and replaces values on its way.
+//! A walk over a JSON document that validates all of it and replaces values on the way.
 //!
-//! It takes what `serde_json` takes for JSON. Its shape is for the machine's sake: each loop of a plugin looks at the deadline, and what
-//! lives through loops and calls goes to memory. So the loop over the fields is the only one of its function, positions go by value,
-//! and what a compact document doesn't have there (spaces, escapes, containers, words) is out of line.
+//! It accepts the same documents as `serde_json`. Its shape is due to speed: the host adds a deadline check to each loop of a plugin,
+//! and values that live across loops and calls are kept in memory. So the loop over the fields is the only loop of its function,
+//! positions are passed by value, and everything that a compact document doesn't have between its fields (spaces, escapes, containers,
+//! literals) is handled out of line.
 
 use std::borrow::Cow;
 
@@ -10,14 +11,14 @@ use super::structural_index::Position;
 use super::structural_index::StructuralIndex;
 use super::structural_index::byte;
 
-/// Whether these bytes are there.
+/// Whether these bytes are at this position.
 #[inline]
 pub(super) fn has<const N: usize>(json: &[u8], at: usize, expected: &[u8; N]) -> bool {
     json.get(at..).and_then(<[u8]>::first_chunk) == Some(expected)
 }
 
-/// Appends `json` to `to`, with what `replacement` has for the fields of the outermost object.
-// Out of line, or the loop over the records has to keep its values in memory.
+/// Appends `json` to `to`, with the values that `replacement` returns for fields of the outermost object.
+// Out of line: otherwise the loop over the records would have to keep its values in memory.
 #[inline(never)]
 pub(super) fn scan<'r, R>(
     json: &[u8],
@@ -28,7 +29,7 @@ where
     R: AsRef<[u8]> + ?Sized + 'r,
 {
     let mut index = StructuralIndex::new(json);
-    // Of the document these are in `to`, or were replaced.
+    // The part of the document up to here is in `to`, or was replaced.
     let mut copied = 0;
     let mut here = space(json, 0);
     if byte(json, here) != b'{' {
@@ -40,7 +41,7 @@ where
             return None;
         }
         here += 1;
-        // From behind the quote of a name to behind that of the next one, or behind the brace.
+        // Each turn goes from after the opening quote of a name to after that of the next name, or to after the closing brace.
         while is_open {
             let start = here;
             let unescaped;
@@ -85,7 +86,7 @@ where
     finish(json, to, copied, here, index.is_ascii)
 }
 
-/// Appends what isn't `copied` yet, if the document ends `here`, but for spaces, and is UTF-8.
+/// Appends the rest that isn't `copied` yet, if only spaces follow `here` and the document is UTF-8.
 #[inline]
 pub(super) fn finish(json: &[u8], to: &mut Vec<u8>, copied: usize, here: usize, is_ascii: bool) -> Option<()> {
     let is_whole = space(json, here) >= json.len();
@@ -96,18 +97,18 @@ pub(super) fn finish(json: &[u8], to: &mut Vec<u8>, copied: usize, here: usize, 
     Some(())
 }
 
-/// A name, given with its quotes, without them and its escapes.
+/// The name inside of its quotes, with its escapes decoded.
 #[inline(never)]
 pub(super) fn unescape(name: &[u8]) -> Option<Cow<'_, [u8]>> {
     if name.contains(&b'\\') {
-        // As text: reading from bytes would bring a second copy of the parser into the plugin.
+        // Parsed from `&str`: parsing from bytes would link a second copy of the parser into the plugin.
         serde_json::from_str(std::str::from_utf8(name).ok()?).ok().map(String::into_bytes).map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(&name[1..name.len() - 1]))
     }
 }
 
-/// The first byte at `from` or behind it that is no space.
+/// The position of the first byte at or after `from` that is not whitespace.
 #[inline]
 pub(super) fn space(json: &[u8], from: usize) -> usize {
     if let b' ' | b'\n' | b'\t' | b'\r' = byte(json, from) { spaces(json, from + 1) } else { from }
@@ -122,11 +123,11 @@ fn spaces(json: &[u8], from: usize) -> usize {
     here
 }
 
-/// Behind `expected`, which may have spaces before it.
+/// The position after the byte `expected`, which may have whitespace before it.
 #[inline]
 pub(super) fn behind(json: &[u8], from: usize, expected: u8) -> Option<Position> {
     let mut here = from;
-    // Asked for before spaces are, of which there mostly are none.
+    // Checked before whitespace is skipped, because most documents have none here.
     if byte(json, here) != expected {
         here = space(json, here);
         if byte(json, here) != expected {
@@ -136,7 +137,7 @@ pub(super) fn behind(json: &[u8], from: usize, expected: u8) -> Option<Position>
     Position::new(here + 1)
 }
 
-/// The end of the value that begins there, if it is a short string or a number.
+/// The end of the value at `here`, if it is a short string or a number.
 #[inline]
 pub(super) fn near_value(json: &[u8], index: &StructuralIndex, here: usize) -> Option<Position> {
     match byte(json, here) {
@@ -146,7 +147,7 @@ pub(super) fn near_value(json: &[u8], index: &StructuralIndex, here: usize) -> O
     }
 }
 
-/// The end of the value that begins there.
+/// The end of the value at `here`.
 #[inline(never)]
 pub(super) fn value(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Position> {
     match byte(json, here) {
@@ -156,7 +157,7 @@ pub(super) fn value(json: &[u8], index: &mut StructuralIndex, here: usize) -> Op
     }
 }
 
-/// The end of a number or a word.
+/// The end of a number or a literal.
 #[inline]
 fn plain(json: &[u8], here: usize) -> Option<Position> {
     match byte(json, here) {
@@ -169,7 +170,7 @@ fn plain(json: &[u8], here: usize) -> Option<Position> {
     }
 }
 
-/// The end of the container that begins there, however deep it is: those that are open are bits, and no calls.
+/// The end of the container at `here`, at any depth: the open containers are kept as bits, without recursion.
 #[inline(never)]
 fn container(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Position> {
     let mut here = here;
@@ -190,7 +191,7 @@ fn container(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Po
             b'"' => string(json, index, here + 1)?.get(),
             _ => plain(json, here)?.get(),
         };
-        // A value has ended, and maybe what it stands in.
+        // A value has ended, and perhaps also the containers that it is in.
         loop {
             let Some(is_object) = open.last() else { return Position::new(here) };
             here = space(json, here);
@@ -223,7 +224,7 @@ fn name(json: &[u8], index: &mut StructuralIndex, here: usize) -> Option<Positio
     Position::new(space(json, first.get()))
 }
 
-/// Behind the string that begins at `start`, behind its quote.
+/// The position after the string whose contents begin at `start`.
 #[inline]
 fn string(json: &[u8], index: &mut StructuralIndex, start: usize) -> Option<Position> {
     match index.near_end(json, start) {
@@ -236,7 +237,7 @@ fn word(json: &[u8], here: usize, word: &[u8]) -> Option<Position> {
     if json[here..].starts_with(word) { Position::new(here + word.len()) } else { None }
 }
 
-/// Behind a number without its sign.
+/// The position after a number without its sign.
 #[inline]
 fn number(json: &[u8], here: usize) -> Option<Position> {
     let mut here = match byte(json, here) {
@@ -264,12 +265,13 @@ fn some_digits(json: &[u8], here: usize) -> Option<Position> {
     if byte(json, here).is_ascii_digit() { Position::new(digits(json, here + 1)) } else { None }
 }
 
-/// Behind the digits that begin there, of which there may be none.
+/// The position after the digits at `here`, if any.
 #[inline]
 fn digits(json: &[u8], here: usize) -> usize {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     if let Some(eight) = json.get(here..).and_then(<[u8]>::first_chunk) {
-        // What a digit stands for; in other bytes a number above 9, which the sum shows. It may only be wrong behind the first of them.
+        // The value of each digit. Any other byte yields a number above 9, which the sum shows; only bytes after the first such byte may
+        // be wrong.
         let digits = u64::from_le_bytes(*eight) ^ (EACH * u64::from(b'0'));
         let others = (digits.wrapping_add(EACH * (0x80 - 10)) | digits) & (EACH << 7);
         if others != 0 {
@@ -283,13 +285,13 @@ fn digits(json: &[u8], here: usize) -> usize {
     here
 }
 
-/// The containers that are open, the innermost last: whether each is an object.
+/// The open containers, as one bit each: whether it is an object.
 #[derive(Default)]
 struct Open {
-    /// Up to 64 of them, the innermost in the lowest bit.
+    /// The innermost 64 of them, the innermost in the lowest bit.
     bits: u64,
     depth: usize,
-    /// Those outside of these, 64 at a time.
+    /// The containers around them, 64 at a time.
     outer: Vec<u64>,
 }
 

@@ -1,8 +1,8 @@
-//! A walk over a JSON document that checks the whole of it and edits the values that paths lead to.
+//! A walk over a JSON document that validates all of it and edits the values that paths match.
 //!
-//! It takes for JSON what `scan` takes, with two differences. A name whose escapes are not Unicode (`"\ud800"`) is no error: it is the
-//! name of no path. And objects and arrays that are searched nest `DEPTH_MAX` deep at most: they are on a list, not on the call stack.
-//! What no path leads into is skipped, however deep it is.
+//! It accepts the same documents as `scan`, with two differences. A name whose escapes are not valid Unicode (`"\ud800"`) is not an
+//! error: no path matches it. And objects and arrays that are searched may nest at most `DEPTH_MAX` deep: they are kept in a list, not
+//! on the call stack. Containers that no path leads into are skipped at any depth.
 
 use super::Edit;
 use super::paths::Paths;
@@ -19,7 +19,7 @@ use super::structural_index::byte;
 
 pub(super) const DEPTH_MAX: usize = 1000;
 
-/// Appends `json` to `to`, with what `edit` makes of the values that `paths` lead to.
+/// Appends `json` to `to`, with `edit` applied to the values that `paths` match.
 // Out of line, as `scan` is.
 #[inline(never)]
 pub(super) fn walk(
@@ -37,12 +37,12 @@ pub(super) fn walk(
     here = inner;
     let mut level = Level { node: ROOT, is_object };
     let mut outer: Vec<Level> = Vec::new();
-    // Of the document these are in `to`, or were replaced or removed.
+    // The part of the document up to here is in `to`, or was replaced or removed.
     let mut copied = 0;
-    // Where the entry before this one ended, if there is one in the same object or array.
+    // The end of the previous entry of the same object or array, if there is one.
     let mut previous = here;
     let mut has_kept_none = true;
-    // From the beginning of a field or an element to that of the next one.
+    // Each turn goes from the beginning of a field or an element to that of the next one.
     loop {
         let start = here;
         let (step, first) = if level.is_object {
@@ -67,7 +67,7 @@ pub(super) fn walk(
             && paths.leads_on(step.node)
             && let Some((is_object, inner)) = open(json, first)
         {
-            // With this one and the innermost.
+            // Counts this container and the innermost one, which are not in `outer`.
             if outer.len() + 2 > DEPTH_MAX {
                 return None;
             }
@@ -90,7 +90,7 @@ pub(super) fn walk(
                 Edit::Replace => copied = here,
                 Edit::Remove => {
                     to.truncate(before);
-                    // With the comma before it, or with the one behind it, if it is the first one.
+                    // Removes it with the comma before it, or with the comma after it if no entry before it was kept.
                     to.extend_from_slice(&json[copied..if has_kept_none { start } else { previous }]);
                     copied = here;
                     is_kept = false;
@@ -99,7 +99,7 @@ pub(super) fn walk(
         }
         let mut takes_next_comma = has_kept_none && !is_kept;
         has_kept_none &= !is_kept;
-        // An entry has ended, and maybe what it stands in.
+        // An entry has ended, and perhaps also the containers that it is in.
         loop {
             previous = here;
             here = space(json, here);
@@ -125,14 +125,14 @@ pub(super) fn walk(
     }
 }
 
-/// An object or array that is searched.
+/// An object or array that is being searched.
 #[derive(Clone, Copy)]
 struct Level {
     node: usize,
     is_object: bool,
 }
 
-/// Whether it is an object that begins there or an array, and where the first thing in it is; nothing if it is empty, or neither.
+/// Whether an object begins at `here`, and where its or the array's first entry is. `None` if it is empty or not a container.
 #[inline]
 fn open(json: &[u8], here: usize) -> Option<(bool, usize)> {
     let (is_object, last) = match byte(json, here) {

@@ -1,4 +1,4 @@
-//! The pool on pages of the system's allocator, which are leaked: a plugin's memory doesn't shrink either.
+//! Tests the pool on leaked pages of the system's allocator: a plugin's memory doesn't shrink either.
 
 use std::alloc::System;
 use std::cell::Cell;
@@ -24,7 +24,7 @@ fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
-/// A block filled with `mark`, and the layout it was made for.
+/// A block filled with `mark`, and its layout.
 struct Block {
     at: *mut u8,
     layout: Layout,
@@ -74,7 +74,7 @@ fn blocks_never_overlap_whatever_is_allocated_resized_and_freed() {
     let mut blocks: Vec<Block> = Vec::new();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     for mark in (0..=u8::MAX).cycle().take(20_000) {
-        // Xorshift: the same schedule each time.
+        // Xorshift: the same schedule in each run.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;

@@ -1,4 +1,4 @@
-//! Edits by path: what a path finds, what stays, and what is refused.
+//! Edits by path: which values a path matches, what stays unchanged, and what is refused.
 
 use serde::de::IgnoredAny;
 
@@ -7,7 +7,7 @@ use crate::json::Edit;
 use crate::json::Paths;
 use crate::json::splice_paths;
 
-/// Edits with one kind of edit at all paths; the text that replaces a value is the number of the path.
+/// Applies one kind of edit at all paths. The text that replaces a value is the index of its path.
 fn edited(paths: &[&str], edit: Edit, document: &str) -> Result<String, String> {
     let paths = Paths::new(paths).unwrap();
     let mut to = b"before ".to_vec();
@@ -34,7 +34,7 @@ fn a_name_alone_is_found_at_any_depth() {
 }
 
 #[test]
-fn a_path_begins_at_the_root() {
+fn a_path_starts_at_the_root() {
     let document = r#"{"b":{"a":"x","c":"x"},"a":"x","c":{"b":{"a":"x"}}}"#;
     check(&["b.a"], document, r#"{"b":{"a":0,"c":"x"},"a":"x","c":{"b":{"a":"x"}}}"#);
     check(&["$.a"], document, r#"{"b":{"a":"x","c":"x"},"a":0,"c":{"b":{"a":"x"}}}"#);
@@ -42,7 +42,7 @@ fn a_path_begins_at_the_root() {
 }
 
 #[test]
-fn brackets_are_every_element_of_an_array_and_nothing_of_an_object() {
+fn brackets_match_every_element_of_an_array_and_nothing_in_an_object() {
     let document = r#"{"i":[{"s":"x"},["y"],"z",{"t":{"s":"x"}}],"j":{"i":[1]}}"#;
     check(&["i[].s"], document, r#"{"i":[{"s":0},["y"],"z",{"t":{"s":"x"}}],"j":{"i":[1]}}"#);
     check(&["i[]"], document, r#"{"i":[0,0,0,0],"j":{"i":[1]}}"#);
@@ -52,7 +52,7 @@ fn brackets_are_every_element_of_an_array_and_nothing_of_an_object() {
 }
 
 #[test]
-fn the_longer_path_counts_and_nothing_is_searched_in_what_was_found() {
+fn the_longer_path_applies_and_matched_values_are_not_searched() {
     check(&["a", "b.a"], r#"{"b":{"a":"x"},"a":"x"}"#, r#"{"b":{"a":1},"a":0}"#);
     check(&["b.a", "a"], r#"{"b":{"a":"x"},"a":"x"}"#, r#"{"b":{"a":0},"a":1}"#);
     check(&["b", "b.a"], r#"{"b":{"a":"x"},"c":{"a":"x"}}"#, r#"{"b":0,"c":{"a":"x"}}"#);
@@ -71,7 +71,7 @@ fn names_are_compared_without_their_escapes_and_those_that_come_twice_are_edited
 }
 
 #[test]
-fn what_no_path_leads_to_stays_byte_for_byte() {
+fn values_that_no_path_matches_stay_byte_for_byte() {
     for document in ["{}", " [ ] ", "1.50", "\"a\"", "[{}]", "{\"b\":{ }}", " { \"b\" : [ 1.50e+3 , \"\\/\" ]\r\n}\t"] {
         check(&["a", "b.c", "b[].a"], document, document);
     }
@@ -84,7 +84,7 @@ fn what_no_path_leads_to_stays_byte_for_byte() {
 }
 
 #[test]
-fn what_is_removed_goes_with_one_comma() {
+fn a_removed_value_is_removed_with_one_comma() {
     for (document, expected) in [
         (r#"{"a":1,"b":2,"c":3}"#, r#"{"b":2,"c":3}"#),
         (r#"{"b":1,"a":2,"c":3}"#, r#"{"b":1,"c":3}"#),
@@ -110,7 +110,7 @@ fn what_is_removed_goes_with_one_comma() {
     ] {
         assert_eq!(edited(&["a[]"], Edit::Remove, document).as_deref(), Ok(expected), "{document}");
     }
-    // Of a kind each, beside one another.
+    // A different edit for each of three neighbours.
     let paths = Paths::new(["a", "b", "c"]).unwrap();
     let mut to = Vec::new();
     let edits = [Edit::Remove, Edit::Replace, Edit::Keep];
@@ -136,9 +136,9 @@ fn a_document_that_nests_too_deep_is_refused_where_it_is_searched() {
     assert!(error.contains("line 1 column"), "{error}");
 }
 
-/// Damaged documents, and whole ones: the walk takes what `serde_json` takes, whatever is searched in them.
+/// Damaged and valid documents: the walk accepts what `serde_json` accepts, whatever is searched in them.
 #[test]
-fn it_takes_for_json_what_serde_json_does() {
+fn it_accepts_the_same_documents_as_serde_json() {
     let deep = format!("{{\"c\":{}1{}}}", "[".repeat(200), "]".repeat(200));
     let mixed = format!("{{\"c\":{}1{}}}", "[{\"x\":".repeat(100), "}]".repeat(100));
     let whole = [
