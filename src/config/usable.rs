@@ -145,7 +145,7 @@ fn step(step: &Spanned<DeValue<'_>>) -> StepSpans {
     if let Some(value) = of("allow") {
         below(value, &mut allow);
     }
-    StepSpans { whole, component: of("wasm").map(Spanned::span), allow }
+    StepSpans { whole, component: of("wasm").or_else(|| of("use")).map(Spanned::span), allow }
 }
 
 /// The spans of a value and of everything in it.
