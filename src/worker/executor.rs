@@ -151,7 +151,7 @@ impl<R: Fn(RunResult)> Executor<R> {
         // On Linux it is the thread that is nice, and not the process.
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::nice(NICENESS) {
-            tracing::debug!("an executor can't give way to the threads that read and write: {error}");
+            tracing::debug!("failed to lower an executor thread's priority: {error}");
         }
         while let Ok(order) = orders.recv() {
             let job = match order {

@@ -33,7 +33,7 @@ pub(super) enum Kept {
 /// A quiet moment comes when what is at the executors and at the broker is done: within a step's timeout, mostly. While a broker is
 /// gone it doesn't, and then nothing is changed.
 const QUIET_MAX: Duration = Duration::from_secs(10);
-const ENDING: &str = "the pipeline is about to end";
+const ENDING: &str = "the pipeline is shutting down";
 
 impl Reconfiguring {
     /// Whether a quiet moment is waited for: nothing is handed out meanwhile.
@@ -46,7 +46,7 @@ impl Reconfiguring {
         if is_ending {
             Asked::Refuse(ENDING)
         } else if self.waits() {
-            Asked::Refuse("another change is under way")
+            Asked::Refuse("another change is in progress")
         } else if anew {
             Asked::Replace
         } else {
@@ -65,7 +65,9 @@ impl Reconfiguring {
         Some(if is_ending {
             Kept::Refuse(ENDING.to_owned())
         } else if is_late {
-            Kept::Refuse(format!("what was in flight was not done within {QUIET_MAX:?}; try again when brokers answer"))
+            Kept::Refuse(format!(
+                "the records in flight were not finished within {QUIET_MAX:?}; try again when brokers answer"
+            ))
         } else {
             Kept::Apply
         })

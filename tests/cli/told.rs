@@ -38,7 +38,7 @@ fn each_start_names_the_place_of_a_step_whose_component_cannot_run() {
     }
 }
 
-/// Whatever it is that can't start: what heeds signals, or what serves the probes. Another address would help neither.
+/// Whatever it is that can't start: what handles signals, or what serves the probes. Another address would help neither.
 #[test]
 fn a_thread_that_cannot_start_is_what_is_told() {
     let folder = tempfile::tempdir().unwrap();

@@ -231,7 +231,7 @@ fn a_reload_that_fails_in_wasmill_itself_is_told_and_the_next_one_works() {
     process.ready();
     process.hang_up();
     process.wait("the failure", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));
-    let line = "not reloaded, everything runs on as it was: wasmill itself failed";
+    let line = "not reloaded, the pipeline keeps running unchanged: wasmill itself failed";
     process.wait("the line about it", LIMIT, |process| process.log().contains(line));
     process.hang_up();
     process.wait("the next one", LIMIT, |process| process.metric(SUCCESSFUL) == Some(1.0));
