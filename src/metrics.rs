@@ -238,7 +238,12 @@ impl Metrics {
                 &[REASONS],
             ),
 
-            step_records_in: t.counter("step_records_in_total", "Records that went into a step; records that are run again count again.", &["step"], &[steps]),
+            step_records_in: t.counter(
+                "step_records_in_total",
+                "Records that went into a step; records that are run again count again.",
+                &["step"],
+                &[steps],
+            ),
             step_records_out: t.counter(
                 "step_records_out_total",
                 "Records that came out of a step; records that are run again count again.",
@@ -267,7 +272,12 @@ impl Metrics {
             ),
 
             assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that are assigned to this process."),
-            rebalances: t.counter("rebalances_total", "Changes of the assignment: partitions assigned, revoked, or lost.", &["kind"], &[REBALANCES]),
+            rebalances: t.counter(
+                "rebalances_total",
+                "Changes of the assignment: partitions assigned, revoked, or lost.",
+                &["kind"],
+                &[REBALANCES],
+            ),
             commits: t.counter("commits_total", "Offset commits.", &["result"], &[RESULTS]),
             commit_duration_seconds: t.histogram(
                 "commit_duration_seconds",
