@@ -45,7 +45,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     // As they are written: a number may have more digits than any type of this program.
     let settings: &RawValue = serde_json::from_str(&args.settings)
-        .map_err(|error| Exit::Usage(format!("conformance: --settings is no JSON: {error}")))?;
+        .map_err(|error| Exit::Usage(format!("conformance: --settings is not JSON: {error}")))?;
     let records = args.records.as_deref().map_or_else(|| Ok(Vec::new()), line::values).map_err(Exit::Invalid)?;
     let engine = load::engine(&args.compiled)?;
     let step = conformance::load(&engine, &args.path, settings.get().to_owned(), &args.ports, args.timeout)

@@ -100,7 +100,7 @@ fn reach(inspection: &plugin::Inspection) -> String {
     let grants: BTreeSet<Grant> = inspection.imports.iter().filter_map(|import| import.needs.grant()).collect();
     if !wanted.is_empty() {
         text.push_str(&format!(
-            "allow     it wants more than any plugin gets: {wanted}. `run` and `check` refuse it, so build it without\n"
+            "allow     it imports more than any plugin gets: {wanted}. `run` and `check` refuse it, so build it without\n"
         ));
     } else if grants.is_empty() {
         text.push_str("allow     nothing to allow: a step runs it as it is\n");

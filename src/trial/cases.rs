@@ -131,7 +131,7 @@ fn written(line: Line) -> Result<Written, String> {
     match Json::parse(text.as_bytes()) {
         Some(Json::Text(text)) => Ok(Written::Text(text)),
         Some(_) => Ok(Written::Json(text)),
-        None => Err(format!("line {number} is no JSON")),
+        None => Err(format!("line {number} is not JSON")),
     }
 }
 

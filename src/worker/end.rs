@@ -137,8 +137,8 @@ impl StoppedAt {
                  the partition's next member"
             ),
             Some(Left { low, committed, .. }) if low.0 < *offset => format!(
-                "{first}\nrecords from offset {low} on are not all delivered; the group's offset is {committed}, and the next start \
-                 goes on there, below this record\n\
+                "{first}\nrecords from offset {low} on are not all delivered; the group's offset is {committed}, and the next \
+                 start continues there, below this record\n\
                  ways out: start again; do not move the group's offset: that would lose the records from {low} on"
             ),
             Some(Left { low, committed, handed }) => {

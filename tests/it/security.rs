@@ -143,7 +143,7 @@ fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
 
 #[test]
 fn a_client_without_the_certificate_that_is_wanted_is_told_so() {
-    refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
+    refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "requires a client certificate", "kafka.tls.cert");
 }
 
 /// As Kubernetes changes a secret: the file that the pipeline names is a link into a folder that is a link, and that one moves.

@@ -118,7 +118,7 @@ fn bundled(check: &mut Check<'_>, name: &Text) -> PathBuf {
     }
     let shown = check.shown_at(name.get_ref(), &name.span());
     let all: Vec<String> = known().map(|known| format!("`{known}`")).collect();
-    let message = format!("{shown} is no plugin that comes with wasmill");
+    let message = format!("{shown} is not a plugin that comes with wasmill");
     check.report.add(name.span().into(), message, format!("write {}, or name a file with `wasm`", all.join(" or ")));
     PathBuf::new()
 }

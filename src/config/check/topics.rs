@@ -58,7 +58,7 @@ pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>,
         } else if is_reserved(topic.get_ref()) && topics.get_ref().iter().any(|other| other.get_ref().starts_with('^'))
         {
             let help = "read it in a pipeline of its own: beside a pattern, `__*`, `*.changelog` and `*.repartition` are never read";
-            check.report.add(span, format!("{shown} is a reserved name, and stands beside a pattern"), help);
+            check.report.add(span, format!("{shown} is a reserved name, and can't be listed beside a pattern"), help);
         }
     }
     topics.get_ref().iter().map(|topic| (topic.get_ref().clone(), Span::from(topic.span()))).unzip()
