@@ -39,7 +39,7 @@ pub struct Metrics {
     custom: Custom,
     librdkafka: OnceLock<String>,
 
-    /// `topic`: records taken from Kafka; those read again after a rewind count again.
+    /// `topic`: records taken from Kafka; records that are read again count again.
     pub records_consumed: IntCounterVec,
     /// `topic`: bytes of their keys, values and headers.
     pub bytes_consumed: IntCounterVec,
@@ -84,7 +84,7 @@ pub struct Metrics {
     pub step_duration_seconds: HistogramVec,
     /// `step`: records of one guest call.
     pub step_batch_records: HistogramVec,
-    /// `step`, `kind`: records (reject, retry) and calls (the rest) that failed; those run again count again.
+    /// `step`, `kind`: records (reject, retry) and calls (all other kinds) that failed; records that are run again count again.
     pub step_errors: IntCounterVec,
 
     /// Partitions that are assigned to this process.
@@ -164,7 +164,7 @@ impl Metrics {
         let metrics = Metrics {
             records_consumed: t.counter(
                 "records_consumed_total",
-                "Records taken from Kafka; those read again after a rewind count again.",
+                "Records taken from Kafka; records that are read again count again.",
                 &["topic"],
                 &[],
             ),
@@ -176,7 +176,8 @@ impl Metrics {
             ),
             records_missed: t.counter(
                 "records_missed_total",
-                "Records that retention removed before they were read, under on_gap = continue; at most, as offsets have gaps.",
+                "Upper bound of the records that retention removed before they were read, with on_gap = continue; offsets \
+                 have gaps.",
                 &["topic"],
                 &[],
             ),
@@ -220,17 +221,17 @@ impl Metrics {
                 "Age of a record when its last output was acknowledged.",
                 AGES,
             ),
-            retries: t.counter("retries_total", "Records that were tried again.", &["stage"], &[STAGES]),
-            in_flight_records: t.single_gauge("in_flight_records", "Records that were polled and aren't finished."),
+            retries: t.counter("retries_total", "Retries of records.", &["stage"], &[STAGES]),
+            in_flight_records: t.single_gauge("in_flight_records", "Records that were polled and are not settled yet."),
             in_flight_bytes: t.single_gauge(
                 "in_flight_bytes",
-                "Bytes of unfinished records and of outputs that aren't acknowledged.",
+                "Bytes of unsettled records and of unacknowledged outputs.",
             ),
             in_flight_records_limit: t.single_gauge("in_flight_records_limit", "Records that may be in flight."),
             in_flight_bytes_limit: t.single_gauge("in_flight_bytes_limit", "Bytes that may be in flight."),
             retry_age_seconds: t.single_float_gauge(
                 "retry_age_seconds",
-                "Time since the first failure of the record that has waited the longest to be tried again; 0 when none waits.",
+                "Time since the first failure of the record that has been retried for the longest time; 0 when none is retried.",
             ),
             waiting_seconds: t.float_counter(
                 "waiting_seconds_total",
@@ -239,36 +240,46 @@ impl Metrics {
                 &[REASONS],
             ),
 
-            step_records_in: t.counter("step_records_in_total", "Records that went into a step; those run again count again.", &["step"], &[steps]),
+            step_records_in: t.counter(
+                "step_records_in_total",
+                "Records that went into a step; records that are run again count again.",
+                &["step"],
+                &[steps],
+            ),
             step_records_out: t.counter(
                 "step_records_out_total",
-                "Records that came out of a step; those run again count again.",
+                "Records that came out of a step; records that are run again count again.",
                 &["step"],
                 &[steps],
             ),
             step_duration_seconds: t.histogram(
                 "step_duration_seconds",
-                "Time of one guest call.",
+                "Duration of one call of the plugin.",
                 &["step"],
                 &[steps],
                 MICROS,
             ),
             step_batch_records: t.histogram(
                 "step_batch_records",
-                "Records of one guest call.",
+                "Records in one call of the plugin.",
                 &["step"],
                 &[steps],
                 BATCHES,
             ),
             step_errors: t.counter(
                 "step_errors_total",
-                "Records (reject, retry) and calls (the rest) that failed; those run again count again.",
+                "Records (reject, retry) and calls (all other kinds) that failed; records that are run again count again.",
                 &["step", "kind"],
                 &[steps, &kinds],
             ),
 
-            assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that this process has."),
-            rebalances: t.counter("rebalances_total", "Changes of the assignment: partitions that came, that were asked back, and that were lost.", &["kind"], &[REBALANCES]),
+            assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that are assigned to this process."),
+            rebalances: t.counter(
+                "rebalances_total",
+                "Changes of the assignment: partitions assigned, revoked, or lost.",
+                &["kind"],
+                &[REBALANCES],
+            ),
             commits: t.counter("commits_total", "Offset commits.", &["result"], &[RESULTS]),
             commit_duration_seconds: t.histogram(
                 "commit_duration_seconds",
@@ -303,51 +314,51 @@ impl Metrics {
             ),
             plugin_instantiations: t.counter(
                 "plugin_instantiations_total",
-                "Plugin instances made: at the start, for another version, and in place of one that a trap or another fault spoilt.",
+                "Plugin instances created: at the start, for a new version, or to replace an instance after a fault.",
                 &["step", "reason"],
                 &[steps, INSTANTIATIONS],
             ),
             config_reloads: t.counter(
                 "config_reloads_total",
-                "Reloads of the file and its components: a change was found, or a signal asked.",
+                "Reloads of the file and its components, after a change or a signal.",
                 &["result"],
                 &[RELOADS],
             ),
             plugin_swap_seconds: t.histogram(
                 "plugin_swap_seconds",
-                "Time that an executor stood still to put another version of a plugin in place.",
+                "Time that an executor paused to swap in another version of a plugin.",
                 &["step"],
                 &[steps],
                 MICROS,
             ),
             plugin_reloads: t.counter(
                 "plugin_reloads_total",
-                "Other versions of a plugin, or of its settings, that were put in place while the pipeline ran, or refused.",
+                "Reloads of a plugin or its settings in the running pipeline.",
                 &["step", "result"],
                 &[steps, RELOADS],
             ),
             plugin_compile_seconds: t.float_gauge(
                 "plugin_compile_seconds",
-                "Time that reading, checking and compiling the step's component took.",
+                "Time to read, check and compile the step's component.",
                 &["step"],
                 &[steps],
             ),
             plugin_logs: t.counter(
                 "plugin_logs_total",
-                "Lines that plugins logged, those that were suppressed too.",
+                "Lines that plugins logged, including suppressed ones.",
                 &["step", "level"],
                 &[steps, &LEVELS],
             ),
 
             consumer_lag_records: t.gauge(
                 "consumer_lag_records",
-                "Records, gaps counted in, between the committed offset and the end of the partition.",
+                "Offsets between the committed offset and the end of the partition, gaps included.",
                 &["topic", "partition"],
                 &[],
             ),
             consumer_lag_seconds: t.float_gauge(
                 "consumer_lag_seconds",
-                "Age of the oldest record that isn't committed, of all partitions here; 0 when caught up.",
+                "Age of the oldest uncommitted record in this process's partitions; 0 when caught up.",
                 &["topic"],
                 &[],
             ),
@@ -357,7 +368,7 @@ impl Metrics {
                 &["state"],
                 &[&State::ALL.map(State::label)],
             ),
-            ready: t.single_gauge("ready", "1 if `/readyz` is 200: records flow, or would if there were any."),
+            ready: t.single_gauge("ready", "1 if `/readyz` is 200: records are processed as they arrive."),
             plugin_info: t.gauge(
                 "plugin_info",
                 "1 for the component that a step runs.",
@@ -366,7 +377,7 @@ impl Metrics {
             ),
             reload_successful: t.single_gauge(
                 "config_last_reload_successful",
-                "1 if the last reload of the file and its components succeeded, or there was none; 0 if it changed nothing.",
+                "1 if the last reload of the file and its components succeeded, or there was none; 0 if it failed.",
             ),
             build_info: t.build_info(),
             custom: Custom::new(t, steps),

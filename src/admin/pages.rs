@@ -32,8 +32,8 @@ macro_rules! pages {
     };
 }
 
-const FIRST: &str = concat!("a pipeline of wasmill; there are\n", pages!());
-const NOT_FOUND: &str = concat!("not here; there are\n", pages!());
+const FIRST: &str = concat!("a wasmill pipeline; available:\n", pages!());
+const NOT_FOUND: &str = concat!("not found; available:\n", pages!());
 
 #[derive(Clone)]
 struct Shared {
@@ -58,7 +58,7 @@ async fn without_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "no path here takes a body\n").into_response()
+    (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "no path accepts a request body\n").into_response()
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {

@@ -48,7 +48,7 @@ impl Rebuild {
                     match project.build_unless(&|| stopped_after(&seen, Duration::ZERO)) {
                         Err(_) if stopped_after(&seen, Duration::ZERO) => return,
                         Ok(built) => tell(&format!("built {}", built.output.display())),
-                        Err(error) => tell(&format!("{error}; what was built before goes on")),
+                        Err(error) => tell(&format!("{error}; the previous build keeps running")),
                     }
                 }
             }

@@ -118,7 +118,7 @@ fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let metadata = fs::metadata(folder)?;
     if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others write to it"));
+        return Err(io::Error::other("other users can write to it"));
     }
     Ok(())
 }

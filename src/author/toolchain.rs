@@ -50,7 +50,7 @@ fn has_std(folder: &Path) -> bool {
 fn debian(folder: &Path) -> Result<Command, String> {
     let missing = |what: &str| {
         format!(
-            "no Rust here can build for {TARGET}: run `rustup target add {TARGET}`, or on Debian `apt-get install {}` \
+            "no installed Rust can build for {TARGET}: run `rustup target add {TARGET}`, or on Debian `apt-get install {}` \
              ({what})",
             DEBIAN_PACKAGES.join(" ")
         )
@@ -60,8 +60,9 @@ fn debian(folder: &Path) -> Result<Command, String> {
             "{DEBIAN_RUSTC} is missing, older than 1.{MINOR_VERSION_LEAST}, or without std's source"
         )));
     }
-    let linker = linker(folder)
-        .ok_or_else(|| missing("there it is, but the active toolchain has no rust-lld, nor is wasm-ld here"))?;
+    let linker = linker(folder).ok_or_else(|| {
+        missing("they are installed, but there is no rust-lld in the active toolchain and no wasm-ld")
+    })?;
     let mut cargo = program(DEBIAN_CARGO, folder);
     // cargo finds its tools through PATH, where rustup's proxies come first and would ask for the pinned toolchain.
     let path = env::var_os("PATH").unwrap_or_default();

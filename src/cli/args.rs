@@ -22,7 +22,7 @@ use super::test;
 use super::try_;
 use crate::telemetry;
 
-/// Wasmill runs your code between Kafka topics: one binary, one TOML file, one WebAssembly component.
+/// Wasmill is a Kafka stream processor: one program, one TOML file, and jq programs or WebAssembly plugins between topics.
 #[derive(Debug, Parser)]
 #[command(name = "wasmill", version, disable_help_subcommand = true, after_help = after_help())]
 pub(super) struct Args {
@@ -34,29 +34,29 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Run a pipeline against the brokers that its file names
+    /// Run a pipeline on the brokers that its file names
     Run(run::Args),
-    /// Try a pipeline on an embedded broker: nothing to install
+    /// Run a pipeline on an embedded broker, without Kafka
     Dev(dev::Args),
-    /// Make the folder of a new plugin
+    /// Create the folder of a new plugin or pipeline
     New(new::Args),
     /// Build the plugin in a folder
     Build(build::Args),
-    /// Send records from stdin through the steps and print what comes out: no broker
+    /// Send records from stdin through the steps and print the outputs, without a broker
     Try(try_::Args),
-    /// Run the test cases beside pipeline files: no broker
+    /// Run the test cases beside pipeline files, without a broker
     Test(test::Args),
-    /// Check pipeline files, their components, and what the brokers say about them
+    /// Check pipeline files, their components, topics and permissions
     Check(check::Args),
-    /// Ask a plugin whether it keeps the contract: no broker, no pipeline
+    /// Check that a plugin keeps the contract, without a broker or a pipeline
     Conformance(conformance::Args),
-    /// Say what a component is and what it needs
+    /// Show what a component is and what it needs
     Inspect(inspect::Args),
-    /// Look at the configuration of a pipeline
+    /// Show the configuration of a pipeline
     Config(config::Args),
     /// Print the JSON Schema of pipeline files
     Schema(schema::Args),
-    /// Print what a shell needs to complete commands
+    /// Print the completions of a shell
     Completions(completions::Args),
     /// Print the manual page, or write those of all commands
     Man(man::Args),
@@ -95,13 +95,13 @@ pub(super) struct Logs {
     /// Log less: warnings, and twice for errors
     #[arg(short, long, global = true, action = ArgAction::Count, env = "WASMILL_QUIET")]
     quiet: u8,
-    /// Log for people, or for machines
+    /// The format of log lines: text for people, or JSON
     #[arg(long, global = true, value_enum, default_value = "auto", env = "WASMILL_LOG_FORMAT")]
     log_format: Format,
-    /// Colour the log; `auto` heeds NO_COLOR
+    /// Colour the log; `auto` respects NO_COLOR
     #[arg(long, global = true, value_enum, default_value = "auto", env = "WASMILL_COLOR")]
     color: Color,
-    /// Log by module, as in `wasmill::kafka=debug,info`; wins over -v and -q
+    /// Log by module, as in `wasmill::kafka=debug,info`; overrides -v and -q
     #[arg(long = "log", global = true, value_name = "FILTER", env = "WASMILL_LOG")]
     filter: Option<String>,
 }
@@ -147,7 +147,7 @@ pub(super) struct PipelineFile {
     /// The pipeline file
     #[arg(value_name = "FILE", env = "WASMILL_FILE")]
     pub(super) path: std::path::PathBuf,
-    /// Change a value of the file, as in `--set limits.parallelism=2`; several in the variable go on lines of their own
+    /// Override a value of the file, as in `--set limits.parallelism=2`; in the variable, write one on each line
     #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = '\n', env = "WASMILL_SET")]
     pub(super) set: Vec<String>,
 }
@@ -155,7 +155,7 @@ pub(super) struct PipelineFile {
 /// Where metrics and probes listen.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Http {
-    /// Serve metrics and probes here instead of where the file says
+    /// Serve metrics and probes at this address instead of the file's `http.listen`
     #[arg(long = "http", value_name = "ADDR", env = "WASMILL_HTTP")]
     pub(super) listen: Option<std::net::SocketAddr>,
 }

@@ -13,10 +13,10 @@ use crate::plugin;
 
 /// Builds the plugin in a folder, as its `plugin.toml` says, and checks that a step can run it.
 ///
-/// For Rust the active toolchain is taken if it has the target wasm32-unknown-unknown (`rustup target add` brings it), else
-/// Debian's packages rustc-web, cargo-web and rust-web-src. Nothing is installed. Any other language is built by the command in
-/// `plugin.toml`. What Rust plugins have in common is compiled once, in the user's cache folder; with CARGO_TARGET_DIR set all is
-/// compiled there.
+/// Rust plugins are built with the active toolchain if it has the target wasm32-unknown-unknown (`rustup target add` installs it),
+/// otherwise with Debian's packages rustc-web, cargo-web and rust-web-src. Nothing is installed. Other languages are built by the
+/// command in `plugin.toml`. Dependencies that Rust plugins share are compiled once, in the user's cache folder; if CARGO_TARGET_DIR
+/// is set, everything is compiled there.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill build

@@ -24,11 +24,11 @@ use crate::config::Usable;
 
 use format::Format;
 
-/// Checks pipeline files: fields, components (world, imports, and their `init` with the step's settings), brokers, topics,
-/// permissions, and outputs that lead back into the input.
+/// Checks pipeline files: keys, components (world, imports, and their `init` with the step's settings), brokers, topics, permissions,
+/// and outputs that lead back into the input.
 ///
-/// Everything that is wrong is told in one go, each with its place, its reason and what to do. Nothing is created, joined or
-/// written. Brokers that can't be reached are code 69 when nothing else is wrong.
+/// It reports everything that is wrong at once, each finding with its place, its reason and what to do. It creates, joins and writes
+/// nothing. Exit code 69: no broker can be reached, and nothing else is wrong.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill check orders.toml && wasmill run orders.toml
@@ -36,19 +36,19 @@ use format::Format;
   wasmill check --deny-warnings --format github pipelines/*.toml
   wasmill check --format json orders.toml | jq '.findings[].message'")]
 pub(super) struct Args {
-    /// The pipeline files; several in the variable go on lines of their own
+    /// The pipeline files; in the variable, write one on each line
     #[arg(value_name = "FILE", required = true, value_delimiter = '\n', env = "WASMILL_FILE")]
     paths: Vec<PathBuf>,
-    /// Change a value of every file, as in `--set limits.parallelism=2`; several in the variable go on lines of their own
+    /// Override a value in every file, as in `--set limits.parallelism=2`; in the variable, write one on each line
     #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = '\n', env = "WASMILL_SET")]
     set: Vec<String>,
-    /// Check files and components only, and ask no broker
+    /// Check only files and components, and ask no broker
     #[arg(long, env = "WASMILL_OFFLINE")]
     offline: bool,
-    /// Take warnings for errors
+    /// Treat warnings as errors
     #[arg(long, env = "WASMILL_DENY_WARNINGS")]
     deny_warnings: bool,
-    /// For people, for programs, or as annotations of a GitHub workflow
+    /// The format of the findings: text, JSON, or annotations of a GitHub workflow
     #[arg(long, value_enum, default_value = "human", env = "WASMILL_CHECK_FORMAT")]
     format: Format,
     #[command(flatten)]
@@ -123,7 +123,9 @@ fn warnings(files: &mut [Checked]) {
             file.report.add_levelled(
                 Level::Warning,
                 spans.input,
-                format!("the consumer group is called `{group}` after the file: renaming it would start afresh"),
+                format!(
+                    "the consumer group `{group}` is named after the file: renaming the file would start a new group"
+                ),
                 "",
                 format!("under `[input]`, write `group = \"{group}\"`"),
             );
@@ -135,9 +137,13 @@ fn warnings(files: &mut [Checked]) {
             file.report.add_levelled(
                 Level::Warning,
                 at,
-                format!("`instance_id` is `{id}`, which looks like the name of a Deployment's pod: no other start has it again"),
+                format!(
+                    "`instance_id` is `{id}`, which looks like the name of a Deployment's pod: no later start will have that name"
+                ),
                 "",
-                format!("leave it out, or its partitions wait {session} after each stop; names that come back are a StatefulSet's"),
+                format!(
+                    "leave it out or use the names of a StatefulSet's pods; otherwise its partitions wait {session} after each stop"
+                ),
             );
         }
         let brokers = pipeline.kafka.brokers.clone();

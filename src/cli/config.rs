@@ -8,7 +8,7 @@ use super::exit_code::Exit;
 use super::print;
 use crate::config;
 
-/// Looks at the configuration of a pipeline.
+/// Shows the configuration of a pipeline.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill config show orders.toml
@@ -26,7 +26,7 @@ enum Verb {
 
 /// Prints every value that takes effect, and where it came from: a line of the file, `--set`, or the default.
 ///
-/// It is TOML and can be pasted back, but for values that came from `${...}` and passwords, which are shown as `***`.
+/// The output is TOML that can be pasted back, except for passwords and values that came from `${...}`, which are shown as `***`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill config show orders.toml

@@ -13,26 +13,26 @@ use super::print;
 use crate::dry_run::conformance;
 use crate::dry_run::line;
 
-/// Asks a plugin, and nothing else, whether it keeps the contract.
+/// Checks that a plugin keeps the contract; needs no pipeline.
 ///
-/// It gets records that few expect: nulls, every byte, broken JSON, large values and thousands of headers, alone and in calls of 1, 7
-/// and 128, again and again. Exit code 1 says that it breaks a rule, 78 that it is no plugin.
+/// The plugin gets unusual records: nulls, every byte, broken JSON, large values and thousands of headers. Each is sent alone and in
+/// calls of 1, 7 and 128 records, repeatedly. Exit code 1: the plugin breaks a rule. Exit code 78: the file is not a plugin.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill conformance mask.wasm
   wasmill conformance route.wasm --settings '{\"field\":\"type\",\"routes\":{\"refund\":\"refunds\"}}' --port refunds
   wasmill conformance mask.wasm --records orders.ndjson")]
 pub(super) struct Args {
-    /// The component
+    /// The plugin's file
     #[arg(value_name = "WASM", env = "WASMILL_WASM")]
     path: PathBuf,
-    /// Its settings, a JSON object
+    /// The plugin's settings, a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}", env = "WASMILL_SETTINGS")]
     settings: String,
-    /// A port besides `main`; may come several times
+    /// A port besides `main`; can be given several times
     #[arg(long = "port", value_name = "NAME")]
     ports: Vec<String>,
-    /// Values of more records to ask about, one on each line
+    /// A file with more values to send, one on each line
     #[arg(long, value_name = "FILE", env = "WASMILL_RECORDS")]
     records: Option<PathBuf>,
     /// The longest time that one call may take
@@ -45,7 +45,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     // Passed on as text: a number may have more digits than any Rust type holds.
     let settings: &RawValue = serde_json::from_str(&args.settings)
-        .map_err(|error| Exit::Usage(format!("conformance: --settings is no JSON: {error}")))?;
+        .map_err(|error| Exit::Usage(format!("conformance: --settings is not JSON: {error}")))?;
     let records = args.records.as_deref().map_or_else(|| Ok(Vec::new()), line::values).map_err(Exit::Invalid)?;
     let engine = load::engine(&args.compiled)?;
     let step = conformance::load(&engine, &args.path, settings.get().to_owned(), &args.ports, args.timeout)

@@ -51,9 +51,9 @@ use progress::Progress;
 
 /// Runs a pipeline on an embedded broker and prints what comes out.
 ///
-/// The brokers, TLS and SASL of the file are set aside; its topics are created. It ends when the feed is done and
-/// everything came out, or with ctrl-c. Changes of the file and its components are taken over while it runs. A component
-/// whose folder has a `plugin.toml` is built again when its source changes.
+/// It ignores the brokers, TLS and SASL of the file, and creates the topics. It ends when all records of the feed have been processed,
+/// or with ctrl-c. It reloads changes of the file and its components. A component whose folder has a `plugin.toml` is built again when
+/// its source changes.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill dev orders.toml --feed orders.ndjson
@@ -69,10 +69,10 @@ pub(super) struct Args {
     /// Feed the lines of this file into the first input topic
     #[arg(long, value_name = "FILE", env = "WASMILL_FEED")]
     feed: Option<PathBuf>,
-    /// Feed no faster than this, as in 10/s
+    /// Feed no faster than this rate, as in 10/s
     #[arg(long, value_name = "N/s", requires = "feed", env = "WASMILL_RATE")]
     rate: Option<Rate>,
-    /// What a line of the feed is
+    /// The format of a line of the feed
     #[arg(long, value_enum, default_value = "value", env = "WASMILL_FORMAT")]
     format: LineFormat,
     /// Partitions of each topic
@@ -139,7 +139,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     match end {
         Ok(end) => running.end(end),
         Err(exit) => {
-            tracing::info!(exit_code = exit.code(), "ended: the command can't go on, and the pipeline with it");
+            tracing::info!(exit_code = exit.code(), "ended: the command failed");
             Err(exit)
         }
     }
@@ -160,7 +160,7 @@ fn keeps_its_topics(old: &config::Pipeline, new: &config::Pipeline) -> Result<()
     if old.kafka.input == new.kafka.input && written(old) == written(new) {
         return Ok(());
     }
-    Err("`dev` made its topics when it started: start it again for other ones".to_owned())
+    Err("`dev` creates topics only when it starts: restart it for other topics".to_owned())
 }
 
 /// Rebuilds plugins when their source changes, for those whose source is found.

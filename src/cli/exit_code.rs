@@ -67,11 +67,11 @@ impl From<Exit> for ExitCode {
 
 /// The list of exit codes in `--help`.
 pub(super) const CODES: &str = "Exit codes:
-  0    done, or drained after a signal
+  0    done, or shut down cleanly after a signal
   1    the pipeline stopped on a record
-  2    the command line was used wrongly
-  69   `check` reached no broker, and found nothing else
+  2    the command line is wrong
+  69   `check` reached no broker, and found nothing else wrong
   70   a bug of wasmill
-  75   the drain deadline passed: some records will be repeated
+  75   the shutdown deadline passed: some records will be repeated
   78   something is wrong in a file, a component or a topic
   130, 143  ended by a signal; for `run` and `dev`, left at once after a second one";

@@ -12,7 +12,8 @@ use crate::plugin::Grant;
 use crate::plugin::Needs;
 use crate::plugin::bundled;
 
-/// Prints the world and contract version of a component, its size and digest, its imports in words, and the `allow` that they need.
+/// Prints the world and contract version of a component, its size and digest, what its imports give access to, and the `allow` that
+/// they need.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill inspect mask.wasm
@@ -53,7 +54,7 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
         let unchecked = manifest.unchecked();
         let schema = match (&manifest.settings, unchecked.is_empty()) {
             (None, _) => "not described".to_owned(),
-            (Some(_), true) => "described: `wasmill check` holds a step's against it".to_owned(),
+            (Some(_), true) => "described: `wasmill check` validates a step's settings against it".to_owned(),
             (Some(_), false) => {
                 let keywords = unchecked.join("`, `");
                 format!("described; `{keywords}` is not enforced here, the plugin must check it")
@@ -99,7 +100,7 @@ fn reach(inspection: &plugin::Inspection) -> String {
     let grants: BTreeSet<Grant> = inspection.imports.iter().filter_map(|import| import.needs.grant()).collect();
     if !wanted.is_empty() {
         text.push_str(&format!(
-            "allow     it wants more than any plugin gets: {wanted}. `run` and `check` refuse it, so build it without\n"
+            "allow     it imports more than any plugin gets: {wanted}. `run` and `check` refuse it, so build it without\n"
         ));
     } else if grants.is_empty() {
         text.push_str("allow     nothing to allow: a step runs it as it is\n");

@@ -17,7 +17,7 @@ use super::print;
   wasmill man | man -l -
   wasmill man --out /usr/local/share/man/man1")]
 pub(super) struct Args {
-    /// The folder for `wasmill.1`, `wasmill-run.1` and so on; it is made if it isn't there
+    /// The folder for `wasmill.1`, `wasmill-run.1` and so on; it is created if it doesn't exist
     #[arg(long, value_name = "FOLDER", env = "WASMILL_MAN_OUT")]
     out: Option<PathBuf>,
 }

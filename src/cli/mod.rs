@@ -67,8 +67,8 @@ pub fn main() -> ExitCode {
     };
     let signals = match Signals::start() {
         Ok(signals) => Arc::new(signals),
-        Err(StartError::Handler(error)) => return complain(Exit::Bug(format!("heed signals: {error}")), None),
-        Err(StartError::Thread(error)) => return complain(Exit::no_thread("heeds signals", &error), None),
+        Err(StartError::Handler(error)) => return complain(Exit::Bug(format!("handle signals: {error}")), None),
+        Err(StartError::Thread(error)) => return complain(Exit::no_thread("handles signals", &error), None),
     };
     // The panic hook has printed the panic already.
     let ended = panic::catch_unwind(AssertUnwindSafe(|| run_verb(&args.verb, &signals)))

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use super::exit_code::Exit;
 use crate::author;
 
-/// Makes the folder of a new plugin (source, tests, a pipeline to try it in, and the SDK) or of a new pipeline.
+/// Creates the folder of a new plugin (source, tests, a pipeline to try it in, and the SDK) or of a new pipeline.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill new plugin shout && wasmill build shout
@@ -28,18 +28,18 @@ enum What {
     #[command(after_help = "Examples:
   wasmill new plugin shout && cd shout && wasmill build && wasmill test pipeline.toml")]
     Plugin {
-        /// The plugin's name, which is also that of the folder
+        /// The name of the plugin and of its folder
         #[arg(value_name = "NAME")]
         name: String,
-        /// Its language
+        /// The plugin's language
         #[arg(long, value_enum, default_value = "rust", env = "WASMILL_LANG")]
         lang: Lang,
     },
-    /// A pipeline of a plugin that comes with wasmill, in a folder of its name: no code
+    /// A pipeline without code, from a plugin that comes with wasmill, in a folder of its name
     #[command(after_help = "Examples:
   wasmill new pipeline errors && cd errors && wasmill test pipeline.toml && wasmill dev pipeline.toml --feed input.ndjson")]
     Pipeline {
-        /// The pipeline's name, which is also that of the folder
+        /// The name of the pipeline and of its folder
         #[arg(value_name = "NAME")]
         name: String,
     },

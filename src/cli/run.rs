@@ -14,11 +14,11 @@ use super::service::Service;
 use super::signals::Signals;
 use crate::config;
 
-/// Runs until a signal drains it or a record stops it.
+/// Runs a pipeline until a signal shuts it down or a record stops it.
 ///
-/// Without a reachable broker it waits and says so. TERM and INT finish what is in flight, commit and leave the group; a
-/// second one leaves at once. HUP takes over what has changed in the file and all files that it refers to: steps, outputs, limits and what is done
-/// about errors in place, anything of the input and the connection with a new consumer.
+/// If no broker can be reached, it logs that and waits. On TERM and INT it finishes what is in flight, commits and leaves the group; a
+/// second signal ends it at once. HUP reloads what has changed in the file and in all files that it refers to: steps, outputs, limits
+/// and error handling in place, input and connection with a new consumer.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill run orders.toml
@@ -32,7 +32,7 @@ pub(super) struct Args {
     http: Http,
     #[command(flatten)]
     compiled: Compiled,
-    /// Take over changes of the file, its components and all files that it refers to while it runs, as HUP does
+    /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
 }

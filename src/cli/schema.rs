@@ -6,7 +6,7 @@ use super::exit_code::Exit;
 use super::print;
 use crate::config;
 
-/// Prints the JSON Schema (draft 7) of pipeline files, with which editors complete keys and show what they mean.
+/// Prints the JSON Schema (draft 7) of pipeline files, which lets editors complete keys and show what they mean.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill schema > pipeline.schema.json

@@ -57,7 +57,7 @@ pub(super) struct Running {
 impl Service {
     /// Creates the metrics and binds the HTTP address of the file. From now on HUP doesn't end the process.
     pub(super) fn listen(config: &config::Pipeline, signals: &Arc<Signals>) -> Result<Service, Exit> {
-        signals.serve().map_err(|error| Exit::Bug(format!("heed signals: {error}")))?;
+        signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
         let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).collect();
         let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
         telemetry::set_pipeline(&config.name);
@@ -175,7 +175,7 @@ fn said_first(config: &config::Pipeline, steps: &[Step]) -> String {
         .map(|step| {
             let settings = step.settings();
             let file = settings.wasm.file_name().unwrap_or_default().to_string_lossy();
-            let version = if step.version().is_empty() { "of no version" } else { step.version() };
+            let version = if step.version().is_empty() { "without a version" } else { step.version() };
             format!("`{}` runs {file} {version} (sha256 {})", settings.name, &step.digest()[..12])
         })
         .collect();

@@ -19,7 +19,7 @@ use crate::dry_run::cases::Verdict;
 
 /// Runs the test cases of pipelines without a broker: `orders.test.toml` beside `orders.toml`.
 ///
-/// Exit code 1 says that a case failed, 78 that something can't be run.
+/// Exit code 1: a case failed. Exit code 78: a pipeline or its cases can't be run.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill test orders.toml
@@ -37,24 +37,24 @@ pub(super) struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     compiled: Compiled,
-    /// Only cases whose name has this text
+    /// Run only the cases whose name contains this text
     #[arg(long, value_name = "TEXT", env = "WASMILL_FILTER")]
     filter: Option<String>,
-    /// Write what comes out now into the files that cases name with `expect_file`
+    /// Write the present outputs into the files that cases name with `expect_file`
     #[arg(long)]
     bless: bool,
-    /// How results are printed
+    /// The format of the results
     #[arg(long, value_enum, default_value = "human", env = "WASMILL_TEST_FORMAT")]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Human,
-    /// An object a line
+    /// One JSON object on each line
     Json,
-    /// XML that build servers read
+    /// JUnit XML, for build servers
     Junit,
 }
 

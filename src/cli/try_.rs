@@ -18,9 +18,9 @@ use crate::dry_run::line::LineFormat;
 use crate::dry_run::lines::Line;
 use crate::dry_run::lines::Lines;
 
-/// Sends records from stdin through a pipeline's steps and prints what comes out, without a broker.
+/// Sends records from stdin through a pipeline's steps and prints the outputs, without a broker.
 ///
-/// Each line is a record; blank lines are none. What fails is told on stderr with the line's number, and the exit code is 1.
+/// Each line is a record; blank lines are skipped. Failed records are reported on stderr with the line's number, and the exit code is 1.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill try orders.toml < orders.ndjson
@@ -31,16 +31,16 @@ pub(super) struct Args {
     file: PipelineFile,
     #[command(flatten)]
     compiled: Compiled,
-    /// What a line is
+    /// The format of a line
     #[arg(long, value_enum, default_value = "value", env = "WASMILL_FORMAT")]
     format: LineFormat,
-    /// The key of records whose line names none
+    /// The key of records whose line has none
     #[arg(long, value_name = "TEXT", env = "WASMILL_KEY")]
     key: Option<String>,
-    /// Run this step alone
+    /// Run only this step
     #[arg(long, value_name = "NAME", env = "WASMILL_STEP")]
     step: Option<String>,
-    /// Tell on stderr what each step made of each record, and how long it took
+    /// Print on stderr what each step returned for each record, and how long it took
     #[arg(long, env = "WASMILL_TRACE")]
     trace: bool,
 }

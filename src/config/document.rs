@@ -29,7 +29,7 @@ pub(super) fn set(argument: &str) -> Result<String, &'static str> {
     let quoted = format!("{key}={}", toml::Value::String(value.to_owned()));
     match DeTable::parse(&quoted) {
         Ok(_) => Ok(quoted),
-        Err(_) => Err("what stands before `=` is not a key"),
+        Err(_) => Err("the part before `=` is not a key"),
     }
 }
 
@@ -59,7 +59,7 @@ fn parse_text<'a>(text: &'a Text, report: &mut Report) -> Option<Spanned<DeTable
     }
     if let Some(place) = deepest(table.get_ref(), DEPTH_MAX) {
         let span = Span { start: text.start + place.start, end: text.start + place.end };
-        report.add(span, format!("a value stands more than {DEPTH_MAX} levels deep"), "flatten it");
+        report.add(span, format!("a value is nested more than {DEPTH_MAX} levels deep"), "flatten it");
         return None;
     }
     let range = table.span();

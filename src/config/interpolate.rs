@@ -124,7 +124,7 @@ impl<'a> Values<'a> {
                     report.add(
                         span.into(),
                         "a value holds the character NUL",
-                        "remove it: Kafka takes no text with it",
+                        "remove it: Kafka accepts no text that contains it",
                     );
                     return false;
                 }
@@ -210,7 +210,7 @@ impl<'a> Values<'a> {
                 Err(Problem::new(format!("the environment variable `{name}` is not set: {message}"), "set it"))
             }
             (_, Some(_)) => Err(Problem::new(
-                format!("`${{{name}:` must go on with `-` and a default, or with `?` and a message"),
+                format!("`${{{name}:` must continue with `-` and a default, or with `?` and a message"),
                 format!("write `${{{name}:-default}}` or `${{{name}:?message}}`"),
             )),
             (None, None) => Err(Problem::new(

@@ -25,7 +25,7 @@ pub(super) type Text = Spanned<String>;
 pub(super) type Number = Spanned<i64>;
 pub(super) type Passed = BTreeMap<Spanned<String>, Scalar>;
 
-/// A pipeline: what is read, what is done to it, and where it goes.
+/// A pipeline: the topics it reads, the steps it runs, and the topics it writes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Pipeline {
@@ -35,40 +35,40 @@ pub(super) struct Pipeline {
         extend("x-default" = "the file's name without `.toml`", "examples" = ["orders"])
     )]
     pub(super) name: Option<Text>,
-    /// What a crash may do to outputs: `"at_least_once"` repeats some and loses none.
+    /// The delivery guarantee: `"at_least_once"` may repeat outputs after a crash, and loses none.
     #[schemars(with = "Option<String>", extend("enum" = ["at_least_once"], "default" = "at_least_once"))]
     pub(super) delivery: Option<Text>,
-    /// Which records keep their order: `"partition"` keeps that of every input partition.
+    /// Which order is kept: `"partition"` keeps the order of every input partition.
     #[schemars(with = "Option<String>", extend("enum" = ["partition"], "default" = "partition"))]
     pub(super) order: Option<Text>,
-    /// The longest time from a stop signal to the end; after it the process ends with code 75.
+    /// The longest time that a shutdown may take; after it the process exits with code 75.
     #[schemars(with = "Option<schema::Time>", extend("default" = "25s", "examples" = ["50s"]))]
     pub(super) shutdown_timeout: Option<Text>,
-    /// The connection.
+    /// The connection to Kafka.
     #[schemars(with = "Kafka")]
     pub(super) kafka: Option<Spanned<Kafka>>,
-    /// What is read.
+    /// The input topics and the consumer group.
     #[schemars(with = "Input")]
     pub(super) input: Option<Spanned<Input>>,
     /// The steps, which run in the order of the file; there is at least one.
     #[serde(default)]
     #[schemars(with = "Vec<Step>", extend("minItems" = 1))]
     pub(super) step: Vec<Spanned<Step>>,
-    /// The outputs by the names of the plugins' ports: 1 to 64 of `a-z 0-9 _ -`. The last step's port `main` leads to
-    /// `[output.main]`, which is needed.
+    /// The outputs by the names of the plugins' ports: 1 to 64 of `a-z 0-9 _ -`. The last step's port `main` leads to `[output.main]`,
+    /// which is required.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Output>", extend("required" = ["main"]))]
     pub(super) output: BTreeMap<Spanned<String>, Spanned<Output>>,
-    /// How much is done at once, and how long things may take.
+    /// Limits on parallelism, records in flight, and time.
     #[serde(default)]
     pub(super) limits: Limits,
-    /// What is done about a record that fails.
+    /// What happens to a record that fails.
     #[serde(default)]
     pub(super) on_error: OnError,
     /// Metrics and probes.
     #[serde(default)]
     pub(super) http: Http,
-    /// How a running pipeline takes over what has changed.
+    /// How a running pipeline reloads changes.
     #[serde(default)]
     pub(super) reload: Reload,
 }
@@ -76,25 +76,25 @@ pub(super) struct Pipeline {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Kafka {
-    /// `host:port` of some brokers; the others are found through them.
+    /// `host:port` of one or more brokers; the client finds the others through them.
     #[schemars(with = "Vec<String>", extend("minItems" = 1, "examples" = [["localhost:9092"]]))]
     pub(super) brokers: Option<Spanned<Vec<Text>>>,
-    /// `client.id` of the connections; the worker's number is appended.
+    /// `client.id` of the connections; wasmill appends the worker's number.
     #[schemars(
         with = "Option<String>",
         extend("x-default" = "`wasmill-` and the pipeline's name", "examples" = ["orders"])
     )]
     pub(super) client_id: Option<Text>,
-    /// `true` for TLS with the system's authorities, or a table.
+    /// `true` for TLS with the system's certificate authorities, or a table.
     #[schemars(with = "Option<Tls>", extend("default" = false, "examples" = [true]))]
     pub(super) tls: Option<Tls>,
-    /// How wasmill says who it is; works with and without TLS.
+    /// How wasmill authenticates; works with and without TLS.
     #[schemars(with = "Option<Sasl>")]
     pub(super) sasl: Option<Spanned<Sasl>>,
-    /// Permits `librdkafka = { "enable.ssl.certificate.verification" = false }` and `PLAIN` without `tls`, and does nothing else.
+    /// Allows `librdkafka = { "enable.ssl.certificate.verification" = false }` and `PLAIN` without `tls`; nothing else.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) insecure: Option<Spanned<bool>>,
-    /// librdkafka's own keys for all connections.
+    /// Settings of librdkafka for all connections.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Scalar>", extend("examples" = [{"client.rack": "eu-1a"}]))]
     pub(super) librdkafka: Passed,
@@ -103,7 +103,7 @@ pub(super) struct Kafka {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct TlsFiles {
-    /// The authority's certificate, PEM.
+    /// The certificate of the authority (CA), PEM.
     #[schemars(with = "Option<schema::Path>", extend("x-default" = "the system's", "examples" = ["/etc/pki/ca.pem"]))]
     pub(super) ca: Option<Text>,
     /// The client's certificate, PEM; needs `key`.
@@ -126,7 +126,7 @@ pub(super) struct Sasl {
     /// The user.
     #[schemars(with = "String", extend("examples" = ["${KAFKA_USER}"]))]
     pub(super) username: Option<Text>,
-    /// The password; better a reference than the text itself.
+    /// The password. Use a reference instead of the text itself.
     #[schemars(with = "String", extend("examples" = ["${file:/run/secrets/kafka}"]))]
     pub(super) password: Option<Text>,
 }
@@ -134,39 +134,39 @@ pub(super) struct Sasl {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Input {
-    /// Topics; one that begins with `^` is a pattern.
+    /// The topics to read; a name that begins with `^` is a pattern.
     #[schemars(with = "Vec<String>", extend("minItems" = 1, "examples" = [["orders", "^returns\\..*"]]))]
     pub(super) topics: Option<Spanned<Vec<Text>>>,
-    /// The consumer group. Another group starts afresh, so write it down before you rename the file.
+    /// The consumer group. A new group has no committed offsets, so set this key before you rename the file.
     #[schemars(with = "Option<String>", extend("x-default" = "the pipeline's name", "examples" = ["orders"]))]
     pub(super) group: Option<Text>,
-    /// Static membership: a process that comes back under the same id within `session_timeout` gets its partitions back, and nobody else
-    /// before. Only for ids that come back, as the names of a StatefulSet's pods do; a Deployment's don't, and its partitions would wait
-    /// for `session_timeout` after each stop. Empty is none.
+    /// Static membership: a process that returns with the same id within `session_timeout` gets its partitions back; until then no
+    /// other member gets them. Use only ids that are the same after a restart, such as the names of a StatefulSet's pods. A
+    /// Deployment's pods get new names, and their partitions would wait for `session_timeout` after each stop. An empty value means none.
     #[schemars(with = "Option<String>", extend("examples" = ["orders-0"]))]
     pub(super) instance_id: Option<Text>,
-    /// Where a partition without a committed offset starts: `"earliest"`, `"latest"`, or a time with its zone.
+    /// Where a partition without a committed offset starts: `"earliest"`, `"latest"`, or a time with a time zone.
     #[schemars(with = "Option<String>", extend("default" = "earliest", "examples" = ["2026-01-31T00:00:00Z"]))]
     pub(super) start: Option<Spanned<toml::Value>>,
-    /// What happens when retention has passed the committed offset: `"stop"`, or `"continue"` at the oldest record.
+    /// What happens when retention has removed the record at the committed offset: `"stop"`, or `"continue"` at the oldest record.
     #[schemars(with = "Option<String>", extend("enum" = ["stop", "continue"], "default" = "stop"))]
     pub(super) on_gap: Option<Text>,
     /// What happens when a topic was deleted and created again: `"stop"`, or `"beginning"` reads the new one from its beginning.
     #[schemars(with = "Option<String>", extend("enum" = ["stop", "beginning"], "default" = "stop"))]
     pub(super) on_recreate: Option<Text>,
-    /// `"read_uncommitted"` reads records of open and aborted transactions too.
+    /// `"read_uncommitted"` also reads records of open and aborted transactions.
     #[schemars(
         with = "Option<String>",
         extend("enum" = ["read_committed", "read_uncommitted"], "default" = "read_committed")
     )]
     pub(super) isolation: Option<Text>,
-    /// The group throws a silent member out after this; at most `max_poll_interval`.
+    /// The group removes a member that sends no heartbeat for this long; at most `max_poll_interval`.
     #[schemars(with = "Option<schema::Time>", extend("default" = "45s", "examples" = ["10s"]))]
     pub(super) session_timeout: Option<Text>,
-    /// The longest time that a member may be busy without asking for records.
+    /// The longest time between two polls before the group removes the member.
     #[schemars(with = "Option<schema::Time>", extend("default" = "5m", "examples" = ["10m"]))]
     pub(super) max_poll_interval: Option<Text>,
-    /// librdkafka's own keys for the consumer.
+    /// Settings of librdkafka for the consumer.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Scalar>", extend("examples" = [{"fetch.min.bytes": 1}]))]
     pub(super) librdkafka: Passed,
@@ -182,28 +182,28 @@ pub(super) struct Step {
         extend("x-default" = "the component's file name without `.wasm`, or what follows `std:`", "examples" = ["mask"])
     )]
     pub(super) name: Option<Text>,
-    /// The component, unless `use` names a plugin that comes with wasmill.
+    /// The plugin's file, unless `use` names a plugin that comes with wasmill.
     #[schemars(with = "Option<schema::Path>", extend("examples" = ["plugins/mask.wasm"]))]
     pub(super) wasm: Option<Text>,
-    /// A plugin that comes with wasmill, in place of `wasm`; `wasmill inspect std:` lists them.
+    /// A plugin that comes with wasmill, instead of `wasm`; `wasmill inspect std:` lists them.
     #[schemars(with = "Option<String>", extend("examples" = ["std:jq"]))]
     pub(super) r#use: Option<Text>,
-    /// What the plugin gets as a JSON object; dates and times become strings.
+    /// The plugin's settings, passed to it as a JSON object; dates and times become strings.
     #[schemars(
         with = "Option<BTreeMap<String, serde_json::Value>>",
         extend("examples" = [{"fields": ["email", "phone"]}])
     )]
     pub(super) settings: Option<Spanned<toml::Table>>,
-    /// What the plugin may use besides its log and counters.
+    /// What the plugin may use besides the log and metrics.
     #[schemars(with = "Option<Allow>")]
     pub(super) allow: Option<Spanned<Allow>>,
-    /// The longest time of one call; below `limits.drain_timeout`.
+    /// The longest time that one call may take; below `limits.drain_timeout`.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["50ms"]))]
     pub(super) timeout: Option<Text>,
-    /// Memory of one instance, from 1 MiB to 4 GiB.
+    /// The most memory that one instance may use, from 1 MiB to 4 GiB.
     #[schemars(with = "Option<Size>", extend("default" = "64 MiB", "examples" = ["32 MiB"]))]
     pub(super) memory: Option<Spanned<Size>>,
-    /// Records that one call gets at most; nothing waits for a batch to fill.
+    /// The most records in one call; wasmill doesn't wait for a batch to fill.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 4096, "default" = 128, "examples" = [1]))]
     pub(super) batch: Option<Number>,
 }
@@ -217,7 +217,7 @@ pub(super) struct Allow {
     /// Random numbers.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) random: Option<Spanned<bool>>,
-    /// The environment that the plugin sees: names and values, and nothing of the process's own.
+    /// The environment variables that the plugin sees; it sees none of the process's own.
     #[schemars(
         with = "Option<BTreeMap<String, Scalar>>",
         extend("examples" = [{"REGION": "eu-1", "TIERS_KEY": "${file:/run/secrets/tiers}"}])
@@ -228,19 +228,19 @@ pub(super) struct Allow {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Output {
-    /// The topic that is written.
+    /// The topic to write.
     #[schemars(with = "String", extend("examples" = ["orders.clean"]))]
     pub(super) topic: Option<Text>,
-    /// Who chooses the partition when the plugin doesn't: `"by_key"` does as Kafka's own client.
+    /// How the partition is chosen when the plugin doesn't choose one: `"by_key"` hashes the key as Kafka's Java client does.
     #[schemars(with = "Option<String>", extend("enum" = ["by_key", "same_as_input"], "default" = "by_key"))]
     pub(super) partition: Option<Text>,
-    /// The codec of what is written.
+    /// The compression codec.
     #[schemars(
         with = "Option<String>",
         extend("enum" = ["none", "gzip", "snappy", "lz4", "zstd"], "default" = "none", "examples" = ["zstd"])
     )]
     pub(super) compression: Option<Text>,
-    /// librdkafka's own keys for the topic.
+    /// Settings of librdkafka for the topic.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Scalar>", extend("examples" = [{"compression.level": 3}]))]
     pub(super) librdkafka: Passed,
@@ -249,20 +249,19 @@ pub(super) struct Output {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Limits {
-    /// Threads that run plugins.
+    /// The number of threads that run plugins.
     #[schemars(
         with = "Option<i64>",
         extend("minimum" = 1, "maximum" = 1024, "x-default" = "the number of cores, 4 at least", "examples" = [8])
     )]
     pub(super) parallelism: Option<Number>,
-    /// What may be in flight.
+    /// How much may be in flight.
     #[serde(default)]
     pub(super) max_in_flight: MaxInFlight,
-    /// How often offsets are committed. What was done since the last commit is repeated after a crash.
+    /// How often offsets are committed. Records that were settled after the last commit are repeated after a crash.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["500ms"]))]
     pub(super) commit_every: Option<Text>,
-    /// The longest time that a partition in flight is waited for when the group takes it away; below a third of
-    /// `input.max_poll_interval`.
+    /// When the group revokes a partition, the longest time to finish its records in flight; below a third of `input.max_poll_interval`.
     #[schemars(with = "Option<schema::Time>", extend("default" = "5s", "examples" = ["10s"]))]
     pub(super) drain_timeout: Option<Text>,
 }
@@ -270,13 +269,13 @@ pub(super) struct Limits {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct MaxInFlight {
-    /// Records that were read and aren't done.
+    /// The most records that may be in flight: read and not yet settled.
     #[schemars(
         with = "Option<i64>",
         extend("minimum" = 1, "maximum" = 10_000_000, "default" = 25_000, "examples" = [5_000])
     )]
     pub(super) records: Option<Number>,
-    /// Bytes of these records and of their outputs.
+    /// The most bytes that these records and their outputs may have.
     #[schemars(with = "Option<Size>", extend("default" = "64 MiB", "examples" = ["32 MiB"]))]
     pub(super) bytes: Option<Spanned<Size>>,
 }
@@ -284,13 +283,13 @@ pub(super) struct MaxInFlight {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct OnError {
-    /// How often a record whose plugin says "retry" is tried again: a number, or `"forever"`.
+    /// How often a record is retried when the plugin asks for it: a number, or `"forever"`.
     #[schemars(with = "Option<Retries>", extend("default" = 3, "examples" = ["forever"]))]
     pub(super) retries: Option<Spanned<Retries>>,
     /// How long to wait before a retry.
     #[serde(default)]
     pub(super) backoff: Backoff,
-    /// What becomes of a record that can't be helped.
+    /// What happens to a record that fails permanently.
     #[schemars(
         with = "Option<String>",
         extend(
@@ -299,14 +298,13 @@ pub(super) struct OnError {
         )
     )]
     pub(super) then: Option<Text>,
-    /// A plugin that rejects more than this share of the last 200 records of a partition stops the pipeline, where `then` would give up all
-    /// of them.
+    /// The pipeline stops when the plugin rejects more than this share of the last 200 records of a partition.
     #[schemars(with = "Option<f64>", extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1, "examples" = [0.5]))]
     pub(super) max_reject_share: Option<Spanned<f64>>,
-    /// The topic of dead letters; one that neither the input reads nor an output writes.
+    /// The dead-letter topic. The input must not read it, and no output may write it.
     #[schemars(with = "Option<String>", extend("examples" = ["orders.dead"]))]
     pub(super) dead_letter: Option<Text>,
-    /// Whose names the headers of a dead letter have: Kafka Streams' or Kafka Connect's.
+    /// The names of a dead letter's headers: those of Kafka Streams or of Kafka Connect.
     #[schemars(with = "Option<String>", extend("enum" = ["streams", "connect"], "x-default" = "`\"streams\"`"))]
     pub(super) dialect: Option<Text>,
 }
@@ -314,7 +312,7 @@ pub(super) struct OnError {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Backoff {
-    /// The wait before the first retry; it doubles with each.
+    /// The wait before the first retry; it doubles with each retry.
     #[schemars(with = "Option<schema::Time>", extend("default" = "100ms", "examples" = ["200ms"]))]
     pub(super) from: Option<Text>,
     /// The longest wait.
@@ -325,7 +323,7 @@ pub(super) struct Backoff {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Http {
-    /// Address and port of `/metrics`, `/livez` and `/readyz`; port 0 takes a free one.
+    /// The address and port of `/metrics`, `/livez` and `/readyz`; port 0 chooses a free port.
     #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9108", "examples" = ["0.0.0.0:9108"]))]
     pub(super) listen: Option<Text>,
 }
@@ -333,10 +331,10 @@ pub(super) struct Http {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Reload {
-    /// Take over by itself what changes in the file and in all files that it refers to, as `run --watch` does.
+    /// Reload automatically when the file, or any file that it refers to, changes, as `run --watch` does.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) watch: Option<Spanned<bool>>,
-    /// Take a change over only when the test cases beside the file pass with it.
+    /// Reload only if the test cases beside the file pass with the change.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) test: Option<Spanned<bool>>,
 }

@@ -10,10 +10,10 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
         ["trace" | "otel", ..] => "there are no traces; `traceparent` headers pass through untouched",
         ["plugins", ..] => "components are compiled at the start and named by `wasm`",
         ["step", "allow", "http" | "files"] => {
-            "a plugin can be given `clock`, `random` and `env`, and reaches no network and no file"
+            "a plugin can be given `clock`, `random` and `env`, and never files or the network"
         }
-        ["step", "sha256"] => "a component is taken as the file has it",
-        ["step", "build"] => "build the plugin before",
+        ["step", "sha256"] => "wasmill doesn't verify a component's digest",
+        ["step", "build"] => "build the plugin beforehand, with `wasmill build`",
         ["step", "window" | "key" | "same_partition" | "ttl" | "emit" | "table" | "repartition"] => {
             "there is no keyed state, window or table"
         }

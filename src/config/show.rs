@@ -242,8 +242,10 @@ impl Page<'_> {
         });
         let width = widths.max().unwrap_or(0);
         // A line break in the path would end the comment.
-        let mut text =
-            format!("# What {} comes to. `***` stands for what is not shown.\n", one_line(&path.display().to_string()));
+        let mut text = format!(
+            "# The effective values of {}. `***` stands for hidden values.\n",
+            one_line(&path.display().to_string())
+        );
         for line in &self.lines {
             // Writing to a string can't fail.
             let _ = match line {

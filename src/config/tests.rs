@@ -313,7 +313,7 @@ error: output `main` writes `orders`, which the input reads
   |
 8 | topic = "orders"
   |         ^^^^^^^^ read by `input.topics`
-help: its records would come round for ever: write to another topic, or don't read this one
+help: its records would circulate for ever: write to another topic, or don't read this one
 "#,
     );
     titles(
@@ -514,7 +514,7 @@ fn values_out_of_range_are_refused() {
         (and("[on_error]\nthen = \"skip\"\nmax_reject_share = nan"), "`max_reject_share`: NaN is out of range"),
         (
             and("[on_error]\nmax_reject_share = 0.5"),
-            "the pipeline stops at the first reject, so `max_reject_share` has no use",
+            "the pipeline stops at the first reject, so `max_reject_share` has no effect",
         ),
         (and("[limits]\nmax_in_flight = { records = 0 }"), "`max_in_flight.records`: 0 is out of range"),
         (and("[limits]\nmax_in_flight = { bytes = \"0 B\" }"), "`max_in_flight.bytes`: `0 B` is too small"),
@@ -526,17 +526,17 @@ fn values_out_of_range_are_refused() {
         (with("wasm =", "settings = { x = nan }\nwasm ="), "`settings` holds a number that JSON doesn't have"),
         (with("wasm =", "name = \"\"\nwasm ="), "`` can't be a step's name"),
         (and("[on_error]\nretries = -1"), "`retries` is neither a number of times nor \"forever\""),
-        (and("[on_error]\nbackoff = { from = \"1m\" }"), "`backoff` ends below its beginning"),
+        (and("[on_error]\nbackoff = { from = \"1m\" }"), "`backoff.to` is below `backoff.from`"),
         (and("[http]\nlisten = \"localhost\""), "`localhost` is not an address to listen at"),
-        (with("topics", "start = \"yesterday\"\ntopics"), "`start`: `yesterday` is not a place to start at"),
-        (with("topics", "start = 5\ntopics"), "`start` is not a place to start at"),
+        (with("topics", "start = \"yesterday\"\ntopics"), "`start`: `yesterday` is not a valid start"),
+        (with("topics", "start = 5\ntopics"), "`start` is not a valid start"),
         (with("topics", "group = \"\"\ntopics"), "`group` is empty"),
         (with("topics", "session_timeout = \"6m\"\ntopics"), "`session_timeout` is longer than `max_poll_interval`"),
         (with("localhost:9092", "localhost"), "`localhost` is not a broker's address: it has no port"),
         (with("localhost:9092", "PLAINTEXT://a:1"), "`PLAINTEXT://a:1` is not a broker's address: it names a protocol"),
         (with("[\"localhost:9092\"]", "[]"), "`kafka.brokers` is missing"),
         (with("[\"orders\"]", "[]"), "`input.topics` is missing"),
-        (with("[\"orders\"]", "[\"orders\", \"orders\"]"), "`orders` is there twice"),
+        (with("[\"orders\"]", "[\"orders\", \"orders\"]"), "`orders` is listed twice"),
         (with("[\"orders\"]", "[\"or/ders\"]"), "`or/ders` can't be a topic's name"),
         (with("[\"orders\"]", "['^(a']"), "`^(a` is not a pattern of topics: it doesn't parse"),
         (with("[\"orders\"]", "['^\\d+']"), "`^\\d+` is not a pattern of topics: `\\d` means something else here"),
@@ -555,7 +555,7 @@ fn values_out_of_range_are_refused() {
         (and("[[step]]\nwasm = \"plugins/mask.wasm\""), "steps 1 and 2 are both called `mask`"),
         (
             and("[output.b]\ntopic = \"orders.clean\"\ncompression = \"lz4\""),
-            "outputs `main` and `b` write `orders.clean` in different ways",
+            "outputs `main` and `b` write `orders.clean` with different settings",
         ),
         (with("orders.clean", "a\\u0000b"), "a value holds the character NUL"),
     ] {
@@ -587,7 +587,7 @@ fn references_are_filled_in_after_parsing() {
         ("${NONE:?the team's group}", "the environment variable `NONE` is not set: the team's group"),
         ("${KAFKA_USER", "`${` without its `}`"),
         ("${NONE:-${KAFKA_USER}}", "`${...}` inside of `${...}`"),
-        ("${KAFKA_USER:x}", "`${KAFKA_USER:` must go on with `-` and a default, or with `?` and a message"),
+        ("${KAFKA_USER:x}", "`${KAFKA_USER:` must continue with `-` and a default, or with `?` and a message"),
         ("${a b}", "`${a b}` doesn't name an environment variable"),
     ] {
         assert_eq!(group(text).unwrap_err().findings()[0].message, message, "{text}");
@@ -747,7 +747,7 @@ fn a_file_that_nests_too_deeply_is_refused() {
     let part = ["a"; 78].join(".");
     let value = (0..78).fold("1".to_owned(), |value, _| format!("{{{part} = {value}}}"));
     let text = with("wasm =", &format!("settings = {value}\nwasm ="));
-    titles(&text, &["a value stands more than 64 levels deep"]);
+    titles(&text, &["a value is nested more than 64 levels deep"]);
     Case::new().load(with("wasm =", &format!("settings = {}\nwasm =", "[".repeat(100_000)))).unwrap_err();
     Case::new().load(first(&format!("{} = 1", ["a"; 100_000].join(".")))).unwrap_err();
 }

@@ -79,7 +79,7 @@ fn judge(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<(), S
                 differs.push(format!("output {index}:\n  expected {expected}\n  found    {}{twice}", made.line()));
             }
             (Some(expected), None) => differs.push(format!("output {index} is missing:\n  expected {expected}")),
-            (None, Some(made)) => differs.push(format!("output {index} is one too many:\n  found    {}", made.line())),
+            (None, Some(made)) => differs.push(format!("output {index} is unexpected:\n  found    {}", made.line())),
             (None, None) => {}
         }
     }
@@ -131,7 +131,7 @@ fn written(line: Line) -> Result<Written, String> {
     match Json::parse(text.as_bytes()) {
         Some(Json::Text(text)) => Ok(Written::Text(text)),
         Some(_) => Ok(Written::Json(text)),
-        None => Err(format!("line {number} is no JSON")),
+        None => Err(format!("line {number} is not JSON")),
     }
 }
 
@@ -228,8 +228,8 @@ fn twice(expected: &Written, made: &Made) -> String {
     };
     let found = made.value.as_deref().and_then(repeated);
     match (expected, found) {
-        (Some(name), None) => format!("\n  `{name}` stands twice in what is expected"),
-        (None, Some(name)) => format!("\n  `{name}` stands twice in the value that was found"),
+        (Some(name), None) => format!("\n  `{name}` occurs twice in the expected value"),
+        (None, Some(name)) => format!("\n  `{name}` occurs twice in the value that was found"),
         (None, None) | (Some(_), Some(_)) => String::new(),
     }
 }

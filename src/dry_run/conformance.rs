@@ -133,7 +133,7 @@ fn alone(step: &Step, batch: &Batch, names: &[String]) -> Result<Vec<Became>, St
             let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
             let became =
                 call(&mut instance, batch, index..index + 1).map_err(|failure| told(names, index, &failure))?;
-            became.into_iter().next().ok_or_else(|| format!("{}: nothing came back", names[index]))
+            became.into_iter().next().ok_or_else(|| format!("{}: the plugin returned no result", names[index]))
         })
         .collect()
 }

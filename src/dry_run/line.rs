@@ -106,7 +106,7 @@ fn record(Members(members): Members<'_>) -> Result<FeedRecord, String> {
     let mut seen = BTreeSet::new();
     for (name, field) in &members {
         if !seen.insert(name) {
-            return Err(format!("`{name}` stands twice"));
+            return Err(format!("`{name}` occurs twice"));
         }
         match name.as_str() {
             "key" => record.key = bytes(name, field)?,
@@ -115,7 +115,7 @@ fn record(Members(members): Members<'_>) -> Result<FeedRecord, String> {
             "timestamp" if field.get() == "null" => {}
             "timestamp" => {
                 let timestamp = field.get().parse().ok().filter(|&timestamp: &i64| timestamp >= 0);
-                record.timestamp = Some(timestamp.ok_or("`timestamp` is no number of milliseconds")?);
+                record.timestamp = Some(timestamp.ok_or("`timestamp` is not a number of milliseconds")?);
             }
             // `dev` and `try` print these; where a record came from doesn't matter when it is fed.
             "topic" | "partition" | "offset" | "output" => {}
@@ -147,7 +147,7 @@ fn headers(field: &RawValue) -> Result<FeedHeaders, String> {
 
 fn pair(pair: &RawValue) -> Result<OwnedHeader, String> {
     let [name, value] =
-        serde_json::from_str::<[&RawValue; 2]>(pair.get()).map_err(|_| "a header is no list of [name, value]")?;
+        serde_json::from_str::<[&RawValue; 2]>(pair.get()).map_err(|_| "a header is not a list of [name, value]")?;
     let name = bytes("headers", name)?.ok_or("a header's name is null")?;
     Ok((name, bytes("headers", value)?))
 }
@@ -173,7 +173,7 @@ fn bytes(name: &str, field: &RawValue) -> Result<Option<Vec<u8>>, String> {
 }
 
 fn decoded(name: &str, encoded: &RawValue) -> Result<Vec<u8>, String> {
-    let text: String = serde_json::from_str(encoded.get()).map_err(|_| format!("`{name}.base64` is no text"))?;
+    let text: String = serde_json::from_str(encoded.get()).map_err(|_| format!("`{name}.base64` is not text"))?;
     from_base64(&text).map_err(|error| format!("`{name}.base64` isn't base64: {error}"))
 }
 

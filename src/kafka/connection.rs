@@ -60,9 +60,7 @@ fn reason(text: &str) -> Option<&'static str> {
     }
     let alert = has("certificate required") || has("bad certificate") || has("unknown ca") || has("handshake failure");
     if alert || has("client SSL authentication might be required") {
-        return Some(
-            "it wants a certificate of this client, and one it trusts: set `kafka.tls.cert` and `kafka.tls.key`",
-        );
+        return Some("it requires a client certificate that it trusts: set `kafka.tls.cert` and `kafka.tls.key`");
     }
     // The second text is the first one without librdkafka's guess: see `is_duplicate`.
     let left =

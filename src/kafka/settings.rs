@@ -198,10 +198,10 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
         "acks" | "request.required.acks" => "an output counts only when every in-sync replica has it",
         "enable.idempotence" | "enable.gapless.guarantee" => "without it, retries reorder and repeat outputs",
         "message.timeout.ms" | "delivery.timeout.ms" | "message.send.max.retries" | "retries" => {
-            "deliveries never time out: a broker that is away holds the pipeline back and loses nothing"
+            "deliveries never time out: an unavailable broker causes back-pressure and loses nothing"
         }
         "statistics.interval.ms" => "the lag metrics depend on it",
-        "allow.auto.create.topics" => "a misspelt or deleted topic would be created, and nobody would be told",
+        "allow.auto.create.topics" => "a misspelt or deleted topic would be created without a message",
         "delivery.report.only.error" => "wasmill sets it, and counts what is delivered by itself",
         "plugin.library.paths" | "ssl.engine.location" | "ssl.providers" => "it would load code into this process",
         "bootstrap.servers" | "metadata.broker.list" => "set `kafka.brokers`",

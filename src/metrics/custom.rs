@@ -27,11 +27,12 @@ pub(super) struct Custom {
 impl Custom {
     pub(super) fn new(table: &Table<'_>, steps: &[&str]) -> Custom {
         Custom {
-            counters: table.counter("plugin_custom_total", "What plugins count.", &["step", "name"], &[]),
-            histograms: table.histogram("plugin_custom", "What plugins observe.", &["step", "name"], &[], BUCKETS),
+            counters: table.counter("plugin_custom_total", "Counters of plugins.", &["step", "name"], &[]),
+            histograms: table.histogram("plugin_custom", "Observations of plugins.", &["step", "name"], &[], BUCKETS),
             dropped: table.counter(
                 "metric_series_dropped_total",
-                "Values of a plugin that went to the name `other`, or nowhere: a name too many or not allowed, a call with too many, no number.",
+                "Values of a plugin that were counted under the name `other` or dropped: too many names, an invalid name, too \
+                 many in one call, or not a number.",
                 &["step"],
                 &[steps],
             ),

@@ -23,51 +23,57 @@ type Section = (&'static str, &'static str, &'static [(&'static str, &'static st
 
 const GUIDE: &[Section] = &[
     (
-        "Is it well",
+        "Health",
         "Look at these first, in this order.",
         &[
             (
                 "wasmill_pipeline_state",
-                "Alert on `failed`, and on any but `running` that stays. `waiting` is an outage of the brokers or refused credentials, and \
-                 `halted` needs a person. `/readyz?verbose` says why.",
+                "Alert on `failed`, and on any state but `running` that lasts. `waiting` means that brokers are unavailable \
+                 or refuse the credentials; `halted` needs a person. `/readyz?verbose` says why.",
             ),
-            ("wasmill_ready", "0 for minutes: `/readyz?verbose` says why. It is what a load balancer would see."),
+            (
+                "wasmill_ready",
+                "If it is 0 for minutes, `/readyz?verbose` says why. A load balancer would see the same.",
+            ),
             (
                 "wasmill_consumer_lag_seconds",
-                "The lag that users feel. Alert on what they would notice; it doesn't depend on how many records come.",
+                "The lag that users notice. Alert on the age that they would notice; it doesn't depend on the rate of records.",
             ),
             (
                 "wasmill_consumer_lag_records",
-                "Alert on growth, not on a number. It is as old as 10 s at most, and its series are gone when a partition goes elsewhere.",
+                "Alert on growth, not on a number. It is at most 10 s old. A partition's series ends when another process \
+                 gets the partition.",
             ),
             (
                 "wasmill_records_processed_total",
-                "The rate of the pipeline, by what became of the records. `failed` stopped it: the log names the record.",
+                "The rate of the pipeline by outcome. A `failed` record stopped the pipeline: the log names it.",
             ),
             (
                 "wasmill_in_flight_records",
-                "Near its limit all the time: the plugin or the output is slower than the input.",
+                "If it stays near its limit, the plugin or the output is slower than the input.",
             ),
             ("wasmill_in_flight_records_limit", "`limits.max_in_flight.records`."),
             ("wasmill_in_flight_bytes", "The same for bytes."),
             ("wasmill_in_flight_bytes_limit", "`limits.max_in_flight.bytes`."),
             (
                 "wasmill_retry_age_seconds",
-                "It grows while one record is tried again and again, and its partition waits: `/readyz?verbose` and the log name the \
+                "It grows while a record is retried and its partition waits: `/readyz?verbose` and the log name the \
                  record and the plugin's reason.",
             ),
             (
                 "wasmill_waiting_seconds_total",
-                "`in_flight` grows: back-pressure. Plugin or output? See Steps and Output. `retry`: waits of records that are tried \
-                 again, or after a delivery that failed.",
+                "`in_flight` grows under back-pressure: Steps and Output show which of them is slow. `retry` counts waits \
+                 before retries of records and after failed deliveries.",
             ),
             (
                 "wasmill_dead_letters_total",
-                "Each is a record that somebody has to look at: its headers say where it was read, why it failed and in which step.",
+                "A person has to look at each of these records: its headers say where it was read, why it failed and in which \
+                 step.",
             ),
             (
                 "wasmill_retries_total",
-                "`step`: what the plugin needs is not there. `produce`: deliveries fail; look at the log.",
+                "`step`: the plugin asked for a retry, often because something that it needs is unavailable. `produce`: \
+                 deliveries fail; look at the log.",
             ),
         ],
     ),
@@ -77,28 +83,33 @@ const GUIDE: &[Section] = &[
         &[
             (
                 "wasmill_records_consumed_total",
-                "The rate of reading; far above the rate of processing after a start over.",
+                "The rate of reading. It is far above the rate of processing when records are read again after a failed \
+                 delivery.",
             ),
-            ("wasmill_bytes_consumed_total", "Divide by the records for their size."),
+            ("wasmill_bytes_consumed_total", "Divide by the number of records for their mean size."),
             (
                 "wasmill_records_missed_total",
-                "Anything above 0 is lost data: retention is shorter than the pipeline was down.",
+                "Above 0, data was lost: the pipeline was down for longer than the retention time.",
             ),
             (
                 "wasmill_partitions_recreated_total",
-                "Above 0: somebody deleted an input topic and created it again. What it held before and wasn't read is lost.",
+                "Above 0, an input topic was deleted and created again. Records of the old topic that had not been read are \
+                 lost.",
             ),
-            ("wasmill_assigned_partitions", "Sum over the processes of a group: the partitions of its topics."),
+            (
+                "wasmill_assigned_partitions",
+                "The sum over the processes of a group is the number of partitions of its topics.",
+            ),
             (
                 "wasmill_rebalances_total",
-                "Some with every deployment. Many: members come and go; raise `input.session_timeout`. `lost`: this process was \
-                 away too long, and records are repeated.",
+                "A few with every deployment are normal. If there are many, members come and go: raise \
+                 `input.session_timeout`. `lost`: this process sent no heartbeat for too long, and records are repeated.",
             ),
             (
                 "wasmill_commits_total",
-                "`error`: what was delivered since the last commit would be repeated after a crash.",
+                "`error`: records delivered since the last successful commit would be repeated after a crash.",
             ),
-            ("wasmill_commit_duration_seconds", "Slow ones make rebalances slow: look at the group's coordinator."),
+            ("wasmill_commit_duration_seconds", "Slow commits make rebalances slow: look at the group's coordinator."),
         ],
     ),
     (
@@ -106,19 +117,23 @@ const GUIDE: &[Section] = &[
         "",
         &[
             ("wasmill_step_records_in_total", "The rate of a step."),
-            ("wasmill_step_records_out_total", "Divided by what went in: how much a step filters or multiplies."),
+            (
+                "wasmill_step_records_out_total",
+                "Divided by the records in, it shows how much a step filters or multiplies.",
+            ),
             (
                 "wasmill_step_duration_seconds",
-                "Rate of the sum: the share of one core that the plugin takes. Near `parallelism`: the plugin is the bottleneck.",
+                "The rate of the sum is the number of cores that the plugin uses. Near `limits.parallelism`, the plugin is \
+                 the bottleneck.",
             ),
             (
                 "wasmill_step_batch_records",
-                "Small batches under load: raise `batch` for fast plugins. Large and slow ones: lower it, as a call must end within \
-                 `timeout`.",
+                "If batches are full under load and the plugin is fast, raise `batch`. If calls are slow, lower it: a call \
+                 must end within `timeout`.",
             ),
             (
                 "wasmill_step_errors_total",
-                "`reject` and `retry` are the plugin's word about a record; all others are faults of the plugin itself.",
+                "`reject` and `retry` are the plugin's verdicts on a record; all other kinds are faults of the plugin itself.",
             ),
         ],
     ),
@@ -127,22 +142,23 @@ const GUIDE: &[Section] = &[
         "",
         &[
             ("wasmill_records_produced_total", "The rate of writing."),
-            ("wasmill_bytes_produced_total", "Divide by the records for their size."),
+            ("wasmill_bytes_produced_total", "Divide by the number of records for their mean size."),
             (
                 "wasmill_produce_duration_seconds",
-                "Above some hundred milliseconds: the brokers of the output are slow, or throttle.",
+                "Above some hundred milliseconds, the output's brokers are slow or throttle.",
             ),
             (
                 "wasmill_produce_errors_total",
-                "`code` is Kafka's. Each makes the pipeline start over, or stop if it is the record's fault.",
+                "`code` is Kafka's. After such an error the records are sent again; an error of the record itself goes to \
+                 `[on_error]`.",
             ),
             (
                 "wasmill_record_duration_seconds",
-                "How long a record is under way, waiting for its batch, the steps and the brokers.",
+                "How long a record takes: it waits for its batch, the steps and the brokers.",
             ),
             (
                 "wasmill_record_age_seconds",
-                "End to end, from the record's own timestamp: what a reader of the output sees.",
+                "The end-to-end delay since the record's own timestamp, as a reader of the output sees it.",
             ),
         ],
     ),
@@ -152,9 +168,9 @@ const GUIDE: &[Section] = &[
         &[
             (
                 "wasmill_kafka_connected_brokers",
-                "0: no broker can be reached. It says nothing about brokers that are connected and frozen.",
+                "0 means that no broker can be reached. A frozen broker still counts as connected.",
             ),
-            ("wasmill_kafka_errors_total", "`code` is librdkafka's. It mends most of them by itself."),
+            ("wasmill_kafka_errors_total", "`code` is librdkafka's. librdkafka recovers from most of them by itself."),
         ],
     ),
     (
@@ -163,49 +179,50 @@ const GUIDE: &[Section] = &[
         &[
             (
                 "wasmill_plugin_info",
-                "Which version runs where. `version` is empty unless the file carries one; `digest` always tells.",
+                "Shows which version runs where. `version` is empty if the plugin has no version in its manifest; `digest` is \
+                 always set.",
             ),
             (
                 "wasmill_plugin_instances",
-                "One for each executor. Fewer: an instance was spoilt and can't be made anew.",
+                "One for each executor. If there are fewer, an instance faulted and could not be replaced.",
             ),
             (
                 "wasmill_plugin_memory_bytes",
-                "Divide by the limit and the instances; near 1 the plugin is about to be refused memory.",
+                "Divide by the limit and by the instances. Near 1, the plugin will soon be refused memory.",
             ),
             ("wasmill_plugin_memory_limit_bytes", "`memory` of the step."),
             (
                 "wasmill_plugin_instantiations_total",
-                "`trap`: the plugin broke and begins anew, without what it had remembered.",
+                "`trap`: the plugin faulted, and its new instance lost what was in memory.",
             ),
             (
                 "wasmill_plugin_reloads_total",
-                "`failed`: the old version goes on; the log and `/readyz?verbose` have the reason.",
+                "`failed`: the old version keeps running; the log and `/readyz?verbose` have the reason.",
             ),
             ("wasmill_plugin_swap_seconds", "No record waits longer than this for a swap."),
-            ("wasmill_config_reloads_total", "`failed`: nothing has changed, everything goes on as it was."),
+            ("wasmill_config_reloads_total", "`failed`: nothing has changed; the pipeline keeps running as it was."),
+            ("wasmill_config_last_reload_successful", "While it is 0, the running pipeline differs from the files."),
+            ("wasmill_plugin_compile_seconds", "This is most of the time from the start until the pipeline is ready."),
+            ("wasmill_plugin_logs_total", "At most 100 lines a second are written for each step; all are counted."),
             (
-                "wasmill_config_last_reload_successful",
-                "0 until a reload succeeds: what runs is not what the files say.",
+                "wasmill_plugin_custom_total",
+                "The plugin defines their meaning. Names are lower case, at most 50 for a step.",
             ),
-            ("wasmill_plugin_compile_seconds", "Most of the time from start to ready."),
-            ("wasmill_plugin_logs_total", "At most 100 lines a second of a step are written; all are counted."),
-            ("wasmill_plugin_custom_total", "The plugin's author knows. Names are lower case, 50 at most for a step."),
             ("wasmill_plugin_custom", "The same for values; the buckets are powers of ten."),
             (
                 "wasmill_metric_series_dropped_total",
-                "Above 0: the plugin makes names of what should be no name, such as a key.",
+                "Above 0, the plugin probably makes names from data, such as a record's key.",
             ),
         ],
     ),
     (
         "Process",
-        "These have no label `pipeline`, and the names that every Prometheus client uses.",
+        "These metrics have no label `pipeline`. The names `process_*` are those that every Prometheus client uses.",
         &[
-            ("wasmill_build_info", "Which build runs where."),
+            ("wasmill_build_info", "Shows which build runs where."),
             (
                 "wasmill_log_lines_dropped_total",
-                "Whoever reads the log is too slow, or gone. Records flow all the same.",
+                "The reader of the log is too slow, or gone. Records are still processed.",
             ),
             ("process_cpu_seconds_total", "The rate is the number of cores in use."),
             (
@@ -213,10 +230,10 @@ const GUIDE: &[Section] = &[
                 "Bounded by the limits of records and bytes in flight, the plugins' memory and the client's queues.",
             ),
             ("process_virtual_memory_bytes", "Large and harmless: WebAssembly memories reserve addresses."),
-            ("process_open_fds", "Connections, mostly."),
+            ("process_open_fds", "Mostly connections."),
             ("process_max_fds", "What the system allows."),
-            ("process_threads", "Constant while it runs, but for new connections."),
-            ("process_start_time_seconds", "Changes say that it was started again."),
+            ("process_threads", "Constant while the process runs, except for new connections."),
+            ("process_start_time_seconds", "A change means that the process was restarted."),
         ],
     ),
 ];
@@ -290,11 +307,12 @@ fn families(exposition: &str) -> BTreeMap<String, Family> {
 fn document(exposition: &str) -> String {
     let mut left = families(exposition);
     let mut text = String::from(
-        "# Metrics\n\nMade from the code by `WASMILL_BLESS=1 cargo test --lib metrics`; a test holds it current.\n\
-         [operations.md](operations.md#alerts) has the alerts that are made of them.\n\n\
-         Every series has the label `pipeline`, unless said otherwise. Label sets that can be known at the start are there from then \
-         on with 0;\nseries of a topic by pattern begin when it is found, and those with a `code` or a plugin's `name` with the \
-         first event.\n",
+        "# Metrics\n\nThis page is generated from the code by `WASMILL_BLESS=1 cargo test --lib metrics`; a test checks that \
+         it is current.\n\
+         [operations.md](operations.md#alerts) has the alerts that use them.\n\n\
+         Every series has the label `pipeline`, unless stated otherwise. A series whose labels are known at the start exists from \
+         then on, with the value 0.\nThe series of a topic that a pattern finds begin when it is found. Those with a `code` or a \
+         plugin's `name` begin with the first event.\n",
     );
     for (title, intro, metrics) in GUIDE {
         text.push_str(&format!("\n## {title}\n\n"));

@@ -224,9 +224,7 @@ impl Handle {
         let threads: Vec<Check> = self
             .status
             .threads()
-            .map(|(name, alive)| {
-                check(alive, &format!("thread/{name}"), "stands still or is gone; the log may hold why")
-            })
+            .map(|(name, alive)| check(alive, &format!("thread/{name}"), "is stuck or has ended; see the log"))
             .into();
         let live = threads.iter().all(|thread| thread.ok);
         let (answers, acknowledged) = (self.status.has_answers(), self.status.has_acknowledgements());

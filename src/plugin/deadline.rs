@@ -119,7 +119,7 @@ impl Flag {
             due => {
                 let is_mine = self.due.compare_exchange(due, PASSED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
                 if is_mine && let Err(error) = self.memory.grow(deadline_instrumentation::FLAG_PAGES_MAX.into()) {
-                    tracing::warn!("a plugin past its deadline can't be stopped yet, which is tried again: {error:#}");
+                    tracing::warn!("a plugin past its deadline can't be stopped yet, retrying: {error:#}");
                 }
             }
         }

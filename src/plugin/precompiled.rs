@@ -92,7 +92,7 @@ impl Cache {
         let code = bytes.split_off(DIGEST_BYTES.min(bytes.len()));
         let whole = Sha256::digest(&code)[..] == bytes[..];
         if !whole {
-            tracing::warn!("a compiled component in {} is damaged and is made anew", self.folder.display());
+            tracing::warn!("a compiled component in {} is damaged and is compiled again", self.folder.display());
         }
         whole.then_some(Code(code))
     }

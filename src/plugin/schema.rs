@@ -178,7 +178,7 @@ impl Check {
         }
         match schemas {
             [_] => self.faults.extend(first),
-            _ => self.wrong("it is none of the things that are allowed here".to_owned()),
+            _ => self.wrong("the value matches none of the allowed forms".to_owned()),
         }
     }
 
@@ -218,7 +218,7 @@ impl Check {
             let mut seen: Vec<String> = items.iter().map(Value::to_string).collect();
             seen.sort_unstable();
             if seen.windows(2).any(|two| two[0] == two[1]) {
-                self.wrong("an element stands there twice".to_owned());
+                self.wrong("an element occurs twice".to_owned());
             }
         }
     }
@@ -371,7 +371,7 @@ mod tests {
             ),
             (json!({"minItems": 1}), json!([1]), json!([]), ": expected 1 elements at least, found 0"),
             (json!({"maxItems": 1}), json!([1]), json!([1, 2]), ": expected 1 elements at most, found 2"),
-            (json!({"uniqueItems": true}), json!([1, 2]), json!([1, 1]), ": an element stands there twice"),
+            (json!({"uniqueItems": true}), json!([1, 2]), json!([1, 1]), ": an element occurs twice"),
             (
                 json!({"properties": {"a": {"type": "string"}}}),
                 json!({"a": "b"}),
@@ -403,7 +403,7 @@ mod tests {
                 json!({"anyOf": [{"type": "string"}, {"maximum": 2}]}),
                 json!("a"),
                 json!(3),
-                ": it is none of the things that are allowed here",
+                ": the value matches none of the allowed forms",
             ),
             (json!({"anyOf": [{"type": "string"}]}), json!("a"), json!(3), ": expected a string, found a whole number"),
             (json!({"properties": {"a": false}}), json!({}), json!({"a": 1}), "a: nothing is allowed here"),

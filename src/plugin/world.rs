@@ -27,7 +27,7 @@ const TOUCHES: [(&str, &str); 21] = [
     ("wasi:cli/exit", "the end of the process"),
     ("wasi:cli/std", "standard input and output"),
     ("wasi:cli/terminal", "the terminal"),
-    ("wasi:cli/run", "its being a command"),
+    ("wasi:cli/run", "the entry point of a command"),
     ("wasi:clocks/", "the time"),
     ("wasi:random/", "random numbers"),
     ("wasi:io/", "streams and waiting"),
@@ -194,7 +194,7 @@ pub enum Misfit {
         advice: &'static str,
     },
     /// It has imports that aren't granted.
-    #[error("it imports what it wasn't granted: {}; {}", named(.0), way_out(.0))]
+    #[error("it imports interfaces that it wasn't granted: {}; {}", named(.0), way_out(.0))]
     Imports(Vec<Import>),
 }
 
@@ -273,7 +273,7 @@ pub(super) fn side_by_side(found: &[Export]) -> String {
     if right.len() > FOUND_LINES_MAX {
         let left_out = right.len() - FOUND_LINES_MAX;
         right.truncate(FOUND_LINES_MAX);
-        right.push(format!("and {left_out} lines more"));
+        right.push(format!("and {left_out} more lines"));
     }
     let width = EXPECTED.iter().map(|line| line.len()).max().unwrap_or(0);
     let mut text = format!("  {:width$}   found", "expected");

@@ -286,7 +286,9 @@ impl Reload {
         match attempt {
             Ok(Some(said)) => tracing::info!("reloaded: {said}"),
             Ok(None) => tracing::info!("reloaded: nothing has changed"),
-            Err(Refused { reason, .. }) => tracing::error!("not reloaded, everything runs on as it was: {reason}"),
+            Err(Refused { reason, .. }) => {
+                tracing::error!("not reloaded, the pipeline keeps running unchanged: {reason}")
+            }
         }
     }
 
@@ -318,7 +320,7 @@ impl Reload {
             let mut report = config.report();
             for (part, at) in restart {
                 let message = format!("`{part}` changed, which takes effect with the next start");
-                report.add(at, message, "restart it, or take the change back");
+                report.add(at, message, "restart the process, or revert the change");
             }
             return Err(refused(report.to_string()));
         }

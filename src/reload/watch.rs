@@ -27,7 +27,7 @@ impl Watch {
             }
         };
         let watcher = notify::recommended_watcher(on_event)
-            .inspect_err(|error| tracing::warn!("files can't be watched, so they are looked at every 2 s: {error}"))
+            .inspect_err(|error| tracing::warn!("files can't be watched, so they are checked every 2 s: {error}"))
             .ok();
         Watch { watcher, folders: BTreeSet::new() }
     }
@@ -46,7 +46,7 @@ impl Watch {
         }
         for new in folders.difference(&self.folders) {
             if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                tracing::warn!("{} can't be watched, so it is looked at every 2 s: {error}", new.display());
+                tracing::warn!("{} can't be watched, so it is checked every 2 s: {error}", new.display());
             }
         }
         self.folders = folders;

@@ -51,7 +51,7 @@ impl Shell {
     pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
         for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
             match action {
-                Action::Say(why) => tracing::error!("halted, and tried again every 10 s: {why}"),
+                Action::Say(why) => tracing::error!("halted, retrying every 10 s: {why}"),
                 Action::Show(why) => {
                     if !self.session.is_ending() {
                         self.monitor.set_state(State::Halted, why);
@@ -64,7 +64,7 @@ impl Shell {
                 }
                 Action::Over => {
                     self.flow.denied = None;
-                    tracing::info!("the halt is over, records go on");
+                    tracing::info!("the halt is over, processing resumes");
                     if !self.session.is_ending() {
                         self.monitor.set_state(State::Running, "running");
                     }

@@ -97,8 +97,8 @@ impl StoppedAt {
         let BreakerTripped { flood, failed, records, allowed } = trip;
         let why = match flood {
             Flood::Faults => format!(
-                "the plugin broke on {failed} of the last {records} records: stopped after {allowed}, so that a broken plugin doesn't \
-                 give up a whole topic"
+                "the plugin broke on {failed} of the last {records} records: stopped after {allowed}, so that a broken plugin \
+                 doesn't fail a whole topic"
             ),
             Flood::Rejects => format!(
                 "the plugin rejected {failed} of the last {records} records, where `on_error.max_reject_share` allows {allowed} of {}",
@@ -129,15 +129,16 @@ impl StoppedAt {
         let StoppedAt { partition, offset, what, may_be_left_out } = self;
         let TopicPartition { topic, partition: number } = partition;
         let first = format!("stopped at topic {topic}, partition {number}, offset {offset}{what}");
-        let again = "ways out: fix the plugin, or what the record needs, and start again: it goes on with this record";
+        let again =
+            "ways out: fix the plugin, or what the record needs, and start again: it continues with this record";
         match left {
             None => format!(
                 "{first}\nthe group took the partition away before the end: records that were not committed are repeated by \
-                 the member that has it next"
+                 the partition's next member"
             ),
             Some(Left { low, committed, .. }) if low.0 < *offset => format!(
-                "{first}\nrecords from offset {low} on are not all delivered; the group's offset is {committed}, and the next start \
-                 goes on there, below this record\n\
+                "{first}\nrecords from offset {low} on are not all delivered; the group's offset is {committed}, and the next \
+                 start continues there, below this record\n\
                  ways out: start again; do not move the group's offset: that would lose the records from {low} on"
             ),
             Some(Left { low, committed, handed }) => {
@@ -153,7 +154,8 @@ impl StoppedAt {
                     "nothing at or above it is delivered".to_owned()
                 } else {
                     format!(
-                        "outputs of this record and of those up to offset {} may be delivered, and come again after the next start",
+                        "outputs of this record and of those up to offset {} may be delivered, and are repeated after the \
+                         next start",
                         handed.0 - 1
                     )
                 };
@@ -179,8 +181,8 @@ pub(super) fn recreated(partition: &TopicPartition, other: &Other, group: &str, 
     format!(
         "topic {topic} was deleted and created again: the group stands at offset {committed} of partition {number} of the topic with the \
          id {was}, and the topic with this name has the id {is} now\n\
-         ways out: set `on_recreate = \"beginning\"` in [input], which reads the new topic from its beginning and counts that; or, for \
-         the same once, while the pipeline is down: {}",
+         ways out: set `on_recreate = \"beginning\"` in [input], which reads the new topic from its beginning and counts \
+         that; or move the group yourself, while the pipeline is down: {}",
         commands.move_group_to_beginning(group, topic)
     )
 }
@@ -210,7 +212,7 @@ pub(super) fn gap(partition: &TopicPartition, gap: Gap, group: &str, commands: &
     format!(
         "topic {topic}, partition {number}: the group stands at offset {position}, but the oldest record is at {oldest}: retention, or a \
          new topic of the same name, has removed what is between\n\
-         ways out: set `on_gap = \"continue\"` in [input], which goes on at {oldest} and counts what was missed; or move the group \
+         ways out: set `on_gap = \"continue\"` in [input], which continues at {oldest} and counts what was missed; or move the group \
          yourself, while the pipeline is down: {command}"
     )
 }

@@ -152,7 +152,7 @@ impl<R: Fn(RunResult)> Executor<R> {
         // On Linux this sets the niceness of the thread, not of the process.
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::nice(NICENESS) {
-            tracing::debug!("an executor can't give way to the threads that read and write: {error}");
+            tracing::debug!("failed to lower an executor thread's priority: {error}");
         }
         while let Ok(order) = orders.recv() {
             let request = match order {

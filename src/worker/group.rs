@@ -135,7 +135,7 @@ impl Shell {
 
     fn say_refused(&mut self, now: Instant, why: String) {
         if self.monitor.may_log(now, &why) {
-            tracing::error!("not taken into the group, and tried again: {why}");
+            tracing::error!("the group doesn't accept this member, retrying: {why}");
         }
         if !self.session.is_ending() {
             self.monitor.set_state(State::Halted, why);
@@ -163,7 +163,7 @@ impl Shell {
         }
         if let Err(reason) = result {
             let partitions: Vec<_> = positions.into_iter().map(|position| position.partition).collect();
-            self.close(now, End::Bug(format!("failed to take over {}: {reason}", names(&partitions))));
+            self.close(now, End::Bug(format!("failed to start reading {}: {reason}", names(&partitions))));
             // They have nothing in flight to wait for.
             partitions.into_iter().for_each(|partition| self.tell_session(now, session::Event::Released(partition)));
             return;
@@ -201,8 +201,8 @@ impl Shell {
         self.monitor.metrics.rebalances.with_label_values(&[if is_lost { "lost" } else { "revoke" }]).inc();
         if is_lost {
             tracing::warn!(
-                "lost {}: the group heard nothing of this member for {:?} (input.session_timeout), so brokers may be away; others may \
-                 have them, and repeat what was not committed",
+                "lost {}: the group received nothing from this member for {:?} (input.session_timeout), brokers may be \
+                 unavailable; other members may have the partitions, and repeat what was not committed",
                 names(&partitions),
                 self.settings.kafka.input.session_timeout
             );
@@ -236,7 +236,7 @@ impl Shell {
         self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
         failpoint::pass(Point::InRevoke);
         if let Err(reason) = self.io.consumer.unassign(partitions) {
-            tracing::warn!("failed to give back {}: {reason}", names(partitions));
+            tracing::warn!("failed to release partitions {}: {reason}", names(partitions));
         }
     }
 }

@@ -28,7 +28,7 @@ impl Held {
         self.0.retain(|partition, hold| {
             let continues = !held.contains_key(partition);
             if continues && hold.named.is_some() {
-                lines.push(format!("{partition} goes on"));
+                lines.push(format!("{partition} resumes"));
             }
             !continues
         });
@@ -44,7 +44,10 @@ impl Held {
             let is_due = named.is_none_or(|at| now.saturating_duration_since(at) >= NAME_AGAIN);
             if age >= NAME_AFTER && is_due {
                 *named = Some(now);
-                lines.push(format!("{partition} is held back since {} s, and it alone: {why}", age.as_secs()));
+                lines.push(format!(
+                    "{partition} has been held back for {} s, other partitions are processed: {why}",
+                    age.as_secs()
+                ));
             }
         }
         lines
@@ -54,7 +57,7 @@ impl Held {
     pub(super) fn text(&self, now: Instant) -> Option<String> {
         let named = self.0.iter().filter(|(_, hold)| hold.named.is_some());
         let text = |(partition, Hold { why, since, .. }): (&TopicPartition, &Hold)| {
-            format!("{partition} since {} s: {why}", now.saturating_duration_since(*since).as_secs())
+            format!("{partition} for {} s: {why}", now.saturating_duration_since(*since).as_secs())
         };
         let all: Vec<String> = named.map(text).collect();
         (!all.is_empty()).then(|| all.join("; "))
@@ -77,11 +80,14 @@ mod tests {
         let mut all = Held::default();
         assert!(all.update(start, held(&[0, 1])).is_empty() && all.text(start).is_none());
         let later = start + NAME_AFTER;
-        assert_eq!(all.update(later, held(&[1])), ["t/1 is held back since 3 s, and it alone: no leader"]);
-        assert_eq!(all.text(later).as_deref(), Some("t/1 since 3 s: no leader"));
+        assert_eq!(
+            all.update(later, held(&[1])),
+            ["t/1 has been held back for 3 s, other partitions are processed: no leader"]
+        );
+        assert_eq!(all.text(later).as_deref(), Some("t/1 for 3 s: no leader"));
         assert!(all.update(later + NAME_AFTER, held(&[1])).is_empty());
         assert_eq!(all.update(later + NAME_AGAIN, held(&[1])).len(), 1);
-        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), ["t/1 goes on"]);
+        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), ["t/1 resumes"]);
         assert!(all.text(later + NAME_AGAIN).is_none());
     }
 }

@@ -176,7 +176,7 @@ impl Worker {
             loop {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()));
                 let Ended { end, deadline, .. } = ended.unwrap_or_else(|_| Ended {
-                    end: End::Bug("the worker's thread panicked; the log holds the place".into()),
+                    end: End::Bug("the worker's thread panicked; see the log".into()),
                     committed: String::new(),
                     deadline: clock::now(),
                 });

@@ -168,7 +168,7 @@ impl Monitor {
                 partition,
                 offset,
                 attempts = tries,
-                "a record is tried again since {} s, and its partition waits: {failure}{others}",
+                "a record has been retried for {} s, and its partition waits: {failure}{others}",
                 age.as_secs()
             );
         }

@@ -201,16 +201,17 @@ impl Shell {
     fn name_held(&mut self, now: Instant) {
         let mut held: BTreeMap<TopicPartition, String> = BTreeMap::new();
         for (partition, why) in self.session.unstarted() {
-            held.insert(partition.clone(), why.unwrap_or("no broker has said yet where it starts").to_owned());
+            held.insert(partition.clone(), why.unwrap_or("its start offset isn't known yet").to_owned());
         }
         let waits_for_commits = self.settings.kafka.input.isolation == Isolation::ReadCommitted;
         for task in &self.flow.tasks {
             let why = if task.log.is_leaderless {
-                "no broker leads it".to_owned()
+                "it has no leader".to_owned()
             } else if let Some(records) = task.behind_a_transaction().filter(|_| waits_for_commits) {
                 let from = task.state.low();
                 format!(
-                    "a transaction that is open at offset {from} holds back {records} records; its producer ends it, or its time-out"
+                    "a transaction that is open at offset {from} holds back {records} records; it ends when its producer \
+                     commits or aborts it, or at its timeout"
                 )
             } else {
                 continue;

@@ -216,8 +216,8 @@ impl Shell {
         match &error.concern {
             Concern::Fatal => {
                 let reason = format!(
-                    "the consumer can't go on{place}: {}\nways out: if another process uses the same `instance_id`, give each its own; then \
-                     start again",
+                    "the consumer can't continue{place}: {}\nways out: if another process uses the same `instance_id`, give \
+                     each its own; then start again",
                     error.text
                 );
                 self.close(now, End::Stopped(reason));

@@ -180,7 +180,7 @@ impl Shell {
             next.make_producer(clock::now());
         }
         self.monitor.status.set_joined(false);
-        self.monitor.set_state(State::Starting, "beginning anew with other settings");
+        self.monitor.set_state(State::Starting, "restarting with other settings");
         let _ = reply.send(Ok(()));
         Some(next)
     }

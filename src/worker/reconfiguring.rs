@@ -34,7 +34,7 @@ pub(super) enum Kept {
 /// The longest wait for nothing to be in flight. Records at executors and outputs at brokers usually finish within a step's
 /// timeout. While a broker is unavailable they don't, and the change is refused.
 const QUIET_MAX: Duration = Duration::from_secs(10);
-const ENDING: &str = "the pipeline is about to end";
+const ENDING: &str = "the pipeline is shutting down";
 
 impl Reconfiguring {
     /// Whether a change waits for nothing to be in flight: no record is handed out meanwhile.
@@ -47,7 +47,7 @@ impl Reconfiguring {
         if is_ending {
             Asked::Refuse(ENDING)
         } else if self.waits() {
-            Asked::Refuse("another change is under way")
+            Asked::Refuse("another change is in progress")
         } else if anew {
             Asked::Replace
         } else {
@@ -66,7 +66,9 @@ impl Reconfiguring {
         Some(if is_ending {
             Kept::Refuse(ENDING.to_owned())
         } else if is_late {
-            Kept::Refuse(format!("what was in flight was not done within {QUIET_MAX:?}; try again when brokers answer"))
+            Kept::Refuse(format!(
+                "the records in flight were not finished within {QUIET_MAX:?}; try again when brokers answer"
+            ))
         } else {
             Kept::Apply
         })

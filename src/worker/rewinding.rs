@@ -35,7 +35,7 @@ impl Shell {
     /// unsettled record, and a new producer sends the outputs.
     pub(super) fn recover_producer(&mut self, now: Instant, reason: &str) {
         let wait = self.delivery.back_off(now);
-        tracing::error!("a delivery failed, what is not acknowledged is read and sent again in {wait:?}: {reason}");
+        tracing::error!("a delivery failed; unacknowledged records are read and sent again in {wait:?}: {reason}");
         self.rewind_all(now);
     }
 

@@ -55,7 +55,10 @@ impl Shell {
                 let executor = task.executor;
                 self.tell(now, index, partition::Event::Dispatched { records });
                 if !self.io.executors.dispatch(executor, job) {
-                    self.close(now, End::Bug(format!("executor {executor} is gone; the log holds the place")));
+                    self.close(
+                        now,
+                        End::Bug(format!("executor {executor} ended unexpectedly; see the panic in the log")),
+                    );
                     return true;
                 }
                 busy = true;

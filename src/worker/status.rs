@@ -120,7 +120,7 @@ impl Status {
     #[must_use]
     pub fn retried(&self) -> Option<String> {
         let (since, text) = self.retried.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        Some(format!("{text}; since {} s", (self.now_ms() - since) / 1000))
+        Some(format!("{text}; for {} s", (self.now_ms() - since) / 1000))
     }
 
     /// Which partitions are held back, and why.

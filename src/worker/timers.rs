@@ -109,8 +109,8 @@ impl Shell {
         let executors = self.io.executors.are_alive();
         let delivery = self.io.producer.as_ref().is_none_or(Producer::is_alive);
         if !(self.session.is_ending() || executors && delivery) {
-            let which = if executors { "what reports deliveries" } else { "an executor" };
-            self.close(now, End::Bug(format!("{which} is gone; the log holds the place")));
+            let which = if executors { "the delivery thread" } else { "an executor" };
+            self.close(now, End::Bug(format!("{which} ended unexpectedly; see the panic in the log")));
         }
     }
 
@@ -125,7 +125,7 @@ impl Shell {
         let (state, _) = self.monitor.status.state();
         match self.monitor.status.silence() {
             Some(silence) if matches!(state, State::Running | State::Starting) => {
-                tracing::warn!("{silence}; nothing is lost, and it goes on when brokers do");
+                tracing::warn!("{silence}; nothing is lost, and the pipeline resumes when brokers answer");
                 self.monitor.set_state(State::Waiting, silence);
             }
             None if matches!(state, State::Waiting | State::Starting) => {

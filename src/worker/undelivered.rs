@@ -73,7 +73,7 @@ impl Shell {
                 if self.monitor.may_log(now, "a batch was too large") {
                     let count = batch.len();
                     tracing::warn!(
-                        "a batch of {count} was too large, and they are sent again in smaller ones: {reason}"
+                        "a batch of {count} was too large; the outputs are sent again in smaller batches: {reason}"
                     );
                 }
                 self.ask_limits();
@@ -82,7 +82,7 @@ impl Shell {
             Verdict::Alone { reason } => {
                 if self.monitor.may_log(now, "a batch was refused") {
                     let count = batch.len();
-                    tracing::warn!("a batch of {count} was refused, and each of them is sent again alone: {reason}");
+                    tracing::warn!("a batch of {count} was refused; each output is sent again alone: {reason}");
                 }
                 self.rewind_all(now);
             }

@@ -39,7 +39,7 @@ fn a_case_detects_differences_in_the_last_digit_in_duplicate_names_and_in_null()
         assert!(said.contains("FAILED") && said.contains("1 of 1 cases failed"), "{said}");
     }
     let (_, said) = test(&case("'{\"a\":1,\"a\":2}'", "'{\"a\":2}'"));
-    assert!(said.contains("`a` stands twice in the value that was found"), "{said}");
+    assert!(said.contains("`a` occurs twice in the value that was found"), "{said}");
     let (code, said) = test(&case("{ key = \"k\" }", "{ key = \"k\", value = { null = true } }"));
     assert_eq!(code, Some(0), "{said}");
 }

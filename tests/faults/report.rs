@@ -19,17 +19,19 @@ const NOT_RUN: &str = "not run";
 const MARK: &str = "@@";
 
 const HEAD: &str = "\
-# Faults injected, and what came of them
+# Injected faults and their results
 
-`cargo xtask faults` runs this matrix and writes this page: a real Kafka node for each row, a load, a fault, and Kafka's own Java client that counts
-what arrived.
-`--only F7` runs a row, `--from F14` goes on there, `--full` takes the long schedules, `--seed N` repeats one.
-All lines are of one revision of the sources, as `git describe` names it: a run drops those of others, and a run of all rows writes the page anew.
+`cargo xtask faults` runs this matrix and writes this page. For each row it starts a real Kafka node and a load, injects the fault, and counts the
+records that arrived with Kafka's own Java client.
+`--only F7` runs one row, `--from F14` starts at that row, `--full` uses the long schedules, `--seed N` repeats a schedule.
+All rows are of one revision of the sources, as `git describe` names it: a run removes rows of other revisions, and a run of all rows rewrites the page.
 A fault counts only if it hit a process with records in flight and lag above zero.
-The load goes through two steps to three outputs, of which each record gets two.
-*Missing* are records that the topic acknowledged to their sender and that lack an output; *repeated* are outputs that came again, which delivery at
-least once permits within a bound; *disorder* are records of a key that came in another order, repeats aside; *stale* are keys whose last record is not
-their newest, repeats included, as a compacted topic or a table would keep it.
+The load goes through two steps; each record is written to two of three outputs.
+
+- *Missing* counts records that the input topic acknowledged and that lack an output.
+- *Repeated* counts outputs that arrived more than once, which at-least-once delivery permits within a bound.
+- *Disorder* counts records of a key that arrived out of order, not counting repeats.
+- *Stale* counts keys whose last record is not their newest, repeats included: a compacted topic or a table would keep the wrong record.
 
 | row | fault | injected | seed | revision | run (UTC) | result | figures |
 |---|---|---|---|---|---|---|---|

@@ -129,7 +129,7 @@ fn ten_planted_mistakes_are_reported_at_once() {
         (
             17,
             "output `main` writes `loop-back`, which the input reads by `^loop-.*`".to_owned(),
-            "round for ever".to_owned(),
+            "circulate for ever".to_owned(),
         ),
         (
             19,
@@ -160,8 +160,8 @@ fn warnings_pass_unless_they_are_denied() {
     let said = text(&done);
     assert_eq!(done.status.code(), Some(0), "{said}");
     for part in [
-        "warning: the consumer group is called `warn` after the file",
-        "warning: the pattern `^nothing-like-this-.*` reads no topic",
+        "warning: the consumer group `warn` is named after the file",
+        "warning: the pattern `^nothing-like-this-.*` matches no existing topic",
         "has 2 partitions and the input 4",
         &format!("--alter --topic {output} --partitions 4"),
         "warn.toml: ok, with 3 warnings",

@@ -194,7 +194,7 @@ fn a_change_of_the_source_is_seen_while_it_runs(page: &Page) {
     let text = fs::read_to_string(&source).unwrap();
 
     fs::write(&source, text.replace("to_uppercase()", "to_upper()")).unwrap();
-    clock::wait_until("the compiler's refusal", REBUILT, || said().contains("what was built before goes on"));
+    clock::wait_until("the compiler's refusal", REBUILT, || said().contains("the previous build keeps running"));
     let before = printed().lines().count();
     clock::wait_until("records to go on", LIMIT, || printed().lines().count() > before + 10);
 

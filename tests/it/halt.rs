@@ -44,7 +44,7 @@ fn a_deleted_output_topic_halts_the_pipeline_until_it_is_created_again() {
         halted.is_some_and(|line| !line.ends_with(" 0"))
             && text.contains("wasmill_pipeline_state{pipeline=\"pipeline\",state=\"halted\"} 1")
     });
-    let messages = process.log().lines().filter(|line| line.contains("halted, and tried again")).count();
+    let messages = process.log().lines().filter(|line| line.contains("halted, retrying")).count();
     assert_eq!(messages, 1, "it is said once");
 
     java::create_again(&output, 2, &[]);

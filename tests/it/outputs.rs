@@ -266,5 +266,5 @@ fn a_blocked_output_repeats_no_more_than_what_is_in_flight_to_the_others() {
     }
     say(&format!("blocked output: {repeats} repeats to the others, {before:?} delivered while it was blocked"));
     assert!(repeats <= IN_FLIGHT, "{repeats} repeats");
-    assert_eq!(process.log().matches("halted, and tried again").count(), 1, "it is said once");
+    assert_eq!(process.log().matches("halted, retrying").count(), 1, "it is said once");
 }

@@ -231,7 +231,7 @@ fn a_panic_during_a_reload_is_reported_and_the_next_reload_works() {
     process.ready();
     process.hang_up();
     process.wait("the failure", LIMIT, |process| process.metric(SUCCESSFUL) == Some(0.0));
-    let line = "not reloaded, everything runs on as it was: wasmill itself failed";
+    let line = "not reloaded, the pipeline keeps running unchanged: wasmill itself failed";
     process.wait("the line about it", LIMIT, |process| process.log().contains(line));
     process.hang_up();
     process.wait("the next one", LIMIT, |process| process.metric(SUCCESSFUL) == Some(1.0));

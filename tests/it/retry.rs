@@ -90,9 +90,9 @@ fn other_partitions_continue_while_a_record_waits() {
         })
     });
     process.wait("its age", LIMIT, |process| process.metric("wasmill_retry_age_seconds").is_some_and(|age| age > 5.0));
-    process.wait("its line", LIMIT, |process| process.log().contains("a record is tried again since"));
+    process.wait("its line", LIMIT, |process| process.log().contains("a record has been retried for"));
     let log = process.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("a record is tried again since")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("a record has been retried for")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     for part in ["planted reason", &format!("\"offset\":{OFFSET}"), "\"partition\":0", "\"attempts\":", "\"pipeline\":"]
     {

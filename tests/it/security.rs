@@ -143,7 +143,7 @@ fn a_certificate_of_another_host_and_one_that_expired_are_told_apart() {
 
 #[test]
 fn a_missing_client_certificate_is_reported() {
-    refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "wants a certificate of this client", "kafka.tls.cert");
+    refused(node().mutual, "tls = { ca = \"TLS/ca.pem\" }", "requires a client certificate", "kafka.tls.cert");
 }
 
 /// As Kubernetes changes a secret: the pipeline names a link into a folder that is a link itself, and the latter changes.

@@ -101,7 +101,7 @@ pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
         match reply {
             Some(Ok(answers)) => judge.answers(&answers),
             Some(Err(unanswered)) => judge.unanswered(unanswered),
-            None => file.notes.push("no broker was asked: what is wrong above leaves open which one and how".into()),
+            None => file.notes.push("no broker was asked: the mistakes above leave its address or login open".into()),
         }
     }
 }
@@ -167,14 +167,14 @@ impl Judge<'_> {
                 format!("no broker answers{}", said(reason)),
                 "not reached, so topics and permissions were not checked",
                 format!(
-                    "start one, or see whether address, `tls` and `sasl` are those of a listener: {}",
+                    "start one, or check that the address, `tls` and `sasl` match a listener: {}",
                     commands.ask_versions()
                 ),
             ),
             Unanswered::Refused(reason) => self.report.add(
                 at,
-                format!("the brokers can't be talked to{}", said(reason)),
-                "set `kafka.tls` and `kafka.sasl` as the listener at this address wants them",
+                format!("the connection to the brokers failed{}", said(reason)),
+                "set `kafka.tls` and `kafka.sasl` as the listener at this address requires",
             ),
         }
     }
@@ -206,7 +206,7 @@ impl Judge<'_> {
                      `partition = \"same_as_input\"` records of the others are refused"
                 ),
                 "",
-                format!("give it more: {}", self.commands().add_partitions(&topic, most_partitions)),
+                format!("add partitions: {}", self.commands().add_partitions(&topic, most_partitions)),
             );
         }
         self.group(answers.group.as_ref());
@@ -228,7 +228,7 @@ impl Judge<'_> {
         if let Some(protocol) = answers.protocol.as_deref().filter(|protocol| *protocol != membership::PROTOCOL) {
             let group = self.shown(&input.group, spans.group.or(spans.name).unwrap_or(span));
             let message = membership::other_protocol(&group, Some(protocol));
-            self.report.add(span, message, "one group is one pipeline: a group of its own costs nothing");
+            self.report.add(span, message, "give each pipeline its own group");
         }
     }
 
@@ -240,9 +240,9 @@ impl Judge<'_> {
             self.report.add_levelled(
                 Level::Warning,
                 span,
-                format!("the pattern `{shown}` reads no topic that is there now, or none that this user may see"),
+                format!("the pattern `{shown}` matches no existing topic, or none that this user may see"),
                 "",
-                format!("list what there is: {}", self.commands().list_topics()),
+                format!("list the topics: {}", self.commands().list_topics()),
             );
             return 0;
         }
@@ -274,7 +274,7 @@ impl Judge<'_> {
             ProbeAnswer::There { partitions, may: None } => {
                 let verb = operation.to_lowercase();
                 self.notes
-                    .push(format!("the brokers don't tell whether this user may {verb} `{shown}`; `run` finds out"));
+                    .push(format!("the brokers don't report whether this user may {verb} `{shown}`; `run` finds out"));
                 Some(*partitions)
             }
             ProbeAnswer::Missing => {
@@ -306,7 +306,7 @@ impl Judge<'_> {
             }
             Some(ProbeAnswer::There { may: None, .. } | ProbeAnswer::Missing) => {
                 self.notes.push(format!(
-                    "the brokers don't tell whether this user may join the group `{shown}`; `run` finds out"
+                    "the brokers don't report whether this user may join the group `{shown}`; `run` finds out"
                 ));
             }
             Some(ProbeAnswer::Unknown(why)) => {

@@ -61,13 +61,13 @@ fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Rep
 fn unused(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) {
     let Some(at) = pipeline.spans.steps.get(number).and_then(|spans| spans.allow) else { return };
     for grant in step.settings().allow.iter().filter(|grant| !step.uses(*grant)) {
-        let message = format!("step `{}`: its plugin has no use for `allow.{}`", step.settings().name, grant.key());
+        let message = format!("step `{}`: its plugin doesn't use `allow.{}`", step.settings().name, grant.key());
         report.add_levelled(
             Level::Warning,
             at,
             message,
             "",
-            "remove it, so that no later version gets it unasked".to_owned(),
+            "remove it, or a later version of the plugin gets it unnoticed".to_owned(),
         );
     }
 }

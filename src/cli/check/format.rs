@@ -15,11 +15,11 @@ use crate::config::Level;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// Text with the lines that are meant
+    /// Text with the lines in question
     Human,
     /// One JSON object: `ok`, `files`, `findings`, `notes`
     Json,
-    /// `::error file=..::`, which GitHub shows at the line
+    /// `::error file=..::`, which GitHub shows at that line
     Github,
 }
 

@@ -40,7 +40,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Rate, &'static str> {
         let number = text.strip_suffix("/s").unwrap_or(text).trim();
         let rate = number.parse().ok().filter(|&rate: &f64| (0.001..=1e9).contains(&rate));
-        rate.map(Rate).ok_or("write records in a second, as in 10/s")
+        rate.map(Rate).ok_or("write a number of records per second, as in 10/s")
     }
 }
 

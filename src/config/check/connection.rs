@@ -93,7 +93,7 @@ fn wrong_broker(broker: &str) -> Option<(&'static str, &'static str)> {
         return Some(("its host is not one", SHAPE));
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Some(("an IPv6 address stands in brackets", "write \"[::1]:9092\""));
+        return Some(("an IPv6 address needs brackets", "write \"[::1]:9092\""));
     }
     match port.parse::<u16>() {
         Ok(1..) => None,

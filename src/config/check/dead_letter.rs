@@ -30,7 +30,7 @@ pub(super) fn topic(
     if let Some(output) = outputs.iter().find(|output| output.topic.as_ref() == Some(topic)) {
         let message =
             format!("`dead_letter` is {}, which output `{}` writes", check.shown(topic), output.settings.name);
-        let help = "give dead letters a topic of their own: whoever reads the output would take them for its records";
+        let help = "give dead letters a topic of their own: readers of the output would take them for its records";
         check.report.add(topic.span().into(), message, help);
     }
     Some(settings::Output {
@@ -59,23 +59,27 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
             check.report.add(
                 at.span().into(),
                 format!("`then` is {shown}, so nothing would be written to the topic of `dead_letter`"),
-                "remove one of the two: without `then`, records that can't be helped go to that topic",
+                "remove one of the two: without `then`, records that fail permanently go to that topic",
             );
         }
         (Some(OnFailure::DeadLetter | OnFailure::Skip | OnFailure::Stop) | None, _, _) => {}
     }
     let continues = raw.dead_letter.is_some() || matches!(then, Some(OnFailure::DeadLetter | OnFailure::Skip));
     if let Some(share) = raw.max_reject_share.as_ref().filter(|_| check.whole && !continues) {
-        let help = "remove it, or say with `then` or `dead_letter` what becomes of a rejected record";
+        let help = "remove it, or set `then` or `dead_letter`, so that a rejected record doesn't stop the pipeline";
         check.report.add(
             share.span().into(),
-            "the pipeline stops at the first reject, so `max_reject_share` has no use",
+            "the pipeline stops at the first reject, so `max_reject_share` has no effect",
             help,
         );
     }
     if let (Some(dialect), None) = (&raw.dialect, &raw.dead_letter) {
         let help = "remove it, or add `dead_letter` with their topic";
-        check.report.add(dialect.span().into(), "`dialect` is about dead letters, and there are none", help);
+        check.report.add(
+            dialect.span().into(),
+            "`dialect` applies to dead letters, and this pipeline writes none",
+            help,
+        );
     }
     let default = if raw.dead_letter.is_some() { OnFailure::DeadLetter } else { OnFailure::Stop };
     (Policy { then: then.unwrap_or(default), ..policy }, dialect.unwrap_or_default())

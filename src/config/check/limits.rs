@@ -59,7 +59,7 @@ fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
     let at = raw.backoff.from.as_ref().or(raw.backoff.to.as_ref());
     if let Some(at) = at.filter(|_| check.whole && from > to) {
         let help = "raise `to` or lower `from` (defaults: 100ms and 10s)";
-        check.report.add(at.span().into(), "`backoff` ends below its beginning", help);
+        check.report.add(at.span().into(), "`backoff.to` is below `backoff.from`", help);
     }
     Policy {
         retries: raw.retries.as_ref().and_then(|retries| self::retries(check, retries)).unwrap_or(defaults.retries),

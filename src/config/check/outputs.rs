@@ -52,7 +52,7 @@ fn output(check: &mut Check<'_>, name: Spanned<String>, output: raw::Output) -> 
         check.report.add(
             name_span,
             format!("`{}` can't be an output's name", name.get_ref()),
-            "use 1 to 64 of the characters a-z, 0-9, `_` and `-`: plugins call their ports so",
+            "use 1 to 64 of the characters a-z, 0-9, `_` and `-`: they are also the names of plugins' ports",
         );
     }
     match &output.topic {
@@ -92,7 +92,7 @@ fn same_topic(check: &mut Check<'_>, before: &[Output], output: &Output) {
         let shown = check.shown(topic);
         check.report.add(
             topic.span().into(),
-            format!("outputs `{}` and `{}` write {shown} in different ways", b.name, a.name),
+            format!("outputs `{}` and `{}` write {shown} with different settings", b.name, a.name),
             "give both the same `partition`, `compression` and `librdkafka`",
         );
     }

@@ -31,7 +31,11 @@ pub(super) fn steps(
     ports: &[String],
 ) -> (Vec<Settings>, Vec<StepSpans>) {
     if raw.is_empty() {
-        check.missing(Span::START, "[[step]]", "a pipeline has a step: `[[step]]` with `wasm = \"plugins/mask.wasm\"`");
+        check.missing(
+            Span::START,
+            "[[step]]",
+            "a pipeline needs a step: `[[step]]` with `wasm = \"plugins/mask.wasm\"`",
+        );
     }
     let mut names = BTreeMap::new();
     raw.iter().enumerate().map(|(index, step)| self::step(check, index, step, ports, &mut names)).unzip()
@@ -51,7 +55,7 @@ fn step(
         (None, Some(name)) => bundled(check, name),
         (Some(_), Some(name)) => {
             let message = "a step has `wasm` or `use`, and not both";
-            check.report.add(name.span().into(), message, "take one of them out");
+            check.report.add(name.span().into(), message, "remove one of them");
             PathBuf::new()
         }
         (None, None) => {
@@ -114,7 +118,7 @@ fn bundled(check: &mut Check<'_>, name: &Text) -> PathBuf {
     }
     let shown = check.shown_at(name.get_ref(), &name.span());
     let all: Vec<String> = known().map(|known| format!("`{known}`")).collect();
-    let message = format!("{shown} is no plugin that comes with wasmill");
+    let message = format!("{shown} is not a plugin that comes with wasmill");
     check.report.add(name.span().into(), message, format!("write {}, or name a file with `wasm`", all.join(" or ")));
     PathBuf::new()
 }
@@ -165,7 +169,11 @@ fn name(
         let help = if is_set { value::NAME_RULE.to_owned() } else { format!("set `name`: {}", value::NAME_RULE) };
         check.report.add(at, format!("{shown} can't be a step's name"), help);
     } else if let Some(first) = names.insert(name.clone(), index) {
-        let help = if is_set { "choose another `name`" } else { "set `name`, which else is the component's" };
+        let help = if is_set {
+            "choose another `name`"
+        } else {
+            "set `name`; without it, the step is named after its component"
+        };
         check.report.add(at, format!("steps {} and {} are both called {shown}", first + 1, index + 1), help);
     }
     name

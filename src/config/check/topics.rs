@@ -47,7 +47,7 @@ pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>,
         let shown = check.shown(topic);
         let span = topic.span().into();
         if topics.get_ref()[..index].contains(topic) {
-            check.report.add(span, format!("{shown} is there twice"), "remove one");
+            check.report.add(span, format!("{shown} is listed twice"), "remove one");
         } else if topic.get_ref().starts_with('^') {
             if let Err((why, help)) = Pattern::new(topic.get_ref()) {
                 check.report.add(span, format!("{shown} is not a pattern of topics: {why}"), help);
@@ -58,7 +58,7 @@ pub(super) fn inputs(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>,
         } else if is_reserved(topic.get_ref()) && topics.get_ref().iter().any(|other| other.get_ref().starts_with('^'))
         {
             let help = "read it in a pipeline of its own: beside a pattern, `__*`, `*.changelog` and `*.repartition` are never read";
-            check.report.add(span, format!("{shown} is a reserved name, and stands beside a pattern"), help);
+            check.report.add(span, format!("{shown} is a reserved name, and can't be listed beside a pattern"), help);
         }
     }
     topics.get_ref().iter().map(|topic| (topic.get_ref().clone(), Span::from(topic.span()))).unzip()
@@ -97,7 +97,7 @@ pub(super) fn not_read(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>
             true => format!("{who} {shown}, which the input reads by {}", check.shown(input)),
             false => format!("{who} {shown}, which the input reads"),
         };
-        let help = "its records would come round for ever: write to another topic, or don't read this one";
+        let help = "its records would circulate for ever: write to another topic, or don't read this one";
         check.report.add_labelled(topic.span().into(), message, "read by `input.topics`", help);
     }
 }
@@ -157,8 +157,8 @@ fn start(check: &mut Check<'_>, start: &Spanned<toml::Value>) -> Option<Start> {
     }
     let help = "write \"earliest\", \"latest\", or a time since 1970 with its zone, such as \"2026-01-31T00:00:00Z\"";
     let message = match text.is_empty() {
-        true => "`start` is not a place to start at".to_owned(),
-        false => format!("`start`: {} is not a place to start at", check.shown_at(&text, &start.span())),
+        true => "`start` is not a valid start".to_owned(),
+        false => format!("`start`: {} is not a valid start", check.shown_at(&text, &start.span())),
     };
     check.report.add(start.span().into(), message, help);
     None

@@ -33,7 +33,7 @@ pub(super) fn duration(check: &mut Check<'_>, text: Option<&Text>, key: &str) ->
             (format!("`{key}`: {shown} is longer than a day"), "write a time of \"24h\" or less")
         }
         Ok(duration) if duration.subsec_nanos() % 1_000_000 != 0 => {
-            (format!("`{key}`: {shown} is not a whole number of milliseconds"), "leave out what is finer")
+            (format!("`{key}`: {shown} is not a whole number of milliseconds"), "round it to milliseconds")
         }
         Ok(duration) => return Some(duration),
         Err(_) => {

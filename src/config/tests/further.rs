@@ -23,7 +23,7 @@ fn every_value_is_shown_with_its_origin() {
     let page = shown(&case, &text);
     let lines: Vec<String> = page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for line in [
-        "# What orders.toml comes to. `***` stands for what is not shown.",
+        "# The effective values of orders.toml. `***` stands for hidden values.",
         "name = \"orders\" # default: the file's name without `.toml`",
         "shutdown_timeout = \"25s\" # default",
         "brokers = [\"localhost:9092\"] # orders.toml:3",
@@ -185,8 +185,8 @@ fn a_mistake_makes_only_its_own_part_unusable() {
 #[test]
 fn a_step_runs_a_file_or_a_plugin_that_comes_with_wasmill() {
     let used = |text: &str| with("wasm = \"plugins/mask.wasm\"", text);
-    titles(&used("use = \"std:jk\""), &["`std:jk` is no plugin that comes with wasmill"]);
-    titles(&used("use = \"mask\""), &["`mask` is no plugin that comes with wasmill"]);
+    titles(&used("use = \"std:jk\""), &["`std:jk` is not a plugin that comes with wasmill"]);
+    titles(&used("use = \"mask\""), &["`mask` is not a plugin that comes with wasmill"]);
     titles(&used("wasm = \"plugins/mask.wasm\"\nuse = \"std:mask\""), &["a step has `wasm` or `use`, and not both"]);
     titles(
         &with("plugins/mask.wasm", "std:mask"),

@@ -41,7 +41,7 @@ error: `then` is `skip`, so nothing would be written to the topic of `dead_lette
    |
 10 | then = "skip"
    |        ^^^^^^
-help: remove one of the two: without `then`, records that can't be helped go to that topic
+help: remove one of the two: without `then`, records that fail permanently go to that topic
 "#,
     );
     for (more, title) in [
@@ -50,7 +50,7 @@ help: remove one of the two: without `then`, records that can't be helped go to 
             "then = \"stop\"\ndead_letter = \"dead\"",
             "`then` is `stop`, so nothing would be written to the topic of `dead_letter`",
         ),
-        ("dialect = \"connect\"", "`dialect` is about dead letters, and there are none"),
+        ("dialect = \"connect\"", "`dialect` applies to dead letters, and this pipeline writes none"),
         ("dead_letter = \"dead\"\ndialect = \"flink\"", "`dialect`: `flink` is not a known value"),
         ("dead_letter = \"__dead\"", "`__dead` is a reserved name"),
         ("dead_letter = \"orders\"", "`dead_letter` is `orders`, which the input reads"),

@@ -168,7 +168,7 @@ fn host_function(store: &mut Store<Host>, interface: &str, name: &str) -> Result
                 with_text(&mut caller, at, length, |host, name| host.metrics.observe(name, value))
             })
         }
-        _ => return Err(Error::msg(format!("it imports `{interface}.{name}`, which is not there"))),
+        _ => return Err(Error::msg(format!("it imports `{interface}.{name}`, which does not exist"))),
     })
 }
 

@@ -1,6 +1,5 @@
 //! Puts a prefix before every value. Change it to what you need.
-//!
-//! Tombstones go on as they are; a value that is no text is rejected with the code `bad-text`.
+//! Tombstones are forwarded unchanged; a value that is not text is rejected with the code `bad-text`.
 
 use wasmill_sdk::Emitter;
 use wasmill_sdk::Record;
