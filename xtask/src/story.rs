@@ -9,8 +9,8 @@ use std::process::Stdio;
 
 use crate::stage;
 
-/// The orders that are shown before and after: flat, nested, a list, nothing to hide, and a number that no `double` holds.
-const SHOWN: [&str; 5] = ["1001", "1004", "1011", "1019", "1016"];
+/// The orders that are shown before and after: flat, a list, a number that no `double` holds, nothing to hide, and nested.
+const SHOWN: [&str; 5] = ["1001", "1011", "1016", "1019", "1027"];
 /// What is longer is cut.
 const WIDTH: usize = 108;
 const OUTPUT: &str = "orders.clean";
@@ -74,14 +74,14 @@ fn screen(input: &str, records: &[Printed<'_>], said: &str) -> Result<String, St
     lines.push(format!("counters  {}", counters.ok_or("the counters are missing")?));
     lines.push(format!("metrics   {}   (while it ran)", metrics.ok_or("the address of the metrics is missing")?));
     lines.push(String::new());
-    lines.extend(NEXT.map(|(command, what)| format!("{command:<58}{what}")));
+    lines.extend(NEXT.map(|(command, what)| format!("{command:<72}{what}")));
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
 }
 
 /// What to type next.
 const NEXT: [(&str, &str); 3] = [
     ("cargo xtask demo | less", "all records that came out, as JSON"),
-    ("cargo install --path . --features std-plugins", "puts wasmill on your PATH"),
+    ("cargo xtask plugins; cargo install --path . --features std-plugins", "puts wasmill on your PATH"),
     ("wasmill new pipeline errors", "a pipeline of your own, without code"),
 ];
 

@@ -55,7 +55,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     let root = stage::root();
     let plugins = stage::plugins();
     let host = |arguments: &[&str]| {
-        let mut command = linted(root, &["--features", "wasmill/failpoints"]);
+        let mut command = linted(root, &["--features", "failpoints"]);
         command.args(arguments);
         if length == Length::Full {
             command.env("WASMILL_FULL", "1");
