@@ -33,7 +33,9 @@ const SECOND: f64 = 1e6;
 pub(crate) fn filters() -> Filters {
     Box::new([
         ("fromdateiso8601", v(0), |cv| bome(text(&cv.1).and_then(from_date))),
-        ("todateiso8601", v(0), |cv| bome(timestamp(&cv.1).map(|time| json::string(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))))),
+        ("todateiso8601", v(0), |cv| {
+            bome(timestamp(&cv.1).map(|time| json::string(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))))
+        }),
         ("gmtime", v(0), |cv| bome(timestamp(&cv.1).map(|time| parts(time.naive_utc())))),
         ("mktime", v(0), |cv| bome(datetime(&cv.1).map(|time| whole(time.and_utc().timestamp())))),
         ("strftime", v(1), |cv| unary(cv, |value, format| formatted(&value, text(&format)?))),
@@ -98,7 +100,11 @@ fn datetime(value: &Val) -> Result<NaiveDateTime, Error> {
     let year = year.as_isize().and_then(|year| i32::try_from(year).ok()).ok_or_else(no_time)?;
     let month = small(month)?.checked_add(1).ok_or_else(no_time)?;
     let second = float(second)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a negative or large number becomes no valid time")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a negative or large number becomes no valid time"
+    )]
     let (second, nanoseconds) = (second.floor() as u32, (second.fract() * 1e9) as u32);
     let date = NaiveDate::from_ymd_opt(year, month, small(day)?);
     let time = NaiveTime::from_hms_nano_opt(small(hour)?, small(minute)?, second, nanoseconds);
