@@ -60,6 +60,7 @@ fn parse_text<'a>(text: &'a Text, report: &mut Report) -> Option<Spanned<DeTable
     if let Some(place) = deepest(table.get_ref(), DEPTH_MAX) {
         let span = Span { start: text.start + place.start, end: text.start + place.end };
         report.add(span, format!("a value is nested more than {DEPTH_MAX} levels deep"), "flatten it");
+        release(table);
         return None;
     }
     let range = table.span();
@@ -80,6 +81,13 @@ fn deepest_in(value: &Spanned<DeValue<'_>>, left: usize) -> Option<Range<usize>>
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
             None
         }
+    }
+}
+
+/// Frees a table, unless that would recurse through thousands of levels and could overflow the thread's stack: then it stays allocated.
+pub(super) fn release(table: Spanned<DeTable<'_>>) {
+    if deepest(table.get_ref(), DEPTH_MAX).is_some() {
+        std::mem::forget(table);
     }
 }
 

@@ -10,6 +10,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::document;
+
 /// The deepest nesting of values that is accepted.
 pub(super) const DEPTH_MAX: usize = 64;
 
@@ -109,6 +111,7 @@ fn covered(text: &str) -> String {
     let (table, _) = DeTable::parse_recoverable(text);
     let mut spans = Vec::new();
     secrets(table.get_ref(), false, DEPTH_MAX, &mut spans);
+    document::release(table);
     let mut shown = text.to_owned();
     for span in spans {
         if let Some(literal) = text.get(span.clone()) {

@@ -220,7 +220,7 @@ fn is_same(expected: &Json, found: Option<&[u8]>) -> bool {
     }
 }
 
-/// A name that stands twice in one of the two is easily missed.
+/// A name that occurs twice in one of the two is easily missed.
 fn twice(expected: &Written, made: &Made) -> String {
     let repeated = |bytes: &[u8]| Json::parse(bytes).and_then(|json| json.repeated().map(str::to_owned));
     let expected = match expected {
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_name_that_stands_twice_is_told() {
         let expected = Written::Json("{\"a\":2}".into());
-        assert!(twice(&expected, &made(Some("{\"a\":1,\"a\":2}"))).contains("`a` stands twice in the value"));
+        assert!(twice(&expected, &made(Some("{\"a\":1,\"a\":2}"))).contains("`a` occurs twice in the value"));
         assert_eq!(twice(&expected, &made(Some("{\"a\":1}"))), "");
     }
 }

@@ -1,6 +1,6 @@
 //! JSON by what it means, to the last digit: what a test case expects against what came out.
 //!
-//! A number is compared as a decimal number of any length, a name that stands twice in an object counts twice, and the order of
+//! A number is compared as a decimal number of any length, a name that occurs twice in an object counts twice, and the order of
 //! names means nothing. It doesn't print. Invariant: two documents that are equal here can't be told apart by any reader but by
 //! their white space, the order of names, and how a character or an exponent is written.
 
@@ -72,7 +72,7 @@ impl Json {
         })
     }
 
-    /// A name that stands twice in an object, anywhere in the document.
+    /// A name that occurs twice in an object, anywhere in the document.
     pub(super) fn repeated(&self) -> Option<&str> {
         match self {
             Json::Object(members) => {

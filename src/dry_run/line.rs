@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(document.value.as_deref(), Some(&br#"{"order":1}"#[..]));
     }
 
-    /// It was read as a tree and written again: a long number lost its digits, a name that stands twice its first value.
+    /// It was read as a tree and written again: a long number lost its digits, a name that occurs twice its first value.
     #[test]
     fn json_in_a_record_passes_through_byte_for_byte() {
         for json in [
@@ -244,7 +244,7 @@ mod tests {
         };
         refused("hello", "not a JSON object");
         refused("[1]", "not a JSON object");
-        refused(r#"{"value":"a","value":"b"}"#, "`value` stands twice");
+        refused(r#"{"value":"a","value":"b"}"#, "`value` occurs twice");
         refused(r#"{"kay":"k"}"#, "unknown field `kay`");
         refused(r#"{"value":{"base64":"%"}}"#, "`value.base64`");
         refused(r#"{"timestamp":"noon"}"#, "`timestamp`");

@@ -16,8 +16,9 @@ use crate::wasm;
 
 const INPUT: &str = "examples/orders/input.ndjson";
 const ARGUMENTS: [&str; 4] = ["dev", "examples/orders/pipeline.toml", "--feed", INPUT];
-/// The demo needs no allocator for heavy load.
-const BUILD: [&str; 3] = ["--bin", "wasmill", "--no-default-features"];
+/// The demo has no heavy load: it needs neither the allocator nor optimised code.
+const BUILD: [&str; 5] =
+    ["--bin", "wasmill", "--no-default-features", "--config", "profile.dev.package.wasmill.opt-level=0"];
 /// The only plugin that the example needs.
 pub(crate) const PLUGIN: &str = "mask";
 
