@@ -27,6 +27,12 @@ pub enum Point {
     CommitSent,
     /// A commit was answered. On the worker's thread.
     CommitAcked,
+    /// A transaction was begun, and nothing is in it. On the worker's thread.
+    TransactionBegun,
+    /// A transaction's offsets and its end are about to be sent. On the worker's thread.
+    TransactionEnds,
+    /// The broker committed a transaction. On the worker's thread.
+    TransactionCommitted,
     /// Partitions are about to be unassigned. On the worker's thread.
     InRevoke,
     /// Partitions were assigned. On the worker's thread.
@@ -63,7 +69,7 @@ mod armed {
 
     use super::Point;
 
-    const NAMES: [(&str, Point); 11] = [
+    const NAMES: [(&str, Point); 14] = [
         ("after-poll", Point::AfterPoll),
         ("after-guest", Point::AfterGuest),
         ("after-enqueue", Point::AfterEnqueue),
@@ -72,6 +78,9 @@ mod armed {
         ("after-store", Point::AfterStore),
         ("commit-sent", Point::CommitSent),
         ("commit-acked", Point::CommitAcked),
+        ("transaction-begun", Point::TransactionBegun),
+        ("transaction-ends", Point::TransactionEnds),
+        ("transaction-committed", Point::TransactionCommitted),
         ("in-revoke", Point::InRevoke),
         ("after-assign", Point::AfterAssign),
         ("in-reload", Point::InReload),

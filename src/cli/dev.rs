@@ -39,6 +39,7 @@ use crate::kafka::embedded::Broker;
 use crate::kafka::embedded::Feeder;
 use crate::kafka::embedded::Tail;
 use crate::kafka::embedded::TailRecord;
+use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Start;
 use crate::pipeline::End;
 use crate::pipeline::Handle;
@@ -101,7 +102,10 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let bootstrap: Arc<OnceLock<String>> = Arc::default();
     let adapt = {
         let bootstrap = Arc::clone(&bootstrap);
-        move |config: &mut config::Pipeline| bootstrap.get().into_iter().for_each(|broker| embed(config, broker))
+        move |config: &mut config::Pipeline| {
+            bootstrap.get().into_iter().for_each(|broker| embed(config, broker));
+            Ok(())
+        }
     };
     let mut written = load::written(&args.file, args.http.listen, adapt, Box::new(keeps_its_topics))?;
     let config = &written.config;
@@ -200,6 +204,8 @@ fn embed(config: &mut config::Pipeline, broker: &str) {
     config.kafka.librdkafka.clear();
     config.kafka.input.instance_id = None;
     config.kafka.reports_topic_limits = false;
+    // The transactions of the embedded broker are no real ones.
+    config.kafka.delivery = Guarantee::AtLeastOnce;
     // The broker is new, so records that were fed before the group formed must be read, too.
     config.kafka.input.start = Start::Earliest;
 }

@@ -27,7 +27,7 @@ pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<conf
 pub(super) fn written(
     file: &PipelineFile,
     http: Option<SocketAddr>,
-    adapt: impl Fn(&mut config::Pipeline) + Send + 'static,
+    adapt: impl Fn(&mut config::Pipeline) -> Result<(), String> + Send + 'static,
     probe: reload::Probe,
 ) -> Result<Written, Exit> {
     let file = file.clone();
@@ -35,10 +35,7 @@ pub(super) fn written(
         let examined = examined(&file, http);
         let files = examined.referenced.clone();
         let config = examined.valid().map_err(|report| report.to_string());
-        let adapted = config.map(|mut config| {
-            adapt(&mut config);
-            config
-        });
+        let adapted = config.and_then(|mut config| adapt(&mut config).map(|()| config));
         Loaded { config: adapted, files }
     };
     let Loaded { config, files } = load();

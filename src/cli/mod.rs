@@ -14,6 +14,7 @@ mod conformance;
 mod dev;
 mod exit_code;
 mod inspect;
+mod instance;
 mod load;
 mod man;
 mod new;

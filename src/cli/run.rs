@@ -1,5 +1,6 @@
 //! `wasmill run`: runs a pipeline with the brokers that its file names.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
@@ -9,6 +10,7 @@ use super::args::Http;
 use super::args::PipelineFile;
 use super::check;
 use super::exit_code::Exit;
+use super::instance::Instances;
 use super::load;
 use super::service::Service;
 use super::signals::Signals;
@@ -35,11 +37,15 @@ pub(super) struct Args {
     /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
+    /// The folder of the lock files that `delivery = "exactly_once"` takes; by default `wasmill` in the user's state folder
+    #[arg(long, value_name = "DIR", env = "WASMILL_STATE")]
+    state: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
-    let written = load::written(&args.file, args.http.listen, |_| (), probe)?;
+    let instances = Instances::new(args.state.clone());
+    let written = load::written(&args.file, args.http.listen, move |config| instances.name(config), probe)?;
     let service = Service::listen(&written.config, signals)?;
     let steps = load::steps(&written.config, &args.compiled)?;
     let watch = args.watch || written.config.reload.watch;

@@ -31,6 +31,7 @@ use super::report::Report;
 use super::source;
 use super::source::Source;
 use super::source::Span;
+use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Settings;
 use crate::sink::Routes;
 
@@ -63,7 +64,8 @@ pub(super) fn pipeline(
     let check = &mut Check { report, secrets, folder, whole: read.whole };
 
     let name = check.name(raw.name.as_ref(), path);
-    value::one_of(check, raw.delivery.as_ref(), "delivery", &[("at_least_once", ())], &["exactly_once"]);
+    let deliveries = [("at_least_once", false), ("exactly_once", true)];
+    let is_exactly_once = value::one_of(check, raw.delivery.as_ref(), "delivery", &deliveries, &[]).unwrap_or(false);
     value::one_of(check, raw.order.as_ref(), "order", &[("partition", ())], &["key", "none"]);
     let shutdown_timeout =
         value::duration(check, raw.shutdown_timeout.as_ref(), "shutdown_timeout").unwrap_or(SHUTDOWN_TIMEOUT);
@@ -92,7 +94,11 @@ pub(super) fn pipeline(
     let routes = routes.unwrap_or_else(|| Routes::only_main(raw.step.len()));
     let ports = routes.ports();
     let (steps, step_spans) = step::steps(check, &raw.step, &ports);
-    let commit_every = limits::commit_every(check, &raw.limits);
+    let commit_every = if is_exactly_once {
+        limits::transaction_every(check, &raw.limits)
+    } else {
+        limits::commit_every(check, &raw.limits)
+    };
     let (limits, policy) = limits::limits(check, &raw.limits, &raw.on_error);
     let (policy, dialect) = dead_letter::policy(check, &raw.on_error, policy);
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
@@ -101,6 +107,12 @@ pub(super) fn pipeline(
     let instance_id_span = input.instance_id.as_ref().map(|id| id.span().into());
     let input = topics::input(check, input, topics, &name);
     let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();
+    let delivery = if is_exactly_once {
+        let instance = input.instance_id.as_deref().unwrap_or("0");
+        Guarantee::ExactlyOnce { transactional_id: format!("wasmill-{}-{instance}", input.group) }
+    } else {
+        Guarantee::AtLeastOnce
+    };
     let kafka = Settings {
         brokers: connection.brokers,
         client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
@@ -111,6 +123,7 @@ pub(super) fn pipeline(
         outputs,
         dead_letter,
         commit_every,
+        delivery,
         reports_topic_limits: true,
         hidden: secrets.hidden(),
     };

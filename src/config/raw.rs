@@ -35,8 +35,9 @@ pub(super) struct Pipeline {
         extend("x-default" = "the file's name without `.toml`", "examples" = ["orders"])
     )]
     pub(super) name: Option<Text>,
-    /// The delivery guarantee: `"at_least_once"` may repeat outputs after a crash, and loses none.
-    #[schemars(with = "Option<String>", extend("enum" = ["at_least_once"], "default" = "at_least_once"))]
+    /// The delivery guarantee: `"at_least_once"` may repeat outputs after a crash, and loses none. `"exactly_once"` writes outputs and
+    /// offsets in transactions: readers of committed records get each output once.
+    #[schemars(with = "Option<String>", extend("enum" = ["at_least_once", "exactly_once"], "default" = "at_least_once"))]
     pub(super) delivery: Option<Text>,
     /// Which order is kept: `"partition"` keeps the order of every input partition.
     #[schemars(with = "Option<String>", extend("enum" = ["partition"], "default" = "partition"))]
@@ -261,6 +262,9 @@ pub(super) struct Limits {
     /// How often offsets are committed. Records that were settled after the last commit are repeated after a crash.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["500ms"]))]
     pub(super) commit_every: Option<Text>,
+    /// With `delivery = "exactly_once"`, how often a transaction is committed: readers of committed records see an output after this time.
+    #[schemars(with = "Option<schema::Time>", extend("default" = "100ms", "examples" = ["1s"]))]
+    pub(super) transaction_every: Option<Text>,
     /// When the group revokes a partition, the longest time to finish its records in flight; below a third of `input.max_poll_interval`.
     #[schemars(with = "Option<schema::Time>", extend("default" = "5s", "examples" = ["10s"]))]
     pub(super) drain_timeout: Option<Text>,

@@ -38,7 +38,7 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         ["kafka", "sasl"] => "write `sasl = { mechanism = \"PLAIN\", username = \"..\", password = \"..\" }`",
         ["shutdown_timeout"]
         | ["step", "timeout"]
-        | ["limits", "commit_every" | "drain_timeout"]
+        | ["limits", "commit_every" | "drain_timeout" | "transaction_every"]
         | ["input", "session_timeout" | "max_poll_interval"]
         | ["on_error", "backoff", "from" | "to"] => "write a time with its unit, such as \"5s\" or \"200ms\"",
         ["limits", "max_in_flight"] => "write `max_in_flight = { records = 25_000, bytes = \"64 MiB\" }`",

@@ -22,6 +22,7 @@ use super::sys::EventKind;
 use super::sys::PartitionList;
 use super::sys::Queue;
 use super::sys::Side;
+use super::transaction::Membership;
 use crate::batch::Batch;
 use crate::record::Offset;
 use crate::record::TopicPartition;
@@ -387,6 +388,12 @@ impl Consumer {
         let answer = self.client.new_queue();
         self.client.commit_list(&list, &answer).map_err(|error| error.to_string())?;
         Ok(Commit(answer))
+    }
+
+    /// The membership as it is now, which fences the offsets of a transaction; `None` before the group was joined.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        self.client.group_metadata().map(Membership)
     }
 
     /// The consumer's position in a partition: after its last record and the control records that followed it.

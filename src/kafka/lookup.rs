@@ -45,6 +45,7 @@ use crate::record::TopicPartition;
 enum Question {
     Topics,
     Starts(Vec<TopicPartition>),
+    Committed(Vec<TopicPartition>),
     Ranges(Vec<TopicPartition>),
     Ends(Vec<TopicPartition>),
     Watch(Vec<TopicPartition>),
@@ -85,6 +86,8 @@ pub enum Answer {
         /// The partitions without an answer, each with the reason.
         unknown: Vec<(TopicPartition, String)>,
     },
+    /// The group's committed offsets, as far as the coordinator answered; `None` if a partition has none.
+    Committed(Vec<(TopicPartition, Option<Offset>)>),
     /// The offset ranges of partitions whose positions no longer exist, as far as brokers answered.
     Ranges(Vec<RangeOf>),
     /// The end offsets of partitions, as far as brokers answered: after the last record, even one of an open transaction.
@@ -198,6 +201,12 @@ impl Lookup {
     /// number that the answer carries.
     pub fn ask_ranges(&self, partitions: Vec<TopicPartition>) -> u64 {
         self.ask(Question::Ranges(partitions))
+    }
+
+    /// Asks for the group's committed offsets of these partitions, until the coordinator answers. Returns the number that the answer
+    /// carries.
+    pub fn ask_committed(&self, partitions: Vec<TopicPartition>) -> u64 {
+        self.ask(Question::Committed(partitions))
     }
 
     /// Asks once for the protocol with which the group's members share partitions.
@@ -354,6 +363,7 @@ impl LookupThread {
         let result = match question {
             Question::Topics => self.topics(),
             Question::Starts(partitions) => self.starts(partitions, &|found| answer(*number, found)),
+            Question::Committed(partitions) => self.committed(partitions),
             Question::Ranges(partitions) => Ok(self.ranges(partitions)),
             Question::Ends(partitions) => Ok(self.ends(partitions)),
             Question::Watch(partitions) => Ok(self.watch(partitions)),
@@ -540,6 +550,20 @@ impl LookupThread {
     fn denied(&self, error: &Error) -> String {
         let command = Commands::of(&self.settings).remedy_input(&error.code.name(), &self.settings.input);
         format!("{error}; {command}")
+    }
+
+    fn committed(&self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
+        let mut committed = PartitionList::new();
+        for partition in partitions {
+            committed.add(&partition.topic, partition.partition, NO_OFFSET, -1);
+        }
+        self.client.committed(&mut committed, REQUEST_MS)?;
+        let answered = committed.entries().into_iter().filter(|entry| entry.code == Code::OK);
+        let found = answered.map(|entry| {
+            let offset = (entry.offset >= 0).then_some(Offset(entry.offset));
+            (named(entry.topic, entry.partition), offset)
+        });
+        Ok(Answer::Committed(found.collect()))
     }
 
     /// Answers with the committed positions at once, and then with the others.

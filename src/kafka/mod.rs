@@ -17,6 +17,7 @@ pub mod producer;
 pub mod settings;
 pub mod stats;
 mod sys;
+pub mod transaction;
 
 pub use command::Commands;
 pub use consumer::Consumer;

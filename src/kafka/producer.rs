@@ -18,10 +18,12 @@ use std::thread::JoinHandle;
 use super::Settings;
 use super::classify;
 use super::classify::code;
+use super::consumer::Position;
 use super::consumer::log_line;
 use super::limits::Batching;
 use super::limits::TopicLimits;
 use super::settings;
+use super::settings::Guarantee;
 use super::settings::OUTPUTS_MAX;
 use super::sys::Client;
 use super::sys::Event;
@@ -31,6 +33,9 @@ use super::sys::OnDelivered;
 use super::sys::Queue;
 use super::sys::Sent;
 use super::sys::Topic;
+use super::transaction::Membership;
+use super::transaction::TransactionReport;
+use super::transaction::Transactions;
 use crate::batch::Batch;
 use crate::failpoint;
 use crate::failpoint::Point;
@@ -159,6 +164,8 @@ pub enum ProducerReport {
     },
     /// A message was purged at the worker's request.
     Purged,
+    /// With exactly-once delivery: what became of the producer's transaction.
+    Transaction(TransactionReport),
     /// The producer can't continue and must be replaced.
     Fatal {
         /// librdkafka's error message.
@@ -262,6 +269,8 @@ pub struct Producer {
     /// Incremented by the delivery thread at each poll of its queue.
     turns: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
+    /// With exactly-once delivery. Dropped while the delivery thread still polls, which its calls need.
+    transactions: Option<Transactions>,
     message_bytes: usize,
 }
 
@@ -365,6 +374,14 @@ impl Producer {
             topics: Arc::clone(&topics),
             turns: Arc::clone(&turns),
         };
+        let transactions = match settings.delivery {
+            Guarantee::AtLeastOnce => None,
+            Guarantee::ExactlyOnce { .. } => {
+                let report = report.clone();
+                let report = move |done| report(ProducerReport::Transaction(done));
+                Some(Transactions::start(Arc::clone(&client), worker, report)?)
+            }
+        };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name(format!("delivery-{worker}"))
@@ -377,6 +394,7 @@ impl Producer {
             stop,
             turns,
             thread: Some(thread),
+            transactions,
             message_bytes: limits.message_bytes(),
         })
     }
@@ -425,6 +443,21 @@ impl Producer {
         self.produce(sample.output, &record, sample.partition, Opaque::Sample { output: sample.output })
     }
 
+    /// Begins a transaction. Doesn't wait.
+    ///
+    /// # Errors
+    /// librdkafka's error message.
+    pub fn begin(&self) -> Result<(), String> {
+        self.client.begin_transaction().map_err(|failed| failed.error.to_string())
+    }
+
+    /// Commits the transaction with these offsets. A [`ProducerReport::Transaction`] tells how that ended.
+    pub fn commit(&self, offsets: Vec<Position>, membership: Membership) {
+        if let Some(transactions) = &self.transactions {
+            transactions.commit(offsets, membership);
+        }
+    }
+
     /// Takes what was delivered since the last call.
     #[must_use]
     pub fn take_delivered(&self) -> Delivered {
@@ -468,6 +501,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         self.abandon();
+        self.transactions = None;
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -31,8 +31,10 @@ pub struct Settings {
     pub outputs: Vec<Output>,
     /// The dead-letter output, if any.
     pub dead_letter: Option<Output>,
-    /// How often offsets are committed.
+    /// How often offsets are committed, with exactly-once delivery by a transaction.
     pub commit_every: Duration,
+    /// What is promised about outputs.
+    pub delivery: Guarantee,
     /// Whether the cluster reports the limits of its topics. The embedded broker never answers such a request.
     pub reports_topic_limits: bool,
     /// Values passed to librdkafka that must not appear in its messages.
@@ -44,6 +46,19 @@ impl Settings {
     pub fn written(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter().chain(&self.dead_letter)
     }
+}
+
+/// What is promised about the outputs of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Guarantee {
+    /// They are delivered, and repeated after a crash.
+    #[default]
+    AtLeastOnce,
+    /// They are delivered in one transaction with the record's offset: readers of committed records get them once.
+    ExactlyOnce {
+        /// `transactional.id` without the worker's number. No two processes may have the same one at a time.
+        transactional_id: String,
+    },
 }
 
 /// TLS of the connection. Paths are passed on unchanged.
@@ -343,6 +358,11 @@ pub(crate) fn producer(
         ("partitioner", "murmur2_random"),
     ];
     set(&mut config, &fixed);
+    if let Guarantee::ExactlyOnce { transactional_id } = &settings.delivery {
+        config.insert("transactional.id".into(), format!("{transactional_id}-{worker}"));
+        // Readers of committed records wait this long for the outputs behind those of a process that died.
+        config.insert("transaction.timeout.ms".into(), "15000".into());
+    }
     config
         .insert("max.in.flight.requests.per.connection".into(), requests_in_flight(limits.partitions_led).to_string());
     config
@@ -459,6 +479,7 @@ mod tests {
                 outputs: vec![Output::example("out")],
                 dead_letter: None,
                 commit_every: Duration::from_secs(1),
+                delivery: Guarantee::AtLeastOnce,
                 reports_topic_limits: false,
                 hidden: Hidden::default(),
             }

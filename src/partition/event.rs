@@ -101,6 +101,13 @@ pub enum Event<'a> {
         /// The new assignment: results of any other one change nothing.
         assignment: AssignmentId,
     },
+    /// Read the partition from this offset, below which everything is committed: what was settled above it was aborted.
+    Restart {
+        /// The new assignment.
+        assignment: AssignmentId,
+        /// The committed offset.
+        offset: Offset,
+    },
     /// Time has passed.
     Tick,
 }
@@ -122,6 +129,7 @@ impl Event<'_> {
             | Event::Release
             | Event::Policy(_)
             | Event::Rewind { .. }
+            | Event::Restart { .. }
             | Event::Tick => None,
         }
     }

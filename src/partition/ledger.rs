@@ -35,6 +35,8 @@ pub(super) struct Ledger {
     /// Every record below is committed, as the broker confirmed; `None` if nothing is.
     committed: Option<Offset>,
     settled: Settled,
+    /// Records settled since the last commit that covered all of them: an upper bound of those that aren't committed.
+    uncommitted: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +136,7 @@ impl Ledger {
             cut: is_committed.then_some(start),
             committed: is_committed.then_some(start),
             settled: Settled::default(),
+            uncommitted: 0,
         }
     }
 
@@ -268,6 +271,7 @@ impl Ledger {
                 Fate::Skipped => self.settled.skipped += 1,
             }
             self.entries.pop_front();
+            self.uncommitted += 1;
             self.first = self.first.plus(1);
         }
     }
@@ -297,14 +301,28 @@ impl Ledger {
     /// The broker confirmed a commit up to here.
     pub(super) fn confirm(&mut self, offset: Offset) {
         self.committed = Some(self.committed.map_or(offset, |before| before.max(offset)));
+        if offset >= self.low() {
+            self.uncommitted = 0;
+        }
     }
 
     /// Forgets unsettled records and continues as another assignment. Returns where reading starts again.
     pub(super) fn abort(&mut self, assignment: AssignmentId) -> Offset {
         let low = self.low();
-        let Ledger { leader_epoch, cut, committed, settled, .. } = *self;
-        *self = Ledger { leader_epoch, cut, committed, settled, ..Ledger::new(assignment, low, false) };
+        let Ledger { leader_epoch, cut, committed, settled, uncommitted, .. } = *self;
+        *self = Ledger { leader_epoch, cut, committed, settled, uncommitted, ..Ledger::new(assignment, low, false) };
         low
+    }
+
+    /// Forgets everything above the committed `offset`, and continues there as another assignment.
+    pub(super) fn restart(&mut self, assignment: AssignmentId, offset: Offset) {
+        let settled = self.settled;
+        *self = Ledger { settled, ..Ledger::new(assignment, offset, true) };
+    }
+
+    /// At most so many records are settled and not committed.
+    pub(super) fn uncommitted(&self) -> u64 {
+        self.uncommitted
     }
 
     /// The index of a record in flight.

@@ -291,6 +291,7 @@ impl PartitionState {
                 self.breaker.allow_rejects(policy.rejects_max);
             }
             Event::Rewind { assignment } => self.rewind(assignment, &mut actions),
+            Event::Restart { assignment, offset } => self.restart(assignment, offset, &mut actions),
             Event::Tick => {
                 // A draining partition is not read again, so reports for records above the one that stopped it needn't be waited
                 // for.
@@ -350,6 +351,17 @@ impl PartitionState {
             }
             Phase::Released { .. } => {}
         }
+    }
+
+    fn restart(&mut self, assignment: AssignmentId, offset: Offset, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Released { .. } | Phase::Stopped { drains: true }) {
+            return;
+        }
+        self.breaker.rewind(self.unsettled() + self.ledger.uncommitted());
+        self.ledger.restart(assignment, offset);
+        self.strand = Strand::new(self.ledger.next());
+        self.phase = Phase::Running;
+        actions.extend([Action::DropQueue, Action::Seek { offset }]);
     }
 
     /// The number of records that have their outcome and aren't settled.

@@ -39,6 +39,7 @@ impl Difference {
                 ("[kafka]", connection),
                 ("[input]", a.input != b.input),
                 ("limits.commit_every", a.commit_every != b.commit_every),
+                ("delivery", a.delivery != b.delivery),
             ]),
             restart: [
                 ("name", old.name != new.name, new.spans.name),

@@ -14,6 +14,10 @@ use crate::partition;
 impl Shell {
     /// Stores the offsets below which everything is settled, for the next commit.
     pub(super) fn store_offsets(&mut self) {
+        // A transaction takes its offsets along.
+        if self.delivery.transaction().is_some() {
+            return;
+        }
         let mut positions = Vec::new();
         for task in &mut self.flow.tasks {
             if let Some(position) = task.offsets.to_store.take() {
@@ -32,6 +36,9 @@ impl Shell {
 
     /// Commits the offsets below which everything is settled.
     pub(super) fn commit(&mut self, now: Instant) {
+        if self.delivery.transaction().is_some() {
+            return self.close_transaction(now);
+        }
         self.store_offsets();
         // Other members may have these partitions, and a commit must not overwrite theirs.
         if self.io.consumer.assignment_lost() {
@@ -76,7 +83,7 @@ impl Shell {
         }
     }
 
-    fn count_commit(&mut self, now: Instant, began: Instant, result: Committed) {
+    pub(super) fn count_commit(&mut self, now: Instant, began: Instant, result: Committed) {
         // A commit with nothing new to commit is not counted.
         if result != Committed::default() {
             let took = now.saturating_duration_since(began).as_secs_f64();

@@ -43,6 +43,7 @@ impl Shell {
             }
             ProducerReport::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
             ProducerReport::Purged => {}
+            ProducerReport::Transaction(report) => self.on_transaction(now, report),
             ProducerReport::Fatal { reason } => self.recover_producer(now, &reason),
             ProducerReport::Error { name, text } => {
                 self.monitor.metrics.kafka_errors.with_label_values(&[&name]).inc();

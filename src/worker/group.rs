@@ -101,6 +101,7 @@ impl Shell {
                 self.monitor.status.answered(0);
                 self.tell_session(now, session::Event::Starts { question, starts, unknown });
             }
+            Answer::Committed(committed) => self.on_confirmed(now, question, committed),
             Answer::Ranges(ranges) => self.placing.ranges.push((question, ranges)),
             Answer::Ends(ends) => self.on_ends(&ends),
             Answer::Protocol(protocol) => {

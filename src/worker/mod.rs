@@ -29,6 +29,7 @@ mod denied;
 mod dry;
 mod effects;
 mod end;
+mod exactly_once;
 mod executor;
 mod flow;
 mod group;
@@ -56,6 +57,7 @@ mod status;
 mod step_metrics;
 mod task;
 mod timers;
+mod transaction;
 mod undelivered;
 
 use std::panic::AssertUnwindSafe;

@@ -106,6 +106,11 @@ impl Outgoing {
         self.cursor.advance(layer);
     }
 
+    /// Whether outputs of the run may have been sent already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.is_checked
+    }
+
     /// The number of a record that is counted from the start of the run.
     pub(super) fn seq(&self, root: usize) -> Seq {
         self.first.plus(root)

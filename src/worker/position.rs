@@ -26,6 +26,11 @@ pub(super) enum PositionState {
         /// The pending question about the partition's range, if there is one.
         asked: Option<u64>,
     },
+    /// Whether the last transaction was committed is unknown: nothing is read until the group tells where it stands.
+    Unconfirmed {
+        /// The pending question about the committed offset, if there is one.
+        asked: Option<u64>,
+    },
 }
 
 impl PositionState {
@@ -39,17 +44,34 @@ impl PositionState {
         matches!(self, PositionState::Gone { asked: None, .. })
     }
 
+    /// Whether the committed offset is unknown.
+    pub(super) fn is_unconfirmed(self) -> bool {
+        matches!(self, PositionState::Unconfirmed { .. })
+    }
+
+    /// Whether the committed offset is unknown and no question about it is pending.
+    pub(super) fn is_to_be_confirmed(self) -> bool {
+        matches!(self, PositionState::Unconfirmed { asked: None })
+    }
+
+    /// The group's committed offset has to be asked for.
+    pub(super) fn unconfirm(&mut self) {
+        *self = PositionState::Unconfirmed { asked: None };
+    }
+
     /// Marks the position as gone.
     pub(super) fn lose(&mut self, is_cut: bool) {
         *self = match *self {
             PositionState::Known => PositionState::Gone { is_cut, asked: None },
             PositionState::Gone { is_cut: was_cut, asked } => PositionState::Gone { is_cut: was_cut || is_cut, asked },
+            // Reading at the committed offset will show it.
+            PositionState::Unconfirmed { asked } => PositionState::Unconfirmed { asked },
         };
     }
 
     /// Records the pending question.
     pub(super) fn ask(&mut self, question: u64) {
-        if let PositionState::Gone { asked, .. } = self {
+        if let PositionState::Gone { asked, .. } | PositionState::Unconfirmed { asked } = self {
             *asked = Some(question);
         }
     }
@@ -58,11 +80,11 @@ impl PositionState {
     /// again.
     pub(super) fn answer(&mut self, question: u64) -> bool {
         match self {
-            PositionState::Gone { asked, .. } if *asked == Some(question) => {
+            PositionState::Gone { asked, .. } | PositionState::Unconfirmed { asked } if *asked == Some(question) => {
                 *asked = None;
                 true
             }
-            PositionState::Gone { .. } | PositionState::Known => false,
+            PositionState::Gone { .. } | PositionState::Unconfirmed { .. } | PositionState::Known => false,
         }
     }
 

@@ -67,6 +67,7 @@ impl Shell {
                 let question = self.io.lookup.ask_ranges(gone.iter().map(|task| task.partition.clone()).collect());
                 gone.into_iter().for_each(|task| task.position.ask(question));
             }
+            self.ask_committed();
         }
         if self.placing.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
             self.watch(now);

@@ -8,6 +8,7 @@ use super::delivery::Renewal;
 use super::delivery::Traffic;
 use super::end::End;
 use crate::partition;
+use crate::record::Offset;
 use crate::record::TopicPartition;
 
 impl Shell {
@@ -18,7 +19,9 @@ impl Shell {
             flow.tasks.iter().find(|task| task.partition == *partition).map(|task| task.state.low())
         };
         let traffic = || Traffic {
-            is_quiet: flow.is_quiet() && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
+            is_quiet: self.delivery.transaction().is_none_or(|transaction| !transaction.is_open())
+                && flow.is_quiet()
+                && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
             is_going: self.session.is_ending() || self.session.is_revoking(),
         };
         match self.delivery.tick(now, low, traffic) {
@@ -42,6 +45,7 @@ impl Shell {
     /// Discards what is not acknowledged, reads it again, and sends it by a new producer.
     pub(super) fn rewind_all(&mut self, now: Instant) {
         self.count_finished(now);
+        self.end_cycle(now);
         let again: usize = self.flow.tasks.iter().map(|task| task.state.in_flight()).sum();
         self.monitor.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
         self.io.drop_producer();
@@ -66,7 +70,14 @@ impl Shell {
     /// are discarded.
     pub(super) fn rewind(&mut self, now: Instant, index: usize) {
         let assignment = self.flow.new_assignment();
-        self.flow.tasks[index].forget(assignment);
+        let is_exactly_once = self.delivery.transaction().is_some();
+        let task = &mut self.flow.tasks[index];
+        task.forget(assignment);
+        if is_exactly_once {
+            task.offsets.to_store = None;
+            task.offsets.handed = Offset(0);
+            task.position.unconfirm();
+        }
         self.tell(now, index, partition::Event::Rewind { assignment });
     }
 }

@@ -9,6 +9,7 @@ use super::Shell;
 use super::dead_letters::PendingDeadLetter;
 use super::delivery::Consequence;
 use super::denied::Denied;
+use super::exactly_once::Entry;
 use super::executor::RunResult;
 use super::outgoing::Check;
 use super::outgoing::Outgoing;
@@ -87,6 +88,11 @@ impl Shell {
         // A record of this task may have stopped the pipeline while this run waited.
         if let Some(stop) = self.flow.tasks[index].state.stops_at() {
             outgoing.end_before(stop);
+        }
+        match self.enter_transaction(now, outgoing) {
+            Entry::Open => {}
+            Entry::Wait => return false,
+            Entry::Failed => return true,
         }
         let rules = Rules {
             limits: self.delivery.limits(),

@@ -27,6 +27,7 @@ use super::shutdown::Ended;
 use super::status::Status;
 use super::task::PartitionTask;
 use super::timers::Timers;
+use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::partition;
@@ -80,7 +81,7 @@ impl Shell {
             commit_every: settings.kafka.commit_every,
         };
         Ok(Shell {
-            delivery: Delivery::new(now, io::unlimited(&settings)),
+            delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
             settings,
             monitor: Monitor::new(metrics, status),
             io,
@@ -105,6 +106,7 @@ impl Shell {
             busy |= self.drain_inbox(now);
             self.carry_out(now);
             self.take_commit(now);
+            self.go_on_committing(now);
             busy |= self.send_backlog(now);
             busy |= self.send_dead_letters(now);
             self.carry_out(now);
@@ -204,9 +206,14 @@ impl Shell {
             }
             Action::Rewind => {
                 // Count settled records before their numbers change.
+                if self.delivery.transaction().is_some() {
+                    return self.rewind_all(now);
+                }
                 self.count_finished(now);
                 self.rewind(now, index);
             }
+            // Where the partition is read again, the group has to tell first.
+            Action::Seek { .. } if task.position.is_unconfirmed() => {}
             Action::Seek { offset } => {
                 task.reader.sought = Some(offset);
                 let partition = task.partition.clone();

@@ -59,6 +59,8 @@ pub(super) struct Offsets {
     pub(super) to_store: Option<Position>,
     /// The last stored offset.
     pub(super) stored: Option<Position>,
+    /// Where the task began to read.
+    pub(super) began: Offset,
     /// Above every record that had an output or a dead letter handed to the producer.
     pub(super) handed: Offset,
     /// The topic's id, if brokers report it.
@@ -110,7 +112,14 @@ impl PartitionTask {
             executor,
             position: PositionState::Known,
             runs: Runs::default(),
-            offsets: Offsets { to_store: None, stored: None, handed: Offset(0), topic: None, note: Arc::default() },
+            offsets: Offsets {
+                to_store: None,
+                stored: None,
+                began: state.low(),
+                handed: Offset(0),
+                topic: None,
+                note: Arc::default(),
+            },
             log: Log { end: end.0, stable: None, is_leaderless: false, behind: None },
             lag: Lag::new(state.next(), state.low()),
             dead_letters: DeadLetters::default(),

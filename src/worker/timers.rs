@@ -28,6 +28,8 @@ pub(super) struct Timers {
     ticker: Heartbeat,
     /// The commit in flight, and when it began.
     pub(super) committing: Option<(Commit, Instant)>,
+    /// When the commit of the transaction began.
+    pub(super) transaction_ends: Option<Instant>,
 }
 
 /// The interval for storing offsets. A store costs a look-up in the client for each partition.
@@ -47,6 +49,7 @@ impl Timers {
             delivery: Heartbeat::default(),
             ticker: Heartbeat::default(),
             committing: None,
+            transaction_ends: None,
         }
     }
 }

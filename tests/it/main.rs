@@ -10,6 +10,7 @@ mod conformance;
 mod dead_letter;
 mod docs;
 mod environments;
+mod exactly_once;
 mod examples;
 mod faults;
 mod halt;

@@ -15,6 +15,8 @@ use crate::partition::Retries;
 use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// The interval between transactions: outputs are seen by readers of committed records after at most this time.
+const TRANSACTION_EVERY: Duration = Duration::from_millis(100);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Enough for brokers with a usual latency. One core writes the records in flight and another reads them, at sending
 /// and at the acknowledgement, so the more there are, the fewer are still in a cache by then. With far fewer
@@ -34,6 +36,10 @@ const IN_FLIGHT_RECORDS_MAX: usize = 10_000_000;
 
 pub(super) fn commit_every(check: &mut Check<'_>, raw: &raw::Limits) -> Duration {
     value::duration(check, raw.commit_every.as_ref(), "commit_every").unwrap_or(COMMIT_EVERY)
+}
+
+pub(super) fn transaction_every(check: &mut Check<'_>, raw: &raw::Limits) -> Duration {
+    value::duration(check, raw.transaction_every.as_ref(), "transaction_every").unwrap_or(TRANSACTION_EVERY)
 }
 
 pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::OnError) -> (Limits, Policy) {

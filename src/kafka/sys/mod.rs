@@ -24,6 +24,7 @@ mod partitions;
 mod queue;
 mod text;
 mod topics;
+mod transaction;
 
 pub(crate) use admin::Described;
 pub(crate) use admin::END;
@@ -43,3 +44,5 @@ pub(crate) use partitions::Entry;
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::Queue;
 pub(crate) use topics::Topic;
+pub(crate) use transaction::GroupMetadata;
+pub(crate) use transaction::TransactionError;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::apart::Apart;
+use super::transaction::Transaction;
 use crate::failure::Class;
 use crate::kafka::limits::Batching;
 use crate::kafka::limits::TopicLimits;
@@ -30,6 +31,8 @@ pub(super) struct Delivery {
     apart: Option<Apart>,
     /// Set while the producer is to be replaced: the deadline for doing so with nothing in flight.
     renewing: Option<Instant>,
+    /// With exactly-once delivery.
+    transaction: Option<Transaction>,
     /// After a delivery failure: when records are handed out again, and how long the wait was.
     backoff: Option<(Instant, Duration)>,
 }
@@ -150,9 +153,21 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 
 impl Delivery {
-    pub(super) fn new(now: Instant, limits: TopicLimits) -> Delivery {
+    /// With `is_exactly_once`, outputs are sent in transactions.
+    pub(super) fn new(now: Instant, limits: TopicLimits, is_exactly_once: bool) -> Delivery {
         let asking = Asking { is_asked: false, answered: now, told: 0 };
-        Delivery { limits, asking, apart: None, renewing: None, backoff: None }
+        let transaction = is_exactly_once.then_some(Transaction::Starting);
+        Delivery { limits, asking, apart: None, renewing: None, transaction, backoff: None }
+    }
+
+    /// The transaction, with exactly-once delivery.
+    pub(super) fn transaction(&self) -> Option<Transaction> {
+        self.transaction
+    }
+
+    /// The same, to be changed.
+    pub(super) fn transaction_mut(&mut self) -> Option<&mut Transaction> {
+        self.transaction.as_mut()
     }
 
     /// The size limits of the output topics.
@@ -208,6 +223,9 @@ impl Delivery {
     /// The producer was replaced.
     pub(super) fn renewed(&mut self) {
         self.renewing = None;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.restart();
+        }
     }
 
     /// The output topics have changed, and their limits are unknown.

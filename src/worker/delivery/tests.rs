@@ -91,7 +91,7 @@ struct World {
 impl World {
     fn new(records: Vec<(usize, bool)>) -> World {
         let now = clock::now();
-        let delivery = Delivery::new(now, limits(None, 0));
+        let delivery = Delivery::new(now, limits(None, 0), false);
         let (batching, batch_bytes) = (delivery.batching(), delivery.limits().batch_bytes());
         let (settled, out) = (Vec::new(), Vec::new());
         World { now, delivery, limit: 20_000, records, settled, out, next: 0, batching, batch_bytes }
@@ -204,7 +204,7 @@ impl World {
 
 #[test]
 fn a_denied_topic_comes_before_a_failed_producer_and_that_before_a_refused_batch() {
-    let mut delivery = Delivery::new(clock::now(), limits(None, 0));
+    let mut delivery = Delivery::new(clock::now(), limits(None, 0), false);
     let mut undone = Undone { refused: refusal(false, 10), is_spent: true, ..Undone::default() };
     undone.failed = Some("gone".to_owned());
     assert_eq!(delivery.judge(undone.clone()), Verdict::Recover("gone".to_owned()));
@@ -218,7 +218,7 @@ fn a_denied_topic_comes_before_a_failed_producer_and_that_before_a_refused_batch
 #[test]
 fn the_backoff_grows_until_an_output_is_acknowledged_after_it() {
     let start = clock::now();
-    let mut delivery = Delivery::new(start, limits(None, 0));
+    let mut delivery = Delivery::new(start, limits(None, 0), false);
     let waits: Vec<u128> = (0..9).map(|_| delivery.back_off(start).as_millis()).collect();
     assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
     delivery.acknowledged(start + Duration::from_secs(9));
@@ -231,7 +231,7 @@ fn the_backoff_grows_until_an_output_is_acknowledged_after_it() {
 fn a_producer_is_replaced_when_idle_or_after_ten_seconds_but_not_during_a_revoke() {
     let start = clock::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let mut delivery = Delivery::new(start, limits(None, 0));
+    let mut delivery = Delivery::new(start, limits(None, 0), false);
     delivery.learn(start, 1, limits(Some(5000), 1));
     let tick = |delivery: &mut Delivery, seconds, is_quiet, is_going| {
         delivery.tick(at(seconds), |_| None, || Traffic { is_quiet, is_going })

@@ -1,0 +1,157 @@
+//! Carries out transactions: outputs enter them, they are closed and committed with their offsets, and after a failure the group is
+//! asked where it stands. `transaction` decides.
+
+use std::time::Instant;
+
+use super::Shell;
+use super::outgoing::Outgoing;
+use super::session;
+use super::transaction::Transaction;
+use crate::failpoint;
+use crate::failpoint::Point;
+use crate::kafka::consumer::Committed;
+use crate::kafka::consumer::Position;
+use crate::kafka::transaction::TransactionReport;
+use crate::partition;
+use crate::record::Offset;
+use crate::record::TopicPartition;
+
+/// Whether the outputs of a run may be sent.
+pub(super) enum Entry {
+    /// They may, in the open transaction.
+    Open,
+    /// Not before the next transaction.
+    Wait,
+    /// No transaction could be begun: everything is read again.
+    Failed,
+}
+
+impl Shell {
+    /// Begins a transaction for the outputs of this run, if there is none.
+    pub(super) fn enter_transaction(&mut self, now: Instant, outgoing: &mut Outgoing) -> Entry {
+        let Some(transaction) = self.delivery.transaction() else { return Entry::Open };
+        if outgoing.has_begun() {
+            return Entry::Open;
+        }
+        if !transaction.takes_runs() {
+            return Entry::Wait;
+        }
+        let is_empty = outgoing.dead_letters.is_empty() && outgoing.peek(&self.settings.routes).is_none();
+        if is_empty || !transaction.is_to_begin() || self.begin_transaction(now) { Entry::Open } else { Entry::Failed }
+    }
+
+    fn begin_transaction(&mut self, now: Instant) -> bool {
+        let Some(producer) = &self.io.producer else { return false };
+        if let Err(reason) = producer.begin() {
+            self.recover_producer(now, &format!("no transaction could be begun: {reason}"));
+            return false;
+        }
+        self.delivery.transaction_mut().into_iter().for_each(Transaction::begun);
+        failpoint::pass(Point::TransactionBegun);
+        true
+    }
+
+    /// Closes the transaction, to commit it as soon as everything that was sent is acknowledged.
+    pub(super) fn close_transaction(&mut self, now: Instant) {
+        if !self.delivery.transaction_mut().is_some_and(Transaction::close) {
+            self.tell_session(now, session::Event::CommitEnded);
+        }
+    }
+
+    /// Commits a closed transaction once the offsets below which everything is settled are those of the records in it.
+    pub(super) fn go_on_committing(&mut self, now: Instant) {
+        let Some(Transaction::Closing { is_begun }) = self.delivery.transaction() else { return };
+        let flow = &self.flow;
+        let is_flushed = flow.tasks.iter().all(|task| task.state.low() >= task.offsets.handed)
+            && flow.dead_letters.is_empty()
+            && !flow.backlog.front().is_some_and(Outgoing::has_begun);
+        if !is_flushed {
+            return;
+        }
+        if self.io.consumer.assignment_lost() {
+            return self.recover_producer(now, "the assignment was lost before its transaction was committed");
+        }
+        let offsets: Vec<Position> =
+            self.flow.tasks.iter_mut().filter_map(|task| task.offsets.to_store.take()).collect();
+        if offsets.is_empty() && !is_begun {
+            self.delivery.transaction_mut().into_iter().for_each(Transaction::committed);
+            return self.tell_session(now, session::Event::CommitEnded);
+        }
+        if !is_begun && !self.begin_transaction(now) {
+            return;
+        }
+        let (Some(producer), Some(membership)) = (&self.io.producer, self.io.consumer.membership()) else {
+            return self.recover_producer(now, "the group's metadata is missing");
+        };
+        producer.commit(offsets, membership);
+        self.delivery.transaction_mut().into_iter().for_each(Transaction::commits);
+        self.timers.transaction_ends = Some(now);
+        failpoint::pass(Point::TransactionEnds);
+    }
+
+    /// Handles a report of the transaction thread.
+    pub(super) fn on_transaction(&mut self, now: Instant, report: TransactionReport) {
+        match report {
+            TransactionReport::Ready => self.delivery.transaction_mut().into_iter().for_each(Transaction::ready),
+            TransactionReport::Committed(offsets) => {
+                failpoint::pass(Point::TransactionCommitted);
+                self.delivery.transaction_mut().into_iter().for_each(Transaction::committed);
+                let began = self.timers.transaction_ends.take().unwrap_or(now);
+                let offsets = offsets.into_iter().map(|Position { partition, offset, .. }| (partition, offset));
+                self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });
+                self.tell_session(now, session::Event::CommitEnded);
+            }
+            TransactionReport::Failed { reason } => {
+                self.recover_producer(now, &format!("the transaction failed: {reason}"));
+            }
+        }
+    }
+
+    /// A transaction that was to be committed is no more: its commit has ended.
+    pub(super) fn end_cycle(&mut self, now: Instant) {
+        if self.delivery.transaction().is_some() && self.session.is_committing() {
+            self.tell_session(now, session::Event::CommitEnded);
+        }
+    }
+
+    /// Asks where the group stands, once no transaction of this worker can change that any more.
+    pub(super) fn ask_committed(&mut self) {
+        if self.delivery.transaction().is_none_or(|transaction| transaction == Transaction::Starting) {
+            return;
+        }
+        let tasks = self.flow.tasks.iter_mut();
+        let tasks: Vec<_> =
+            tasks.filter(|task| task.position.is_to_be_confirmed() && task.state.may_receive()).collect();
+        if !tasks.is_empty() {
+            let question = self.io.lookup.ask_committed(tasks.iter().map(|task| task.partition.clone()).collect());
+            tasks.into_iter().for_each(|task| task.position.ask(question));
+        }
+    }
+
+    /// The group told where it stands: its partitions are read again from there.
+    pub(super) fn on_confirmed(
+        &mut self,
+        now: Instant,
+        question: u64,
+        committed: Vec<(TopicPartition, Option<Offset>)>,
+    ) {
+        for (partition, offset) in committed {
+            let is_it = |task: &super::task::PartitionTask| task.partition == partition;
+            let Some(index) = self.flow.tasks.iter().position(is_it) else { continue };
+            if !self.flow.tasks[index].position.answer(question) || !self.flow.tasks[index].state.may_receive() {
+                continue;
+            }
+            self.count_finished(now);
+            let assignment = self.flow.new_assignment();
+            let task = &mut self.flow.tasks[index];
+            task.forget(assignment);
+            task.position = super::position::PositionState::Known;
+            let offset = offset.unwrap_or(task.offsets.began);
+            self.tell(now, index, partition::Event::Restart { assignment, offset });
+        }
+        // Those without an answer are asked about again.
+        for task in &mut self.flow.tasks {
+            task.position.answer(question);
+        }
+    }
+}
