@@ -29,9 +29,9 @@ pub(super) struct Denied {
 
 impl Shell {
     /// An output was denied: no record is handed out until the cluster has what is missing. A copy of the output is kept for
-    /// retries.
+    /// retries, except with transactions: there a copy that is accepted would be an output, so the cluster's answer has to do.
     pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
-        if denied.is_some() {
+        if denied.is_some() && self.delivery.transaction().is_none() {
             self.flow.denied = denied;
         }
         self.tell_blocked(now, Event::OutputDenied(why));

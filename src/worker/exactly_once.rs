@@ -71,8 +71,13 @@ impl Shell {
         if self.io.consumer.assignment_lost() {
             return self.recover_producer(now, "the assignment was lost before its transaction was committed");
         }
-        let offsets: Vec<Position> =
-            self.flow.tasks.iter_mut().filter_map(|task| task.offsets.to_store.take()).collect();
+        let mut offsets: Vec<Position> = Vec::new();
+        for task in &mut self.flow.tasks {
+            if let Some(position) = task.offsets.to_store.take() {
+                task.offsets.stored = Some(position.clone());
+                offsets.push(position);
+            }
+        }
         if offsets.is_empty() && !is_begun {
             self.delivery.transaction_mut().into_iter().for_each(Transaction::committed);
             return self.tell_session(now, session::Event::CommitEnded);
