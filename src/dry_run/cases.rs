@@ -1,7 +1,7 @@
-//! Test cases of a pipeline: they are run, and what differs is told.
+//! Runs the test cases of a pipeline and reports what differs.
 //!
-//! Each case has instances of its own, so no case depends on another. Values that are JSON are compared by what they mean, to the
-//! last digit; anything else byte for byte. Nothing there at all is equal to nothing else: a tombstone isn't the text `null`.
+//! Each case has its own instances, so no case depends on another. JSON values are compared by meaning, to the last digit; anything
+//! else byte for byte. A missing value equals only a missing value: a tombstone isn't the text `null`.
 
 use std::fs;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use crate::config::Written;
 use crate::plugin::Step;
 use crate::worker::clock;
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The case's name.
     pub name: String,
-    /// Nothing, or what differs: for people, lines.
+    /// The differences, one per line, for people; `None` if there are none.
     pub result: Result<(), String>,
     /// How long it took.
     pub took: Duration,
@@ -42,14 +42,14 @@ pub fn run(config: &config::Pipeline, steps: &[Step], case: &Case) -> Verdict {
     Verdict { name: case.name.clone(), result, took: clock::now() - began }
 }
 
-/// Writes what comes out now into the file that a case expects. `false` if the case names none.
+/// Writes the present outputs into the file that a case expects. `false` if the case names no file.
 ///
 /// # Errors
-/// That a record fails, or that the file can't be written.
+/// If a record fails, or the file can't be written.
 pub fn bless(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<bool, String> {
     let Expect::File(path) = &case.expect else { return Ok(false) };
     let lines: Vec<String> = outputs(config, steps, case)?.iter().map(|made| made.line() + "\n").collect();
-    // Aside first: a full disk leaves what was expected before.
+    // Written to a temporary file first, so that a full disk leaves the old file.
     let aside = path.with_extension("new");
     let written = fs::write(&aside, lines.concat()).and_then(|()| fs::rename(&aside, path));
     written.map_err(|error| {
@@ -135,12 +135,12 @@ fn written(line: Line) -> Result<Written, String> {
     }
 }
 
-/// Whether an output is what is expected of it: an object of an output's fields names those that count; anything else is its value.
+/// Whether an output is as expected: an object of an output's fields names the fields that count; anything else is the value.
 fn is_as_expected(expected: &Written, made: &Made) -> bool {
     const FIELDS: [&str; 7] = ["output", "topic", "partition", "key", "value", "headers", "timestamp"];
     let expected = match expected {
         Written::Text(text) => Json::Text(text.clone()),
-        // What is too deep to be read can still be the same text.
+        // JSON that is too deep to be parsed can still be the same text.
         Written::Json(text) => Json::parse(text.as_bytes()).unwrap_or_else(|| Json::Text(text.clone())),
     };
     match &expected {
@@ -163,7 +163,7 @@ fn is_as_expected(expected: &Written, made: &Made) -> bool {
     }
 }
 
-/// An object has all of the headers in any order, as an input may have them, too; a list has them in order.
+/// An object must have all of the headers, in any order; a list must have them in order.
 fn are_headers(expected: &Json, found: &FeedHeaders) -> bool {
     let is_header = |name: &Json, value: &Json, found: &OwnedHeader| {
         is_same(name, Some(found.0.as_slice())) && is_same(value, found.1.as_deref())
@@ -201,7 +201,7 @@ fn is_number(expected: &Json, found: Option<i64>) -> bool {
     }
 }
 
-/// The same bytes, or JSON that means the same. Only null is nothing.
+/// Whether two values have the same bytes, or are JSON with the same meaning. Only null equals null.
 fn is_same(expected: &Json, found: Option<&[u8]>) -> bool {
     match (expected, found) {
         (Json::Null, None) => true,
@@ -220,7 +220,7 @@ fn is_same(expected: &Json, found: Option<&[u8]>) -> bool {
     }
 }
 
-/// A name that occurs twice in one of the two is easily missed.
+/// A name that occurs twice in one of the two values is easily overlooked, so it is pointed out.
 fn twice(expected: &Written, made: &Made) -> String {
     let repeated = |bytes: &[u8]| Json::parse(bytes).and_then(|json| json.repeated().map(str::to_owned));
     let expected = match expected {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_told() {
+    fn a_repeated_name_is_reported() {
         let expected = Written::Json("{\"a\":2}".into());
         assert!(twice(&expected, &made(Some("{\"a\":1,\"a\":2}"))).contains("`a` occurs twice in the value"));
         assert_eq!(twice(&expected, &made(Some("{\"a\":1}"))), "");

@@ -1,7 +1,7 @@
-//! Whether a plugin keeps the contract, asked of the plugin alone: no broker, no pipeline.
+//! Checks whether a plugin keeps the contract, without a broker and a pipeline.
 //!
-//! The host refuses what is malformed anyhow; here it is found before a record is. Besides, a plugin must do with a record what it
-//! does whatever came before and whoever else is in the batch, as the host runs records again and cuts batches as it likes.
+//! The host refuses malformed results anyway; here they are found before a record is affected. A plugin must also treat a record the
+//! same way whatever came before it and whatever else is in its batch, because the host runs records again and cuts batches freely.
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,28 +22,28 @@ use crate::record::TopicPartition;
 use crate::secret::Hidden;
 use crate::secret::Secret;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// What has to hold.
+    /// The rule.
     pub rule: &'static str,
-    /// Nothing, or what doesn't: for people.
+    /// How the rule is broken, for people; `None` if it holds.
     pub result: Result<(), String>,
 }
 
-/// Calls with these many records each have to give the same.
+/// Calls with these numbers of records must all give the same results.
 const BATCHES: [usize; 3] = [1, 7, 128];
-/// What an instance may have: the default of a step in a file.
+/// The limits of an instance: the defaults of a step in a file.
 const MEMORY_BYTES: u64 = 64 << 20;
-/// Calls after which memory has to stand still, and how often it is looked at then.
+/// The number of calls after which memory must stop growing, and how often it is measured from then on.
 const WARM_CALLS: usize = 20;
 const CALLS: usize = 200;
-/// Headers of a record that has many.
+/// The number of headers of the record with many headers.
 const HEADERS: usize = 10_000;
-/// Bytes of a large value: a broker takes no larger one unless it is told to.
+/// The size of the large value in bytes: brokers don't take larger ones by default.
 const LARGE: usize = 1_000_000;
 
-/// What a plugin made of a record, with every reference resolved.
+/// A plugin's result for a record, with every reference resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Became {
     Outputs(Vec<Output>),
@@ -62,10 +62,10 @@ struct Output {
     headers: Vec<u8>,
 }
 
-/// Loads a plugin that no pipeline names: `settings` is a JSON object, `ports` are those besides `main`.
+/// Loads a plugin without a pipeline: `settings` is a JSON object, `ports` are those besides `main`.
 ///
 /// # Errors
-/// If it isn't one.
+/// If it isn't a plugin.
 pub fn load(
     engine: &Engine,
     wasm: &Path,
@@ -88,7 +88,7 @@ pub fn load(
     Step::load(engine, settings)
 }
 
-/// Looks at a plugin with records that few expect, and with `records` of its own.
+/// Checks a plugin with unusual records, and with the caller's `records`.
 #[must_use]
 pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Violation> {
     let step = &step.rehearsal();
@@ -126,7 +126,7 @@ fn started(step: &Step) -> Result<(), String> {
     step.instantiate().map(|_| ()).map_err(|failure| failure.to_string())
 }
 
-/// Each record in an instance of its own.
+/// Runs each record in its own instance.
 fn alone(step: &Step, batch: &Batch, names: &[String]) -> Result<Vec<Became>, String> {
     (0..batch.len())
         .map(|index| {
@@ -138,7 +138,7 @@ fn alone(step: &Step, batch: &Batch, names: &[String]) -> Result<Vec<Became>, St
         .collect()
 }
 
-/// All records one by one in one instance, twice and once more backwards.
+/// Runs all records one by one in one instance: twice in order, and once in reverse.
 fn again(step: &Step, batch: &Batch, names: &[String], expected: &[Became]) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
     for index in (0..batch.len()).chain(0..batch.len()).chain((0..batch.len()).rev()) {
@@ -154,7 +154,7 @@ fn in_calls_of(step: &Step, batch: &Batch, names: &[String], expected: &[Became]
         let range = start..batch.len().min(start + size);
         let became = match call(&mut instance, batch, range.clone()) {
             Ok(became) => became,
-            // Its word about the whole call: the host then asks about each record.
+            // An error about the whole call: the host then runs each record alone.
             Err(failure) if failure.kind == Kind::Error => {
                 let one = |index| call(&mut instance, batch, index..index + 1);
                 let each: Result<Vec<_>, Failure> = range.clone().map(one).collect();
@@ -169,12 +169,12 @@ fn in_calls_of(step: &Step, batch: &Batch, names: &[String], expected: &[Became]
     Ok(())
 }
 
-/// The same call again and again: what it remembers has a bound.
+/// Repeats the same call: the plugin's memory must have a bound.
 fn memory(step: &Step, batch: &Batch) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
     let mut warm = 0;
     for number in 0..CALLS {
-        // That it may break was looked at before.
+        // Whether the call fails was checked before.
         if call(&mut instance, batch, 0..batch.len()).is_err_and(|failure| failure.kind.spoils_instance()) {
             return Ok(());
         }
@@ -200,7 +200,7 @@ fn call(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<V
         }
         Err(failure) => return Err(failure),
     };
-    // What it counted is of no interest.
+    // Its counters don't matter here.
     drop(instance.take_effects());
     let mut became = vec![Became::Outputs(Vec::new()); range.len()];
     for index in 0..outcome.outputs.len() {
@@ -244,14 +244,14 @@ fn shown(became: &Became) -> String {
     }
 }
 
-/// Of what differs, this much is shown.
+/// The number of bytes of a difference that are shown.
 const SHOWN_BYTES_MAX: usize = 300;
 
 fn told(names: &[String], index: usize, failure: &Failure) -> String {
     format!("{}: {}: {}", names[index], failure.kind.label(), failure.reason)
 }
 
-/// The records that every plugin is asked about, and the caller's; a name for each.
+/// The records for every plugin, and the caller's, each with a name.
 fn records_of(own: &[FeedRecord]) -> (Batch, Vec<String>) {
     let source = TopicPartition { topic: "conformance".into(), partition: 0 };
     let mut batch = Batch::new(source);
@@ -279,7 +279,7 @@ fn records_of(own: &[FeedRecord]) -> (Batch, Vec<String>) {
     push("JSON with a lone surrogate", None, Some(br#"{"email":"\ud800"}"#), &[], 1);
     push("a large value", None, Some(&large), &[], 1);
     push("10,000 headers", Some(b"key"), Some(b"text"), &many, 1);
-    // Enough for calls of all sizes.
+    // Enough records for calls of all sizes.
     for (number, timestamp) in (0..150).zip(1..) {
         let text = format!(r#"{{"id":{number},"email":"{number}@example.org","note":"one of many"}}"#);
         push("one of many", Some(text.as_bytes()), Some(text.as_bytes()), &odd[..number % 5], timestamp);

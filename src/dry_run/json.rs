@@ -1,8 +1,8 @@
-//! JSON by what it means, to the last digit: what a test case expects against what came out.
+//! Compares JSON by meaning, to the last digit: what a test case expects with the actual output.
 //!
-//! A number is compared as a decimal number of any length, a name that occurs twice in an object counts twice, and the order of
-//! names means nothing. It doesn't print. Invariant: two documents that are equal here can't be told apart by any reader but by
-//! their white space, the order of names, and how a character or an exponent is written.
+//! A number is a decimal number of any length, a name that occurs twice in an object counts twice, and the order of names doesn't
+//! matter. It prints nothing. Invariant: two documents that are equal here differ only in white space, in the order of names, and in
+//! how characters and exponents are written.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
-/// Documents that are deeper are no JSON here, but text.
+/// Deeper documents are treated as text.
 const DEPTH_MAX: usize = 128;
 
 /// A document.
@@ -23,27 +23,27 @@ pub(super) enum Json {
     Number(Number),
     Text(String),
     List(Vec<Json>),
-    /// Sorted by name; what stands under the same name keeps its order.
+    /// Sorted by name; members with the same name keep their order.
     Object(Vec<(String, Json)>),
 }
 
-/// A number as it is written, without what means nothing: `digits` times ten to the power of `exponent`.
+/// A number as written, without digits that have no meaning: `digits` times ten to the power of `exponent`.
 ///
-/// A whole number and one with a fraction or an exponent are two things to most programs, so `1` isn't `1.0`; `1.0` is `1.00`.
+/// Most programs distinguish a whole number from one with a fraction or an exponent, so `1` isn't `1.0`; `1.0` is `1.00`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Number {
     is_negative: bool,
     is_whole: bool,
     digits: String,
-    /// `None` for one that doesn't fit, and then `digits` is all of the text.
+    /// `None` if it doesn't fit; `digits` is then the whole text.
     exponent: Option<i64>,
 }
 
-/// The members of an object in the order in which they are written.
+/// The members of an object, in the order in which they are written.
 pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl Json {
-    /// The document in these bytes; `None` if they are none.
+    /// The document in these bytes; `None` if they aren't JSON.
     pub(super) fn parse(bytes: &[u8]) -> Option<Json> {
         let raw: &RawValue = serde_json::from_slice(bytes).ok()?;
         Json::read(raw, DEPTH_MAX)
@@ -86,7 +86,7 @@ impl Json {
 }
 
 impl Number {
-    /// `text` is a number as JSON has it.
+    /// Parses a JSON number.
     pub(super) fn parse(text: &str) -> Number {
         let (is_negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, power) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_found_wherever_it_is() {
+    fn a_repeated_name_is_found_anywhere() {
         let repeated = |text: &str| Json::parse(text.as_bytes()).and_then(|json| json.repeated().map(str::to_owned));
         assert_eq!(repeated("{\"x\":[{\"a\":1,\"b\":0,\"a\":1}]}").as_deref(), Some("a"));
         assert_eq!(repeated("{\"a\":{\"a\":1},\"b\":[{\"a\":1},{\"a\":1}]}"), None);

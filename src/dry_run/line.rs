@@ -1,7 +1,7 @@
-//! A line of JSON or of anything else, as a record, and a record as a line.
+//! Reads a line of text as a record, and writes a record as a line.
 //!
-//! Either the line is the record's value as it stands, or it is a JSON object that says all of a record. It doesn't send
-//! anything. Invariant: what `dev` prints for a pipe can be fed again, and JSON inside a line passes through byte for byte.
+//! The line is either the record's value, or a JSON object with all parts of the record. Nothing is sent here. Invariant: what `dev`
+//! prints for a pipe can be fed again, and JSON inside a line passes through byte for byte.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -54,7 +54,7 @@ impl FeedRecord {
     }
 }
 
-/// Reads a line, which has no line end.
+/// Reads a line without its line end.
 pub fn parse(line: &[u8], format: LineFormat) -> Result<FeedRecord, String> {
     match format {
         LineFormat::Value => Ok(FeedRecord { value: Some(line.to_vec()), ..FeedRecord::default() }),
@@ -71,7 +71,7 @@ pub fn parse(line: &[u8], format: LineFormat) -> Result<FeedRecord, String> {
 /// The records of a file that has a value on each line.
 ///
 /// # Errors
-/// That the file can't be read.
+/// If the file can't be read.
 pub fn values(file: &Path) -> Result<Vec<FeedRecord>, String> {
     let value = |line: Line| parse(&line.text, LineFormat::Value);
     lines(file)?.map(|line| value(line.map_err(|error| format!("{}: {error}", file.display()))?)).collect()
@@ -80,13 +80,13 @@ pub fn values(file: &Path) -> Result<Vec<FeedRecord>, String> {
 /// The lines of a file.
 ///
 /// # Errors
-/// That there is none, or that it can't be opened.
+/// If the file doesn't exist or can't be opened.
 pub fn lines(file: &Path) -> Result<Lines<BufReader<File>>, String> {
     let opened = File::open(file).map_err(|error| format!("read {}: {error}", file.display()))?;
     Ok(Lines::of(BufReader::new(opened)))
 }
 
-/// What a file of test cases says of a record: a text is its value, an object of a record's fields all of it, and any other JSON is
+/// A record in a file of test cases: a string is its value, an object with a record's fields is the whole record, and any other JSON is
 /// the value.
 pub fn value(written: &Written) -> Result<FeedRecord, String> {
     match written {
@@ -98,7 +98,7 @@ pub fn value(written: &Written) -> Result<FeedRecord, String> {
     }
 }
 
-/// All that a record has.
+/// The parts of a record.
 const FIELDS: [&str; 4] = ["key", "value", "headers", "timestamp"];
 
 fn record(Members(members): Members<'_>) -> Result<FeedRecord, String> {
@@ -117,7 +117,7 @@ fn record(Members(members): Members<'_>) -> Result<FeedRecord, String> {
                 let timestamp = field.get().parse().ok().filter(|&timestamp: &i64| timestamp >= 0);
                 record.timestamp = Some(timestamp.ok_or("`timestamp` is not a number of milliseconds")?);
             }
-            // `dev` and `try` print these; where a record came from doesn't matter when it is fed.
+            // `dev` and `try` print these fields; they have no meaning when a record is fed.
             "topic" | "partition" | "offset" | "output" => {}
             _ => return Err(format!("unknown field `{name}`; there are key, value, headers and timestamp")),
         }
@@ -152,7 +152,7 @@ fn pair(pair: &RawValue) -> Result<OwnedHeader, String> {
     Ok((name, bytes("headers", value)?))
 }
 
-/// null, text, `{"base64": ".."}`, or any other JSON, which is taken as it is written.
+/// null, text, `{"base64": ".."}`, or any other JSON, whose text is used as written.
 fn bytes(name: &str, field: &RawValue) -> Result<Option<Vec<u8>>, String> {
     let text = field.get();
     match text.as_bytes().first() {
@@ -181,7 +181,7 @@ pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, DecodeError> {
     STANDARD.decode(text)
 }
 
-/// The other way: text as it is, bytes that aren't UTF-8 as base64.
+/// The reverse: text as it is, bytes that aren't UTF-8 as base64.
 pub fn json(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => Value::Null,
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(document.value.as_deref(), Some(&br#"{"order":1}"#[..]));
     }
 
-    /// It was read as a tree and written again: a long number lost its digits, a name that occurs twice its first value.
+    /// Once, the line was parsed and written again: long numbers lost digits, and a repeated name lost its first value.
     #[test]
     fn json_in_a_record_passes_through_byte_for_byte() {
         for json in [

@@ -1,12 +1,12 @@
-//! The lines of a text that holds records, as editors and other systems write it.
+//! Splits a text into the lines that hold records, as editors and other systems write them.
 //!
 //! A line ends with a line feed, with or without a carriage return before it; the last one may end with the text. Blank lines are
-//! no records, and a byte order mark before the first isn't part of it. What a line means is not decided here. Invariant: the
+//! not records, and a byte order mark before the first line isn't part of it. The contents of a line don't matter here. Invariant: the
 //! number of a line is the one that an editor shows.
 
 use std::io::BufRead;
 
-/// A line is not longer than this.
+/// The longest line in bytes.
 const BYTES_MAX: usize = 64 << 20;
 
 /// A line of the text.
@@ -14,11 +14,11 @@ const BYTES_MAX: usize = 64 << 20;
 pub struct Line {
     /// Counted from 1.
     pub number: u64,
-    /// What it holds, without its end.
+    /// Its contents, without the line end.
     pub text: Vec<u8>,
 }
 
-/// The lines that aren't blank; an error is the last item, and for people.
+/// The lines that aren't blank. An error is the last item; its message is for people.
 pub struct Lines<R> {
     input: R,
     number: u64,
@@ -31,7 +31,7 @@ impl<R: BufRead> Lines<R> {
         Lines { input, number: 0, failed: false }
     }
 
-    /// The next line with its end, `None` behind the last.
+    /// The next line with its line end; `None` after the last.
     fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
         let number = self.number + 1;
         let mut line = Vec::new();

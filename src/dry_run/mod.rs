@@ -1,6 +1,6 @@
-//! A pipeline's steps without Kafka: what records become, for a person at a terminal, for test cases, and before a swap.
+//! Runs a pipeline's steps without Kafka: for a person at a terminal, for test cases, and before a swap.
 //!
-//! The chain is the worker's own, so what is seen here is what a running pipeline does, but for the time, which stands still.
+//! The chain is the worker's own, so the results are those of a running pipeline. Only the time stands still.
 //! Nothing is produced and nothing committed.
 
 pub mod cases;
@@ -41,12 +41,12 @@ pub struct Steps {
     metrics: Arc<Metrics>,
 }
 
-/// What became of a record.
+/// The result of a record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reaction {
     /// Its outputs, in order.
     pub outputs: Vec<Made>,
-    /// What each step did, for people: a line for each.
+    /// What each step did, one line per step, for people.
     pub trace: String,
 }
 
@@ -73,10 +73,10 @@ pub struct Made {
 const NO_TIMESTAMP: i64 = -1;
 
 impl Steps {
-    /// Makes an instance of each step, or of the one of this name.
+    /// Creates an instance of each step, or only of the step `only`.
     ///
     /// # Errors
-    /// That there is no such step, or why a plugin can't be made ready: for people.
+    /// If there is no such step, or a plugin can't be started. The message is for people.
     pub fn new(config: &config::Pipeline, steps: &[Step], only: Option<&str>) -> Result<Steps, String> {
         let chosen: Vec<&Step> =
             steps.iter().filter(|step| only.is_none_or(|only| *step.settings().name == *only)).collect();
@@ -112,10 +112,10 @@ impl Steps {
         })
     }
 
-    /// Runs a record; `offset` is the one that the plugins see.
+    /// Runs a record. `offset` is the offset that the plugins see.
     ///
     /// # Errors
-    /// Why it failed.
+    /// Why the record failed.
     pub fn run(&mut self, offset: i64, record: &FeedRecord) -> Result<Reaction, Failure> {
         let source = self.batch.source().clone();
         self.batch.reset(source);
@@ -141,7 +141,7 @@ impl Steps {
         Ok(Reaction { outputs, trace })
     }
 
-    /// What the calls of a step have taken so far.
+    /// The total time of a step's calls so far, in seconds.
     fn seconds(&self, name: &str) -> f64 {
         self.metrics.step_duration_seconds.with_label_values(&[name]).get_sample_sum()
     }
@@ -157,7 +157,7 @@ impl Steps {
                 led.push("nothing".into());
             }
             let (records, kib) = (stage.records, memory / 1024);
-            // A String takes everything.
+            // Writing to a String can't fail.
             let _ = writeln!(text, "  {name}: {records} in, {took:.1?}, {kib} KiB -> {}", led.join(", "));
         }
         text
@@ -172,7 +172,7 @@ impl Steps {
 }
 
 impl Made {
-    /// The output as one line of JSON without its end, which can be fed again as a record.
+    /// The output as one line of JSON without its line end; it can be fed again as a record.
     #[must_use]
     pub fn line(&self) -> String {
         let header = |(name, value): &line::OwnedHeader| json!([line::json(Some(name)), line::json(value.as_deref())]);

@@ -72,6 +72,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     // While the host compiles, missing tools are downloaded, and the plugins are built on cores that the host's build leaves idle.
     let beside = thread::spawn(move || {
         tools::for_alerts()?;
+        tools::for_jq()?;
         kafka::prepare()?;
         wasm::prepare()?;
         wasm::build_for_tests()?;

@@ -37,6 +37,14 @@ pub(crate) fn for_alerts() -> Result<(), String> {
     }
 }
 
+/// Checks that jq is installed, with whose results those of the plugin `jq` are compared, and installs it if not.
+///
+/// # Errors
+/// What is missing, and the command that installs it.
+pub(crate) fn for_jq() -> Result<(), String> {
+    if toolchain::runs("jq") { Ok(()) } else { apt_install(&["jq"], "the tests of the plugin jq") }
+}
+
 /// Checks that valgrind is installed, and installs it if not.
 ///
 /// # Errors

@@ -201,6 +201,7 @@ fn programs_of_the_manual_return_what_it_says() {
 #[test]
 fn programs_return_the_same_as_jq_itself() {
     if Command::new("jq").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "jq is not installed");
         return;
     }
     for (program, input, expected) in PROGRAMS {
