@@ -32,6 +32,7 @@ use super::source;
 use super::source::Source;
 use super::source::Span;
 use crate::kafka::settings::Guarantee;
+use crate::kafka::settings::Isolation;
 use crate::kafka::settings::Settings;
 use crate::sink::Routes;
 
@@ -104,9 +105,17 @@ pub(super) fn pipeline(
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
 
     let group_span = input.group.as_ref().map(|group| group.span().into());
+    let isolation_span = input.isolation.as_ref().map(|isolation| isolation.span().into());
     let instance_id_span = input.instance_id.as_ref().map(|id| id.span().into());
     let input = topics::input(check, input, topics, &name);
     let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();
+    if is_exactly_once && input.isolation == Isolation::ReadUncommitted {
+        check.report.add(
+            isolation_span.unwrap_or(Span::START),
+            "`delivery = \"exactly_once\"` with `isolation = \"read_uncommitted\"`: records of aborted transactions would be processed",
+            "remove `isolation`, or write \"read_committed\"",
+        );
+    }
     let delivery = if is_exactly_once {
         let instance = input.instance_id.as_deref().unwrap_or("0");
         Guarantee::ExactlyOnce { transactional_id: format!("wasmill-{}-{instance}", input.group) }
