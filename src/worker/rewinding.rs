@@ -7,6 +7,7 @@ use super::blocked;
 use super::delivery::Renewal;
 use super::delivery::Traffic;
 use super::end::End;
+use super::transaction::Transaction;
 use crate::partition;
 use crate::record::Offset;
 use crate::record::TopicPartition;
@@ -18,10 +19,10 @@ impl Shell {
         let low = |partition: &TopicPartition| {
             flow.tasks.iter().find(|task| task.partition == *partition).map(|task| task.state.low())
         };
+        // With acknowledged outputs in an open transaction a new producer would lose them.
+        let is_open = self.delivery.transaction().is_some_and(Transaction::is_open);
         let traffic = || Traffic {
-            is_quiet: self.delivery.transaction().is_none_or(|transaction| !transaction.is_open())
-                && flow.is_quiet()
-                && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
+            is_quiet: !is_open && flow.is_quiet() && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
             is_going: self.session.is_ending() || self.session.is_revoking(),
         };
         match self.delivery.tick(now, low, traffic) {

@@ -68,11 +68,6 @@ impl Transaction {
         true
     }
 
-    /// Everything that was sent is acknowledged: `true` if the transaction may be committed now.
-    pub(super) fn is_closing(self) -> bool {
-        matches!(self, Transaction::Closing { .. })
-    }
-
     /// The commit is on its way.
     pub(super) fn commits(&mut self) {
         *self = Transaction::Committing;
