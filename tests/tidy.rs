@@ -78,6 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "failure",
             "metrics",
             "telemetry",
+            "sink::dead_letter_reason",
             "kafka",
             "plugin",
             "config",

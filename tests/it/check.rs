@@ -67,7 +67,7 @@ fn a_valid_pipeline_is_0_and_lists_the_topics_of_its_patterns() {
 #[test]
 fn a_mistake_in_a_jq_program_is_reported_beside_other_mistakes() {
     let folder = tempfile::tempdir().unwrap();
-    let file = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"in\"]\n\
+    let file = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"in\"]\ngroup = \"jq\"\n\
                 [[step]]\nuse = \"std:jq\"\nsettings = { program = \"select(.status >\" }\n\
                 [output.main]\ntopic = \"out\"\n[limits]\nparallelism = 0\n";
     fs::write(folder.path().join("jq.toml"), file).unwrap();
@@ -75,7 +75,7 @@ fn a_mistake_in_a_jq_program_is_reported_beside_other_mistakes() {
     assert_eq!(done.status.code(), Some(78), "{}", text(&done));
     let found = findings(&done);
     let lines: Vec<u64> = found.iter().map(|(line, ..)| *line).collect();
-    assert_eq!(lines, [6, 11], "{found:?}");
+    assert_eq!(lines, [8, 12], "{found:?}");
     assert!(found[0].1.contains("`program`, line 1, column 17: expected"), "{found:?}");
 }
 
