@@ -224,7 +224,7 @@ impl Check<'_> {
         if self.secrets.touch(span) { "`***`".to_owned() } else { format!("`{text}`") }
     }
 
-    /// An address for a message about it. An address from a variable is shown, because whoever set it must see the
+    /// An address for a message about it. An address from a variable is shown, because the person who set it must see the
     /// result, unless the variable's name marks a secret or the address contains a user and password.
     fn shown_address(&self, text: &Text) -> String {
         let is_open = |reference: &String| !reference.contains(':') && !source::is_secret(reference, false);

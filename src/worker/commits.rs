@@ -74,8 +74,8 @@ impl Shell {
             self.count_commit(now, began, result);
         }
         if has_ended || !self.session.is_committing() {
-            for (question, ranges) in std::mem::take(&mut self.placing.ranges) {
-                self.place(now, question, ranges);
+            for (question, ranges) in std::mem::take(&mut self.positions.ranges) {
+                self.restart_at(now, question, ranges);
             }
         }
         if has_ended {

@@ -102,7 +102,7 @@ impl Shell {
                 self.tell_session(now, session::Event::Starts { question, starts, unknown });
             }
             Answer::Committed(committed) => self.on_confirmed(now, question, committed),
-            Answer::Ranges(ranges) => self.placing.ranges.push((question, ranges)),
+            Answer::Ranges(ranges) => self.positions.ranges.push((question, ranges)),
             Answer::Ends(ends) => self.on_ends(&ends),
             Answer::Protocol(protocol) => {
                 if let Some(protocol) = protocol.filter(|_| self.session.is_refused()) {

@@ -53,7 +53,7 @@ impl Shell {
     }
 
     /// Asks about partitions whose position is gone, and logs those that are held back.
-    pub(super) fn go_on_placing(&mut self, now: Instant) {
+    pub(super) fn go_on_with_positions(&mut self, now: Instant) {
         if self.session.is_ending() {
             return;
         }
@@ -69,7 +69,7 @@ impl Shell {
             }
             self.ask_committed();
         }
-        if self.placing.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
+        if self.positions.watched.is_none_or(|at| now.saturating_duration_since(at) >= WATCH_EVERY) {
             self.watch(now);
         }
         self.name_held(now);
@@ -77,7 +77,7 @@ impl Shell {
 
     /// Asks for the topics' ids and for partitions without a leader.
     pub(super) fn watch(&mut self, now: Instant) {
-        self.placing.watched = Some(now);
+        self.positions.watched = Some(now);
         let partitions = self.flow.partitions();
         if !partitions.is_empty() {
             self.io.lookup.ask_watch(partitions);
@@ -109,7 +109,7 @@ impl Shell {
     }
 
     /// Restarts partitions whose positions were gone, at offsets that the policy of the input chooses.
-    pub(super) fn place(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
+    pub(super) fn restart_at(&mut self, now: Instant, question: u64, ranges: Vec<RangeOf>) {
         let about = self
             .flow
             .tasks
@@ -219,9 +219,9 @@ impl Shell {
             };
             held.insert(task.partition.clone(), why);
         }
-        for line in self.placing.held.update(now, held) {
+        for line in self.positions.held.update(now, held) {
             tracing::warn!("{line}");
         }
-        self.monitor.status.set_held(self.placing.held.text(now));
+        self.monitor.status.set_held(self.positions.held.text(now));
     }
 }

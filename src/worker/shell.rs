@@ -49,7 +49,7 @@ pub(super) struct Shell {
     pub(super) delivery: Delivery,
     /// The problem that needs an operator, if there is one.
     pub(super) blocked: Blocked,
-    pub(super) placing: Positions,
+    pub(super) positions: Positions,
     pub(super) reconfigure: Reconfigure,
     pub(super) timers: Timers,
 }
@@ -90,7 +90,7 @@ impl Shell {
             todo: VecDeque::new(),
             intake: Intake::new(),
             blocked: Blocked::default(),
-            placing: Positions::default(),
+            positions: Positions::default(),
             reconfigure: Reconfigure::default(),
             timers: Timers::new(now),
         })

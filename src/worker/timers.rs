@@ -67,7 +67,7 @@ impl Shell {
         if now.saturating_duration_since(self.timers.measured) >= MEASURE_EVERY {
             self.timers.measured = now;
             self.advance_idle(now);
-            self.go_on_placing(now);
+            self.go_on_with_positions(now);
             self.monitor.measure(self.settings.max_in_flight(), &mut self.flow.tasks);
             self.monitor.name_retried(now, &self.flow.tasks);
             self.monitor.count_out(now);
@@ -179,7 +179,7 @@ impl Shell {
                 task.log.stable = stable.map(|stable| stable.0);
                 if *end < task.lag.committed() {
                     // A log that ends below its committed offset may belong to another topic.
-                    self.placing.watched = None;
+                    self.positions.watched = None;
                 }
             }
         }

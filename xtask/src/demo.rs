@@ -33,7 +33,7 @@ pub(crate) fn run() -> Result<(), String> {
     stages.run("tools", tools::for_host)?;
     // Two cores are busy when both are built at once: each ends in a few long crates.
     let plugin = thread::spawn(|| wasm::build_only(&[PLUGIN]));
-    stage::say("a first build takes 6 to 7 minutes on two cores, the next ones seconds; cargo counts the crates");
+    stage::say("a first build takes about 10 minutes on two cores, the next ones seconds; cargo counts the crates");
     stages.run("host", || stage::succeed(stage::cargo(root, "build").args(BUILD)))?;
     stages.run("plugin for WebAssembly", || {
         plugin.join().unwrap_or_else(|_| Err("the thread that builds the plugin panicked".into()))

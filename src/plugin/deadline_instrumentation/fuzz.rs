@@ -187,7 +187,7 @@ fn instructions_after_calls_count_as_well() {
     }
 }
 
-/// A copy of a known length counts for more than one instruction, so many copies in a row need checks between them.
+/// A copy of a known length counts for more than one instruction: a long row of copies needs checks between them.
 #[test]
 fn copies_count_for_their_length() {
     let copies = |bytes: u32| {
