@@ -11,6 +11,8 @@ use crate::record::Header;
 use crate::record::Headers;
 use crate::record::OutRecord;
 use crate::record::Record;
+use crate::record::Seq;
+use crate::record::Seqs;
 use crate::record::TopicPartition;
 
 /// The length of a null.
@@ -34,6 +36,8 @@ pub struct Batch {
     layout: Vec<i32>,
     data: Vec<u8>,
     ends: Vec<End>,
+    /// The position of each record within its assignment; empty if they are consecutive.
+    numbers: Vec<u64>,
 }
 
 impl Batch {
@@ -48,6 +52,7 @@ impl Batch {
             layout: Vec::new(),
             data: Vec::new(),
             ends: Vec::new(),
+            numbers: Vec::new(),
         }
     }
 
@@ -60,6 +65,21 @@ impl Batch {
         self.layout.clear();
         self.data.clear();
         self.ends.clear();
+        self.numbers.clear();
+    }
+
+    /// Sets the position of the record that was added last within its assignment. In a batch either each record has one, or none
+    /// has.
+    pub fn number(&mut self, n: u64) {
+        self.numbers.push(n);
+        debug_assert_eq!(self.numbers.len(), self.len(), "each record has a number");
+    }
+
+    /// The sequence numbers of a range of records, the first of which is `first`.
+    #[must_use]
+    pub fn seqs(&self, first: Seq, records: Range<usize>) -> Seqs<'_> {
+        let listed = self.numbers.get(records.clone()).and_then(|listed| Seqs::listed(first.assignment(), listed));
+        listed.unwrap_or(Seqs::consecutive(first, records.len()))
     }
 
     /// Appends a copy of a record. `timestamp` is in milliseconds since 1970-01-01 UTC, -1 for none.

@@ -1,8 +1,8 @@
 //! Points on a record's path where a test can abort this process or make a thread panic.
 //!
 //! Without the feature `failpoints`, [`pass`] is an empty function. With it, the environment variable `WASMILL_FAILPOINT` selects a
-//! point and what happens there: `after-store=abort@40` aborts the process when that point is passed for the 40th time, and `panic`
-//! instead of `abort` makes the passing thread panic. The crate `fail` is not used because it can't abort, and because it needs a
+//! point and what happens there: `after-store=abort@40` aborts the process when that point is passed for the 40th time, `panic`
+//! instead of `abort` makes the passing thread panic, and `after-guest=hold@3` holds the passing thread for 3 ms each time. The crate `fail` is not used because it can't abort, and because it needs a
 //! macro at every point and a set-up at the start.
 
 #[cfg(not(feature = "failpoints"))]
@@ -89,9 +89,17 @@ mod armed {
     #[derive(Debug)]
     struct Armed {
         point: Point,
-        panics: bool,
+        what: What,
+        /// The number of the pass, or milliseconds.
         at: u64,
         passed: AtomicU64,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum What {
+        Abort,
+        Panic,
+        Hold,
     }
 
     /// Marks that this point was reached.
@@ -102,16 +110,19 @@ mod armed {
         static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
         let armed = ARMED.get_or_init(|| {
             let told = env::var("WASMILL_FAILPOINT").ok()?;
-            Some(parse(&told).unwrap_or_else(|| panic!("WASMILL_FAILPOINT={told:?} is not `POINT=abort|panic@NUMBER`")))
+            Some(
+                parse(&told)
+                    .unwrap_or_else(|| panic!("WASMILL_FAILPOINT={told:?} is not `POINT=abort|panic|hold@NUMBER`")),
+            )
         });
         let Some(armed) = armed.as_ref().filter(|armed| armed.point == point) else { return };
-        if armed.passed.fetch_add(1, Ordering::Relaxed) + 1 != armed.at {
-            return;
+        let is_it = armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at;
+        match armed.what {
+            What::Hold => std::thread::sleep(Duration::from_millis(armed.at)),
+            What::Panic if is_it => panic!("told to panic at {point:?}"),
+            What::Abort if is_it => std::process::abort(),
+            What::Panic | What::Abort => {}
         }
-        if armed.panics {
-            panic!("told to panic at {point:?}");
-        }
-        std::process::abort();
     }
 
     /// Shortens a wait of seconds or minutes: `WASMILL_HASTE` divides it.
@@ -126,11 +137,12 @@ mod armed {
         let (name, rest) = told.split_once('=')?;
         let (what, at) = rest.split_once('@')?;
         let &(_, point) = NAMES.iter().find(|(known, _)| *known == name)?;
-        let panics = match what {
-            "panic" => true,
-            "abort" => false,
+        let what = match what {
+            "panic" => What::Panic,
+            "abort" => What::Abort,
+            "hold" => What::Hold,
             _ => return None,
         };
-        Some(Armed { point, panics, at: at.parse().ok()?, passed: AtomicU64::new(0) })
+        Some(Armed { point, what, at: at.parse().ok()?, passed: AtomicU64::new(0) })
     }
 }

@@ -73,6 +73,12 @@ pub struct Metrics {
     pub in_flight_bytes_limit: IntGauge,
     /// Seconds since the first failure of the record that has waited longest for its retry; 0 if none waits.
     pub retry_age_seconds: Gauge,
+    /// Strands that wait for a retry.
+    pub retrying_strands: IntGauge,
+    /// Processed records that wait for an earlier record of their partition.
+    pub gap_records: IntGauge,
+    /// Seconds since the oldest record that others wait for was read; 0 if none do.
+    pub gap_age_seconds: Gauge,
     /// `reason` = `in_flight`, retry, halt: seconds that partitions were held back.
     pub waiting_seconds: CounterVec,
 
@@ -232,6 +238,18 @@ impl Metrics {
             retry_age_seconds: t.single_float_gauge(
                 "retry_age_seconds",
                 "Time since the first failure of the record that has been retried for the longest time; 0 when none is retried.",
+            ),
+            retrying_strands: t.single_gauge(
+                "retrying_strands",
+                "Strands that wait for a retry: partitions, or with another order parts of them.",
+            ),
+            gap_records: t.single_gauge(
+                "gap_records",
+                "Processed records that are not committed because an earlier record of their partition is not processed.",
+            ),
+            gap_age_seconds: t.single_float_gauge(
+                "gap_age_seconds",
+                "Time since the oldest record that processed records wait for was read; 0 when none wait.",
             ),
             waiting_seconds: t.float_counter(
                 "waiting_seconds_total",

@@ -108,6 +108,76 @@ impl Seq {
     }
 }
 
+/// The sequence numbers of records that are handled together: of one assignment, ascending, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seqs<'a> {
+    first: Seq,
+    records: usize,
+    /// The position of each record; empty if the positions are consecutive.
+    listed: &'a [u64],
+}
+
+impl<'a> Seqs<'a> {
+    /// Consecutive records.
+    #[must_use]
+    pub fn consecutive(first: Seq, records: usize) -> Seqs<'static> {
+        Seqs { first, records, listed: &[] }
+    }
+
+    /// The records of an assignment at these positions, ascending. `None` if there are none.
+    #[must_use]
+    pub fn listed(assignment: AssignmentId, listed: &'a [u64]) -> Option<Seqs<'a>> {
+        let &n = listed.first()?;
+        Some(Seqs { first: Seq { assignment, n }, records: listed.len(), listed })
+    }
+
+    /// The first of them.
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// How many there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is at least one")]
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// The record at this place among them. Beyond the last one, the number after it.
+    #[must_use]
+    #[inline]
+    pub fn at(&self, place: usize) -> Seq {
+        if self.listed.is_empty() {
+            return self.first.plus(place.min(self.records));
+        }
+        let n = self.listed.get(place).copied().or_else(|| self.listed.last().map(|last| last + 1));
+        Seq { n: n.unwrap_or(self.first.n), ..self.first }
+    }
+
+    /// How many of them are below `seq`: 0 if it is of another assignment.
+    #[must_use]
+    pub fn below(&self, seq: Seq) -> usize {
+        if self.listed.is_empty() || seq.assignment != self.first.assignment {
+            return seq.since(self.first).unwrap_or(0).min(self.records);
+        }
+        self.listed.partition_point(|&n| n < seq.n)
+    }
+
+    /// The place of a record among them.
+    #[must_use]
+    pub fn place_of(&self, seq: Seq) -> Option<usize> {
+        let place = self.below(seq);
+        (place < self.records && self.at(place) == seq).then_some(place)
+    }
+
+    /// The first `records` of them, at least one.
+    #[must_use]
+    pub fn take(self, records: usize) -> Seqs<'a> {
+        Seqs { records: records.min(self.records), listed: self.listed.get(..records).unwrap_or(self.listed), ..self }
+    }
+}
+
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {

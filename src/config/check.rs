@@ -34,6 +34,7 @@ use super::source::Span;
 use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::Settings;
+use crate::partition::Order;
 use crate::sink::Routes;
 
 /// The default address of metrics and probes.
@@ -67,7 +68,8 @@ pub(super) fn pipeline(
     let name = check.name(raw.name.as_ref(), path);
     let deliveries = [("at_least_once", false), ("exactly_once", true)];
     let is_exactly_once = value::one_of(check, raw.delivery.as_ref(), "delivery", &deliveries, &[]).unwrap_or(false);
-    value::one_of(check, raw.order.as_ref(), "order", &[("partition", ())], &["key", "none"]);
+    let orders = [("partition", Order::Partition), ("key", Order::Key), ("none", Order::None)];
+    let order = value::one_of(check, raw.order.as_ref(), "order", &orders, &[]).unwrap_or_default();
     let shutdown_timeout =
         value::duration(check, raw.shutdown_timeout.as_ref(), "shutdown_timeout").unwrap_or(SHUTDOWN_TIMEOUT);
     let (http, http_span) = check.http(raw.http.listen.as_ref());
@@ -143,6 +145,7 @@ pub(super) fn pipeline(
         file: path.to_owned(),
         steps,
         policy,
+        order,
         routes,
         dialect,
         limits,

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::partition::Order;
 use crate::partition::Policy;
 use crate::sink::Dialect;
 use crate::sink::Routes;
@@ -75,6 +76,8 @@ pub struct Pipeline {
     pub steps: Vec<crate::plugin::Settings>,
     /// What to do with failed records.
     pub policy: Policy,
+    /// Which order is kept.
+    pub order: Order,
     /// The naming scheme of dead-letter headers.
     pub dialect: Dialect,
     /// The outputs to which the steps' ports lead.

@@ -39,8 +39,9 @@ pub(super) struct Pipeline {
     /// offsets in transactions: readers of committed records get each output once.
     #[schemars(with = "Option<String>", extend("enum" = ["at_least_once", "exactly_once"], "default" = "at_least_once"))]
     pub(super) delivery: Option<Text>,
-    /// Which order is kept: `"partition"` keeps the order of every input partition.
-    #[schemars(with = "Option<String>", extend("enum" = ["partition"], "default" = "partition"))]
+    /// Which order is kept: `"partition"` keeps that of every input partition. `"key"` keeps that of the records of a key, and `"none"`
+    /// keeps none: then a partition's records run on all executors at once, and one that is retried holds back few others.
+    #[schemars(with = "Option<String>", extend("enum" = ["partition", "key", "none"], "default" = "partition"))]
     pub(super) order: Option<Text>,
     /// The longest time that a shutdown may take; after it the process exits with code 75.
     #[schemars(with = "Option<schema::Time>", extend("default" = "25s", "examples" = ["50s"]))]

@@ -450,8 +450,6 @@ fn keys_of_later_versions_are_not_called_unknown() {
         titles(&text, &[&format!("`{key}` is not supported yet")]);
     }
     for (text, value) in [
-        (first("delivery = \"exactly_once\""), "`delivery`: `exactly_once`"),
-        (first("order = \"key\""), "`order`: `key`"),
         (
             with("brokers", "sasl = { mechanism = \"OAUTHBEARER\", username = \"a\", password = \"b\" }\nbrokers"),
             "`mechanism`: `OAUTHBEARER`",

@@ -175,6 +175,18 @@ fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&FetchedRecord<'_>) -> R)
 }
 
 impl FetchedRecord<'_> {
+    /// The key; `None` is null.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.message.key()
+    }
+
+    /// Milliseconds since 1970-01-01 UTC; -1 is none.
+    #[must_use]
+    pub fn timestamp(&self) -> i64 {
+        self.message.timestamp()
+    }
+
     /// Appends the record to `batch`, which must belong to its partition.
     pub fn copy_to(&self, batch: &mut Batch, attempt: u32) {
         let message = &self.message;

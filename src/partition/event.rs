@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::Seq;
+use crate::record::Seqs;
 
 /// An event of a partition.
 #[derive(Clone, Debug)]
@@ -18,18 +19,24 @@ pub enum Event<'a> {
         offsets: &'a [i64],
         /// The leader epoch of their record batch, -1 if unknown.
         leader_epoch: i32,
+        /// The strand of each; empty if all are of strand 0.
+        strands: &'a [u16],
     },
-    /// The next records were handed to an executor.
+    /// The next records of a strand were handed to an executor.
     Dispatched {
-        /// How many.
-        records: usize,
+        /// The strand.
+        strand: u16,
+        /// The records.
+        seqs: Seqs<'a>,
     },
-    /// An executor returned records.
+    /// An executor returned records of a strand.
     Ran {
-        /// The run in which they were handed out.
+        /// The strand.
+        strand: u16,
+        /// The strand's run in which they were handed out.
         run: u32,
-        /// The first of them.
-        first: Seq,
+        /// The records, run or not.
+        seqs: Seqs<'a>,
         /// The number of outputs of each processed record, in order.
         outputs: &'a [u32],
         /// The processed records that failed, by index in `outputs`, ascending, and why: empty unless the policy
@@ -37,8 +44,6 @@ pub enum Event<'a> {
         failed: &'a [(usize, Failure)],
         /// The failure of the record after these, if it failed.
         failure: Option<&'a Failure>,
-        /// How many records are returned, run or not.
-        returned: usize,
     },
     /// The broker acknowledged one output of each record from `first` to `last`.
     Delivered {
@@ -116,7 +121,8 @@ impl Event<'_> {
     /// The assignment that the event is about; `None` if it is about the partition as it is now.
     pub(super) fn assignment(&self) -> Option<AssignmentId> {
         match self {
-            Event::Ran { first, .. } | Event::Delivered { first, .. } => Some(first.assignment()),
+            Event::Ran { seqs, .. } => Some(seqs.first().assignment()),
+            Event::Delivered { first, .. } => Some(first.assignment()),
             Event::Unsendable { seq, .. }
             | Event::Refused { seq, .. }
             | Event::Undelivered { seq }
@@ -203,8 +209,11 @@ pub enum Action {
         /// Why the last one failed.
         failure: Failure,
     },
-    /// Drop the waiting records: nothing is handed out any more.
-    DropQueue,
+    /// Drop the waiting records from this one on: they are not handed out any more.
+    DropQueue {
+        /// The first of them; `None` drops all.
+        from: Option<Seq>,
+    },
     /// Answer with [`Event::Rewind`] and an assignment id that nothing in flight has.
     Rewind,
     /// Seek to this offset and read on from there.

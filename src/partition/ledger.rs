@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::Seq;
+use crate::record::Seqs;
 
 /// See the head of the file.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Ledger {
     running: usize,
     /// Records that have an outcome and aren't settled.
     unsettled: usize,
+    /// Entries with an outcome: settled ones are among them as long as a record before them isn't settled.
+    outcomes: u64,
     /// Whether an output will never be acknowledged.
     is_missing: bool,
     /// Where reading continues: after the last record received, or further when the consumer passed control markers.
@@ -129,6 +132,7 @@ impl Ledger {
             produced: Seq::first_of(assignment),
             running: 0,
             unsettled: 0,
+            outcomes: 0,
             is_missing: false,
             position: start,
             leader_epoch: -1,
@@ -155,9 +159,10 @@ impl Ledger {
     }
 
     /// These records were handed to an executor.
-    pub(super) fn run(&mut self, first: Seq, records: usize) {
-        let Some(from) = self.index(first) else { return };
-        for entry in self.entries.range_mut(from..).take(records) {
+    pub(super) fn run(&mut self, seqs: Seqs<'_>) {
+        for place in 0..seqs.len() {
+            let Some(index) = self.index(seqs.at(place)) else { return };
+            let entry = &mut self.entries[index];
             debug_assert_eq!(entry.progress, Progress::Queued, "handed out twice");
             entry.progress = Progress::Running;
             self.running += 1;
@@ -165,24 +170,27 @@ impl Ledger {
     }
 
     /// Of these records, those without an outcome wait for their turn again.
-    pub(super) fn requeue(&mut self, first: Seq, records: usize) {
-        let end = first.plus(records);
-        let Some(from) = self.index(first.max(self.produced)) else { return };
-        let to = end.since(self.first).map_or(from, |to| to.clamp(from, self.entries.len()));
-        for entry in self.entries.range_mut(from..to) {
-            if entry.progress == Progress::Running {
-                entry.progress = Progress::Queued;
-                self.running -= 1;
-            }
+    pub(super) fn requeue(&mut self, seqs: Seqs<'_>) {
+        for place in seqs.below(self.produced)..seqs.len() {
+            let Some(index) = self.index(seqs.at(place)) else { return };
+            self.leave(index);
+        }
+    }
+
+    fn leave(&mut self, index: usize) {
+        if self.entries[index].progress == Progress::Running {
+            self.entries[index].progress = Progress::Queued;
+            self.running -= 1;
         }
     }
 
     /// Gives these records their outcomes: the number of outputs of each, and the fate of those in `given_up`, by index,
     /// ascending.
-    pub(super) fn produce(&mut self, first: Seq, outputs: &[u32], given_up: &[(usize, Fate)]) {
-        let Some(from) = self.index(first) else { return };
+    pub(super) fn produce(&mut self, seqs: Seqs<'_>, outputs: &[u32], given_up: &[(usize, Fate)]) {
         let mut given_up = given_up.iter().peekable();
-        for (place, (entry, &outputs)) in self.entries.range_mut(from..).zip(outputs).enumerate() {
+        for (place, &outputs) in outputs.iter().enumerate() {
+            let Some(index) = self.index(seqs.at(place)) else { break };
+            let entry = &mut self.entries[index];
             let fate = given_up.next_if(|(at, _)| *at == place).map(|(_, fate)| *fate);
             if entry.progress != Progress::Running {
                 debug_assert!(false, "an outcome of {}, which no executor has", entry.offset);
@@ -190,6 +198,7 @@ impl Ledger {
             }
             entry.progress = Progress::outcome(outputs, fate);
             self.running -= 1;
+            self.outcomes += 1;
             self.unsettled += usize::from(matches!(entry.progress, Progress::Produced { .. }));
         }
         self.advance();
@@ -271,6 +280,7 @@ impl Ledger {
                 Fate::Skipped => self.settled.skipped += 1,
             }
             self.entries.pop_front();
+            self.outcomes -= 1;
             self.uncommitted += 1;
             self.first = self.first.plus(1);
         }
@@ -283,9 +293,8 @@ impl Ledger {
 
     /// Stops waiting for records at or above the ceiling that executors have.
     pub(super) fn leave_running(&mut self) {
-        if let Some(ceiling) = self.ceiling {
-            self.requeue(ceiling, self.entries.len());
-        }
+        let from = self.ceiling.and_then(|ceiling| ceiling.since(self.first)).unwrap_or(self.entries.len());
+        (from..self.entries.len()).for_each(|index| self.leave(index));
     }
 
     /// The boundary up to which offsets may be committed; `None` if it is still the last one.
@@ -364,6 +373,27 @@ impl Ledger {
         self.produced
     }
 
+    /// Every record below this offset has an outcome.
+    pub(super) fn produced_offset(&self) -> Offset {
+        self.offset_of(self.produced).map_or(self.position, Offset)
+    }
+
+    /// How many records have an outcome and will be read again after a rewind: settled ones are among them as long as a record
+    /// before them isn't settled.
+    pub(super) fn outcomes(&self) -> u64 {
+        self.outcomes
+    }
+
+    /// How many records have an outcome while a record before them has none.
+    pub(super) fn behind_gap(&self) -> u64 {
+        self.outcomes - self.produced.since(self.first).unwrap_or(0) as u64
+    }
+
+    /// Whether every record below the ceiling that has an outcome, as all records before it have, is settled.
+    pub(super) fn is_prefix_settled(&self) -> bool {
+        self.first >= self.ceiling.map_or(self.produced, |ceiling| ceiling.min(self.produced))
+    }
+
     /// The number of the next record to be received.
     pub(super) fn next(&self) -> Seq {
         self.first.plus(self.entries.len())
@@ -406,14 +436,15 @@ impl Ledger {
 
     /// The first invariant that is broken.
     pub(super) fn broken(&self) -> Option<&'static str> {
-        let (mut running, mut unsettled, mut is_ordered, mut last) = (0, 0, true, i64::MIN);
+        let (mut running, mut unsettled, mut settled, mut is_ordered, mut last) = (0, 0, 0, true, i64::MIN);
         for entry in &self.entries {
             is_ordered &= entry.offset > last;
             last = entry.offset;
             match entry.progress {
                 Progress::Running => running += 1,
                 Progress::Produced { .. } => unsettled += 1,
-                Progress::Queued | Progress::Settled(_) => {}
+                Progress::Settled(_) => settled += 1,
+                Progress::Queued => {}
             }
         }
         let rules = [
@@ -423,6 +454,7 @@ impl Ledger {
             (is_ordered, "the records in flight are in order"),
             (running == self.running, "running is what an executor has"),
             (unsettled == self.unsettled, "unsettled is what has an outcome and isn't settled"),
+            ((unsettled + settled) as u64 == self.outcomes, "outcomes is what has an outcome"),
         ];
         rules.into_iter().find_map(|(holds, rule)| (!holds).then_some(rule))
     }

@@ -1,7 +1,7 @@
 //! PURE. One partition's path from fetched to committed.
 //!
 //! [`PartitionState::handle`] takes one [`Event`] and returns the [`Action`]s that the worker has to carry out. Three values
-//! decide: the *ledger*, which records are done and up to where; the *strand*, which may run now; the *breaker*, whether too many
+//! decide: the *ledger*, which records are done and up to where; the *strands*, which may run now; the *breaker*, whether too many
 //! failed permanently. They have no clock, thread, Kafka or WebAssembly, and hold no records: the worker does, and finds them by
 //! their [`Seq`]. Invariants: `invariant.rs`.
 //!
@@ -12,7 +12,8 @@
 //!                 RunAgain  | retry: the record and all later records of its strand wait
 //!                        +--+
 //!  a record that fails permanently is dead-lettered or skipped, or it stops the pipeline
-//!  Drain: waiting records are dropped; Released when the rest is settled, the deadline passes or Release arrives
+//!  Drain: records that wait behind all that were handed out are dropped; Released when the rest is settled, the deadline passes or
+//!  Release arrives
 //!  Rewind: unsettled records are forgotten; late results carry an older assignment id and change nothing
 //! ```
 
@@ -20,6 +21,8 @@ mod breaker;
 mod event;
 mod invariant;
 mod ledger;
+mod numbers;
+mod order;
 mod outcomes;
 mod policy;
 mod strand;
@@ -36,6 +39,7 @@ pub use breaker::Flood;
 pub use event::Action;
 pub use event::Event;
 pub use ledger::Settled;
+pub use order::Order;
 pub use policy::OnFailure;
 pub use policy::Policy;
 pub use policy::Retries;
@@ -47,6 +51,7 @@ use crate::record::Seq;
 use breaker::Breaker;
 use ledger::Boundary;
 use ledger::Ledger;
+use outcomes::Ran;
 use strand::RetryTimer;
 use strand::Strand;
 
@@ -55,8 +60,13 @@ use strand::Strand;
 pub struct PartitionState {
     policy: Policy,
     ledger: Ledger,
-    strand: Strand,
+    /// At least one.
+    strands: Vec<Strand>,
     breaker: Breaker,
+    /// Every record that was handed out is below.
+    handed: Seq,
+    /// Once the partition drains or has stopped: records from here on are not handed out any more.
+    upto: Option<Seq>,
     /// The upper bound of record numbers in an assignment.
     numbers: u64,
     /// Records that had an output refused by the broker, by offset, and why. They are read again, and fail permanently when their
@@ -105,8 +115,10 @@ impl PartitionState {
         PartitionState {
             policy,
             ledger: Ledger::new(assignment, start, !commit_start),
-            strand: Strand::new(Seq::first_of(assignment)),
+            strands: vec![Strand::new(assignment)],
             breaker: Breaker::new(policy.rejects_max),
+            handed: Seq::first_of(assignment),
+            upto: None,
             numbers: Seq::END,
             refused: BTreeMap::new(),
             phase: Phase::Running,
@@ -120,16 +132,29 @@ impl PartitionState {
         self
     }
 
+    /// Has the records run in this many strands, at least one. Not to be called once records were received.
+    #[must_use]
+    pub fn with_strands(mut self, strands: usize) -> PartitionState {
+        self.strands = vec![Strand::new(self.assignment()); strands.max(1)];
+        self
+    }
+
     /// The assignment in which records are handed out and sent now.
     #[must_use]
     pub fn assignment(&self) -> AssignmentId {
         self.ledger.assignment()
     }
 
-    /// The run in which records are handed out now.
+    /// The run in which records of a strand are handed out now.
     #[must_use]
-    pub fn run(&self) -> u32 {
-        self.strand.run()
+    pub fn run(&self, strand: u16) -> u32 {
+        self.strand(strand).run()
+    }
+
+    /// The number of strands.
+    #[must_use]
+    pub fn strands(&self) -> usize {
+        self.strands.len()
     }
 
     /// Records received and not settled.
@@ -148,6 +173,18 @@ impl PartitionState {
     #[must_use]
     pub fn low(&self) -> Offset {
         self.ledger.low()
+    }
+
+    /// Every record below has an outcome.
+    #[must_use]
+    pub fn produced(&self) -> Offset {
+        self.ledger.produced_offset()
+    }
+
+    /// How many records have an outcome while a record before them has none.
+    #[must_use]
+    pub fn behind_gap(&self) -> u64 {
+        self.ledger.behind_gap()
     }
 
     /// Every record below is committed, as the broker confirmed; `None` if nothing is.
@@ -194,7 +231,8 @@ impl PartitionState {
         match self.phase {
             Phase::Released { settled } => settled,
             Phase::Running | Phase::Draining { .. } | Phase::Stopped { .. } => {
-                self.ledger.is_idle() && self.ledger.is_acknowledged()
+                let is_busy = self.upto.is_some() && self.strands.iter().any(Strand::is_busy);
+                self.ledger.is_idle() && !is_busy && self.ledger.is_prefix_settled()
             }
         }
     }
@@ -209,25 +247,53 @@ impl PartitionState {
         self.ledger.take_settled()
     }
 
-    /// Until when the partition waits for a retry.
+    /// How many strands wait for a retry.
     #[must_use]
-    pub fn waits_until(&self, now: Instant) -> Option<Instant> {
-        self.strand.waits_until(now)
+    pub fn retrying(&self, now: Instant) -> usize {
+        self.strands.iter().filter(|strand| strand.waits_until(now).is_some()).count()
     }
 
-    /// The record that is being retried, if there is one, whether it waits or runs now.
+    /// Whether no record of the partition may be handed out because one waits for a retry.
+    #[must_use]
+    pub fn waits(&self, now: Instant) -> bool {
+        self.strands.iter().all(|strand| strand.waits_until(now).is_some())
+    }
+
+    /// The record that is being retried, whether it waits or runs now. If there are several, the one that has failed the longest.
     #[must_use]
     pub fn retried(&self) -> Option<Retried<'_>> {
-        let RetryTimer { tries, since, failure, .. } = self.strand.retried()?;
-        let offset = self.ledger.offset_of(self.strand.due())?;
+        let timer = self.strands.iter().filter_map(Strand::retried).min_by_key(|timer| timer.since)?;
+        let RetryTimer { seq, tries, since, failure, .. } = timer;
+        let offset = self.ledger.offset_of(*seq)?;
         (self.phase == Phase::Running).then_some(Retried { offset, tries: *tries, since: *since, failure })
     }
 
-    /// Whether records from `first` on may be handed to an executor: no retry is waiting, and all records before them are handed
-    /// out. After a failure, records that were handed out after the failed one may not be returned yet.
+    /// Whether records of a strand from `first` on may be handed out: no retry is waiting, and all records of the strand before them
+    /// are handed out. After a failure, records that were handed out after the failed one may not be returned yet.
     #[must_use]
-    pub fn may_dispatch(&self, now: Instant, first: Seq) -> bool {
-        self.phase == Phase::Running && !self.is_due_to_rewind() && self.strand.may_run(now, first)
+    pub fn may_dispatch(&self, now: Instant, strand: u16, first: Seq) -> bool {
+        self.takes_back(first) && !self.is_due_to_rewind() && self.strand(strand).may_run(now, first)
+    }
+
+    /// Whether a record that was not run will be handed out again.
+    #[must_use]
+    pub fn takes_back(&self, seq: Seq) -> bool {
+        !self.is_released() && self.upto.is_none_or(|upto| seq < upto)
+    }
+
+    /// Records from here on are not handed out any more; `None` if all are.
+    #[must_use]
+    pub fn upto(&self) -> Option<Seq> {
+        self.upto
+    }
+
+    fn strand(&self, strand: u16) -> &Strand {
+        &self.strands[usize::from(strand) % self.strands.len()]
+    }
+
+    fn strand_mut(&mut self, strand: u16) -> &mut Strand {
+        let strands = self.strands.len();
+        &mut self.strands[usize::from(strand) % strands]
     }
 
     /// Whether records may still be received.
@@ -244,18 +310,22 @@ impl PartitionState {
             return actions.into_iter();
         }
         match event {
-            Event::Received { offsets, leader_epoch } => {
+            Event::Received { offsets, leader_epoch, strands } => {
                 if self.phase == Phase::Running {
-                    self.ledger.receive(offsets, leader_epoch);
+                    self.receive(offsets, leader_epoch, strands);
                 }
             }
-            Event::Dispatched { records } => {
-                let first = self.strand.hand_out(records);
-                self.ledger.run(first, records);
+            Event::Dispatched { strand, seqs } => {
+                self.strand_mut(strand).hand_out(seqs.len());
+                self.ledger.run(seqs);
+                self.handed = self.handed.max(seqs.at(seqs.len()));
             }
-            Event::Ran { run, first, outputs, failed, failure, returned } => {
-                self.ran(now, run, first, outputs, failed, failure, returned, &mut actions);
-                self.ledger.requeue(first, returned);
+            Event::Ran { strand, run, seqs, outputs, failed, failure } => {
+                self.ran(now, Ran { strand, run, seqs, outputs, failed, failure }, &mut actions);
+                self.ledger.requeue(seqs);
+                if let Some(upto) = self.upto {
+                    self.strand_mut(strand).forget_waiting(upto);
+                }
             }
             Event::Delivered { first, last } => {
                 if !self.is_released() {
@@ -311,37 +381,64 @@ impl PartitionState {
         actions.into_iter()
     }
 
-    /// Whether a result of this run that begins with `first` is taken; otherwise its records run again.
+    /// Whether a result of this run of a strand that begins with `first` is taken; otherwise its records run again.
     #[must_use]
-    pub fn takes(&self, run: u32, first: Seq) -> bool {
-        !(self.is_due_to_rewind() || matches!(self.phase, Phase::Stopped { .. } | Phase::Released { .. }))
-            && self.strand.takes(run, first)
+    pub fn takes(&self, strand: u16, run: u32, first: Seq) -> bool {
+        !(self.is_due_to_rewind() || self.is_released())
+            && self.stops_at().is_none_or(|stop| first < stop)
+            && self.strand(strand).takes(run, first)
+    }
+
+    fn receive(&mut self, offsets: &[i64], leader_epoch: i32, strands: &[u16]) {
+        let n = self.ledger.next().n();
+        self.ledger.receive(offsets, leader_epoch);
+        if strands.is_empty() {
+            self.strand_mut(0).receive(n, offsets.len() as u64);
+        }
+        for (n, &strand) in (n..).zip(strands) {
+            self.strand_mut(strand).receive(n, 1);
+        }
     }
 
     fn drain(&mut self, deadline: Instant, actions: &mut Vec<Action>) {
         match self.phase {
-            Phase::Running => actions.push(Action::DropQueue),
-            // A stopped partition drains as well: outputs below the record that stopped it are still to be acknowledged. What an
-            // executor still has is not waited for, as nothing at or above that record is sent.
-            Phase::Stopped { .. } => {
-                self.ledger.leave_running();
-                self.strand.run_again();
+            Phase::Running => {
+                // What was handed out may finish. With several strands that counts only if the records before it do, too.
+                let upto = if self.strands.len() == 1 { self.ledger.produced_prefix() } else { self.handed };
+                self.end_before(upto, actions);
             }
+            // A stopped partition drains as well: what is below the record that stopped it is still to be finished. What an executor
+            // has at or above that record is not waited for, as nothing of it is sent.
+            Phase::Stopped { .. } => self.ledger.leave_running(),
             Phase::Draining { .. } | Phase::Released { .. } => return,
         }
         self.phase = Phase::Draining { deadline };
     }
 
+    /// From now on no record from `upto` on is handed out.
+    fn end_before(&mut self, upto: Seq, actions: &mut Vec<Action>) {
+        let upto = self.upto.map_or(upto, |before| before.min(upto));
+        self.upto = Some(upto);
+        self.strands.iter_mut().for_each(|strand| strand.forget_waiting(upto));
+        actions.push(Action::DropQueue { from: Some(upto) });
+    }
+
+    /// Begins as another assignment, with nothing in flight.
+    fn begin_anew(&mut self, assignment: AssignmentId) {
+        self.strands = vec![Strand::new(assignment); self.strands.len()];
+        self.handed = Seq::first_of(assignment);
+    }
+
     fn rewind(&mut self, assignment: AssignmentId, actions: &mut Vec<Action>) {
-        self.breaker.rewind(self.unsettled());
+        self.breaker.rewind(self.ledger.outcomes());
         let offset = self.ledger.abort(assignment);
-        self.strand = Strand::new(self.ledger.next());
-        actions.push(Action::DropQueue);
+        self.begin_anew(assignment);
+        actions.push(Action::DropQueue { from: None });
         match self.phase {
             // The record that stopped the partition is read again and stops it again. The worker has not acted on the stop yet:
             // its shutdown would have made the partition drain.
             Phase::Running | Phase::Stopped { drains: false } => {
-                self.phase = Phase::Running;
+                (self.phase, self.upto) = (Phase::Running, None);
                 actions.push(Action::Seek { offset });
             }
             // A draining partition has no time to read records again: the next owner repeats what was not acknowledged.
@@ -357,16 +454,11 @@ impl PartitionState {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Released { .. } | Phase::Stopped { drains: true }) {
             return;
         }
-        self.breaker.rewind(self.unsettled() + self.ledger.uncommitted());
+        self.breaker.rewind(self.ledger.outcomes() + self.ledger.uncommitted());
         self.ledger.restart(assignment, offset);
-        self.strand = Strand::new(self.ledger.next());
-        self.phase = Phase::Running;
-        actions.extend([Action::DropQueue, Action::Seek { offset }]);
-    }
-
-    /// The number of records that have their outcome and aren't settled.
-    fn unsettled(&self) -> u64 {
-        self.ledger.produced_prefix().n() - self.ledger.settled_prefix().n()
+        self.begin_anew(assignment);
+        (self.phase, self.upto) = (Phase::Running, None);
+        actions.extend([Action::DropQueue { from: None }, Action::Seek { offset }]);
     }
 
     /// Whether unsettled records have to be read again. Until then nothing is handed out or sent, and the rewind waits for a
@@ -392,7 +484,7 @@ impl PartitionState {
             if !self.refused.is_empty() {
                 self.refused = self.refused.split_off(&offset.0);
             }
-            let counts = self.breaker.text(self.unsettled());
+            let counts = self.breaker.text(self.ledger.outcomes());
             actions.push(Action::Store { offset, leader_epoch, counts });
         }
     }

@@ -15,6 +15,7 @@ use super::ledger::Fate;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::record::Seq;
+use crate::record::Seqs;
 
 /// The verdict on a record that failed permanently.
 #[derive(Clone, Copy, Debug)]
@@ -24,29 +25,33 @@ enum Judged {
     BreakerTripped(BreakerTripped),
 }
 
+/// Records of a strand that an executor returned; see [`Event::Ran`](super::Event::Ran).
+#[derive(Clone, Copy)]
+pub(super) struct Ran<'a> {
+    pub(super) strand: u16,
+    pub(super) run: u32,
+    pub(super) seqs: Seqs<'a>,
+    pub(super) outputs: &'a [u32],
+    pub(super) failed: &'a [(usize, Failure)],
+    pub(super) failure: Option<&'a Failure>,
+}
+
 impl PartitionState {
-    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
-    pub(super) fn ran(
-        &mut self,
-        now: Instant,
-        run: u32,
-        first: Seq,
-        outputs: &[u32],
-        failed: &[(usize, Failure)],
-        failure: Option<&Failure>,
-        returned: usize,
-        actions: &mut Vec<Action>,
-    ) {
-        if matches!(self.phase, Phase::Stopped { .. } | Phase::Released { .. }) {
+    pub(super) fn ran(&mut self, now: Instant, ran: Ran<'_>, actions: &mut Vec<Action>) {
+        let Ran { strand, run, seqs, failed, failure, .. } = ran;
+        if self.is_released() {
             return;
         }
-        if !self.takes(run, first) {
-            actions.push(Action::Requeue { from: first });
+        if !self.takes(strand, run, seqs.first()) {
+            actions.push(Action::Requeue { from: seqs.first() });
             return;
         }
-        let failed = self.with_refused(first, outputs.len(), failed);
-        let (done, worst) = self.give_up_among(first, outputs, &failed, actions);
-        let end = self.strand.due();
+        // Nothing at or above the record that stopped the partition counts.
+        let below = self.stops_at().map_or(seqs.len(), |stop| seqs.below(stop));
+        let outputs = &ran.outputs[..ran.outputs.len().min(below)];
+        let failed = self.with_refused(seqs, outputs.len(), failed);
+        let (done, worst) = self.give_up_among(strand, seqs, outputs, &failed, actions);
+        let end = seqs.at(done);
         if done > 0 {
             actions.push(Action::Send { upto: end });
         }
@@ -54,21 +59,24 @@ impl PartitionState {
             self.end_at(end, verdict, failure, actions);
             return;
         }
-        let Some(failure) = failure else {
-            if outputs.len() < returned {
+        let Some(failure) = failure.filter(|_| done < below) else {
+            if outputs.len() < seqs.len() {
                 // The executor returned records without running them: it returns the rest of this run too.
-                self.strand.run_again();
+                self.strand_mut(strand).run_again();
                 actions.push(Action::Requeue { from: end });
             }
             return;
         };
         match failure.kind.class() {
-            Class::Retry => match self.strand.retry(&self.policy, now, failure) {
-                Some((attempt, at)) => actions.push(Action::RunAgain { from: end, attempt, at }),
-                None => self.give_up_next(end, failure, actions),
-            },
+            Class::Retry => {
+                let policy = self.policy;
+                match self.strand_mut(strand).retry(&policy, now, failure) {
+                    Some((attempt, at)) => actions.push(Action::RunAgain { from: end, attempt, at }),
+                    None => self.give_up_next(strand, end, failure, actions),
+                }
+            }
             Class::Reject | Class::Fault | Class::Refused | Class::Resend | Class::Halt | Class::Infrastructure => {
-                self.give_up_next(end, failure, actions);
+                self.give_up_next(strand, end, failure, actions);
             }
         }
     }
@@ -76,7 +84,7 @@ impl PartitionState {
     /// The failed records, and those that had an output refused by the broker when they ran before.
     fn with_refused<'f>(
         &self,
-        first: Seq,
+        seqs: Seqs<'_>,
         count: usize,
         failed: &'f [(usize, Failure)],
     ) -> Cow<'f, [(usize, Failure)]> {
@@ -85,7 +93,7 @@ impl PartitionState {
         }
         let found = (0..count).filter_map(|place| {
             let own = failed.iter().find(|(other, _)| *other == place).map(|(_, failure)| failure);
-            let before = || self.refused.get(&self.ledger.offset_of(first.plus(place))?);
+            let before = || self.refused.get(&self.ledger.offset_of(seqs.at(place))?);
             own.or_else(before).map(|failure| (place, failure.clone()))
         });
         Cow::Owned(found.collect())
@@ -95,7 +103,8 @@ impl PartitionState {
     /// Returns how many records have their outcome, and why the pipeline stops, if it does.
     fn give_up_among<'f>(
         &mut self,
-        first: Seq,
+        strand: u16,
+        seqs: Seqs<'_>,
         outputs: &[u32],
         failed: &'f [(usize, Failure)],
         actions: &mut Vec<Action>,
@@ -103,7 +112,7 @@ impl PartitionState {
         let mut fates = Vec::new();
         let mut at = 0;
         let mut worst = None;
-        for (place, failure) in failed {
+        for (place, failure) in failed.iter().take_while(|(place, _)| *place < outputs.len()) {
             self.breaker.passed(place - at);
             at = *place;
             match self.judge(failure) {
@@ -113,25 +122,25 @@ impl PartitionState {
                     break;
                 }
             }
-            actions.push(self.given_up(first.plus(*place), failure));
+            actions.push(self.given_up(seqs.at(*place), failure));
             at += 1;
         }
         let done = if worst.is_some() { at } else { outputs.len() };
         self.breaker.passed(done - at);
-        self.ledger.produce(first, &outputs[..done], &fates);
-        self.strand.pass(done);
+        self.ledger.produce(seqs, &outputs[..done], &fates);
+        self.strand_mut(strand).pass(done);
         (done, worst)
     }
 
     /// Dead-letters or skips the next record without an outcome. The run ends with it, and what was handed out after it runs
     /// again.
-    fn give_up_next(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
+    fn give_up_next(&mut self, strand: u16, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         match self.judge(failure) {
             Judged::GiveUp(fate) => {
                 actions.push(self.given_up(seq, failure));
-                self.ledger.produce(seq, &[0], &[(0, fate)]);
-                self.strand.pass(1);
-                self.strand.run_again();
+                self.ledger.produce(Seqs::consecutive(seq, 1), &[0], &[(0, fate)]);
+                self.strand_mut(strand).pass(1);
+                self.strand_mut(strand).run_again();
                 actions.push(Action::Requeue { from: seq.plus(1) });
             }
             stops @ (Judged::Stop | Judged::BreakerTripped(_)) => self.end_at(seq, stops, failure, actions),
@@ -151,9 +160,14 @@ impl PartitionState {
         }
     }
 
+    /// How often a record was tried before.
+    fn tries(&self, seq: Seq) -> u32 {
+        self.strands.iter().map(|strand| strand.tries(seq)).max().unwrap_or(0)
+    }
+
     /// The action for a record that is dead-lettered or skipped.
     fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
-        let tries = self.strand.tries(seq) + 1;
+        let tries = self.tries(seq) + 1;
         let failure = failure.clone();
         match self.policy.then {
             OnFailure::Skip => Action::Skip { seq, tries, failure },
@@ -198,7 +212,7 @@ impl PartitionState {
     /// A record stops the pipeline. Results of this record and of those after it are ignored.
     pub(super) fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
-        let tries = self.strand.tries(seq) + 1;
+        let tries = self.tries(seq) + 1;
         if self.stop_at(seq, actions) {
             actions.push(Action::Stop { offset, tries, failure: failure.clone() });
         }
@@ -208,12 +222,16 @@ impl PartitionState {
     /// lower one.
     fn stop_at(&mut self, seq: Seq, actions: &mut Vec<Action>) -> bool {
         let is_lower = self.ledger.ceiling().is_none_or(|ceiling| seq < ceiling);
-        self.ledger.limit(seq);
-        if matches!(self.phase, Phase::Stopped { .. }) {
+        let was_stopped = matches!(self.phase, Phase::Stopped { .. });
+        if is_lower {
+            self.ledger.limit(seq);
+            self.strands.iter_mut().for_each(|strand| strand.end_before(seq));
+            self.end_before(seq, actions);
+        }
+        if was_stopped {
             return is_lower;
         }
         self.phase = Phase::Stopped { drains: matches!(self.phase, Phase::Draining { .. }) };
-        actions.push(Action::DropQueue);
         true
     }
 }

@@ -129,6 +129,7 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
     worker::Settings {
         kafka: config.kafka,
         policy: config.policy,
+        order: config.order,
         steps: steps.iter().map(|step| Arc::clone(&step.settings().name)).collect(),
         dead_letters: DeadLetters { pipeline: config.name, worker: 0, dialect: config.dialect },
         routes: config.routes,

@@ -40,6 +40,7 @@ impl Difference {
                 ("[input]", a.input != b.input),
                 ("limits.commit_every", a.commit_every != b.commit_every),
                 ("delivery", a.delivery != b.delivery),
+                ("order", old.order != new.order),
             ]),
             restart: [
                 ("name", old.name != new.name, new.spans.name),

@@ -182,7 +182,7 @@ impl Shell {
                         let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                         self.flow.bytes_out += size(record.key) + size(record.value);
                         let task = &mut self.flow.tasks[index];
-                        task.dead_letters.sent.push_back((dead_letter.seq, dead_letter.sent.clone()));
+                        task.dead_letters.sent.insert(dead_letter.seq, dead_letter.sent.clone());
                         if let Some(offset) = task.state.offset_of(dead_letter.seq) {
                             task.hand_over(offset);
                         }
@@ -210,7 +210,9 @@ impl Shell {
     /// The broker acknowledged the dead letters of these records of a task.
     pub(super) fn on_dead_letters_delivered(&mut self, now: Instant, index: usize, first: Seq, last: Seq) {
         let task = &mut self.flow.tasks[index];
-        while let Some((_, sent)) = task.dead_letters.sent.pop_front_if(|(seq, _)| *seq <= last) {
+        while let Some((&seq, _)) = task.dead_letters.sent.range(first..=last).next()
+            && let Some(sent) = task.dead_letters.sent.remove(&seq)
+        {
             self.monitor.metrics.dead_letters.with_label_values(&[&sent.step, sent.kind.label()]).inc();
         }
         self.tell(now, index, partition::Event::Delivered { first, last });

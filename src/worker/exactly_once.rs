@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Shell;
 use super::outgoing::Outgoing;
 use super::session;
+use super::transaction::Takes;
 use super::transaction::Transaction;
 use crate::failpoint;
 use crate::failpoint::Point;
@@ -27,17 +28,21 @@ pub(super) enum Entry {
 }
 
 impl Shell {
-    /// Begins a transaction for the outputs of this run, if there is none.
-    pub(super) fn enter_transaction(&mut self, now: Instant, outgoing: &mut Outgoing) -> Entry {
+    /// Allows what of this run may enter the transaction, and begins one if there is none: with offsets below which everything is
+    /// settled, only what belongs to those records may be in it.
+    pub(super) fn enter_transaction(&mut self, now: Instant, index: usize, outgoing: &mut Outgoing) -> Entry {
         let Some(transaction) = self.delivery.transaction() else { return Entry::Open };
-        if outgoing.has_begun() {
-            return Entry::Open;
+        let task = &self.flow.tasks[index];
+        outgoing.allow(match transaction.takes() {
+            Takes::Nothing => return Entry::Wait,
+            // What began to enter it has to be finished.
+            Takes::Rest => task.offsets.handed,
+            Takes::Produced => task.state.produced(),
+        });
+        if outgoing.is_quiet(&self.settings.routes) {
+            return if outgoing.is_held_back() { Entry::Wait } else { Entry::Open };
         }
-        if !transaction.takes_runs() {
-            return Entry::Wait;
-        }
-        let is_empty = outgoing.dead_letters.is_empty() && outgoing.peek(&self.settings.routes).is_none();
-        if is_empty || !transaction.is_to_begin() || self.begin_transaction(now) { Entry::Open } else { Entry::Failed }
+        if !transaction.is_to_begin() || self.begin_transaction(now) { Entry::Open } else { Entry::Failed }
     }
 
     fn begin_transaction(&mut self, now: Instant) -> bool {
@@ -62,9 +67,8 @@ impl Shell {
     pub(super) fn go_on_committing(&mut self, now: Instant) {
         let Some(Transaction::Closing { is_begun }) = self.delivery.transaction() else { return };
         let flow = &self.flow;
-        let is_flushed = flow.tasks.iter().all(|task| task.state.low() >= task.offsets.handed)
-            && flow.dead_letters.is_empty()
-            && !flow.backlog.front().is_some_and(Outgoing::has_begun);
+        let is_flushed =
+            flow.tasks.iter().all(|task| task.state.low() >= task.offsets.handed) && flow.dead_letters.is_empty();
         if !is_flushed {
             return;
         }

@@ -1,7 +1,7 @@
 //! Executors: threads that run plugins. Records of a batch go in, and their outcomes come out.
 //!
-//! An executor owns its instances. All records of a task go to the same executor, one request after the other, so their order is
-//! kept. An executor finds the record that causes a fault, but does not decide what to do about it. Between two calls it checks
+//! An executor owns its instances. Requests of a strand go to the same executor one after the other, or one waits for the other, so
+//! the strand's order is kept. An executor finds the record that causes a fault, but does not decide what to do about it. Between two calls it checks
 //! whether the task was cancelled, and then returns the records that it has not run.
 
 use std::collections::HashMap;
@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::record::AssignmentId;
 use crate::record::Seq;
+use crate::record::Seqs;
 use crate::sink::Routes;
 
 /// A message to an executor.
@@ -36,7 +37,8 @@ enum Order {
 /// Records to be run.
 #[derive(Debug)]
 pub(super) struct RunRequest {
-    /// The run of the assignment that the request belongs to. After a failure, what was handed out after the failed record in the
+    pub(super) strand: u16,
+    /// The run of the strand that the request belongs to. After a failure, what was handed out after the failed record in the
     /// same run is stale.
     pub(super) run: u32,
     pub(super) first: Seq,
@@ -49,6 +51,9 @@ pub(super) struct RunRequest {
 /// Records that an executor returns.
 #[derive(Debug)]
 pub(super) struct RunResult {
+    /// The executor that returns them.
+    pub(super) executor: usize,
+    pub(super) strand: u16,
     pub(super) run: u32,
     pub(super) first: Seq,
     pub(super) batch: Arc<Batch>,
@@ -67,9 +72,18 @@ pub(super) struct RunResult {
     pub(super) last: bool,
 }
 
+impl RunResult {
+    /// The records that are returned.
+    pub(super) fn seqs(&self) -> Seqs<'_> {
+        self.batch.seqs(self.first, self.range.clone())
+    }
+}
+
 /// The executors of a worker.
 pub(super) struct Executors {
     threads: Vec<Thread>,
+    /// The number of requests that each has.
+    loads: Vec<usize>,
 }
 
 /// One executor's thread; both are `None` only while they are dropped.
@@ -89,13 +103,15 @@ impl Executors {
         let mut threads = Vec::new();
         for (number, chain) in chains.into_iter().enumerate() {
             let (sender, orders) = mpsc::channel();
-            let executor = Executor { chain, routes: routes.clone(), failed: HashMap::new(), ran: ran.clone() };
+            let (routes, ran) = (routes.clone(), ran.clone());
+            let executor = Executor { number, chain, routes, failed: HashMap::new(), ran };
             let thread = std::thread::Builder::new()
                 .name(format!("executor-{worker}-{number}"))
                 .spawn(move || executor.run(&orders))?;
             threads.push(Thread { orders: Some(sender), handle: Some(thread) });
         }
-        Ok(Executors { threads })
+        let loads = vec![0; threads.len()];
+        Ok(Executors { threads, loads })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -103,8 +119,21 @@ impl Executors {
     }
 
     /// Hands a request to an executor. `false` if its thread is gone, which is a bug.
-    pub(super) fn dispatch(&self, executor: usize, request: RunRequest) -> bool {
+    pub(super) fn dispatch(&mut self, executor: usize, request: RunRequest) -> bool {
+        self.loads[executor] += 1;
         self.order(executor, Order::Run(request))
+    }
+
+    /// An executor returned the last records of a request.
+    pub(super) fn returned(&mut self, executor: usize) {
+        if let Some(load) = self.loads.get_mut(executor) {
+            *load = load.saturating_sub(1);
+        }
+    }
+
+    /// The executor with the fewest requests.
+    pub(super) fn quietest(&self) -> usize {
+        (0..self.loads.len()).min_by_key(|&executor| self.loads[executor]).unwrap_or(0)
     }
 
     /// Gives each executor new versions of some steps. Requests that were handed out before still run on the old ones.
@@ -140,10 +169,11 @@ impl Drop for Executors {
 }
 
 struct Executor<R> {
+    number: usize,
     chain: Chain,
     routes: Routes,
-    /// The last run of each assignment in which a record failed: other requests of that run are returned without being run.
-    failed: HashMap<AssignmentId, u32>,
+    /// The last run of each strand in which a record failed: other requests of that run are returned without being run.
+    failed: HashMap<(AssignmentId, u16), u32>,
     ran: R,
 }
 
@@ -162,7 +192,7 @@ impl<R: Fn(RunResult)> Executor<R> {
                     continue;
                 }
             };
-            let key = request.first.assignment();
+            let key = (request.first.assignment(), request.strand);
             match self.failed.get(&key) {
                 Some(&run) if run == request.run => self.give_back(request),
                 _ => {
@@ -172,7 +202,7 @@ impl<R: Fn(RunResult)> Executor<R> {
             }
             // Assignments come and go, so old ones are forgotten. If a stale request is run after all, the worker ignores its
             // outcome.
-            if self.failed.len() > ASSIGNMENTS_REMEMBERED {
+            if self.failed.len() > STRANDS_REMEMBERED {
                 self.failed.clear();
             }
         }
@@ -236,16 +266,18 @@ impl<R: Fn(RunResult)> Executor<R> {
         failpoint::pass(Point::AfterGuest);
         let counted = self.chain.take_counted();
         if failure.is_some() {
-            self.failed.insert(request.first.assignment(), request.run);
+            self.failed.insert((request.first.assignment(), request.strand), request.run);
         }
         let returned = if failure.is_some() { request.range.len() } else { records };
         let range = request.range.start..request.range.start + returned;
-        request.range.start += returned;
         let first = request.first;
-        request.first = first.plus(returned);
+        request.first = request.batch.seqs(first, request.range.clone()).at(returned);
+        request.range.start += returned;
         let last = request.range.is_empty();
         let outputs = effects.counts(done, &self.routes);
         (self.ran)(RunResult {
+            executor: self.number,
+            strand: request.strand,
             run: request.run,
             first,
             batch: Arc::clone(&request.batch),
@@ -261,11 +293,21 @@ impl<R: Fn(RunResult)> Executor<R> {
     }
 
     fn give_back(&mut self, request: RunRequest) {
-        let RunRequest { run, first, batch, range, .. } = request;
-        let (outputs, effects) = (Vec::new(), Effects::default());
-        let (failed, counted) = (Vec::new(), Vec::new());
-        let failure = None;
-        (self.ran)(RunResult { run, first, batch, range, outputs, failed, effects, counted, failure, last: true });
+        let RunRequest { strand, run, first, batch, range, .. } = request;
+        (self.ran)(RunResult {
+            executor: self.number,
+            strand,
+            run,
+            first,
+            batch,
+            range,
+            outputs: Vec::new(),
+            failed: Vec::new(),
+            effects: Effects::default(),
+            counted: Vec::new(),
+            failure: None,
+            last: true,
+        });
     }
 }
 
@@ -275,4 +317,4 @@ impl<R: Fn(RunResult)> Executor<R> {
 const NICENESS: i32 = 5;
 
 /// See [`Executor::failed`].
-const ASSIGNMENTS_REMEMBERED: usize = 1024;
+const STRANDS_REMEMBERED: usize = 1024;

@@ -1,6 +1,6 @@
 //! The records in flight, and where they wait. It decides nothing.
 //!
-//! Invariant: a record is in one place: in its task's open batch or queue, at an executor, in the backlog, or among the waiting
+//! Invariant: a record is in one place: in its task's open batch or lanes, at an executor, in the backlog, or among the waiting
 //! dead letters; or only its task's ledger knows it, while its outputs are at the producer. Besides records this holds a copy of
 //! the denied output, and how far partitions had got when the worker left them.
 
@@ -28,8 +28,10 @@ pub(super) struct Flow {
     assignments: AssignmentIds,
     /// Empty batches, kept for their memory.
     spare: Vec<Batch>,
-    /// Runs whose outputs the producer has no room for yet, in order.
+    /// Runs whose outputs may not be sent yet, or for which the producer has no room; those of a strand in order.
     pub(super) backlog: VecDeque<Outgoing>,
+    /// Whether the producer had no room for the backlog.
+    pub(super) is_stuck: bool,
     /// Dead letters that the producer has no room for yet, in order.
     pub(super) dead_letters: PendingDeadLetters,
     /// Bytes of outputs that are not acknowledged.
@@ -52,6 +54,7 @@ impl Flow {
             assignments,
             spare: Vec::new(),
             backlog: VecDeque::new(),
+            is_stuck: false,
             dead_letters: PendingDeadLetters::default(),
             bytes_out: 0,
             denied: None,
@@ -61,7 +64,12 @@ impl Flow {
 
     /// The task with the assignment of a record, if it still has it.
     pub(super) fn task_of(&self, seq: Seq) -> Option<usize> {
-        self.tasks.iter().position(|task| task.state.assignment() == seq.assignment())
+        self.task_in(seq.assignment())
+    }
+
+    /// The task with this assignment.
+    pub(super) fn task_in(&self, assignment: AssignmentId) -> Option<usize> {
+        self.tasks.iter().position(|task| task.state.assignment() == assignment)
     }
 
     /// The task of a partition.
@@ -77,7 +85,7 @@ impl Flow {
     /// What is in flight. Records count while they wait, run or have unacknowledged outputs; bytes are those of records that wait
     /// or run, and of unacknowledged outputs.
     pub(super) fn amount(&self) -> Amount {
-        let waiting: usize = self.tasks.iter().map(|task| task.runs.bytes).sum();
+        let waiting: usize = self.tasks.iter().map(|task| task.lanes.bytes).sum();
         let backlog: usize = self.backlog.iter().map(|sending| sending.bytes).sum();
         Amount {
             records: self.tasks.iter().map(PartitionTask::in_flight).sum(),
@@ -87,18 +95,20 @@ impl Flow {
 
     /// Whether outputs wait for the producer.
     pub(super) fn is_backed_up(&self) -> bool {
-        !self.backlog.is_empty() || !self.dead_letters.is_empty()
+        (self.is_stuck && !self.backlog.is_empty()) || !self.dead_letters.is_empty()
     }
 
     /// Whether nothing is at an executor, at a broker, or on the way to or from one. Records may wait for their turn or for a
     /// retry.
     pub(super) fn is_quiet(&self) -> bool {
-        self.tasks.iter().all(|task| task.runs.jobs == 0) && !self.is_backed_up() && self.bytes_out == 0
+        let is_empty = self.backlog.is_empty() && self.dead_letters.is_empty();
+        self.tasks.iter().all(|task| task.lanes.jobs == 0) && is_empty && self.bytes_out == 0
     }
 
     /// Forgets the outputs that the producer has and those that wait for it, as the producer is discarded.
     pub(super) fn forget_outputs(&mut self) {
         self.backlog.clear();
+        self.is_stuck = false;
         self.dead_letters.clear();
         self.bytes_out = 0;
     }

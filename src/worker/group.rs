@@ -175,6 +175,7 @@ impl Shell {
             let assignment = self.flow.new_assignment();
             self.monitor.metrics.add_topic(&partition.topic);
             let state = PartitionState::new(self.settings.policy, assignment, offset, !committed)
+                .with_strands(self.settings.order.strands(self.io.executors.len()))
                 .with_counts(&OffsetMetadata::parse(&note).counts);
             // `offset` stands for the partition's end until the answer to `ask_ends`.
             let mut task = PartitionTask::new(now, partition, state, executor, offset);
@@ -222,7 +223,7 @@ impl Shell {
         let mut is_out = false;
         for task in self.flow.tasks.iter_mut().filter(is_going) {
             is_out |= task.state.is_out();
-            task.drop_queue();
+            task.drop_queue(None);
             self.monitor.metrics.remove_lag(&task.partition.topic, task.partition.partition);
         }
         self.flow.tasks.retain(|task| !partitions.contains(&task.partition));

@@ -98,6 +98,11 @@ impl Lag {
         done
     }
 
+    /// When the oldest unsettled record was polled.
+    pub(super) fn oldest_polled(&self) -> Option<Instant> {
+        self.polled.front().map(|polled| polled.at)
+    }
+
     /// Unsettled records will be read again, and the first of them gets the number `first`.
     pub(super) fn rewind(&mut self, first: Seq) {
         self.first = first;

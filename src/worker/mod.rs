@@ -2,7 +2,7 @@
 //! return.
 //!
 //! ```text
-//!  consumer --poll--> task.reader.open --seal--> task.runs.queue --dispatch--> executors
+//!  consumer --poll--> task.reader.open --seal--> task.lanes --dispatch--> executors
 //!     ^                                                               | RunResult
 //!     | store, seek, pause                                            v
 //!     +------- actions <------- PartitionState <------- inbox <-------+
@@ -37,6 +37,7 @@ mod held;
 mod intake;
 mod io;
 mod lag;
+mod lanes;
 mod left;
 mod limits;
 mod monitor;
@@ -78,6 +79,7 @@ use crate::kafka;
 use crate::kafka::lookup::Answer;
 use crate::kafka::producer::ProducerReport;
 use crate::metrics::Metrics;
+use crate::partition::Order;
 use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
@@ -97,6 +99,8 @@ pub struct Settings {
     pub kafka: kafka::Settings,
     /// What to do about failed records.
     pub policy: Policy,
+    /// Which order is kept.
+    pub order: Order,
     /// The steps' names.
     pub steps: Vec<Arc<str>>,
     /// Where the steps' ports lead.

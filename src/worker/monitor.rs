@@ -125,10 +125,17 @@ impl Monitor {
     }
 
     /// Sets the gauges; `most` is the bound on what is in flight.
-    pub(super) fn measure(&self, most: Amount, tasks: &mut [PartitionTask]) {
+    pub(super) fn measure(&self, now: Instant, most: Amount, tasks: &mut [PartitionTask]) {
         let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
         self.metrics.in_flight_records_limit.set(limit(most.records));
         self.metrics.in_flight_bytes_limit.set(limit(most.bytes));
+        let retrying: usize = tasks.iter().map(|task| task.state.retrying(now)).sum();
+        self.metrics.retrying_strands.set(limit(retrying));
+        let gaps = || tasks.iter().filter(|task| task.state.behind_gap() > 0);
+        let behind: u64 = gaps().map(|task| task.state.behind_gap()).sum();
+        self.metrics.gap_records.set(i64::try_from(behind).unwrap_or(i64::MAX));
+        let oldest = gaps().filter_map(|task| task.lag.oldest_polled()).min();
+        self.metrics.gap_age_seconds.set(oldest.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64()));
         let unix_ms = clock::unix_ms();
         let mut ages: BTreeMap<&str, i64> = BTreeMap::new();
         for task in tasks {
@@ -168,8 +175,9 @@ impl Monitor {
                 partition,
                 offset,
                 attempts = tries,
-                "a record has been retried for {} s, and its partition waits: {failure}{others}",
-                age.as_secs()
+                "a record has been retried for {} s, and {} waits: {failure}{others}",
+                age.as_secs(),
+                if task.lanes.is_one() { "its partition" } else { "a part of its partition" }
             );
         }
         let text =

@@ -11,25 +11,32 @@ use super::effects::Cursor;
 use super::effects::Effects;
 use super::effects::Output;
 use super::executor::RunResult;
-use super::task;
+use super::lanes;
 use crate::batch::Batch;
 use crate::failure;
 use crate::failure::Failure;
 use crate::kafka::limits::TopicLimits;
 use crate::kafka::settings::Output as Written;
+use crate::record::AssignmentId;
+use crate::record::Offset;
 use crate::record::Seq;
+use crate::record::Seqs;
 use crate::sink::Routes;
 use crate::sink::size;
 
 /// A run whose outputs are being handed to the producer.
 pub(super) struct Outgoing {
     /// The first record of the run.
-    pub(super) first: Seq,
+    first: Seq,
     pub(super) batch: Arc<Batch>,
     /// Where the run begins in the batch.
     start: usize,
+    /// The number of records of the run.
+    len: usize,
     /// The number of records of the run whose outputs are sent.
     records: usize,
+    /// The number of records of the run whose outputs may be sent by now.
+    allowed: usize,
     effects: Effects,
     cursor: Cursor,
     /// The dead letters of records of the run, in order; they follow its outputs.
@@ -84,10 +91,12 @@ impl Outgoing {
         let dead_letter_bytes: usize = dead_letters.iter().map(PendingDeadLetter::bytes).sum();
         Outgoing {
             first: ran.first,
-            bytes: task::bytes_of(&ran.batch, &range) + dead_letter_bytes,
+            bytes: lanes::bytes_of(&ran.batch, &range) + dead_letter_bytes,
             batch: Arc::clone(&ran.batch),
             start: range.start,
+            len: records,
             records,
+            allowed: records,
             effects: std::mem::take(&mut ran.effects),
             cursor: Cursor::default(),
             dead_letters,
@@ -98,7 +107,46 @@ impl Outgoing {
 
     /// The next output, if there is one. Returns the same output until [`Outgoing::advance`].
     pub(super) fn peek(&mut self, routes: &Routes) -> Option<Output<'_>> {
-        self.cursor.peek(&self.effects, routes, &self.batch, self.start, self.records)
+        let limit = self.records.min(self.allowed);
+        self.cursor.peek(&self.effects, routes, &self.batch, self.start, limit)
+    }
+
+    /// Allows sending what belongs to records below this offset, and nothing else.
+    pub(super) fn allow(&mut self, below: Offset) {
+        let offsets = &self.batch.offsets()[self.start..self.start + self.len];
+        self.allowed = offsets.partition_point(|&offset| offset < below.0);
+    }
+
+    /// Whether some records have to wait before their outputs may be sent.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.allowed < self.records
+    }
+
+    /// Whether nothing of what is left may be sent.
+    pub(super) fn is_quiet(&mut self, routes: &Routes) -> bool {
+        let end = self.seqs().at(self.allowed.min(self.len));
+        self.dead_letters.first().is_none_or(|dead_letter| dead_letter.seq >= end) && self.peek(routes).is_none()
+    }
+
+    /// Takes the dead letters that may be sent.
+    pub(super) fn take_dead_letters(&mut self) -> Vec<PendingDeadLetter> {
+        let end = self.seqs().at(self.allowed.min(self.len));
+        let upto = self.dead_letters.partition_point(|dead_letter| dead_letter.seq < end);
+        self.dead_letters.drain(..upto).collect()
+    }
+
+    /// The assignment of the records.
+    pub(super) fn assignment(&self) -> AssignmentId {
+        self.first.assignment()
+    }
+
+    fn seqs(&self) -> Seqs<'_> {
+        self.seqs_in(&self.batch)
+    }
+
+    /// The records' numbers, from the run's own batch.
+    pub(super) fn seqs_in<'b>(&self, batch: &'b Batch) -> Seqs<'b> {
+        batch.seqs(self.first, self.start..self.start + self.len)
     }
 
     /// Moves past the next output, which is of this layer.
@@ -106,14 +154,9 @@ impl Outgoing {
         self.cursor.advance(layer);
     }
 
-    /// Whether outputs of the run may have been sent already.
-    pub(super) fn has_begun(&self) -> bool {
-        self.is_checked
-    }
-
     /// The number of a record that is counted from the start of the run.
     pub(super) fn seq(&self, root: usize) -> Seq {
-        self.first.plus(root)
+        self.seqs().at(root)
     }
 
     /// The index in the batch of a record that is counted from the start of the run.
@@ -133,7 +176,7 @@ impl Outgoing {
 
     /// The pipeline stops at this record: nothing at or above it is sent any more, and everything below it is.
     pub(super) fn end_before(&mut self, seq: Seq) {
-        let records = seq.since(self.first).unwrap_or(0);
+        let records = self.seqs().below(seq);
         self.records = self.records.min(records);
         self.dead_letters.retain(|dead_letter| dead_letter.seq < seq);
     }
@@ -243,6 +286,8 @@ mod tests {
         let mut effects = Effects::default();
         effects.layers.push(layer);
         let mut ran = RunResult {
+            executor: 0,
+            strand: 0,
             run: 0,
             first: Seq::first_of(AssignmentIds::default().issue(|_| false)),
             range: 0..sizes.len(),

@@ -153,8 +153,9 @@ impl Shell {
             .filter(|stored| stored.offset == from)
             .map(|stored| OffsetMetadata::parse(&stored.note));
         let state = PartitionState::new(self.settings.policy, assignment, from, true)
+            .with_strands(self.settings.order.strands(self.io.executors.len()))
             .with_counts(counts.as_ref().map_or("", |note| &note.counts));
-        task.drop_queue();
+        task.drop_queue(None);
         let partition = task.partition.clone();
         self.delivery.forget(&partition);
         let mut fresh = PartitionTask::new(now, partition.clone(), state, task.executor, range.end);

@@ -27,6 +27,28 @@ pub(super) struct Reader {
     /// The target of the last seek since the partition was assigned.
     pub(super) sought: Option<Offset>,
     pub(super) paused: bool,
+    /// In a partition of several strands: records that were read and that its state doesn't know yet.
+    pub(super) unknown: Unknown,
+}
+
+/// Columns of records, in the order read.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    pub(super) offsets: Vec<i64>,
+    pub(super) timestamps: Vec<i64>,
+    pub(super) strands: Vec<u16>,
+    /// The bytes of all of them.
+    pub(super) bytes: usize,
+}
+
+impl Unknown {
+    /// Keeps only the memory.
+    pub(super) fn clear(&mut self) {
+        self.offsets.clear();
+        self.timestamps.clear();
+        self.strands.clear();
+        self.bytes = 0;
+    }
 }
 
 /// How a fetched record relates to those read before.
@@ -51,6 +73,7 @@ impl Reader {
             last_read: None,
             sought: None,
             paused: false,
+            unknown: Unknown::default(),
         }
     }
 
@@ -86,8 +109,13 @@ impl Reader {
 
     /// Whether to seal the open batch, for a first step that takes `call` records in one call.
     pub(super) fn is_full(&self, call: usize) -> bool {
-        self.open.len() >= call.max(BATCH_RECORDS) || self.open.bytes() >= BATCH_BYTES_MAX
+        is_full(&self.open, call)
     }
+}
+
+/// Whether to seal a batch, for a first step that takes `call` records in one call.
+pub(super) fn is_full(batch: &Batch, call: usize) -> bool {
+    batch.len() >= call.max(BATCH_RECORDS) || batch.bytes() >= BATCH_BYTES_MAX
 }
 
 #[cfg(test)]

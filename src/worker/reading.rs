@@ -9,9 +9,10 @@ use super::Shell;
 use super::intake::Amount;
 use super::intake::LASTING;
 use super::intake::Plan;
+use super::lanes::QueuedRun;
+use super::reader;
 use super::reader::Seen;
 use super::task::PartitionTask;
-use super::task::QueuedRun;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::kafka::connection::ConnectionProblem;
@@ -119,6 +120,7 @@ impl Shell {
         }
         if count > 0 {
             self.intake.took(largest);
+            self.make_known(now);
         }
         // After the records, as handling an error may seek in a partition.
         for (polled, unread) in failures {
@@ -159,8 +161,11 @@ impl Shell {
             }
         }
         let call = self.io.first_step.as_ref().map_or(1, |step| step.settings().batch_records);
+        if !task.lanes.is_one() {
+            return self.add_to_lane(now, index, fetched, call);
+        }
         if task.reader.is_full(call) || task.reader.leader_epoch != fetched.leader_epoch {
-            self.seal(now, index);
+            self.seal(now, index, 0);
             self.flow.tasks[index].reader.leader_epoch = fetched.leader_epoch;
         }
         let task = &mut self.flow.tasks[index];
@@ -171,13 +176,77 @@ impl Shell {
         let before = task.reader.open.bytes();
         fetched.copy_to(&mut task.reader.open, 0);
         let bytes = task.reader.open.bytes() - before;
-        task.runs.bytes += bytes;
+        task.lanes.bytes += bytes;
         failpoint::pass(Point::AfterPoll);
         bytes
     }
 
-    /// Closes a task's open batch and queues it: the partition's state gets to know its records.
-    pub(super) fn seal(&mut self, now: Instant, index: usize) {
+    /// Copies a record of a partition of several strands into its strand's batch. Returns its bytes.
+    fn add_to_lane(&mut self, now: Instant, index: usize, fetched: &FetchedRecord<'_>, call: usize) -> usize {
+        if self.flow.tasks[index].reader.leader_epoch != fetched.leader_epoch {
+            self.make_known_of(now, index);
+            self.flow.tasks[index].reader.leader_epoch = fetched.leader_epoch;
+        }
+        let task = &mut self.flow.tasks[index];
+        let n = task.state.next().n() + task.reader.unknown.offsets.len() as u64;
+        let strand = self.settings.order.strand(fetched.key(), n, task.lanes.len());
+        let first_of = task.state.next();
+        if task.lanes.open(strand).as_ref().is_some_and(|open| reader::is_full(open, call)) {
+            task.lanes.seal(strand, first_of);
+        }
+        if task.lanes.open(strand).is_none() {
+            let partition = task.partition.clone();
+            let empty = self.flow.batch(partition);
+            *self.flow.tasks[index].lanes.open(strand) = Some(empty);
+        }
+        let task = &mut self.flow.tasks[index];
+        let Some(open) = task.lanes.open(strand) else { return 0 };
+        let before = open.bytes();
+        fetched.copy_to(open, 0);
+        open.number(n);
+        let bytes = open.bytes() - before;
+        task.lanes.bytes += bytes;
+        let unknown = &mut task.reader.unknown;
+        unknown.offsets.push(fetched.offset);
+        unknown.timestamps.push(fetched.timestamp());
+        unknown.strands.push(strand);
+        unknown.bytes += bytes;
+        task.reader.last_read = Some(fetched.offset);
+        failpoint::pass(Point::AfterPoll);
+        bytes
+    }
+
+    /// Tells the states of partitions of several strands about the records that were read.
+    fn make_known(&mut self, now: Instant) {
+        for index in 0..self.flow.tasks.len() {
+            if !self.flow.tasks[index].reader.unknown.offsets.is_empty() {
+                self.make_known_of(now, index);
+            }
+        }
+    }
+
+    fn make_known_of(&mut self, now: Instant, index: usize) {
+        let mut unknown = std::mem::take(&mut self.flow.tasks[index].reader.unknown);
+        if !unknown.offsets.is_empty() {
+            let task = &mut self.flow.tasks[index];
+            let label = &[&*task.partition.topic];
+            self.monitor.metrics.records_consumed.with_label_values(label).inc_by(unknown.offsets.len() as u64);
+            self.monitor.metrics.bytes_consumed.with_label_values(label).inc_by(unknown.bytes as u64);
+            task.lag.receive(now, &unknown.timestamps);
+            let leader_epoch = task.reader.leader_epoch;
+            let (offsets, strands) = (&*unknown.offsets, &*unknown.strands);
+            self.tell(now, index, partition::Event::Received { offsets, leader_epoch, strands });
+        }
+        unknown.clear();
+        self.flow.tasks[index].reader.unknown = unknown;
+    }
+
+    /// Closes the open batch of a strand and queues it. The state of a partition of one strand gets to know its records only now.
+    pub(super) fn seal(&mut self, now: Instant, index: usize, strand: u16) {
+        let task = &mut self.flow.tasks[index];
+        if !task.lanes.is_one() {
+            return task.lanes.seal(strand, task.state.next());
+        }
         if self.flow.tasks[index].reader.open.is_empty() {
             return;
         }
@@ -193,8 +262,8 @@ impl Shell {
         let leader_epoch = task.reader.leader_epoch;
         let batch = Arc::new(batch);
         let range = 0..batch.len();
-        task.runs.queue.push_back(QueuedRun { first, batch: Arc::clone(&batch), range });
-        self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch });
+        task.lanes.push(0, QueuedRun { first, batch: Arc::clone(&batch), range });
+        self.tell(now, index, partition::Event::Received { offsets: batch.offsets(), leader_epoch, strands: &[] });
     }
 
     /// Logs that a broker can't be reached: one line in ten seconds for each broker and reason, whichever client reports it.

@@ -20,6 +20,7 @@ use super::reconfiguring::Asked;
 use super::reconfiguring::Kept;
 use super::reconfiguring::Reconfiguring;
 use super::shutdown::let_go;
+use super::transaction::Transaction;
 use crate::kafka::limits::Batching;
 use crate::metrics::State;
 use crate::partition;
@@ -94,6 +95,8 @@ impl Shell {
         }
         let is_quiet = self.session.is_member()
             && self.flow.is_quiet()
+            // Acknowledged outputs in a transaction would be lost with their producer.
+            && !self.delivery.transaction().is_some_and(Transaction::is_open)
             && self.io.producer.as_ref().is_some_and(|producer| producer.unreported() == 0);
         let Some(answer) = self.reconfigure.state.tick(now, self.session.is_ending(), is_quiet) else { return };
         let Some((change, reply)) = self.reconfigure.kept.take() else { return };

@@ -11,8 +11,8 @@ use super::dead_letters::Unrecoverable;
 use super::end::End;
 use super::executor;
 use super::executor::RunResult;
-use super::task;
-use super::task::QueuedRun;
+use super::lanes;
+use super::lanes::QueuedRun;
 use crate::partition;
 use crate::partition::Action;
 use crate::record::Seq;
@@ -26,78 +26,84 @@ impl Shell {
         }
         let mut busy = false;
         for index in 0..self.flow.tasks.len() {
-            let may_read = !self.intake.is_lasting() && self.flow.tasks[index].state.waits_until(now).is_none();
+            let may_read = !self.intake.is_lasting() && !self.flow.tasks[index].state.waits(now);
             if self.flow.tasks[index].reader.paused && may_read {
                 self.flow.tasks[index].reader.paused = false;
                 self.io.consumer.resume(&self.flow.tasks[index].partition);
             }
-            while self.flow.tasks[index].runs.jobs < task::JOBS_MAX {
-                if self.flow.tasks[index].runs.queue.is_empty() {
-                    self.seal(now, index);
+            for strand in 0..self.flow.tasks[index].lanes.len() {
+                let strand = u16::try_from(strand).unwrap_or(u16::MAX);
+                while self.hand_out(now, index, strand) {
+                    busy = true;
                 }
-                if !self.may_send(now, index) {
-                    break;
-                }
-                let task = &mut self.flow.tasks[index];
-                if !task.runs.queue.front().is_some_and(|waiting| task.state.may_dispatch(now, waiting.first)) {
-                    break;
-                }
-                let Some(QueuedRun { first, batch, range }) = task.runs.queue.pop_front() else { break };
-                let records = range.len();
-                let job = executor::RunRequest {
-                    run: task.state.run(),
-                    first,
-                    batch,
-                    range,
-                    cancel: Arc::clone(&task.runs.cancel),
-                };
-                task.runs.jobs += 1;
-                let executor = task.executor;
-                self.tell(now, index, partition::Event::Dispatched { records });
-                if !self.io.executors.dispatch(executor, job) {
-                    self.close(
-                        now,
-                        End::Bug(format!("executor {executor} ended unexpectedly; see the panic in the log")),
-                    );
-                    return true;
-                }
-                busy = true;
             }
         }
         busy
     }
 
-    /// Whether refused batches allow handing out the next records of a task.
-    fn may_send(&self, now: Instant, index: usize) -> bool {
+    /// Hands the next waiting records of a strand to an executor. `false` if there are none, or they may not run yet.
+    fn hand_out(&mut self, now: Instant, index: usize, strand: u16) -> bool {
+        if self.flow.tasks[index].lanes.is_busy(strand) {
+            return false;
+        }
+        if self.flow.tasks[index].lanes.front(strand).is_none() {
+            self.seal(now, index, strand);
+        }
         let task = &self.flow.tasks[index];
-        let Some(waiting) = task.runs.queue.front() else { return false };
+        let Some(waiting) = task.lanes.front(strand) else { return false };
+        if !task.state.may_dispatch(now, strand, waiting.first) || !self.may_send(now, index, waiting) {
+            return false;
+        }
+        let executor = if task.lanes.is_one() { task.executor } else { self.io.executors.quietest() };
+        let task = &mut self.flow.tasks[index];
+        let Some(QueuedRun { first, batch, range }) = task.lanes.take(strand) else { return false };
+        let run = task.state.run(strand);
+        let cancel = Arc::clone(&task.lanes.cancel);
+        let request =
+            executor::RunRequest { strand, run, first, batch: Arc::clone(&batch), range: range.clone(), cancel };
+        self.tell(now, index, partition::Event::Dispatched { strand, seqs: batch.seqs(first, range) });
+        // What the executor returns is the only one then, and can be recycled.
+        drop(batch);
+        let is_alive = self.io.executors.dispatch(executor, request);
+        if !is_alive {
+            self.close(now, End::Bug(format!("executor {executor} ended unexpectedly; see the panic in the log")));
+        }
+        is_alive
+    }
+
+    /// Whether refused batches allow handing out these records of a task.
+    fn may_send(&self, now: Instant, index: usize, waiting: &QueuedRun) -> bool {
+        let task = &self.flow.tasks[index];
         let offset = waiting.batch.record(waiting.range.start).offset;
-        let someone_waits = || self.flow.tasks.iter().any(|task| task.state.waits_until(now).is_some());
+        let someone_waits = || self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
         self.delivery.takes(&task.partition, offset, self.intake.is_at_bound(), someone_waits)
     }
 
     /// An executor returned records.
     pub(super) fn on_ran(&mut self, now: Instant, mut ran: RunResult) {
+        if ran.last {
+            self.io.executors.returned(ran.executor);
+        }
         let Some(index) = self.flow.task_of(ran.first) else {
             // The partition was revoked, lost or rewound meanwhile.
             self.flow.recycle(ran.batch);
             return;
         };
         let task = &mut self.flow.tasks[index];
-        task.runs.bytes = task.runs.bytes.saturating_sub(task::bytes_of(&ran.batch, &ran.range));
+        task.lanes.bytes = task.lanes.bytes.saturating_sub(lanes::bytes_of(&ran.batch, &ran.range));
         if ran.last {
-            task.runs.jobs = task.runs.jobs.saturating_sub(1);
+            task.lanes.ended(ran.strand);
         }
-        if task.state.takes(ran.run, ran.first) {
+        if task.state.takes(ran.strand, ran.run, ran.first) {
             chain::tell(&ran.counted, &self.monitor.metrics);
         }
         let event = partition::Event::Ran {
+            strand: ran.strand,
             run: ran.run,
-            first: ran.first,
+            seqs: ran.seqs(),
             outputs: &ran.outputs,
             failed: &ran.failed,
             failure: ran.failure.as_ref(),
-            returned: ran.range.len(),
         };
         let actions: Vec<Action> = task.state.handle(now, event).collect();
         let first = ran.first;
@@ -130,7 +136,7 @@ impl Shell {
                 other @ (Action::Store { .. }
                 | Action::Stop { .. }
                 | Action::BreakerTripped { .. }
-                | Action::DropQueue
+                | Action::DropQueue { .. }
                 | Action::Rewind
                 | Action::Seek { .. }
                 | Action::Released { .. }) => self.act(now, index, other),
@@ -160,7 +166,7 @@ impl Shell {
         let mut dead_letters = Vec::new();
         for action in actions {
             let (Action::DeadLetter { seq, .. } | Action::Skip { seq, .. }) = action else { continue };
-            let Some(record) = seq.since(ran.first) else { continue };
+            let Some(record) = ran.seqs().place_of(*seq) else { continue };
             let place = ran.range.start + record;
             ran.effects.give_up(record);
             if let Action::DeadLetter { seq, tries, failure } = action {
@@ -179,26 +185,27 @@ impl Shell {
     /// Puts records of `ran` back into their task's queue.
     fn requeue(&mut self, index: usize, from: Seq, attempt: Option<u32>, ran: Option<&RunResult>) {
         let Some(ran) = ran else { return };
-        let task = &mut self.flow.tasks[index];
-        if !task.state.may_receive() {
-            return;
-        }
-        let done = from.since(ran.first).unwrap_or(0).min(ran.range.len());
+        let seqs = ran.seqs();
+        let done = seqs.below(from);
         let range = ran.range.start + done..ran.range.end;
         if range.is_empty() {
             return;
         }
+        let first = seqs.at(done);
         let mut batch = Arc::clone(&ran.batch);
         if let Some(attempt) = attempt {
             Arc::make_mut(&mut batch).set_attempt(range.start, attempt);
         }
-        task.requeue(QueuedRun { first: ran.first.plus(done), batch, range });
+        self.flow.tasks[index].requeue(ran.strand, QueuedRun { first, batch, range });
     }
 
-    /// The task's next record waits for a retry until `at`. For a long wait the partition's fetching is paused.
+    /// A record waits for a retry until `at`. For a long wait the partition's fetching is paused, if nothing else of it can run.
     fn wait_for_retry(&mut self, now: Instant, index: usize, at: Instant) {
         let task = &mut self.flow.tasks[index];
-        if !task.reader.paused && at.saturating_duration_since(now) > partition::WAIT_WITHOUT_PAUSE {
+        if task.lanes.is_one()
+            && !task.reader.paused
+            && at.saturating_duration_since(now) > partition::WAIT_WITHOUT_PAUSE
+        {
             task.reader.paused = true;
             self.io.consumer.pause(&task.partition);
         }

@@ -29,6 +29,16 @@ use crate::partition::Action;
 use crate::record::Seq;
 use crate::sink::size;
 
+/// What became of a run.
+enum Sending {
+    /// Nothing of it is left to send.
+    Done,
+    /// The rest may not be sent yet; other runs may.
+    Later,
+    /// Nothing can be sent now.
+    Stuck,
+}
+
 /// The result of sending a run's outputs.
 enum Sent {
     All,
@@ -61,38 +71,52 @@ impl Shell {
         ran: &mut Option<RunResult>,
     ) {
         let Some(whole) = ran else { return };
-        let records = upto.since(whole.first).unwrap_or(0);
+        let records = whole.seqs().below(upto);
         let mut outgoing = Outgoing::new(whole, records, dead_letters);
-        if !self.flow.backlog.is_empty() || !self.send(now, &mut outgoing) {
-            self.flow.backlog.push_back(outgoing);
+        if self.flow.backlog.is_empty() {
+            match self.send(now, &mut outgoing) {
+                Sending::Done => return,
+                Sending::Later => {}
+                Sending::Stuck => self.flow.is_stuck = true,
+            }
         }
+        self.flow.backlog.push_back(outgoing);
     }
 
     /// Continues with the runs that the producer had no room for. `true` if one was finished.
     pub(super) fn send_backlog(&mut self, now: Instant) -> bool {
         let mut busy = false;
-        while let Some(mut outgoing) = self.flow.backlog.pop_front() {
-            if !self.send(now, &mut outgoing) {
-                self.flow.backlog.push_front(outgoing);
-                break;
+        self.flow.is_stuck = false;
+        let mut waiting = std::mem::take(&mut self.flow.backlog);
+        while let Some(mut outgoing) = waiting.pop_front() {
+            match self.send(now, &mut outgoing) {
+                Sending::Done => {
+                    busy = true;
+                    self.flow.recycle(outgoing.batch);
+                }
+                // The runs after it may have records whose turn it is. Those of the same strand have not.
+                Sending::Later => self.flow.backlog.push_back(outgoing),
+                Sending::Stuck => {
+                    self.flow.is_stuck = true;
+                    self.flow.backlog.push_back(outgoing);
+                    self.flow.backlog.append(&mut waiting);
+                }
             }
-            busy = true;
-            self.flow.recycle(outgoing.batch);
         }
         busy
     }
 
-    /// Sends a run's outputs and dead letters. `false` if something is left to send.
-    fn send(&mut self, now: Instant, outgoing: &mut Outgoing) -> bool {
-        let Some(index) = self.flow.task_of(outgoing.first) else { return true };
+    /// Sends a run's outputs and dead letters.
+    fn send(&mut self, now: Instant, outgoing: &mut Outgoing) -> Sending {
+        let Some(index) = self.flow.task_in(outgoing.assignment()) else { return Sending::Done };
         // A record of this task may have stopped the pipeline while this run waited.
         if let Some(stop) = self.flow.tasks[index].state.stops_at() {
             outgoing.end_before(stop);
         }
-        match self.enter_transaction(now, outgoing) {
+        match self.enter_transaction(now, index, outgoing) {
             Entry::Open => {}
-            Entry::Wait => return false,
-            Entry::Failed => return true,
+            Entry::Wait => return Sending::Later,
+            Entry::Failed => return Sending::Done,
         }
         let rules = Rules {
             limits: self.delivery.limits(),
@@ -105,16 +129,16 @@ impl Shell {
         match outgoing.check(rules) {
             Check::Wait => {
                 self.ask_limits_now_and_then(now, true);
-                return false;
+                return Sending::Stuck;
             }
             Check::Ask => {
                 self.ask_limits();
-                return false;
+                return Sending::Stuck;
             }
             Check::Send(too_large) => {
                 for TooLarge { root, output, failure } in too_large {
                     if outgoing.holds(root) && !self.on_unsendable(now, index, outgoing, root, output, &failure) {
-                        return true;
+                        return Sending::Done;
                     }
                 }
             }
@@ -122,24 +146,34 @@ impl Shell {
         loop {
             match self.send_outputs(index, outgoing) {
                 Sent::All => break,
-                Sent::Full => return false,
+                Sent::Full => return Sending::Stuck,
                 Sent::Failed(unsent) => {
                     if !self.on_unsent(now, index, outgoing, *unsent) {
-                        return true;
+                        return Sending::Done;
                     }
                 }
             }
         }
-        outgoing.dead_letters.drain(..).for_each(|dead_letter| self.flow.dead_letters.push(dead_letter));
+        for dead_letter in outgoing.take_dead_letters() {
+            // From now on the dead letter belongs to the transaction, if there is one.
+            if self.delivery.transaction().is_some()
+                && let Some(offset) = self.flow.tasks[index].state.offset_of(dead_letter.seq)
+            {
+                self.flow.tasks[index].hand_over(offset);
+            }
+            self.flow.dead_letters.push(dead_letter);
+        }
+        let rest = if outgoing.is_held_back() { Sending::Later } else { Sending::Done };
         self.send_dead_letters(now);
-        true
+        rest
     }
 
     /// Hands outputs to the producer until all are sent, or one is refused or has no room.
     fn send_outputs(&mut self, index: usize, outgoing: &mut Outgoing) -> Sent {
         let input_partition = self.flow.tasks[index].partition.partition;
         let Some(producer) = &self.io.producer else { return Sent::All };
-        let first = outgoing.first;
+        let batch = Arc::clone(&outgoing.batch);
+        let seqs = outgoing.seqs_in(&batch);
         let mut last = None;
         let sent = loop {
             let Some(output) = outgoing.peek(&self.settings.routes) else { break Sent::All };
@@ -148,7 +182,7 @@ impl Shell {
                     Partition::ByKey => -1,
                     Partition::SameAsInput => input_partition,
                 });
-            let tag = Tag { kind: TagKind::Output(output.output), seq: first.plus(output.root) };
+            let tag = Tag { kind: TagKind::Output(output.output), seq: seqs.at(output.root) };
             match producer.send(output.output, &output.record, chosen, tag) {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
@@ -239,7 +273,7 @@ impl Shell {
                 | Action::Store { .. }
                 | Action::Stop { .. }
                 | Action::BreakerTripped { .. }
-                | Action::DropQueue
+                | Action::DropQueue { .. }
                 | Action::Rewind
                 | Action::Seek { .. }
                 | Action::Released { .. }) => self.act(now, index, other),

@@ -143,7 +143,7 @@ impl Shell {
 
     fn wait(&mut self, now: Instant) {
         let in_flight: usize = self.flow.tasks.iter().map(PartitionTask::in_flight).sum();
-        let at_work = self.flow.tasks.iter().any(|task| task.runs.jobs > 0)
+        let at_work = self.flow.tasks.iter().any(|task| task.lanes.jobs > 0)
             || !self.flow.backlog.is_empty()
             || self.flow.bytes_out > 0;
         if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() {
@@ -152,7 +152,7 @@ impl Shell {
             }
             return;
         }
-        let waits = !at_work && self.flow.tasks.iter().any(|task| task.state.waits_until(now).is_some());
+        let waits = !at_work && self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
         if let Ok(event) = self.io.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
             self.on_event(clock::now(), event);
         }
@@ -188,7 +188,7 @@ impl Shell {
         let task = &mut self.flow.tasks[index];
         match action {
             Action::Store { offset, leader_epoch, counts } => task.store(offset, leader_epoch, counts),
-            Action::DropQueue => task.drop_queue(),
+            Action::DropQueue { from } => task.drop_queue(from),
             Action::Released { settled } => {
                 if !settled {
                     task.warn_of_repeats();

@@ -1,21 +1,18 @@
 //! An assigned partition: its waiting records, and the state that decides about them.
 //!
-//! Waiting records are in `queue`, in order, and after them in `open`, which is being filled. Executors return records as
-//! [`RunResult`](super::executor::RunResult).
+//! Waiting records are in its lanes. Executors return records as [`RunResult`](super::executor::RunResult).
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::dead_letters::SentDeadLetter;
 use super::lag::Lag;
+use super::lanes::Lanes;
+use super::lanes::QueuedRun;
 use super::position::PositionState;
 use super::reader::Reader;
-use crate::batch::Batch;
 use crate::kafka::consumer::Position;
 use crate::kafka::offset_metadata::OffsetMetadata;
 use crate::kafka::offset_metadata::TopicId;
@@ -25,33 +22,20 @@ use crate::record::Offset;
 use crate::record::Seq;
 use crate::record::TopicPartition;
 
-/// The most jobs of a task at its executor: one that runs, and one to continue with.
-pub(super) const JOBS_MAX: usize = 2;
-
 /// See the head of the file.
 pub(super) struct PartitionTask {
     pub(super) partition: TopicPartition,
     pub(super) state: PartitionState,
+    /// Runs all records of a partition of one strand.
     pub(super) executor: usize,
     pub(super) reader: Reader,
     /// Whether its position is known.
     pub(super) position: PositionState,
-    pub(super) runs: Runs,
+    pub(super) lanes: Lanes,
     pub(super) offsets: Offsets,
     pub(super) log: Log,
     pub(super) lag: Lag,
     pub(super) dead_letters: DeadLetters,
-}
-
-/// The task's waiting records, and those at its executor.
-#[derive(Default)]
-pub(super) struct Runs {
-    pub(super) queue: VecDeque<QueuedRun>,
-    /// Jobs at the executor.
-    pub(super) jobs: usize,
-    pub(super) cancel: Arc<AtomicBool>,
-    /// Bytes of the records that wait or are at the executor.
-    pub(super) bytes: usize,
 }
 
 /// The offsets of the task to be committed.
@@ -84,18 +68,10 @@ pub(super) struct Log {
 /// The task's dead letters.
 #[derive(Default)]
 pub(super) struct DeadLetters {
-    /// Dead letters at the producer, in order.
-    pub(super) sent: VecDeque<(Seq, SentDeadLetter)>,
+    /// Dead letters at the producer.
+    pub(super) sent: BTreeMap<Seq, SentDeadLetter>,
     /// The offsets of records whose dead letters get the time of writing, as their topic refused the record's timestamp.
     pub(super) retimed: BTreeSet<i64>,
-}
-
-/// Records that wait for an executor.
-#[derive(Debug)]
-pub(super) struct QueuedRun {
-    pub(super) first: Seq,
-    pub(super) batch: Arc<Batch>,
-    pub(super) range: Range<usize>,
 }
 
 impl PartitionTask {
@@ -111,7 +87,7 @@ impl PartitionTask {
             partition,
             executor,
             position: PositionState::Known,
-            runs: Runs::default(),
+            lanes: Lanes::new(state.strands()),
             offsets: Offsets {
                 to_store: None,
                 stored: None,
@@ -179,32 +155,36 @@ impl PartitionTask {
         self.offsets.handed = self.offsets.handed.max(Offset(offset + 1));
     }
 
-    /// Puts records of this assignment back into the queue, in order. Records of an older assignment are dropped, as they are
-    /// read again with new numbers: in the queue their turn would never come, and they would block everything after them.
-    pub(super) fn requeue(&mut self, waiting: QueuedRun) {
+    /// Puts records of a strand of this assignment back into their lane. Records of an older assignment are dropped, as they are
+    /// read again with new numbers: in the lane their turn would never come, and they would block everything after them. So are
+    /// those that are not handed out any more.
+    pub(super) fn requeue(&mut self, strand: u16, mut waiting: QueuedRun) {
         if waiting.range.is_empty() || waiting.first.assignment() != self.state.assignment() {
             return;
         }
-        self.runs.bytes += bytes_of(&waiting.batch, &waiting.range);
-        let at = self.runs.queue.partition_point(|other| other.first < waiting.first);
-        self.runs.queue.insert(at, waiting);
+        let records = self.state.upto().map_or(waiting.range.len(), |upto| waiting.seqs().below(upto));
+        waiting.range.end = waiting.range.start + records;
+        if records > 0 && self.state.takes_back(waiting.first) {
+            self.lanes.put_back(strand, waiting);
+        }
     }
 
-    /// Drops the waiting records, and makes the executor return the others.
-    pub(super) fn drop_queue(&mut self) {
-        self.runs.cancel.store(true, Ordering::Relaxed);
-        self.runs.cancel = Arc::default();
-        let waiting: usize = self.runs.queue.iter().map(|waiting| bytes_of(&waiting.batch, &waiting.range)).sum();
-        self.runs.bytes = self.runs.bytes.saturating_sub(waiting + self.reader.open.bytes());
-        self.runs.queue.clear();
-        self.reader.open.reset(self.partition.clone());
+    /// Drops the waiting records from this one on, or all of them, and then makes the executor return the others.
+    pub(super) fn drop_queue(&mut self, from: Option<Seq>) {
+        match from.filter(|_| !self.lanes.is_one()) {
+            Some(from) => self.lanes.drop_from(from),
+            None => {
+                self.lanes.drop_all();
+                self.lanes.bytes = self.lanes.bytes.saturating_sub(self.reader.open.bytes());
+                self.reader.open.reset(self.partition.clone());
+            }
+        }
     }
 
     /// Discards everything in flight: the partition is read again with this assignment id.
     pub(super) fn forget(&mut self, assignment: AssignmentId) {
-        self.drop_queue();
-        self.runs.jobs = 0;
-        self.runs.bytes = 0;
+        self.drop_queue(None);
+        self.lanes.forget();
         self.reader.last_read = None;
         self.lag.rewind(Seq::first_of(assignment));
         self.dead_letters.sent.clear();
@@ -228,14 +208,10 @@ impl PartitionTask {
     }
 }
 
-/// The bytes of some records of a batch.
-pub(super) fn bytes_of(batch: &Batch, range: &Range<usize>) -> usize {
-    batch.slice(range.clone()).data.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
     use crate::partition::Policy;
     use crate::record::AssignmentIds;
     use crate::worker::clock;
@@ -294,10 +270,10 @@ mod tests {
             batch.push(7, 0, 0, None, Some(b"value"), std::iter::empty());
             QueuedRun { first: Seq::first_of(assignment).plus(2), batch: Arc::new(batch), range: 0..1 }
         };
-        task.requeue(waiting(other));
-        assert!(task.runs.queue.is_empty() && task.runs.bytes == 0, "it would stand before all that is read again");
-        task.requeue(waiting(own));
-        assert_eq!((task.runs.queue.len(), task.runs.bytes > 0), (1, true));
+        task.requeue(0, waiting(other));
+        assert!(task.lanes.front(0).is_none() && task.lanes.bytes == 0, "it would stand before all that is read again");
+        task.requeue(0, waiting(own));
+        assert!(task.lanes.front(0).is_some() && task.lanes.bytes > 0);
     }
 
     #[test]

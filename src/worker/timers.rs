@@ -68,7 +68,7 @@ impl Shell {
             self.timers.measured = now;
             self.advance_idle(now);
             self.go_on_with_positions(now);
-            self.monitor.measure(self.settings.max_in_flight(), &mut self.flow.tasks);
+            self.monitor.measure(now, self.settings.max_in_flight(), &mut self.flow.tasks);
             self.monitor.name_retried(now, &self.flow.tasks);
             self.monitor.count_out(now);
             self.show_life();
@@ -88,7 +88,7 @@ impl Shell {
 
     fn count_waiting(&self, now: Instant, since: Duration) {
         let all = self.flow.tasks.len();
-        let waits = |task: &&PartitionTask| task.state.waits_until(now).is_some();
+        let waits = |task: &&PartitionTask| task.state.retrying(now) > 0;
         let retry = if self.delivery.backs_off(now) { all } else { self.flow.tasks.iter().filter(waits).count() };
         let if_so = |is_so: bool| if is_so { all } else { 0 };
         self.monitor.count_waiting("retry", retry, since);

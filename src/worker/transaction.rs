@@ -6,8 +6,9 @@
 //!      +------------- failed, in any state: the next producer starts ------------+
 //! ```
 //!
-//! Outputs and dead letters of whole runs enter the transaction. While it closes, a run that has begun to be sent is finished and no
-//! other begins, so that the offsets are those of exactly the records whose outputs are in it.
+//! Outputs and dead letters enter the transaction only if all records before theirs in the partition have an outcome. While it
+//! closes, no further record enters it, and what belongs to records below the last one that did is finished. So the offsets are those
+//! of exactly the records whose outputs are in it.
 
 /// See the head of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +25,24 @@ pub(super) enum Transaction {
     Committing,
 }
 
+/// Which outputs may enter a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    /// Those of records below the last one with an output in it.
+    Rest,
+    /// Those of records below which every record has an outcome.
+    Produced,
+}
+
 impl Transaction {
-    /// Whether a run's outputs may begin to be sent; outside of a transaction one has to be begun first.
-    pub(super) fn takes_runs(self) -> bool {
-        matches!(self, Transaction::Idle | Transaction::Open)
+    /// Which outputs may be sent now; outside of a transaction one has to be begun first.
+    pub(super) fn takes(self) -> Takes {
+        match self {
+            Transaction::Idle | Transaction::Open => Takes::Produced,
+            Transaction::Closing { .. } => Takes::Rest,
+            Transaction::Starting | Transaction::Committing => Takes::Nothing,
+        }
     }
 
     /// Whether outputs that are sent now would be in no transaction.

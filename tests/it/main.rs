@@ -23,6 +23,7 @@ mod mask;
 mod membership;
 mod memory;
 mod oracle;
+mod order;
 mod outputs;
 mod probes;
 mod reload;

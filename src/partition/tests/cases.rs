@@ -24,6 +24,7 @@ use crate::partition::ledger::Fate;
 use crate::partition::ledger::Ledger;
 use crate::record::Offset;
 use crate::record::Seq;
+use crate::record::Seqs;
 
 /// Two outputs of a record may be refused: it gets one dead letter all the same.
 #[test]
@@ -31,8 +32,9 @@ fn a_record_has_one_dead_letter() {
     let mut ledger = Ledger::new(id(0), Offset(0), true);
     let seq = Seq::first_of(id(0));
     ledger.receive(&[0], -1);
-    ledger.run(seq, 1);
-    ledger.produce(seq, &[2], &[]);
+    let seqs = Seqs::consecutive(seq, 1);
+    ledger.run(seqs);
+    ledger.produce(seqs, &[2], &[]);
     assert!(ledger.give_up(seq, Fate::DeadLettered, 1));
     assert!(!ledger.give_up(seq, Fate::DeadLettered, 1));
     assert_eq!(ledger.low(), Offset(0), "its dead letter is not acknowledged");
@@ -47,10 +49,11 @@ fn a_partition_rewound_before_its_stop_is_handled_stops_at_that_record_again() {
     let mut world = World::new(OnFailure::Stop, &[1, 1], &[false, false]);
     let fail = |state: &mut PartitionState, now| {
         let first = Seq::first_of(state.assignment());
-        let _ = state.handle(now, Event::Received { offsets: &[3, 4], leader_epoch: 1 });
-        let _ = state.handle(now, Event::Dispatched { records: 2 });
+        let _ = state.handle(now, Event::Received { offsets: &[3, 4], leader_epoch: 1, strands: &[] });
+        let seqs = Seqs::consecutive(first, 2);
+        let _ = state.handle(now, Event::Dispatched { strand: 0, seqs });
         let failure = Failure::new(Kind::Reject, None, "planned");
-        let event = Event::Ran { run: 0, first, outputs: &[1], failed: &[], failure: Some(&failure), returned: 2 };
+        let event = Event::Ran { strand: 0, run: 0, seqs, outputs: &[1], failed: &[], failure: Some(&failure) };
         state.handle(now, event).collect::<Vec<_>>()
     };
     let stops = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Stop { offset: 4, .. }));
@@ -90,16 +93,14 @@ fn a_retried_record_is_reported_until_it_has_an_outcome() {
     let policy = Policy { retries: Retries::Forever, ..Policy::default() };
     let mut state = PartitionState::new(policy, id(0), Offset(100), false);
     let failure = Failure::new(Kind::Retry, None, "told to wait");
-    let _ = state.handle(start, Event::Received { offsets: &[100, 105, 106], leader_epoch: 0 });
+    let _ = state.handle(start, Event::Received { offsets: &[100, 105, 106], leader_epoch: 0, strands: &[] });
     let ran = |state: &mut PartitionState, at: u64, first: usize, outputs: &[u32], failure: Option<&Failure>| {
         let returned = 3 - first;
         let now = start + Duration::from_secs(at);
-        let run = state.run();
-        let _ = state.handle(now, Event::Dispatched { records: returned });
-        let _ = state.handle(
-            now,
-            Event::Ran { run, first: Seq::first_of(id(0)).plus(first), outputs, failed: &[], failure, returned },
-        );
+        let run = state.run(0);
+        let seqs = Seqs::consecutive(Seq::first_of(id(0)).plus(first), returned);
+        let _ = state.handle(now, Event::Dispatched { strand: 0, seqs });
+        let _ = state.handle(now, Event::Ran { strand: 0, run, seqs, outputs, failed: &[], failure });
     };
     assert!(state.retried().is_none());
     for tries in 1..=3 {
@@ -182,20 +183,16 @@ fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
     assert_eq!((world.committed, &*world.counts), (Offset(7), "3..5"));
     world.state = PartitionState::new(allow, id(7), world.committed, false).with_counts(&world.counts);
     let offsets = [world.log[3].offset];
-    world.tell(Event::Received { offsets: &offsets, leader_epoch: 1 }, &[]);
-    world.tell(Event::Dispatched { records: 1 }, &[]);
+    world.tell(Event::Received { offsets: &offsets, leader_epoch: 1, strands: &[] }, &[]);
+    let seqs = Seqs::consecutive(Seq::first_of(id(7)), 1);
+    world.tell(Event::Dispatched { strand: 0, seqs }, &[]);
     let reject = Failure::new(Kind::Error, None, "an error for one record is a reject");
-    let event = Event::Ran {
-        run: 0,
-        first: Seq::first_of(id(7)),
-        outputs: &[0],
-        failed: &[(0, reject.clone())],
-        failure: None,
-        returned: 1,
-    };
+    let failed = [(0, reject.clone())];
+    let event = Event::Ran { strand: 0, run: 0, seqs, outputs: &[0], failed: &failed, failure: None };
     let actions: Vec<Action> = world.state.handle(world.now, event).collect();
     let trip = BreakerTripped { flood: Flood::Rejects, failed: 3, records: 4, allowed: 2 };
-    assert_eq!(actions, [Action::DropQueue, Action::BreakerTripped { offset: offsets[0], trip, failure: reject }]);
+    let drop = Action::DropQueue { from: Some(seqs.first()) };
+    assert_eq!(actions, [drop, Action::BreakerTripped { offset: offsets[0], trip, failure: reject }]);
 }
 
 #[test]
@@ -211,14 +208,14 @@ fn an_assignment_near_its_last_number_is_replaced_when_idle_or_at_the_latest_nea
     assert_eq!(world.state.next(), Seq::first_of(id(1)));
     assert_eq!(world.next, 22, "nothing is read twice");
     // From here on records are in flight all the time.
-    let mut state = state(OnFailure::Stop, id(0), Offset(0), false);
+    let mut state = state(OnFailure::Stop, id(0), Offset(0), false, 1);
     let offsets: Vec<i64> = (0..39).collect();
-    state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1 }).for_each(drop);
+    state.handle(world.now, Event::Received { offsets: &offsets[..38], leader_epoch: 1, strands: &[] }).for_each(drop);
     assert_eq!(state.handle(world.now, Event::Tick).count(), 0);
-    state.handle(world.now, Event::Received { offsets: &offsets[38..], leader_epoch: 1 }).for_each(drop);
+    state.handle(world.now, Event::Received { offsets: &offsets[38..], leader_epoch: 1, strands: &[] }).for_each(drop);
     let actions: Vec<Action> = state.handle(world.now, Event::Tick).collect();
     assert_eq!(actions, [Action::Rewind]);
     let actions: Vec<Action> = state.handle(world.now, Event::Rewind { assignment: id(1) }).collect();
-    assert_eq!(actions, [Action::DropQueue, Action::Seek { offset: Offset(0) }]);
+    assert_eq!(actions, [Action::DropQueue { from: None }, Action::Seek { offset: Offset(0) }]);
     assert_eq!(state.next(), Seq::first_of(id(1)));
 }

@@ -12,6 +12,7 @@ use crate::partition::ledger::Ledger;
 use crate::partition::ledger::Settled;
 use crate::record::Offset;
 use crate::record::Seq;
+use crate::record::Seqs;
 
 /// A step of a random schedule. Numbers are taken modulo the number of candidates.
 #[derive(Clone, Debug)]
@@ -167,7 +168,7 @@ fn carry_out(step: &Step, ledger: &mut Ledger, oracle: &mut Oracle) {
         }
         Step::Run(which, count) => {
             let Some(stretch) = oracle.stretch(*which, *count, |row| row.at == At::Queued) else { return };
-            ledger.run(oracle.seq(stretch.start), stretch.len());
+            ledger.run(Seqs::consecutive(oracle.seq(stretch.start), stretch.len()));
             oracle.rows[stretch].iter_mut().for_each(|row| row.at = At::Running);
         }
         Step::Produce(which, outcomes) => {
@@ -187,12 +188,12 @@ fn carry_out(step: &Step, ledger: &mut Ledger, oracle: &mut Oracle) {
                     given_up.push((place, fate));
                 }
             }
-            ledger.produce(oracle.seq(stretch.start), &outputs, &given_up);
+            ledger.produce(Seqs::consecutive(oracle.seq(stretch.start), stretch.len()), &outputs, &given_up);
         }
         Step::Requeue(which, count) => {
             let Some(first) = pick(&oracle.places(|_| true), *which) else { return };
             let count = (*count).min(oracle.rows.len() - first);
-            ledger.requeue(oracle.seq(first), count);
+            ledger.requeue(Seqs::consecutive(oracle.seq(first), count));
             let back = oracle.rows[first..first + count].iter_mut().filter(|row| row.at == At::Running);
             back.for_each(|row| row.at = At::Queued);
         }

@@ -1,7 +1,8 @@
 //! A random schedule of steps, which the harness carries out where they apply: receive, hand out, return in any split,
 //! acknowledge in any order, retry, fail, rewind, drain, crash. It runs under each policy. In the end, when everything may
-//! finish, every record must have settled, in order.
+//! finish, every record must have settled, those of a strand in order.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,6 +13,8 @@ use super::world::Out;
 use super::world::Part;
 use super::world::Sent;
 use super::world::World;
+use super::world::numbers;
+use super::world::seqs;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::partition::Event;
@@ -22,7 +25,10 @@ use crate::record::Seq;
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Receive(usize),
-    Dispatch(usize),
+    /// So many of this strand.
+    Dispatch(usize, u16),
+    /// Another strand's executor is the next to return records.
+    Rotate(usize),
     /// The executor returns this many records, and the one after them fails like this. Where the policy continues after failed
     /// records, the records among them whose bit is set fail too: by a reject at an even index, by a fault at an odd one.
     Return(usize, Fails, u8),
@@ -64,7 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         10 => (1_usize..6).prop_map(Step::Receive),
-        10 => (1_usize..5).prop_map(Step::Dispatch),
+        10 => (1_usize..5, any::<u16>()).prop_map(|(count, strand)| Step::Dispatch(count, strand)),
+        3 => (1_usize..5).prop_map(Step::Rotate),
         12 => (0_usize..5, fails, prop_oneof![3 => Just(0), 1 => any::<u8>()])
             .prop_map(|(n, fails, among)| Step::Return(n, fails, among)),
         12 => (0_usize..50).prop_map(Step::Acknowledge),
@@ -92,30 +99,42 @@ impl World {
             self.queue.push_back((Seq::first_of(self.state.assignment()).plus(self.given), record));
             self.given += 1;
         }
+        let strands: Vec<u16> = self.log[self.next..upto].iter().map(|logged| logged.strand).collect();
         self.next = upto;
-        self.tell(Event::Received { offsets: &offsets, leader_epoch: 1 }, &[]);
+        self.tell(Event::Received { offsets: &offsets, leader_epoch: 1, strands: &strands }, &[]);
     }
 
-    pub(super) fn dispatch(&mut self, count: usize) {
-        let Some(&(first, _)) = self.queue.front() else { return };
-        if !self.state.may_dispatch(self.now, first) {
-            return;
+    /// Hands out records of every strand. `true` if a drain ended.
+    pub(super) fn dispatch(&mut self, count: usize) -> bool {
+        (0..self.strands).fold(false, |released, strand| released | self.dispatch_of(strand, count))
+    }
+
+    pub(super) fn dispatch_of(&mut self, strand: u16, count: usize) -> bool {
+        let waiting: Vec<(Seq, usize)> =
+            self.queue.iter().filter(|(_, record)| self.log[*record].strand == strand).copied().collect();
+        let Some(&(first, _)) = waiting.first() else { return false };
+        if !self.state.may_dispatch(self.now, strand, first) {
+            return false;
         }
-        let (assignment, run) = (self.state.assignment(), self.state.run());
+        let (assignment, run) = (self.state.assignment(), self.state.run(strand));
+        let own = |out: &&Out| out.is_of(assignment) && out.strand == strand;
+        if self.strands > 1 && self.out.iter().any(|out| own(&out)) {
+            // It has one job at a time.
+            return false;
+        }
         assert!(
-            self.out.iter().all(|out| out.first.assignment() != assignment || out.run == run || out.first > first),
+            self.out.iter().filter(own).all(|out| out.run == run || out.records[0].0 > first),
             "handed out past records that are on their way back"
         );
-        // A job's records are consecutive.
-        let follows = self.queue.iter().enumerate().take_while(|(n, (seq, _))| *seq == first.plus(*n)).count();
-        let count = count.min(follows);
-        let taken: Vec<(Seq, usize)> = self.queue.drain(..count).collect();
-        self.out.push_back(Out {
-            run: self.state.run(),
-            first: taken[0].0,
-            records: taken.iter().map(|&(_, record)| record).collect(),
-        });
-        self.tell(Event::Dispatched { records: count }, &[]);
+        // Of one strand a job's records are consecutive.
+        let follows = waiting.iter().enumerate().take_while(|(n, (seq, _))| self.strands > 1 || *seq == first.plus(*n));
+        let taken: VecDeque<(Seq, usize)> = follows.take(count).map(|(_, waiting)| *waiting).collect();
+        self.queue.retain(|waiting| !taken.contains(waiting));
+        self.given_out.extend(taken.iter().map(|(_, record)| record));
+        let listed = numbers(&taken);
+        let released = self.tell(Event::Dispatched { strand, seqs: seqs(&listed, &taken) }, &[]);
+        self.out.push_back(Out { strand, run, records: taken });
+        released
     }
 
     /// `true` if this ended a drain.
@@ -135,9 +154,8 @@ impl World {
             self.out.push_front(out);
             return false;
         }
-        let back: Vec<usize> = out.records.drain(..returned).collect();
-        let numbered: Vec<(Seq, usize)> =
-            back.iter().enumerate().map(|(n, &record)| (out.first.plus(n), record)).collect();
+        let numbered: VecDeque<(Seq, usize)> = out.records.drain(..returned).collect();
+        let back: Vec<usize> = numbered.iter().map(|&(_, record)| record).collect();
         let continues = self.then != OnFailure::Stop;
         let mut outputs: Vec<u32> = back[..done].iter().map(|&record| self.log[record].outputs).collect();
         let mut failed: Vec<(usize, Failure)> = (0..done.min(8))
@@ -155,15 +173,17 @@ impl World {
             }
             !alone
         });
-        let (run, first) = (out.run, out.first);
+        let (strand, run, first) = (out.strand, out.run, numbered[0].0);
         if !out.records.is_empty() {
-            out.first = first.plus(returned);
             self.out.push_front(out);
         }
-        let event = Event::Ran { run, first, outputs: &outputs, failed: &failed, failure: failure.as_ref(), returned };
+        let listed = numbers(&numbered);
+        let seqs = seqs(&listed, &numbered);
+        let event = Event::Ran { strand, run, seqs, outputs: &outputs, failed: &failed, failure: failure.as_ref() };
+        let mut numbered = Vec::from(numbered);
         // Records of an older assignment don't belong to this one.
-        let numbered = if first.assignment() == self.state.assignment() { numbered } else { Vec::new() };
-        let (is_taken, sent) = (self.state.takes(run, first), self.sent.len());
+        numbered.retain(|(seq, _)| seq.assignment() == self.state.assignment());
+        let (is_taken, sent) = (self.state.takes(strand, run, first), self.sent.len());
         let told = self.tell(event, &numbered);
         // The worker keeps a run's metrics by what `takes` says before the run is handled.
         assert!(is_taken || self.sent.len() == sent, "a run that isn't taken was sent");
@@ -214,7 +234,7 @@ impl World {
             return;
         };
         let letter = |sent: &Sent| sent.seq == seq && sent.index == Part::DeadLetter;
-        if self.sent.iter().any(letter) || self.letters.last().is_some_and(|&last| last >= record) {
+        if self.sent.iter().any(letter) || !self.is_in_order(record, &self.letters) {
             return;
         }
         let own = self.sent.iter().filter(|sent| sent.seq == seq).count();
@@ -230,10 +250,12 @@ impl World {
 
     /// Another process continues, and knows only what is committed.
     pub(super) fn take_over(&mut self) {
-        self.state = state(self.then, self.ids.issue(|_| false), self.committed, false).with_counts(&self.counts);
+        self.state =
+            state(self.then, self.ids.issue(|_| false), self.committed, false, self.strands).with_counts(&self.counts);
         let is_committed = |record: usize| self.log[record].offset < self.committed.0;
         self.outcomes.retain(|&(record, _)| is_committed(record));
         self.letters.clear();
+        self.given_out.clear();
         self.refused.clear();
         self.next = self.log.iter().position(|logged| logged.offset >= self.committed.0).unwrap_or(self.log.len());
         self.queue.clear();
@@ -271,6 +293,7 @@ impl World {
             }
             self.now += Duration::from_millis(7);
             if !stuck {
+                released |= self.dispatch(2);
                 released |= self.give_back(2, Fails::No, 0);
                 released |= self.acknowledge(0);
             }
@@ -285,7 +308,14 @@ impl World {
     pub(super) fn carry_out(&mut self, step: &Step) {
         match *step {
             Step::Receive(count) => self.receive(count),
-            Step::Dispatch(count) => self.dispatch(count),
+            Step::Dispatch(count, strand) => {
+                self.dispatch_of(strand % self.strands, count);
+            }
+            Step::Rotate(count) => {
+                if self.strands > 1 && !self.out.is_empty() {
+                    self.out.rotate_left(count % self.out.len());
+                }
+            }
             Step::Return(count, fails, among) => {
                 self.give_back(count, fails, among);
             }
@@ -332,7 +362,9 @@ impl World {
     pub(super) fn finish_in_flight(&mut self) {
         while !self.queue.is_empty() {
             self.dispatch(usize::MAX / 2);
-            self.give_back(usize::MAX / 2, Fails::No, 0);
+            while !self.out.is_empty() {
+                self.give_back(usize::MAX / 2, Fails::No, 0);
+            }
             while !self.sent.is_empty() {
                 self.acknowledge(0);
             }
@@ -368,8 +400,10 @@ proptest! {
         gaps in prop::collection::vec(prop::bool::weighted(0.2), 40),
         steps in prop::collection::vec(step(), 0..120),
         then in prop_oneof![1 => Just(OnFailure::Stop), 2 => Just(OnFailure::DeadLetter), 1 => Just(OnFailure::Skip)],
+        strands in prop_oneof![Just(1), Just(2), Just(5)],
+        keys in prop::collection::vec(any::<u16>(), 40),
     ) {
-        let mut world = World::new(then, &outputs, &gaps);
+        let mut world = World::of_strands(then, &outputs, &gaps, strands, &keys);
         for step in &steps {
             world.carry_out(step);
         }
@@ -379,7 +413,10 @@ proptest! {
         }
         let end = world.log.last().map_or(3, |logged| logged.offset + 1);
         prop_assert_eq!(world.committed, Offset(end), "everything is settled, and not all of it committed");
-        prop_assert!(world.first_sent.is_sorted(), "records were first sent out of order: {:?}", world.first_sent);
+        for strand in 0..strands {
+            let first_sent = world.first_sent.iter().filter(|&&record| world.log[record].strand == strand);
+            prop_assert!(first_sent.is_sorted(), "records were first sent out of order: {:?}", world.first_sent);
+        }
         prop_assert_eq!(world.state.in_flight(), 0);
     }
 }

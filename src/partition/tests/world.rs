@@ -18,24 +18,44 @@ use crate::partition::Action;
 use crate::partition::Event;
 use crate::partition::OnFailure;
 use crate::partition::PartitionState;
+use crate::record::AssignmentId;
 use crate::record::AssignmentIds;
 use crate::record::Offset;
 use crate::record::Seq;
+use crate::record::Seqs;
 
 /// A record of the log: its offset, and its number of outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Logged {
     pub(super) offset: i64,
     pub(super) outputs: u32,
+    pub(super) strand: u16,
 }
 
 /// Records that were handed out and not returned yet.
 #[derive(Clone, Debug)]
 pub(super) struct Out {
+    pub(super) strand: u16,
     pub(super) run: u32,
-    pub(super) first: Seq,
-    /// Indices in the log.
-    pub(super) records: VecDeque<usize>,
+    /// Numbers and indices in the log.
+    pub(super) records: VecDeque<(Seq, usize)>,
+}
+
+impl Out {
+    /// Whether it belongs to this assignment.
+    pub(super) fn is_of(&self, assignment: AssignmentId) -> bool {
+        self.records.front().is_some_and(|(seq, _)| seq.assignment() == assignment)
+    }
+}
+
+/// Records' numbers, of which there is at least one.
+pub(super) fn seqs<'n>(numbers: &'n [u64], of: &VecDeque<(Seq, usize)>) -> Seqs<'n> {
+    Seqs::listed(of[0].0.assignment(), numbers).unwrap()
+}
+
+/// The positions of records within their assignment.
+pub(super) fn numbers(of: &VecDeque<(Seq, usize)>) -> Vec<u64> {
+    of.iter().map(|(seq, _)| seq.n()).collect()
 }
 
 /// An output in flight.
@@ -56,6 +76,8 @@ pub(super) enum Part {
 
 pub(super) struct World {
     pub(super) then: OnFailure,
+    /// The number of strands.
+    pub(super) strands: u16,
     pub(super) log: Vec<Logged>,
     pub(super) state: PartitionState,
     pub(super) ids: AssignmentIds,
@@ -78,6 +100,8 @@ pub(super) struct World {
     pub(super) first_sent: Vec<usize>,
     /// Whether each record was skipped, or its dead letter is at the broker.
     pub(super) given_up: Vec<bool>,
+    /// The records that were handed out in this assignment.
+    pub(super) given_out: BTreeSet<usize>,
     /// The records that were dead-lettered in this assignment.
     pub(super) letters: Vec<usize>,
     /// Each counted record and whether it broke the plugin, in the order of their first outcomes in this process or before its
@@ -92,14 +116,21 @@ pub(super) struct World {
 }
 
 impl World {
+    /// A partition of one strand.
     pub(super) fn new(then: OnFailure, outputs: &[u32], gaps: &[bool]) -> World {
+        World::of_strands(then, outputs, gaps, 1, &vec![0; outputs.len()])
+    }
+
+    /// A partition of several strands; `keys` decides in which of them a record is.
+    pub(super) fn of_strands(then: OnFailure, outputs: &[u32], gaps: &[bool], strands: u16, keys: &[u16]) -> World {
         let mut offset = 3;
         let log: Vec<Logged> = outputs
             .iter()
             .zip(gaps)
-            .map(|(&outputs, &gap)| {
+            .zip(keys)
+            .map(|((&outputs, &gap), key)| {
                 offset += if gap { 3 } else { 1 };
-                Logged { offset, outputs }
+                Logged { offset, outputs, strand: key % strands }
             })
             .collect();
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
@@ -108,7 +139,8 @@ impl World {
         let mut ids = AssignmentIds::default();
         World {
             then,
-            state: state(then, ids.issue(|_| false), start, true),
+            strands,
+            state: state(then, ids.issue(|_| false), start, true, strands),
             ids,
             now,
             next: 0,
@@ -121,6 +153,7 @@ impl World {
             handled: vec![false; log.len()],
             first_sent: Vec::new(),
             given_up: vec![false; log.len()],
+            given_out: BTreeSet::new(),
             letters: Vec::new(),
             outcomes: Vec::new(),
             counts: String::new(),
@@ -169,7 +202,11 @@ impl World {
             let fate = given_up.iter().find(|(other, _)| *other == seq);
             if fate.is_some() || upto.is_some_and(|upto| seq < upto) {
                 self.count(record, fate.is_some_and(|(_, is_fault)| *is_fault));
-                assert!(self.faults() <= ALLOWED, "the breaker did not trip at {:?}", self.outcomes);
+                assert!(
+                    self.strands > 1 || self.faults() <= ALLOWED,
+                    "the breaker did not trip at {:?}",
+                    self.outcomes
+                );
             }
         }
         for action in actions {
@@ -200,7 +237,7 @@ impl World {
                     if turn(seq, upto) {
                         self.take_turn(record);
                     }
-                    assert!(self.letters.last().is_none_or(|&last| last < record), "dead letters are out of order");
+                    assert!(self.is_in_order(record, &self.letters), "dead letters are out of order");
                     self.letters.push(record);
                     self.sent.push(Sent { seq, record, index: Part::DeadLetter });
                 }
@@ -223,7 +260,11 @@ impl World {
                 Action::RunAgain { from, attempt, at } => {
                     assert!(at > self.now, "a retry waits");
                     assert!(attempt <= RETRIES, "a record was tried more often than the policy allows");
-                    assert!(!self.state.may_dispatch(self.now, from), "records behind a waiting one may not pass it");
+                    let strand = self.strand_of(from, returned);
+                    assert!(
+                        !self.state.may_dispatch(self.now, strand, from),
+                        "records behind a waiting one may not pass it"
+                    );
                     self.requeue(from, returned);
                 }
                 Action::Requeue { from } => self.requeue(from, returned),
@@ -242,7 +283,11 @@ impl World {
                     assert!(self.stopped.is_none(), "it stopped twice");
                     self.stopped = Some(offset);
                 }
-                Action::DropQueue => self.queue.clear(),
+                Action::DropQueue { from: None } => self.queue.clear(),
+                Action::DropQueue { from: Some(from) } => {
+                    let is_one = self.strands == 1;
+                    self.queue.retain(|(seq, _)| !is_one && *seq < from);
+                }
                 Action::Rewind => {
                     let is_ours = |sent: &Sent| {
                         let is_above = self.stopped.is_some_and(|stopped| self.log[sent.record].offset >= stopped);
@@ -255,13 +300,24 @@ impl World {
                     self.next = self.log.iter().position(|logged| logged.offset >= offset.0).unwrap_or(self.log.len());
                     self.given = 0;
                     self.letters.clear();
+                    self.given_out.clear();
                 }
                 Action::Released { settled } => {
                     released = true;
+                    // What waits for a retry isn't waited for, nor is what was sent behind it.
+                    let is_retried = self.state.strands.iter().any(|strand| strand.retried().is_some());
                     if settled && self.stopped.is_none() {
+                        let assignment = self.state.assignment();
                         assert!(
-                            self.out.iter().all(|out| out.first.assignment() != self.state.assignment()),
+                            self.out.iter().all(|out| !out.is_of(assignment)),
                             "released with records at an executor"
+                        );
+                    }
+                    if settled && self.stopped.is_none() && !is_retried {
+                        let is_low = |&record: &usize| self.log[record].offset < self.state.low().0;
+                        assert!(
+                            self.strands == 1 || self.given_out.iter().all(is_low),
+                            "released with a gap below what was handed out"
                         );
                         assert!(
                             self.sent.iter().all(|sent| sent.seq.assignment() != self.state.assignment()),
@@ -305,10 +361,20 @@ impl World {
         self.outcomes.iter().rev().take(WINDOW).filter(|(_, is_fault)| *is_fault).count()
     }
 
+    fn strand_of(&self, seq: Seq, about: &[(Seq, usize)]) -> u16 {
+        about.iter().find(|(other, _)| *other == seq).map_or(0, |&(_, record)| self.log[record].strand)
+    }
+
+    /// Whether no later record of the same strand is among these.
+    pub(super) fn is_in_order(&self, record: usize, among: &[usize]) -> bool {
+        let strand = self.log[record].strand;
+        !among.iter().any(|&other| other >= record && self.log[other].strand == strand)
+    }
+
     pub(super) fn requeue(&mut self, from: Seq, returned: &[(Seq, usize)]) {
-        if self.state.may_receive() {
-            self.queue.extend(returned.iter().filter(|&&(seq, _)| seq >= from));
-            self.queue.make_contiguous().sort_unstable();
-        }
+        let is_back = |&&(seq, _): &&(Seq, usize)| seq >= from && self.state.takes_back(seq);
+        let back: Vec<(Seq, usize)> = returned.iter().filter(is_back).copied().collect();
+        self.queue.extend(back);
+        self.queue.make_contiguous().sort_unstable();
     }
 }

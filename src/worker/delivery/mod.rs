@@ -230,7 +230,8 @@ impl Delivery {
 
     /// The output topics have changed, and their limits are unknown.
     pub(super) fn begin_anew(&mut self, limits: TopicLimits) {
-        (self.limits, self.apart, self.renewing) = (limits, None, None);
+        (self.limits, self.apart) = (limits, None);
+        self.renewed();
     }
 
     /// A partition is read from another offset.

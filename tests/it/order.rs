@@ -1,0 +1,141 @@
+//! Order by key: one partition uses all executors, each key stays in order, and a record that waits for a retry holds back few others.
+
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use crate::support;
+use crate::support::broker;
+use crate::support::clock::Watch;
+use crate::support::component;
+use crate::support::component::Behaviour;
+use crate::support::java;
+use crate::support::java::Feed;
+use crate::support::java::Reader;
+use crate::support::random::Random;
+use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+
+const KEYS: u32 = 1000;
+const RECOVERY: Duration = Duration::from_secs(60);
+/// Calls of one record that take a millisecond, on 64 executors.
+const SLOW: (&str, &str) = ("WASMILL_FAILPOINT", "after-guest=hold@1");
+const WIDE: [&str; 2] = ["--set", "limits.parallelism=64"];
+
+#[test]
+fn kill_9_keeps_the_order_of_each_key() {
+    kill_under_load("key-order", &["--set", "order=\"key\""]);
+}
+
+#[test]
+fn kill_9_with_exactly_once_delivery_keeps_the_order_of_each_key_and_repeats_nothing() {
+    let repeats = kill_under_load("key-once", &["--set", "order=\"key\"", "--set", "delivery=\"exactly_once\""]);
+    assert_eq!(repeats, 0, "outputs that a reader of committed records finds twice");
+}
+
+fn pipeline(name: &str, more: &str) -> (String, String, String, Pipeline) {
+    let [input, output] = ["in", "out"].map(|end| java::create(&format!("{name}-{end}"), 1, &[]));
+    let group = unique(name);
+    let pipeline =
+        Pipeline::with_step(&input, &output, &group, &format!("session_timeout = \"6s\"\n{more}"), "batch = 1");
+    pipeline.install(&component::forward());
+    (input, output, group, pipeline)
+}
+
+fn fill(topic: &str, records: u64) -> Feed {
+    let feed = Feed::start(topic, 100_000, KEYS, 20, records);
+    feed.end(RECOVERY);
+    feed
+}
+
+/// Returns how many outputs were repeated.
+fn kill_under_load(name: &str, more: &[&str]) -> u64 {
+    broker::brokers();
+    let _alone = support::load();
+    let mut random = Random::seeded(name);
+    let (input, output, group, pipeline) = pipeline(name, "");
+    let state = pipeline.folder().join("state");
+    let arguments = [&WIDE, more, &["--state", state.to_str().unwrap_or_default()]].concat();
+    let reader = Reader::start(&output);
+    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 5 } else { 2 };
+    let feed = Feed::start(&input, 10_000, KEYS, 20, 0);
+    let mut process = pipeline.run_in(&[SLOW], &arguments);
+    for kill in 1..=kills {
+        let before = java::committed(&group, &input);
+        process.wait("new commits", RECOVERY, |_| {
+            java::committed(&group, &input).iter().zip(&before).all(|(now, before)| now > before)
+        });
+        thread::sleep(Duration::from_millis(random.below(1500)));
+        process.kill();
+        process = pipeline.run_in(&[SLOW], &arguments);
+        say(&format!("{name}: kill {kill} of {kills}"));
+    }
+    let fed = feed.stop();
+    process.wait("the lag to reach zero", RECOVERY, |_| java::lag(&group, &input) == 0);
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    let tally = reader.tally();
+    assert_eq!(reader.missing(&feed), (0, String::new()), "records that are missing");
+    assert_eq!(
+        (tally.disorder, tally.foreign, tally.stale),
+        (0, 0, 0),
+        "disorder, foreign records, keys that end with an old value"
+    );
+    assert_eq!((tally.heights, java::committed(&group, &input)), (fed.clone(), fed));
+    say(&format!("{name}: {} records, {} repeated after {kills} kills", tally.fresh, tally.repeats));
+    tally.repeats
+}
+
+/// With calls of a millisecond one executor processes less than a thousand records a second.
+#[test]
+fn one_partition_uses_all_executors() {
+    broker::brokers();
+    let _alone = support::load();
+    let (input, _, group, pipeline) = pipeline("key-wide", "");
+    let feed = fill(&input, 60_000);
+    let fed = feed.stop();
+    let mut rates = Vec::new();
+    for (order, records) in [("partition", 4000), ("key", 50_000)] {
+        let from = java::committed(&group, &input)[0].max(0);
+        let mut process = pipeline.run_in(&[SLOW], &[&WIDE[..], &["--set", &format!("order=\"{order}\"")]].concat());
+        process.wait("the first commit", RECOVERY, |_| java::committed(&group, &input)[0] > from);
+        let (watch, first) = (Watch::start(), java::committed(&group, &input)[0]);
+        process.wait("more commits", RECOVERY, |_| java::committed(&group, &input)[0] >= (first + records).min(fed[0]));
+        let rate = (java::committed(&group, &input)[0] - first) as f64 / watch.elapsed().as_secs_f64();
+        say(&format!("order by {order}: {rate:.0} records/s with calls of a millisecond"));
+        rates.push(rate);
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    }
+    assert!(rates[1] > 10.0 * rates[0], "{rates:?}");
+}
+
+#[test]
+fn a_record_that_waits_for_a_retry_holds_back_the_few_keys_of_its_strand_and_the_commits() {
+    const OFFSET: i64 = 777;
+    const RECORDS: u64 = 8000;
+    let (input, output, group, pipeline) = pipeline("key-wait", "\n[on_error]\nretries = \"forever\"");
+    let feed = fill(&input, RECORDS);
+    let always = Behaviour {
+        before: "",
+        after: "(call $drop_output (local.get $counts) (local.get $bad)) (call $retry (local.get $bad))",
+    };
+    pipeline.install(&component::with(0, OFFSET, always));
+    let reader = Reader::start(&output);
+    let mut process = pipeline.run_with(&[&WIDE[..], &["--set", "order=\"key\""]].concat());
+    // 64 executors have 256 strands.
+    process.wait("nearly all records", RECOVERY, |_| reader.tally().fresh > RECORDS * 98 / 100);
+    assert_eq!(java::committed(&group, &input), [OFFSET], "only what has no gap below is committed");
+    for (metric, least) in
+        [("wasmill_retrying_strands", 1.0), ("wasmill_gap_records", 1000.0), ("wasmill_gap_age_seconds", 1.0)]
+    {
+        process.wait(metric, RECOVERY, |process| process.metric(metric).is_some_and(|value| value >= least));
+    }
+    pipeline.install(&component::forward());
+    process.hang_up();
+    process.wait("the lag to reach zero", RECOVERY, |_| java::lag(&group, &input) == 0);
+    assert_eq!(reader.missing(&feed), (0, String::new()));
+    let tally = reader.tally();
+    assert_eq!((tally.fresh, tally.repeats, tally.disorder), (RECORDS, 0, 0));
+}
