@@ -115,12 +115,13 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     Ok(())
 }
 
-/// Installs the program as the README says, out of what the tests were built of, and asks it for its version and its plugins.
+/// Installs the program as the README says, and asks it for its version and its plugins.
 fn install(root: &Path) -> Result<(), String> {
     let folder = root.join("target/installed");
-    let same = ["--debug", "--features", "failpoints", "--target-dir", "target"];
-    let mut cargo = linted(root, "install", &["--path", ".", "--locked", "--force"]);
-    stage::succeed(cargo.args(same).arg("--root").arg(&folder))?;
+    // Most dependencies are those of the tests. The program isn't optimised, as it only has to start.
+    let quick = ["--debug", "--config", "profile.dev.package.wasmill.opt-level=0", "--target-dir", "target"];
+    let mut cargo = linted(root, "install", &["--path", ".", "--locked", "--force", "--features", "failpoints"]);
+    stage::succeed(cargo.args(quick).arg("--root").arg(&folder))?;
     let program = folder.join("bin/wasmill");
     for (arguments, expected) in [(&["--version"][..], "wasmill "), (&["inspect", "std:"][..], "std:mask")] {
         let output = Command::new(&program).args(arguments).output();
