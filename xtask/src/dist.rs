@@ -46,7 +46,7 @@ fn fill(root: &Path, program: &Path, folder: &Path) -> Result<(), String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(folder, &error)),
         Ok(()) | Err(_) => {}
     }
-    for below in ["bin", "completions", "man/man1", "schemas", "licences"] {
+    for below in ["bin", "completions", "man/man1", "licences"] {
         let path = folder.join(below);
         fs::create_dir_all(&path).map_err(|error| failed(&path, &error))?;
     }
@@ -59,55 +59,82 @@ fn fill(root: &Path, program: &Path, folder: &Path) -> Result<(), String> {
         write(&folder.join("completions").join(file), &output.stdout)?;
     }
     stage::succeed(Command::new(&installed).args(["man", "--out"]).arg(folder.join("man/man1")))?;
-    for file in ["README.md", "LICENSE", "CHANGELOG.md", "schemas/pipeline.json"] {
-        copy(&root.join(file), &folder.join(file))?;
+    for file in tracked(root)? {
+        let to = folder.join(&file);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        }
+        copy(&root.join(&file), &to)?;
     }
     licences(root, &folder.join("licences"))
 }
 
-/// The list of what the program is made of, with each one's licence, and the texts that come with the sources.
-fn licences(root: &Path, folder: &Path) -> Result<(), String> {
-    let mut cargo = stage::cargo(root, "tree");
-    cargo.args([
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--no-dedupe",
-        "--features",
-        "std-plugins",
-        "--format",
-        "{p} | {l}",
-    ]);
-    let output = cargo.output().map_err(|error| format!("running cargo tree: {error}"))?;
+/// What is for readers: the pages at the top, and the folders that they lead to.
+fn tracked(root: &Path) -> Result<Vec<String>, String> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--", "LICENSE", ":(glob)*.md", ":(glob)plugins/*/README.md"]);
+    git.args(["docs", "deploy", "examples", "schemas", "wit"]);
+    let output = git.current_dir(root).output().map_err(|error| format!("running git: {error}"))?;
     if !output.status.success() {
-        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    // `name v1.2.3 (proc-macro) | MIT`
-    let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("wasmill ")).collect();
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// The list of what the program and its plugins are made of and built with, with each one's licence, and the texts that come with the
+/// sources. Libraries in C (OpenSSL, librdkafka, jemalloc, zstd) have theirs a folder below the crate that builds them.
+fn licences(root: &Path, folder: &Path) -> Result<(), String> {
+    let mut lines = dependencies(root, &["--features", "std-plugins"])?;
+    lines.extend(dependencies(&stage::plugins(), &["--package", "mask", "--package", "route", "--package", "jq"])?);
     lines.sort_unstable();
     lines.dedup();
     let list: String = lines.iter().map(|line| format!("{line}\n")).collect();
     write(&folder.join("LIST"), list.as_bytes())?;
     let sources = registry()?;
-    for line in lines {
+    for line in &lines {
         let mut words = line.split(' ');
         let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
         let package = format!("{name}-{}", version.trim_start_matches('v'));
         let Some(source) = sources.iter().map(|folder| folder.join(&package)).find(|path| path.is_dir()) else {
-            continue;
+            return Err(format!("the sources of {package} are not among cargo's: its licence can't be copied"));
         };
-        for entry in fs::read_dir(&source).map_err(|error| failed(&source, &error))?.flatten() {
-            let file = entry.file_name().to_string_lossy().into_owned();
-            let is_licence =
-                ["LICENSE", "LICENCE", "COPYING", "NOTICE"].iter().any(|word| file.to_uppercase().starts_with(word));
-            if is_licence && entry.path().is_file() {
-                copy(&entry.path(), &folder.join(format!("{package}-{file}")))?;
+        let mut folders = vec![source.clone()];
+        folders.extend(entries(&source)?.into_iter().filter(|path| path.is_dir()));
+        for path in folders.iter().map(|folder| entries(folder)).collect::<Result<Vec<_>, _>>()?.concat() {
+            let file = path.strip_prefix(&source).unwrap_or(&path).to_string_lossy().replace('/', "-");
+            if path.is_file() && is_licence(&path) {
+                copy(&path, &folder.join(format!("{package}-{file}")))?;
             }
         }
     }
     Ok(())
+}
+
+fn is_licence(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+    ["LICENSE", "LICENCE", "COPYING", "NOTICE"].iter().any(|word| name.starts_with(word))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
+        paths.push(entry.map_err(|error| failed(folder, &error))?.path());
+    }
+    Ok(paths)
+}
+
+/// `name v1.2.3 (proc-macro) | MIT`, for each package of others that is used in `workspace`.
+fn dependencies(workspace: &Path, packages: &[&str]) -> Result<Vec<String>, String> {
+    let mut cargo = stage::cargo(workspace, "tree");
+    cargo.args(["--edges", "normal,build", "--prefix", "none", "--no-dedupe", "--format", "{p} | {l}"]).args(packages);
+    let output = cargo.output().map_err(|error| format!("running cargo tree: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A package of ours shows its folder.
+    let others = text.lines().filter(|line| !line.is_empty() && !line.contains(" (/"));
+    Ok(others.map(str::to_owned).collect())
 }
 
 /// Where cargo keeps the sources of packages.

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread;
 
 use crate::demo;
+use crate::dist;
 use crate::faults;
 use crate::kafka;
 use crate::stage;
@@ -55,7 +56,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     let root = stage::root();
     let plugins = stage::plugins();
     let host = |arguments: &[&str]| {
-        let mut command = linted(root, &["--features", "failpoints"]);
+        let mut command = linted(root, "test", &["--features", "failpoints"]);
         command.args(arguments);
         if length == Length::Full {
             command.env("WASMILL_FULL", "1");
@@ -77,8 +78,8 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         wasm::prepare()?;
         wasm::build_for_tests()?;
         // Lints and tests the plugins natively.
-        stage::succeed(&mut linted(&plugins, &["--workspace", "--all-targets"]))?;
-        stage::succeed(&mut linted(&plugins, &["--package", "wasmill-sdk", "--all-features", "--doc"]))
+        stage::succeed(&mut linted(&plugins, "test", &["--workspace", "--all-targets"]))?;
+        stage::succeed(&mut linted(&plugins, "test", &["--package", "wasmill-sdk", "--all-features", "--doc"]))
     });
     stages.run("build and clippy, host", || host(&["--no-run", "--workspace", "--all-targets"]))?;
     stages.run("unit and model tests", || host(&["--workspace", "--lib", "--bins"]))?;
@@ -103,17 +104,42 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         let threads = thread::available_parallelism().map_or(1, usize::from) * AT_ONCE;
         host(&[&INTEGRATION[..], &["--", "--test-threads", &threads.to_string()]].concat())
     })?;
-    stages.run("a slice of the faults", || stage::succeed(faults::matrix(&mut linted(root, &[])).arg("--slice")))?;
+    stages.run("an installation", || install(root))?;
+    stages.run("a slice of the faults", || {
+        stage::succeed(faults::matrix(&mut linted(root, "test", &[])).arg("--slice"))
+    })?;
+    if length == Length::Full {
+        stages.run("a release's archive", dist::run)?;
+    }
     stages.sum_up();
     Ok(())
 }
 
-/// A `cargo test` that also lints the workspace during compilation, and fails on warnings.
+/// Installs the program as the README says, and asks it for its version and its plugins.
+fn install(root: &Path) -> Result<(), String> {
+    let folder = root.join("target/installed");
+    // Most dependencies are those of the tests. The program isn't optimised, as it only has to start.
+    let quick = ["--debug", "--config", "profile.dev.package.wasmill.opt-level=0", "--target-dir", "target"];
+    let mut cargo = linted(root, "install", &["--path", ".", "--locked", "--force", "--features", "failpoints"]);
+    stage::succeed(cargo.args(quick).arg("--root").arg(&folder))?;
+    let program = folder.join("bin/wasmill");
+    for (arguments, expected) in [(&["--version"][..], "wasmill "), (&["inspect", "std:"][..], "std:mask")] {
+        let output = Command::new(&program).args(arguments).output();
+        let output = output.map_err(|error| format!("running {}: {error}", program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !text.contains(expected) {
+            return Err(format!("the installed `wasmill {}` doesn't print `{expected}`:\n{text}", arguments.join(" ")));
+        }
+    }
+    Ok(())
+}
+
+/// A `cargo test` or `cargo install` that also lints the workspace during compilation, and fails on warnings.
 ///
 /// This is how `cargo clippy` works, combined with the tests: `cargo clippy` by itself would compile every dependency again only to
 /// check it.
-fn linted(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = stage::cargo(folder, "test");
+fn linted(folder: &Path, subcommand: &str, arguments: &[&str]) -> Command {
+    let mut command = stage::cargo(folder, subcommand);
     command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
     command.args(arguments);
     command
