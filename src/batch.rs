@@ -79,7 +79,7 @@ impl Batch {
     #[must_use]
     pub fn seqs(&self, first: Seq, records: Range<usize>) -> Seqs<'_> {
         let listed = self.numbers.get(records.clone()).and_then(|listed| Seqs::listed(first.assignment(), listed));
-        listed.unwrap_or(Seqs::consecutive(first, records.len()))
+        listed.unwrap_or_else(|| Seqs::consecutive(first, records.len()))
     }
 
     /// Appends a copy of a record. `timestamp` is in milliseconds since 1970-01-01 UTC, -1 for none.

@@ -54,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "kafka;",
             "plugin;",
             "plugin::bundled",
+            "partition::Order",
             "partition::Policy",
             "partition::Retries",
             "partition::OnFailure",
@@ -92,7 +93,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// The files of the program, and the native contestant of the benchmark.
-const UNSAFE_FILES: [&str; 15] = [
+const UNSAFE_FILES: [&str; 16] = [
     "src/kafka/sys/admin.rs",
     "src/kafka/sys/assignment.rs",
     "src/kafka/sys/callbacks.rs",
@@ -106,6 +107,7 @@ const UNSAFE_FILES: [&str; 15] = [
     "src/kafka/sys/queue.rs",
     "src/kafka/sys/text.rs",
     "src/kafka/sys/topics.rs",
+    "src/kafka/sys/transaction.rs",
     "src/plugin/precompiled.rs",
     "benches/end_to_end/native_loop.rs",
 ];

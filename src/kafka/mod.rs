@@ -3,6 +3,7 @@
 //! It decides nothing about records: it reports what happened, in types of its own, and executes calls. It doesn't know
 //! plugins, partition states or the config file.
 
+mod answer;
 mod classify;
 pub mod command;
 pub mod connection;
@@ -17,6 +18,7 @@ pub mod producer;
 pub mod settings;
 pub mod stats;
 mod sys;
+mod tag;
 pub mod transaction;
 
 pub use command::Commands;

@@ -24,7 +24,6 @@ use super::limits::Batching;
 use super::limits::TopicLimits;
 use super::settings;
 use super::settings::Guarantee;
-use super::settings::OUTPUTS_MAX;
 use super::sys::Client;
 use super::sys::Event;
 use super::sys::EventKind;
@@ -33,6 +32,9 @@ use super::sys::OnDelivered;
 use super::sys::Queue;
 use super::sys::Sent;
 use super::sys::Topic;
+use super::tag::Opaque;
+pub use super::tag::Tag;
+pub use super::tag::TagKind;
 use super::transaction::Membership;
 use super::transaction::TransactionReport;
 use super::transaction::Transactions;
@@ -46,66 +48,6 @@ use crate::record::OutRecord;
 use crate::record::Record;
 use crate::record::Seq;
 use crate::record::TopicPartition;
-
-/// The record that caused a message, and which of its outputs the message is. Packed into the 64 bits that librdkafka
-/// carries with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
-    /// What it is.
-    pub kind: TagKind,
-    /// The record.
-    pub seq: Seq,
-}
-
-/// The kind of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TagKind {
-    /// An output of a step: the index of the output in the file, below [`OUTPUTS_MAX`]. The topic doesn't identify it,
-    /// since several outputs may have the same topic.
-    Output(usize),
-    /// A dead letter.
-    DeadLetter,
-}
-
-/// The data that librdkafka carries with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opaque {
-    Of(Tag),
-    /// A copy of an undelivered output, sent to find out whether its topic accepts it now. It belongs to no record.
-    Sample {
-        output: usize,
-    },
-}
-
-const OUTPUT_BITS: u32 = 10;
-const _: () = assert!(OUTPUT_BITS + Seq::BITS == u64::BITS);
-/// Marks a dead letter, in the bits of an output's index.
-const DEAD_LETTER: u64 = (1 << OUTPUT_BITS) - 1;
-/// Marks a sample in the same bits. The index of its output is in the bits of a record.
-const SAMPLE: u64 = DEAD_LETTER - 1;
-const _: () = assert!((OUTPUTS_MAX as u64) < SAMPLE);
-
-impl Opaque {
-    fn pack(self) -> u64 {
-        let (output, rest) = match self {
-            Opaque::Of(Tag { kind: TagKind::Output(output), seq }) => (output.min(OUTPUTS_MAX) as u64, seq.to_bits()),
-            Opaque::Of(Tag { kind: TagKind::DeadLetter, seq }) => (DEAD_LETTER, seq.to_bits()),
-            Opaque::Sample { output } => (SAMPLE, output as u64),
-        };
-        output << Seq::BITS | rest
-    }
-
-    fn unpack(packed: u64) -> Opaque {
-        let rest = packed & ((1 << Seq::BITS) - 1);
-        let place = |bits: u64| usize::try_from(bits).unwrap_or(OUTPUTS_MAX);
-        let kind = match packed >> Seq::BITS {
-            DEAD_LETTER => TagKind::DeadLetter,
-            SAMPLE => return Opaque::Sample { output: place(rest) },
-            output => TagKind::Output(place(output)),
-        };
-        Opaque::Of(Tag { kind, seq: Seq::from_bits(rest) })
-    }
-}
 
 /// Consecutive records of an assignment with one acknowledged output each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -597,31 +539,8 @@ fn extend(runs: &mut Vec<Run>, tag: Tag) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_tag_packs_and_unpacks_at_the_limits_of_its_numbers() {
-        for assignment in assignments() {
-            for kind in [TagKind::Output(0), TagKind::Output(1), TagKind::Output(OUTPUTS_MAX - 1), TagKind::DeadLetter]
-            {
-                for n in [0, 1, END - 1] {
-                    let opaque = Opaque::Of(Tag { kind, seq: Seq::first_of(assignment).plus(n) });
-                    assert_eq!(Opaque::unpack(opaque.pack()), opaque);
-                }
-            }
-        }
-        let sample = Opaque::Sample { output: OUTPUTS_MAX - 1 };
-        assert_eq!(Opaque::unpack(sample.pack()), sample);
-    }
-
     const END: usize = 1 << 36;
     const _: () = assert!(END as u64 == Seq::END);
-
-    /// The first and the last of all possible assignment ids.
-    fn assignments() -> [AssignmentId; 3] {
-        let mut ids = AssignmentIds::default();
-        let all: Vec<AssignmentId> = (0..1 << 18).map(|_| ids.issue(|_| false)).collect();
-        assert_eq!(ids.issue(|_| false), all[0], "they come again");
-        [all[0], all[1], all[all.len() - 1]]
-    }
 
     /// An output to `main` of this record.
     fn tag(n: usize) -> Tag {
@@ -636,7 +555,6 @@ mod tests {
     use rdkafka_sys::types::RDKafkaRespErr;
 
     use crate::kafka::settings::Output;
-    use crate::record::AssignmentId;
     use crate::record::AssignmentIds;
     use crate::record::Headers;
 
@@ -812,7 +730,8 @@ mod tests {
     #[test]
     fn consecutive_records_form_one_run() {
         let mut runs = Vec::new();
-        let [one, other, _] = assignments();
+        let mut ids = AssignmentIds::default();
+        let [one, other] = [0, 1].map(|_| ids.issue(|_| false));
         for (assignment, n) in [(one, 4), (one, 5), (one, 5), (other, 6), (other, 8)] {
             extend(&mut runs, Tag { kind: TagKind::Output(0), seq: Seq::first_of(assignment).plus(n) });
         }

@@ -60,6 +60,13 @@ const GUIDE: &[Section] = &[
                 "It grows while a record is retried and its partition waits: `/readyz?verbose` and the log name the \
                  record and the plugin's reason.",
             ),
+            ("wasmill_retrying_strands", "With `order = \"partition\"` a partition is one strand."),
+            (
+                "wasmill_gap_records",
+                "Only with `order = \"key\"` or `\"none\"`. They count as in flight, and a crash repeats them; with exactly-once \
+                 delivery their outputs wait with them.",
+            ),
+            ("wasmill_gap_age_seconds", "It grows while a record is retried or runs for long, and others pass it."),
             (
                 "wasmill_waiting_seconds_total",
                 "`in_flight` grows under back-pressure: Steps and Output show which of them is slow. `retry` counts waits \

@@ -115,7 +115,8 @@ mod tests {
                     }
                     _ if gap == 3 => {
                         let end = next.saturating_sub(count as u64);
-                        (out.end_before(end), waiting.end_before(end));
+                        out.end_before(end);
+                        waiting.end_before(end);
                         all.retain(|&n| n < end);
                         handed = handed.min(all.len());
                     }

@@ -162,9 +162,10 @@ impl PartitionTask {
         if waiting.range.is_empty() || waiting.first.assignment() != self.state.assignment() {
             return;
         }
-        let records = self.state.upto().map_or(waiting.range.len(), |upto| waiting.seqs().below(upto));
-        waiting.range.end = waiting.range.start + records;
-        if records > 0 && self.state.takes_back(waiting.first) {
+        if let Some(upto) = self.state.upto() {
+            waiting.range.end = waiting.range.start + waiting.seqs().below(upto);
+        }
+        if !waiting.range.is_empty() && self.state.takes_back(waiting.first) {
             self.lanes.put_back(strand, waiting);
         }
     }
