@@ -57,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "partition::Order",
             "partition::Policy",
             "partition::Retries",
+            "partition::Rule",
             "partition::OnFailure",
             "partition::BreakerTripped",
             "sink::Dialect",

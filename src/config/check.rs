@@ -165,6 +165,7 @@ pub(super) fn pipeline(
             steps: step_spans,
             outputs: output_spans,
             dead_letter: raw.on_error.dead_letter.as_ref().map(|topic| topic.span().into()),
+            codes: (raw.on_error.code.keys()).map(|code| (code.get_ref().clone(), code.span().into())).collect(),
             http: http_span,
         },
     }

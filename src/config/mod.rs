@@ -170,6 +170,8 @@ pub struct Spans {
     pub outputs: Vec<OutputSpans>,
     /// `on_error.dead_letter`.
     pub dead_letter: Option<Span>,
+    /// The codes that have rules in `[on_error.code]`.
+    pub codes: Vec<(String, Span)>,
     /// `http.listen`, unless it is the default.
     pub http: Option<Span>,
 }

@@ -298,7 +298,7 @@ pub(super) struct OnError {
     #[schemars(
         with = "Option<String>",
         extend(
-            "enum" = ["stop", "dead_letter", "skip"],
+            "enum" = ["stop", "hold", "dead_letter", "skip"],
             "x-default" = "`\"dead_letter\"` when there is a topic for it, else `\"stop\"`"
         )
     )]
@@ -312,6 +312,29 @@ pub(super) struct OnError {
     /// The names of a dead letter's headers: those of Kafka Streams or of Kafka Connect.
     #[schemars(with = "Option<String>", extend("enum" = ["streams", "connect"], "x-default" = "`\"streams\"`"))]
     pub(super) dialect: Option<Text>,
+    /// What happens to a record that the plugin rejects with this code, in place of the above.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Reason>")]
+    pub(super) code: BTreeMap<Text, Reason>,
+    /// What happens to a record that fails in this way, in place of the above: `reject`, `retry`, `error`, `trap`, `timeout`, `memory`,
+    /// `bad-output`, `too-large` or `refused`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Reason>")]
+    pub(super) kind: BTreeMap<Text, Reason>,
+}
+
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Reason {
+    /// How often such a record is retried: a number, or `"forever"`.
+    #[schemars(with = "Option<Retries>", extend("x-default" = "0, and for `retry` that of `[on_error]`", "examples" = [5]))]
+    pub(super) retries: Option<Spanned<Retries>>,
+    /// How long to wait before a retry; by default as in `[on_error]`.
+    #[serde(default)]
+    pub(super) backoff: Backoff,
+    /// What happens to it then; by default as in `[on_error]`.
+    #[schemars(with = "Option<String>", extend("enum" = ["stop", "hold", "dead_letter", "skip"]))]
+    pub(super) then: Option<Text>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

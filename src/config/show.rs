@@ -166,8 +166,9 @@ impl Page<'_> {
             "name" => Some(quoted(&pipeline.name)),
             "kafka.client_id" => Some(named(&pipeline.kafka.client_id, is_shown)),
             "input.group" => Some(named(&pipeline.kafka.input.group, is_shown)),
-            "on_error.then" => Some(quoted(match pipeline.policy.then {
+            "on_error.then" => Some(quoted(match pipeline.policy.general.then {
                 OnFailure::Stop => "stop",
+                OnFailure::Hold => "hold",
                 OnFailure::DeadLetter => "dead_letter",
                 OnFailure::Skip => "skip",
             })),

@@ -241,9 +241,9 @@ fn every_key_is_read() {
     let late = &kafka.outputs[0];
     assert_eq!((&*late.name, late.topic.as_str(), late.partition), ("late", "orders.late", Partition::SameAsInput));
     assert_eq!((late.compression.as_str(), late.librdkafka["compression.level"].0.as_str()), ("zstd", "3"));
-    assert_eq!((pipeline.policy.retries, pipeline.policy.rejects_max), (Retries::Forever, Some(50)));
-    assert_eq!(pipeline.policy.backoff_from, Duration::from_millis(200));
-    assert_eq!(pipeline.policy.backoff_to, Duration::from_secs(20));
+    assert_eq!((pipeline.policy.general.retries, pipeline.policy.rejects_max), (Retries::Forever, Some(50)));
+    assert_eq!(pipeline.policy.general.backoff_from, Duration::from_millis(200));
+    assert_eq!(pipeline.policy.general.backoff_to, Duration::from_secs(20));
     assert_eq!(pipeline.http.to_string(), "0.0.0.0:9200");
 }
 

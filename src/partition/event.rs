@@ -200,6 +200,16 @@ pub enum Action {
         /// Why it failed.
         failure: Failure,
     },
+    /// A record failed permanently and the policy is to hold: nothing is handed out until a person has acted, and then the partition
+    /// is rewound.
+    Hold {
+        /// The record.
+        offset: i64,
+        /// How often it was tried.
+        tries: u32,
+        /// Why it failed.
+        failure: Failure,
+    },
     /// Too many records broke the plugin or were rejected: end the pipeline instead of failing one record after the other.
     BreakerTripped {
         /// The record at which it stops.

@@ -43,6 +43,7 @@ pub use order::Order;
 pub use policy::OnFailure;
 pub use policy::Policy;
 pub use policy::Retries;
+pub use policy::Rule;
 
 use crate::failure::Failure;
 use crate::record::AssignmentId;
@@ -83,10 +84,7 @@ enum Phase {
         deadline: Instant,
     },
     /// A record failed permanently: nothing at or above it is sent.
-    Stopped {
-        /// Whether the partition was draining already: then a rewind does not read it again.
-        drains: bool,
-    },
+    Stopped,
     /// The drain is over.
     Released {
         /// Whether every record that was out had settled by then.
@@ -113,10 +111,10 @@ impl PartitionState {
     #[must_use]
     pub fn new(policy: Policy, assignment: AssignmentId, start: Offset, commit_start: bool) -> PartitionState {
         PartitionState {
+            breaker: Breaker::new(policy.rejects_max),
             policy,
             ledger: Ledger::new(assignment, start, !commit_start),
             strands: vec![Strand::new(assignment)],
-            breaker: Breaker::new(policy.rejects_max),
             handed: Seq::first_of(assignment),
             upto: None,
             numbers: Seq::END,
@@ -230,7 +228,7 @@ impl PartitionState {
     pub fn is_settled(&self) -> bool {
         match self.phase {
             Phase::Released { settled } => settled,
-            Phase::Running | Phase::Draining { .. } | Phase::Stopped { .. } => {
+            Phase::Running | Phase::Draining { .. } | Phase::Stopped => {
                 let is_busy = self.upto.is_some() && self.strands.iter().any(Strand::is_busy);
                 self.ledger.is_idle() && !is_busy && self.ledger.is_prefix_settled()
             }
@@ -349,7 +347,7 @@ impl PartitionState {
             }
             Event::Unrecoverable { seq, failure } => {
                 if !self.is_released() {
-                    self.stop(seq, failure, &mut actions);
+                    self.stop(seq, failure, OnFailure::Stop, &mut actions);
                 }
             }
             Event::Position { position } => self.ledger.advance_position(position),
@@ -357,8 +355,8 @@ impl PartitionState {
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
             Event::Release => self.drain(now, &mut actions),
             Event::Policy(policy) => {
-                self.policy = policy;
                 self.breaker.allow_rejects(policy.rejects_max);
+                self.policy = policy;
             }
             Event::Rewind { assignment } => self.rewind(assignment, &mut actions),
             Event::Restart { assignment, offset } => self.restart(assignment, offset, &mut actions),
@@ -367,7 +365,7 @@ impl PartitionState {
                 // for.
                 let is_reported = match self.phase {
                     Phase::Draining { .. } => self.ledger.is_reported(),
-                    Phase::Running | Phase::Stopped { .. } => !self.ledger.is_out(),
+                    Phase::Running | Phase::Stopped => !self.ledger.is_out(),
                     Phase::Released { .. } => false,
                 };
                 if self.is_due_to_rewind() && is_reported {
@@ -409,7 +407,7 @@ impl PartitionState {
             }
             // A stopped partition drains as well: what is below the record that stopped it is still to be finished. What an executor
             // has at or above that record is not waited for, as nothing of it is sent.
-            Phase::Stopped { .. } => self.ledger.leave_running(),
+            Phase::Stopped => self.ledger.leave_running(),
             Phase::Draining { .. } | Phase::Released { .. } => return,
         }
         self.phase = Phase::Draining { deadline };
@@ -437,12 +435,12 @@ impl PartitionState {
         match self.phase {
             // The record that stopped the partition is read again and stops it again. The worker has not acted on the stop yet:
             // its shutdown would have made the partition drain.
-            Phase::Running | Phase::Stopped { drains: false } => {
+            Phase::Running | Phase::Stopped => {
                 (self.phase, self.upto) = (Phase::Running, None);
                 actions.push(Action::Seek { offset });
             }
             // A draining partition has no time to read records again: the next owner repeats what was not acknowledged.
-            Phase::Draining { .. } | Phase::Stopped { drains: true } => {
+            Phase::Draining { .. } => {
                 self.phase = Phase::Released { settled: false };
                 actions.push(Action::Released { settled: false });
             }
@@ -451,7 +449,7 @@ impl PartitionState {
     }
 
     fn restart(&mut self, assignment: AssignmentId, offset: Offset, actions: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Draining { .. } | Phase::Released { .. } | Phase::Stopped { drains: true }) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Released { .. }) {
             return;
         }
         self.breaker.rewind(self.ledger.outcomes() + self.ledger.uncommitted());

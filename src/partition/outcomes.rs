@@ -12,7 +12,6 @@ use super::OnFailure;
 use super::PartitionState;
 use super::Phase;
 use super::ledger::Fate;
-use crate::failure::Class;
 use crate::failure::Failure;
 use crate::record::Seq;
 use crate::record::Seqs;
@@ -67,17 +66,10 @@ impl PartitionState {
             }
             return;
         };
-        match failure.kind.class() {
-            Class::Retry => {
-                let policy = self.policy;
-                match self.strand_mut(strand).retry(&policy, now, failure) {
-                    Some((attempt, at)) => actions.push(Action::RunAgain { from: end, attempt, at }),
-                    None => self.give_up_next(strand, end, failure, actions),
-                }
-            }
-            Class::Reject | Class::Fault | Class::Refused | Class::Resend | Class::Halt | Class::Infrastructure => {
-                self.give_up_next(strand, end, failure, actions);
-            }
+        let rule = self.policy.rule(failure);
+        match self.strand_mut(strand).retry(rule, now, failure) {
+            Some((attempt, at)) => actions.push(Action::RunAgain { from: end, attempt, at }),
+            None => self.give_up_next(strand, end, failure, actions),
         }
     }
 
@@ -149,8 +141,8 @@ impl PartitionState {
 
     /// Decides about the next record, which failed permanently, and counts it.
     fn judge(&mut self, failure: &Failure) -> Judged {
-        let fate = match self.policy.then {
-            OnFailure::Stop => return Judged::Stop,
+        let fate = match self.policy.rule(failure).then {
+            OnFailure::Stop | OnFailure::Hold => return Judged::Stop,
             OnFailure::DeadLetter => Fate::DeadLettered,
             OnFailure::Skip => Fate::Skipped,
         };
@@ -169,16 +161,17 @@ impl PartitionState {
     fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
         let tries = self.tries(seq) + 1;
         let failure = failure.clone();
-        match self.policy.then {
+        match self.policy.rule(&failure).then {
             OnFailure::Skip => Action::Skip { seq, tries, failure },
-            OnFailure::DeadLetter | OnFailure::Stop => Action::DeadLetter { seq, tries, failure },
+            OnFailure::DeadLetter | OnFailure::Stop | OnFailure::Hold => Action::DeadLetter { seq, tries, failure },
         }
     }
 
     /// An output of a record that has its outcome can't be sent.
     pub(super) fn unsendable(&mut self, seq: Seq, unsent: u32, failure: &Failure, actions: &mut Vec<Action>) {
-        let fate = match self.policy.then {
-            OnFailure::Stop => return self.stop(seq, failure, actions),
+        let then = self.policy.rule(failure).then;
+        let fate = match then {
+            OnFailure::Stop | OnFailure::Hold => return self.stop(seq, failure, then, actions),
             OnFailure::DeadLetter => Fate::DeadLettered,
             OnFailure::Skip => Fate::Skipped,
         };
@@ -205,16 +198,20 @@ impl PartitionState {
                     actions.push(Action::BreakerTripped { offset, trip, failure: failure.clone() });
                 }
             }
-            Judged::Stop | Judged::GiveUp(_) => self.stop(seq, failure, actions),
+            Judged::Stop | Judged::GiveUp(_) => self.stop(seq, failure, self.policy.rule(failure).then, actions),
         }
     }
 
-    /// A record stops the pipeline. Results of this record and of those after it are ignored.
-    pub(super) fn stop(&mut self, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
+    /// A record stops the pipeline, or holds it. Results of this record and of those after it are ignored.
+    pub(super) fn stop(&mut self, seq: Seq, failure: &Failure, then: OnFailure, actions: &mut Vec<Action>) {
         let offset = self.ledger.offset_of(seq).unwrap_or_else(|| self.ledger.low().0);
         let tries = self.tries(seq) + 1;
         if self.stop_at(seq, actions) {
-            actions.push(Action::Stop { offset, tries, failure: failure.clone() });
+            let failure = failure.clone();
+            actions.push(match then {
+                OnFailure::Hold => Action::Hold { offset, tries, failure },
+                OnFailure::Stop | OnFailure::DeadLetter | OnFailure::Skip => Action::Stop { offset, tries, failure },
+            });
         }
     }
 
@@ -222,16 +219,16 @@ impl PartitionState {
     /// lower one.
     fn stop_at(&mut self, seq: Seq, actions: &mut Vec<Action>) -> bool {
         let is_lower = self.ledger.ceiling().is_none_or(|ceiling| seq < ceiling);
-        let was_stopped = matches!(self.phase, Phase::Stopped { .. });
         if is_lower {
             self.ledger.limit(seq);
             self.strands.iter_mut().for_each(|strand| strand.end_before(seq));
             self.end_before(seq, actions);
         }
-        if was_stopped {
-            return is_lower;
+        match self.phase {
+            // What an executor has at or above that record is not waited for, as nothing of it is sent.
+            Phase::Draining { .. } => self.ledger.leave_running(),
+            Phase::Running | Phase::Stopped | Phase::Released { .. } => self.phase = Phase::Stopped,
         }
-        self.phase = Phase::Stopped { drains: matches!(self.phase, Phase::Draining { .. }) };
-        true
+        is_lower
     }
 }

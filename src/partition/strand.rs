@@ -7,8 +7,8 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use super::Policy;
 use super::Retries;
+use super::Rule;
 use super::numbers::Numbers;
 use crate::failure::Failure;
 use crate::record::AssignmentId;
@@ -111,16 +111,16 @@ impl Strand {
 
     /// The record that is due failed and asks for a retry. Returns the retry's number, from 1, and its time; `None` if no retries
     /// are left.
-    pub(super) fn retry(&mut self, policy: &Policy, now: Instant, failure: &Failure) -> Option<(u32, Instant)> {
+    pub(super) fn retry(&mut self, rule: Rule, now: Instant, failure: &Failure) -> Option<(u32, Instant)> {
         let due = self.due()?;
         let tries = self.tries(due) + 1;
-        if let Retries::Times(limit) = policy.retries
+        if let Retries::Times(limit) = rule.retries
             && tries > limit
         {
             return None;
         }
         let since = self.retried().map_or(now, |retry| retry.since);
-        let wait = failure.delay.unwrap_or_else(|| backoff(policy, tries));
+        let wait = failure.delay.unwrap_or_else(|| rule.backoff(due, tries));
         // A wait longer than an `Instant` can hold becomes half a year.
         let until = now.checked_add(wait).unwrap_or(now + Duration::from_secs(15_552_000));
         self.retry = Some(RetryTimer { seq: due, tries, since, until, failure: failure.clone() });
@@ -149,25 +149,5 @@ impl Strand {
 
     fn seq(&self, n: u64) -> Seq {
         Seq::first_of(self.assignment).plus(usize::try_from(n).unwrap_or(usize::MAX))
-    }
-}
-
-/// The wait before retry number `retry`, from 1: it doubles from `backoff_from` to `backoff_to`.
-fn backoff(policy: &Policy, retry: u32) -> Duration {
-    let factor = 2_u32.saturating_pow(retry.saturating_sub(1));
-    policy.backoff_from.saturating_mul(factor).min(policy.backoff_to)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_doubles_up_to_its_bound() {
-        let policy = Policy::default();
-        let waits: Vec<u64> =
-            (1..=9).map(|retry| u64::try_from(backoff(&policy, retry).as_millis()).unwrap()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-        assert_eq!(backoff(&policy, u32::MAX), Duration::from_secs(10));
     }
 }

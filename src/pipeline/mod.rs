@@ -85,6 +85,7 @@ pub struct Handle {
     drain: Arc<dyn Fn() + Send + Sync>,
     swap: Swapper,
     change: Changer,
+    resume: Arc<dyn Fn() + Send + Sync>,
     metrics: Arc<Metrics>,
     /// The number of executors, which a reload may change.
     parallelism: Arc<AtomicUsize>,
@@ -112,6 +113,7 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         drain: worker.drainer(),
         swap: worker.swapper(),
         change: worker.changer(),
+        resume: worker.resumer(),
         metrics: Arc::clone(metrics),
         parallelism: Arc::new(AtomicUsize::new(parallelism)),
         reloaded: Arc::new(Mutex::new(Ok(()))),
@@ -249,6 +251,11 @@ impl Handle {
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));
         Health { live, ready, checks, threads }
+    }
+
+    /// Makes the pipeline go on if a record holds it.
+    pub fn resume(&self) {
+        (self.resume)();
     }
 
     /// Starts a shutdown: the pipeline finishes what is in flight, commits, leaves the group and ends.

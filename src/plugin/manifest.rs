@@ -30,6 +30,8 @@ pub struct Manifest {
     pub description: String,
     /// The ports that it writes to; `None` if they depend on its settings.
     pub ports: Option<Vec<String>>,
+    /// The codes of its rejects; `None` if it doesn't list them.
+    pub codes: Option<Vec<String>>,
     /// The JSON Schema of its settings.
     pub settings: Option<Value>,
 }
@@ -42,6 +44,7 @@ struct Raw {
     #[serde(default)]
     description: String,
     ports: Option<Vec<String>>,
+    codes: Option<Vec<String>>,
     settings: Option<Value>,
 }
 
@@ -100,6 +103,7 @@ impl Manifest {
             version: shown(&raw.version, NAME_CHARS_MAX),
             description: shown(&raw.description, DESCRIPTION_CHARS_MAX),
             ports: raw.ports.map(|ports| ports.iter().map(|port| shown(port, NAME_CHARS_MAX)).collect()),
+            codes: raw.codes.map(|codes| codes.iter().map(|code| shown(code, NAME_CHARS_MAX)).collect()),
             settings: raw.settings,
         })
     }

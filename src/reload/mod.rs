@@ -283,6 +283,9 @@ impl Reload {
         self.handle.set_reloaded(attempt.as_ref().map(|_| ()).map_err(|refused| refused.reason.clone()));
         let result = if attempt.is_ok() { "ok" } else { "failed" };
         self.metrics.config_reloads.with_label_values(&[result]).inc();
+        if attempt.is_ok() {
+            self.handle.resume();
+        }
         match attempt {
             Ok(Some(said)) => tracing::info!("reloaded: {said}"),
             Ok(None) => tracing::info!("reloaded: nothing has changed"),

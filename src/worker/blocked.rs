@@ -1,5 +1,5 @@
 //! PURE. Problems that an operator must fix, after which the pipeline continues by itself: a topic that is gone, or a missing
-//! permission.
+//! permission. And records that failed where the policy is to hold: there an operator has to say that it may go on.
 //!
 //! The lookup thread asks the cluster until it has what is missing. That ends the block of a denied input; records that were read
 //! before it was denied are still processed. For a denied output the worker then sends a copy of it every ten seconds, and the
@@ -8,6 +8,7 @@
 //! ```text
 //!   Denied --> asking --Answered--> waiting --Tick--> trying --Taken--> over
 //!                 ^------------------Denied--------------/
+//!   Held --> held --ToldToGoOn--> over
 //! ```
 
 use std::time::Duration;
@@ -35,6 +36,8 @@ enum Stage {
     Answered,
     /// The copy of the denied output is in flight.
     Trying,
+    /// A record holds the pipeline.
+    Held,
 }
 
 /// An event.
@@ -42,6 +45,10 @@ enum Stage {
 pub(super) enum Event {
     /// An output was denied, and why.
     OutputDenied(String),
+    /// A record failed, and the policy is to hold.
+    Held(String),
+    /// An operator says that a held record may be tried again.
+    ToldToGoOn,
     /// The input was denied, and why.
     InputDenied(String),
     /// The cluster lacks something that the pipeline names: what.
@@ -73,6 +80,8 @@ pub(super) enum Action {
     Try,
     /// The block is over.
     Over,
+    /// The block by a record is over: read it again.
+    ReadAgain,
 }
 
 /// The interval between tries.
@@ -84,6 +93,11 @@ impl Blocked {
         self.0.is_some()
     }
 
+    /// Whether a record holds the pipeline.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.as_ref().is_some_and(|block| block.stage == Stage::Held)
+    }
+
     /// Whether no record is handed out.
     pub(super) fn holds(&self) -> bool {
         self.0.as_ref().is_some_and(|block| block.holds)
@@ -93,6 +107,20 @@ impl Blocked {
     pub(super) fn handle(&mut self, now: Instant, every: Duration, event: Event) -> Vec<Action> {
         let stage = self.0.as_ref().map(|block| block.stage);
         match event {
+            // The record shows again when it is read again, and so does what else is wrong then.
+            Event::OutputDenied(_) | Event::InputDenied(_) | Event::Lacking(_) | Event::Held(_)
+                if stage == Some(Stage::Held) =>
+            {
+                Vec::new()
+            }
+            Event::Held(why) => {
+                self.0 = Some(Block { why: why.clone(), until: now, stage: Stage::Held, holds: true });
+                vec![Action::Say(why.clone()), Action::Show(why)]
+            }
+            Event::ToldToGoOn if stage == Some(Stage::Held) => {
+                self.0 = None;
+                vec![Action::Over, Action::ReadAgain]
+            }
             Event::OutputDenied(why) => self.block(now + every, why, true),
             Event::InputDenied(why) => self.block(now + every, why, false),
             Event::Lacking(why) => match &mut self.0 {
@@ -123,6 +151,7 @@ impl Blocked {
             | Event::NoRoom
             | Event::ProducerRenewed
             | Event::NothingToTry
+            | Event::ToldToGoOn
             | Event::Taken => Vec::new(),
         }
     }
@@ -167,6 +196,8 @@ mod tests {
             2 => why().prop_map(Event::OutputDenied),
             2 => why().prop_map(Event::InputDenied),
             2 => why().prop_map(Event::Lacking),
+            1 => why().prop_map(Event::Held),
+            2 => Just(Event::ToldToGoOn),
             6 => Just(Event::Answered),
             9 => Just(Event::Tick),
             1 => Just(Event::NothingToTry),
@@ -182,28 +213,40 @@ mod tests {
         /// The test tracks on its own: the last logged reason, whether the cluster is being asked, and whether a copy is in
         /// flight.
         #[test]
-        fn a_denied_output_is_over_only_when_its_copy_is_taken(
+        fn a_denied_output_is_over_only_when_its_copy_is_taken_and_a_held_record_when_an_operator_says_so(
             events in prop::collection::vec((event(), 0_u64..4000), 0..60),
         ) {
             let mut now = clock::now();
             let mut blocked = Blocked::default();
             let mut said: Option<String> = None;
-            let (mut is_asked, mut is_out, mut holds) = (false, false, false);
+            let (mut is_asked, mut is_out, mut holds, mut is_held) = (false, false, false, false);
             let mut tried: Option<Instant> = None;
             for (event, ms) in events {
                 now += Duration::from_millis(ms);
+                let is_told = matches!(event, Event::ToldToGoOn);
+                if is_held {
+                    let actions = blocked.handle(now, RETRY_EVERY, event);
+                    let over = [Action::Over, Action::ReadAgain];
+                    prop_assert_eq!(&actions[..], if is_told { &over[..] } else { &[] });
+                    if is_told {
+                        (said, is_asked, is_out, holds, is_held, tried) = (None, false, false, false, false, None);
+                    }
+                    prop_assert_eq!((blocked.is_held(), blocked.holds()), (is_held, is_held));
+                    continue;
+                }
+                is_held = matches!(event, Event::Held(_));
                 let was_lacking = matches!(event, Event::Lacking(_));
                 let answers = is_asked && matches!(event, Event::Answered);
                 let copies = is_out && matches!(event, Event::Taken | Event::NothingToTry);
                 let is_lost = matches!(event, Event::NoRoom | Event::ProducerRenewed);
-                holds |= matches!(event, Event::OutputDenied(_));
+                holds |= matches!(event, Event::OutputDenied(_) | Event::Held(_));
                 let is_denied = matches!(event, Event::OutputDenied(_) | Event::InputDenied(_));
                 is_asked &= !answers;
                 is_out &= !(copies || is_lost || is_denied);
                 for action in blocked.handle(now, RETRY_EVERY, event) {
                     match action {
                         Action::Say(why) => {
-                            prop_assert_ne!(said.as_ref(), Some(&why), "it was said before");
+                            prop_assert!(is_held || said.as_ref() != Some(&why), "it was said before");
                             said = Some(why);
                         }
                         Action::Show(why) => prop_assert_eq!(said.as_ref(), Some(&why)),
@@ -215,6 +258,7 @@ mod tests {
                             prop_assert!(!std::mem::replace(&mut is_out, true), "two copies are out");
                             tried = Some(now);
                         }
+                        Action::ReadAgain => prop_assert!(false, "no record held it"),
                         Action::Over => {
                             prop_assert!(if holds { copies } else { answers }, "it is over for nothing");
                             (said, is_asked, is_out, holds, tried) = (None, false, false, false, None);

@@ -19,6 +19,7 @@ use crate::failure::Class;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use crate::partition::Policy;
 use crate::plugin;
 use crate::plugin::Instance;
 use crate::plugin::Step;
@@ -29,8 +30,8 @@ use crate::sink::Routes;
 pub(super) struct Chain {
     links: Vec<Link>,
     routes: Routes,
-    /// Whether a rejected record is dead-lettered or skipped while the records after it continue.
-    continues: bool,
+    /// Tells whether a rejected record is dead-lettered or skipped while the records after it continue.
+    policy: Policy,
 }
 
 struct Link {
@@ -75,15 +76,15 @@ impl Verdicts {
 }
 
 impl Chain {
-    pub(super) fn new(links: Vec<(Step, Instance, StepMetrics)>, routes: Routes, continues: bool) -> Chain {
+    pub(super) fn new(links: Vec<(Step, Instance, StepMetrics)>, routes: Routes, policy: Policy) -> Chain {
         let links =
             links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
-        Chain { links, routes, continues }
+        Chain { links, routes, policy }
     }
 
-    /// Whether a failed record is dead-lettered or skipped while the records after it continue.
-    pub(super) fn continues(&self) -> bool {
-        self.continues
+    /// Whether a record that fails in this way is dead-lettered or skipped while the records after it continue.
+    pub(super) fn gives_up(&self, failure: &Failure) -> bool {
+        self.policy.gives_up(failure)
     }
 
     /// The most records in one call of the first step.
@@ -121,8 +122,8 @@ impl Chain {
             };
             let digest = Arc::clone(link.step.digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
-            for (root, failure) in link.run(&mut layer, batch, &records, self.continues)? {
-                let alone = self.continues && failure.kind.class() == Class::Reject;
+            for (root, failure) in link.run(&mut layer, batch, &records, &self.policy)? {
+                let alone = fails_alone(&self.policy, &failure);
                 verdicts.fail(root, failure, alone);
             }
             verdicts.effects.layers.push(layer);
@@ -173,15 +174,20 @@ pub(super) fn tell(counted: &Counted, metrics: &Metrics) {
     }
 }
 
+/// Whether the records after this one continue in the same run.
+fn fails_alone(policy: &Policy, failure: &Failure) -> bool {
+    failure.kind.class() == Class::Reject && policy.gives_up(failure)
+}
+
 impl Link {
-    /// Calls the step on the layer's input, up to the first record that ends the run. A rejected record ends it unless the chain
-    /// `continues`. Returns the failed records in order, and why they failed.
+    /// Calls the step on the layer's input, up to the first record that ends the run. A rejected record ends it unless the policy is
+    /// to go on without it. Returns the failed records in order, and why they failed.
     fn run(
         &mut self,
         layer: &mut Layer,
         batch: &Batch,
         records: &Range<usize>,
-        continues: bool,
+        policy: &Policy,
     ) -> Result<Vec<(usize, Failure)>, Failure> {
         let mut all_failed = Vec::new();
         let total = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
@@ -197,7 +203,7 @@ impl Link {
             let start = range.start;
             layer.calls.push((range, outcome.outputs));
             for failed in outcome.failed {
-                let ends = !continues || failed.failure.kind.class() != Class::Reject;
+                let ends = !fails_alone(policy, &failed.failure);
                 self.meter.failed(&failed.failure);
                 all_failed.push((layer.root_of(start + failed.index), self.signed(failed.failure)));
                 if ends {

@@ -51,6 +51,7 @@ impl Shell {
     pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
         for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
             match action {
+                Action::Say(why) if self.blocked.is_held() => tracing::error!("held: {why}"),
                 Action::Say(why) => tracing::error!("halted, retrying every 10 s: {why}"),
                 Action::Show(why) => {
                     if !self.session.is_ending() {
@@ -62,6 +63,7 @@ impl Shell {
                     let outcome = self.try_again(now);
                     return outcome.into_iter().for_each(|event| self.tell_blocked(now, event));
                 }
+                Action::ReadAgain => self.rewind_all(now),
                 Action::Over => {
                     self.flow.denied = None;
                     tracing::info!("the halt is over, processing resumes");

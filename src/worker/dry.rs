@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::metrics::Metrics;
+use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::record::OutRecord;
@@ -42,7 +43,7 @@ impl DryRun {
             meter.started("start", instance.memory_bytes());
             (step, instance, meter)
         });
-        DryRun { chain: Chain::new(links.collect(), routes.clone(), false), routes }
+        DryRun { chain: Chain::new(links.collect(), routes.clone(), Policy::default()), routes }
     }
 
     /// Runs record `index` of a batch. `output` gets each output to a topic with the output's index in the file, in order.

@@ -87,6 +87,15 @@ impl StoppedAt {
         StoppedAt { partition, offset, what, may_be_left_out: true }
     }
 
+    /// The message while the record holds the pipeline.
+    pub(super) fn held(&self) -> String {
+        let StoppedAt { partition: TopicPartition { topic, partition }, offset, what, .. } = self;
+        format!(
+            "topic {topic}, partition {partition}, offset {offset}{what}\nway out: fix the plugin, the file or what the record needs, and \
+             reload with `kill -HUP`: it goes on with this record"
+        )
+    }
+
     /// Too many records of the partition broke the plugin or were rejected.
     pub(super) fn tripped(
         partition: TopicPartition,

@@ -247,7 +247,7 @@ impl<R: Fn(RunResult)> Executor<R> {
             };
             let verdicts = result.unwrap_or_else(|failure| {
                 let effects = Effects::default();
-                if self.chain.continues() {
+                if self.chain.gives_up(&failure) {
                     Verdicts { done: 1, failed: vec![(0, failure)], effects, failure: None }
                 } else {
                     Verdicts { done: 0, failed: Vec::new(), effects, failure: Some(failure) }

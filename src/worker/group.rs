@@ -174,7 +174,7 @@ impl Shell {
             let executor = self.flow.quietest_executor(self.io.executors.len());
             let assignment = self.flow.new_assignment();
             self.monitor.metrics.add_topic(&partition.topic);
-            let state = PartitionState::new(self.settings.policy, assignment, offset, !committed)
+            let state = PartitionState::new(self.settings.policy.clone(), assignment, offset, !committed)
                 .with_strands(self.settings.order.strands(self.io.executors.len()))
                 .with_counts(&OffsetMetadata::parse(&note).counts);
             // `offset` stands for the partition's end until the answer to `ask_ends`.

@@ -136,6 +136,8 @@ enum Event {
     Swap(Vec<Vec<Replacement>>),
     /// Apply new settings, and send the result to `reply`.
     Change { change: Box<Change>, reply: Reply },
+    /// A person says that a held record may be tried again.
+    GoOn,
     /// Shut down cleanly.
     Drain,
 }
@@ -216,6 +218,14 @@ impl Worker {
         let inbox = self.inbox.clone();
         // Sending fails only if the worker has ended.
         Arc::new(move |replacements| drop(inbox.send(Event::Swap(replacements))))
+    }
+
+    /// Returns a function that makes the worker go on if a record holds it.
+    #[must_use]
+    pub fn resumer(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let inbox = self.inbox.clone();
+        // Sending fails only if the worker has ended.
+        Arc::new(move || drop(inbox.send(Event::GoOn)))
     }
 
     /// Returns a function that applies new settings, see [`Change`].

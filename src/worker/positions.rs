@@ -152,7 +152,7 @@ impl Shell {
             .as_ref()
             .filter(|stored| stored.offset == from)
             .map(|stored| OffsetMetadata::parse(&stored.note));
-        let state = PartitionState::new(self.settings.policy, assignment, from, true)
+        let state = PartitionState::new(self.settings.policy.clone(), assignment, from, true)
             .with_strands(self.settings.order.strands(self.io.executors.len()))
             .with_counts(counts.as_ref().map_or("", |note| &note.counts));
         task.drop_queue(None);

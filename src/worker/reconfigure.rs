@@ -151,7 +151,7 @@ impl Shell {
             // The limits of the new topics arrive with the answer.
             self.io.lookup.ask_probe(self.flow.partitions(), None);
         }
-        self.tell_all(now, &partition::Event::Policy(self.settings.policy));
+        self.tell_all(now, &partition::Event::Policy(self.settings.policy.clone()));
         Ok(())
     }
 

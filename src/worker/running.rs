@@ -135,6 +135,7 @@ impl Shell {
                 Action::Requeue { from } => self.requeue(index, from, None, ran.as_ref()),
                 other @ (Action::Store { .. }
                 | Action::Stop { .. }
+                | Action::Hold { .. }
                 | Action::BreakerTripped { .. }
                 | Action::DropQueue { .. }
                 | Action::Rewind

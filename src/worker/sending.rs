@@ -124,7 +124,7 @@ impl Shell {
             outputs: &self.settings.kafka.outputs,
             routes: &self.settings.routes,
             steps: &self.settings.steps,
-            continues: self.settings.policy.continues(),
+            continues: self.settings.policy.rule_of(failure::Kind::TooLarge).then.continues(),
         };
         match outgoing.check(rules) {
             Check::Wait => {
@@ -244,7 +244,7 @@ impl Shell {
             self.recover_producer(now, &format!("an output of {} offset {offset}: {failure}", task.partition));
             return false;
         }
-        if !self.settings.policy.continues() {
+        if !self.settings.policy.rule(failure).then.continues() {
             outgoing.end_before(seq);
             self.tell(now, index, partition::Event::Unsendable { seq, unsent: 0, failure });
             return true;
@@ -272,6 +272,7 @@ impl Shell {
                 | Action::Requeue { .. }
                 | Action::Store { .. }
                 | Action::Stop { .. }
+                | Action::Hold { .. }
                 | Action::BreakerTripped { .. }
                 | Action::DropQueue { .. }
                 | Action::Rewind

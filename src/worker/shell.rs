@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::Event;
 use super::Settings;
+use super::blocked;
 use super::blocked::Blocked;
 use super::clock;
 use super::delivery::Delivery;
@@ -175,6 +176,7 @@ impl Shell {
                 self.io.executors.swap(replacements);
             }
             Event::Change { change, reply } => self.begin_change(now, *change, reply),
+            Event::GoOn => self.tell_blocked(now, blocked::Event::ToldToGoOn),
             Event::Drain => {
                 // Shutting down cancels a pending restart.
                 self.reconfigure.next = None;
@@ -199,6 +201,11 @@ impl Shell {
             Action::Stop { offset, tries, failure } => {
                 let stopped = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
                 self.stop_at(now, stopped);
+            }
+            Action::Hold { offset, tries, failure } => {
+                let held = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
+                self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
+                self.tell_blocked(now, blocked::Event::Held(held.held()));
             }
             Action::BreakerTripped { offset, trip, failure } => {
                 let stopped = StoppedAt::tripped(task.partition.clone(), offset, trip, &failure);

@@ -25,6 +25,7 @@ mod memory;
 mod oracle;
 mod order;
 mod outputs;
+mod policies;
 mod probes;
 mod reload;
 mod retry;

@@ -128,7 +128,7 @@ fn bounded(mut message: String) -> String {
     message
 }
 
-wasmill_sdk::export!(Jq, settings = "settings.schema.json");
+wasmill_sdk::export!(Jq, codes = ["bad-json", "bad-port", "jq-error"], settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests;

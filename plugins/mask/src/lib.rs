@@ -46,7 +46,7 @@ impl Transform for Mask {
     }
 }
 
-wasmill_sdk::export!(Mask, ports = ["audit"], settings = "settings.schema.json");
+wasmill_sdk::export!(Mask, ports = ["audit"], codes = ["bad-json"], settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests;

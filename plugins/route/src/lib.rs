@@ -94,7 +94,7 @@ impl Route {
     }
 }
 
-wasmill_sdk::export!(Route);
+wasmill_sdk::export!(Route, codes = ["bad-json", "no-route"]);
 
 #[cfg(test)]
 mod tests;

@@ -24,10 +24,16 @@ use crate::columns;
 /// ```
 ///
 /// With a schema, `wasmill check` reports an invalid setting with its position in the pipeline's file:
-/// `export!(Drop, ports = ["audit"], settings = "settings.schema.json")`.
+/// `export!(Drop, ports = ["audit"], settings = "settings.schema.json")`. With the codes of its rejects, as in
+/// `export!(Drop, codes = ["bad-json"])`, it reports rules in `[on_error.code]` for codes that the plugin doesn't have.
 #[macro_export]
 macro_rules! export {
-    ($transform:ty $(, ports = [$($port:literal),* $(,)?])? $(, settings = $schema:literal)? $(,)?) => {
+    (
+        $transform:ty
+        $(, ports = [$($port:literal),* $(,)?])?
+        $(, codes = [$code:literal $(, $more:literal)* $(,)?])?
+        $(, settings = $schema:literal)? $(,)?
+    ) => {
         const _: () = {
             const MANIFEST: &[$crate::manifest::Part<'static>] = &[
                 $crate::manifest::Part::Json("{\"name\":"),
@@ -39,6 +45,12 @@ macro_rules! export {
                 $(
                     $crate::manifest::Part::Json(",\"ports\":[\"main\""),
                     $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($port),)*
+                    $crate::manifest::Part::Json("]"),
+                )?
+                $(
+                    $crate::manifest::Part::Json(",\"codes\":["),
+                    $crate::manifest::Part::Text($code),
+                    $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($more),)*
                     $crate::manifest::Part::Json("]"),
                 )?
                 $(

@@ -9,6 +9,7 @@ use crate::config::Level;
 use crate::config::Pipeline;
 use crate::config::Report;
 use crate::config::Usable;
+use crate::config::near;
 use crate::plugin::Engine;
 use crate::plugin::Step;
 
@@ -24,18 +25,23 @@ pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Ex
 }
 
 fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Report) {
-    let mut ports = Some(Vec::new());
+    let (mut ports, mut codes) = (Some(Vec::new()), Some(Vec::new()));
     let steps = pipeline.steps.iter().zip(&usable.steps).enumerate();
     for (number, (settings, usable)) in steps.filter(|(_, (_, usable))| usable.component) {
         let step = match Step::load(engine, settings.clone()) {
             Ok(step) => step,
             Err(error) => {
                 pipeline.add_unloaded(number, &error.to_string(), report);
-                ports = None;
+                (ports, codes) = (None, None);
                 continue;
             }
         };
         unused(pipeline, number, &step, report);
+        match (step.manifest().and_then(|manifest| manifest.codes.as_ref()), &mut codes) {
+            (Some(own), Some(all)) => all.extend(own.iter().cloned()),
+            (None, _) => codes = None,
+            (Some(_), None) => {}
+        }
         match (step.manifest().and_then(|manifest| manifest.ports.as_ref()), &mut ports) {
             (Some(own), Some(all)) => all.extend(own.iter().cloned()),
             (None, _) => ports = None,
@@ -51,6 +57,9 @@ fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Rep
         if let Err(failure) = step.instantiate() {
             pipeline.add_unstarted(&settings.name, &failure.reason, report);
         }
+    }
+    if let Some(codes) = codes.filter(|_| usable.steps.iter().all(|step| step.component)) {
+        unknown(pipeline, &codes, report);
     }
     if let Some(ports) = ports.filter(|_| usable.steps.iter().all(|step| step.init)) {
         unwritten(pipeline, &ports, report);
@@ -69,6 +78,20 @@ fn unused(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) 
             "",
             "remove it, or a later version of the plugin gets it unnoticed".to_owned(),
         );
+    }
+}
+
+/// Reports rules for codes that no plugin has, if every plugin declares its codes.
+fn unknown(pipeline: &Pipeline, codes: &[String], report: &mut Report) {
+    // Every plugin can have an error of a record that has no code of its own.
+    let is_known = |code: &String| codes.contains(code) || code == "error";
+    for (code, at) in pipeline.spans.codes.iter().filter(|(code, _)| !is_known(code)) {
+        let help = match near(code, codes.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if codes.is_empty() => "remove it: the plugins reject nothing".to_owned(),
+            None => format!("codes of the plugins: `{}`", codes.join("`, `")),
+        };
+        report.add(*at, format!("no plugin rejects records with the code `{code}`"), help);
     }
 }
 

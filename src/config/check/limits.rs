@@ -12,6 +12,7 @@ use crate::config::raw;
 use crate::partition::BreakerTripped;
 use crate::partition::Policy;
 use crate::partition::Retries;
+use crate::partition::Rule;
 use crate::plugin::Settings;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -59,21 +60,31 @@ pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::O
 }
 
 fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
-    let defaults = Policy::default();
-    let from = value::duration(check, raw.backoff.from.as_ref(), "backoff.from").unwrap_or(defaults.backoff_from);
-    let to = value::duration(check, raw.backoff.to.as_ref(), "backoff.to").unwrap_or(defaults.backoff_to);
-    let at = raw.backoff.from.as_ref().or(raw.backoff.to.as_ref());
-    if let Some(at) = at.filter(|_| check.whole && from > to) {
+    let (from, to) = backoff(check, &raw.backoff, (Rule::default().backoff_from, Rule::default().backoff_to));
+    let retries = raw.retries.as_ref().and_then(|retries| self::retries(check, retries));
+    let general = Rule {
+        retries: retries.unwrap_or(Rule::default().retries),
+        backoff_from: from,
+        backoff_to: to,
+        then: Rule::default().then,
+    };
+    let rejects_max = raw.max_reject_share.as_ref().and_then(|share| rejects_max(check, share));
+    Policy { general, rejects_max, ..Policy::default() }
+}
+
+/// The waits before retries; `default` holds those that are not set.
+pub(super) fn backoff(
+    check: &mut Check<'_>,
+    raw: &raw::Backoff,
+    default: (Duration, Duration),
+) -> (Duration, Duration) {
+    let from = value::duration(check, raw.from.as_ref(), "backoff.from").unwrap_or(default.0);
+    let to = value::duration(check, raw.to.as_ref(), "backoff.to").unwrap_or(default.1);
+    if let Some(at) = raw.from.as_ref().or(raw.to.as_ref()).filter(|_| check.whole && from > to) {
         let help = "raise `to` or lower `from` (defaults: 100ms and 10s)";
         check.report.add(at.span().into(), "`backoff.to` is below `backoff.from`", help);
     }
-    Policy {
-        retries: raw.retries.as_ref().and_then(|retries| self::retries(check, retries)).unwrap_or(defaults.retries),
-        backoff_from: from,
-        backoff_to: to,
-        then: defaults.then,
-        rejects_max: raw.max_reject_share.as_ref().and_then(|share| rejects_max(check, share)),
-    }
+    (from, to)
 }
 
 /// Converts a share of the breaker's window to a number of records.
@@ -89,7 +100,7 @@ fn rejects_max(check: &mut Check<'_>, share: &Spanned<f64>) -> Option<usize> {
     None
 }
 
-fn retries(check: &mut Check<'_>, raw: &Spanned<raw::Retries>) -> Option<Retries> {
+pub(super) fn retries(check: &mut Check<'_>, raw: &Spanned<raw::Retries>) -> Option<Retries> {
     match raw.get_ref() {
         raw::Retries::Times(times) if u32::try_from(*times).is_ok() => u32::try_from(*times).ok().map(Retries::Times),
         raw::Retries::Word(word) if word == "forever" => Some(Retries::Forever),

@@ -20,6 +20,7 @@ use crate::partition::OnFailure;
 use crate::partition::PartitionState;
 use crate::partition::Policy;
 use crate::partition::Retries;
+use crate::partition::Rule;
 use crate::partition::ledger::Fate;
 use crate::partition::ledger::Ledger;
 use crate::record::Offset;
@@ -90,7 +91,8 @@ fn control_markers_are_passed_only_with_nothing_in_flight() {
 fn a_retried_record_is_reported_until_it_has_an_outcome() {
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     let start = Instant::now();
-    let policy = Policy { retries: Retries::Forever, ..Policy::default() };
+    let general = Rule { retries: Retries::Forever, ..Rule::default() };
+    let policy = Policy { general, ..Policy::default() };
     let mut state = PartitionState::new(policy, id(0), Offset(100), false);
     let failure = Failure::new(Kind::Retry, None, "told to wait");
     let _ = state.handle(start, Event::Received { offsets: &[100, 105, 106], leader_epoch: 0, strands: &[] });
@@ -173,7 +175,7 @@ fn successful_records_push_faults_out_of_the_breakers_window() {
 fn more_rejects_than_their_share_stop_it_and_a_restart_stops_at_the_next() {
     let mut world = World::new(OnFailure::Skip, &[1; 40], &[false; 40]);
     let allow = Policy { rejects_max: Some(2), ..policy(OnFailure::Skip) };
-    world.tell(Event::Policy(allow), &[]);
+    world.tell(Event::Policy(allow.clone()), &[]);
     world.receive(3);
     world.dispatch(3);
     // The rejects are at even indices.

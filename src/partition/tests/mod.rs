@@ -11,6 +11,7 @@ use crate::partition::OnFailure;
 use crate::partition::PartitionState;
 use crate::partition::Policy;
 use crate::partition::Retries;
+use crate::partition::Rule;
 use crate::record::AssignmentId;
 use crate::record::AssignmentIds;
 use crate::record::Offset;
@@ -33,7 +34,7 @@ const NUMBERS: u64 = 44;
 const RETRIES: u32 = 2;
 
 fn policy(then: OnFailure) -> Policy {
-    Policy { retries: Retries::Times(RETRIES), then, ..Policy::default() }
+    Policy { general: Rule { retries: Retries::Times(RETRIES), then, ..Rule::default() }, ..Policy::default() }
 }
 
 fn state(then: OnFailure, assignment: AssignmentId, start: Offset, commit_start: bool, strands: u16) -> PartitionState {

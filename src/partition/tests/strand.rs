@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use super::id;
 use crate::failure::Failure;
 use crate::failure::Kind;
-use crate::partition::Policy;
 use crate::partition::Retries;
+use crate::partition::Rule;
 use crate::partition::strand::Strand;
 use crate::record::Seq;
 
@@ -57,9 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 const RETRIES: u32 = 3;
 
-fn policy() -> Policy {
+fn rule() -> Rule {
     let (backoff_from, backoff_to) = (Duration::from_millis(50), Duration::from_millis(150));
-    Policy { retries: Retries::Times(RETRIES), backoff_from, backoff_to, ..Policy::default() }
+    Rule { retries: Retries::Times(RETRIES), backoff_from, backoff_to, ..Rule::default() }
 }
 
 /// Records that were handed out together: the run, the first record, and the end.
@@ -175,7 +175,7 @@ impl World {
         let tries = self.failed.map_or(0, |(tries, _, _)| tries);
         assert_eq!(self.strand.tries(seq(at)), tries);
         let failure = Failure { delay: delay.map(Duration::from_millis), ..Failure::new(Kind::Retry, None, "planned") };
-        let answer = self.strand.retry(&policy(), self.now, &failure);
+        let answer = self.strand.retry(rule(), self.now, &failure);
         if tries == RETRIES {
             assert_eq!(answer, None, "its tries are spent");
             self.strand.pass(1);
@@ -183,8 +183,7 @@ impl World {
             (self.passed, self.failed) = (at + 1, None);
             return self.requeue(at + 1, to);
         }
-        let wait = delay.unwrap_or([50, 100, 150][tries as usize]);
-        let until = self.now + Duration::from_millis(wait);
+        let until = self.now + delay.map_or_else(|| rule().backoff(seq(at), tries + 1), Duration::from_millis);
         assert_eq!(answer, Some((tries + 1, until)));
         let since = self.failed.map_or(self.now, |(_, since, _)| since);
         self.failed = Some((tries + 1, since, until));

@@ -279,7 +279,7 @@ impl World {
                     }
                     self.committed = self.committed.max(offset);
                 }
-                Action::Stop { offset, .. } => {
+                Action::Stop { offset, .. } | Action::Hold { offset, .. } => {
                     assert!(self.stopped.is_none_or(|at| self.strands > 1 && offset < at), "it stopped twice");
                     self.stopped = Some(offset);
                 }
