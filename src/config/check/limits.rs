@@ -60,14 +60,10 @@ pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::O
 }
 
 fn policy(check: &mut Check<'_>, raw: &raw::OnError) -> Policy {
-    let (from, to) = backoff(check, &raw.backoff, (Rule::default().backoff_from, Rule::default().backoff_to));
+    let defaults = Rule::default();
+    let (backoff_from, backoff_to) = backoff(check, &raw.backoff, (defaults.backoff_from, defaults.backoff_to));
     let retries = raw.retries.as_ref().and_then(|retries| self::retries(check, retries));
-    let general = Rule {
-        retries: retries.unwrap_or(Rule::default().retries),
-        backoff_from: from,
-        backoff_to: to,
-        then: Rule::default().then,
-    };
+    let general = Rule { retries: retries.unwrap_or(defaults.retries), backoff_from, backoff_to, ..defaults };
     let rejects_max = raw.max_reject_share.as_ref().and_then(|share| rejects_max(check, share));
     Policy { general, rejects_max, ..Policy::default() }
 }
