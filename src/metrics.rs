@@ -99,6 +99,8 @@ pub struct Metrics {
     pub rebalances: IntCounterVec,
     /// `result` = ok, error.
     pub commits: IntCounterVec,
+    /// `result`: transactions that were committed, or given up.
+    pub transactions: IntCounterVec,
     /// `result` = ok, error: seconds.
     pub commit_duration_seconds: HistogramVec,
     /// `output`: seconds from handing a record to the producer to its acknowledgement.
@@ -299,6 +301,12 @@ impl Metrics {
                 &[REBALANCES],
             ),
             commits: t.counter("commits_total", "Offset commits.", &["result"], &[RESULTS]),
+            transactions: t.counter(
+                "transactions_total",
+                "Transactions, with exactly-once delivery.",
+                &["result"],
+                &[&["committed", "given_up"]],
+            ),
             commit_duration_seconds: t.histogram(
                 "commit_duration_seconds",
                 "Time from sending a commit to its answer.",

@@ -48,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "record",
             "secret",
+            "failure",
             // The modules' names, to write `kafka::Settings`.
             "partition;",
             "sink;",

@@ -20,6 +20,7 @@ use sha2::Sha256;
 
 use crate::config;
 use crate::kafka::settings::Guarantee;
+use crate::kafka::settings::transactional_ids;
 
 /// More processes of one group on one host aren't expected.
 const NUMBERS_MAX: u32 = 10_000;
@@ -46,7 +47,7 @@ impl Instances {
         let Guarantee::ExactlyOnce { transactional_id } = delivery else { return Ok(()) };
         if input.instance_id.is_none() {
             let number = self.number(&input.group)?;
-            *transactional_id = format!("wasmill-{}-{}-{number}", input.group, host());
+            *transactional_id = format!("{}{}-{number}", transactional_ids(&input.group), host());
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ use super::source::Span;
 use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::Settings;
+use crate::kafka::settings::transactional_ids;
 use crate::partition::Order;
 use crate::sink::Routes;
 
@@ -120,7 +121,7 @@ pub(super) fn pipeline(
     }
     let delivery = if is_exactly_once {
         let instance = input.instance_id.as_deref().unwrap_or("0");
-        Guarantee::ExactlyOnce { transactional_id: format!("wasmill-{}-{instance}", input.group) }
+        Guarantee::ExactlyOnce { transactional_id: format!("{}{instance}", transactional_ids(&input.group)) }
     } else {
         Guarantee::AtLeastOnce
     };

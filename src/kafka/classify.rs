@@ -16,6 +16,8 @@ pub(crate) mod code {
     /// Dropped because the producer purged its messages.
     pub(crate) const PURGE_QUEUE: Code = Code(-152);
     pub(crate) const PURGE_INFLIGHT: Code = Code(-151);
+    /// This user may not use the `transactional.id`.
+    pub(crate) const TRANSACTIONAL_ID_DENIED: Code = Code(53);
     /// The client can't be used any more.
     pub(crate) const FATAL: Code = Code(-150);
     /// The offset to read from, committed or current, no longer exists.

@@ -26,6 +26,8 @@ pub enum Resource<'a> {
     Topic(&'a str),
     /// A consumer group.
     Group(&'a str),
+    /// All transactional ids that begin so.
+    TransactionalIds(&'a str),
 }
 
 impl Commands {
@@ -116,9 +118,18 @@ impl Commands {
         let resource = match resource {
             Resource::Topic(topic) => format!("--topic {}", quoted(topic)),
             Resource::Group(group) => format!("--group {}", quoted(group)),
+            Resource::TransactionalIds(prefix) => {
+                format!("--transactional-id {} --resource-pattern-type prefixed", quoted(prefix))
+            }
         };
         let principal = format!("User:{}", self.user);
         format!("{} --add --allow-principal {}{operations} {resource}", self.tool("kafka-acls.sh"), quoted(&principal))
+    }
+
+    /// Permits transactions with ids that begin so.
+    #[must_use]
+    pub fn allow_transactions(&self, prefix: &str) -> String {
+        self.allow(&["Describe", "Write"], Resource::TransactionalIds(prefix))
     }
 
     /// Raises a topic's limit on the size of records.

@@ -30,6 +30,8 @@ pub struct Question {
     pub names: bool,
     /// A consumer group.
     pub group: Option<String>,
+    /// What transactional ids begin with.
+    pub transactional_ids: Option<String>,
 }
 
 /// The brokers' answers.
@@ -41,6 +43,8 @@ pub struct Answers {
     pub names: Vec<String>,
     /// The group that was asked for.
     pub group: Option<ProbeAnswer>,
+    /// Whether producers may use the transactional ids that were asked for.
+    pub transactional_ids: Option<ProbeAnswer>,
     /// The protocol with which the group's members share partitions, if it has members.
     pub protocol: Option<String>,
     /// The brokers' limits of a session timeout, if they report them.
@@ -126,6 +130,9 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         (answers.group, answers.protocol) = (Some(group), protocol);
         answers.sessions = sessions(&client, deadline);
     }
+    if let Some(prefix) = &question.transactional_ids {
+        answers.transactional_ids = Some(ask_of_transactions(settings, prefix, deadline));
+    }
     let is_missing = answers.topics.values().any(|answer| *answer == ProbeAnswer::Missing);
     if question.names || is_missing {
         // The names only serve as a hint for a missing topic, so this request may fail.
@@ -155,6 +162,25 @@ fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (ProbeA
         }
         // Nothing is ever sent to this queue: the poll is a sleep.
         let _ = pause.poll(STEP_MS);
+    }
+}
+
+/// Asks whether this user may use a transactional id that begins so. No request only asks for that, so a producer gets an id, which no
+/// pipeline uses; the brokers forget it after some days.
+fn ask_of_transactions(settings: &Settings, prefix: &str, deadline: Instant) -> ProbeAnswer {
+    let mut config = settings::asker(settings);
+    config.insert("transactional.id".into(), format!("{prefix}check"));
+    let client = match Client::new(Side::Producer, &config) {
+        Ok(client) => client,
+        Err(reason) => return ProbeAnswer::Unknown(settings.hidden.hide(&reason)),
+    };
+    loop {
+        match client.init_transactions(left_ms(deadline)) {
+            Ok(()) => return ProbeAnswer::There { partitions: 0, may: Some(May { read: true, write: true }) },
+            Err(failed) if failed.error.code == code::TRANSACTIONAL_ID_DENIED => return ProbeAnswer::Denied,
+            Err(failed) if failed.is_retriable && now() < deadline => {}
+            Err(failed) => return ProbeAnswer::Unknown(failed.error.to_string()),
+        }
     }
 }
 

@@ -56,9 +56,16 @@ pub enum Guarantee {
     AtLeastOnce,
     /// They are delivered in one transaction with the record's offset: readers of committed records get them once.
     ExactlyOnce {
-        /// `transactional.id` without the worker's number. No two processes may have the same one at a time.
+        /// `transactional.id` without the worker's number. No two processes may have the same one at a time. It begins as
+        /// [`transactional_ids`] says.
         transactional_id: String,
     },
+}
+
+/// What the transactional ids of a group's members begin with.
+#[must_use]
+pub fn transactional_ids(group: &str) -> String {
+    format!("wasmill-{group}-")
 }
 
 /// TLS of the connection. Paths are passed on unchanged.

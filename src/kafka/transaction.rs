@@ -11,8 +11,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use super::classify::code;
 use super::consumer::Position;
 use super::sys::Client;
+use super::sys::Error;
 use super::sys::GroupMetadata;
 use super::sys::PartitionList;
 use super::sys::TransactionError;
@@ -28,6 +30,8 @@ pub enum TransactionReport {
     Failed {
         /// librdkafka's error message.
         reason: String,
+        /// Whether this user may not use the `transactional.id`: an operator must act.
+        is_denied: bool,
     },
 }
 
@@ -94,18 +98,18 @@ impl Calls {
         match self.until_done(|| self.client.init_transactions(CALL_MS)) {
             None => return,
             Some(Ok(())) => report(TransactionReport::Ready),
-            Some(Err(reason)) => return report(TransactionReport::Failed { reason }),
+            Some(Err(error)) => return report(failed(&error)),
         }
         while let Ok(Order::Commit(offsets, membership)) = inbox.recv() {
             match self.commit(&offsets, &membership.0) {
                 None => return,
                 Some(Ok(())) => report(TransactionReport::Committed(offsets)),
-                Some(Err(reason)) => return report(TransactionReport::Failed { reason }),
+                Some(Err(error)) => return report(failed(&error)),
             }
         }
     }
 
-    fn commit(&self, offsets: &[Position], group: &GroupMetadata) -> Option<Result<(), String>> {
+    fn commit(&self, offsets: &[Position], group: &GroupMetadata) -> Option<Result<(), Error>> {
         let mut list = PartitionList::new();
         for Position { partition, offset, leader_epoch, note } in offsets {
             list.add_with_note(&partition.topic, partition.partition, offset.0, *leader_epoch, note);
@@ -118,14 +122,18 @@ impl Calls {
     }
 
     /// Repeats a call while that may help; `None` if the producer was dropped meanwhile.
-    fn until_done(&self, mut call: impl FnMut() -> Result<(), TransactionError>) -> Option<Result<(), String>> {
+    fn until_done(&self, mut call: impl FnMut() -> Result<(), TransactionError>) -> Option<Result<(), Error>> {
         loop {
             match call() {
                 Ok(()) => return Some(Ok(())),
                 Err(TransactionError { is_retriable: true, .. }) if !self.stop.load(Ordering::Relaxed) => {}
                 Err(_) if self.stop.load(Ordering::Relaxed) => return None,
-                Err(TransactionError { error, .. }) => return Some(Err(error.to_string())),
+                Err(TransactionError { error, .. }) => return Some(Err(error)),
             }
         }
     }
+}
+
+fn failed(error: &Error) -> TransactionReport {
+    TransactionReport::Failed { reason: error.to_string(), is_denied: error.code == code::TRANSACTIONAL_ID_DENIED }
 }

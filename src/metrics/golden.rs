@@ -116,6 +116,11 @@ const GUIDE: &[Section] = &[
                 "wasmill_commits_total",
                 "`error`: records delivered since the last successful commit would be repeated after a crash.",
             ),
+            (
+                "wasmill_transactions_total",
+                "`given_up` counts transactions whose outcome the worker doesn't know, or whose outputs were not delivered: their \
+                 records are processed again, and readers of committed records see each output once.",
+            ),
             ("wasmill_commit_duration_seconds", "Slow commits make rebalances slow: look at the group's coordinator."),
         ],
     ),

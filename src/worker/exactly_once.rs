@@ -10,8 +10,10 @@ use super::transaction::Takes;
 use super::transaction::Transaction;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::kafka::Commands;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
+use crate::kafka::settings::transactional_ids;
 use crate::kafka::transaction::TransactionReport;
 use crate::partition;
 use crate::record::Offset;
@@ -104,13 +106,20 @@ impl Shell {
             TransactionReport::Ready => self.delivery.transaction_mut().into_iter().for_each(Transaction::ready),
             TransactionReport::Committed(offsets) => {
                 failpoint::pass(Point::TransactionCommitted);
+                self.monitor.metrics.transactions.with_label_values(&["committed"]).inc();
                 self.delivery.transaction_mut().into_iter().for_each(Transaction::committed);
                 let began = self.timers.transaction_ends.take().unwrap_or(now);
                 let offsets = offsets.into_iter().map(|Position { partition, offset, .. }| (partition, offset));
                 self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });
                 self.tell_session(now, session::Event::CommitEnded);
             }
-            TransactionReport::Failed { reason } => {
+            TransactionReport::Failed { reason, is_denied: true } => {
+                let commands = Commands::of(&self.settings.kafka);
+                let grant = commands.allow_transactions(&transactional_ids(&self.settings.kafka.input.group));
+                self.halt(now, format!("transactions are denied: {reason}; grant it: {grant}"), None);
+                self.rewind_all(now);
+            }
+            TransactionReport::Failed { reason, is_denied: false } => {
                 self.recover_producer(now, &format!("the transaction failed: {reason}"));
             }
         }
@@ -121,6 +130,11 @@ impl Shell {
         if self.delivery.transaction().is_some() && self.session.is_committing() {
             self.tell_session(now, session::Event::CommitEnded);
         }
+    }
+
+    /// Whether a new producer has to wait: with transactions its first order is to the brokers, and they may just have refused it.
+    pub(super) fn may_make_producer(&self, now: Instant) -> bool {
+        self.delivery.transaction().is_none() || !(self.delivery.backs_off(now) || self.blocked.holds())
     }
 
     /// Asks where the group stands, once no transaction of this worker can change that any more.

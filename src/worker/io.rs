@@ -15,6 +15,7 @@ use crate::kafka::Lookup;
 use crate::kafka::Producer;
 use crate::kafka::limits::Batching;
 use crate::kafka::limits::TopicLimits;
+use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::plugin::Instance;
 use crate::plugin::Step;
@@ -39,6 +40,9 @@ pub(super) struct Io {
     /// The first step in the version that runs: its batch size, and the ticker that counts all steps' deadlines.
     pub(super) first_step: Option<Step>,
 }
+
+/// Why a worker was made that takes over from another one.
+pub(super) const RELOAD: &str = "reload";
 
 /// The first numbers of a worker's parts, so that late results of the worker before are not taken for its own, and why instances
 /// were made.
@@ -72,7 +76,11 @@ impl Io {
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
         // The topics' limits arrive with the first answer.
         let limits = unlimited(settings);
-        let producer = Some(start_producer(settings, number, first.producer, &limits, Batching::Full, &inbox)?);
+        // A worker that takes over must not end the transaction of the one that it replaces.
+        let waits = first.reason == RELOAD && settings.kafka.delivery != Guarantee::AtLeastOnce;
+        let producer = (!waits)
+            .then(|| start_producer(settings, number, first.producer, &limits, Batching::Full, &inbox))
+            .transpose()?;
         let (lookup_number, producer_number) = (first.lookup, first.producer);
         let (_, events) = mpsc::channel();
         Ok(Io {

@@ -35,7 +35,7 @@ pub(super) struct Outgoing {
     len: usize,
     /// The number of records of the run whose outputs are sent.
     records: usize,
-    /// The number of records of the run whose outputs may be sent by now.
+    /// The number of records of the run whose outputs and dead letters may be sent by now.
     allowed: usize,
     effects: Effects,
     cursor: Cursor,
@@ -94,9 +94,9 @@ impl Outgoing {
             bytes: lanes::bytes_of(&ran.batch, &range) + dead_letter_bytes,
             batch: Arc::clone(&ran.batch),
             start: range.start,
-            len: records,
+            len: ran.range.len(),
             records,
-            allowed: records,
+            allowed: ran.range.len(),
             effects: std::mem::take(&mut ran.effects),
             cursor: Cursor::default(),
             dead_letters,
@@ -119,7 +119,7 @@ impl Outgoing {
 
     /// Whether some records have to wait before their outputs may be sent.
     pub(super) fn is_held_back(&self) -> bool {
-        self.allowed < self.records
+        self.allowed < self.records || !self.dead_letters.is_empty()
     }
 
     /// Whether nothing of what is left may be sent.

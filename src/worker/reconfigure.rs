@@ -82,7 +82,7 @@ impl Shell {
             assignments: self.flow.assignments(),
             producer: self.io.producer_number + 1,
             lookup: self.io.lookup_number + 1,
-            reason: "reload",
+            reason: io::RELOAD,
         };
         let (metrics, status) = (Arc::clone(&self.monitor.metrics), Arc::clone(&self.monitor.status));
         Shell::new(settings, self.io.number, instances, metrics, status, self.io.inbox.clone(), first)

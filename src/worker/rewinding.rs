@@ -15,6 +15,9 @@ use crate::record::TopicPartition;
 impl Shell {
     /// Replaces the producer if that is due.
     pub(super) fn renew_producer(&mut self, now: Instant) {
+        if self.io.producer.is_none() && self.may_make_producer(now) {
+            self.make_producer(now);
+        }
         let flow = &self.flow;
         let low = |partition: &TopicPartition| {
             flow.tasks.iter().find(|task| task.partition == *partition).map(|task| task.state.low())
@@ -46,6 +49,9 @@ impl Shell {
     /// Discards what is not acknowledged, reads it again, and sends it by a new producer.
     pub(super) fn rewind_all(&mut self, now: Instant) {
         self.count_finished(now);
+        if self.delivery.transaction().is_some_and(Transaction::is_open) {
+            self.monitor.metrics.transactions.with_label_values(&["given_up"]).inc();
+        }
         self.end_cycle(now);
         let again: usize = self.flow.tasks.iter().map(|task| task.state.in_flight()).sum();
         self.monitor.metrics.retries.with_label_values(&["produce"]).inc_by(again as u64);
@@ -54,7 +60,11 @@ impl Shell {
         for index in 0..self.flow.tasks.len() {
             self.rewind(now, index);
         }
-        self.make_producer(now);
+        if self.may_make_producer(now) {
+            self.make_producer(now);
+        } else {
+            self.delivery.renewed();
+        }
     }
 
     /// Starts the next producer.

@@ -100,7 +100,7 @@ impl Shell {
     fn show_life(&mut self) {
         let alive = Alive {
             executors: self.io.executors.are_alive(),
-            delivery: self.io.producer.as_ref().is_some_and(|producer| self.timers.delivery.beats(producer.turns())),
+            delivery: self.io.producer.as_ref().is_none_or(|producer| self.timers.delivery.beats(producer.turns())),
             ticker: self.io.first_step.as_ref().is_none_or(|step| self.timers.ticker.beats(step.ticks())),
         };
         self.monitor.status.beat(alive);

@@ -9,17 +9,22 @@ use crate::rows::Case;
 use crate::support::clock;
 use crate::support::java;
 use crate::support::wasmill::Process;
+use crate::support::wasmill::is_exactly_once;
 
 /// A failpoint, and the passing at which the process aborts: the first number plus a random number up to the second.
-const STEADY: [(&str, u64, u64); 8] = [
+const STEADY: [(&str, u64, u64); 5] = [
     ("after-poll", 20_000, 30_000),
     ("after-guest", 200, 400),
     ("after-enqueue", 20_000, 30_000),
     ("in-delivery", 15, 30),
     ("after-ack", 15, 30),
-    ("after-store", 20, 40),
-    ("commit-sent", 4, 5),
-    ("commit-acked", 4, 5),
+];
+const AT_LEAST_ONCE: [(&str, u64, u64); 3] = [("after-store", 20, 40), ("commit-sent", 4, 5), ("commit-acked", 4, 5)];
+const EXACTLY_ONCE: [(&str, u64, u64); 4] = [
+    ("transaction-begun", 10, 20),
+    ("transaction-ends", 10, 20),
+    ("transaction-committed", 10, 20),
+    ("commit-acked", 10, 20),
 ];
 /// Failpoints that are passed only when another member joins or leaves: a second process does that.
 const WITH_ANOTHER: [(&str, u64); 2] = [("in-revoke", 1), ("after-assign", 2)];
@@ -32,7 +37,8 @@ const NOTICED: Duration = Duration::from_secs(5);
 pub(crate) fn sweep(case: &Case) {
     for time in 0..if case.full { 3 } else { 1 } {
         let name = |point: &str| if time == 0 { point.to_owned() } else { format!("{point}-{}", time + 1) };
-        for (point, least, more) in STEADY {
+        let own = if is_exactly_once() { &EXACTLY_ONCE[..] } else { &AT_LEAST_ONCE[..] };
+        for (point, least, more) in STEADY.iter().chain(own).copied() {
             let at = least + case.below(more);
             crash_at(case, &name(point), point, at, false);
         }

@@ -11,6 +11,7 @@ use crate::support::java::Feed;
 use crate::support::unique;
 use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
+use crate::support::wasmill::is_exactly_once;
 
 /// Records per second. Each record has two outputs.
 const RATE: u32 = 10_000;
@@ -110,6 +111,9 @@ impl Load {
 
     /// The number of records that a fault at `at` may cause to be repeated: those in flight, and those acknowledged since the last commit.
     pub(crate) fn may_repeat(&self, at: u64) -> u64 {
+        if is_exactly_once() {
+            return 0;
+        }
         MAX_IN_FLIGHT + self.delivery.appended(at - COMMIT_MS, at)
     }
 
@@ -129,6 +133,9 @@ impl Load {
         assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code of the last process");
         let tally = self.delivery.assert_complete(&self.feed);
         assert_eq!(tally.fresh, fed.iter().map(|&fed| u64::try_from(fed).unwrap()).sum::<u64>());
+        if is_exactly_once() {
+            assert_eq!((tally.repeats, tally.stale), (0, 0), "repeated outputs, and keys that end with an old value");
+        }
         Verdict { records: tally.fresh, repeats: tally.repeats, stale: tally.stale }
     }
 

@@ -45,6 +45,8 @@ use support::say;
 /// The rows of `cargo xtask test`: the most valuable ones that fit into a few minutes. The integration tests have similar cases for
 /// F2, F3 and F14.
 const SLICE: [&str; 5] = ["F1", "F7", "F11", "F35", "F38"];
+/// The row of the slice that is run with exactly-once delivery as well.
+const SLICE_ONCE: &str = "F1";
 /// The number of concurrent rows of the slice: they wait more than they compute. A row whose figures are published runs alone.
 const AT_ONCE: usize = 2;
 
@@ -145,9 +147,17 @@ fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mu
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
     say(&format!("==> {} {}: seed {seed}", row.id, row.fault));
     let results = match row.how {
-        How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments.full),
+        How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments.full, false),
+        How::Once(_) => in_a_process(row, seed, arguments.full, true),
+        How::Both(_) => {
+            let mut results = in_a_process(row, seed, arguments.full, false);
+            // The slice has the row that needs it most.
+            if !arguments.slice || row.id == SLICE_ONCE {
+                results.extend(in_a_process(row, seed, arguments.full, true));
+            }
+            results
+        }
         How::Test { binary, filter, .. } => vec![report::of_test(row.id, binary, filter, arguments.full)],
-        How::NotRun(why) => vec![Result::not_run(row.id, why)],
     };
     for result in results {
         if result.outcome == report::FAILED {
@@ -160,7 +170,7 @@ fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mu
 }
 
 /// Runs a row in a process of its own, with its own node, Java client and seed.
-fn in_a_process(row: &Row, seed: u64, full: bool) -> Vec<Result> {
+fn in_a_process(row: &Row, seed: u64, full: bool, once: bool) -> Vec<Result> {
     let program = env::current_exe().expect("a process knows its program");
     let mut command = if matches!(row.how, How::Mount(_)) {
         let mut command = kafka::bound(Path::new("unshare"));
@@ -169,6 +179,9 @@ fn in_a_process(row: &Row, seed: u64, full: bool) -> Vec<Result> {
     } else {
         kafka::bound(&program)
     };
+    if once {
+        command.env("WASMILL_TEST_DELIVERY", "exactly_once");
+    }
     command.args(["--here", row.id]).args(full.then_some("--full")).env("WASMILL_SEED", seed.to_string());
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the test can start itself");
     let out = child.stdout.take().expect("it is piped");

@@ -8,9 +8,12 @@ use std::time::Duration;
 use crate::load::Load;
 use crate::load::MAX_IN_FLIGHT;
 use crate::load::PARTITIONS;
+use crate::proxy::ADD_PARTITIONS_TO_TXN;
+use crate::proxy::END_TXN;
 use crate::proxy::HEARTBEAT;
 use crate::proxy::OFFSET_COMMIT;
 use crate::proxy::PRODUCE;
+use crate::proxy::TXN_OFFSET_COMMIT;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
@@ -44,6 +47,30 @@ pub(crate) fn commit_unanswered(case: &Case) {
             looks.count
         )
     });
+}
+
+/// The answers that decide whether a transaction counts: each is lost now and then, and then all of them.
+pub(crate) fn transaction_unanswered(case: &Case) {
+    let few = if case.full { 10 } else { 3 };
+    for (name, api) in
+        [("EndTxn", END_TXN), ("TxnOffsetCommit", TXN_OFFSET_COMMIT), ("AddPartitionsToTxn", ADD_PARTITIONS_TO_TXN)]
+    {
+        let every = 5 + case.below(10);
+        case.inject(name, &format!("one in {every} answers to {name} swallowed until {few} are"), || {
+            let proxy = broker::proxy();
+            let load = Load::with("unanswered", IMPATIENT);
+            let mut process = load.start();
+            let (in_flight, lag) = load.busy(&mut process);
+            proxy.swallow(api, every);
+            process.wait("answers to be swallowed", Duration::from_secs(240), |_| proxy.hits() >= few);
+            let swallowed = proxy.relent();
+            let resumes = load.resumes(&mut process);
+            let verdict = load.finish(process);
+            format!(
+                "lag {lag}, in flight {in_flight}; {swallowed} swallowed; next record after {resumes:.1?}; {verdict}"
+            )
+        });
+    }
 }
 
 /// Observed committed offsets.

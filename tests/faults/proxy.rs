@@ -25,6 +25,9 @@ use socket2::SockRef;
 pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const OFFSET_COMMIT: i16 = 8;
 pub(crate) const HEARTBEAT: i16 = 12;
+pub(crate) const ADD_PARTITIONS_TO_TXN: i16 = 24;
+pub(crate) const END_TXN: i16 = 26;
+pub(crate) const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// A listening proxy.
 pub(crate) struct Proxy {
@@ -110,6 +113,11 @@ impl Proxy {
         let mut orders = self.orders();
         orders.swallow = Some((api, every));
         (orders.answers, orders.hits) = (0, 0);
+    }
+
+    /// How many answers were dropped or modified so far.
+    pub(crate) fn hits(&self) -> u64 {
+        self.orders().hits
     }
 
     /// Puts an error code into each `every`th answer to this kind of request.

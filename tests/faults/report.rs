@@ -26,6 +26,7 @@ records that arrived with Kafka's own Java client.
 `--only F7` runs one row, `--from F14` starts at that row, `--full` uses the long schedules, `--seed N` repeats a schedule.
 All rows are of one revision of the sources, as `git describe` names it: a run removes rows of other revisions, and a run of all rows rewrites the page.
 A fault counts only if it hit a process with records in flight and lag above zero.
+*Exactly once* in a row's name is `delivery = \"exactly_once\"`: the reader reads committed records, and none may be repeated or stale.
 The load goes through two steps; each record is written to two of three outputs.
 
 - *Missing* counts records that the input topic acknowledged and that lack an output.
@@ -53,10 +54,6 @@ impl Result {
 
     pub(crate) fn failed(row: &str, injected: &str, why: &str) -> Result {
         Result::new(row, FAILED, injected, why)
-    }
-
-    pub(crate) fn not_run(row: &str, why: &str) -> Result {
-        Result::new(row, NOT_RUN, "", why)
     }
 
     fn new(row: &str, outcome: &'static str, injected: &str, figures: &str) -> Result {

@@ -17,6 +17,7 @@ use crate::plugins;
 use crate::random_faults;
 use crate::report::Result;
 use crate::support::random::Random;
+use crate::support::wasmill::is_exactly_once;
 
 /// A row of the matrix.
 pub(crate) struct Row {
@@ -28,6 +29,10 @@ pub(crate) struct Row {
 /// How a row is run.
 pub(crate) enum How {
     Run(fn(&Case)),
+    /// The same with either delivery.
+    Both(fn(&Case)),
+    /// With exactly-once delivery only.
+    Once(fn(&Case)),
     /// The same as root in a mount namespace of its own, so that it may mount file systems.
     Mount(fn(&Case)),
     /// Runs tests of another binary.
@@ -35,11 +40,18 @@ pub(crate) enum How {
         binary: &'static str,
         filter: &'static str,
     },
-    NotRun(&'static str),
 }
 
 const fn run(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
     Row { id, fault, how: How::Run(how) }
+}
+
+const fn both(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
+    Row { id, fault, how: How::Both(how) }
+}
+
+const fn once(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
+    Row { id, fault, how: How::Once(how) }
 }
 
 const fn mount(id: &'static str, fault: &'static str, how: fn(&Case)) -> Row {
@@ -50,31 +62,25 @@ const fn test(id: &'static str, fault: &'static str, binary: &'static str, filte
     Row { id, fault, how: How::Test { binary, filter } }
 }
 
-const fn none(id: &'static str, fault: &'static str, why: &'static str) -> Row {
-    Row { id, fault, how: How::NotRun(why) }
-}
-
-const NO_TRANSACTIONS: &str = "there is no exactly-once delivery in this release";
-
 pub(crate) const ROWS: [Row; 38] = [
-    run("F1", "crash at a step of a record's path", crash::sweep),
+    both("F1", "crash at a step of a record's path", crash::sweep),
     test("F2", "kill -9 at any time", "it", "kill_9"),
-    run("F3", "SIGTERM under load", ending::terminated),
+    both("F3", "SIGTERM under load", ending::terminated),
     run("F4", "SIGTERM while the output can't be reached", ending::terminated_without_output),
-    run("F5", "a worker frozen past its session", group::frozen),
-    none("F6", "a second producer of the same transaction", NO_TRANSACTIONS),
-    run("F7", "broker kill -9 and restart", outage::killed),
+    both("F5", "a worker frozen past its session", group::frozen),
+    once("F6", "a second process with the same transactional id", group::same_id),
+    both("F7", "broker kill -9 and restart", outage::killed),
     run("F8", "broker frozen", outage::frozen),
-    none("F9", "answer to EndTxn swallowed", NO_TRANSACTIONS),
-    run("F10", "answers to Produce swallowed", network::produce_unanswered),
+    once("F9", "answers about transactions swallowed", network::transaction_unanswered),
+    both("F10", "answers to Produce swallowed", network::produce_unanswered),
     run("F11", "answers to OffsetCommit swallowed", network::commit_unanswered),
-    run("F12", "connections reset again and again", network::flapping),
-    run("F13", "coordinator and leaders move", outage::moved),
-    run("F14", "workers come and go", group::storm),
-    run("F15", "a revoke during a slow call", group::revoke_in_a_call),
-    run("F16", "paused, then given to another", group::paused_and_moved),
+    both("F12", "connections reset again and again", network::flapping),
+    both("F13", "coordinator and leaders move", outage::moved),
+    both("F14", "workers come and go", group::storm),
+    both("F15", "a revoke during a slow call", group::revoke_in_a_call),
+    both("F16", "paused, then given to another", group::paused_and_moved),
     run("F17", "a slow plugin", group::slow_plugin),
-    run("F18", "a slow output", network::slow_output),
+    both("F18", "a slow output", network::slow_output),
     test("F19", "records that break the plugin", "it", "dead_letter::records_that_break_the_plugin"),
     test("F20", "every record breaks the plugin", "it", "dead_letter::when_every_record_breaks"),
     test("F21", "headers and values that few expect", "it", "hostile::hostile_records_arrive"),
@@ -92,7 +98,7 @@ pub(crate) const ROWS: [Row; 38] = [
     test("F33", "the clock jumps", "it", "environments::the_clock_jumps"),
     run("F34", "error codes that nobody knows", network::unknown_codes),
     run("F35", "a thread panics", crash::panics),
-    run("F36", "random faults, one after the other", random_faults::many),
+    both("F36", "random faults, one after the other", random_faults::many),
     run("F37", "SIGTERM while a broker is frozen", ending::terminated_while_frozen),
     run("F38", "the output is away, the input full", network::output_away),
 ];
@@ -125,7 +131,7 @@ impl Case {
             drop(words);
             before(info);
         }));
-        let (How::Run(steps) | How::Mount(steps)) = row.how else { return };
+        let (How::Run(steps) | How::Both(steps) | How::Once(steps) | How::Mount(steps)) = row.how else { return };
         let case = Case { row: row.id, full, random: RefCell::new(Random::seeded(row.id)) };
         steps(&case);
     }
@@ -137,7 +143,9 @@ impl Case {
 
     /// Injects a fault and prints the result: the figures that `steps` returns, or why it failed.
     pub(crate) fn inject(&self, variant: &str, injected: &str, steps: impl FnOnce() -> String) {
-        let row = if variant.is_empty() { self.row.to_owned() } else { format!("{}/{variant}", self.row) };
+        let once = is_exactly_once().then_some("exactly once");
+        let parts: Vec<&str> = once.into_iter().chain([variant]).filter(|part| !part.is_empty()).collect();
+        let row = if parts.is_empty() { self.row.to_owned() } else { format!("{}/{}", self.row, parts.join(", ")) };
         LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let result = match panic::catch_unwind(AssertUnwindSafe(steps)) {
             Ok(figures) => Result::passed(&row, injected, &figures),

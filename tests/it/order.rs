@@ -55,10 +55,9 @@ fn kill_under_load(name: &str, more: &[&str]) -> u64 {
     let _alone = support::load();
     let mut random = Random::seeded(name);
     let (input, output, group, pipeline) = pipeline(name, "");
-    let state = pipeline.folder().join("state");
-    let arguments = [&WIDE, more, &["--state", state.to_str().unwrap_or_default()]].concat();
+    let arguments = [&WIDE, more].concat();
     let reader = Reader::start(&output);
-    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 5 } else { 2 };
+    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 5 } else { 1 };
     let feed = Feed::start(&input, 10_000, KEYS, 20, 0);
     let mut process = pipeline.run_in(&[SLOW], &arguments);
     for kill in 1..=kills {
@@ -93,10 +92,10 @@ fn one_partition_uses_all_executors() {
     broker::brokers();
     let _alone = support::load();
     let (input, _, group, pipeline) = pipeline("key-wide", "");
-    let feed = fill(&input, 60_000);
+    let feed = fill(&input, 40_000);
     let fed = feed.stop();
     let mut rates = Vec::new();
-    for (order, records) in [("partition", 4000), ("key", 50_000)] {
+    for (order, records) in [("partition", 2000), ("key", 30_000)] {
         let from = java::committed(&group, &input)[0].max(0);
         let mut process = pipeline.run_in(&[SLOW], &[&WIDE[..], &["--set", &format!("order=\"{order}\"")]].concat());
         process.wait("the first commit", RECOVERY, |_| java::committed(&group, &input)[0] > from);

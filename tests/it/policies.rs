@@ -75,8 +75,7 @@ fn a_record_holds_a_pipeline_with_exactly_once_delivery_and_order_by_key() {
 fn hold(name: &str, more: &[&str]) {
     let values = ["a", "reject wait-for-me", "b"];
     let case = Case::new(name, &values, "[on_error.code.wait-for-me]\nthen = \"hold\"");
-    let state = case.pipeline.folder().join("state");
-    let mut process = case.pipeline.run_with(&[more, &["--state", state.to_str().unwrap()]].concat());
+    let mut process = case.pipeline.run_with(more);
     let is_held = |process: &crate::support::wasmill::Process| {
         process.get("/readyz?verbose").is_some_and(|(status, checks)| {
             let place = format!("topic {}, partition 0, offset 1 (tried once): step `faulty`", case.input);
@@ -93,7 +92,12 @@ fn hold(name: &str, more: &[&str]) {
     process.hang_up();
     process.wait("the rest", LIMIT, |_| java::committed(&case.group, &case.input) == [3]);
     process.wait("the probe", LIMIT, |process| process.get("/readyz").is_some_and(|(status, _)| status == 200));
-    assert_eq!(Case::values(&case.output), values);
+    // Without keys there is no order by key.
+    let sorted = |mut values: Vec<String>| {
+        values.sort_unstable();
+        values
+    };
+    assert_eq!(sorted(Case::values(&case.output)), sorted(values.map(str::to_owned).to_vec()));
     process.terminate();
     assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
 }

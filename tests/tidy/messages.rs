@@ -31,6 +31,11 @@ const PASSED_ON: &[(&str, &str)] = &[
     ("src/worker/group.rs", "\n"),
     // A log line about a failed record: its callers provide the text.
     ("src/worker/monitor.rs", "..: .."),
+    // The record that holds the pipeline: see the row of `held: ..`.
+    (
+        "src/worker/end.rs",
+        "topic .., partition .., offset ....\nway out: fix the plugin, the file or what the record needs, and reload with `kill -HUP`: it goes on with this record",
+    ),
     // The summary of the pipeline: see the row of `starts pipeline`.
     ("src/cli/service.rs", ".."),
 ];

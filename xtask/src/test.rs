@@ -104,11 +104,11 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         let threads = thread::available_parallelism().map_or(1, usize::from) * AT_ONCE;
         host(&[&INTEGRATION[..], &["--", "--test-threads", &threads.to_string()]].concat())
     })?;
-    stages.run("an installation", || install(root))?;
     stages.run("a slice of the faults", || {
         stage::succeed(faults::matrix(&mut linted(root, "test", &[])).arg("--slice"))
     })?;
     if length == Length::Full {
+        stages.run("an installation", || install(root))?;
         stages.run("a release's archive", dist::run)?;
     }
     stages.sum_up();

@@ -22,7 +22,9 @@ use crate::kafka::probe::Answers;
 use crate::kafka::probe::ProbeAnswer;
 use crate::kafka::probe::Question;
 use crate::kafka::probe::Unanswered;
+use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Partition;
+use crate::kafka::settings::transactional_ids;
 
 /// The time limit for the brokers' answers about one file. Files are asked about concurrently, so `check` ends within
 /// ten seconds.
@@ -55,7 +57,10 @@ pub(super) fn question((pipeline, usable): &(Pipeline, Usable)) -> Option<Asked>
     }
     topics.extend(outputs(pipeline, usable).map(|output| output.topic.to_owned()));
     let group = usable.group.then(|| pipeline.kafka.input.group.clone());
-    Some((pipeline.kafka.clone(), Question { topics: topics.into_iter().collect(), names, group }))
+    let is_exactly_once = pipeline.kafka.delivery != Guarantee::AtLeastOnce;
+    let transactional_ids = group.as_deref().filter(|_| is_exactly_once).map(transactional_ids);
+    let question = Question { topics: topics.into_iter().collect(), names, group, transactional_ids };
+    Some((pipeline.kafka.clone(), question))
 }
 
 /// Asks about all files concurrently.
@@ -87,7 +92,7 @@ fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<A
         .cloned()
         .collect();
     if question.names && !read.is_empty() {
-        let more = Question { topics: read.into_iter().collect(), names: false, group: None };
+        let more = Question { topics: read.into_iter().collect(), ..Question::default() };
         answers.topics.extend(probe::ask(settings, &more, LIMIT / 3)?.topics);
     }
     Ok(answers)
@@ -210,6 +215,7 @@ impl Judge<'_> {
             );
         }
         self.group(answers.group.as_ref());
+        self.transactional_ids(answers.transactional_ids.as_ref());
         self.membership(answers);
     }
 
@@ -313,6 +319,23 @@ impl Judge<'_> {
                 self.unknown(span, &format!("the consumer group `{shown}`"), why);
             }
             None => {}
+        }
+    }
+
+    fn transactional_ids(&mut self, answer: Option<&ProbeAnswer>) {
+        let span = self.pipeline.spans.group.unwrap_or(self.pipeline.spans.input);
+        let at = self.pipeline.spans.group.or(self.pipeline.spans.name).unwrap_or(span);
+        let prefix = transactional_ids(&self.shown(&self.pipeline.kafka.input.group, at));
+        match answer {
+            Some(ProbeAnswer::Denied) => self.report.add(
+                span,
+                format!("no permission to use transactional ids that begin with `{prefix}`"),
+                format!("grant it: {}", self.commands().allow_transactions(&prefix)),
+            ),
+            Some(ProbeAnswer::Unknown(why)) => {
+                self.unknown(span, &format!("the permission to use transactional ids that begin with `{prefix}`"), why);
+            }
+            Some(ProbeAnswer::There { .. } | ProbeAnswer::Missing) | None => {}
         }
     }
 

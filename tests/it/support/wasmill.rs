@@ -1,6 +1,7 @@
 //! The binary under test: a pipeline's folder, and processes that run it and are observed from outside.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::env;
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -45,6 +46,11 @@ pub(crate) struct Pipeline {
     processes: AtomicU32,
     /// The lines of `[kafka]`, if not those of the shared cluster.
     kafka: Option<String>,
+}
+
+/// Whether pipelines deliver exactly once in this process.
+pub(crate) fn is_exactly_once() -> bool {
+    env::var("WASMILL_TEST_DELIVERY").is_ok_and(|delivery| delivery == "exactly_once")
 }
 
 impl Pipeline {
@@ -116,8 +122,12 @@ impl Pipeline {
     pub(crate) fn run_under(&self, wrapper: &[&str], variables: &[(&str, &str)], more: &[&str]) -> Process {
         let port = free_port();
         let file = self.write(port);
-        let arguments = [&["run", file.to_str().unwrap()], more].concat();
-        Process::start_with(wrapper, &arguments, variables, port, Stdio::piped())
+        let once: &[&str] = if is_exactly_once() { &["--set", "delivery=\"exactly_once\""] } else { &[] };
+        let arguments = [&["run", file.to_str().unwrap()], once, more].concat();
+        // Where processes of this pipeline take their numbers.
+        let state = self.folder.path().join("state");
+        let variables = [&[("WASMILL_STATE", state.to_str().unwrap())], variables].concat();
+        Process::start_with(wrapper, &arguments, &variables, port, Stdio::piped())
     }
 
     /// Like [`Pipeline::run`], with a stderr that is full and never read.
@@ -324,6 +334,16 @@ impl Process {
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
         self.signal("HUP");
+    }
+
+    /// Stops the process, as a machine without CPU time would.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
     }
 
     fn signal(&self, name: &str) {
