@@ -98,3 +98,120 @@ impl Transaction {
         *self = Transaction::Starting;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Produce(usize),
+        /// The producer has room for so many outputs.
+        Send(usize),
+        Acknowledge(usize),
+        Close,
+        Commit,
+        /// The brokers' answer to the producer's first order, or to the commit.
+        Answer,
+        Fail,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (1_usize..5).prop_map(Step::Produce),
+            8 => (1_usize..9).prop_map(Step::Send),
+            8 => (1_usize..9).prop_map(Step::Acknowledge),
+            3 => Just(Step::Close),
+            4 => Just(Step::Commit),
+            6 => Just(Step::Answer),
+            1 => Just(Step::Fail),
+        ]
+    }
+
+    /// A partition whose records have two outputs each, and a broker.
+    #[derive(Default)]
+    struct World {
+        /// Every record below has an outcome.
+        produced: usize,
+        /// Outputs that were sent and acknowledged, in order: record `n` has the outputs `2 * n` and `2 * n + 1`.
+        sent: usize,
+        acknowledged: usize,
+        /// Where the group stands.
+        group: usize,
+        /// Outputs of the transaction that isn't committed, and of all that are.
+        open: Vec<usize>,
+        committed: Vec<usize>,
+    }
+
+    impl World {
+        fn carry_out(&mut self, transaction: &mut Transaction, step: Step) {
+            match step {
+                Step::Produce(records) => self.produced += records,
+                Step::Send(room) => {
+                    // Above every record with an output in the transaction.
+                    let handed = self.sent.div_ceil(2);
+                    let below = match transaction.takes() {
+                        Takes::Nothing => 0,
+                        Takes::Rest => handed,
+                        Takes::Produced => self.produced,
+                    };
+                    for output in self.sent..(2 * below).min(self.sent + room).max(self.sent) {
+                        if transaction.is_to_begin() {
+                            assert!(self.open.is_empty(), "an output of an earlier transaction");
+                            transaction.begun();
+                        }
+                        assert!(transaction.is_open(), "an output outside of a transaction");
+                        self.open.push(output);
+                        self.sent += 1;
+                    }
+                }
+                Step::Acknowledge(outputs) => self.acknowledged = (self.acknowledged + outputs).min(self.sent),
+                Step::Close => {
+                    transaction.close();
+                }
+                // The rule of `go_on_committing`.
+                Step::Commit => {
+                    let (low, handed) = (self.acknowledged / 2, self.sent.div_ceil(2));
+                    if matches!(transaction, Transaction::Closing { .. }) && low >= handed {
+                        assert!(self.open.iter().all(|output| output / 2 < low), "an output above the offset");
+                        transaction.commits();
+                    }
+                }
+                Step::Answer if *transaction == Transaction::Committing => {
+                    self.committed.append(&mut self.open);
+                    self.group = self.acknowledged / 2;
+                    transaction.committed();
+                }
+                Step::Answer => transaction.ready(),
+                Step::Fail => {
+                    self.open.clear();
+                    (self.produced, self.sent, self.acknowledged) = (self.group, 2 * self.group, 2 * self.group);
+                    transaction.restart();
+                }
+            }
+            assert!(self.open.is_empty() || transaction.is_open(), "outputs and no transaction");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_committed_with_an_offset_is_every_output_below_it_once(steps in prop::collection::vec(step(), 0..80)) {
+            let (mut world, mut transaction) = (World::default(), Transaction::Starting);
+            for step in steps {
+                world.carry_out(&mut transaction, step);
+                let below: Vec<usize> = (0..2 * world.group).collect();
+                prop_assert_eq!(&world.committed, &below);
+            }
+            for _ in 0..4 {
+                for step in [Step::Answer, Step::Send(999), Step::Acknowledge(999), Step::Close, Step::Commit, Step::Answer] {
+                    world.carry_out(&mut transaction, step);
+                }
+            }
+            prop_assert_eq!(world.group, world.produced, "everything is committed");
+        }
+    }
+}

@@ -90,8 +90,12 @@ pub(super) struct World {
     pub(super) sent: Vec<Sent>,
     /// How many numbers were assigned in this assignment.
     pub(super) given: usize,
-    /// The committed offset: the oracle's own copy.
+    /// Whether outputs count only once they are committed, with the offset.
+    pub(super) once: bool,
+    /// The offset that was stored last: the oracle's own copy. At least once it is committed at once.
     pub(super) committed: Offset,
+    /// Where the group stands, and the breaker's counts there.
+    pub(super) group: (Offset, String),
     /// The outputs of each record that the broker has.
     pub(super) delivered: Vec<BTreeSet<u32>>,
     /// Whether each record was processed.
@@ -148,7 +152,9 @@ impl World {
             out: VecDeque::new(),
             sent: Vec::new(),
             given: 0,
+            once: false,
             committed: start,
+            group: (start, String::new()),
             delivered: vec![BTreeSet::new(); log.len()],
             handled: vec![false; log.len()],
             first_sent: Vec::new(),
@@ -278,6 +284,9 @@ impl World {
                         assert!(offset.0 <= stopped, "{offset} was stored, above the record {stopped} that stopped it");
                     }
                     self.committed = self.committed.max(offset);
+                    if !self.once {
+                        self.group = (self.committed, self.counts.clone());
+                    }
                 }
                 Action::Stop { offset, .. } | Action::Hold { offset, .. } => {
                     assert!(self.stopped.is_none_or(|at| self.strands > 1 && offset < at), "it stopped twice");
@@ -328,6 +337,31 @@ impl World {
             }
         }
         released
+    }
+
+    /// Commits the transaction, if every record with an output in it is below the stored offset.
+    pub(super) fn commit(&mut self) {
+        let is_within = |record: usize| {
+            let is_in_it = !self.delivered[record].is_empty() || self.given_up[record];
+            !is_in_it || self.log[record].offset < self.committed.0
+        };
+        if self.sent.is_empty() && (0..self.log.len()).all(is_within) {
+            self.group = (self.committed, self.counts.clone());
+            self.tell(Event::Committed { offset: self.committed }, &[]);
+        }
+    }
+
+    /// The open transaction is given up: what is in it never was.
+    pub(super) fn give_up_transaction(&mut self) {
+        self.committed = self.group.0;
+        self.counts = self.group.1.clone();
+        self.sent.clear();
+        for (record, logged) in self.log.iter().enumerate().filter(|(_, logged)| logged.offset >= self.group.0.0) {
+            assert!(logged.offset >= self.committed.0);
+            self.delivered[record].clear();
+            self.handled[record] = false;
+            self.given_up[record] = false;
+        }
     }
 
     /// Reads the partition again. `true` if this ended a drain.
