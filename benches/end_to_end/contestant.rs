@@ -29,9 +29,10 @@ pub(crate) enum Contestant {
     Tuned { plugin: &'static str, key: Key },
 }
 
-/// A line below `[[step]]`, `[limits]` or `[kafka.librdkafka]`.
+/// A line below `[[step]]`, `[limits]` or `[kafka.librdkafka]`, or lines above all sections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Key {
+    Top(&'static str),
     Step(&'static str),
     Limits(&'static str),
     Librdkafka(&'static str),
@@ -46,7 +47,10 @@ impl Contestant {
             Contestant::Native(_) => "native".into(),
             Contestant::Wasmill(plugin) => format!("wasmill-{plugin}"),
             Contestant::Other { plugin, .. } => format!("other-{plugin}"),
-            Contestant::Tuned { key: Key::Step(line) | Key::Limits(line) | Key::Librdkafka(line), .. } => line.into(),
+            Contestant::Tuned {
+                key: Key::Top(line) | Key::Step(line) | Key::Limits(line) | Key::Librdkafka(line),
+                ..
+            } => line.replace('\n', ", "),
         }
     }
 
@@ -65,18 +69,19 @@ impl Contestant {
                 command
             }
             Contestant::Wasmill(plugin) | Contestant::Other { plugin, .. } | Contestant::Tuned { plugin, .. } => {
-                let (step, limits, librdkafka) = match self {
-                    Contestant::Tuned { key: Key::Step(line), .. } => (line, "", ""),
-                    Contestant::Tuned { key: Key::Limits(line), .. } => ("", line, ""),
-                    Contestant::Tuned { key: Key::Librdkafka(line), .. } => ("", "", line),
-                    Contestant::Native(_) | Contestant::Wasmill(_) | Contestant::Other { .. } => ("", "", ""),
+                let (top, step, limits, librdkafka) = match self {
+                    Contestant::Tuned { key: Key::Top(line), .. } => (line, "", "", ""),
+                    Contestant::Tuned { key: Key::Step(line), .. } => ("", line, "", ""),
+                    Contestant::Tuned { key: Key::Limits(line), .. } => ("", "", line, ""),
+                    Contestant::Tuned { key: Key::Librdkafka(line), .. } => ("", "", "", line),
+                    Contestant::Native(_) | Contestant::Wasmill(_) | Contestant::Other { .. } => ("", "", "", ""),
                 };
                 // The port is probably still free when wasmill starts.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
                 let wasm = Path::new(plugins).join(plugin).with_extension("wasm").canonicalize().unwrap();
                 let file = folder.path().join("bench.toml");
                 let text = format!(
-                    "[kafka]\nbrokers = [\"{brokers}\"]\n[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\
+                    "{top}\n[kafka]\nbrokers = [\"{brokers}\"]\n[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\
                      [[step]]\nwasm = \"{}\"\n{step}\n\
                      [limits]\n{limits}\n[kafka.librdkafka]\n{librdkafka}\n[output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
                     wasm.display()
@@ -89,7 +94,7 @@ impl Contestant {
                     }
                 };
                 let mut command = kafka::bound(Path::new(binary));
-                command.arg("run").arg(file);
+                command.arg("run").arg(file).env("WASMILL_STATE", folder.path());
                 command
             }
         };

@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 mod contestant;
+mod deliveries;
 #[expect(dead_code, reason = "xtask starts a node for people, this benchmark for itself")]
 #[path = "../../xtask/src/kafka.rs"]
 mod kafka;
@@ -43,6 +44,8 @@ const RECORDS: usize = 2_000_000;
 const PARTITIONS: i32 = 4;
 /// The time limit of a contestant.
 const LIMIT: Duration = Duration::from_secs(60);
+/// A contestant is done when so many checks in a row find nothing new.
+const STANDS: u32 = 10;
 /// How often to check a contestant's progress.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -82,10 +85,11 @@ fn main() {
             latency::run(&cluster(), plugins);
         }
         [plugins, "latency"] => latency::run(&cluster(), plugins),
+        [plugins, "deliveries"] => deliveries::run(&cluster(), plugins),
         [plugins, "tuning"] => tuning::run(&cluster(), plugins),
         [plugins, "against", binary] => pairs::run(&cluster(), plugins, binary),
         [plugins, task] => throughput(&cluster(), plugins, Some(task)),
-        _ => println!("usage: end_to_end PLUGINS [identity | json | latency | tuning | against BINARY]"),
+        _ => println!("usage: end_to_end PLUGINS [identity | json | latency | deliveries | tuning | against BINARY]"),
     }
 }
 
@@ -168,12 +172,16 @@ fn drain(
     let lead = i64::try_from(LEAD).unwrap();
     // CPU time and number of outputs when the uncounted first outputs were seen.
     let mut started: Option<(f64, i64)> = None;
+    // With transactions the number includes their markers, so the end is where it doesn't grow any more.
+    let (mut before, mut stands) = (0, 0);
     loop {
         let there = cluster.count(&output, PARTITIONS);
+        stands = if there == before { stands + 1 } else { 0 };
+        before = there;
         if started.is_none() && there >= lead {
             started = Some((process.cpu_seconds(), there));
         }
-        if there >= wanted {
+        if there >= wanted && stands >= STANDS {
             break;
         }
         let failed = if process.is_alive() { began.elapsed() >= LIMIT } else { true };
@@ -187,7 +195,7 @@ fn drain(
     }
     let (cpu, rss) = (process.cpu_seconds(), process.peak_rss_mib());
     process.stop();
-    let (digest, took) = cluster.read(&output, PARTITIONS, LEAD);
+    let (digest, took) = cluster.read(&output, PARTITIONS, LEAD, wanted.unsigned_abs());
     assert!(digest == expected, "{} made {digest:?} of {expected:?}", contestant.name());
     cluster.delete(&output);
     let (cpu_before, records_before) = started.unwrap();

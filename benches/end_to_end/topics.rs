@@ -33,6 +33,9 @@ const PLAIN_BYTES: usize = 100;
 /// The size of values in the JSON task.
 const ORDER_BYTES: usize = 215;
 
+/// How long nothing may come before a topic counts as read to its end.
+const SETTLED: Duration = Duration::from_millis(200);
+
 /// The contents of a topic, independent of their order: the number of records, and a sum over their keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digest {
@@ -153,7 +156,7 @@ impl Cluster {
         reader
     }
 
-    /// The number of records in a topic.
+    /// The number of records in a topic, and of the markers that end transactions.
     pub(crate) fn count(&self, topic: &str, partitions: i32) -> i64 {
         let end = |partition| match self.watcher.fetch_watermarks(topic, partition, WAIT) {
             Ok((_, end)) => end,
@@ -166,10 +169,9 @@ impl Cluster {
         (0..partitions).map(end).sum()
     }
 
-    /// Reads everything in a topic. Returns its digest, and the time between the records number `lead` and last, as the broker
+    /// Reads the committed records of a topic, of which there have to be `wanted`. Returns their digest, and the time between the records number `lead` and last, as the broker
     /// appended them.
-    pub(crate) fn read(&self, topic: &str, partitions: i32, lead: usize) -> (Digest, Duration) {
-        let wanted = u64::try_from(self.count(topic, partitions)).unwrap();
+    pub(crate) fn read(&self, topic: &str, partitions: i32, lead: usize, wanted: u64) -> (Digest, Duration) {
         let reader = self.reader(topic, partitions, Offset::Beginning);
         let mut digest = Digest::default();
         let mut times = Vec::new();
@@ -178,6 +180,7 @@ impl Cluster {
             digest.add(message.key().unwrap(), message.payload().unwrap());
             times.push(message.timestamp().to_millis().unwrap());
         }
+        assert!(reader.poll(SETTLED).is_none(), "there are more records than {wanted}");
         let last = *times.iter().max().unwrap();
         let (_, first, _) = times.select_nth_unstable(lead);
         (digest, Duration::from_millis(u64::try_from(last - *first).unwrap()))
