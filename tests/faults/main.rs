@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         }
     };
     if let Some(row) = arguments.here.as_deref().and_then(|id| ROWS.iter().find(|row| row.id == id)) {
-        Case::run_here(row, arguments.full);
+        Case::run_here(row, arguments.full, arguments.slice);
         return ExitCode::SUCCESS;
     }
     let failed = run_all(&arguments);
@@ -147,13 +147,13 @@ fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mu
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
     say(&format!("==> {} {}: seed {seed}", row.id, row.fault));
     let results = match row.how {
-        How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments.full, false),
-        How::Once(_) => in_a_process(row, seed, arguments.full, true),
+        How::Run(_) | How::Mount(_) => in_a_process(row, seed, arguments, false),
+        How::Once(_) => in_a_process(row, seed, arguments, true),
         How::Both(_) => {
-            let mut results = in_a_process(row, seed, arguments.full, false);
+            let mut results = in_a_process(row, seed, arguments, false);
             // The slice has the row that needs it most.
             if !arguments.slice || row.id == SLICE_ONCE {
-                results.extend(in_a_process(row, seed, arguments.full, true));
+                results.extend(in_a_process(row, seed, arguments, true));
             }
             results
         }
@@ -170,7 +170,7 @@ fn run_row(arguments: &Arguments, row: &Row, report: &Mutex<Report>, failed: &Mu
 }
 
 /// Runs a row in a process of its own, with its own node, Java client and seed.
-fn in_a_process(row: &Row, seed: u64, full: bool, once: bool) -> Vec<Result> {
+fn in_a_process(row: &Row, seed: u64, arguments: &Arguments, once: bool) -> Vec<Result> {
     let program = env::current_exe().expect("a process knows its program");
     let mut command = if matches!(row.how, How::Mount(_)) {
         let mut command = kafka::bound(Path::new("unshare"));
@@ -182,7 +182,11 @@ fn in_a_process(row: &Row, seed: u64, full: bool, once: bool) -> Vec<Result> {
     if once {
         command.env("WASMILL_TEST_DELIVERY", "exactly_once");
     }
-    command.args(["--here", row.id]).args(full.then_some("--full")).env("WASMILL_SEED", seed.to_string());
+    command
+        .args(["--here", row.id])
+        .args(arguments.full.then_some("--full"))
+        .args(arguments.slice.then_some("--slice"))
+        .env("WASMILL_SEED", seed.to_string());
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the test can start itself");
     let out = child.stdout.take().expect("it is piped");
     let mut results = Vec::new();

@@ -109,6 +109,8 @@ pub(crate) struct Case {
     row: &'static str,
     /// Whether to run the long schedule.
     pub(crate) full: bool,
+    /// Whether to leave out what the other delivery shows already.
+    pub(crate) slice: bool,
     random: RefCell<Random>,
 }
 
@@ -117,7 +119,7 @@ static LAST_WORDS: Mutex<String> = Mutex::new(String::new());
 
 impl Case {
     /// Runs a row in this process and prints its results.
-    pub(crate) fn run_here(row: &Row, full: bool) {
+    pub(crate) fn run_here(row: &Row, full: bool, slice: bool) {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let text = info.payload_as_str().unwrap_or("a panic");
@@ -132,7 +134,7 @@ impl Case {
             before(info);
         }));
         let (How::Run(steps) | How::Both(steps) | How::Once(steps) | How::Mount(steps)) = row.how else { return };
-        let case = Case { row: row.id, full, random: RefCell::new(Random::seeded(row.id)) };
+        let case = Case { row: row.id, full, slice, random: RefCell::new(Random::seeded(row.id)) };
         steps(&case);
     }
 
