@@ -382,9 +382,8 @@ impl PartitionState {
     /// Whether a result of this run of a strand that begins with `first` is taken; otherwise its records run again.
     #[must_use]
     pub fn takes(&self, strand: u16, run: u32, first: Seq) -> bool {
-        !(self.is_due_to_rewind() || self.is_released())
-            && self.stops_at().is_none_or(|stop| first < stop)
-            && self.strand(strand).takes(run, first)
+        // Strands have forgotten what is at or above a record that stopped the partition.
+        !(self.is_due_to_rewind() || self.is_released()) && self.strand(strand).takes(run, first)
     }
 
     fn receive(&mut self, offsets: &[i64], leader_epoch: i32, strands: &[u16]) {
