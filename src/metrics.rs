@@ -99,7 +99,7 @@ pub struct Metrics {
     pub rebalances: IntCounterVec,
     /// `result` = ok, error.
     pub commits: IntCounterVec,
-    /// `result`: transactions that were committed, or given up.
+    /// `result`: transactions that were committed, or aborted.
     pub transactions: IntCounterVec,
     /// `result` = ok, error: seconds.
     pub commit_duration_seconds: HistogramVec,
@@ -305,7 +305,7 @@ impl Metrics {
                 "transactions_total",
                 "Transactions, with exactly-once delivery.",
                 &["result"],
-                &[&["committed", "given_up"]],
+                &[&["committed", "aborted"]],
             ),
             commit_duration_seconds: t.histogram(
                 "commit_duration_seconds",

@@ -170,12 +170,6 @@ impl<'a> Seqs<'a> {
         let place = self.below(seq);
         (place < self.records && self.at(place) == seq).then_some(place)
     }
-
-    /// The first `records` of them, at least one.
-    #[must_use]
-    pub fn take(self, records: usize) -> Seqs<'a> {
-        Seqs { records: records.min(self.records), listed: self.listed.get(..records).unwrap_or(self.listed), ..self }
-    }
 }
 
 /// A partition of a topic.

@@ -44,7 +44,7 @@ const RECORDS: usize = 2_000_000;
 const PARTITIONS: i32 = 4;
 /// The time limit of a contestant.
 const LIMIT: Duration = Duration::from_secs(60);
-/// A contestant is done when so many checks in a row find nothing new.
+/// A contestant is done after this number of checks in a row without new outputs.
 const STANDS: u32 = 10;
 /// How often to check a contestant's progress.
 const STEP: Duration = Duration::from_millis(20);

@@ -5,8 +5,6 @@
 //! timeout. So a process takes the first number whose lock file is free, and the system frees the lock when the process ends.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fmt::Write as _;
 use std::fs;
 use std::fs::File;
 use std::fs::TryLockError;
@@ -18,6 +16,7 @@ use std::sync::PoisonError;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use super::load;
 use crate::config;
 use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::transactional_ids;
@@ -35,7 +34,10 @@ pub(super) struct Instances {
 impl Instances {
     /// Takes lock files from this folder, or from wasmill's in the user's state folder.
     pub(super) fn new(folder: Option<PathBuf>) -> Instances {
-        Instances { folder: folder.or_else(user_state), held: Mutex::default() }
+        Instances {
+            folder: folder.or_else(|| load::user_folder("XDG_STATE_HOME", ".local/state")),
+            held: Mutex::default(),
+        }
     }
 
     /// Gives a pipeline with exactly-once delivery an id that no other process has, unless the file has an `instance_id`.
@@ -77,11 +79,8 @@ fn lock(folder: &Path, group: &str) -> Result<(u32, File), String> {
     };
     fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     // A group's name may hold what a file's can't.
-    let mut prefix = String::new();
-    for byte in Sha256::digest(group.as_bytes()).iter().take(8) {
-        // A String takes everything.
-        let _ = write!(prefix, "{byte:02x}");
-    }
+    let digest = format!("{:x}", Sha256::digest(group.as_bytes()));
+    let prefix = &digest[..16];
     for number in 0..NUMBERS_MAX {
         let path = folder.join(format!("{prefix}-{number}.lock"));
         let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -98,13 +97,6 @@ fn lock(folder: &Path, group: &str) -> Result<(u32, File), String> {
 fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
-}
-
-/// wasmill's folder in the user's state directory.
-fn user_state() -> Option<PathBuf> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(base.join("wasmill"))
 }
 
 #[cfg(test)]

@@ -81,7 +81,12 @@ pub(super) fn engine(compiled: &Compiled) -> Result<Engine, Exit> {
 
 /// wasmill's folder in the user's cache directory; a service may have none.
 pub(super) fn user_cache() -> Option<PathBuf> {
+    user_folder("XDG_CACHE_HOME", ".cache")
+}
+
+/// wasmill's folder in a directory of the user: the one that `variable` names, by default this one below the user's home.
+pub(super) fn user_folder(variable: &str, default: &str) -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(default)))?;
     Some(base.join("wasmill"))
 }

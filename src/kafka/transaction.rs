@@ -39,9 +39,8 @@ pub enum TransactionReport {
 #[derive(Debug)]
 pub struct Membership(pub(super) GroupMetadata);
 
-enum Order {
-    Commit(Vec<Position>, Membership),
-}
+/// An order to commit the open transaction with these offsets.
+type Order = (Vec<Position>, Membership);
 
 /// The handle of a transaction thread.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ impl Transactions {
     /// Has the open transaction committed with these offsets.
     pub(super) fn commit(&self, offsets: Vec<Position>, membership: Membership) {
         // A thread that has ended has reported why.
-        let _ = self.orders.as_ref().map(|orders| orders.send(Order::Commit(offsets, membership)));
+        let _ = self.orders.as_ref().map(|orders| orders.send((offsets, membership)));
     }
 }
 
@@ -100,7 +99,7 @@ impl Calls {
             Some(Ok(())) => report(TransactionReport::Ready),
             Some(Err(error)) => return report(failed(&error)),
         }
-        while let Ok(Order::Commit(offsets, membership)) = inbox.recv() {
+        while let Ok((offsets, membership)) = inbox.recv() {
             match self.commit(&offsets, &membership.0) {
                 None => return,
                 Some(Ok(())) => report(TransactionReport::Committed(offsets)),

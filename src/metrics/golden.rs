@@ -118,7 +118,7 @@ const GUIDE: &[Section] = &[
             ),
             (
                 "wasmill_transactions_total",
-                "`given_up` counts transactions whose outcome the worker doesn't know, or whose outputs were not delivered: their \
+                "`aborted` counts transactions that failed or whose outcome is unknown: their \
                  records are processed again, and readers of committed records see each output once.",
             ),
             ("wasmill_commit_duration_seconds", "Slow commits make rebalances slow: look at the group's coordinator."),

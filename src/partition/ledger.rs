@@ -329,7 +329,7 @@ impl Ledger {
         *self = Ledger { settled, ..Ledger::new(assignment, offset, true) };
     }
 
-    /// At most so many records are settled and not committed.
+    /// An upper bound of the records that are settled and not committed.
     pub(super) fn uncommitted(&self) -> u64 {
         self.uncommitted
     }

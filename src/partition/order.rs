@@ -17,7 +17,7 @@ pub enum Order {
 const STRANDS_MIN: usize = 16;
 /// The most of them.
 const STRANDS_MAX: usize = 1024;
-/// So many strands for each executor keep nearly all executors busy, although some strands have nothing to do or wait for a retry.
+/// The number of strands for each executor: enough to keep nearly all executors busy while some strands are empty or wait for a retry.
 const STRANDS_PER_EXECUTOR: usize = 4;
 
 impl Order {

@@ -16,8 +16,8 @@ pub struct Policy {
     pub general: Rule,
     /// Rules by the plugin's code of a reject.
     pub codes: Arc<BTreeMap<String, Rule>>,
-    /// Rules by [`Kind::code`].
-    pub kinds: Arc<BTreeMap<String, Rule>>,
+    /// Rules by the kind of failure.
+    pub kinds: Arc<BTreeMap<Kind, Rule>>,
     /// How many of the last [`BreakerTripped::WINDOW`](super::BreakerTripped::WINDOW) records of a partition may be rejected;
     /// `None` is no limit.
     pub rejects_max: Option<usize>,
@@ -81,7 +81,7 @@ impl Policy {
     #[must_use]
     pub fn rule_of(&self, kind: Kind) -> Rule {
         let retries = if kind.class() == Class::Retry { self.general.retries } else { Retries::Times(0) };
-        self.kinds.get(&kind.code()).copied().unwrap_or(Rule { retries, ..self.general })
+        self.kinds.get(&kind).copied().unwrap_or(Rule { retries, ..self.general })
     }
 
     /// Whether a record that fails in this way is dead-lettered or skipped at once, while those after it continue.
@@ -142,11 +142,10 @@ mod tests {
     #[test]
     fn a_reason_has_its_own_rule_else_that_of_its_kind_else_the_general_one() {
         let rule = |retries, then| Rule { retries: Retries::Times(retries), then, ..Rule::default() };
-        let one = |name: &str, rule| Arc::new(BTreeMap::from([(name.to_owned(), rule)]));
         let policy = Policy {
             general: rule(3, OnFailure::DeadLetter),
-            codes: one("bad-json", rule(0, OnFailure::Skip)),
-            kinds: one("timeout", rule(5, OnFailure::Hold)),
+            codes: Arc::new(BTreeMap::from([("bad-json".to_owned(), rule(0, OnFailure::Skip))])),
+            kinds: Arc::new(BTreeMap::from([(Kind::Timeout, rule(5, OnFailure::Hold))])),
             rejects_max: None,
         };
         let reject = |code| Failure::reject("s".into(), code, String::new());

@@ -38,7 +38,7 @@ impl Difference {
             anew: differing(&[
                 ("[kafka]", connection),
                 ("[input]", a.input != b.input),
-                ("limits.commit_every", a.commit_every != b.commit_every),
+                ("the commit interval in [limits]", a.commit_every != b.commit_every),
                 ("delivery", a.delivery != b.delivery),
                 ("order", old.order != new.order),
             ]),

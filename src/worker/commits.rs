@@ -18,13 +18,7 @@ impl Shell {
         if self.delivery.transaction().is_some() {
             return;
         }
-        let mut positions = Vec::new();
-        for task in &mut self.flow.tasks {
-            if let Some(position) = task.offsets.to_store.take() {
-                task.offsets.stored = Some(position.clone());
-                positions.push(position);
-            }
-        }
+        let positions = self.flow.take_positions();
         if !positions.is_empty() {
             for partition in self.io.consumer.store(&positions) {
                 // The partition went to another member in the meantime, which repeats what was not committed.

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::Shell;
 use super::outgoing::Outgoing;
+use super::position::PositionState;
 use super::session;
+use super::task::PartitionTask;
 use super::transaction::Takes;
 use super::transaction::Transaction;
 use crate::failpoint;
@@ -53,14 +55,14 @@ impl Shell {
             self.recover_producer(now, &format!("no transaction could be begun: {reason}"));
             return false;
         }
-        self.delivery.transaction_mut().into_iter().for_each(Transaction::begun);
+        self.delivery.change_transaction(Transaction::begun);
         failpoint::pass(Point::TransactionBegun);
         true
     }
 
     /// Closes the transaction, to commit it as soon as everything that was sent is acknowledged.
     pub(super) fn close_transaction(&mut self, now: Instant) {
-        if !self.delivery.transaction_mut().is_some_and(Transaction::close) {
+        if !self.delivery.change_transaction(Transaction::close).unwrap_or(false) {
             self.tell_session(now, session::Event::CommitEnded);
         }
     }
@@ -77,15 +79,9 @@ impl Shell {
         if self.io.consumer.assignment_lost() {
             return self.recover_producer(now, "the assignment was lost before its transaction was committed");
         }
-        let mut offsets: Vec<Position> = Vec::new();
-        for task in &mut self.flow.tasks {
-            if let Some(position) = task.offsets.to_store.take() {
-                task.offsets.stored = Some(position.clone());
-                offsets.push(position);
-            }
-        }
+        let offsets = self.flow.take_positions();
         if offsets.is_empty() && !is_begun {
-            self.delivery.transaction_mut().into_iter().for_each(Transaction::committed);
+            self.delivery.change_transaction(Transaction::committed);
             return self.tell_session(now, session::Event::CommitEnded);
         }
         if !is_begun && !self.begin_transaction(now) {
@@ -95,7 +91,7 @@ impl Shell {
             return self.recover_producer(now, "the group's metadata is missing");
         };
         producer.commit(offsets, membership);
-        self.delivery.transaction_mut().into_iter().for_each(Transaction::commits);
+        self.delivery.change_transaction(Transaction::commits);
         self.timers.transaction_ends = Some(now);
         failpoint::pass(Point::TransactionEnds);
     }
@@ -103,11 +99,11 @@ impl Shell {
     /// Handles a report of the transaction thread.
     pub(super) fn on_transaction(&mut self, now: Instant, report: TransactionReport) {
         match report {
-            TransactionReport::Ready => self.delivery.transaction_mut().into_iter().for_each(Transaction::ready),
+            TransactionReport::Ready => _ = self.delivery.change_transaction(Transaction::ready),
             TransactionReport::Committed(offsets) => {
                 failpoint::pass(Point::TransactionCommitted);
                 self.monitor.metrics.transactions.with_label_values(&["committed"]).inc();
-                self.delivery.transaction_mut().into_iter().for_each(Transaction::committed);
+                self.delivery.change_transaction(Transaction::committed);
                 let began = self.timers.transaction_ends.take().unwrap_or(now);
                 let offsets = offsets.into_iter().map(|Position { partition, offset, .. }| (partition, offset));
                 self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });
@@ -159,7 +155,7 @@ impl Shell {
         committed: Vec<(TopicPartition, Option<Offset>)>,
     ) {
         for (partition, offset) in committed {
-            let is_it = |task: &super::task::PartitionTask| task.partition == partition;
+            let is_it = |task: &PartitionTask| task.partition == partition;
             let Some(index) = self.flow.tasks.iter().position(is_it) else { continue };
             if !self.flow.tasks[index].position.answer(question) || !self.flow.tasks[index].state.may_receive() {
                 continue;
@@ -168,7 +164,7 @@ impl Shell {
             let assignment = self.flow.new_assignment();
             let task = &mut self.flow.tasks[index];
             task.forget(assignment);
-            task.position = super::position::PositionState::Known;
+            task.position = PositionState::Known;
             let offset = offset.unwrap_or(task.offsets.began);
             self.tell(now, index, partition::Event::Restart { assignment, offset });
         }

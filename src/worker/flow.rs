@@ -14,6 +14,7 @@ use super::left::LeftAt;
 use super::outgoing::Outgoing;
 use super::task::PartitionTask;
 use crate::batch::Batch;
+use crate::kafka::consumer::Position;
 use crate::record::AssignmentId;
 use crate::record::AssignmentIds;
 use crate::record::Seq;
@@ -80,6 +81,16 @@ impl Flow {
     /// All partitions that are read.
     pub(super) fn partitions(&self) -> Vec<TopicPartition> {
         self.tasks.iter().map(|task| task.partition.clone()).collect()
+    }
+
+    /// The offsets to be committed that were not taken yet.
+    pub(super) fn take_positions(&mut self) -> Vec<Position> {
+        let take = |task: &mut PartitionTask| {
+            let position = task.offsets.to_store.take()?;
+            task.offsets.stored = Some(position.clone());
+            Some(position)
+        };
+        self.tasks.iter_mut().filter_map(take).collect()
     }
 
     /// What is in flight. Records count while they wait, run or have unacknowledged outputs; bytes are those of records that wait

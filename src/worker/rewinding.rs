@@ -50,7 +50,7 @@ impl Shell {
     pub(super) fn rewind_all(&mut self, now: Instant) {
         self.count_finished(now);
         if self.delivery.transaction().is_some_and(Transaction::is_open) {
-            self.monitor.metrics.transactions.with_label_values(&["given_up"]).inc();
+            self.monitor.metrics.transactions.with_label_values(&["aborted"]).inc();
         }
         self.end_cycle(now);
         let again: usize = self.flow.tasks.iter().map(|task| task.state.in_flight()).sum();

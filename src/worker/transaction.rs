@@ -108,7 +108,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Produce(usize),
-        /// The producer has room for so many outputs.
+        /// The number of outputs that the producer has room for.
         Send(usize),
         Acknowledge(usize),
         Close,

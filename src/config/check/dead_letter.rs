@@ -51,10 +51,13 @@ pub(super) fn topic(
 /// The policy, completed with what to do with failed records; and the naming scheme of dead-letter headers.
 pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) -> (Policy, Dialect) {
     let then = value::one_of(check, raw.then.as_ref(), "then", &WORDS, &[]);
-    let own: Vec<OnFailure> = (raw.code.values().chain(raw.kind.values()))
-        .filter_map(|reason| value::one_of(check, reason.then.as_ref(), "then", &WORDS, &[]))
-        .collect();
-    let own_continue = own.iter().any(|then| then.continues());
+    let default = if raw.dead_letter.is_some() { OnFailure::DeadLetter } else { OnFailure::Stop };
+    let general = Rule { then: then.unwrap_or(default), ..policy.general };
+    let codes: BTreeMap<_, _> =
+        raw.code.iter().filter_map(|(code, reason)| by_code(check, raw, general, (code, reason))).collect();
+    let kinds: BTreeMap<_, _> =
+        raw.kind.iter().filter_map(|(kind, reason)| by_kind(check, raw, general, (kind, reason))).collect();
+    let thens: Vec<OnFailure> = codes.values().chain(kinds.values()).chain([&general]).map(|rule| rule.then).collect();
     let dialects = [("streams", Dialect::Streams), ("connect", Dialect::Connect)];
     let dialect = value::one_of(check, raw.dialect.as_ref(), "dialect", &dialects, &[]);
     match (then, &raw.then, &raw.dead_letter) {
@@ -63,9 +66,7 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
             "on_error.dead_letter",
             "write the topic that they go to: `dead_letter = \"orders.dead\"`",
         ),
-        (Some(OnFailure::Skip | OnFailure::Stop | OnFailure::Hold), Some(at), Some(_))
-            if !own.contains(&OnFailure::DeadLetter) =>
-        {
+        (Some(_), Some(at), Some(_)) if !thens.contains(&OnFailure::DeadLetter) => {
             let shown = check.shown(at);
             check.report.add(
                 at.span().into(),
@@ -73,10 +74,9 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
                 "remove one of the two: without `then`, records that fail permanently go to that topic",
             );
         }
-        (Some(OnFailure::DeadLetter | OnFailure::Skip | OnFailure::Stop | OnFailure::Hold) | None, _, _) => {}
+        _ => {}
     }
-    let continues =
-        own_continue || raw.dead_letter.is_some() || matches!(then, Some(OnFailure::DeadLetter | OnFailure::Skip));
+    let continues = raw.dead_letter.is_some() || thens.iter().any(|then| then.continues());
     if let Some(share) = raw.max_reject_share.as_ref().filter(|_| check.whole && !continues) {
         let help = "remove it, or set `then` or `dead_letter`, so that a rejected record doesn't stop the pipeline";
         check.report.add(
@@ -93,13 +93,7 @@ pub(super) fn policy(check: &mut Check<'_>, raw: &raw::OnError, policy: Policy) 
             help,
         );
     }
-    let default = if raw.dead_letter.is_some() { OnFailure::DeadLetter } else { OnFailure::Stop };
-    let general = Rule { then: then.unwrap_or(default), ..policy.general };
-    let codes = raw.code.iter().filter_map(|(code, reason)| by_code(check, raw, general, (code, reason)));
-    let codes = Arc::new(codes.collect());
-    let kinds = raw.kind.iter().filter_map(|(kind, reason)| by_kind(check, raw, general, (kind, reason)));
-    let kinds = Arc::new(kinds.collect());
-    (Policy { general, codes, kinds, ..policy }, dialect.unwrap_or_default())
+    (Policy { general, codes: Arc::new(codes), kinds: Arc::new(kinds), ..policy }, dialect.unwrap_or_default())
 }
 
 const WORDS: [(&str, OnFailure); 4] = [
@@ -137,7 +131,7 @@ fn by_kind(
     raw: &raw::OnError,
     general: Rule,
     (name, reason): (&Text, &raw::Reason),
-) -> Option<(String, Rule)> {
+) -> Option<(Kind, Rule)> {
     let kind = Kind::OF_RECORDS.into_iter().find(|kind| kind.code() == *name.get_ref());
     let Some(kind) = kind else {
         let known: Vec<String> = Kind::OF_RECORDS.iter().map(|kind| kind.code()).collect();
@@ -156,19 +150,18 @@ fn by_kind(
         check.report.add(at.span().into(), message, "remove it, and say with `then` what happens to the record");
     }
     let retries = if kind.class() == Class::Retry { general.retries } else { Retries::Times(0) };
-    Some((kind.code(), rule(check, raw, general, retries, reason)))
+    Some((kind, rule(check, raw, general, retries, reason)))
 }
 
 fn rule(check: &mut Check<'_>, raw: &raw::OnError, general: Rule, retries: Retries, reason: &raw::Reason) -> Rule {
     let own = reason.retries.as_ref().and_then(|retries| limits::retries(check, retries));
     let (from, to) = (general.backoff_from, general.backoff_to);
     let (backoff_from, backoff_to) = limits::backoff(check, &reason.backoff, (from, to));
-    // Reported above.
-    let then = reason.then.as_ref().and_then(|then| WORDS.iter().find(|(word, _)| word == then.get_ref()));
-    if let (Some(at), Some((_, OnFailure::DeadLetter)), None) = (&reason.then, then, &raw.dead_letter) {
+    let then = value::one_of(check, reason.then.as_ref(), "then", &WORDS, &[]);
+    if let (Some(at), Some(OnFailure::DeadLetter), None) = (&reason.then, then, &raw.dead_letter) {
         let help = "write the topic that they go to: `dead_letter = \"orders.dead\"`";
         check.missing(at.span().into(), "on_error.dead_letter", help);
     }
-    let then = then.map_or(general.then, |(_, then)| *then);
+    let then = then.unwrap_or(general.then);
     Rule { retries: own.unwrap_or(retries), backoff_from, backoff_to, then }
 }

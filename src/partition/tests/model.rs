@@ -26,7 +26,7 @@ use crate::record::Seq;
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Receive(usize),
-    /// So many of this strand.
+    /// How many, and of which strand.
     Dispatch(usize, u16),
     /// Another strand's executor is the next to return records.
     Rotate(usize),
@@ -46,7 +46,7 @@ pub(super) enum Step {
     Rewind,
     /// The transaction is committed, if it may be; at least once nothing happens.
     Commit,
-    /// The transaction is given up, and the partition is read from where the group stands.
+    /// The transaction is aborted, and the partition is read from the group's offset.
     Restart,
     /// Time passes, in milliseconds.
     Wait(u64),
@@ -258,7 +258,7 @@ impl World {
     /// Another process continues, and knows only what is committed.
     pub(super) fn take_over(&mut self) {
         if self.once {
-            self.give_up_transaction();
+            self.abort_transaction();
         }
         let (from, counts) = self.group.clone();
         self.committed = from;
@@ -377,7 +377,7 @@ impl World {
     fn restart(&mut self) {
         // What is below was forgotten when the offset was stored, and is refused once more.
         self.refused.retain(|&record| self.log[record].offset >= self.committed.0);
-        self.give_up_transaction();
+        self.abort_transaction();
         self.stopped = None;
         let assignment = self.ids.issue(|_| false);
         self.tell(Event::Restart { assignment, offset: self.group.0 }, &[]);

@@ -351,8 +351,8 @@ impl World {
         }
     }
 
-    /// The open transaction is given up: what is in it never was.
-    pub(super) fn give_up_transaction(&mut self) {
+    /// The open transaction is aborted: nothing in it is delivered.
+    pub(super) fn abort_transaction(&mut self) {
         self.committed = self.group.0;
         self.counts = self.group.1.clone();
         self.sent.clear();

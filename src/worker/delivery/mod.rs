@@ -165,9 +165,9 @@ impl Delivery {
         self.transaction
     }
 
-    /// The same, to be changed.
-    pub(super) fn transaction_mut(&mut self) -> Option<&mut Transaction> {
-        self.transaction.as_mut()
+    /// Changes the transaction, with exactly-once delivery. Returns what `change` does, and `None` without.
+    pub(super) fn change_transaction<T>(&mut self, change: impl FnOnce(&mut Transaction) -> T) -> Option<T> {
+        self.transaction.as_mut().map(change)
     }
 
     /// The size limits of the output topics.
@@ -223,9 +223,7 @@ impl Delivery {
     /// The producer was replaced.
     pub(super) fn renewed(&mut self) {
         self.renewing = None;
-        if let Some(transaction) = &mut self.transaction {
-            transaction.restart();
-        }
+        self.change_transaction(Transaction::restart);
     }
 
     /// The output topics have changed, and their limits are unknown.

@@ -253,6 +253,24 @@ impl Process {
         });
     }
 
+    /// Waits until more is committed in every partition.
+    ///
+    /// # Panics
+    /// As [`Process::wait`].
+    pub(crate) fn wait_for_commits(&mut self, group: &str, topic: &str, limit: Duration) {
+        let before = java::committed(group, topic);
+        self.wait("new commits", limit, |_| {
+            java::committed(group, topic).iter().zip(&before).all(|(now, before)| now > before)
+        });
+    }
+
+    /// How many transactions it has aborted, if that is available.
+    pub(crate) fn aborted(&self) -> Option<f64> {
+        let (_, body) = self.get("/metrics")?;
+        let is_it = |line: &&str| line.starts_with("wasmill_transactions_total{") && line.contains("\"aborted\"");
+        body.lines().find(is_it)?.rsplit(' ').next()?.parse().ok()
+    }
+
     /// The sum of a metric over its series, if it is available.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let (_, body) = self.get("/metrics")?;
