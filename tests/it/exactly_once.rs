@@ -1,6 +1,5 @@
 //! Exactly-once delivery: kill -9 under load, and a reader of committed records finds each record's outputs once.
 
-use std::env;
 use std::thread;
 use std::time::Duration;
 
@@ -20,15 +19,43 @@ const RATE: u32 = 10_000;
 /// A killed member is noticed after the session timeout, and then the backlog must be processed.
 const RECOVERY: Duration = Duration::from_secs(60);
 
+/// Two processes on one file, one of them a static member: one of the two is killed under load and comes back, again and again.
 #[test]
 fn kill_9_repeats_nothing_and_loses_nothing() {
-    kill_under_load("once", kills(2), "");
-}
-
-#[test]
-fn kill_9_of_a_static_member_repeats_nothing() {
-    let instance = format!("instance_id = \"{}\"", unique("once-static"));
-    kill_under_load("once-static", kills(1), &instance);
+    broker::brokers();
+    let _alone = support::load();
+    let test = "once";
+    let (kills, rate) = if support::full() { (30, 2 * RATE) } else { (3, RATE) };
+    let mut random = Random::seeded(test);
+    let delivery = Delivery::new(test, 3, "session_timeout = \"6s\"");
+    let Delivery { input, group, pipeline, .. } = &delivery;
+    let feed = Feed::start(input, rate, 997, 20, 0);
+    let instance = format!("input.instance_id=\"{}\"", unique("once-static"));
+    let fixed = || pipeline.run_with(&["--set", "delivery=\"exactly_once\"", "--set", &instance]);
+    let mut processes = vec![run(pipeline), fixed()];
+    for kill in 1..=kills {
+        let victim = usize::from(kill % 2 == 0);
+        processes[victim].wait("records in flight", RECOVERY, |process| {
+            process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0)
+        });
+        // Anywhere in a transaction.
+        thread::sleep(Duration::from_millis(random.below(1500)));
+        processes.remove(victim).kill();
+        processes.insert(victim, if victim == 0 { run(pipeline) } else { fixed() });
+        say(&format!("{test}: kill {kill} of {kills} at lag {}", java::lag(group, input)));
+        processes[victim].wait_for_commits(group, input, RECOVERY);
+    }
+    feed.stop();
+    processes[0].wait("the lag to reach zero", RECOVERY, |_| java::lag(group, input) == 0);
+    for mut process in processes {
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    }
+    // A process that came back with another number than it had leaves its old transaction to the broker.
+    clock::wait_until("the last transaction to end", RECOVERY, || java::open_transactions(group).is_empty());
+    let tally = delivery.assert_delivered(&feed);
+    say(&format!("{test}: {} records, {} repeated after {kills} kills", tally.fresh, tally.repeats));
+    assert_eq!(tally.repeats, 0, "outputs that a reader of committed records finds twice");
 }
 
 /// Two processes on one file: each has an id of its own, and neither ends the other's transactions.
@@ -90,38 +117,6 @@ fn a_member_that_was_frozen_past_its_session_repeats_nothing() {
 
 fn run(pipeline: &Pipeline) -> Process {
     pipeline.run_with(&["--set", "delivery=\"exactly_once\""])
-}
-
-/// How often a process is killed: more often in the long schedule.
-fn kills(short: u64) -> u64 {
-    if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 30 } else { short }
-}
-
-fn kill_under_load(test: &str, kills: u64, instance: &str) {
-    broker::brokers();
-    let _alone = support::load();
-    let mut random = Random::seeded(test);
-    let more = format!("session_timeout = \"6s\"\n{instance}");
-    let delivery = Delivery::new(test, 3, &more);
-    let Delivery { input, group, pipeline, .. } = &delivery;
-    let feed = Feed::start(input, RATE, 997, 20, 0);
-    let mut process = run(pipeline);
-    for kill in 1..=kills {
-        process.wait_for_commits(group, input, RECOVERY);
-        // Anywhere in a transaction.
-        thread::sleep(Duration::from_millis(random.below(2500)));
-        process.wait("records in flight", Duration::from_secs(20), |process| {
-            process.metric("wasmill_in_flight_records").is_some_and(|records| records > 0.0)
-        });
-        process.kill();
-        process = run(pipeline);
-        say(&format!("{test}: kill {kill} of {kills}"));
-    }
-    feed.stop();
-    finish(process, group, input);
-    let tally = delivery.assert_delivered(&feed);
-    say(&format!("{test}: {} records, {} repeated after {kills} kills", tally.fresh, tally.repeats));
-    assert_eq!(tally.repeats, 0, "outputs that a reader of committed records finds twice");
 }
 
 /// Waits until the process has caught up, and ends it.

@@ -30,6 +30,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ConcurrentHashMap;
@@ -49,6 +50,8 @@ import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.TransactionListing;
+import org.apache.kafka.clients.admin.TransactionState;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -171,6 +174,7 @@ public final class Oracle {
             case "end": return commas(offsets(words[1], OffsetSpec.latest()));
             case "committed": return commas(committed(words[1], words[2]));
             case "group": return group(words[1]);
+            case "open-transactions": return openTransactions(words[1]);
             case "produce": return produce(words);
             case "choose": return choose(words);
             case "transact": return transact(words);
@@ -328,6 +332,15 @@ public final class Oracle {
         found.members().forEach(member -> answer.append('\t').append(member.assignment().topicPartitions().stream()
             .map(TopicPartition::toString).sorted().collect(Collectors.joining(","))));
         return answer.toString();
+    }
+
+    /** The transactional ids with this prefix whose transaction has not ended. */
+    private String openTransactions(String prefix) throws Exception {
+        Set<TransactionState> ended =
+            Set.of(TransactionState.EMPTY, TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT);
+        return admin.listTransactions().all().get().stream()
+            .filter(found -> found.transactionalId().startsWith(prefix) && !ended.contains(found.state()))
+            .map(TransactionListing::transactionalId).sorted().collect(Collectors.joining("\t"));
     }
 
     private String feed(String[] words) throws Exception {

@@ -162,6 +162,11 @@ pub(crate) fn members(group: &str) -> Option<Vec<usize>> {
     (answer[0] == "Stable").then(|| answer[1..].iter().map(owned).collect())
 }
 
+/// The transactional ids of a group's members whose transaction has not ended.
+pub(crate) fn open_transactions(group: &str) -> Vec<String> {
+    ask(&format!("open-transactions\twasmill-{group}-")).into_iter().filter(|id| !id.is_empty()).collect()
+}
+
 /// Writes records to a partition in one batch. Returns the offset of the first one.
 pub(crate) fn produce(topic: &str, partition: usize, records: &[Raw]) -> i64 {
     let mut request = format!("produce\t{topic}\t{partition}");
