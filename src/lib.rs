@@ -41,6 +41,8 @@ pub mod config;
 pub mod pipeline;
 /// Runs the steps without Kafka: for `try`, for test cases, and before a plugin is swapped.
 pub mod dry_run;
+/// The dead-letter topic of a pipeline: what is in it, and the way of its records back.
+pub mod dlq;
 /// Applies changes of the file and its components while the pipeline runs.
 pub mod reload;
 /// Plugin sources: creating a project from a template, and building it.

@@ -12,6 +12,7 @@ use super::completions;
 use super::config;
 use super::conformance;
 use super::dev;
+use super::dlq;
 use super::exit_code::CODES;
 use super::inspect;
 use super::man;
@@ -48,6 +49,8 @@ pub(super) enum Verb {
     Test(test::Args),
     /// Check pipeline files, their components, topics and permissions
     Check(check::Args),
+    /// List, show and replay the dead letters of a pipeline
+    Dlq(dlq::Args),
     /// Check that a plugin keeps the contract, without a broker or a pipeline
     Conformance(conformance::Args),
     /// Show what a component is and what it needs

@@ -28,6 +28,7 @@ use super::exit_code::Exit;
 use super::load;
 use super::print;
 use super::print::Shown;
+use super::rate::Rate;
 use super::service::Running;
 use super::service::Service;
 use super::signals::Signals;
@@ -47,7 +48,6 @@ use crate::plugin::bundled;
 use crate::telemetry;
 
 use feeder::Feed;
-use feeder::Rate;
 use progress::Progress;
 
 /// Runs a pipeline on an embedded broker and prints what comes out.

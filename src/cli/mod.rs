@@ -12,6 +12,7 @@ mod completions;
 mod config;
 mod conformance;
 mod dev;
+mod dlq;
 mod exit_code;
 mod inspect;
 mod instance;
@@ -19,6 +20,7 @@ mod load;
 mod man;
 mod new;
 mod print;
+mod rate;
 mod run;
 mod schema;
 mod service;
@@ -86,6 +88,7 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
         Verb::Try(args) => try_::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Check(args) => check::run(args),
+        Verb::Dlq(args) => dlq::run(args, signals),
         Verb::Conformance(args) => conformance::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),

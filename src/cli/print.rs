@@ -10,7 +10,8 @@ use serde_json::json;
 use super::exit_code::Exit;
 use crate::dry_run::line;
 use crate::dry_run::line::OwnedHeader;
-use crate::sink::dead_letter_reason;
+use crate::record::Header;
+use crate::sink::FailureHeaders;
 
 /// Whether stdout is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +66,9 @@ pub(super) fn line(record: Shown<'_>) -> String {
 pub(super) fn pretty(record: Shown<'_>, color: bool) -> String {
     let place = format!("{}[{}]@{}", record.topic, record.partition, record.offset);
     let line = at_place(&place, record.key, record.value, color);
-    match dead_letter_reason(record.headers) {
-        Some(reason) => format!("{line}\n    {}", text(Some(reason.as_bytes()))),
+    let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
+    match FailureHeaders::read(&headers.collect::<Vec<_>>()) {
+        Some(failure) => format!("{line}\n    {}", text(Some(failure.line().as_bytes()))),
         None => line,
     }
 }
@@ -78,7 +80,8 @@ pub(super) fn at_place(place: &str, key: Option<&[u8]>, value: Option<&[u8]>, co
     format!("{dim}{place}{plain}  {key}{}", text(value))
 }
 
-fn text(bytes: Option<&[u8]>) -> String {
+/// Bytes as text that can't move a cursor.
+pub(super) fn text(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "null".into() };
     let mut safe = String::with_capacity(bytes.len());
     for c in String::from_utf8_lossy(bytes).chars() {
@@ -113,13 +116,28 @@ mod tests {
         let header = |name: &str, value: &str| (name.as_bytes().to_vec(), Some(value.as_bytes().to_vec()));
         let mut headers = vec![
             header("wasmill-code", "of-the-record"),
-            header("__streams.errors.message", "no JSON\x1b"),
+            header("__streams.errors.message", "of the record"),
             header("wasmill-step", "mask"),
         ];
         let own = Shown { headers: &headers, ..RECORD };
         assert_eq!(pretty(own, false), "out[1]@7  k  v", "a record may have headers of these names");
-        headers.push(header("wasmill-code", "bad-json"));
-        headers.push(header("wasmill-time", "2026-01-01T00:00:00Z"));
+        headers.extend(
+            [
+                ("__streams.errors.exception", "wasmill.reject"),
+                ("__streams.errors.message", "no JSON\x1b"),
+                ("__streams.errors.stacktrace", ""),
+                ("__streams.errors.topic", "in"),
+                ("__streams.errors.partition", "0"),
+                ("__streams.errors.offset", "1"),
+                ("wasmill-pipeline", "p"),
+                ("wasmill-step", "mask"),
+                ("wasmill-code", "bad-json"),
+                ("wasmill-attempts", "1"),
+                ("wasmill-digest", ""),
+                ("wasmill-time", "2026-01-01T00:00:00.000Z"),
+            ]
+            .map(|(name, value)| header(name, value)),
+        );
         assert_eq!(
             pretty(Shown { headers: &headers, ..RECORD }, false),
             "out[1]@7  k  v\n    step `mask`: bad-json: no JSON\\u{1b}"

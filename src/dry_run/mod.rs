@@ -1,7 +1,7 @@
 //! Runs a pipeline's steps without Kafka: for a person at a terminal, for test cases, and before a swap.
 //!
-//! The chain is the worker's own, so the results are those of a running pipeline. Only the time stands still.
-//! Nothing is produced and nothing committed.
+//! The chain is the worker's own, so the results are those of a running pipeline. Only the time stands still, unless the outputs are
+//! sent. Nothing is produced here and nothing committed.
 
 pub mod cases;
 pub mod conformance;
@@ -78,6 +78,23 @@ impl Steps {
     /// # Errors
     /// If there is no such step, or a plugin can't be started. The message is for people.
     pub fn new(config: &config::Pipeline, steps: &[Step], only: Option<&str>) -> Result<Steps, String> {
+        Steps::of(config, steps, only, Step::rehearsal)
+    }
+
+    /// Creates an instance of each step for records whose outputs are sent: time and random numbers are real.
+    ///
+    /// # Errors
+    /// If a plugin can't be started. The message is for people.
+    pub fn live(config: &config::Pipeline, steps: &[Step]) -> Result<Steps, String> {
+        Steps::of(config, steps, None, Step::clone)
+    }
+
+    fn of(
+        config: &config::Pipeline,
+        steps: &[Step],
+        only: Option<&str>,
+        ready_step: impl Fn(&Step) -> Step,
+    ) -> Result<Steps, String> {
         let chosen: Vec<&Step> =
             steps.iter().filter(|step| only.is_none_or(|only| *step.settings().name == *only)).collect();
         if let (true, Some(only)) = (chosen.is_empty(), only) {
@@ -94,9 +111,9 @@ impl Steps {
                 config.add_unstarted(&step.settings().name, &failure.reason, &mut report);
                 format!("{report}{}", failure.backtrace).trim_end().to_owned()
             };
-            let rehearsal = step.rehearsal();
-            let made = rehearsal.instantiate().map_err(failed)?;
-            ready.push((rehearsal, made));
+            let step = ready_step(step);
+            let made = step.instantiate().map_err(failed)?;
+            ready.push((step, made));
         }
         let routes = config.routes.for_steps(ready.len());
         let topic = config.kafka.input.topics.first().map_or("", |topic| topic.as_str());
@@ -118,10 +135,24 @@ impl Steps {
     /// Why the record failed.
     pub fn run(&mut self, offset: i64, record: &FeedRecord) -> Result<Reaction, Failure> {
         let source = self.batch.source().clone();
-        self.batch.reset(source);
+        self.run_from(&source, offset, 0, record)
+    }
+
+    /// Like [`Steps::run`], for a record of this partition that was tried so often before.
+    ///
+    /// # Errors
+    /// Why the record failed.
+    pub fn run_from(
+        &mut self,
+        source: &TopicPartition,
+        offset: i64,
+        attempt: u32,
+        record: &FeedRecord,
+    ) -> Result<Reaction, Failure> {
+        self.batch.reset(source.clone());
         let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
         let timestamp = record.timestamp.unwrap_or(NO_TIMESTAMP);
-        self.batch.push(offset, timestamp, 0, record.key.as_deref(), record.value.as_deref(), headers);
+        self.batch.push(offset, timestamp, attempt, record.key.as_deref(), record.value.as_deref(), headers);
         let before: Vec<f64> = self.names.iter().map(|name| self.seconds(name)).collect();
         let mut outputs = Vec::new();
         let stages = self.dry.run(&self.batch, 0, |place, made| {

@@ -140,6 +140,12 @@ pub struct FetchedRecord<'a> {
 }
 
 impl Records {
+    /// Whether there is none, when they were taken together.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Held::Taken(messages) if messages.is_empty())
+    }
+
     /// Passes the next record to `see` and then releases it, so `see` must copy what is needed. `None` when no record
     /// is left.
     pub fn next_with<R>(&mut self, see: impl FnOnce(&FetchedRecord<'_>) -> R) -> Option<Next<R>> {
@@ -434,7 +440,13 @@ impl Consumer {
 impl Commit {
     /// The result, once the commit has ended. It is a success if there was nothing to commit.
     pub fn poll(&self) -> Option<Committed> {
-        Some(commit_result(&self.0.poll(0)?))
+        self.wait(0)
+    }
+
+    /// Like [`Commit::poll`], but waits for at most `timeout_ms`.
+    #[must_use]
+    pub fn wait(&self, timeout_ms: i32) -> Option<Committed> {
+        Some(commit_result(&self.0.poll(timeout_ms)?))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod settings;
 pub mod stats;
 mod sys;
 mod tag;
+pub mod topic_reader;
 pub mod transaction;
 
 pub use command::Commands;

@@ -19,6 +19,8 @@ pub struct OffsetMetadata {
     /// The breaker's counts for the records below the offset, which a restart continues; opaque text of the partition's
     /// state, or empty.
     pub counts: String,
+    /// In a dead-letter topic: which records above the offset were replayed; opaque text of `dlq`, or empty.
+    pub replayed: String,
 }
 
 impl OffsetMetadata {
@@ -34,6 +36,7 @@ impl OffsetMetadata {
             match name {
                 "topic" => note.topic = value.parse().ok(),
                 "counts" => value.clone_into(&mut note.counts),
+                "replayed" => value.clone_into(&mut note.replayed),
                 _ => {}
             }
         }
@@ -49,6 +52,9 @@ impl fmt::Display for OffsetMetadata {
         }
         if !self.counts.is_empty() {
             write!(f, " counts={}", self.counts)?;
+        }
+        if !self.replayed.is_empty() {
+            write!(f, " replayed={}", self.replayed)?;
         }
         Ok(())
     }
@@ -148,8 +154,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_formatted_note_parses_back_to_itself(bits in any::<u128>(), counts in "[0-9a-f.]{0,90}") {
-            let note = OffsetMetadata { topic: TopicId::new(bits), counts };
+        fn a_formatted_note_parses_back_to_itself(
+            bits in any::<u128>(),
+            counts in "[0-9a-f.]{0,90}",
+            replayed in "[-_0-9a-zA-Z]{0,90}",
+        ) {
+            let note = OffsetMetadata { topic: TopicId::new(bits), counts, replayed };
             proptest::prop_assert_eq!(OffsetMetadata::parse(&note.to_string()), note);
         }
 

@@ -193,7 +193,7 @@ fn sessions(client: &Arc<Client>, deadline: Instant) -> Option<(Duration, Durati
 }
 
 /// Waits until a broker answers.
-fn connect(client: &Arc<Client>, deadline: Instant) -> Result<(), Unanswered> {
+pub(super) fn connect(client: &Arc<Client>, deadline: Instant) -> Result<(), Unanswered> {
     let events = client.queue();
     let mut heard = None;
     let mut down_since = None;
@@ -280,7 +280,7 @@ fn denied_or_unknown(error: &Error) -> ProbeAnswer {
 }
 
 /// Milliseconds until the deadline, but at least a second.
-fn left_ms(deadline: Instant) -> i32 {
+pub(super) fn left_ms(deadline: Instant) -> i32 {
     i32::try_from(deadline.saturating_duration_since(now()).as_millis()).unwrap_or(i32::MAX).max(LAST_MS)
 }
 

@@ -96,9 +96,15 @@ impl Rule {
     /// The wait before retry number `retry` of a record, from 1: it doubles from `backoff_from` to `backoff_to`, less up to a quarter,
     /// so that records that failed together are not all retried together.
     pub(super) fn backoff(&self, seq: Seq, retry: u32) -> Duration {
-        let factor = 2_u32.saturating_pow(retry.saturating_sub(1));
-        let whole = self.backoff_from.saturating_mul(factor).min(self.backoff_to);
+        let whole = self.longest_backoff(retry);
         whole - whole / 1024 * jitter(seq, retry)
+    }
+
+    /// The wait before retry number `retry` of a record, from 1, without jitter.
+    #[must_use]
+    pub fn longest_backoff(&self, retry: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(retry.saturating_sub(1));
+        self.backoff_from.saturating_mul(factor).min(self.backoff_to)
     }
 }
 

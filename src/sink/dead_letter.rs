@@ -4,6 +4,8 @@
 //! numbers: first the header names of Kafka Streams or Kafka Connect, so that their tools work with these dead letters, then
 //! `wasmill-*`. If a dead letter is too large for its topic, added headers are left out, never a byte of the record.
 
+use std::borrow::Cow;
+
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -44,6 +46,8 @@ pub struct GivenUp<'a> {
     pub tries: u32,
     /// When it failed, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
+    /// How often it was replayed as a dead letter before.
+    pub replays: u32,
     /// Whether the dead letter has the timestamp `at_ms`, because its topic doesn't accept the record's own. A header holds that
     /// one.
     pub is_retimed: bool,
@@ -64,15 +68,12 @@ const MESSAGE_BYTES_MAX: usize = 1 << 10;
 /// The maximum size of the backtrace; the rest is cut.
 const TRACE_BYTES_MAX: usize = 8 << 10;
 
-/// The header with the reason, in each dialect.
-const MESSAGES: [&str; 2] = ["__streams.errors.message", "__connect.errors.exception.message"];
-const STEP: &str = "wasmill-step";
-const CODE: &str = "wasmill-code";
-const TIME: &str = "wasmill-time";
+/// Says how often a record was replayed as a dead letter.
+pub const REPLAYS: &str = "wasmill-replays";
 
 /// Which of the added headers a dead letter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detail {
+pub(super) enum Detail {
     Whole,
     NoTrace,
     /// Topic, partition, offset and code only.
@@ -112,59 +113,127 @@ impl DeadLetters {
             letter.headers.extend_from_slice(header.name);
             letter.headers.extend_from_slice(header.value.unwrap_or_default());
         }
-        let GivenUp { source, failure, tries, at_ms, is_retimed } = given_up;
+        let GivenUp { source, failure, tries, at_ms, replays, is_retimed } = given_up;
         if is_retimed {
             letter.timestamp = at_ms;
         }
-        let exception = exception(failure);
-        let message = cut(&failure.reason, MESSAGE_BYTES_MAX);
-        let trace = match detail {
-            Detail::Whole => cut(&failure.backtrace, TRACE_BYTES_MAX),
-            Detail::NoTrace | Detail::Place => "",
-        };
-        let step = failure.step.as_deref().unwrap_or_default();
-        let (partition, offset) = (source.partition.to_string(), record.offset.to_string());
-        let place: [(&str, &str); 3] = [("topic", &source.topic), ("partition", &partition), ("offset", &offset)];
-        let whole = detail != Detail::Place;
-        match self.dialect {
-            Dialect::Streams => {
-                if whole {
-                    letter.add("__streams.errors.exception", &exception);
-                    letter.add(MESSAGES[0], message);
-                    letter.add("__streams.errors.stacktrace", trace);
-                }
-                place.iter().for_each(|(name, value)| letter.add(&format!("__streams.errors.{name}"), value));
-            }
-            Dialect::Connect => {
-                place.iter().for_each(|(name, value)| letter.add(&format!("__connect.errors.{name}"), value));
-                if whole {
-                    let is_refused = failure.kind.class() == Class::Refused;
-                    letter.add("__connect.errors.connector.name", &self.pipeline);
-                    letter.add("__connect.errors.task.id", &self.worker.to_string());
-                    letter.add("__connect.errors.stage", if is_refused { "KAFKA_PRODUCE" } else { "TRANSFORMATION" });
-                    letter.add("__connect.errors.class.name", step);
-                    letter.add("__connect.errors.exception.class.name", &exception);
-                    letter.add(MESSAGES[1], message);
-                    letter.add("__connect.errors.exception.stacktrace", trace);
-                }
-            }
-        }
-        if whole {
-            letter.add("wasmill-pipeline", &self.pipeline);
-            letter.add(STEP, step);
-        }
-        // A refusal has a code of its own from Kafka; the header uses the codes of [`Kind`].
-        let word = failure.kind.code();
-        letter.add(CODE, if failure.kind == Kind::Reject { &failure.code } else { &word });
-        if is_retimed {
-            letter.add("wasmill-timestamp", &record.timestamp.to_string());
-        }
-        if whole {
-            letter.add("wasmill-attempts", &tries.to_string());
-            letter.add("wasmill-digest", failure.digest.as_deref().unwrap_or_default());
-            letter.add(TIME, &time(at_ms));
+        let shape = Shape { dialect: self.dialect, detail, is_retimed, is_replayed: replays > 0 };
+        for (name, field) in shape.headers() {
+            let value: Cow<'_, str> = match field {
+                Field::Exception => format!("wasmill.{}", failure.kind.code()).into(),
+                Field::Message => cut(&failure.reason, MESSAGE_BYTES_MAX).into(),
+                Field::Trace if detail == Detail::Whole => cut(&failure.backtrace, TRACE_BYTES_MAX).into(),
+                Field::Trace => "".into(),
+                Field::Topic => (*source.topic).into(),
+                Field::Partition => source.partition.to_string().into(),
+                Field::Offset => record.offset.to_string().into(),
+                Field::Pipeline => self.pipeline.as_str().into(),
+                Field::Task => self.worker.to_string().into(),
+                Field::Stage if failure.kind.class() == Class::Refused => "KAFKA_PRODUCE".into(),
+                Field::Stage => "TRANSFORMATION".into(),
+                Field::Step => failure.step.as_deref().unwrap_or_default().into(),
+                // A refusal has a code of its own from Kafka; the header uses the codes of [`Kind`].
+                Field::Code if failure.kind == Kind::Reject => (*failure.code).into(),
+                Field::Code => failure.kind.code().into(),
+                Field::Timestamp => record.timestamp.to_string().into(),
+                Field::Replays => replays.to_string().into(),
+                Field::Attempts => tries.to_string().into(),
+                Field::Digest => failure.digest.as_deref().unwrap_or_default().into(),
+                Field::Time => time(at_ms).into(),
+            };
+            letter.add(name, &value);
         }
         letter
+    }
+}
+
+/// What an added header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Exception,
+    Message,
+    Trace,
+    Topic,
+    Partition,
+    Offset,
+    Pipeline,
+    Task,
+    Stage,
+    Step,
+    Code,
+    Timestamp,
+    Replays,
+    Attempts,
+    Digest,
+    Time,
+}
+
+/// Which added headers a dead letter has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) dialect: Dialect,
+    pub(super) detail: Detail,
+    pub(super) is_retimed: bool,
+    pub(super) is_replayed: bool,
+}
+
+impl Shape {
+    /// The names of the added headers, in order, and what each says.
+    pub(super) fn headers(self) -> Vec<(&'static str, Field)> {
+        let mut headers: Vec<(&'static str, Field)> = Vec::with_capacity(20);
+        let is_whole = self.detail != Detail::Place;
+        match self.dialect {
+            Dialect::Streams => {
+                if is_whole {
+                    headers.extend([
+                        ("__streams.errors.exception", Field::Exception),
+                        ("__streams.errors.message", Field::Message),
+                        ("__streams.errors.stacktrace", Field::Trace),
+                    ]);
+                }
+                headers.extend([
+                    ("__streams.errors.topic", Field::Topic),
+                    ("__streams.errors.partition", Field::Partition),
+                    ("__streams.errors.offset", Field::Offset),
+                ]);
+            }
+            Dialect::Connect => {
+                headers.extend([
+                    ("__connect.errors.topic", Field::Topic),
+                    ("__connect.errors.partition", Field::Partition),
+                    ("__connect.errors.offset", Field::Offset),
+                ]);
+                if is_whole {
+                    headers.extend([
+                        ("__connect.errors.connector.name", Field::Pipeline),
+                        ("__connect.errors.task.id", Field::Task),
+                        ("__connect.errors.stage", Field::Stage),
+                        ("__connect.errors.class.name", Field::Step),
+                        ("__connect.errors.exception.class.name", Field::Exception),
+                        ("__connect.errors.exception.message", Field::Message),
+                        ("__connect.errors.exception.stacktrace", Field::Trace),
+                    ]);
+                }
+            }
+        }
+        if is_whole {
+            headers.extend([("wasmill-pipeline", Field::Pipeline), ("wasmill-step", Field::Step)]);
+        }
+        headers.push(("wasmill-code", Field::Code));
+        if self.is_retimed {
+            headers.push(("wasmill-timestamp", Field::Timestamp));
+        }
+        if self.is_replayed {
+            headers.push((REPLAYS, Field::Replays));
+        }
+        if is_whole {
+            headers.extend([
+                ("wasmill-attempts", Field::Attempts),
+                ("wasmill-digest", Field::Digest),
+                ("wasmill-time", Field::Time),
+            ]);
+        }
+        headers
     }
 }
 
@@ -196,28 +265,6 @@ impl DeadLetter {
         self.headers.extend_from_slice(name.as_bytes());
         self.headers.extend_from_slice(value.as_bytes());
     }
-}
-
-/// Why the record with these headers is a dead letter, for people; `None` if it is none.
-///
-/// The dead letter's own headers stand behind those of its record, which may have the same names.
-#[must_use]
-pub fn dead_letter_reason(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Option<String> {
-    let text = |value: &Option<Vec<u8>>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
-    let last =
-        |name: &str| headers.iter().rev().find(|header| header.0 == name.as_bytes()).map(|(_, value)| text(value));
-    // The last header of every dead letter with a reason.
-    if headers.last().is_none_or(|header| header.0 != TIME.as_bytes()) {
-        return None;
-    }
-    let message = MESSAGES.iter().find_map(|name| last(name)).unwrap_or_default();
-    let step = last(STEP).filter(|step| !step.is_empty()).map_or(String::new(), |step| format!("step `{step}`: "));
-    Some(format!("{step}{}: {message}", last(CODE)?))
-}
-
-/// What takes the place of an exception's class.
-fn exception(failure: &Failure) -> String {
-    format!("wasmill.{}", failure.kind.label().replace('_', "-"))
 }
 
 /// The beginning of a text, cut between characters.
@@ -258,7 +305,8 @@ mod tests {
             value: Some(b"\xff\x00"),
             headers: Headers::new(&[2, -1, 0, 1], b"\xfe\xfdx"),
         };
-        let given_up = GivenUp { source: &source, failure, tries: 3, at_ms: 1_769_817_600_004, is_retimed: false };
+        let at_ms = 1_769_817_600_004;
+        let given_up = GivenUp { source: &source, failure, tries: 3, at_ms, replays: 0, is_retimed: false };
         letters.write(&record, given_up, |letter| letter.headers.data().len() <= limit)
     }
 

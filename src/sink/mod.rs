@@ -3,13 +3,15 @@
 //! Pure. It doesn't send anything and knows topics only as output numbers.
 
 mod dead_letter;
+mod failure_headers;
 pub mod size;
 
 pub use dead_letter::DeadLetter;
 pub use dead_letter::DeadLetters;
 pub use dead_letter::Dialect;
 pub use dead_letter::GivenUp;
-pub use dead_letter::dead_letter_reason;
+pub use dead_letter::REPLAYS;
+pub use failure_headers::FailureHeaders;
 
 /// The destination of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -100,8 +100,8 @@ impl Shell {
         let record = batch.record(place);
         let task = &self.flow.tasks[index];
         let is_retimed = task.dead_letters.retimed.contains(&record.offset);
-        let given_up =
-            GivenUp { source: &task.partition, failure: &failure, tries, at_ms: clock::unix_ms(), is_retimed };
+        let (source, at_ms) = (&task.partition, clock::unix_ms());
+        let given_up = GivenUp { source, failure: &failure, tries, at_ms, replays: 0, is_retimed };
         let known = self.dead_letter_bytes();
         let limit = known.unwrap_or(ASSUMED);
         // The error message tells the size that the topic must take for the full dead letter.

@@ -203,7 +203,7 @@ impl PartitionTask {
         let note = if counts.is_empty() {
             Arc::clone(&self.offsets.note)
         } else {
-            OffsetMetadata { topic: self.offsets.topic, counts }.to_string().into()
+            OffsetMetadata { topic: self.offsets.topic, counts, ..OffsetMetadata::default() }.to_string().into()
         };
         self.offsets.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch, note });
     }

@@ -8,6 +8,7 @@ mod canary;
 mod check;
 mod conformance;
 mod dead_letter;
+mod dlq;
 mod docs;
 mod environments;
 mod exactly_once;

@@ -89,10 +89,10 @@ fn one_partition_uses_all_executors() {
     broker::brokers();
     let _alone = support::load();
     let (input, _, group, pipeline) = pipeline("key-wide", "");
-    let feed = fill(&input, 40_000);
+    let feed = fill(&input, 150_000);
     let fed = feed.stop();
     let mut rates = Vec::new();
-    for (order, records) in [("partition", 2000), ("key", 30_000)] {
+    for (order, records) in [("partition", 2000), ("key", 100_000)] {
         let from = java::committed(&group, &input)[0].max(0);
         let mut process = pipeline.run_in(&[SLOW], &[&WIDE[..], &["--set", &format!("order=\"{order}\"")]].concat());
         process.wait("the first commit", RECOVERY, |_| java::committed(&group, &input)[0] > from);

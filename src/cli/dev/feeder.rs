@@ -9,7 +9,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
@@ -20,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cli::exit_code::Exit;
+use crate::cli::rate::Rate;
 use crate::dry_run::line;
 use crate::dry_run::line::FeedRecord;
 use crate::dry_run::line::LineFormat;
@@ -29,20 +29,6 @@ use crate::kafka::embedded::Feeder;
 use crate::record::Header;
 
 use super::progress::Progress;
-
-/// The maximum number of records per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rate(f64);
-
-impl FromStr for Rate {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Rate, &'static str> {
-        let number = text.strip_suffix("/s").unwrap_or(text).trim();
-        let rate = number.parse().ok().filter(|&rate: &f64| (0.001..=1e9).contains(&rate));
-        rate.map(Rate).ok_or("write a number of records per second, as in 10/s")
-    }
-}
 
 /// The maximum number of bytes that the feed may be ahead of the pipeline.
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
@@ -233,15 +219,6 @@ fn pace(Rate(rate): Rate) -> (u64, Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_is_a_number_of_records_in_a_second() {
-        assert_eq!("10/s".parse(), Ok(Rate(10.0)));
-        assert_eq!("0.5".parse(), Ok(Rate(0.5)));
-        for wrong in ["", "fast", "0/s", "-1", "10/min", "inf"] {
-            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn the_feed_waits_for_the_pipeline_and_one_large_record_does_not_slow_it_for_ever() {

@@ -55,8 +55,28 @@ impl Client {
     /// for the first record that is not older. Sends one request to each leader. Each partition has its own result; an
     /// offset below 0 means none. Blocks.
     pub(crate) fn list_offsets(self: &Arc<Client>, list: &PartitionList, timeout_ms: i32) -> Result<Vec<Entry>, Error> {
-        let reply = self.new_queue();
         let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout_ms)?;
+        self.offsets(list, &options, timeout_ms)
+    }
+
+    /// Like [`Client::list_offsets`], but the end of the log is before the first record of an open transaction.
+    pub(crate) fn list_stable_offsets(
+        self: &Arc<Client>,
+        list: &PartitionList,
+        timeout_ms: i32,
+    ) -> Result<Vec<Entry>, Error> {
+        let options = AdminOptions::new(self, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout_ms)?
+            .without_open_transactions()?;
+        self.offsets(list, &options, timeout_ms)
+    }
+
+    fn offsets(
+        self: &Arc<Client>,
+        list: &PartitionList,
+        options: &AdminOptions,
+        timeout_ms: i32,
+    ) -> Result<Vec<Entry>, Error> {
+        let reply = self.new_queue();
         // SAFETY: client, list, options and queue are alive; list and options are copied.
         unsafe {
             let (client, queue) = (self.handle.as_ptr(), reply.pointer.as_ptr());
@@ -278,6 +298,14 @@ impl AdminOptions {
     fn with_operations(self) -> Result<AdminOptions, Error> {
         // SAFETY: the options are alive.
         let set = unsafe { rd::rd_kafka_AdminOptions_set_include_authorized_operations(self.pointer.as_ptr(), 1) };
+        Error::take(set).map(|()| self)
+    }
+
+    /// Asks as a reader of committed records.
+    fn without_open_transactions(self) -> Result<AdminOptions, Error> {
+        let level = rd::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+        // SAFETY: the options are alive.
+        let set = unsafe { rd::rd_kafka_AdminOptions_set_isolation_level(self.pointer.as_ptr(), level) };
         Error::take(set).map(|()| self)
     }
 }

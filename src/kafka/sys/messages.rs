@@ -34,6 +34,11 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
+    /// Whether none is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pointers.len() == 0
+    }
+
     /// Passes the next message to `see` and then frees it. `None` when none is left.
     pub(crate) fn next_with<R>(&mut self, see: impl FnOnce(Message<'_>) -> R) -> Option<R> {
         /// Frees the message even if `see` panics.

@@ -37,6 +37,18 @@ pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u
     component(&text(partition, offset, behaviour))
 }
 
+/// A component that rejects every record, in a step with `batch = 1`.
+pub(crate) fn rejecting() -> Vec<u8> {
+    let reject = "(call $drop_output (local.get $counts) (local.get $bad)) (call $reject (local.get $bad))";
+    let text = text(0, 0, Behaviour { before: "", after: reject });
+    let any = |text: String, what: &str, least: &str| {
+        assert!(text.contains(what));
+        text.replace(what, least)
+    };
+    let text = any(text, "i32.eq (local.get $partition)", "i32.ge_s (local.get $partition)");
+    component(&any(text, "i64.eq (i64.load", "i64.ge_s (i64.load"))
+}
+
 /// A typed component that forwards every record except that at this offset of any partition, for which it runs `after`, WebAssembly
 /// text, on the answer.
 pub(crate) fn typed(offset: i64, after: &str) -> Vec<u8> {

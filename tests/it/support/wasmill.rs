@@ -130,6 +130,15 @@ impl Pipeline {
         Process::start_with(wrapper, &arguments, &variables, port, Stdio::piped())
     }
 
+    /// Starts `wasmill dlq VERB`.
+    pub(crate) fn dlq(&self, verb: &str, more: &[&str]) -> Process {
+        let port = free_port();
+        let file = self.write(port);
+        let arguments = [&["dlq", verb, file.to_str().unwrap()], more].concat();
+        let state = self.folder.path().join("state");
+        Process::start_with(&[], &arguments, &[("WASMILL_STATE", state.to_str().unwrap())], port, Stdio::piped())
+    }
+
     /// Like [`Pipeline::run`], with a stderr that is full and never read.
     pub(crate) fn run_unread(&self) -> Process {
         let port = free_port();
