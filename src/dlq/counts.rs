@@ -63,8 +63,8 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::letter::tests::letter;
     use super::*;
+    use crate::dlq::letter::tests::letter;
 
     #[test]
     fn dead_letters_of_a_reason_and_partition_are_counted_together() {

@@ -73,8 +73,8 @@ mod as_base64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::letter::tests::letter;
     use super::*;
+    use crate::dlq::letter::tests::letter;
 
     #[test]
     fn every_condition_must_be_met() {

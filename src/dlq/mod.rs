@@ -23,8 +23,8 @@ pub use letter::REPLAYS_MAX;
 pub use progress::Choice;
 pub use progress::Scan;
 pub use read::read;
-pub use replay::Options;
 pub use replay::Replay;
+pub use replay::ReplayOptions;
 pub use replay::Stopped;
 pub use replay::Tally;
 

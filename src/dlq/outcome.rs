@@ -90,8 +90,8 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
-    use super::super::letter::tests::letter;
     use super::*;
+    use crate::dlq::letter::tests::letter;
     use crate::failure::Kind;
     use crate::partition::Rule;
 

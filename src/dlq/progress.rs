@@ -199,8 +199,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::letter::tests::letter;
     use super::*;
+    use crate::dlq::letter::tests::letter;
     use crate::record::Offset;
     use crate::record::TopicPartition;
 

@@ -47,7 +47,7 @@ use crate::sink::DeadLetters;
 
 /// What to replay, and how.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ReplayOptions {
     /// Which records.
     pub filter: Filter,
     /// At most this many.
@@ -119,7 +119,7 @@ pub struct Replay<'a> {
     member: Member<'a>,
     steps: Steps,
     outputs: Outputs,
-    options: Options,
+    options: ReplayOptions,
     /// The ends of the partitions when the replay began.
     ends: BTreeMap<i32, Offset>,
     /// The partitions that the group gave to this member.
@@ -154,7 +154,7 @@ impl<'a> Replay<'a> {
         config: &'a config::Pipeline,
         settings: kafka::Settings,
         (topic, steps): (TopicReader, Steps),
-        options: Options,
+        options: ReplayOptions,
         stop: Arc<AtomicBool>,
         watch: &'a mut dyn FnMut(&Tally, Option<&str>),
     ) -> Replay<'a> {

@@ -28,8 +28,8 @@ use crate::config;
 use crate::dlq;
 use crate::dlq::Choice;
 use crate::dlq::Letter;
-use crate::dlq::Options;
 use crate::dlq::Replay;
+use crate::dlq::ReplayOptions;
 use crate::dlq::Scan;
 use crate::dlq::Stopped;
 use crate::dlq::Tally;
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     signals.begin();
     let stopped = Arc::clone(&stop);
     signals.run(Arc::new(move || stopped.store(true, Ordering::Relaxed)), Arc::new(|| ()));
-    let options = Options {
+    let options = ReplayOptions {
         filter: args.selection.filter(args.force),
         limit: args.limit,
         rate: args.rate.map(|rate| rate.0),
