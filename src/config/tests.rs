@@ -505,6 +505,10 @@ fn values_out_of_range_are_refused() {
         (first("name = \"a b\""), "`a b` can't be a pipeline's name"),
         (first("shutdown_timeout = \"0s\""), "`shutdown_timeout`: `0s` is shorter than a millisecond"),
         (first("shutdown_timeout = \"2 days\""), "`shutdown_timeout`: `2 days` is longer than a day"),
+        (
+            first("delivery = \"exactly_once\"") + "\n[limits]\ntransaction_every = \"11s\"",
+            "`transaction_every`: `11s` is longer than 10 seconds",
+        ),
         (first("shutdown_timeout = \"soon\""), "`shutdown_timeout`: `soon` is not a time"),
         (and("[limits]\nparallelism = 0"), "`parallelism`: 0 is out of range"),
         (and("[on_error]\nthen = \"skip\"\nmax_reject_share = 1"), "`max_reject_share`: 1 is out of range"),

@@ -173,14 +173,16 @@ impl Shell {
             // Nothing is sent at or above the record that stopped a task.
             let index = index
                 .filter(|&index| self.flow.tasks[index].state.stops_at().is_none_or(|stop| dead_letter.seq < stop));
-            let mut failed = None;
+            let (mut failed, mut sent) = (None, None);
             if let (Some(index), Some(producer)) = (index, &self.io.producer) {
                 let tag = Tag { kind: producer::TagKind::DeadLetter, seq: dead_letter.seq };
                 let record = dead_letter.written.record();
                 match producer.send(self.settings.kafka.outputs.len(), &record, -1, tag) {
                     Ok(()) => {
                         let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-                        self.flow.bytes_out += size(record.key) + size(record.value);
+                        let bytes = size(record.key) + size(record.value);
+                        sent = Some(bytes);
+                        self.flow.bytes_out += bytes;
                         let task = &mut self.flow.tasks[index];
                         task.dead_letters.sent.insert(dead_letter.seq, dead_letter.sent.clone());
                         if let Some(offset) = task.state.offset_of(dead_letter.seq) {
@@ -196,6 +198,9 @@ impl Shell {
             busy = true;
             if let Some(dead_letter) = self.flow.dead_letters.queue.pop_front() {
                 self.flow.dead_letters.bytes = self.flow.dead_letters.bytes.saturating_sub(dead_letter.bytes());
+            }
+            if let Some(bytes) = sent {
+                self.enter(now, 1, bytes);
             }
             if let Some((index, seq, failure, bytes)) = failed {
                 if failure.kind == Kind::TooLarge && self.make_room(now, bytes) {

@@ -60,6 +60,13 @@ impl Shell {
         true
     }
 
+    /// Messages were sent: a transaction that is large ends before its time.
+    pub(super) fn enter(&mut self, now: Instant, messages: usize, bytes: usize) {
+        if self.delivery.enter(messages, bytes) {
+            self.tell_session(now, session::Event::TransactionFull);
+        }
+    }
+
     /// Closes the transaction, to commit it as soon as everything that was sent is acknowledged.
     pub(super) fn close_transaction(&mut self, now: Instant) {
         if !self.delivery.change_transaction(Transaction::close).unwrap_or(false) {
@@ -81,7 +88,7 @@ impl Shell {
         }
         let offsets = self.flow.take_positions();
         if offsets.is_empty() && !is_begun {
-            self.delivery.change_transaction(Transaction::committed);
+            self.delivery.committed();
             return self.tell_session(now, session::Event::CommitEnded);
         }
         if !is_begun && !self.begin_transaction(now) {
@@ -103,7 +110,7 @@ impl Shell {
             TransactionReport::Committed(offsets) => {
                 failpoint::pass(Point::TransactionCommitted);
                 self.monitor.metrics.transactions.with_label_values(&["committed"]).inc();
-                self.delivery.change_transaction(Transaction::committed);
+                self.delivery.committed();
                 let began = self.timers.transaction_ends.take().unwrap_or(now);
                 let offsets = offsets.into_iter().map(|Position { partition, offset, .. }| (partition, offset));
                 self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });

@@ -21,7 +21,7 @@ pub(super) struct Intake {
 }
 
 /// A number of records and their bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     pub(super) records: usize,
     pub(super) bytes: usize,

@@ -144,7 +144,7 @@ impl Shell {
             }
         }
         loop {
-            match self.send_outputs(index, outgoing) {
+            match self.send_outputs(now, index, outgoing) {
                 Sent::All => break,
                 Sent::Full => return Sending::Stuck,
                 Sent::Failed(unsent) => {
@@ -169,12 +169,13 @@ impl Shell {
     }
 
     /// Hands outputs to the producer until all are sent, or one is refused or has no room.
-    fn send_outputs(&mut self, index: usize, outgoing: &mut Outgoing) -> Sent {
+    fn send_outputs(&mut self, now: Instant, index: usize, outgoing: &mut Outgoing) -> Sent {
         let input_partition = self.flow.tasks[index].partition.partition;
         let Some(producer) = &self.io.producer else { return Sent::All };
         let batch = Arc::clone(&outgoing.batch);
         let seqs = outgoing.seqs_in(&batch);
         let mut last = None;
+        let (mut messages, before) = (0, self.flow.bytes_out);
         let sent = loop {
             let Some(output) = outgoing.peek(&self.settings.routes) else { break Sent::All };
             let chosen =
@@ -187,6 +188,7 @@ impl Shell {
                 Ok(()) => {
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                     self.flow.bytes_out += size(output.record.key) + size(output.record.value);
+                    messages += 1;
                     last = Some(output.root);
                     let layer = output.layer;
                     outgoing.advance(layer);
@@ -207,6 +209,7 @@ impl Shell {
         if let Some(root) = last {
             self.flow.tasks[index].hand_over(outgoing.offset(root));
         }
+        self.enter(now, messages, self.flow.bytes_out - before);
         sent
     }
 

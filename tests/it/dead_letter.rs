@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support;
+use crate::support::broker;
 use crate::support::canary::CANARY;
 use crate::support::component;
 use crate::support::java;
@@ -327,14 +328,27 @@ fn a_record_that_fits_no_dead_letter_stops_the_pipeline() {
 
 #[test]
 fn kill_9_loses_neither_outputs_nor_dead_letters() {
+    kill_under_load("dead-letter-kill", &[]);
+}
+
+#[test]
+fn kill_9_with_exactly_once_delivery_repeats_neither_outputs_nor_dead_letters() {
+    let (repeats, again) = kill_under_load("dead-letter-once", &["--set", "delivery=\"exactly_once\""]);
+    assert_eq!((repeats, again), (0, 0), "outputs and dead letters that a reader of committed records finds twice");
+}
+
+/// Returns how many outputs and how many dead letters were repeated.
+fn kill_under_load(name: &str, more: &[&str]) -> (u64, usize) {
+    broker::brokers();
     let _alone = support::load();
-    let mut random = Random::seeded("dead-letter-kill");
-    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 10 } else { 3 };
-    let case = Case::new("kill-dead", "");
+    let mut random = Random::seeded(name);
+    let kills = if support::full() { 10 } else { 3 };
+    let case = Case::new(name, "");
+    let more = [&["--set", "input.session_timeout=6s"], more].concat();
     let reader = Reader::start(&case.output);
     let feed = Feed::start(&case.input, 5000, 997, 20, 0);
     let mut planted: BTreeSet<(usize, i64)> = BTreeSet::new();
-    let mut process = case.pipeline.run_with(&["--set", "input.session_timeout=6s"]);
+    let mut process = case.pipeline.run_with(&more);
     for kill in 1..=kills {
         let before = reader.tally().fresh;
         process.wait("new outputs", LIMIT, |_| reader.tally().fresh > before + 2000);
@@ -356,16 +370,17 @@ fn kill_9_loses_neither_outputs_nor_dead_letters() {
         thread::sleep(Duration::from_millis(random.below(300)));
         let lag = java::lag(&case.group, &case.input);
         process.kill();
-        say(&format!("dead-letter-kill: kill {kill} of {kills} at lag {lag}"));
-        process = case.pipeline.run_with(&["--set", "input.session_timeout=6s"]);
+        say(&format!("{name}: kill {kill} of {kills} at lag {lag}"));
+        process = case.pipeline.run_with(&more);
     }
     feed.stop();
     process.wait("the lag to reach zero", LIMIT, |_| java::lag(&case.group, &case.input) == 0);
     let graves = graves(&case.dead, 2);
     let buried: BTreeSet<(usize, i64)> = graves.iter().map(|(place, _, _)| *place).collect();
-    say(&format!("dead-letter-kill: {} planted, {} dead letters", planted.len(), graves.len()));
+    say(&format!("{name}: {} planted, {} dead letters", planted.len(), graves.len()));
     assert_eq!(buried, planted, "each record that was planted is buried, and no other");
     assert_eq!(reader.missing(&feed), (0, String::new()));
     let tally = reader.tally();
     assert_eq!((tally.disorder, tally.foreign), (0, 0));
+    (tally.repeats, graves.len() - planted.len())
 }

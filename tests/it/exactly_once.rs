@@ -88,6 +88,61 @@ fn members_come_and_go_and_nothing_is_repeated() {
     assert_eq!(aborted, Some(0.0), "the processes end each other's transactions");
 }
 
+/// Three processes on one file and one host, in one folder of lock files.
+#[test]
+fn processes_that_run_side_by_side_do_not_fence_each_other() {
+    broker::brokers();
+    let _alone = support::load();
+    let delivery = Delivery::new("once-three", 3, "session_timeout = \"6s\"");
+    let Delivery { input, group, pipeline, .. } = &delivery;
+    let feed = Feed::start(input, RATE, 997, 20, 0);
+    let mut processes: Vec<Process> = (0..3).map(|_| run(pipeline)).collect();
+    let has_members =
+        |_: &Process| java::members(group).is_some_and(|members| members.len() == 3 && members.iter().all(|&n| n == 1));
+    processes[0].wait("a partition for each", RECOVERY, has_members);
+    let watch = clock::Watch::start();
+    let time = Duration::from_secs(if support::full() { 60 } else { 5 });
+    while watch.elapsed() < time {
+        processes[0].wait_for_commits(group, input, RECOVERY);
+    }
+    feed.stop();
+    processes[0].wait("the lag to reach zero", RECOVERY, |_| java::lag(group, input) == 0);
+    let aborted: Vec<Option<f64>> = processes.iter().map(Process::aborted).collect();
+    assert_eq!(aborted, [Some(0.0); 3], "the processes end each other's transactions");
+    for mut process in processes {
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    }
+    assert_eq!(delivery.assert_delivered(&feed).repeats, 0);
+}
+
+/// Frozen for longer than its transaction may take, while it stays in its group: nobody else has its partitions.
+#[test]
+fn a_transaction_that_the_broker_ends_is_done_again() {
+    let delivery = Delivery::new("once-timeout", 3, "session_timeout = \"45s\"");
+    let Delivery { input, group, pipeline, .. } = &delivery;
+    let feed = Feed::start(input, RATE / 10, 997, 20, 0);
+    let mut process = run(pipeline);
+    process.wait_for_commits(group, input, RECOVERY);
+    clock::wait_until("it to be frozen in a transaction", RECOVERY, || {
+        process.freeze();
+        // Not one whose end is already on its way to the broker.
+        let is_open =
+            (0..20).all(|_| java::open_transactions(group).iter().any(|transaction| transaction.ends_with("Ongoing")));
+        if !is_open {
+            process.thaw();
+        }
+        is_open
+    });
+    clock::wait_until("the broker to end the transaction", RECOVERY, || java::open_transactions(group).is_empty());
+    process.thaw();
+    process.wait_for_commits(group, input, RECOVERY);
+    process.wait("the transaction to be counted", RECOVERY, |process| process.aborted() >= Some(1.0));
+    feed.stop();
+    finish(process, group, input);
+    assert_eq!(delivery.assert_delivered(&feed).repeats, 0);
+}
+
 /// It comes back when another member has its partitions, and goes on to send what it had.
 #[test]
 fn a_member_that_was_frozen_past_its_session_repeats_nothing() {

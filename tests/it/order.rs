@@ -1,5 +1,6 @@
 //! Order by key: one partition uses all executors, each key stays in order, and a record that waits for a retry holds back few others.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::support::component;
 use crate::support::component::Behaviour;
 use crate::support::java;
 use crate::support::java::Feed;
+use crate::support::java::Raw;
 use crate::support::java::Reader;
 use crate::support::random::Random;
 use crate::support::say;
@@ -135,4 +137,46 @@ fn a_record_that_waits_for_a_retry_holds_back_the_few_keys_of_its_strand_and_the
     assert_eq!(reader.missing(&feed), (0, String::new()));
     let tally = reader.tally();
     assert_eq!((tally.fresh, tally.repeats, tally.disorder), (RECORDS, 0, 0));
+}
+
+/// Most keys are in other strands than the one that waits.
+#[test]
+fn a_key_that_is_retried_for_ten_seconds_does_not_delay_the_others() {
+    broker::brokers();
+    let _alone = support::load();
+    // The broker's time, of the record and of its output.
+    let create = |end: &str| java::create(&format!("key-delay-{end}"), 1, &["message.timestamp.type=LogAppendTime"]);
+    let ([input, output], group) = (["in", "out"].map(create), unique("key-delay"));
+    let pipeline = Pipeline::with_step(&input, &output, &group, "\n[on_error]\nretries = 1", "batch = 1");
+    pipeline.install(&component::faulty());
+    let mut process = pipeline.run_with(&[&WIDE[..], &["--set", "order=\"key\""]].concat());
+    process.wait("the pipeline to be ready", RECOVERY, |process| {
+        process.get("/readyz").is_some_and(|(status, _)| status == 200)
+    });
+    let feed = Feed::start(&input, 1000, KEYS, 20, 0);
+    process.wait_for_commits(&group, &input, RECOVERY);
+    let retry =
+        Raw { timestamp: 1, key: Some(b"slow".to_vec()), value: Some(b"retry 1 10000".to_vec()), headers: Vec::new() };
+    let slow = java::produce(&input, 0, &[retry]);
+    process.wait("the retry to be waited for", RECOVERY, |process| {
+        process.metric("wasmill_retrying_strands").is_some_and(|strands| strands > 0.0)
+    });
+    process.wait("the retry", RECOVERY, |_| java::committed(&group, &input)[0] > slow);
+    feed.stop();
+    process.wait("the lag to reach zero", RECOVERY, |_| java::lag(&group, &input) == 0);
+    let written: BTreeMap<Vec<u8>, i64> =
+        java::dump(&output, 0).into_iter().filter_map(|(_, raw)| Some((raw.value?, raw.timestamp))).collect();
+    let read = java::dump(&input, 0);
+    let delays = |are_after: bool| {
+        let records = read.iter().filter(|(offset, _)| *offset != slow && (*offset > slow) == are_after);
+        let delay = |(_, raw): &(i64, Raw)| Some(written.get(raw.value.as_ref()?)? - raw.timestamp);
+        let mut delays: Vec<i64> = records.filter_map(delay).collect();
+        delays.sort_unstable();
+        (delays.len(), [50, 99].map(|share| delays[delays.len() * share / 100]))
+    };
+    let ((_, before), (records, [p50, p99])) = (delays(false), delays(true));
+    say(&format!(
+        "key-delay: p50 {p50} ms, p99 {p99} ms of {records} records in 10 s of a retry, {before:?} before it"
+    ));
+    assert!(records > 8000 && p99 < 1000, "{records} {p99}");
 }

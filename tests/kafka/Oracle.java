@@ -50,7 +50,6 @@ import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
-import org.apache.kafka.clients.admin.TransactionListing;
 import org.apache.kafka.clients.admin.TransactionState;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -76,6 +75,7 @@ import org.apache.kafka.common.message.ProduceRequestData;
 import org.apache.kafka.common.message.ProduceResponseData;
 import org.apache.kafka.common.protocol.ApiKeys;
 import org.apache.kafka.common.protocol.Errors;
+import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.record.internal.DefaultRecordBatch;
 import org.apache.kafka.common.record.internal.MemoryRecords;
 import org.apache.kafka.common.record.internal.RecordBatch;
@@ -334,13 +334,13 @@ public final class Oracle {
         return answer.toString();
     }
 
-    /** The transactional ids with this prefix whose transaction has not ended. */
+    /** The transactional ids with this prefix whose transaction has not ended, each with its state. */
     private String openTransactions(String prefix) throws Exception {
         Set<TransactionState> ended =
             Set.of(TransactionState.EMPTY, TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT);
         return admin.listTransactions().all().get().stream()
             .filter(found -> found.transactionalId().startsWith(prefix) && !ended.contains(found.state()))
-            .map(TransactionListing::transactionalId).sorted().collect(Collectors.joining("\t"));
+            .map(found -> found.transactionalId() + " " + found.state()).sorted().collect(Collectors.joining("\t"));
     }
 
     private String feed(String[] words) throws Exception {
@@ -876,7 +876,9 @@ final class Raw {
             for (int i = 0; i < batch.countOrNull(); i++) {
                 unvarint(in); // length
                 in.readByte(); // attributes
-                long timestamp = batch.baseTimestamp() + unvarint(in);
+                long created = batch.baseTimestamp() + unvarint(in);
+                boolean isAppended = batch.timestampType() == TimestampType.LOG_APPEND_TIME;
+                long timestamp = isAppended ? batch.maxTimestamp() : created;
                 long offset = batch.baseOffset() + unvarint(in);
                 StringBuilder text = new StringBuilder();
                 text.append(offset).append(',').append(timestamp);

@@ -18,6 +18,8 @@ use crate::plugin::Settings;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// The interval between transactions: outputs are seen by readers of committed records after at most this time.
 const TRANSACTION_EVERY: Duration = Duration::from_millis(100);
+/// Brokers end longer transactions, see `transaction.timeout.ms` in `kafka::settings`.
+const TRANSACTION_EVERY_MAX: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Enough for brokers with a usual latency. One core writes the records in flight and another reads them, at sending
 /// and at the acknowledgement, so the more there are, the fewer are still in a cache by then. With far fewer
@@ -40,7 +42,18 @@ pub(super) fn commit_every(check: &mut Check<'_>, raw: &raw::Limits) -> Duration
 }
 
 pub(super) fn transaction_every(check: &mut Check<'_>, raw: &raw::Limits) -> Duration {
-    value::duration(check, raw.transaction_every.as_ref(), "transaction_every").unwrap_or(TRANSACTION_EVERY)
+    let every = value::duration(check, raw.transaction_every.as_ref(), "transaction_every");
+    if let (Some(text), Some(every)) = (&raw.transaction_every, every)
+        && every > TRANSACTION_EVERY_MAX
+    {
+        let message = format!("`transaction_every`: {} is longer than 10 seconds", check.shown(text));
+        check.report.add(
+            text.span().into(),
+            message,
+            "brokers end a transaction that takes 15 seconds: write \"10s\" or less",
+        );
+    }
+    every.unwrap_or(TRANSACTION_EVERY)
 }
 
 pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::OnError) -> (Limits, Policy) {

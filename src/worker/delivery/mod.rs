@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::apart::Apart;
+use super::intake::Amount;
 use super::transaction::Transaction;
 use crate::failure::Class;
 use crate::kafka::limits::Batching;
@@ -33,9 +34,15 @@ pub(super) struct Delivery {
     renewing: Option<Instant>,
     /// With exactly-once delivery.
     transaction: Option<Transaction>,
+    /// The messages in the transaction, and their bytes.
+    entered: Amount,
     /// After a delivery failure: when records are handed out again, and how long the wait was.
     backoff: Option<(Instant, Duration)>,
 }
+
+/// A transaction with this many messages or bytes ends before its time: readers of committed records get none of them before it ends,
+/// and all of them are sent again if it is aborted.
+const TRANSACTION_MAX: Amount = Amount { records: 200_000, bytes: 256 << 20 };
 
 /// The question for the topics' limits.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +164,8 @@ impl Delivery {
     pub(super) fn new(now: Instant, limits: TopicLimits, is_exactly_once: bool) -> Delivery {
         let asking = Asking { is_asked: false, answered: now, told: 0 };
         let transaction = is_exactly_once.then_some(Transaction::Starting);
-        Delivery { limits, asking, apart: None, renewing: None, transaction, backoff: None }
+        let entered = Amount::default();
+        Delivery { limits, asking, apart: None, renewing: None, transaction, entered, backoff: None }
     }
 
     /// The transaction, with exactly-once delivery.
@@ -168,6 +176,20 @@ impl Delivery {
     /// Changes the transaction, with exactly-once delivery. Returns what `change` does, and `None` without.
     pub(super) fn change_transaction<T>(&mut self, change: impl FnOnce(&mut Transaction) -> T) -> Option<T> {
         self.transaction.as_mut().map(change)
+    }
+
+    /// Counts messages that were sent. `true` if the transaction, if there is one, has so many that it should end before its time.
+    pub(super) fn enter(&mut self, messages: usize, bytes: usize) -> bool {
+        self.entered.records += messages;
+        self.entered.bytes += bytes;
+        self.transaction == Some(Transaction::Open)
+            && (self.entered.records >= TRANSACTION_MAX.records || self.entered.bytes >= TRANSACTION_MAX.bytes)
+    }
+
+    /// The transaction was committed, or there was nothing to commit.
+    pub(super) fn committed(&mut self) {
+        self.entered = Amount::default();
+        self.change_transaction(Transaction::committed);
     }
 
     /// The size limits of the output topics.
@@ -223,6 +245,7 @@ impl Delivery {
     /// The producer was replaced.
     pub(super) fn renewed(&mut self) {
         self.renewing = None;
+        self.entered = Amount::default();
         self.change_transaction(Transaction::restart);
     }
 

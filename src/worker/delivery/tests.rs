@@ -249,3 +249,19 @@ fn a_producer_is_replaced_when_idle_or_after_ten_seconds_but_not_during_a_revoke
     assert!(!delivery.holds(start));
     assert_eq!(delivery.told(), 2);
 }
+
+#[test]
+fn a_large_transaction_is_full_and_the_next_one_is_not() {
+    let mut delivery = Delivery::new(clock::now(), TopicLimits::default(), true);
+    delivery.change_transaction(Transaction::ready);
+    delivery.change_transaction(Transaction::begun);
+    assert!(!delivery.enter(TRANSACTION_MAX.records - 1, 0));
+    assert!(delivery.enter(1, 0));
+    delivery.committed();
+    delivery.change_transaction(Transaction::begun);
+    assert!(!delivery.enter(1, TRANSACTION_MAX.bytes - 1));
+    assert!(delivery.enter(1, 1));
+    delivery.change_transaction(Transaction::close);
+    assert!(!delivery.enter(1, 1), "it ends already");
+    assert!(!Delivery::new(clock::now(), TopicLimits::default(), false).enter(usize::MAX / 2, 0));
+}

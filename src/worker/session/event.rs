@@ -49,6 +49,8 @@ pub(in crate::worker) enum Event {
     },
     /// A partition's drain is over.
     Released(TopicPartition),
+    /// The open transaction is large enough to be committed before the interval has passed.
+    TransactionFull,
     /// The commit was answered, or could not be sent.
     CommitEnded,
     /// The worker has to end, for this reason.

@@ -181,6 +181,7 @@ impl Session {
     /// Takes one event; the actions are to be carried out in order.
     pub(super) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        let is_full = matches!(event, Event::TransactionFull);
         match event {
             Event::TopicsFound => {
                 if self.is_joining() && !self.is_ending() {
@@ -199,6 +200,7 @@ impl Session {
                     *stay = Stay::Released;
                 }
             }
+            Event::TransactionFull => {}
             Event::CommitEnded => self.cycle.end(),
             Event::End(cause) => self.end(now, cause, &mut actions),
             Event::Left => {
@@ -215,7 +217,7 @@ impl Session {
         }
         self.go_on_revoking(now, &mut actions);
         self.go_on_ending(now, &mut actions);
-        if self.commits_by_time() && self.cycle.is_due(now) && self.cycle.begin(now) {
+        if self.commits_by_time() && (is_full || self.cycle.is_due(now)) && self.cycle.begin(now) {
             actions.push(Action::Commit);
         }
         actions

@@ -162,7 +162,7 @@ pub(crate) fn members(group: &str) -> Option<Vec<usize>> {
     (answer[0] == "Stable").then(|| answer[1..].iter().map(owned).collect())
 }
 
-/// The transactional ids of a group's members whose transaction has not ended.
+/// The transactional ids of a group's members whose transaction has not ended, each with its state, such as `Ongoing`.
 pub(crate) fn open_transactions(group: &str) -> Vec<String> {
     ask(&format!("open-transactions\twasmill-{group}-")).into_iter().filter(|id| !id.is_empty()).collect()
 }

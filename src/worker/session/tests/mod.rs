@@ -47,6 +47,7 @@ enum Step {
     /// A draining task has finished.
     Drained(usize),
     CommitEnded,
+    TransactionFull,
     /// The worker has to end: for a failure if `true`, else for a requested shutdown.
     End(bool),
     /// The group refuses this member, for one of all reasons.
@@ -67,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_usize..9, any::<u8>()).prop_map(|(which, mask)| Step::AnswerTwice(which, mask)),
         10 => (0_usize..9).prop_map(Step::Drained),
         8 => Just(Step::CommitEnded),
+        2 => Just(Step::TransactionFull),
         1 => any::<bool>().prop_map(Step::End),
         1 => (0_usize..5).prop_map(Step::Refuse),
         3 => Just(Step::Leaving),
@@ -94,6 +96,19 @@ proptest! {
             prop_assert!(world.session.is_member());
         }
     }
+}
+
+#[test]
+fn a_full_transaction_is_committed_before_the_interval_and_once() {
+    let now = clock::now();
+    let mut session = Session::new(now, settings());
+    session.handle(now, Event::TopicsFound);
+    session.handle(now, Event::Assigned(vec![partition(0)]));
+    let starts = vec![start_of(&partition(0), 1, None)];
+    session.handle(now, Event::Starts { question: 1, starts, unknown: Vec::new() });
+    let mut commits = |event| session.handle(now, event).iter().filter(|a| matches!(a, Action::Commit)).count();
+    assert_eq!([Event::Tick, Event::TransactionFull, Event::TransactionFull].map(&mut commits), [0, 1, 0]);
+    assert_eq!([Event::CommitEnded, Event::TransactionFull].map(&mut commits), [0, 1]);
 }
 
 #[test]

@@ -236,6 +236,11 @@ impl World {
                     self.tell(Event::CommitEnded);
                 }
             }
+            Step::TransactionFull => {
+                if !self.has_ended {
+                    self.tell(Event::TransactionFull);
+                }
+            }
             Step::End(by_failure) => {
                 if !self.has_ended {
                     self.asked.get_or_insert(self.now);
