@@ -24,7 +24,7 @@ const BOTH: &str = "delivery = \"exactly_once\"\norder = \"key\"";
 /// How much worse a combination may be than the defaults.
 const GOALS: [(&str, f64); 3] = [(ONCE, 0.1), (BY_KEY, 0.05), (BOTH, 0.15)];
 
-pub(crate) fn run(cluster: &Cluster, plugins: &str) {
+pub(crate) fn throughput(cluster: &Cluster, plugins: &str) {
     println!("against the defaults, {ROUNDS} pairs: median (least to greatest); ratios are of each pair");
     for (key, task, plugin) in [("identity", Task::Identity, "forward"), ("json", Task::Json, "json")] {
         let input = format!("deliveries-{key}");
@@ -47,6 +47,9 @@ pub(crate) fn run(cluster: &Cluster, plugins: &str) {
             tell(&format!("  {key}, CPU s per million"), of(|figures| figures.cpu), Better::Less, goal);
         }
     }
+}
+
+pub(crate) fn latencies(cluster: &Cluster, plugins: &str) {
     println!(
         "\nforwarding, 10,000 records/s, {ROUNDS} rounds: ms from producing to reading, median (least to greatest)"
     );

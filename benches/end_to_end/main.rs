@@ -85,11 +85,18 @@ fn main() {
             latency::run(&cluster(), plugins);
         }
         [plugins, "latency"] => latency::run(&cluster(), plugins),
-        [plugins, "deliveries"] => deliveries::run(&cluster(), plugins),
+        [plugins, "deliveries"] => {
+            let cluster = cluster();
+            deliveries::throughput(&cluster, plugins);
+            deliveries::latencies(&cluster, plugins);
+        }
+        [plugins, "deliveries", "latency"] => deliveries::latencies(&cluster(), plugins),
         [plugins, "tuning"] => tuning::run(&cluster(), plugins),
         [plugins, "against", binary] => pairs::run(&cluster(), plugins, binary),
         [plugins, task] => throughput(&cluster(), plugins, Some(task)),
-        _ => println!("usage: end_to_end PLUGINS [identity | json | latency | deliveries | tuning | against BINARY]"),
+        _ => println!(
+            "usage: end_to_end PLUGINS [identity | json | latency | deliveries [latency] | tuning | against BINARY]"
+        ),
     }
 }
 

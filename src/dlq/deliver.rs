@@ -12,6 +12,7 @@ use super::outcome::Item;
 use super::outcome::Outcome;
 use super::read::now;
 use crate::batch::Batch;
+use crate::dry_run::Made;
 use crate::dry_run::line::FeedRecord;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -60,6 +61,8 @@ pub(super) type Idle<'a> = &'a mut dyn FnMut(Option<&str>) -> bool;
 pub(super) struct Outputs {
     settings: kafka::Settings,
     limits: TopicLimits,
+    /// The number of partitions of each topic that is written; `None` if unknown.
+    partitions: Vec<Option<i32>>,
     dead_letters: DeadLetters,
     /// While a refused batch doesn't say which of its records is the cause.
     batching: Batching,
@@ -86,8 +89,13 @@ const SETTLING: Duration = Duration::from_secs(5);
 const ASSUMED: usize = 1_000_000;
 
 impl Outputs {
-    pub(super) fn new(settings: kafka::Settings, limits: TopicLimits, dead_letters: DeadLetters) -> Outputs {
-        Outputs { settings, limits, dead_letters, batching: Batching::Full, started: None, error: None }
+    pub(super) fn new(
+        settings: kafka::Settings,
+        limits: TopicLimits,
+        partitions: Vec<Option<i32>>,
+        dead_letters: DeadLetters,
+    ) -> Outputs {
+        Outputs { settings, limits, partitions, dead_letters, batching: Batching::Full, started: None, error: None }
     }
 
     /// Whether outputs and offsets are committed together.
@@ -170,7 +178,7 @@ impl Outputs {
 
     /// Starts a producer unless there is one that knows all topics.
     pub(super) fn start(&mut self, items: &[Item], idle: Idle<'_>) -> Result<(), Trouble> {
-        for item in items.iter().filter(|item| item.outcome == Outcome::WrittenBack) {
+        for item in items.iter().filter(|item| matches!(item.outcome, Outcome::WrittenBack { .. })) {
             let topic = &item.letter.failure.source.topic;
             if self.settings.outputs.iter().all(|output| output.topic != **topic) {
                 self.started = None;
@@ -228,7 +236,7 @@ impl Outputs {
                     while items[..index].iter().any(|item| !item.is_delivered) {
                         self.hear(items, idle)?;
                     }
-                    return Err(trouble(index, failure, true));
+                    return Err(self.trouble(index, message.output, failure, true));
                 }
             }
         }
@@ -297,12 +305,28 @@ impl Outputs {
                 // Each message alone, until the one that is the cause is known.
                 self.batching = Batching::Single;
             }
-            let worse = found.as_ref().is_none_or(|found: &Failure| found.kind.class() == Class::Resend);
+            let worse = found.as_ref().is_none_or(|(_, found): &(usize, Failure)| found.kind.class() == Class::Resend);
             if worse {
-                found = Some(message.failure);
+                found = Some((message.output, message.failure));
             }
         }
-        found.map_or_else(|| Trouble::Again("nothing was delivered".into()), |failure| trouble(0, failure, false))
+        let nothing = || Trouble::Again("nothing was delivered".into());
+        found.map_or_else(nothing, |(output, failure)| self.trouble(0, output, failure, false))
+    }
+
+    /// What a failure of a message means.
+    fn trouble(&self, item: usize, output: usize, failure: Failure, is_verdict: bool) -> Trouble {
+        match failure.kind.class() {
+            Class::Refused if is_verdict => Trouble::Refused { item, failure: Box::new(failure), is_about_time: false },
+            Class::Halt => {
+                let topic = self.settings.written().nth(output).map_or("", |output| &output.topic);
+                let remedy = kafka::Commands::of(&self.settings).remedy(&failure.code, "output", topic);
+                Trouble::Denied(format!("{}; {remedy}", failure.reason))
+            }
+            Class::Refused | Class::Resend | Class::Infrastructure | Class::Retry | Class::Reject | Class::Fault => {
+                Trouble::Again(failure.reason)
+            }
+        }
     }
 
     /// The messages of a record.
@@ -311,31 +335,32 @@ impl Outputs {
         let source = &letter.failure.source;
         match outcome {
             Outcome::Skipped => Ok(Vec::new()),
-            Outcome::WrittenBack => {
+            Outcome::WrittenBack { partition } => {
                 let place = self.settings.outputs.iter().position(|output| output.topic == *source.topic);
-                Ok(vec![Message::of(place.unwrap_or_default(), source.partition, &letter.written_back())])
+                Ok(vec![Message::of(place.unwrap_or_default(), *partition, &letter.written_back())])
             }
-            Outcome::Outputs(made) => {
-                let message = |made: &crate::dry_run::Made| {
-                    let place = self.settings.outputs.iter().position(|output| output.name == made.output)?;
-                    let chosen = made.partition.unwrap_or(match self.settings.outputs[place].partition {
-                        Partition::ByKey => -1,
-                        Partition::SameAsInput => source.partition,
-                    });
-                    let record = FeedRecord {
-                        key: made.key.clone(),
-                        value: made.value.clone(),
-                        headers: made.headers.clone(),
-                        timestamp: made.timestamp,
-                    };
-                    Some(Message::of(place, chosen, &record))
-                };
-                Ok(made.iter().filter_map(message).collect())
-            }
+            Outcome::Outputs(made) => made.iter().map(|made| self.output(source.partition, made)).collect(),
             Outcome::DeadLetter { failure, tries } => {
                 self.dead_letter(letter, failure, *tries, *is_retimed).map(|letter| vec![letter])
             }
         }
+    }
+
+    fn output(&self, input_partition: i32, made: &Made) -> Result<Message, Failure> {
+        let place = self.settings.outputs.iter().position(|output| output.name == made.output);
+        let refused = |reason| Failure::new(Kind::Refused, None, reason);
+        let place = place.ok_or_else(|| refused(format!("there is no output `{}`", made.output)))?;
+        let Output { topic, partition, .. } = &self.settings.outputs[place];
+        let chosen = made.partition.unwrap_or(match partition {
+            Partition::ByKey => -1,
+            Partition::SameAsInput => input_partition,
+        });
+        // A producer that doesn't know the topic yet would take it.
+        if let Some(there) = self.partitions.get(place).copied().flatten().filter(|&there| chosen >= there) {
+            return Err(refused(format!("an output to partition {chosen} of `{topic}`, which has {there}")));
+        }
+        let Made { key, value, headers, timestamp, .. } = made.clone();
+        Ok(Message::of(place, chosen, &FeedRecord { key, value, headers, timestamp }))
     }
 
     fn dead_letter(
@@ -387,17 +412,6 @@ impl Started {
                 item.open = item.open.saturating_sub(1);
                 item.is_delivered = item.open == 0;
             }
-        }
-    }
-}
-
-/// What a failure of a message means.
-fn trouble(item: usize, failure: Failure, is_verdict: bool) -> Trouble {
-    match failure.kind.class() {
-        Class::Refused if is_verdict => Trouble::Refused { item, failure: Box::new(failure), is_about_time: false },
-        Class::Halt => Trouble::Denied(failure.reason),
-        Class::Refused | Class::Resend | Class::Infrastructure | Class::Retry | Class::Reject | Class::Fault => {
-            Trouble::Again(failure.reason)
         }
     }
 }

@@ -8,6 +8,7 @@ mod counts;
 mod deliver;
 mod filter;
 mod letter;
+mod member;
 mod outcome;
 mod progress;
 mod read;
@@ -29,10 +30,10 @@ pub use replay::Stopped;
 pub use replay::Tally;
 
 use crate::kafka;
+use crate::kafka::settings::Isolation;
 use crate::kafka::settings::OnGap;
 use crate::kafka::settings::OnRecreate;
 use crate::kafka::settings::Start;
-use crate::kafka::topic_reader::PartitionLog;
 
 /// How long to wait for the brokers' answers.
 pub const LIMIT: Duration = Duration::from_secs(15);
@@ -50,18 +51,11 @@ pub fn settings(pipeline: &kafka::Settings) -> Option<kafka::Settings> {
     input.group = format!("{}.dlq", input.group);
     input.instance_id = None;
     input.start = Start::Earliest;
+    // What was taken back is no dead letter.
+    input.isolation = Isolation::ReadCommitted;
     // What is gone can't be replayed.
     input.on_gap = OnGap::Continue;
     input.on_recreate = OnRecreate::Beginning;
     input.session_timeout = SESSION;
     Some(settings)
-}
-
-/// The scan of each partition from where the group stands, by the partition's number.
-///
-/// # Errors
-/// If one more filter doesn't fit into what is committed.
-pub fn scans(pipeline: &str, filter: &Filter, logs: &[PartitionLog]) -> Result<Vec<(i32, Scan)>, String> {
-    let scan = |log: &PartitionLog| Ok((log.partition.partition, Scan::new(pipeline, filter.clone(), log)?));
-    logs.iter().map(scan).collect()
 }

@@ -26,8 +26,8 @@ pub(super) struct Item {
 pub(super) enum Outcome {
     /// What the steps returned.
     Outputs(Vec<Made>),
-    /// The record itself, to the topic that it was read from.
-    WrittenBack,
+    /// The record itself, to this partition of the topic that it was read from; -1 is that of its key.
+    WrittenBack { partition: i32 },
     /// A dead letter once more.
     DeadLetter { failure: Failure, tries: u32 },
     /// Nothing.
@@ -82,7 +82,7 @@ impl Item {
                 Next::Skip => Outcome::Skipped,
                 Next::Stop | Next::Retry(_) => return Err(failure.clone()),
             },
-            Outcome::WrittenBack | Outcome::Skipped => return Err(failure.clone()),
+            Outcome::WrittenBack { .. } | Outcome::Skipped => return Err(failure.clone()),
         };
         Ok(())
     }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(item.refuse(&policy, &refused, true), Ok(()));
         assert!(item.is_retimed);
         assert!(item.refuse(&policy, &refused, true).is_err());
-        let mut item = Item::new(letter(0, 1), Outcome::WrittenBack);
+        let mut item = Item::new(letter(0, 1), Outcome::WrittenBack { partition: 0 });
         assert_eq!(item.refuse(&policy, &refused, false), Err(refused));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! An offset alone can't say it: a replay may choose some records and leave out others, which a later one wants. So the committed
 //! offset is that of the first record that was left out, and its metadata lists *passes*: a filter, and the offset below which every
-//! record that it takes was replayed. A record's headers never change, so a filter takes the same records each time. What another
-//! pipeline wrote, or no pipeline, is never replayed and holds nothing back.
+//! record that it takes was replayed. A record's headers never change, so a filter takes the same records each time. Records of
+//! other pipelines are left out, too; those that no pipeline wrote hold nothing back.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,8 +25,9 @@ struct Pass {
     filter: Filter,
 }
 
-/// The most bytes that passes may take: brokers take 4096 bytes of metadata by default.
-const PASSES_BYTES_MAX: usize = 3500;
+/// The most bytes that passes may take when another filter is added. Brokers take 4096 bytes of metadata by default, and the filter
+/// that covers all others must still fit.
+const PASSES_BYTES_MAX: usize = 3000;
 
 /// What to do with a record of the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +40,15 @@ pub enum Choice {
     Other,
     /// The filter would take it, but it was replayed too often.
     Exhausted,
-    /// It isn't this pipeline's, or it was read before, or it came after the replay began.
+    /// Another pipeline wrote it.
     Foreign,
+    /// No pipeline wrote it, or it was read before, or it came after the replay began.
+    Nothing,
 }
 
 /// One reading of a partition of the dead-letter topic.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    pipeline: String,
     filter: Filter,
     /// The committed offset, and the passes.
     start: i64,
@@ -58,50 +60,45 @@ pub struct Scan {
     end: i64,
     /// The first record that is left to later replays.
     left: Option<i64>,
-    /// The first chosen record that was not replayed after all.
-    stopped: Option<i64>,
 }
 
 impl Scan {
     /// A reading from where the group stands, or from the oldest record.
-    ///
-    /// # Errors
-    /// If one more filter doesn't fit into what is committed. The message is for people.
-    pub fn new(pipeline: &str, filter: Filter, log: &PartitionLog) -> Result<Scan, String> {
+    #[must_use]
+    pub fn new(filter: Filter, log: &PartitionLog) -> Scan {
         let (committed, note) = log.committed.clone().map_or((0, String::new()), |(at, note)| (at.0, note.replayed));
         let start = committed.max(log.oldest.0);
-        let mut passes = read(&note);
-        passes.retain(|pass| pass.upto > start);
-        let scan = Scan {
-            pipeline: pipeline.to_owned(),
-            filter,
-            start,
-            passes,
-            topic: log.topic,
-            next: start,
-            end: log.end.0,
-            left: None,
-            stopped: None,
-        };
-        let with_this = Scan { next: i64::MAX, left: Some(start), ..scan.clone() };
-        if with_this.note().replayed.len() > PASSES_BYTES_MAX {
-            return Err(format!(
-                "{} different selections of {} were replayed, and no more can be remembered: replay the rest without a selection",
-                scan.passes.len(),
-                log.partition
-            ));
+        let passes = read(&note);
+        let done = passes.iter().filter(|pass| pass.filter.covers(&filter)).map(|pass| pass.upto).max();
+        let next = done.unwrap_or(0).clamp(start, log.end.0.max(start));
+        // What is skipped may be wanted by other filters.
+        let left = (next > start).then_some(start);
+        Scan { filter, start, passes, topic: log.topic, next, end: log.end.0, left }
+    }
+
+    /// Whether what was replayed can be committed.
+    ///
+    /// # Errors
+    /// If too many filters were used. The message is for people.
+    pub fn has_room(&self) -> Result<(), String> {
+        let most = Scan { next: i64::MAX, left: Some(self.start), ..self.clone() };
+        if most.progress(None).1.replayed.len() <= PASSES_BYTES_MAX {
+            return Ok(());
         }
-        Ok(scan)
+        Err(format!(
+            "{} selections of this topic were replayed, and no further one can be remembered: replay the rest without a selection",
+            self.passes.len()
+        ))
     }
 
     /// Looks at the next record; `letter` is `None` if no pipeline wrote it.
     pub fn see(&mut self, offset: i64, letter: Option<&Letter>) -> Choice {
         if offset < self.next || offset >= self.end {
-            return Choice::Foreign;
+            return Choice::Nothing;
         }
         self.next = offset + 1;
-        let choice = letter.map_or(Choice::Foreign, |letter| self.judge(letter));
-        if matches!(choice, Choice::Other | Choice::Exhausted) {
+        let choice = letter.map_or(Choice::Nothing, |letter| self.judge(letter));
+        if matches!(choice, Choice::Other | Choice::Exhausted | Choice::Foreign) {
             self.left.get_or_insert(offset);
         }
         choice
@@ -111,7 +108,7 @@ impl Scan {
     #[must_use]
     pub fn judge(&self, letter: &Letter) -> Choice {
         let offset = letter.offset;
-        if letter.failure.pipeline.as_ref().is_some_and(|pipeline| *pipeline != self.pipeline) {
+        if !self.filter.is_of_pipeline(letter) {
             Choice::Foreign
         } else if offset < self.start || self.passes.iter().any(|pass| offset < pass.upto && pass.filter.takes(letter))
         {
@@ -128,11 +125,6 @@ impl Scan {
     /// There is no further record below this position.
     pub fn pass(&mut self, position: i64) {
         self.next = self.next.max(position.min(self.end));
-    }
-
-    /// A chosen record and those after it will not be replayed now.
-    pub fn stop_at(&mut self, offset: i64) {
-        self.stopped = Some(self.stopped.map_or(offset, |stopped| stopped.min(offset)));
     }
 
     /// Where to read from.
@@ -154,28 +146,33 @@ impl Scan {
         (count(self.next), count(self.end))
     }
 
-    /// The offset to commit once all chosen records were replayed.
+    /// The offset and the metadata to commit. `pending` is the first chosen record that is not replayed yet.
     #[must_use]
-    pub fn offset(&self) -> i64 {
-        let reached = self.reached();
-        self.left.map_or(reached, |left| left.min(reached)).max(self.start)
-    }
-
-    /// The metadata to commit with it.
-    #[must_use]
-    pub fn note(&self) -> OffsetMetadata {
-        let (offset, reached) = (self.offset(), self.reached());
+    pub fn progress(&self, pending: Option<i64>) -> (i64, OffsetMetadata) {
+        let reached = pending.map_or(self.next, |pending| pending.min(self.next));
+        let offset = self.left.map_or(reached, |left| left.min(reached)).max(self.start);
         let mut passes = self.passes.clone();
-        match passes.iter_mut().find(|pass| pass.filter == self.filter) {
-            Some(pass) => pass.upto = pass.upto.max(reached),
-            None => passes.push(Pass { upto: reached, filter: self.filter.clone() }),
-        }
-        passes.retain(|pass| pass.upto > offset);
-        OffsetMetadata { topic: self.topic, replayed: write(&passes), ..OffsetMetadata::default() }
-    }
-
-    fn reached(&self) -> i64 {
-        self.stopped.map_or(self.next, |stopped| stopped.min(self.next))
+        passes.push(Pass { upto: reached, filter: self.filter.clone() });
+        let all = passes.clone();
+        let is_in = |(place, pass): (usize, &Pass)| {
+            let covers = |(other, wider): (usize, &Pass)| {
+                // Of two that cover each other the first stays.
+                let is_other = if pass.filter.covers(&wider.filter) && wider.upto == pass.upto {
+                    other < place
+                } else {
+                    other != place
+                };
+                is_other && wider.upto >= pass.upto && wider.filter.covers(&pass.filter)
+            };
+            pass.upto > offset && !all.iter().enumerate().any(covers)
+        };
+        let passes: Vec<Pass> = all
+            .iter()
+            .enumerate()
+            .filter(|&(place, pass)| is_in((place, pass)))
+            .map(|(_, pass)| pass.clone())
+            .collect();
+        (offset, OffsetMetadata { topic: self.topic, replayed: write(&passes), ..OffsetMetadata::default() })
     }
 }
 
@@ -194,8 +191,8 @@ fn write(passes: &[Pass]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::collections::BTreeSet;
+    use std::collections::VecDeque;
 
     use proptest::prelude::*;
 
@@ -211,8 +208,10 @@ mod tests {
 
     fn filter() -> impl Strategy<Value = Filter> {
         let code = prop::option::of(prop::sample::select(vec!["bad-json".to_owned(), "trap".to_owned()]));
+        let pipeline = prop::sample::select(vec!["orders".to_owned(), "other".to_owned()]).prop_map(Some);
         let time = || prop::option::of(0_i64..40);
-        (code, time(), time(), any::<bool>()).prop_map(|(code, since, until, force)| Filter {
+        (pipeline, code, time(), time(), any::<bool>()).prop_map(|(pipeline, code, since, until, force)| Filter {
+            pipeline,
             code,
             since,
             until,
@@ -222,16 +221,19 @@ mod tests {
     }
 
     /// The text that a broker stores and returns.
-    fn stored(note: &OffsetMetadata) -> OffsetMetadata {
-        OffsetMetadata::parse(&note.to_string())
+    fn stored((offset, note): (i64, OffsetMetadata)) -> Option<(Offset, OffsetMetadata)> {
+        Some((Offset(offset), OffsetMetadata::parse(&note.to_string())))
     }
 
     proptest! {
-        /// Replays with different filters, some of which are killed between two commits, in a topic that grows.
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Replays with different filters, some of which are killed, in a topic that grows. Chosen records wait in a queue, and are
+        /// delivered from its front at any time.
         #[test]
         fn a_record_is_replayed_once_and_never_left_out(
             records in prop::collection::vec((0_u8..4, 0_u32..5), 40),
-            replays in prop::collection::vec((filter(), 1_i64..41, 0_i64..41, 1_usize..6), 1..8),
+            replays in prop::collection::vec((filter(), 1_i64..41, 0_i64..41, prop::collection::vec(0_usize..4, 41)), 1..9),
         ) {
             let letter_of = |offset: i64| {
                 let (what, replays) = records[usize::try_from(offset).unwrap()];
@@ -248,82 +250,74 @@ mod tests {
             let mut committed = None;
             let mut done = BTreeSet::new();
             let mut end = 0;
-            for (filter, grown, killed_at, chunk) in replays {
+            for (filter, grown, killed_at, delivered) in replays {
                 end = end.max(grown.min(40));
-                let Ok(mut scan) = Scan::new("orders", filter.clone(), &log(end, committed.clone())) else { panic!("few filters fit") };
-                let mut before: BTreeMap<i64, Letter> = BTreeMap::new();
-                let mut offset = scan.next();
-                while offset < killed_at.min(end) {
-                    let letter = letter_of(offset);
-                    if scan.see(offset, letter.as_ref()) == Choice::Replay {
-                        before.insert(offset, letter.unwrap());
+                let mut scan = Scan::new(filter.clone(), &log(end, committed.clone()));
+                prop_assert!(scan.has_room().is_ok());
+                let mut queue = VecDeque::new();
+                for offset in scan.next()..killed_at.min(end) {
+                    if scan.see(offset, letter_of(offset).as_ref()) == Choice::Replay {
+                        queue.push_back(offset);
                     }
-                    offset += 1;
-                    if before.len() == chunk {
-                        for offset in std::mem::take(&mut before).into_keys() {
-                            prop_assert!(done.insert(offset), "{offset} is replayed twice");
-                        }
-                        committed = Some((Offset(scan.offset()), stored(&scan.note())));
+                    for _ in 0..delivered[usize::try_from(offset).unwrap()] {
+                        let Some(offset) = queue.pop_front() else { break };
+                        prop_assert!(done.insert(offset), "{} is replayed twice", offset);
                     }
+                    committed = stored(scan.progress(queue.front().copied()));
                 }
                 if killed_at >= end {
                     scan.pass(end);
                     prop_assert!(scan.is_done());
-                    for offset in before.into_keys() {
-                        prop_assert!(done.insert(offset), "{offset} is replayed twice");
+                    for offset in queue {
+                        prop_assert!(done.insert(offset), "{} is replayed twice", offset);
                     }
-                    committed = Some((Offset(scan.offset()), stored(&scan.note())));
-                    for offset in 0..end {
-                        let wanted = letter_of(offset).filter(|letter| {
-                            letter.failure.pipeline.as_deref() == Some("orders") && filter.takes(letter)
-                        });
-                        prop_assert!(wanted.is_none() || done.contains(&offset), "{offset} is left out");
+                    committed = stored(scan.progress(None));
+                    let taken = |offset: &i64| letter_of(*offset).is_some_and(|letter| filter.takes(&letter));
+                    for offset in (0..end).filter(taken) {
+                        prop_assert!(done.contains(&offset), "{} is left out", offset);
                     }
+                    prop_assert!(Scan::new(filter, &log(end, committed.clone())).is_done(), "nothing is left to do");
                 }
             }
             // What was not replayed is still there for a later one.
-            let force = Filter { force: true, ..Filter::default() };
-            let mut scan = Scan::new("orders", force, &log(40, committed)).unwrap();
-            for offset in scan.next()..40 {
-                if scan.see(offset, letter_of(offset).as_ref()) == Choice::Replay {
-                    prop_assert!(done.insert(offset), "{offset} is replayed twice");
+            for pipeline in ["orders", "other"] {
+                let force = Filter { pipeline: Some(pipeline.into()), force: true, ..Filter::default() };
+                let mut scan = Scan::new(force, &log(40, committed));
+                for offset in scan.next()..40 {
+                    if scan.see(offset, letter_of(offset).as_ref()) == Choice::Replay {
+                        prop_assert!(done.insert(offset), "{} is replayed twice", offset);
+                    }
                 }
+                committed = stored(scan.progress(None));
             }
-            let ours = (0..40).filter(|&offset| letter_of(offset).is_some_and(|l| l.failure.pipeline.as_deref() == Some("orders")));
-            prop_assert_eq!(done, ours.collect::<BTreeSet<_>>());
-            prop_assert_eq!((scan.offset(), scan.note().replayed), (40, String::new()));
+            let all: BTreeSet<i64> = (0..40).filter(|&offset| letter_of(offset).is_some()).collect();
+            prop_assert_eq!(done, all);
         }
-    }
-
-    #[test]
-    fn a_chosen_record_that_stops_the_replay_is_chosen_again() {
-        let mut scan = Scan::new("orders", Filter::default(), &log(10, None)).unwrap();
-        for offset in 0..6 {
-            assert_eq!(scan.see(offset, Some(&letter(0, offset))), Choice::Replay);
-        }
-        scan.stop_at(5);
-        scan.stop_at(3);
-        assert_eq!((scan.offset(), scan.note().replayed), (3, String::new()));
     }
 
     #[test]
     fn too_many_filters_are_refused_before_anything_is_replayed() {
         let mut committed = None;
         let mut replays = 0;
+        let by_key = |n: usize| Filter { key: Some(format!("key-{n}").into_bytes()), ..Filter::default() };
+        let see_all = |scan: &mut Scan| (0..10).for_each(|offset| _ = scan.see(offset, Some(&letter(0, offset))));
         let refused = loop {
-            let filter = Filter { key: Some(format!("key-{replays}").into_bytes()), ..Filter::default() };
-            let mut scan = match Scan::new("orders", filter, &log(10, committed)) {
-                Ok(scan) => scan,
-                Err(why) => break why,
-            };
-            for offset in 0..10 {
-                scan.see(offset, Some(&letter(0, offset)));
+            let mut scan = Scan::new(by_key(replays), &log(10, committed.clone()));
+            if let Err(why) = scan.has_room() {
+                break why;
             }
-            let note = scan.note();
-            assert!(note.to_string().len() < 4096);
-            committed = Some((Offset(scan.offset()), stored(&note)));
+            see_all(&mut scan);
+            committed = stored(scan.progress(None));
             replays += 1;
         };
-        assert!(replays > 40 && refused.contains("without a selection"), "{replays}: {refused}");
+        assert!(replays > 30 && refused.contains("without a selection"), "{replays}: {refused}");
+        // The way out.
+        let mut scan = Scan::new(Filter::default(), &log(10, committed));
+        assert_eq!(scan.has_room(), Ok(()));
+        scan.see(0, Some(&letter(0, 0)));
+        assert!(scan.progress(None).1.to_string().len() < 4096);
+        see_all(&mut scan);
+        let (offset, note) = scan.progress(None);
+        assert_eq!((offset, note.replayed.as_str()), (10, ""));
     }
 }

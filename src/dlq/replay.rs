@@ -1,17 +1,19 @@
 //! Runs dead letters through the pipeline's steps again, chunk by chunk.
 //!
 //! ```text
-//! take a chunk --> run the steps --> send, wait for acknowledgements --> commit, or commit the transaction --> the next chunk
+//! read, choose --> queue --> run the steps --> send, wait for acknowledgements --> commit, or commit the transaction --> the next chunk
 //! ```
 //!
 //! It is a member of the group `GROUP.dlq`, so several replays share the partitions. Between two chunks nothing is in flight: a
 //! rebalance, a kill or an error repeats at most one chunk, and with exactly-once delivery nothing. What is written to the topic after
-//! the replay began is left to the next one, so that a plugin that is still broken doesn't loop.
+//! the replay began is left to the next one, so that a plugin that is still broken doesn't loop. Invariant: what is committed says of
+//! a record that it was replayed only if everything that it became is acknowledged; what is chosen and not acknowledged is in the
+//! queue.
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -22,6 +24,7 @@ use super::Letter;
 use super::Scan;
 use super::deliver::Outputs;
 use super::deliver::Trouble;
+use super::member::Member;
 use super::outcome;
 use super::outcome::Item;
 use super::outcome::Next as After;
@@ -32,12 +35,12 @@ use super::read::fetch;
 use super::read::now;
 use crate::config;
 use crate::dry_run::Steps;
-use crate::failure::Failure;
 use crate::kafka;
 use crate::kafka::consumer::Concern;
 use crate::kafka::consumer::ConsumerEvent;
 use crate::kafka::consumer::Next;
 use crate::kafka::consumer::Position;
+use crate::kafka::offset_metadata::TopicId;
 use crate::kafka::probe::Unanswered;
 use crate::kafka::topic_reader::PartitionLog;
 use crate::kafka::topic_reader::TopicReader;
@@ -73,6 +76,8 @@ pub struct Tally {
     pub skipped: u64,
     /// Records that were replayed too often already.
     pub exhausted: u64,
+    /// Records that another pipeline wrote.
+    pub foreign: u64,
 }
 
 /// Why a replay ended early. What was counted is done, and the same command goes on.
@@ -95,23 +100,22 @@ impl From<Unanswered> for Stopped {
     }
 }
 
-/// The most records of a chunk, and the most bytes, plus one record.
+/// The most records of a chunk, the most bytes, plus one record, and how long its records may run, plus one record.
 const CHUNK_RECORDS: usize = 512;
 const CHUNK_BYTES: u64 = 4 << 20;
+const CHUNK_TIME: Duration = Duration::from_secs(1);
 /// How many chunks there are in a second at a given rate.
 const CHUNKS_PER_SECOND: f64 = 10.0;
 /// After this many records that were only looked at, the progress is committed.
 const LOOKED_AT_MAX: u64 = 20_000;
-/// How long to wait for partitions that other members have.
-const ALONE: Duration = Duration::from_secs(10);
 /// How often a chunk is sent again before the replay ends with an error.
 const TRIES_MAX: u32 = 10;
-/// How long joining the group may take.
+/// How long the group may take to give partitions to a new member.
 const JOINING: Duration = Duration::from_secs(60);
 /// How long to wait for the group's offsets: a process that was killed may have left a transaction, which brokers end after a while.
 const SETTLED: Duration = Duration::from_secs(45);
-/// How long leaving the group may take.
-const LEAVING: Duration = Duration::from_secs(5);
+/// How often to look whether other replays are done with their partitions, and how long that may take.
+const OTHERS: Duration = Duration::from_secs(2);
 
 /// See the head of the file.
 pub struct Replay<'a> {
@@ -120,31 +124,34 @@ pub struct Replay<'a> {
     steps: Steps,
     outputs: Outputs,
     options: ReplayOptions,
-    /// The ends of the partitions when the replay began.
+    /// The ends of the partitions when the replay began, and the topic's id.
     ends: BTreeMap<i32, Offset>,
+    topic: Option<TopicId>,
     /// The partitions that the group gave to this member.
     scans: BTreeMap<i32, (TopicPartition, Scan)>,
+    /// Chosen records that are not replayed yet, in the order in which they were read.
+    queue: VecDeque<Letter>,
+    /// By partition, the first offset that has to be read again.
+    unread: BTreeMap<i32, i64>,
     /// When the group gave or took partitions for the last time.
     joined: Option<Instant>,
-    /// When the next chunk may begin.
-    due: Instant,
+    /// When other members' partitions were looked at for the last time.
+    looked_around: Instant,
     /// How many records were looked at since the last commit.
     looked_at: u64,
     /// How often the present chunk was not delivered.
     tries: u32,
-    /// Whether fetched records were lost.
     is_to_read_again: bool,
     done: Tally,
     /// What partitions that were given back had.
     gone: (u64, u64),
 }
 
-/// How a chunk ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Chunk {
-    Done,
-    /// It has to be read again.
-    Again,
+/// How a chunk was sent.
+enum Sent {
+    All,
+    /// A part of it, or with a transaction: it isn't known.
+    Part,
 }
 
 impl<'a> Replay<'a> {
@@ -159,17 +166,21 @@ impl<'a> Replay<'a> {
         watch: &'a mut dyn FnMut(&Tally, Option<&str>),
     ) -> Replay<'a> {
         let limits = topic.limits(&settings, LIMIT);
+        let partitions = settings.written().map(|output| topic.partitions(&output.topic, LIMIT).ok()).collect();
         let dead_letters = DeadLetters { pipeline: config.name.clone(), worker: 0, dialect: config.dialect };
         Replay {
             config,
-            member: Member { topic, stop, watch, event: None, tally: Tally::default(), chunk: None },
+            member: Member::new(topic, stop, watch),
             steps,
-            outputs: Outputs::new(settings, limits, dead_letters),
+            outputs: Outputs::new(settings, limits, partitions, dead_letters),
             options,
             ends: BTreeMap::new(),
+            topic: None,
             scans: BTreeMap::new(),
+            queue: VecDeque::new(),
+            unread: BTreeMap::new(),
             joined: None,
-            due: now(),
+            looked_around: now(),
             looked_at: 0,
             tries: 0,
             is_to_read_again: false,
@@ -178,48 +189,53 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Replays until the ends of the partitions, the limit, or until it is told to stop. Returns what was done.
+    /// Replays until the ends of all partitions, the limit, or until it is told to stop. Returns what was done.
     ///
     /// # Errors
     /// See [`Stopped`]; what was done before is kept.
     pub fn run(mut self) -> (Tally, Result<(), Stopped>) {
         let ended = self.run_to_end();
-        self.leave();
-        (self.tally(), ended)
+        self.outputs.reset();
+        let tally = self.tally();
+        if self.joined.is_some() {
+            self.member.leave();
+        }
+        (tally, ended)
     }
 
     fn run_to_end(&mut self) -> Result<(), Stopped> {
         self.fence()?;
-        let logs = self.member.topic.look(SETTLED)?;
+        let logs = self.member.topic().look(SETTLED)?;
         self.ends = logs.iter().map(|log| (log.partition.partition, log.end)).collect();
-        // Also tells at once if too many filters were used.
-        let scans = super::scans(&self.config.name, &self.options.filter, &logs).map_err(Stopped::Invalid)?;
-        if scans.iter().all(|(_, scan)| scan.is_done()) {
+        self.topic = logs.first().and_then(|log| log.topic);
+        let scans: Vec<Scan> = logs.iter().map(|log| Scan::new(self.options.filter.clone(), log)).collect();
+        scans.iter().try_for_each(Scan::has_room).map_err(Stopped::Invalid)?;
+        if scans.iter().all(Scan::is_done) {
             return Ok(());
         }
-        let topics = self.member.topic.settings().input.topics.clone();
-        self.member.topic.consumer().subscribe(&topics).map_err(Stopped::Invalid)?;
+        let topics = self.member.topic().settings().input.topics.clone();
+        self.member.topic().consumer().subscribe(&topics).map_err(Stopped::Invalid)?;
         let began = now();
         let mut scratch = Scratch::default();
         while !self.is_over() {
             if self.joined.is_none() && began.elapsed() > JOINING {
                 return Err(Stopped::Unreachable("the group of the replays gave no partitions within a minute".into()));
             }
-            let chunk = self.gather(&mut scratch)?;
-            if !chunk.is_empty() {
-                self.replay(&chunk)?;
+            self.gather(&mut scratch)?;
+            if !self.queue.is_empty() {
+                self.replay()?;
             } else if self.looked_at >= LOOKED_AT_MAX {
                 self.commit_what_was_seen()?;
             }
             if self.is_to_read_again {
                 self.read_again()?;
             }
-            if let Some(event) = self.member.event.take() {
+            if let Some(event) = self.member.take_event() {
                 self.rebalance(event)?;
             }
             self.member.tally = self.tally();
-            self.member.tell(None);
-            while self.due > now() && !self.member.wait(None) {}
+            let waits = self.joined.is_some() && self.is_own_done() && self.scans.len() < self.ends.len();
+            self.member.tell(waits.then_some("waiting for the partitions that another replay has"));
         }
         self.commit_what_was_seen()
     }
@@ -230,9 +246,8 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         let Replay { outputs, member, .. } = self;
-        match outputs.start(&[], &mut |error| member.wait(error)) {
-            Ok(()) => Ok(()),
-            Err(Trouble::Interrupted) => Ok(()),
+        match outputs.start(&[], &mut |error| member.wait_for_brokers(error)) {
+            Ok(()) | Err(Trouble::Interrupted) => Ok(()),
             Err(Trouble::Denied(reason)) => Err(Stopped::Invalid(reason)),
             Err(Trouble::Again(reason)) => Err(Stopped::Unreachable(reason)),
             Err(Trouble::Refused { failure, .. }) => Err(Stopped::Invalid(failure.reason)),
@@ -262,22 +277,48 @@ impl<'a> Replay<'a> {
         usize::try_from(left).unwrap_or(usize::MAX).min(of_rate)
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether this member has nothing to do now.
+    fn is_own_done(&self) -> bool {
+        self.queue.is_empty() && self.scans.values().all(|(_, scan)| scan.is_done())
+    }
+
+    fn is_over(&mut self) -> bool {
         if self.member.is_stopped() || self.room() == 0 {
             return true;
         }
-        // A member without partitions may get some when another one leaves.
-        let has_waited = self.joined.is_some_and(|joined| joined.elapsed() > ALONE);
-        if self.scans.is_empty() { has_waited } else { self.scans.values().all(|(_, scan)| scan.is_done()) }
+        if self.joined.is_none() || !self.is_own_done() {
+            return false;
+        }
+        // Partitions of a member that was killed come to this one.
+        if self.scans.len() < self.ends.len() && self.looked_around.elapsed() < OTHERS {
+            return false;
+        }
+        self.looked_around = now();
+        let filter = &self.options.filter;
+        let is_done =
+            |log: PartitionLog| Scan::new(filter.clone(), &PartitionLog { end: self.end_of(&log), ..log }).is_done();
+        self.scans.len() == self.ends.len()
+            || self.member.topic().look(OTHERS).is_ok_and(|logs| {
+                let others = logs.into_iter().filter(|log| !self.scans.contains_key(&log.partition.partition));
+                others.into_iter().all(is_done)
+            })
+    }
+
+    /// Where a partition ended when the replay began. One that was added since is left to the next replay.
+    fn end_of(&self, log: &PartitionLog) -> Offset {
+        self.ends.get(&log.partition.partition).copied().unwrap_or(Offset(0)).min(log.end)
     }
 
     /// Takes the next records that the filter chooses.
-    fn gather(&mut self, scratch: &mut Scratch) -> Result<Vec<Letter>, Stopped> {
+    fn gather(&mut self, scratch: &mut Scratch) -> Result<(), Stopped> {
         let room = self.room();
-        let mut chunk: Vec<Letter> = Vec::new();
-        let mut bytes = 0;
         loop {
-            let Fetched { mut records, event } = fetch(self.member.topic.consumer(), room - chunk.len());
+            let bytes: u64 = self.queue.iter().map(|letter| letter.record.bytes()).sum();
+            let is_full = self.queue.len() >= room || bytes >= CHUNK_BYTES || self.looked_at >= LOOKED_AT_MAX;
+            if is_full || self.is_to_read_again || self.member.is_to_pause() {
+                return Ok(());
+            }
+            let Fetched { mut records, event } = fetch(self.member.topic().consumer(), room - self.queue.len());
             if let Some(event) = event {
                 self.on_event(event)?;
             }
@@ -287,16 +328,12 @@ impl<'a> Replay<'a> {
             {
                 is_quiet = false;
                 match next {
-                    Next::Record((partition, offset, letter)) => {
-                        if self.see(partition, offset, letter.as_ref()) == Choice::Replay
-                            && let Some(letter) = letter
-                        {
-                            bytes += letter.record.bytes();
-                            chunk.push(letter);
-                        }
-                    }
+                    Next::Record((partition, offset, letter)) => self.see(partition, offset, letter),
                     Next::Failed(event, position) => {
-                        self.is_to_read_again |= position.is_some();
+                        if let Some((partition, Offset(offset))) = position {
+                            self.unread.entry(partition.partition).or_insert(offset);
+                            self.is_to_read_again = true;
+                        }
                         self.on_event(event)?;
                     }
                 }
@@ -304,67 +341,67 @@ impl<'a> Replay<'a> {
             if is_quiet {
                 // Behind the last record there may be control records.
                 for (partition, scan) in self.scans.values_mut() {
-                    if let Some(position) = self.member.topic.consumer().position(partition) {
+                    if let Some(position) = self.member.topic().consumer().position(partition) {
                         scan.pass(position.0);
                     }
                 }
-            }
-            let is_full = chunk.len() >= room || bytes >= CHUNK_BYTES || self.looked_at >= LOOKED_AT_MAX;
-            if is_quiet || is_full || self.member.event.is_some() || self.member.is_stopped() {
-                return Ok(chunk);
+                return Ok(());
             }
         }
     }
 
-    fn see(&mut self, partition: i32, offset: i64, letter: Option<&Letter>) -> Choice {
-        let Some((_, scan)) = self.scans.get_mut(&partition) else { return Choice::Foreign };
-        let choice = scan.see(offset, letter);
+    fn see(&mut self, partition: i32, offset: i64, letter: Option<Letter>) {
+        let Some((_, scan)) = self.scans.get_mut(&partition) else { return };
+        let choice = scan.see(offset, letter.as_ref());
         self.looked_at += 1;
         self.done.exhausted += u64::from(choice == Choice::Exhausted);
-        choice
+        self.done.foreign += u64::from(choice == Choice::Foreign);
+        self.queue.extend(letter.filter(|_| choice == Choice::Replay));
     }
 
-    /// Brings a chunk to its end.
-    fn replay(&mut self, letters: &[Letter]) -> Result<(), Stopped> {
+    /// Replays the records at the front of the queue.
+    fn replay(&mut self) -> Result<(), Stopped> {
         let partitions = self.scans.values().map(|(partition, _)| partition.clone()).collect();
-        self.member.chunk = Some(Waiting { since: now(), partitions, is_paused: false, has_lost: false });
-        let mut items = Vec::with_capacity(letters.len());
-        let mut ended = Ok(());
-        for (index, letter) in letters.iter().enumerate() {
-            match self.outcome(letter) {
-                Ok(Some(outcome)) => items.push(Item::new(letter.clone(), outcome)),
-                other => {
-                    self.stop_before(&letters[index..]);
-                    // Otherwise it was interrupted: by a signal, or by a rebalance, after which the rest is read again.
-                    if let Err(failure) = other {
-                        ended = Err(stopped(letter, &failure));
-                    }
-                    break;
+        self.member.begin_chunk(partitions);
+        let began = now();
+        let (room, mut items, mut ended) = (self.room(), Vec::new(), Ok(()));
+        while items.len() < room
+            && began.elapsed() < CHUNK_TIME
+            && !self.member.is_to_pause()
+            && let Some(letter) = self.queue.pop_front()
+        {
+            let outcome = self.outcome(&letter);
+            match outcome {
+                Ok(Some(outcome)) => {
+                    items.push(Item::new(letter, outcome));
+                    continue;
                 }
+                // A signal, or a rebalance.
+                Ok(None) => {}
+                Err(stopped) => ended = Err(stopped),
             }
+            self.queue.push_front(letter);
+            break;
         }
-        let delivered = self.deliver(&mut items, ended);
-        self.is_to_read_again |= items.len() < letters.len();
-        self.is_to_read_again |= self.member.end_chunk();
-        if delivered? == Chunk::Again {
-            self.is_to_read_again = true;
-            return Ok(());
-        }
-        for item in &items {
+        let count = items.len();
+        let sent = self.deliver(&mut items, &mut ended);
+        for item in items.iter().filter(|item| item.is_delivered) {
             self.done.replayed += 1;
             self.done.dead_lettered += u64::from(matches!(item.outcome, Outcome::DeadLetter { .. }));
             self.done.skipped += u64::from(item.outcome == Outcome::Skipped);
         }
-        if let Some(rate) = self.options.rate {
-            self.due = now() + Duration::from_secs_f64(items.len() as f64 / rate);
+        if let Some(rate) = self.options.rate.filter(|_| matches!(sent, Sent::All)) {
+            let due = began + Duration::from_secs_f64(count as f64 / rate);
+            while now() < due && !self.member.wait(None) {}
         }
-        Ok(())
+        self.is_to_read_again |= self.member.end_chunk();
+        ended
     }
 
     /// Runs a record, with the retries of the file. `None` if it was interrupted.
-    fn outcome(&mut self, letter: &Letter) -> Result<Option<Outcome>, Failure> {
+    fn outcome(&mut self, letter: &Letter) -> Result<Option<Outcome>, Stopped> {
         if self.options.to_input {
-            return Ok(Some(Outcome::WrittenBack));
+            return self.written_back(letter).map(Some);
         }
         let mut tries = 0;
         loop {
@@ -378,108 +415,163 @@ impl<'a> Replay<'a> {
                 After::Retry(wait) => {
                     let until = now() + wait;
                     let said = format!("{} is retried: {failure}", letter.source());
-                    while now() < until {
+                    loop {
                         if self.member.wait(Some(&said)) {
                             return Ok(None);
+                        }
+                        if now() >= until {
+                            break;
                         }
                     }
                 }
                 After::DeadLetter => return Ok(Some(Outcome::DeadLetter { failure, tries })),
                 After::Skip => return Ok(Some(Outcome::Skipped)),
-                After::Stop => return Err(failure),
+                After::Stop => return Err(stopped(letter, &failure.to_string())),
             }
         }
     }
 
-    /// Sends a chunk, and commits that it was replayed. Then fails if it `ended` with a failed record.
-    fn deliver(&mut self, items: &mut Vec<Item>, mut ended: Result<(), Stopped>) -> Result<Chunk, Stopped> {
+    /// The way of a record back to where it was read. Headers say where that is, so only inputs of the pipeline count.
+    fn written_back(&self, letter: &Letter) -> Result<Outcome, Stopped> {
+        let TopicPartition { topic, partition } = &letter.failure.source;
+        if !self.config.kafka.input.topics.iter().any(|input| config::reads(input, topic)) {
+            return Err(stopped(letter, "the pipeline doesn't read that topic"));
+        }
+        let there = self.member.topic().partitions(topic, LIMIT).map_err(|unanswered| match unanswered {
+            Unanswered::Refused(reason) => stopped(letter, &reason),
+            unreached @ Unanswered::Unreached(_) => Stopped::from(unreached),
+        })?;
+        // A topic that was created again may have fewer partitions.
+        Ok(Outcome::WrittenBack { partition: if (0..there).contains(partition) { *partition } else { -1 } })
+    }
+
+    /// Sends a chunk, and commits that it was replayed. What isn't delivered goes back to the queue.
+    fn deliver(&mut self, items: &mut Vec<Item>, ended: &mut Result<(), Stopped>) -> Sent {
         loop {
             let trouble = match self.try_to_deliver(items) {
                 Ok(()) => {
                     self.tries = 0;
-                    return ended.map(|()| Chunk::Done);
+                    return Sent::All;
                 }
                 Err(trouble) => trouble,
             };
             match trouble {
                 Trouble::Refused { item, failure, is_about_time } => {
-                    let Some(refused) = items.get_mut(item) else { return Ok(Chunk::Again) };
+                    let Some(refused) = items.get_mut(item) else { break };
                     if let Err(failure) = refused.refuse(&self.config.policy, &failure, is_about_time) {
                         // What is before it is still to be sent.
-                        ended = Err(stopped(&refused.letter, &failure));
-                        let letters: Vec<Letter> = items.drain(item..).map(|item| item.letter).collect();
-                        self.stop_before(&letters);
+                        *ended = Err(stopped(&refused.letter, &failure.to_string()));
+                        self.put_back(items, item);
                     }
+                    continue;
                 }
                 Trouble::Again(reason) => {
                     self.tries += 1;
-                    if self.tries == TRIES_MAX {
-                        return Err(Stopped::Unreachable(format!("the outputs can't be delivered: {reason}")));
-                    }
                     let until = now() + Duration::from_millis(100) * self.tries;
                     while now() < until && !self.member.wait(Some(&reason)) {}
-                    // A transaction may have been committed all the same.
-                    if self.outputs.is_exactly_once() || self.member.event.is_some() || self.member.is_stopped() {
-                        return Ok(Chunk::Again);
+                    if self.tries == TRIES_MAX {
+                        *ended = Err(Stopped::Unreachable(format!("the outputs can't be delivered: {reason}")));
+                    } else if !self.outputs.is_exactly_once() && !self.member.is_to_pause() {
+                        continue;
                     }
                 }
-                Trouble::Denied(reason) => return Err(Stopped::Invalid(reason)),
-                Trouble::Interrupted => return Ok(Chunk::Again),
+                Trouble::Denied(reason) => *ended = Err(Stopped::Invalid(reason)),
+                Trouble::Interrupted => {}
             }
+            break;
         }
+        if self.outputs.is_exactly_once() {
+            // The transaction may have been committed all the same.
+            self.is_to_read_again = true;
+            items.iter_mut().for_each(|item| item.is_delivered = false);
+        }
+        self.put_back(items, 0);
+        if !items.is_empty() {
+            // If this fails, what was delivered is repeated.
+            let positions = self.positions();
+            let _ = self.member.commit(&positions);
+        }
+        Sent::Part
+    }
+
+    /// Puts the records from this one on that aren't delivered back to the front of the queue.
+    fn put_back(&mut self, items: &mut Vec<Item>, from: usize) {
+        let (mut delivered, mut back) = (Vec::new(), Vec::new());
+        for item in items.drain(from..) {
+            if item.is_delivered { delivered.push(item) } else { back.push(item.letter) }
+        }
+        items.extend(delivered);
+        back.into_iter().rev().for_each(|letter| self.queue.push_front(letter));
     }
 
     fn try_to_deliver(&mut self, items: &mut [Item]) -> Result<(), Trouble> {
+        let positions = self.positions();
         let Replay { outputs, member, .. } = self;
-        let sent = outputs.send(items, &mut |error| member.wait(error));
-        let positions = positions(&self.scans);
-        self.looked_at = 0;
+        let sent = outputs.send(items, &mut |error| member.wait_for_brokers(error));
         let committed = sent.and_then(|()| {
             if !outputs.is_exactly_once() {
                 return member.commit(&positions);
             }
-            let membership = member.topic.consumer().membership();
+            let membership = member.topic().consumer().membership();
             let membership = membership.ok_or_else(|| Trouble::Again("the group's metadata is missing".into()))?;
-            outputs.commit(positions, membership, &mut |error| member.wait(error))
+            outputs.commit(positions, membership, &mut |error| member.wait_for_brokers(error))
         });
-        if committed.is_err() {
-            outputs.reset();
+        match &committed {
+            Ok(()) => self.looked_at = 0,
+            Err(_) => outputs.reset(),
         }
         committed
     }
 
     /// Commits the progress when there was nothing to send.
     fn commit_what_was_seen(&mut self) -> Result<(), Stopped> {
-        if self.scans.is_empty() {
+        // With an unknown outcome only the group knows where it stands.
+        if self.scans.is_empty() || self.is_to_read_again {
             return Ok(());
         }
-        self.is_to_read_again |= self.deliver(&mut Vec::new(), Ok(()))? == Chunk::Again;
-        Ok(())
+        let mut ended = Ok(());
+        let _ = self.deliver(&mut Vec::new(), &mut ended);
+        ended
     }
 
-    /// These records were read, but are not replayed now.
-    fn stop_before(&mut self, letters: &[Letter]) {
-        for letter in letters {
-            if let Some((_, scan)) = self.scans.get_mut(&letter.partition) {
-                scan.stop_at(letter.offset);
+    /// The offsets to commit once everything that isn't in the queue is delivered.
+    fn positions(&self) -> Vec<Position> {
+        let pending = |partition: i32| {
+            let queued = self.queue.iter().filter(|letter| letter.partition == partition).map(|letter| letter.offset);
+            queued.chain(self.unread.get(&partition).copied()).min()
+        };
+        let position = |(number, (partition, scan)): (&i32, &(TopicPartition, Scan))| {
+            let (offset, note) = scan.progress(pending(*number));
+            Position {
+                partition: partition.clone(),
+                offset: Offset(offset),
+                leader_epoch: -1,
+                note: note.to_string().into(),
             }
-        }
+        };
+        self.scans.iter().map(position).collect()
     }
 
     /// Reads all partitions again from where the group stands.
     fn read_again(&mut self) -> Result<(), Stopped> {
         self.is_to_read_again = false;
-        if let Some(event) = self.member.event.take() {
+        if let Some(event) = self.member.take_event() {
             self.rebalance(event)?;
         }
-        if self.member.is_stopped() || self.scans.is_empty() {
+        if self.member.is_stopped() {
+            // Until the group was asked, nothing is committed.
+            self.is_to_read_again = true;
+            return Ok(());
+        }
+        self.queue.clear();
+        self.unread.clear();
+        if self.scans.is_empty() {
             return Ok(());
         }
         self.fence()?;
         let partitions: Vec<TopicPartition> = self.scans.values().map(|(partition, _)| partition.clone()).collect();
         for (partition, scan) in self.find(&partitions)? {
-            let position = position(&partition, &scan, scan.next());
-            if let Err(reason) = self.member.topic.consumer().take_anew(position) {
+            if let Err(reason) = self.member.topic().consumer().take_anew(start(&partition, &scan)) {
                 tracing::debug!("{partition} can't be read again: {reason}");
             }
             self.scans.insert(partition.partition, (partition, scan));
@@ -489,30 +581,32 @@ impl<'a> Replay<'a> {
 
     /// Where partitions are to be read.
     fn find(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Scan)>, Stopped> {
-        let logs = self.member.topic.look(SETTLED)?.into_iter().filter(|log| partitions.contains(&log.partition));
         let mut scans = Vec::new();
-        for log in logs {
-            // A partition that was added since is left to the next replay.
-            let end = self.ends.get(&log.partition.partition).copied().unwrap_or(Offset(0));
-            let log = PartitionLog { end, ..log };
-            let scan = Scan::new(&self.config.name, self.options.filter.clone(), &log).map_err(Stopped::Invalid)?;
-            scans.push((log.partition, scan));
+        for log in self.member.topic().look(SETTLED)? {
+            if log.topic != self.topic {
+                let what = "the dead-letter topic was deleted and created again meanwhile: start again";
+                return Err(Stopped::Invalid(what.into()));
+            }
+            if partitions.contains(&log.partition) {
+                let log = PartitionLog { end: self.end_of(&log), ..log };
+                scans.push((log.partition.clone(), Scan::new(self.options.filter.clone(), &log)));
+            }
         }
         Ok(scans)
     }
 
     fn on_event(&mut self, event: ConsumerEvent) -> Result<(), Stopped> {
         match event {
-            ConsumerEvent::Assign(_) | ConsumerEvent::Revoke(_) => self.member.event = Some(event),
+            ConsumerEvent::Assign(_) | ConsumerEvent::Revoke(_) => self.member.keep(event),
             ConsumerEvent::OffsetGone { .. } => self.is_to_read_again = true,
             ConsumerEvent::Error(error) => match error.concern {
                 Concern::Fatal | Concern::Denied => {
-                    let settings = self.member.topic.settings();
+                    let settings = self.member.topic().settings();
                     let remedy = kafka::Commands::of(settings).remedy_input(&error.name, &settings.input);
                     return Err(Stopped::Invalid(format!("{}; {remedy}", error.text)));
                 }
                 Concern::Membership(refusal) => {
-                    return Err(Stopped::Invalid(refusal.text(self.member.topic.settings(), None)));
+                    return Err(Stopped::Invalid(refusal.text(self.member.topic().settings(), None)));
                 }
                 Concern::Connection(_) | Concern::Duplicate | Concern::Other => {
                     tracing::debug!("{}: {}", error.name, error.text);
@@ -529,9 +623,8 @@ impl<'a> Replay<'a> {
         match event {
             ConsumerEvent::Assign(partitions) => {
                 let scans = if partitions.is_empty() { Vec::new() } else { self.find(&partitions)? };
-                let positions: Vec<Position> =
-                    scans.iter().map(|(partition, scan)| position(partition, scan, scan.next())).collect();
-                if let Err(reason) = self.member.topic.consumer().assign(&positions) {
+                let positions: Vec<Position> = scans.iter().map(|(partition, scan)| start(partition, scan)).collect();
+                if let Err(reason) = self.member.topic().consumer().assign(&positions) {
                     tracing::debug!("an assignment was not accepted: {reason}");
                     return Ok(());
                 }
@@ -543,8 +636,10 @@ impl<'a> Replay<'a> {
                         let (seen, total) = scan.seen();
                         self.gone = (self.gone.0 + seen, self.gone.1 + total);
                     }
+                    self.unread.remove(&partition.partition);
                 }
-                if let Err(reason) = self.member.topic.consumer().unassign(&partitions) {
+                self.queue.retain(|letter| self.scans.contains_key(&letter.partition));
+                if let Err(reason) = self.member.topic().consumer().unassign(&partitions) {
                     tracing::debug!("a revocation was not accepted: {reason}");
                 }
             }
@@ -552,120 +647,16 @@ impl<'a> Replay<'a> {
         }
         Ok(())
     }
-
-    /// Leaves the group, so that the next replay doesn't have to wait for this one's end.
-    fn leave(&mut self) {
-        self.outputs.reset();
-        let consumer = self.member.topic.consumer();
-        if self.joined.is_none() {
-            return;
-        }
-        consumer.close();
-        let began = now();
-        while !consumer.is_closed() && began.elapsed() < LEAVING {
-            if let Some(ConsumerEvent::Revoke(partitions)) = fetch(consumer, 1).event {
-                let _ = consumer.unassign(&partitions);
-            }
-        }
-    }
 }
 
-/// This process as a member of the group.
-struct Member<'a> {
-    topic: TopicReader,
-    stop: Arc<AtomicBool>,
-    watch: &'a mut dyn FnMut(&Tally, Option<&str>),
-    /// A rebalance that waits until a chunk has ended.
-    event: Option<ConsumerEvent>,
-    tally: Tally,
-    /// While there is a chunk.
-    chunk: Option<Waiting>,
+/// Where a partition is read from.
+fn start(partition: &TopicPartition, scan: &Scan) -> Position {
+    Position { partition: partition.clone(), offset: Offset(scan.next()), leader_epoch: -1, note: Arc::default() }
 }
 
-/// What waiting in a chunk did.
-struct Waiting {
-    since: Instant,
-    /// The partitions of this member.
-    partitions: Vec<TopicPartition>,
-    is_paused: bool,
-    /// Whether a record was fetched all the same.
-    has_lost: bool,
-}
-
-/// A chunk that takes longer has its partitions paused, so that the group can be listened to.
-const SHORT: Duration = Duration::from_secs(1);
-/// How long one wait takes.
-const WAIT: Duration = Duration::from_millis(20);
-
-impl Member<'_> {
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn tell(&mut self, said: Option<&str>) {
-        (self.watch)(&self.tally, said);
-    }
-
-    /// Waits for a moment, and goes on being a member. `true` if the present chunk should end.
-    fn wait(&mut self, said: Option<&str>) -> bool {
-        self.tell(said);
-        let consumer = self.topic.consumer();
-        match &mut self.chunk {
-            Some(chunk) if self.event.is_none() && chunk.since.elapsed() > SHORT => {
-                if !std::mem::replace(&mut chunk.is_paused, true) {
-                    chunk.partitions.iter().for_each(|partition| consumer.pause(partition));
-                }
-                let Fetched { records, event } = fetch(consumer, 1);
-                chunk.has_lost |= records.is_some();
-                self.event = event.filter(|event| matches!(event, ConsumerEvent::Assign(_) | ConsumerEvent::Revoke(_)));
-            }
-            Some(_) | None => std::thread::sleep(WAIT),
-        }
-        self.event.is_some() || self.is_stopped()
-    }
-
-    /// Goes on reading. `true` if records have to be read again.
-    fn end_chunk(&mut self) -> bool {
-        let Some(chunk) = self.chunk.take() else { return false };
-        if chunk.is_paused {
-            chunk.partitions.iter().for_each(|partition| self.topic.consumer().resume(partition));
-        }
-        chunk.has_lost
-    }
-
-    /// Commits, and waits for the answer.
-    fn commit(&mut self, positions: &[Position]) -> Result<(), Trouble> {
-        let commit = self.topic.consumer().commit_at(positions).map_err(Trouble::Again)?;
-        loop {
-            match commit.wait(COMMIT_WAIT_MS) {
-                Some(committed) => return committed.failed.map_or(Ok(()), |reason| Err(Trouble::Again(reason))),
-                None if self.wait(None) => return Err(Trouble::Interrupted),
-                None => {}
-            }
-        }
-    }
-}
-
-/// The offsets to commit.
-fn positions(scans: &BTreeMap<i32, (TopicPartition, Scan)>) -> Vec<Position> {
-    scans.values().map(|(partition, scan)| position(partition, scan, scan.offset())).collect()
-}
-
-fn position(partition: &TopicPartition, scan: &Scan, offset: i64) -> Position {
-    Position {
-        partition: partition.clone(),
-        offset: Offset(offset),
-        leader_epoch: -1,
-        note: scan.note().to_string().into(),
-    }
-}
-
-/// How long one wait for the answer to a commit takes.
-const COMMIT_WAIT_MS: i32 = 100;
-
-fn stopped(letter: &Letter, failure: &Failure) -> Stopped {
+fn stopped(letter: &Letter, why: &str) -> Stopped {
     Stopped::Record(format!(
-        "stopped at the dead letter at partition {}, offset {}, the record {}: {failure}; it and those after it are not replayed",
+        "stopped at the dead letter at partition {}, offset {}, the record {}: {why}; it and those after it are not replayed",
         letter.partition,
         letter.offset,
         letter.source()

@@ -81,7 +81,7 @@ impl TopicReader {
     /// # Errors
     /// If something is missing or denied, with the command that helps, or if a broker doesn't answer within the limit.
     pub fn look(&self, limit: Duration) -> Result<Vec<PartitionLog>, Unanswered> {
-        self.until(limit, |client, deadline| {
+        self.until(&self.topic, limit, |client, deadline| {
             let described = client.describe_topics(&[&self.topic], left_ms(deadline))?;
             let described = described.into_iter().next().ok_or_else(|| no_answer("the topic"))?;
             if let Some(error) = described.error {
@@ -118,6 +118,15 @@ impl TopicReader {
         })
     }
 
+    /// Asks how many partitions a topic has.
+    ///
+    /// # Errors
+    /// As [`TopicReader::look`].
+    pub fn partitions(&self, topic: &str, limit: Duration) -> Result<i32, Unanswered> {
+        let leaders = self.until(topic, limit, |client, deadline| client.leaders(topic, left_ms(deadline)))?;
+        Ok(i32::try_from(leaders.len()).unwrap_or(i32::MAX))
+    }
+
     /// Asks for the limits of the topics that `settings` write. What the brokers don't report is unknown.
     #[must_use]
     pub fn limits(&self, settings: &Settings, limit: Duration) -> TopicLimits {
@@ -132,6 +141,7 @@ impl TopicReader {
     /// Repeats a question while that may help.
     fn until<T>(
         &self,
+        topic: &str,
         limit: Duration,
         ask: impl Fn(&std::sync::Arc<Client>, Instant) -> Result<T, Error>,
     ) -> Result<T, Unanswered> {
@@ -142,8 +152,12 @@ impl TopicReader {
             match ask(client, deadline) {
                 Ok(found) => return Ok(found),
                 Err(error) if classify::is_denied(error.code) => {
-                    let remedy = Commands::of(&self.settings).remedy_input(&error.code.name(), &self.settings.input);
-                    return Err(Unanswered::Refused(format!("dead-letter topic `{}`: {error}; {remedy}", self.topic)));
+                    let commands = Commands::of(&self.settings);
+                    let remedy = match error.code.name().contains("GROUP") {
+                        true => commands.remedy(&error.code.name(), "group", &self.settings.input.group),
+                        false => commands.remedy(&error.code.name(), "input", topic),
+                    };
+                    return Err(Unanswered::Refused(format!("topic `{topic}`: {error}; {remedy}")));
                 }
                 Err(error) if now() >= deadline => return Err(Unanswered::Unreached(error.to_string())),
                 // Nothing is ever sent to this queue: the poll is a sleep.

@@ -32,7 +32,11 @@ struct Case {
 
 impl Case {
     fn new(name: &str, more: &str) -> Case {
-        let create = |end: &str| java::create(&format!("{name}-{end}"), PARTITIONS, &[]);
+        Case::with_partitions(name, PARTITIONS, more)
+    }
+
+    fn with_partitions(name: &str, partitions: usize, more: &str) -> Case {
+        let create = |end: &str| java::create(&format!("{name}-{end}"), partitions, &[]);
         let [input, output, dead] = ["in", "out", "dead"].map(create);
         let group = unique(name);
         java::permit(&[&input], &[&output, &dead, &input], &group);
@@ -119,7 +123,7 @@ fn dead_letters_are_listed_and_shown_in_both_dialects() {
         let lines: Vec<&str> = out.lines().collect();
         assert!(lines.len() == 2 && lines[0].starts_with("STEP      KIND    CODE      INPUT"), "{out}");
         assert!(lines[1].contains(&format!("reject  bad-json  {}[0]        2     2  ", case.input)), "{out}");
-        assert!(log.contains("1 records of the topic were written by other"), "{log}");
+        assert!(log.contains("1 records left out: other pipelines or programs"), "{log}");
         for (arguments, records) in [
             (["--code", "trap"], 1),
             (["--key", "key-0"], 1),
@@ -178,15 +182,26 @@ fn come_back(name: &str, more: &[&str]) -> u64 {
     case.pipeline.install(&component::forward());
     let reader = Reader::start(&case.output);
     let rate = [&["--rate", "2500/s"], more].concat();
-    for done in [RECORDS / 4, RECORDS / 2] {
+    for (done, is_killed) in [(RECORDS / 5, true), (RECORDS * 2 / 5, false), (RECORDS * 3 / 5, true)] {
         let mut process = case.pipeline.dlq("replay", &rate);
         process.wait("a part to be replayed", LIMIT, |_| reader.tally().fresh > done);
-        process.kill();
+        if is_killed {
+            process.kill();
+        } else {
+            let before = reader.tally().repeats;
+            process.terminate();
+            assert_eq!(process.exit(Duration::from_secs(10)), Some(1));
+            assert!(process.log().contains("interrupted; the same command goes on"), "{}", process.log());
+            assert_eq!(reader.tally().repeats, before, "a signal repeats nothing");
+        }
     }
     // A reader of committed records may be behind.
     let log = case.replay(more);
     let tally = reader.tally();
-    say(&format!("{name}: {} of {RECORDS} came back, {} repeated after 2 kills; {log}", tally.fresh, tally.repeats));
+    say(&format!(
+        "{name}: {} of {RECORDS} came back, {} repeated after 2 kills and a signal; {log}",
+        tally.fresh, tally.repeats
+    ));
     assert_eq!(reader.missing(&feed), (0, String::new()), "records that are missing");
     assert_eq!((tally.fresh, tally.disorder, tally.foreign), (RECORDS, 0, 0));
     // At most a chunk was in flight at each kill.
@@ -202,6 +217,56 @@ fn come_back(name: &str, more: &[&str]) -> u64 {
         0
     );
     tally.repeats
+}
+
+/// It has no partition, and the first one's session has to end.
+#[test]
+fn a_second_replay_waits_and_takes_over_when_the_first_is_killed() {
+    const RECORDS: u64 = 3000;
+    let case = Case::with_partitions("dlq-two", 1, "");
+    let feed = Feed::fill(&case.input, RECORDS);
+    case.pipeline.install(&component::rejecting());
+    case.run(&[]);
+    case.pipeline.install(&component::forward());
+    let reader = Reader::start(&case.output);
+    let mut first = case.pipeline.dlq("replay", &["--rate", "300/s"]);
+    first.wait("a part to be replayed", LIMIT, |_| reader.tally().fresh > RECORDS / 10);
+    let mut second = case.pipeline.dlq("replay", &[]);
+    second.wait("two members", LIMIT, |_| {
+        java::members(&format!("{}.dlq", case.group)).is_some_and(|members| members.len() == 2)
+    });
+    first.kill();
+    assert_eq!(second.exit(LIMIT), Some(0), "{}", second.log());
+    assert_eq!(reader.missing(&feed), (0, String::new()), "records that are missing");
+    let tally = reader.tally();
+    assert!((tally.fresh, tally.disorder) == (RECORDS, 0) && tally.repeats <= 512, "{tally:?}");
+}
+
+#[test]
+fn dead_letters_of_another_name_are_left_alone_and_said() {
+    let case = Case::new("dlq-name", "");
+    case.pipeline.install(&component::faulty());
+    case.produce(0, &["reject a", "reject b"]);
+    case.run(&[]);
+    case.pipeline.install(&component::forward());
+    let log = case.replay(&["--set", "name=\"renamed\"", "--set", &format!("input.group=\"{}\"", case.group)]);
+    assert!(log.contains("replayed 0, 2 left out that another pipeline wrote"), "{log}");
+    assert!(case.replay(&[]).contains("replayed 2\n"));
+}
+
+#[test]
+fn a_signal_ends_a_replay_whose_plugin_asks_for_retries_without_end() {
+    let case = Case::new("dlq-forever", "");
+    case.pipeline.install(&component::rejecting());
+    case.produce(0, &["retry 1000000000 0"]);
+    case.run(&[]);
+    case.pipeline.install(&component::faulty());
+    let mut process = case.pipeline.dlq("replay", &["--set", "on_error.retries=\"forever\""]);
+    process.wait("it to be retried", LIMIT, |process| process.log().contains("is retried: step `step-one`"));
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(15)), Some(1), "{}", process.log());
+    case.pipeline.install(&component::forward());
+    assert!(case.replay(&[]).contains("replayed 1\n"));
 }
 
 #[test]
@@ -280,6 +345,10 @@ fn records_are_written_back_to_their_partition_and_counted() {
     }
     let log = case.replay(&["--to-input"]);
     assert!(log.contains("replayed 0, 2 left out"), "{log}");
+    // A dead letter's headers don't lead to other topics.
+    let elsewhere = ["--force", "--to-input", "--set", "input.topics=[\"elsewhere\"]"];
+    let (code, _, log) = case.dlq("replay", &elsewhere);
+    assert!(code == 1 && log.contains("the pipeline doesn't read that topic"), "{code} {log}");
 }
 
 /// Output topics that refuse a record: it is a dead letter once more, and the others arrive.

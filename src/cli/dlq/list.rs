@@ -16,7 +16,10 @@ use crate::dlq;
 use crate::dlq::Choice;
 use crate::dlq::Counts;
 use crate::dlq::Filter;
+use crate::dlq::Letter;
 use crate::dlq::Row;
+use crate::dlq::Scan;
+use crate::kafka::topic_reader::PartitionLog;
 use crate::telemetry;
 
 /// Counts the dead letters of a pipeline by step, kind of failure, code and input partition, the most frequent first.
@@ -33,8 +36,8 @@ pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
     /// Print at most this many lines
-    #[arg(long, value_name = "N", env = "WASMILL_LIMIT")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = super::limit(), env = "WASMILL_LIMIT")]
+    limit: Option<u64>,
     /// How they are printed
     #[arg(long, value_enum, default_value = "text", env = "WASMILL_FORMAT")]
     format: Format,
@@ -53,13 +56,13 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let failed = |unanswered| super::failed(&config, unanswered);
     let logs = topic.look(dlq::LIMIT).map_err(failed)?;
     // However often it was replayed: what no replay has taken is left.
-    let all = Filter { force: true, ..Filter::default() };
-    let scans: BTreeMap<i32, dlq::Scan> =
-        dlq::scans(&config.name, &all, &logs).map_err(Exit::Invalid)?.into_iter().collect();
-    let filter = args.selection.filter(true);
+    let all = Filter { pipeline: Some(config.name.clone()), force: true, ..Filter::default() };
+    let scan = |log: &PartitionLog| (log.partition.partition, Scan::new(all.clone(), log));
+    let scans: BTreeMap<i32, Scan> = logs.iter().map(scan).collect();
+    let filter = args.selection.filter(&config.name, true);
     let mut counts = Counts::default();
     let counted = dlq::read(&topic, &logs, &BTreeMap::new(), |partition, _, letter| {
-        let choice = |letter: &dlq::Letter| scans.get(&partition).map_or(Choice::Foreign, |scan| scan.judge(letter));
+        let choice = |letter: &Letter| scans.get(&partition).map_or(Choice::Foreign, |scan| scan.judge(letter));
         match letter.map(|letter| (choice(&letter), letter)) {
             None | Some((Choice::Foreign, _)) => counts.foreign += 1,
             Some((choice, letter)) if filter.takes(&letter) => counts.add(&letter, choice),
@@ -69,11 +72,11 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     });
     counted.map_err(failed)?;
     if counts.foreign > 0 && args.format == Format::Text {
-        let what = "records of the topic were written by other pipelines or programs";
-        telemetry::tell(&format!("{} {what}", counts.foreign));
+        let what = "left out: other pipelines or programs wrote them to the topic";
+        telemetry::tell(&format!("{} records {what}", counts.foreign));
     }
     let mut rows = counts.rows();
-    rows.truncate(args.limit.unwrap_or(usize::MAX));
+    rows.truncate(args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
     match args.format {
         Format::Json => rows.iter().try_for_each(|row| print::data(&format!("{}\n", json(row))).map(drop)),
         Format::Text if rows.is_empty() => {

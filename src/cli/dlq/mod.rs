@@ -64,8 +64,9 @@ struct Selection {
 }
 
 impl Selection {
-    fn filter(&self, force: bool) -> Filter {
+    fn filter(&self, pipeline: &str, force: bool) -> Filter {
         Filter {
+            pipeline: Some(pipeline.to_owned()),
             since: self.since.map(|time| time.0),
             until: self.until.map(|time| time.0),
             code: self.code.clone(),
@@ -92,6 +93,14 @@ fn open(file: &PipelineFile) -> Result<(config::Pipeline, TopicReader), Exit> {
     })?;
     let topic = TopicReader::connect(settings, dlq::LIMIT).map_err(|unanswered| failed(&config, unanswered))?;
     Ok((config, topic))
+}
+
+/// The most that `--limit` takes, which is more than there is.
+const LIMIT_MAX: u64 = 1 << 60;
+
+/// A `--limit`.
+fn limit() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=LIMIT_MAX)
 }
 
 fn failed(config: &config::Pipeline, unanswered: Unanswered) -> Exit {

@@ -35,6 +35,7 @@ use crate::dlq::Stopped;
 use crate::dlq::Tally;
 use crate::dry_run::Steps;
 use crate::kafka::settings::Guarantee;
+use crate::kafka::topic_reader::PartitionLog;
 use crate::kafka::topic_reader::TopicReader;
 use crate::telemetry;
 
@@ -54,7 +55,7 @@ pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
     /// Replay at most this many
-    #[arg(long, value_name = "N", env = "WASMILL_LIMIT")]
+    #[arg(long, value_name = "N", value_parser = super::limit(), env = "WASMILL_LIMIT")]
     limit: Option<u64>,
     /// Replay no faster than this, as in 100/s
     #[arg(long, value_name = "N/s", env = "WASMILL_RATE")]
@@ -99,7 +100,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let stopped = Arc::clone(&stop);
     signals.run(Arc::new(move || stopped.store(true, Ordering::Relaxed)), Arc::new(|| ()));
     let options = ReplayOptions {
-        filter: args.selection.filter(args.force),
+        filter: args.selection.filter(&config.name, args.force),
         limit: args.limit,
         rate: args.rate.map(|rate| rate.0),
         to_input: args.to_input,
@@ -113,20 +114,26 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     match ended {
         Ok(()) if stop.load(Ordering::Relaxed) => Err(Exit::Stopped("interrupted; the same command goes on".into())),
         Ok(()) => Ok(()),
-        Err(Stopped::Record(message)) => Err(Exit::Stopped(config.hide(&message))),
-        Err(Stopped::Invalid(message)) => Err(Exit::Invalid(config.hide(&message))),
-        Err(Stopped::Unreachable(message)) => Err(Exit::Unreachable(config.hide(&message))),
+        Err(Stopped::Record(message)) => Err(Exit::Stopped(safe(&config, &message))),
+        Err(Stopped::Invalid(message)) => Err(Exit::Invalid(safe(&config, &message))),
+        Err(Stopped::Unreachable(message)) => Err(Exit::Unreachable(safe(&config, &message))),
     }
 }
 
+/// A message without the file's secrets, and in which nothing from a record can move the cursor.
+fn safe(config: &config::Pipeline, message: &str) -> String {
+    print::text(Some(config.hide(message).as_bytes()))
+}
+
 fn summary(tally: &Tally) -> String {
-    let Tally { replayed, dead_lettered, skipped, exhausted, .. } = *tally;
+    let Tally { replayed, dead_lettered, skipped, exhausted, foreign, .. } = *tally;
     let part = |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
     format!(
-        "replayed {replayed}{}{}{}",
+        "replayed {replayed}{}{}{}{}",
         part(dead_lettered, "of them dead letters again"),
         part(skipped, "of them skipped"),
-        part(exhausted, "left out that were replayed 3 times already (--force)")
+        part(exhausted, "left out that were replayed 3 times already (--force)"),
+        part(foreign, "left out that another pipeline wrote")
     )
 }
 
@@ -134,9 +141,9 @@ fn summary(tally: &Tally) -> String {
 fn rehearse(args: &Args, config: &config::Pipeline, topic: &TopicReader, mut steps: Steps) -> Result<(), Exit> {
     let failed = |unanswered| super::failed(config, unanswered);
     let logs = topic.look(dlq::LIMIT).map_err(failed)?;
-    let filter = args.selection.filter(args.force);
-    let scans = dlq::scans(&config.name, &filter, &logs).map_err(Exit::Invalid)?;
-    let mut scans: BTreeMap<i32, Scan> = scans.into_iter().collect();
+    let filter = args.selection.filter(&config.name, args.force);
+    let scan = |log: &PartitionLog| (log.partition.partition, Scan::new(filter.clone(), log));
+    let mut scans: BTreeMap<i32, Scan> = logs.iter().map(scan).collect();
     let from = scans.iter().map(|(&partition, scan)| (partition, scan.next())).collect();
     let (mut left, mut ended) = (args.limit.unwrap_or(u64::MAX), Ok(Reader::There));
     let read = dlq::read(topic, &logs, &from, |partition, offset, letter| {
@@ -245,7 +252,8 @@ mod tests {
 
     #[test]
     fn the_progress_and_the_summary_say_what_was_done() {
-        let tally = Tally { seen: 50, total: 200, replayed: 40, dead_lettered: 3, skipped: 0, exhausted: 2 };
+        let tally =
+            Tally { seen: 50, total: 200, replayed: 40, dead_lettered: 3, skipped: 0, exhausted: 2, foreign: 1 };
         assert_eq!(
             line(&tally, Duration::from_secs(2)),
             "[#####...............] 50 of 200 looked at, 40 replayed, 3 failed again, 20/s"
@@ -253,7 +261,8 @@ mod tests {
         assert_eq!(line(&Tally::default(), Duration::ZERO), "joining the group");
         assert_eq!(
             summary(&tally),
-            "replayed 40, 3 of them dead letters again, 2 left out that were replayed 3 times already (--force)"
+            "replayed 40, 3 of them dead letters again, 2 left out that were replayed 3 times already (--force), \
+             1 left out that another pipeline wrote"
         );
         assert_eq!(summary(&Tally::default()), "replayed 0");
     }

@@ -1,6 +1,7 @@
 //! `wasmill dlq show`: prints dead letters with what is known about their failure.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
@@ -36,16 +37,19 @@ pub(super) struct Args {
     /// Only the dead letter at this partition and offset of the dead-letter topic; may be repeated
     #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', env = "WASMILL_AT")]
     at: Vec<Place>,
-    /// Print at most this many
-    #[arg(long, value_name = "N", default_value = "10", env = "WASMILL_LIMIT")]
-    limit: usize,
+    /// Print at most this many [default: 10, or as many as --at names]
+    #[arg(long, value_name = "N", value_parser = super::limit(), env = "WASMILL_LIMIT")]
+    limit: Option<u64>,
     /// How they are printed
     #[arg(long, value_enum, default_value = "text", env = "WASMILL_FORMAT")]
     format: Format,
 }
 
+/// How many are printed unless the command line says it.
+const DEFAULT: u64 = 10;
+
 /// A partition and an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(i32, i64);
 
 impl FromStr for Place {
@@ -71,14 +75,17 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
             *first = (*first).min(*offset);
         }
     }
-    let filter = args.selection.filter(true);
-    let (mut shown, mut ended) = (0, Ok(()));
+    let filter = args.selection.filter(&config.name, true);
+    let limit = args.limit.unwrap_or(if args.at.is_empty() { DEFAULT } else { u64::MAX });
+    let (mut shown, mut has_more, mut ended) = (0_u64, false, Ok(()));
+    let named = args.at.iter().collect::<BTreeSet<_>>().len() as u64;
     let read = dlq::read(&topic, &logs, &from, |partition, offset, letter| {
         let is_wanted = args.at.is_empty() || args.at.contains(&Place(partition, offset));
         let Some(letter) = letter.filter(|letter| is_wanted && filter.takes(letter)) else {
             return ControlFlow::Continue(());
         };
-        if shown == args.limit {
+        if shown == limit {
+            has_more = true;
             return ControlFlow::Break(());
         }
         shown += 1;
@@ -87,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
             Format::Json => format!("{}\n", json(&letter)),
         };
         match print::data(&text) {
-            Ok(Reader::There) if args.at.is_empty() || shown < args.at.len() => ControlFlow::Continue(()),
+            Ok(Reader::There) if named == 0 || shown < named => ControlFlow::Continue(()),
             Ok(Reader::There | Reader::Gone) => ControlFlow::Break(()),
             Err(exit) => {
                 ended = Err(exit);
@@ -99,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     read.map_err(failed)?;
     if shown == 0 {
         telemetry::tell("there are no such dead letters");
-    } else if shown == args.limit && args.at.is_empty() && args.format == Format::Text {
+    } else if has_more && args.format == Format::Text {
         telemetry::tell(&format!("the first {shown} are shown; --limit shows more"));
     }
     Ok(())
