@@ -476,6 +476,14 @@ impl Delivery {
                 }
                 EventKind::Error if event.is_fatal() || event.code() == code::FATAL => {
                     let error = self.client.fatal_error();
+                    // It comes before or after the answer to the call that failed, and only the first of the two counts.
+                    if let Some(error) = &error
+                        && error.code == code::TRANSACTIONAL_ID_DENIED
+                    {
+                        let reason = error.to_string();
+                        report(ProducerReport::Transaction(TransactionReport::Failed { reason, is_denied: true }));
+                        continue;
+                    }
                     // The undelivered messages follow, with the reason.
                     if error.as_ref().is_none_or(|error| error.code != code::GAPLESS_GUARANTEE) {
                         let reason = error.map_or_else(|| event.error_text(), |error| error.to_string());

@@ -29,9 +29,9 @@ pub(super) struct Denied {
 
 impl Shell {
     /// An output was denied: no record is handed out until the cluster has what is missing. A copy of the output is kept for
-    /// retries, except with transactions: there a copy that is accepted would be an output, so the cluster's answer has to do.
+    /// retries.
     pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
-        if denied.is_some() && self.delivery.transaction().is_none() {
+        if denied.is_some() {
             self.flow.denied = denied;
         }
         self.tell_blocked(now, Event::OutputDenied(why));
@@ -77,7 +77,16 @@ impl Shell {
 
     /// Sends the copy of the denied output, unless its partition went to another member in the meantime: then new records show
     /// whether outputs are taken. Returns the result if it is known at once.
+    ///
+    /// With transactions a copy that is accepted would be an output. There a producer that gets its id has to do.
     fn try_again(&mut self, now: Instant) -> Option<Event> {
+        if self.delivery.transaction().is_some() {
+            if self.io.producer.is_some() {
+                return Some(Event::NothingToTry);
+            }
+            self.start_producer(now);
+            return None;
+        }
         let tasks = &self.flow.tasks;
         let is_ours = |denied: &&Denied| {
             tasks.iter().any(|task| task.partition == denied.partition && task.state.low().0 <= denied.offset)

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::Shell;
+use super::blocked;
 use super::outgoing::Outgoing;
 use super::position::PositionState;
 use super::session;
@@ -106,7 +107,10 @@ impl Shell {
     /// Handles a report of the transaction thread.
     pub(super) fn on_transaction(&mut self, now: Instant, report: TransactionReport) {
         match report {
-            TransactionReport::Ready => _ = self.delivery.change_transaction(Transaction::ready),
+            TransactionReport::Ready => {
+                self.delivery.change_transaction(Transaction::ready);
+                self.tell_blocked(now, blocked::Event::Taken);
+            }
             TransactionReport::Committed(offsets) => {
                 failpoint::pass(Point::TransactionCommitted);
                 self.monitor.metrics.transactions.with_label_values(&["committed"]).inc();

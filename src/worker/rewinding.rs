@@ -64,13 +64,19 @@ impl Shell {
             self.make_producer(now);
         } else {
             self.delivery.renewed();
+            self.tell_blocked(now, blocked::Event::ProducerRenewed);
         }
     }
 
     /// Starts the next producer.
     pub(super) fn make_producer(&mut self, now: Instant) {
-        self.delivery.renewed();
         self.tell_blocked(now, blocked::Event::ProducerRenewed);
+        self.start_producer(now);
+    }
+
+    /// The same as the trial of a block.
+    pub(super) fn start_producer(&mut self, now: Instant) {
+        self.delivery.renewed();
         let batching = self.delivery.batching();
         if let Err(reason) = self.io.start_producer(&self.settings, self.delivery.limits(), batching) {
             self.close(now, End::Stopped(format!("failed to start a producer: {reason}")));

@@ -79,6 +79,24 @@ fn a_mistake_in_a_jq_program_is_reported_beside_other_mistakes() {
     assert!(found[0].1.contains("`program`, line 1, column 17: expected"), "{found:?}");
 }
 
+#[test]
+fn the_permission_for_transactions_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("p.wasm"), component::forward()).unwrap();
+    let (input, output) = (java::create("check-in", 1, &[]), java::create("check-out", 1, &[]));
+    let file = format!("delivery = \"exactly_once\"\n{}", pipeline(&format!("\"{input}\""), &output, ""));
+    fs::write(folder.path().join("once.toml"), &file).unwrap();
+    let done = check(folder.path(), &["once.toml"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    let group = file.split("group = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    java::allow("somebody", "transactional_id", &format!("wasmill-{group}-check"), "write");
+    let done = check(folder.path(), &["once.toml", "--format", "json"]);
+    assert_eq!(done.status.code(), Some(78), "{}", text(&done));
+    let (_, message, help) = findings(&done).remove(0);
+    assert_eq!(message, format!("no permission to use transactional ids that begin with `wasmill-{group}-`"));
+    assert!(help.contains(&format!("--transactional-id wasmill-{group}- --resource-pattern-type prefixed")), "{help}");
+}
+
 /// Ten mistakes on all levels of one pipeline: none hides another.
 #[test]
 fn ten_planted_mistakes_are_reported_at_once() {

@@ -80,19 +80,29 @@ fn an_input_topic_that_is_deleted_while_it_is_read_halts_the_pipeline() {
 #[test]
 fn without_the_permission_to_write_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
-    denied(&topics, "topic", &topics.output, "read", "--operation Write");
+    denied(&topics, "topic", &topics.output, "read", &format!("--operation Write --topic {}", topics.output));
 }
 
 #[test]
 fn without_the_permission_to_read_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
-    denied(&topics, "topic", &topics.input, "write", "--operation Read");
+    denied(&topics, "topic", &topics.input, "write", &format!("--operation Read --topic {}", topics.input));
 }
 
 #[test]
 fn without_the_permission_for_its_group_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();
-    denied(&topics, "group", &topics.group, "describe", "--group");
+    denied(&topics, "group", &topics.group, "describe", &format!("--group {}", topics.group));
+}
+
+/// With an id of its own, because the resource is named by the whole id.
+#[test]
+fn without_the_permission_for_transactions_the_pipeline_halts_until_it_is_granted_again() {
+    let topics = Topics::new();
+    let (instance, delivery) = ("input.instance_id=\"one\"", "delivery=\"exactly_once\"");
+    let id = format!("wasmill-{}-one-0", topics.group);
+    let wanted = format!("--transactional-id wasmill-{}-", topics.group);
+    denied_with(&topics, "transactional_id", &id, "describe", &wanted, &["--set", instance, "--set", delivery]);
 }
 
 struct Topics {
@@ -114,22 +124,26 @@ impl Topics {
 /// Removes all permissions for a resource except `left` under load, and grants them again after the pipeline has asked for
 /// them.
 fn denied(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str) {
+    denied_with(topics, kind, name, left, wanted, &[]);
+}
+
+fn denied_with(topics: &Topics, kind: &str, name: &str, left: &str, wanted: &str, more: &[&str]) {
     let Topics { input, output, group } = topics;
     // A member without permission for its group can't leave it, so the next member waits until the session ends.
     let pipeline = Pipeline::new(input, output, group, "session_timeout = \"6s\"");
     pipeline.install(&component::forward());
     let reader = Reader::start(output);
     let feed = Feed::start(input, 500, 97, 20, 0);
-    let mut process = if full() { pipeline.run() } else { pipeline.run_in(&[HASTE], &[]) };
+    let mut process = if full() { pipeline.run_with(more) } else { pipeline.run_in(&[HASTE], more) };
     process.wait("first outputs", LIMIT, |_| reader.tally().fresh > 500);
 
     java::allow("ANONYMOUS", kind, name, left);
     // The halt lasts, whatever else the cluster still allows.
     let mut halted = None;
     process.wait("a halt of three seconds", LIMIT, |process| {
-        let halts = process.get("/readyz?verbose").is_some_and(|(status, text)| {
-            status == 503 && text.contains("halted") && text.contains(name) && text.contains(wanted)
-        });
+        let halts = process
+            .get("/readyz?verbose")
+            .is_some_and(|(status, text)| status == 503 && text.contains("halted") && text.contains(wanted));
         if !halts {
             halted = None;
         }

@@ -143,7 +143,7 @@ fn a_record_that_waits_for_a_retry_holds_back_the_few_keys_of_its_strand_and_the
 #[test]
 fn a_key_that_is_retried_for_ten_seconds_does_not_delay_the_others() {
     broker::brokers();
-    let _alone = support::load();
+    let _alone = support::full().then(support::load);
     // The broker's time, of the record and of its output.
     let create = |end: &str| java::create(&format!("key-delay-{end}"), 1, &["message.timestamp.type=LogAppendTime"]);
     let ([input, output], group) = (["in", "out"].map(create), unique("key-delay"));
