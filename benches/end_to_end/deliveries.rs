@@ -24,9 +24,11 @@ const BOTH: &str = "delivery = \"exactly_once\"\norder = \"key\"";
 /// How much worse a combination may be than the defaults.
 const GOALS: [(&str, f64); 3] = [(ONCE, 0.1), (BY_KEY, 0.05), (BOTH, 0.15)];
 
-pub(crate) fn throughput(cluster: &Cluster, plugins: &str) {
+/// Runs all tasks, or one.
+pub(crate) fn throughput(cluster: &Cluster, plugins: &str, only: Option<&str>) {
     println!("against the defaults, {ROUNDS} pairs: median (least to greatest); ratios are of each pair");
-    for (key, task, plugin) in [("identity", Task::Identity, "forward"), ("json", Task::Json, "json")] {
+    let tasks = [("identity", Task::Identity, "forward"), ("json", Task::Json, "json")];
+    for (key, task, plugin) in tasks.into_iter().filter(|(key, ..)| only.is_none_or(|only| only == *key)) {
         let input = format!("deliveries-{key}");
         cluster.create(&input, PARTITIONS, &[]);
         let expected = cluster.fill(&input, LEAD + RECORDS, task);

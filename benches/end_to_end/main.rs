@@ -87,15 +87,16 @@ fn main() {
         [plugins, "latency"] => latency::run(&cluster(), plugins),
         [plugins, "deliveries"] => {
             let cluster = cluster();
-            deliveries::throughput(&cluster, plugins);
+            deliveries::throughput(&cluster, plugins, None);
             deliveries::latencies(&cluster, plugins);
         }
         [plugins, "deliveries", "latency"] => deliveries::latencies(&cluster(), plugins),
+        [plugins, "deliveries", task] => deliveries::throughput(&cluster(), plugins, Some(task)),
         [plugins, "tuning"] => tuning::run(&cluster(), plugins),
         [plugins, "against", binary] => pairs::run(&cluster(), plugins, binary),
         [plugins, task] => throughput(&cluster(), plugins, Some(task)),
         _ => println!(
-            "usage: end_to_end PLUGINS [identity | json | latency | deliveries [latency] | tuning | against BINARY]"
+            "usage: end_to_end PLUGINS [identity | json | latency | deliveries [identity | json | latency] | tuning | against BINARY]"
         ),
     }
 }
