@@ -132,6 +132,12 @@ impl Commands {
         self.allow(&["Describe", "Write"], Resource::TransactionalIds(prefix))
     }
 
+    /// Finds transactions that nobody will end any more.
+    #[must_use]
+    pub fn find_hanging_transactions(&self) -> String {
+        format!("{} find-hanging --topic __consumer_offsets", self.tool("kafka-transactions.sh"))
+    }
+
     /// Raises a topic's limit on the size of records.
     #[must_use]
     pub fn raise_limit(&self, topic: &str, bytes: usize) -> String {
@@ -201,6 +207,7 @@ mod tests {
             secured.allow(&["Read"], Resource::Topic("t")),
             secured.raise_limit("t", 9),
             secured.move_group("g", &partition, Offset(7)),
+            secured.find_hanging_transactions(),
         ];
         for command in all {
             let (tool, rest) = command.split_once(' ').unwrap_or_default();

@@ -33,6 +33,7 @@ use super::offset_metadata::OffsetMetadata;
 use super::offset_metadata::TopicId;
 use super::probe;
 use super::probe::now;
+use super::settings::Isolation;
 use super::settings::OnRecreate;
 use super::settings::Start;
 use super::sys;
@@ -428,7 +429,7 @@ impl LookupThread {
             for partition in partitions {
                 committed.add(&partition.topic, partition.partition, NO_OFFSET, -1);
             }
-            self.client.committed(&mut committed, REQUEST_MS)?;
+            self.group_offsets(&mut committed)?;
             if let Some(entry) = committed.entries().into_iter().find(|entry| entry.code.0 != 0) {
                 return Err(Error { code: entry.code, text: format!("{}: {}", entry.topic, entry.code) });
             }
@@ -463,12 +464,29 @@ impl LookupThread {
         format!("{error}; {command}")
     }
 
+    /// Fills in the group's offsets. The coordinator doesn't tell them while a transaction holds newer ones, and librdkafka says no
+    /// more than that the time was up.
+    fn group_offsets(&self, list: &mut PartitionList) -> Result<(), Error> {
+        self.client.committed(list, REQUEST_MS).map_err(|error| match error.code {
+            code::TIMED_OUT if self.settings.input.isolation == Isolation::ReadCommitted => {
+                let find = Commands::of(&self.settings).find_hanging_transactions();
+                let text = format!(
+                    "{} waiting for the offsets of the group: its coordinator doesn't answer, or a transaction with offsets of the group \
+                     has not ended; one that never will is found by: {find}",
+                    error.text
+                );
+                Error { text, ..error }
+            }
+            _ => error,
+        })
+    }
+
     fn committed(&self, partitions: &[TopicPartition]) -> Result<Answer, Error> {
         let mut committed = PartitionList::new();
         for partition in partitions {
             committed.add(&partition.topic, partition.partition, NO_OFFSET, -1);
         }
-        self.client.committed(&mut committed, REQUEST_MS)?;
+        self.group_offsets(&mut committed)?;
         let answered = committed.entries().into_iter().filter(|entry| entry.code == Code::OK);
         let found = answered.map(|entry| {
             let offset = (entry.offset >= 0).then_some(Offset(entry.offset));
@@ -483,7 +501,7 @@ impl LookupThread {
         for partition in partitions {
             committed.add(&partition.topic, partition.partition, NO_OFFSET, -1);
         }
-        self.client.committed(&mut committed, REQUEST_MS)?;
+        self.group_offsets(&mut committed)?;
         let (denied, entries): (Vec<Entry>, Vec<Entry>) =
             committed.entries().into_iter().partition(|entry| entry.code != Code::OK);
         let denied = denied.into_iter().map(|Entry { topic, partition, code, .. }| {

@@ -84,6 +84,9 @@ impl Shell {
             if self.io.producer.is_some() {
                 return Some(Event::NothingToTry);
             }
+            if !self.io.is_clear() {
+                return Some(Event::NoRoom);
+            }
             self.start_producer(now);
             return None;
         }

@@ -139,9 +139,11 @@ impl Shell {
         }
     }
 
-    /// Whether a new producer has to wait: with transactions its first order is to the brokers, and they may just have refused it.
+    /// Whether a new producer may start. With transactions its first order is to the brokers: they may just have refused it, and the
+    /// order of the producer before must not come after it.
     pub(super) fn may_make_producer(&self, now: Instant) -> bool {
-        self.delivery.transaction().is_none() || !(self.delivery.backs_off(now) || self.blocked.holds())
+        let may_ask = || !(self.delivery.backs_off(now) || self.blocked.holds()) && self.io.is_clear();
+        self.delivery.transaction().is_none() || may_ask()
     }
 
     /// Asks where the group stands, once no transaction of this worker can change that any more.

@@ -1,6 +1,7 @@
 //! The clients and threads of a worker, and how they are started and replaced. It decides nothing.
 
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(super) struct Io {
     pub(super) executors: Executors,
     /// `None` only while it is being replaced.
     pub(super) producer: Option<Producer>,
+    /// Alive until the producer before this one is destroyed.
+    destroying: Weak<()>,
     /// How often the producer was replaced: reports of an older one are ignored.
     pub(super) producer_number: u32,
     /// The first step in the version that runs: its batch size, and the ticker that counts all steps' deadlines.
@@ -92,6 +95,7 @@ impl Io {
             consumer,
             executors,
             producer,
+            destroying: Weak::new(),
             producer_number,
             first_step,
         })
@@ -101,10 +105,17 @@ impl Io {
     pub(super) fn drop_producer(&mut self) {
         if let Some(old) = self.producer.take() {
             old.abandon();
-            // Destroying a client can take a while, and needn't be waited for.
-            let_go(old, Duration::ZERO);
+            // Destroying a client can take a while. The token is dropped after it.
+            let token = Arc::new(());
+            self.destroying = Arc::downgrade(&token);
+            let_go((old, token), Duration::ZERO);
         }
         self.producer_number += 1;
+    }
+
+    /// Whether no producer is being destroyed. One that still asks for its transactional id would take it from the next one.
+    pub(super) fn is_clear(&self) -> bool {
+        self.destroying.strong_count() == 0
     }
 
     /// Starts the next producer.

@@ -22,16 +22,17 @@ impl Shell {
         let low = |partition: &TopicPartition| {
             flow.tasks.iter().find(|task| task.partition == *partition).map(|task| task.state.low())
         };
-        // With acknowledged outputs in an open transaction a new producer would lose them.
-        let is_open = self.delivery.transaction().is_some_and(Transaction::is_open);
+        // With acknowledged outputs in an open transaction a new producer would lose them; one that starts has asked for its id.
+        let is_used = |transaction: Transaction| transaction.is_open() || transaction == Transaction::Starting;
+        let is_used = self.delivery.transaction().is_some_and(is_used);
         let traffic = || Traffic {
-            is_quiet: !is_open && flow.is_quiet() && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
+            is_quiet: !is_used && flow.is_quiet() && flow.tasks.iter().all(|task| task.state.is_acknowledged()),
             is_going: self.session.is_ending() || self.session.is_revoking(),
         };
         match self.delivery.tick(now, low, traffic) {
             Some(Renewal::Replace) => {
                 self.io.drop_producer();
-                self.make_producer(now);
+                self.make_next_producer(now);
             }
             Some(Renewal::Rewind) => self.rewind_all(now),
             None => {}
@@ -60,6 +61,11 @@ impl Shell {
         for index in 0..self.flow.tasks.len() {
             self.rewind(now, index);
         }
+        self.make_next_producer(now);
+    }
+
+    /// Starts the next producer now, or as soon as it may start.
+    pub(super) fn make_next_producer(&mut self, now: Instant) {
         if self.may_make_producer(now) {
             self.make_producer(now);
         } else {

@@ -26,6 +26,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -481,17 +482,26 @@ public final class Oracle {
         long end = offsets(topic, OffsetSpec.latest()).get(partition);
         List<String> found = new ArrayList<>();
         while (at < end) {
-            MemoryRecords records = fetch(topic, partition, at);
-            for (RecordBatch batch : records.batches()) {
+            FetchResponseData.PartitionData answer = fetch(topic, partition, at);
+            // The broker sends the records of aborted transactions, too, and says which they are.
+            List<FetchResponseData.AbortedTransaction> aborted = new ArrayList<>();
+            if (answer.abortedTransactions() != null) aborted.addAll(answer.abortedTransactions());
+            Set<Long> aborting = new HashSet<>();
+            for (RecordBatch batch : ((MemoryRecords) answer.records()).batches()) {
                 batch.ensureValid();
-                if (!batch.isControlBatch()) Raw.read((DefaultRecordBatch) batch, at, found);
+                long last = batch.lastOffset();
+                aborted.stream().filter(it -> it.firstOffset() <= last).forEach(it -> aborting.add(it.producerId()));
+                aborted.removeIf(it -> it.firstOffset() <= last);
+                if (batch.isControlBatch()) aborting.remove(batch.producerId());
+                else if (!(batch.isTransactional() && aborting.contains(batch.producerId())))
+                    Raw.read((DefaultRecordBatch) batch, at, found);
                 at = batch.nextOffset();
             }
         }
         return String.join("\t", found);
     }
 
-    private MemoryRecords fetch(String topic, int partition, long offset) throws Exception {
+    private FetchResponseData.PartitionData fetch(String topic, int partition, long offset) throws Exception {
         short version = 12;
         int max = 64 << 20;
         var at = new FetchRequestData.FetchPartition().setPartition(partition).setFetchOffset(offset)
@@ -504,7 +514,7 @@ public final class Oracle {
         FetchResponse response = (FetchResponse) ask(topic, partition, ApiKeys.FETCH, version, request);
         FetchResponseData.PartitionData result = response.data().responses().get(0).partitions().get(0);
         Errors.forCode(result.errorCode()).maybeThrow();
-        return (MemoryRecords) result.records();
+        return result;
     }
 
     /** A request on a connection of its own to the partition's leader. */
