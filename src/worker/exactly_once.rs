@@ -142,7 +142,9 @@ impl Shell {
     /// Whether a new producer may start. With transactions its first order is to the brokers: they may just have refused it, and the
     /// order of the producer before must not come after it.
     pub(super) fn may_make_producer(&self, now: Instant) -> bool {
-        let may_ask = || !(self.delivery.backs_off(now) || self.blocked.holds()) && self.io.is_clear();
+        // What is below a record that holds the pipeline is still to be sent.
+        let is_denied = self.blocked.holds() && !self.blocked.is_held();
+        let may_ask = || !(self.delivery.backs_off(now) || is_denied) && self.io.is_clear();
         self.delivery.transaction().is_none() || may_ask()
     }
 
