@@ -72,7 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pipeline", &["failure", "worker", "config", "plugin", "metrics", "sink::DeadLetters"]),
     ("admin", &["pipeline", "metrics"]),
     ("dry_run", &["record", "secret", "failure", "batch", "metrics", "sink", "plugin", "worker", "config"]),
-    ("dlq", &["record", "failure", "batch", "partition", "sink", "kafka", "config", "dry_run"]),
+    ("dlq", &["record", "failure", "batch", "partition", "sink", "kafka", "config", "dry_run", "worker::clock"]),
     ("author", &[]),
     ("reload", &["failpoint", "dry_run", "metrics", "plugin", "config", "pipeline"]),
     (

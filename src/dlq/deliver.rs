@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::Letter;
 use super::outcome::Item;
 use super::outcome::Outcome;
-use super::read::now;
 use crate::batch::Batch;
 use crate::dry_run::Made;
 use crate::dry_run::line::FeedRecord;
@@ -40,6 +39,7 @@ use crate::record::TopicPartition;
 use crate::sink::DeadLetters;
 use crate::sink::GivenUp;
 use crate::sink::size;
+use crate::worker::clock;
 
 /// Why a chunk was not delivered.
 #[derive(Debug)]
@@ -85,8 +85,6 @@ const QUEUE_BYTES: usize = 32 << 20;
 const WAIT: Duration = Duration::from_millis(100);
 /// How long to wait for the reports about a chunk of which a record has failed.
 const SETTLING: Duration = Duration::from_secs(5);
-/// The assumed size limit of a topic whose limit is unknown. Kafka's default is slightly larger.
-const ASSUMED: usize = 1_000_000;
 
 impl Outputs {
     pub(super) fn new(
@@ -134,7 +132,7 @@ impl Outputs {
     fn try_to_send(&mut self, items: &mut [Item], idle: Idle<'_>) -> Result<(), Trouble> {
         self.start(items, idle)?;
         let Some(started) = &self.started else { return Err(Trouble::Again("there is no producer".into())) };
-        if self.settings.delivery != Guarantee::AtLeastOnce {
+        if self.is_exactly_once() {
             started.producer.begin().map_err(Trouble::Again)?;
         }
         for index in 0..items.len() {
@@ -375,9 +373,9 @@ impl Outputs {
         let record = batch_of(letter.failure.offset, &letter.record);
         let record = record.record(0);
         let replays = letter.failure.replays.saturating_add(1);
-        let at_ms = jiff::Timestamp::now().as_millisecond();
+        let at_ms = clock::unix_ms();
         let given_up = GivenUp { source: &letter.failure.source, failure, tries, at_ms, replays, is_retimed };
-        let limit = known.unwrap_or(ASSUMED);
+        let limit = known.unwrap_or(size::ASSUMED);
         let written = self.dead_letters.write(&record, given_up, |record| size::fits(record, limit));
         let written = written.or_else(|| known.is_none().then(|| self.dead_letters.least(&record, given_up)));
         let written = written.ok_or_else(|| {
@@ -396,7 +394,7 @@ impl Outputs {
 impl Started {
     /// After a failure, waits for the reports about everything else that was queued, so that what was delivered isn't sent again.
     fn settle(&self, items: &mut [Item]) {
-        let began = now();
+        let began = clock::now();
         while self.producer.unreported() > 0 && began.elapsed() < SETTLING {
             // Whatever is reported is counted below, or has failed as well.
             let _ = self.reports.recv_timeout(WAIT);

@@ -10,11 +10,11 @@ use super::Tally;
 use super::deliver::Trouble;
 use super::read::Fetched;
 use super::read::fetch;
-use super::read::now;
 use crate::kafka::consumer::ConsumerEvent;
 use crate::kafka::consumer::Position;
 use crate::kafka::topic_reader::TopicReader;
 use crate::record::TopicPartition;
+use crate::worker::clock;
 
 /// See the head of the file.
 pub(super) struct Member<'a> {
@@ -94,7 +94,7 @@ impl<'a> Member<'a> {
 
     /// From now on records of these partitions are in flight.
     pub(super) fn begin_chunk(&mut self, partitions: Vec<TopicPartition>) {
-        self.chunk = Some(Waiting { since: now(), partitions, is_paused: false, has_lost: false });
+        self.chunk = Some(Waiting { since: clock::now(), partitions, is_paused: false, has_lost: false });
         self.hurried = None;
     }
 
@@ -128,7 +128,7 @@ impl<'a> Member<'a> {
 
     /// The same while brokers have a chunk: a signal or a rebalance leaves them some time to end it.
     pub(super) fn wait_for_brokers(&mut self, said: Option<&str>) -> bool {
-        self.wait(said) && self.hurried.get_or_insert_with(now).elapsed() > GRACE
+        self.wait(said) && self.hurried.get_or_insert_with(clock::now).elapsed() > GRACE
     }
 
     /// Commits, and waits for the answer.
@@ -149,7 +149,7 @@ impl<'a> Member<'a> {
         let consumer = topic.consumer();
         let mut event = self.event.take();
         consumer.close();
-        let began = now();
+        let began = clock::now();
         while !consumer.is_closed() && began.elapsed() < LEAVING {
             // The end waits for an answer to each.
             let _ = match event.take() {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::Letter;
 use crate::batch::Batch;
@@ -19,6 +18,7 @@ use crate::kafka::topic_reader::PartitionLog;
 use crate::kafka::topic_reader::TopicReader;
 use crate::record::Offset;
 use crate::record::TopicPartition;
+use crate::worker::clock;
 
 /// A partition that brings nothing for this long isn't waited for any longer.
 const QUIET_MAX: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ pub fn read(
     let consumer = topic.consumer();
     consumer.assign(&positions).map_err(Unanswered::Refused)?;
     let mut scratch = Scratch::default();
-    let mut heard = now();
+    let mut heard = clock::now();
     while !open.is_empty() {
         let Fetched { mut records, .. } = fetch(consumer, TAKEN_MAX);
         let mut is_quiet = true;
@@ -65,7 +65,7 @@ pub fn read(
         // Behind the last record there may be control records.
         open.retain(|_, log| consumer.position(&log.partition).is_none_or(|position| position < log.end));
         if !is_quiet {
-            heard = now();
+            heard = clock::now();
         } else if heard.elapsed() > QUIET_MAX {
             let log = open.values().next().map(|log| log.partition.to_string()).unwrap_or_default();
             return Err(Unanswered::Unreached(format!("{log} brings no more records, and isn't at its end")));
@@ -109,9 +109,4 @@ impl Scratch {
         record.copy_to(batch, 0);
         (record.partition, record.offset, Letter::read(record.partition, &batch.record(0)))
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command that waits counts the time by the clock")]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

@@ -32,7 +32,6 @@ use super::outcome::Outcome;
 use super::read::Fetched;
 use super::read::Scratch;
 use super::read::fetch;
-use super::read::now;
 use crate::config;
 use crate::dry_run::Steps;
 use crate::kafka;
@@ -47,6 +46,7 @@ use crate::kafka::topic_reader::TopicReader;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 use crate::sink::DeadLetters;
+use crate::worker::clock;
 
 /// What to replay, and how.
 #[derive(Clone, Debug, Default)]
@@ -180,7 +180,7 @@ impl<'a> Replay<'a> {
             queue: VecDeque::new(),
             unread: BTreeMap::new(),
             joined: None,
-            looked_around: now(),
+            looked_around: clock::now(),
             looked_at: 0,
             tries: 0,
             is_to_read_again: false,
@@ -215,7 +215,7 @@ impl<'a> Replay<'a> {
         }
         let topics = self.member.topic().settings().input.topics.clone();
         self.member.topic().consumer().subscribe(&topics).map_err(Stopped::Invalid)?;
-        let began = now();
+        let began = clock::now();
         let mut scratch = Scratch::default();
         while !self.is_over() {
             if self.joined.is_none() && began.elapsed() > JOINING {
@@ -293,7 +293,7 @@ impl<'a> Replay<'a> {
         if self.scans.len() < self.ends.len() && self.looked_around.elapsed() < OTHERS {
             return false;
         }
-        self.looked_around = now();
+        self.looked_around = clock::now();
         let filter = &self.options.filter;
         let is_done =
             |log: PartitionLog| Scan::new(filter.clone(), &PartitionLog { end: self.end_of(&log), ..log }).is_done();
@@ -363,7 +363,7 @@ impl<'a> Replay<'a> {
     fn replay(&mut self) -> Result<(), Stopped> {
         let partitions = self.scans.values().map(|(partition, _)| partition.clone()).collect();
         self.member.begin_chunk(partitions);
-        let began = now();
+        let began = clock::now();
         let (room, mut items, mut ended) = (self.room(), Vec::new(), Ok(()));
         while items.len() < room
             && began.elapsed() < CHUNK_TIME
@@ -392,7 +392,7 @@ impl<'a> Replay<'a> {
         }
         if let Some(rate) = self.options.rate.filter(|_| matches!(sent, Sent::All)) {
             let due = began + Duration::from_secs_f64(count as f64 / rate);
-            while now() < due && !self.member.wait(None) {}
+            while clock::now() < due && !self.member.wait(None) {}
         }
         self.is_to_read_again |= self.member.end_chunk();
         ended
@@ -413,13 +413,13 @@ impl<'a> Replay<'a> {
             };
             match outcome::next(&self.config.policy, &failure, tries) {
                 After::Retry(wait) => {
-                    let until = now() + wait;
+                    let until = clock::now() + wait;
                     let said = format!("{} is retried: {failure}", letter.source());
                     loop {
                         if self.member.wait(Some(&said)) {
                             return Ok(None);
                         }
-                        if now() >= until {
+                        if clock::now() >= until {
                             break;
                         }
                     }
@@ -467,8 +467,8 @@ impl<'a> Replay<'a> {
                 }
                 Trouble::Again(reason) => {
                     self.tries += 1;
-                    let until = now() + Duration::from_millis(100) * self.tries;
-                    while now() < until && !self.member.wait(Some(&reason)) {}
+                    let until = clock::now() + Duration::from_millis(100) * self.tries;
+                    while clock::now() < until && !self.member.wait(Some(&reason)) {}
                     if self.tries == TRIES_MAX {
                         *ended = Err(Stopped::Unreachable(format!("the outputs can't be delivered: {reason}")));
                     } else if !self.outputs.is_exactly_once() && !self.member.is_to_pause() {
@@ -619,7 +619,7 @@ impl<'a> Replay<'a> {
 
     /// Answers a rebalance. Nothing is in flight.
     fn rebalance(&mut self, event: ConsumerEvent) -> Result<(), Stopped> {
-        self.joined = Some(now());
+        self.joined = Some(clock::now());
         match event {
             ConsumerEvent::Assign(partitions) => {
                 let scans = if partitions.is_empty() { Vec::new() } else { self.find(&partitions)? };

@@ -5,6 +5,8 @@
 
 use crate::record::OutRecord;
 
+/// The assumed size limit of a topic whose limit is unknown. Kafka's default is slightly larger.
+pub const ASSUMED: usize = 1_000_000;
 /// The header of a batch in Kafka's format 2.
 const BATCH_HEADER: usize = 61;
 /// Attributes, timestamp delta and offset delta, for the first record of a batch.

@@ -51,9 +51,6 @@ pub(super) struct Unrecoverable {
     failure: Failure,
 }
 
-/// The assumed size limit of a topic whose limit is unknown. Kafka's default is slightly larger.
-const ASSUMED: usize = 1_000_000;
-
 impl PendingDeadLetter {
     pub(super) fn bytes(&self) -> usize {
         self.written.bytes()
@@ -103,7 +100,7 @@ impl Shell {
         let (source, at_ms) = (&task.partition, clock::unix_ms());
         let given_up = GivenUp { source, failure: &failure, tries, at_ms, replays: 0, is_retimed };
         let known = self.dead_letter_bytes();
-        let limit = known.unwrap_or(ASSUMED);
+        let limit = known.unwrap_or(size::ASSUMED);
         // The error message tells the size that the topic must take for the full dead letter.
         let largest = Cell::new(0);
         let fits = |dead_letter: &OutRecord<'_>| {

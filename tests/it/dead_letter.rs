@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::env;
 use std::thread;
 use std::time::Duration;
 
@@ -148,7 +147,7 @@ fn feed(topic: &str, records: usize, poison: bool) -> Vec<Vec<(Raw, Option<usize
 #[test]
 fn records_that_break_the_plugin_in_any_way_are_dead_lettered_and_others_stay_in_order() {
     let _alone = support::load();
-    let records = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 500_000 } else { 24_000 };
+    let records = if support::full() { 500_000 } else { 24_000 };
     let quiet = Case::new("quiet", "");
     feed(&quiet.input, records, false);
     let each = i64::try_from(records / PARTITIONS).unwrap();

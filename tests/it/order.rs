@@ -1,7 +1,6 @@
 //! Order by key: one partition uses all executors, each key stays in order, and a record that waits for a retry holds back few others.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::thread;
 use std::time::Duration;
 
@@ -59,7 +58,7 @@ fn kill_under_load(name: &str, more: &[&str]) -> u64 {
     let (input, output, group, pipeline) = pipeline(name, "");
     let arguments = [&WIDE, more].concat();
     let reader = Reader::start(&output);
-    let kills = if env::var("WASMILL_FULL").is_ok_and(|full| full == "1") { 5 } else { 1 };
+    let kills = if support::full() { 5 } else { 1 };
     let feed = Feed::start(&input, 10_000, KEYS, 20, 0);
     let mut process = pipeline.run_in(&[SLOW], &arguments);
     for kill in 1..=kills {

@@ -95,12 +95,9 @@ fn open(file: &PipelineFile) -> Result<(config::Pipeline, TopicReader), Exit> {
     Ok((config, topic))
 }
 
-/// The most that `--limit` takes, which is more than there is.
-const LIMIT_MAX: u64 = 1 << 60;
-
 /// A `--limit`.
 fn limit() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(1..=LIMIT_MAX)
+    clap::value_parser!(u64).range(1..)
 }
 
 fn failed(config: &config::Pipeline, unanswered: Unanswered) -> Exit {

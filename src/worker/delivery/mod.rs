@@ -178,7 +178,7 @@ impl Delivery {
         self.transaction.as_mut().map(change)
     }
 
-    /// Counts messages that were sent. `true` if the transaction, if there is one, has so many that it should end before its time.
+    /// Counts messages that were sent. `true` if there is a transaction and it has reached [`TRANSACTION_MAX`].
     pub(super) fn enter(&mut self, messages: usize, bytes: usize) -> bool {
         self.entered.records += messages;
         self.entered.bytes += bytes;
