@@ -29,6 +29,7 @@ use crate::kafka::producer::Undelivered;
 use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Output;
 use crate::kafka::settings::Partition;
+use crate::kafka::transaction::Denied;
 use crate::kafka::transaction::Membership;
 use crate::kafka::transaction::TransactionReport;
 use crate::record::AssignmentIds;
@@ -256,7 +257,12 @@ impl Outputs {
             }
             Some(ProducerReport::Failed { batch, .. }) => return Err(self.why(batch)),
             Some(ProducerReport::Fatal { reason }) => return Err(Trouble::Again(reason)),
-            Some(ProducerReport::Purged | ProducerReport::Transaction(_) | ProducerReport::Error { .. }) | None => {}
+            Some(ProducerReport::Purged) => {
+                if let Some(started) = &self.started {
+                    started.producer.check_transaction();
+                }
+            }
+            Some(ProducerReport::Transaction(_) | ProducerReport::Error { .. }) | None => {}
         }
         Ok(())
     }
@@ -265,12 +271,16 @@ impl Outputs {
     fn report(&mut self, idle: Idle<'_>) -> Result<Option<ProducerReport>, Trouble> {
         let Some(started) = &self.started else { return Err(Trouble::Again("the producer is lost".into())) };
         match started.reports.recv_timeout(WAIT) {
-            Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, is_denied: true })) => {
+            Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, denied: Some(Denied::Id) })) => {
                 let prefix = kafka::settings::transactional_ids(&self.settings.input.group);
                 let grant = kafka::Commands::of(&self.settings).allow_transactions(&prefix);
                 Err(Trouble::Denied(format!("transactions are denied: {reason}; grant it: {grant}")))
             }
-            Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, is_denied: false })) => {
+            Ok(ProducerReport::Transaction(TransactionReport::Failed {
+                denied: Some(Denied::Topic(output, failure)),
+                ..
+            })) => Err(self.trouble(0, output, failure, false)),
+            Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, denied: None })) => {
                 Err(Trouble::Again(reason))
             }
             Ok(ProducerReport::Error { text, .. }) => {

@@ -16,6 +16,8 @@ pub(crate) mod code {
     /// Dropped because the producer purged its messages.
     pub(crate) const PURGE_QUEUE: Code = Code(-152);
     pub(crate) const PURGE_INFLIGHT: Code = Code(-151);
+    /// The call is not allowed now, such as producing in a transaction that has failed.
+    pub(crate) const STATE: Code = Code(-172);
     /// This user may not use the `transactional.id`.
     pub(crate) const TRANSACTIONAL_ID_DENIED: Code = Code(53);
     /// The client can't be used any more.

@@ -35,6 +35,7 @@ use super::sys::Topic;
 use super::tag::Opaque;
 pub use super::tag::Tag;
 pub use super::tag::TagKind;
+use super::transaction::Denied;
 use super::transaction::Membership;
 use super::transaction::TransactionReport;
 use super::transaction::Transactions;
@@ -104,7 +105,7 @@ pub enum ProducerReport {
         /// The first of them, if a person must act before its topic takes anything.
         sample: Option<Box<Sample>>,
     },
-    /// A message was purged at the worker's request.
+    /// Messages were dropped: the worker abandoned them, or their transaction failed, see [`Producer::check_transaction`].
     Purged,
     /// With exactly-once delivery: what became of the producer's transaction.
     Transaction(TransactionReport),
@@ -321,7 +322,8 @@ impl Producer {
             Guarantee::ExactlyOnce { .. } => {
                 let report = report.clone();
                 let report = move |done| report(ProducerReport::Transaction(done));
-                Some(Transactions::start(Arc::clone(&client), worker, report)?)
+                let topics = topics.iter().map(|topic| topic.name.clone()).collect();
+                Some(Transactions::start(Arc::clone(&client), topics, worker, report)?)
             }
         };
         let stopped = Arc::clone(&stop);
@@ -369,6 +371,11 @@ impl Producer {
                     topic.name
                 ),
             )),
+            // The transaction has failed.
+            code::STATE if self.transactions.is_some() => {
+                self.check_transaction();
+                SendError::Full
+            }
             // When the client can't continue, the reason comes as a report.
             code::QUEUE_FULL | code::FATAL | code::GAPLESS_GUARANTEE => SendError::Full,
             other => SendError::Failed(classify::delivery(other, &other.to_string(), &topic.name)),
@@ -397,6 +404,14 @@ impl Producer {
     pub fn commit(&self, offsets: Vec<Position>, membership: Membership) {
         if let Some(transactions) = &self.transactions {
             transactions.commit(offsets, membership);
+        }
+    }
+
+    /// Asks whether the open transaction has failed, which librdkafka tells only when it is asked. A
+    /// [`ProducerReport::Transaction`] tells if it has.
+    pub fn check_transaction(&self) {
+        if let Some(transactions) = &self.transactions {
+            transactions.check();
         }
     }
 
@@ -481,7 +496,8 @@ impl Delivery {
                         && error.code == code::TRANSACTIONAL_ID_DENIED
                     {
                         let reason = error.to_string();
-                        report(ProducerReport::Transaction(TransactionReport::Failed { reason, is_denied: true }));
+                        let denied = Some(Denied::Id);
+                        report(ProducerReport::Transaction(TransactionReport::Failed { reason, denied }));
                         continue;
                     }
                     // The undelivered messages follow, with the reason.
@@ -504,9 +520,10 @@ impl Delivery {
 
     fn failed(&self, mut event: Event, report: &impl Fn(ProducerReport)) {
         let (mut batch, mut sample) = (Vec::new(), None);
+        let mut has_purged = false;
         while let Some(sent) = event.next_sent() {
             if matches!(sent.code(), code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
-                report(ProducerReport::Purged);
+                has_purged = true;
                 continue;
             }
             let (output, tag) = match Opaque::unpack(sent.tag()) {
@@ -531,6 +548,9 @@ impl Delivery {
         }
         if !batch.is_empty() {
             report(ProducerReport::Failed { batch, sample });
+        }
+        if has_purged {
+            report(ProducerReport::Purged);
         }
     }
 }

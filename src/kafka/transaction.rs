@@ -11,13 +11,17 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use super::classify;
 use super::classify::code;
 use super::consumer::Position;
+use super::probe;
 use super::sys::Client;
+use super::sys::Described;
 use super::sys::Error;
 use super::sys::GroupMetadata;
 use super::sys::PartitionList;
 use super::sys::TransactionError;
+use crate::failure::Failure;
 
 /// What the transaction thread did.
 #[derive(Debug)]
@@ -30,50 +34,82 @@ pub enum TransactionReport {
     Failed {
         /// librdkafka's error message.
         reason: String,
-        /// Whether this user may not use the `transactional.id`: an operator must act.
-        is_denied: bool,
+        /// What this user may not do, if that is why: an operator must act.
+        denied: Option<Denied>,
     },
+}
+
+/// What a transaction was denied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The use of its `transactional.id`.
+    Id,
+    /// Writing to a topic: its output, counted as in the file, with the dead letters after the last one, and the failure.
+    Topic(usize, Failure),
 }
 
 /// A consumer's membership in its group, read on the worker's thread before it handles the next rebalance.
 #[derive(Debug)]
 pub struct Membership(pub(super) GroupMetadata);
 
-/// An order to commit the open transaction with these offsets.
-type Order = (Vec<Position>, Membership);
+#[derive(Debug)]
+enum Order {
+    /// Commit the open transaction with these offsets.
+    Commit(Vec<Position>, Membership),
+    /// Report the open transaction if it has failed.
+    Check,
+}
 
 /// The handle of a transaction thread.
 #[derive(Debug)]
 pub(super) struct Transactions {
     orders: Option<mpsc::Sender<Order>>,
+    /// Whether a check was ordered and not made yet.
+    is_checking: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The longest that one call waits before the thread looks whether its producer was dropped.
 const CALL_MS: i32 = 1000;
+/// The longest wait for the answer which topics are denied.
+const DESCRIBE_MS: i32 = 5000;
 
 impl Transactions {
-    /// Starts the thread, which first gets the producer's id. `report` is called on it.
+    /// Starts the thread, which first gets the producer's id. `report` is called on it. `topics` are those of the outputs and of the
+    /// dead letters.
     pub(super) fn start(
         client: Arc<Client>,
+        topics: Vec<String>,
         worker: usize,
         report: impl Fn(TransactionReport) + Send + 'static,
     ) -> Result<Transactions, String> {
         let (orders, inbox) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let calls = Calls { client, stop: Arc::clone(&stop) };
+        let is_checking = Arc::new(AtomicBool::new(false));
+        let calls = Calls { client, topics, is_checking: Arc::clone(&is_checking), stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new()
             .name(format!("transaction-{worker}"))
             .spawn(move || calls.run(&inbox, &report))
             .map_err(|error| format!("failed to start the transaction thread: {error}"))?;
-        Ok(Transactions { orders: Some(orders), stop, thread: Some(thread) })
+        Ok(Transactions { orders: Some(orders), is_checking, stop, thread: Some(thread) })
     }
 
     /// Has the open transaction committed with these offsets.
     pub(super) fn commit(&self, offsets: Vec<Position>, membership: Membership) {
+        self.order(Order::Commit(offsets, membership));
+    }
+
+    /// Has the open transaction reported if it has failed.
+    pub(super) fn check(&self) {
+        if !self.is_checking.swap(true, Ordering::Relaxed) {
+            self.order(Order::Check);
+        }
+    }
+
+    fn order(&self, order: Order) {
         // A thread that has ended has reported why.
-        let _ = self.orders.as_ref().map(|orders| orders.send((offsets, membership)));
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
     }
 }
 
@@ -89,6 +125,8 @@ impl Drop for Transactions {
 
 struct Calls {
     client: Arc<Client>,
+    topics: Vec<String>,
+    is_checking: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
 
@@ -97,15 +135,48 @@ impl Calls {
         match self.until_done(|| self.client.init_transactions(CALL_MS)) {
             None => return,
             Some(Ok(())) => report(TransactionReport::Ready),
-            Some(Err(error)) => return report(failed(&error)),
+            Some(Err(error)) => return report(self.failed(&error)),
         }
-        while let Ok((offsets, membership)) = inbox.recv() {
-            match self.commit(&offsets, &membership.0) {
-                None => return,
-                Some(Ok(())) => report(TransactionReport::Committed(offsets)),
-                Some(Err(error)) => return report(failed(&error)),
+        while let Ok(order) = inbox.recv() {
+            match order {
+                Order::Commit(offsets, membership) => match self.commit(&offsets, &membership.0) {
+                    None => return,
+                    Some(Ok(())) => report(TransactionReport::Committed(offsets)),
+                    Some(Err(error)) => return report(self.failed(&error)),
+                },
+                Order::Check => {
+                    self.is_checking.store(false, Ordering::Relaxed);
+                    if let Some(error) = self.failure() {
+                        return report(self.failed(&error));
+                    }
+                }
             }
         }
+    }
+
+    /// Why the open transaction has failed, if it has. librdkafka tells that only in the answer to a call that the failure forbids: one
+    /// that is wrong while a transaction is open changes nothing otherwise.
+    fn failure(&self) -> Option<Error> {
+        self.client.begin_transaction().err().filter(|failed| failed.requires_abort).map(|failed| failed.error)
+    }
+
+    fn failed(&self, error: &Error) -> TransactionReport {
+        let denied = match error.code {
+            code::TRANSACTIONAL_ID_DENIED => Some(Denied::Id),
+            code::TOPIC_AUTHORIZATION_FAILED => self.denied_topic(error),
+            _ => None,
+        };
+        TransactionReport::Failed { reason: error.to_string(), denied }
+    }
+
+    /// The topic that may not be written, which librdkafka names only in its log; `None` if all may be written by now.
+    fn denied_topic(&self, error: &Error) -> Option<Denied> {
+        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let described = self.client.describe_topics(&names, DESCRIBE_MS).ok()?;
+        let is_denied = |topic: &&Described| probe::denies_writing(topic) || topic.error.is_some();
+        let name = &described.iter().find(is_denied)?.name;
+        let output = self.topics.iter().position(|topic| topic == name)?;
+        Some(Denied::Topic(output, classify::delivery(error.code, &error.code.to_string(), name)))
     }
 
     fn commit(&self, offsets: &[Position], group: &GroupMetadata) -> Option<Result<(), Error>> {
@@ -131,8 +202,4 @@ impl Calls {
             }
         }
     }
-}
-
-fn failed(error: &Error) -> TransactionReport {
-    TransactionReport::Failed { reason: error.to_string(), is_denied: error.code == code::TRANSACTIONAL_ID_DENIED }
 }

@@ -42,7 +42,11 @@ impl Shell {
                 failpoint::pass(Point::AfterAck);
             }
             ProducerReport::Failed { batch, sample } => self.on_undelivered(now, batch, sample),
-            ProducerReport::Purged => {}
+            ProducerReport::Purged => {
+                if let Some(producer) = &self.io.producer {
+                    producer.check_transaction();
+                }
+            }
             ProducerReport::Transaction(report) => self.on_transaction(now, report),
             ProducerReport::Fatal { reason } => self.recover_producer(now, &reason),
             ProducerReport::Error { name, text } => {

@@ -19,7 +19,14 @@ use crate::record::TopicPartition;
 
 /// An output that was denied.
 pub(super) struct Denied {
-    /// A copy of the output.
+    /// Its output, counted as in the file, with the dead letters after the last one.
+    pub(super) output: usize,
+    /// A copy of it; none with transactions.
+    pub(super) copy: Option<Copy>,
+}
+
+/// A copy of an output that was denied.
+pub(super) struct Copy {
     pub(super) sample: Sample,
     /// The input partition of its record.
     pub(super) partition: TopicPartition,
@@ -28,8 +35,7 @@ pub(super) struct Denied {
 }
 
 impl Shell {
-    /// An output was denied: no record is handed out until the cluster has what is missing. A copy of the output is kept for
-    /// retries.
+    /// An output was denied: no record is handed out until the cluster has what is missing.
     pub(super) fn halt(&mut self, now: Instant, why: String, denied: Option<Denied>) {
         if denied.is_some() {
             self.flow.denied = denied;
@@ -91,12 +97,11 @@ impl Shell {
             return None;
         }
         let tasks = &self.flow.tasks;
-        let is_ours = |denied: &&Denied| {
-            tasks.iter().any(|task| task.partition == denied.partition && task.state.low().0 <= denied.offset)
+        let is_ours = |copy: &&Copy| {
+            tasks.iter().any(|task| task.partition == copy.partition && task.state.low().0 <= copy.offset)
         };
-        let (Some(Denied { sample, .. }), Some(producer)) =
-            (self.flow.denied.as_ref().filter(is_ours), &self.io.producer)
-        else {
+        let copy = self.flow.denied.as_ref().and_then(|denied| denied.copy.as_ref()).filter(is_ours);
+        let (Some(Copy { sample, .. }), Some(producer)) = (copy, &self.io.producer) else {
             return Some(Event::NothingToTry);
         };
         match producer.send_sample(sample) {
@@ -133,7 +138,7 @@ impl Shell {
         let partitions: Vec<TopicPartition> =
             self.flow.tasks.iter().map(|task: &PartitionTask| task.partition.clone()).collect();
         let denied = self.flow.denied.as_ref();
-        let written = denied.and_then(|denied| self.settings.kafka.written().nth(denied.sample.output()));
+        let written = denied.and_then(|denied| self.settings.kafka.written().nth(denied.output));
         self.io.lookup.ask_probe(partitions, written.map(|output| output.topic.clone()));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Shell;
 use super::blocked;
+use super::denied::Denied;
 use super::outgoing::Outgoing;
 use super::position::PositionState;
 use super::session;
@@ -13,6 +14,7 @@ use super::transaction::Takes;
 use super::transaction::Transaction;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::kafka;
 use crate::kafka::Commands;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
@@ -70,7 +72,8 @@ impl Shell {
 
     /// Closes the transaction, to commit it as soon as everything that was sent is acknowledged.
     pub(super) fn close_transaction(&mut self, now: Instant) {
-        if !self.delivery.change_transaction(Transaction::close).unwrap_or(false) {
+        let has_offsets = self.flow.has_positions();
+        if !self.delivery.change_transaction(|transaction| transaction.close(has_offsets)).unwrap_or(false) {
             self.tell_session(now, session::Event::CommitEnded);
         }
     }
@@ -120,13 +123,19 @@ impl Shell {
                 self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });
                 self.tell_session(now, session::Event::CommitEnded);
             }
-            TransactionReport::Failed { reason, is_denied: true } => {
+            TransactionReport::Failed { denied: Some(kafka::transaction::Denied::Topic(output, failure)), .. } => {
+                self.count_produce_error(output, &failure);
+                let why = self.denied(output, &failure);
+                self.halt(now, why, Some(Denied { output, copy: None }));
+                self.rewind_all(now);
+            }
+            TransactionReport::Failed { reason, denied: Some(kafka::transaction::Denied::Id) } => {
                 let commands = Commands::of(&self.settings.kafka);
                 let grant = commands.allow_transactions(&transactional_ids(&self.settings.kafka.input.group));
                 self.halt(now, format!("transactions are denied: {reason}; grant it: {grant}"), None);
                 self.rewind_all(now);
             }
-            TransactionReport::Failed { reason, is_denied: false } => {
+            TransactionReport::Failed { reason, denied: None } => {
                 self.recover_producer(now, &format!("the transaction failed: {reason}"));
             }
         }
@@ -134,7 +143,7 @@ impl Shell {
 
     /// A transaction that was to be committed is no more: its commit has ended.
     pub(super) fn end_cycle(&mut self, now: Instant) {
-        if self.delivery.transaction().is_some() && self.session.is_committing() {
+        if self.delivery.change_transaction(Transaction::fail).is_some() && self.session.is_committing() {
             self.tell_session(now, session::Event::CommitEnded);
         }
     }
@@ -150,7 +159,7 @@ impl Shell {
 
     /// Asks where the group stands, once no transaction of this worker can change that any more.
     pub(super) fn ask_committed(&mut self) {
-        if self.delivery.transaction().is_none_or(|transaction| transaction == Transaction::Starting) {
+        if self.delivery.transaction().is_none_or(Transaction::is_starting) {
             return;
         }
         let tasks = self.flow.tasks.iter_mut();

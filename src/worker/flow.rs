@@ -1,8 +1,8 @@
 //! The records in flight, and where they wait. It decides nothing.
 //!
 //! Invariant: a record is in one place: in its task's open batch or lanes, at an executor, in the backlog, or among the waiting
-//! dead letters; or only its task's ledger knows it, while its outputs are at the producer. Besides records this holds a copy of
-//! the denied output, and how far partitions had got when the worker left them.
+//! dead letters; or only its task's ledger knows it, while its outputs are at the producer. Besides records this holds what
+//! is known of the denied output, and how far partitions had got when the worker left them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -91,6 +91,11 @@ impl Flow {
             Some(position)
         };
         self.tasks.iter_mut().filter_map(take).collect()
+    }
+
+    /// Whether there are offsets to be committed that were not taken yet.
+    pub(super) fn has_positions(&self) -> bool {
+        self.tasks.iter().any(|task| task.offsets.to_store.is_some())
     }
 
     /// What is in flight. Records count while they wait, run or have unacknowledged outputs; bytes are those of records that wait

@@ -23,7 +23,7 @@ impl Shell {
             flow.tasks.iter().find(|task| task.partition == *partition).map(|task| task.state.low())
         };
         // With acknowledged outputs in an open transaction a new producer would lose them; one that starts has asked for its id.
-        let is_used = |transaction: Transaction| transaction.is_open() || transaction == Transaction::Starting;
+        let is_used = |transaction: Transaction| transaction.is_open() || transaction.is_starting();
         let is_used = self.delivery.transaction().is_some_and(is_used);
         let traffic = || Traffic {
             is_quiet: !is_used && flow.is_quiet() && flow.tasks.iter().all(|task| task.state.is_acknowledged()),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::Shell;
 use super::dead_letters::PendingDeadLetter;
 use super::delivery::Consequence;
+use super::denied::Copy;
 use super::denied::Denied;
 use super::exactly_once::Entry;
 use super::executor::RunResult;
@@ -223,9 +224,9 @@ impl Shell {
         self.count_produce_error(output, &failure);
         let why = self.denied(output, &failure);
         let partition = self.flow.tasks[index].partition.clone();
-        let denied = Denied { sample, partition, offset: outgoing.offset(root) };
+        let copy = Some(Copy { sample, partition, offset: outgoing.offset(root) });
         self.rewind_all(now);
-        self.halt(now, why, Some(denied));
+        self.halt(now, why, Some(Denied { output, copy }));
         false
     }
 

@@ -6,6 +6,8 @@
 //!      +------------- failed, in any state: the next producer starts ------------+
 //! ```
 //!
+//! A close that is asked for while it starts waits for the producer's id: offsets of a start may have to be committed.
+//!
 //! Outputs and dead letters enter the transaction only if all records before theirs in the partition have an outcome. While it
 //! closes, no further record enters it, and what belongs to records below the last one that did is finished. So the offsets are those
 //! of exactly the records whose outputs are in it.
@@ -13,8 +15,8 @@
 /// See the head of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transaction {
-    /// The producer has no id yet.
-    Starting,
+    /// The producer has no id yet. `is_closing` tells whether there are offsets to commit as soon as it has one.
+    Starting { is_closing: bool },
     /// No transaction is open.
     Idle,
     /// Outputs may be sent.
@@ -41,7 +43,7 @@ impl Transaction {
         match self {
             Transaction::Idle | Transaction::Open => Takes::Produced,
             Transaction::Closing { .. } => Takes::Rest,
-            Transaction::Starting | Transaction::Committing => Takes::Nothing,
+            Transaction::Starting { .. } | Transaction::Committing => Takes::Nothing,
         }
     }
 
@@ -52,13 +54,20 @@ impl Transaction {
 
     /// Whether the producer has a transaction that isn't committed.
     pub(super) fn is_open(self) -> bool {
-        !matches!(self, Transaction::Starting | Transaction::Idle | Transaction::Closing { is_begun: false })
+        !matches!(self, Transaction::Starting { .. } | Transaction::Idle | Transaction::Closing { is_begun: false })
+    }
+
+    /// Whether the producer has no id yet.
+    pub(super) fn is_starting(self) -> bool {
+        matches!(self, Transaction::Starting { .. })
     }
 
     /// The producer has its id.
     pub(super) fn ready(&mut self) {
-        if *self == Transaction::Starting {
-            *self = Transaction::Idle;
+        match *self {
+            Transaction::Starting { is_closing: true } => *self = Transaction::Closing { is_begun: false },
+            Transaction::Starting { is_closing: false } => *self = Transaction::Idle,
+            Transaction::Idle | Transaction::Open | Transaction::Closing { .. } | Transaction::Committing => {}
         }
     }
 
@@ -67,15 +76,16 @@ impl Transaction {
         *self = match *self {
             Transaction::Idle | Transaction::Open => Transaction::Open,
             Transaction::Closing { .. } => Transaction::Closing { is_begun: true },
-            other @ (Transaction::Starting | Transaction::Committing) => other,
+            other @ (Transaction::Starting { .. } | Transaction::Committing) => other,
         };
     }
 
-    /// Closes the transaction, so that it can be committed. `false` if there can be nothing to commit: nothing was sent by a producer
-    /// without an id.
-    pub(super) fn close(&mut self) -> bool {
+    /// Closes the transaction, so that it can be committed. `false` if there is nothing to commit: nothing was sent by a producer
+    /// without an id, and there are no offsets either.
+    pub(super) fn close(&mut self, has_offsets: bool) -> bool {
         match *self {
-            Transaction::Starting => return false,
+            Transaction::Starting { is_closing: false } if !has_offsets => return false,
+            Transaction::Starting { .. } => *self = Transaction::Starting { is_closing: true },
             Transaction::Idle => *self = Transaction::Closing { is_begun: false },
             Transaction::Open => *self = Transaction::Closing { is_begun: true },
             Transaction::Closing { .. } | Transaction::Committing => {}
@@ -93,9 +103,20 @@ impl Transaction {
         *self = Transaction::Idle;
     }
 
-    /// The producer was replaced.
+    /// Nothing of it is to be committed any more, and the producer is to be replaced.
+    pub(super) fn fail(&mut self) {
+        *self = Transaction::Starting { is_closing: false };
+    }
+
+    /// The next producer starts. What was to be committed with nothing sent is committed as soon as it has its id.
     pub(super) fn restart(&mut self) {
-        *self = Transaction::Starting;
+        match *self {
+            Transaction::Starting { .. } => {}
+            Transaction::Closing { is_begun: false } => *self = Transaction::Starting { is_closing: true },
+            Transaction::Idle | Transaction::Open | Transaction::Closing { .. } | Transaction::Committing => {
+                self.fail()
+            }
+        }
     }
 }
 
@@ -116,6 +137,8 @@ mod tests {
         /// The brokers' answer to the producer's first order, or to the commit.
         Answer,
         Fail,
+        /// The next producer starts.
+        Start,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -127,6 +150,7 @@ mod tests {
             4 => Just(Step::Commit),
             6 => Just(Step::Answer),
             1 => Just(Step::Fail),
+            1 => Just(Step::Start),
         ]
     }
 
@@ -143,6 +167,10 @@ mod tests {
         /// Outputs of the transaction that isn't committed, and of all that are.
         open: Vec<usize>,
         committed: Vec<usize>,
+        /// Whether the offset where the partition starts was committed.
+        has_start: bool,
+        /// Whether a commit was asked for that has not ended.
+        is_awaited: bool,
     }
 
     impl World {
@@ -168,9 +196,7 @@ mod tests {
                     }
                 }
                 Step::Acknowledge(outputs) => self.acknowledged = (self.acknowledged + outputs).min(self.sent),
-                Step::Close => {
-                    transaction.close();
-                }
+                Step::Close => self.is_awaited = transaction.close(!self.has_start),
                 // The rule of `go_on_committing`.
                 Step::Commit => {
                     let (low, handed) = (self.acknowledged / 2, self.sent.div_ceil(2));
@@ -182,16 +208,26 @@ mod tests {
                 Step::Answer if *transaction == Transaction::Committing => {
                     self.committed.append(&mut self.open);
                     self.group = self.acknowledged / 2;
+                    (self.has_start, self.is_awaited) = (true, false);
                     transaction.committed();
                 }
                 Step::Answer => transaction.ready(),
+                Step::Start if transaction.is_open() => {}
+                Step::Start => transaction.restart(),
                 Step::Fail => {
-                    self.open.clear();
+                    transaction.fail();
+                    (self.open, self.is_awaited) = (Vec::new(), false);
                     (self.produced, self.sent, self.acknowledged) = (self.group, 2 * self.group, 2 * self.group);
                     transaction.restart();
                 }
             }
             assert!(self.open.is_empty() || transaction.is_open(), "outputs and no transaction");
+            let is_going = match transaction {
+                Transaction::Starting { is_closing } => *is_closing,
+                Transaction::Closing { .. } | Transaction::Committing => true,
+                Transaction::Idle | Transaction::Open => false,
+            };
+            assert_eq!(self.is_awaited, is_going, "a commit that never ends, or that was not asked for");
         }
     }
 
@@ -200,7 +236,7 @@ mod tests {
 
         #[test]
         fn what_is_committed_with_an_offset_is_every_output_below_it_once(steps in prop::collection::vec(step(), 0..80)) {
-            let (mut world, mut transaction) = (World::default(), Transaction::Starting);
+            let (mut world, mut transaction) = (World::default(), Transaction::Starting { is_closing: false });
             for step in steps {
                 world.carry_out(&mut transaction, step);
                 let below: Vec<usize> = (0..2 * world.group).collect();
@@ -211,7 +247,7 @@ mod tests {
                     world.carry_out(&mut transaction, step);
                 }
             }
-            prop_assert_eq!(world.group, world.produced, "everything is committed");
+            prop_assert_eq!((world.group, world.has_start), (world.produced, true), "everything is committed");
         }
     }
 }

@@ -7,6 +7,7 @@ use super::delivery::BatchRefusal;
 use super::delivery::Consequence;
 use super::delivery::Undone;
 use super::delivery::Verdict;
+use super::denied::Copy;
 use super::denied::Denied;
 use crate::failure::Failure;
 use crate::kafka::Producer;
@@ -66,7 +67,14 @@ impl Shell {
         match self.delivery.judge(undone) {
             Verdict::Halt { why, partition, offset } => {
                 self.rewind_all(now);
-                self.halt(now, why, sample.map(|sample| Denied { sample: *sample, partition, offset }));
+                self.halt(
+                    now,
+                    why,
+                    sample.map(|sample| {
+                        let copy = Copy { sample: *sample, partition, offset };
+                        Denied { output: copy.sample.output(), copy: Some(copy) }
+                    }),
+                );
             }
             Verdict::Recover(why) => self.recover_producer(now, &why),
             Verdict::Smaller { reason } => {

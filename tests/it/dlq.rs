@@ -255,6 +255,24 @@ fn dead_letters_of_another_name_are_left_alone_and_said() {
 }
 
 #[test]
+fn a_replay_that_may_not_write_its_output_says_so_and_the_next_one_does_all() {
+    for (name, more) in [("dlq-denied", &[][..]), ("dlq-denied-once", &ONCE)] {
+        let case = Case::new(name, "");
+        case.pipeline.install(&component::rejecting());
+        case.produce(0, &["a", "b"]);
+        case.run(more);
+        case.pipeline.install(&component::forward());
+        java::allow("ANONYMOUS", "topic", &case.output, "read");
+        let (code, _, log) = case.dlq("replay", more);
+        let wanted = format!("--operation Write --topic {}", case.output);
+        assert!(code == 1 && log.contains(&wanted), "{code} {log}");
+        java::allow("ANONYMOUS", "topic", &case.output, "all");
+        assert!(case.replay(more).contains("replayed 2\n"));
+        assert_eq!(Case::values(&case.output), ["a", "b"]);
+    }
+}
+
+#[test]
 fn a_signal_ends_a_replay_whose_plugin_asks_for_retries_without_end() {
     let case = Case::new("dlq-forever", "");
     case.pipeline.install(&component::rejecting());

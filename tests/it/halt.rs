@@ -83,6 +83,14 @@ fn without_the_permission_to_write_the_pipeline_halts_until_it_is_granted_again(
     denied(&topics, "topic", &topics.output, "read", &format!("--operation Write --topic {}", topics.output));
 }
 
+/// The brokers deny to add the topic to the transaction, which librdkafka tells only when it is asked.
+#[test]
+fn without_the_permission_to_write_a_transaction_halts_the_pipeline_until_it_is_granted_again() {
+    let topics = Topics::new();
+    let wanted = format!("--operation Write --topic {}", topics.output);
+    denied_with(&topics, "topic", &topics.output, "read", &wanted, &["--set", "delivery=\"exactly_once\""]);
+}
+
 #[test]
 fn without_the_permission_to_read_the_pipeline_halts_until_it_is_granted_again() {
     let topics = Topics::new();

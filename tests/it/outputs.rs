@@ -92,7 +92,7 @@ fn lowered(name: &str, on_error: impl Fn(&Topics) -> String) {
     feed.end(LIMIT);
     topics.committed(&mut process);
     assert_eq!((reader.missing(&before), reader.missing(&feed)), ((0, String::new()), (0, String::new())));
-    assert_eq!(java::ends(&topics.dead), [0], "{}", process.log());
+    assert_eq!(java::records(&topics.dead), [0], "{}", process.log());
     let tally = reader.tally();
     assert_eq!((tally.disorder, tally.foreign), (0, 0));
     say(&format!("{name}: {} repeats of 21,000", tally.repeats));
@@ -125,7 +125,7 @@ fn a_limit_that_is_raised_while_it_runs_takes_effect_at_once() {
     java::alter(&topics.main, "max.message.bytes=10000000");
     java::produce(&topics.input, 0, &[record(2, json(&"x".repeat(4_000_000)), clock_ms())]);
     topics.committed(&mut process);
-    assert_eq!((java::ends(&topics.main), java::ends(&topics.dead)), (vec![3], vec![0]), "{}", process.log());
+    assert_eq!((java::records(&topics.main), java::records(&topics.dead)), (vec![3], vec![0]), "{}", process.log());
 }
 
 fn clock_ms() -> i64 {
@@ -249,7 +249,7 @@ fn a_blocked_output_repeats_no_more_than_what_is_in_flight_to_the_others() {
         assert!(says_so(process), "it flaps: {:?}", process.get("/readyz?verbose"));
         watch.elapsed() >= blocked_for
     });
-    let before = [&topics.main, &topics.audit].map(|topic| java::ends(topic)[0]);
+    let before = [&topics.main, &topics.audit].map(|topic| java::records(topic)[0]);
     java::allow("ANONYMOUS", "topic", &topics.blocked, "all");
     topics.committed(&mut process);
     let mut repeats = 0;

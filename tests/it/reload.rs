@@ -279,7 +279,7 @@ fn everything_except_the_input_changes_in_place_under_load() {
     let reject = "(call $drop_output (local.get $counts) (local.get $bad)) (call $reject (local.get $bad))";
     pipeline.install(&component::with(1, rejected, component::Behaviour { before: "", after: reject }));
     become_(&mut process, &letters, "step `step-one`: component", true);
-    process.wait("the dead letter", LIMIT, |_| java::ends(&dead).iter().sum::<i64>() == 1);
+    process.wait("the dead letter", LIMIT, |_| java::records(&dead).iter().sum::<usize>() == 1);
     become_(&mut process, &letters.replace(&first, "no-such-topic"), "no-such-topic", false);
     become_(&mut process, &letters.replace(&first, &second), "`[output]` in place", true);
     process.wait("records in the other topic", LIMIT, |_| after.tally().fresh > 10_000);

@@ -85,7 +85,7 @@ fn a_committed_offset_that_no_longer_exists_stops_the_pipeline_and_names_both_of
     let message = log.lines().find(|line| line.contains(&input) && line.contains("1000") && line.contains("1500"));
     assert!(message.is_some_and(|line| line.contains("on_gap")), "{log}");
     assert_eq!(java::committed(&group, &input), [1000]);
-    assert_eq!(java::ends(&output), [1000]);
+    assert_eq!(java::records(&output), [1000]);
 }
 
 #[test]

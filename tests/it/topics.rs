@@ -54,7 +54,7 @@ fn new_topics_are_read_from_the_beginning_and_internal_topics_never() {
     process.wait("all to be committed", LIMIT, |_| {
         java::committed(&group, &fresh) == [101] && java::committed(&group, &known) == [8]
     });
-    assert_eq!(java::ends(&output), [102]);
+    assert_eq!(java::records(&output), [102]);
     assert!(is_assigned(2.0)(&process));
 }
 
@@ -85,7 +85,7 @@ fn a_topic_that_was_created_again_stops_the_pipeline_or_is_read_from_its_beginni
     let log = process.log();
     let id = note.trim_start_matches("wasmill/1 topic=");
     assert!(log.contains("created again") && log.contains(id) && log.contains("on_recreate"), "{log}");
-    assert_eq!((java::committed(&group, &input), java::ends(&output)), (vec![1000], vec![1000]));
+    assert_eq!((java::committed(&group, &input), java::records(&output)), (vec![1000], vec![1000]));
 
     let reader = Reader::start(&output);
     let mut process = continues.run();

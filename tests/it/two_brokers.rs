@@ -77,7 +77,7 @@ fn only_the_partition_without_a_leader_waits_and_it_is_named() {
         process.wait("both", LIMIT, |_| java::committed(&group, &input) == [100, 100]);
         process.terminate();
         assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
-        assert_eq!(java::ends(&output), [200], "nothing is lost or repeated");
+        assert_eq!(java::records(&output), [200], "nothing is lost or repeated");
     });
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct TransactionError {
     pub(crate) error: Error,
     /// Whether the same call may succeed if it is made again.
     pub(crate) is_retriable: bool,
+    /// Whether the open transaction has failed, so that it can only be aborted.
+    pub(crate) requires_abort: bool,
 }
 
 impl Client {
@@ -80,5 +82,7 @@ impl Client {
 fn taken(error: *mut rd::rd_kafka_error_t) -> Result<(), TransactionError> {
     // SAFETY: a non-null error object is ours and alive until `take` destroys it.
     let is_retriable = !error.is_null() && unsafe { rd::rd_kafka_error_is_retriable(error) } != 0;
-    Error::take(error).map_err(|error| TransactionError { error, is_retriable })
+    // SAFETY: as above.
+    let requires_abort = !error.is_null() && unsafe { rd::rd_kafka_error_txn_requires_abort(error) } != 0;
+    Error::take(error).map_err(|error| TransactionError { error, is_retriable, requires_abort })
 }

@@ -163,7 +163,7 @@ impl Delivery {
     /// With `is_exactly_once`, outputs are sent in transactions.
     pub(super) fn new(now: Instant, limits: TopicLimits, is_exactly_once: bool) -> Delivery {
         let asking = Asking { is_asked: false, answered: now, told: 0 };
-        let transaction = is_exactly_once.then_some(Transaction::Starting);
+        let transaction = is_exactly_once.then_some(Transaction::Starting { is_closing: false });
         let entered = Amount::default();
         Delivery { limits, asking, apart: None, renewing: None, transaction, entered, backoff: None }
     }

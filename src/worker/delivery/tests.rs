@@ -261,7 +261,7 @@ fn a_large_transaction_is_full_and_the_next_one_is_not() {
     delivery.change_transaction(Transaction::begun);
     assert!(!delivery.enter(1, TRANSACTION_MAX.bytes - 1));
     assert!(delivery.enter(1, 1));
-    delivery.change_transaction(Transaction::close);
+    delivery.change_transaction(|transaction| transaction.close(true));
     assert!(!delivery.enter(1, 1), "it ends already");
     assert!(!Delivery::new(clock::now(), TopicLimits::default(), false).enter(usize::MAX / 2, 0));
 }

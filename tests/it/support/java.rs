@@ -143,6 +143,12 @@ pub(crate) fn ends(topic: &str) -> Vec<i64> {
     numbers(&ask(&format!("end\t{topic}"))[0])
 }
 
+/// The number of records in each of a topic's partitions, as readers of committed records see them. The end offsets count the markers
+/// of transactions, too.
+pub(crate) fn records(topic: &str) -> Vec<usize> {
+    (0..ends(topic).len()).map(|partition| dump(topic, partition).len()).collect()
+}
+
 /// The committed offsets of a group; -1 for none.
 pub(crate) fn committed(group: &str, topic: &str) -> Vec<i64> {
     numbers(&ask(&format!("committed\t{group}\t{topic}"))[0])
