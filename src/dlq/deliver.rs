@@ -292,6 +292,9 @@ impl Outputs {
                 Ok(Some(report))
             }
             Err(RecvTimeoutError::Timeout) if idle(self.error.as_deref()) => Err(Trouble::Interrupted),
+            Err(RecvTimeoutError::Timeout) if started.producer.is_stuck() => {
+                Err(Trouble::Again("the commit of the transaction has no answer".into()))
+            }
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Trouble::Again("the producer ended".into())),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::consumer::Position;
 use super::limits::TopicLimits;
 use super::offset_metadata::TopicId;
+use crate::failure::Failure;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
@@ -25,6 +26,13 @@ pub enum Answer {
     },
     /// The limits of the topics that are written; `None` if no broker answered.
     Limits(Option<TopicLimits>),
+    /// The topic of an output doesn't exist.
+    NoOutput {
+        /// The output, counted as in the file, with the dead letters after the last one.
+        output: usize,
+        /// The failure of everything that goes there.
+        failure: Failure,
+    },
     /// An operator must act. The question is asked again every 10 s.
     Denied {
         /// What is missing, and the command that fixes it.

@@ -35,6 +35,7 @@ use super::probe;
 use super::probe::now;
 use super::settings::Isolation;
 use super::settings::OnRecreate;
+use super::settings::Output;
 use super::settings::Start;
 use super::sys;
 use super::sys::Client;
@@ -284,7 +285,7 @@ impl LookupThread {
                 Ok(Answer::Protocol(group.ok().and_then(|group| group.protocol)))
             }
             Question::Probe(partitions, denied) => self.probe(partitions, denied.as_deref()),
-            Question::Limits => Ok(Answer::Limits(self.written().ok())),
+            Question::Limits => Ok(self.written()),
             Question::Change(_) => return None,
         };
         if self.stop.load(Ordering::Relaxed) {
@@ -316,15 +317,20 @@ impl LookupThread {
         }
     }
 
-    /// The limits of the topics that are written, if all of them exist.
-    fn written(&mut self) -> Result<TopicLimits, Error> {
-        let topics: Vec<String> = self.settings.written().map(|output| output.topic.clone()).collect();
+    /// The limits of the topics that are written, or which of them doesn't exist.
+    fn written(&mut self) -> Answer {
         let mut leaders = Vec::new();
-        for topic in topics {
-            leaders.push((topic.clone(), self.client.leaders(&topic, REQUEST_MS)?));
+        for (output, Output { topic, .. }) in self.settings.written().enumerate() {
+            match self.client.leaders(topic, REQUEST_MS) {
+                Ok(found) => leaders.push((topic.clone(), found)),
+                Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
+                    return Answer::NoOutput { output, failure: classify::delivery(error.code, &error.text, topic) };
+                }
+                Err(_) => return Answer::Limits(None),
+            }
         }
-        let bytes = self.limits()?;
-        Ok(TopicLimits::of(&self.settings.outputs, bytes, &leaders))
+        let bytes = self.limits().ok();
+        Answer::Limits(bytes.map(|bytes| TopicLimits::of(&self.settings.outputs, bytes, &leaders)))
     }
 
     fn topics(&mut self) -> Result<Answer, Error> {

@@ -415,6 +415,12 @@ impl Producer {
         }
     }
 
+    /// Whether the transaction's commit makes no progress that could still end, so that the producer has to be replaced.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.transactions.as_ref().is_some_and(Transactions::is_stuck)
+    }
+
     /// Takes what was delivered since the last call.
     #[must_use]
     pub fn take_delivered(&self) -> Delivered {

@@ -6,15 +6,21 @@
 //! stands.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 
 use super::classify;
 use super::classify::code;
 use super::consumer::Position;
 use super::probe;
+use super::probe::now;
 use super::sys::Client;
 use super::sys::Described;
 use super::sys::Error;
@@ -66,12 +72,19 @@ pub(super) struct Transactions {
     orders: Option<mpsc::Sender<Order>>,
     /// Whether a check was ordered and not made yet.
     is_checking: Arc<AtomicBool>,
+    /// When the call began that is being made for a commit.
+    call: Arc<Mutex<Option<Instant>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// Closed when the thread ends.
+    ended: mpsc::Receiver<()>,
 }
 
 /// The longest that one call waits before the thread looks whether its producer was dropped.
 const CALL_MS: i32 = 1000;
+/// A call that takes this long, where it was told [`CALL_MS`], may never return: librdkafka waits without a bound for a group's coordinator
+/// that has left the cluster (its issues 5456 and 5511, as of 2.12).
+const CALL_MAX: Duration = Duration::from_secs(10);
 /// The longest wait for the answer which topics are denied.
 const DESCRIBE_MS: i32 = 5000;
 
@@ -87,12 +100,23 @@ impl Transactions {
         let (orders, inbox) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let is_checking = Arc::new(AtomicBool::new(false));
-        let calls = Calls { client, topics, is_checking: Arc::clone(&is_checking), stop: Arc::clone(&stop) };
+        let call = Arc::new(Mutex::new(None));
+        let calls = Calls {
+            client,
+            topics,
+            is_checking: Arc::clone(&is_checking),
+            call: Arc::clone(&call),
+            stop: Arc::clone(&stop),
+        };
+        let (ends, ended) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name(format!("transaction-{worker}"))
-            .spawn(move || calls.run(&inbox, &report))
+            .spawn(move || {
+                calls.run(&inbox, &report);
+                drop(ends);
+            })
             .map_err(|error| format!("failed to start the transaction thread: {error}"))?;
-        Ok(Transactions { orders: Some(orders), is_checking, stop, thread: Some(thread) })
+        Ok(Transactions { orders: Some(orders), is_checking, call, stop, thread: Some(thread), ended })
     }
 
     /// Has the open transaction committed with these offsets.
@@ -107,6 +131,16 @@ impl Transactions {
         }
     }
 
+    /// Whether a call for a commit should have returned long ago.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.call_time().is_some_and(|time| time >= CALL_MAX)
+    }
+
+    /// How long the call has taken that is being made for a commit.
+    fn call_time(&self) -> Option<Duration> {
+        lock(&self.call).map(|began| now().saturating_duration_since(began))
+    }
+
     fn order(&self, order: Order) {
         // A thread that has ended has reported why.
         let _ = self.orders.as_ref().map(|orders| orders.send(order));
@@ -117,7 +151,10 @@ impl Drop for Transactions {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.orders = None;
-        if let Some(thread) = self.thread.take() {
+        let left = CALL_MAX.saturating_sub(self.call_time().unwrap_or_default());
+        let has_ended = self.ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Disconnected);
+        // A thread that doesn't end keeps its client until the call returns.
+        if let Some(thread) = self.thread.take().filter(|_| has_ended) {
             let _ = thread.join();
         }
     }
@@ -127,7 +164,12 @@ struct Calls {
     client: Arc<Client>,
     topics: Vec<String>,
     is_checking: Arc<AtomicBool>,
+    call: Arc<Mutex<Option<Instant>>>,
     stop: Arc<AtomicBool>,
+}
+
+fn lock(call: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    call.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Calls {
@@ -185,10 +227,17 @@ impl Calls {
             list.add_with_note(&partition.topic, partition.partition, offset.0, *leader_epoch, note);
         }
         // Not resumable by itself: a repetition has to have the same arguments.
-        match self.until_done(|| self.client.send_offsets(&list, group, CALL_MS)) {
-            Some(Ok(())) => self.until_done(|| self.client.commit_transaction(CALL_MS)),
+        match self.until_done(|| self.timed(|| self.client.send_offsets(&list, group, CALL_MS))) {
+            Some(Ok(())) => self.until_done(|| self.timed(|| self.client.commit_transaction(CALL_MS))),
             other => other,
         }
+    }
+
+    fn timed<T>(&self, call: impl FnOnce() -> T) -> T {
+        *lock(&self.call) = Some(now());
+        let result = call();
+        *lock(&self.call) = None;
+        result
     }
 
     /// Repeats a call while that may help; `None` if the producer was dropped meanwhile.

@@ -1,6 +1,7 @@
 //! Carries out transactions: outputs enter them, they are closed and committed with their offsets, and after a failure the group is
 //! asked where it stands. `transaction` decides.
 
+use std::time::Duration;
 use std::time::Instant;
 
 use super::Shell;
@@ -14,8 +15,10 @@ use super::transaction::Takes;
 use super::transaction::Transaction;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::failure::Failure;
 use crate::kafka;
 use crate::kafka::Commands;
+use crate::kafka::Producer;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
 use crate::kafka::settings::transactional_ids;
@@ -23,6 +26,9 @@ use crate::kafka::transaction::TransactionReport;
 use crate::partition;
 use crate::record::Offset;
 use crate::record::TopicPartition;
+
+/// A transaction is looked at when its outputs have waited this long.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
 
 /// Whether the outputs of a run may be sent.
 pub(super) enum Entry {
@@ -124,10 +130,7 @@ impl Shell {
                 self.tell_session(now, session::Event::CommitEnded);
             }
             TransactionReport::Failed { denied: Some(kafka::transaction::Denied::Topic(output, failure)), .. } => {
-                self.count_produce_error(output, &failure);
-                let why = self.denied(output, &failure);
-                self.halt(now, why, Some(Denied { output, copy: None }));
-                self.rewind_all(now);
+                self.deny(now, output, &failure);
             }
             TransactionReport::Failed { reason, denied: Some(kafka::transaction::Denied::Id) } => {
                 let commands = Commands::of(&self.settings.kafka);
@@ -139,6 +142,41 @@ impl Shell {
                 self.recover_producer(now, &format!("the transaction failed: {reason}"));
             }
         }
+    }
+
+    /// Has a transaction looked at whose outputs wait for an acknowledgement, and replaces a producer whose commit is stuck. Once a
+    /// second.
+    pub(super) fn check_transaction(&mut self, now: Instant) {
+        if self.io.producer.as_ref().is_some_and(Producer::is_stuck) {
+            return self.recover_producer(now, "the commit of the transaction has no answer");
+        }
+        if let Some(producer) = self.io.producer.as_ref().filter(|producer| self.waits_long(producer)) {
+            producer.check_transaction();
+            // librdkafka adds a topic that is gone to the transaction again and again, without a word.
+            self.ask_limits_now_and_then(now, true);
+        }
+    }
+
+    /// Whether outputs in the transaction have waited long for an acknowledgement.
+    fn waits_long(&self, producer: &Producer) -> bool {
+        matches!(self.delivery.transaction(), Some(Transaction::Open | Transaction::Closing { is_begun: true }))
+            && producer.unreported() > 0
+            && self.monitor.status.unacknowledged_for() >= UNACKNOWLEDGED_MAX
+    }
+
+    /// The topic of an output doesn't exist. Without transactions the delivery fails, which tells more.
+    pub(super) fn on_no_output(&mut self, now: Instant, output: usize, failure: &Failure) {
+        if self.io.producer.as_ref().is_some_and(|producer| self.waits_long(producer)) {
+            self.deny(now, output, failure);
+        }
+    }
+
+    /// The transaction can't have this output before an operator acts.
+    fn deny(&mut self, now: Instant, output: usize, failure: &Failure) {
+        self.count_produce_error(output, failure);
+        let why = self.denied(output, failure);
+        self.halt(now, why, Some(Denied { output, copy: None }));
+        self.rewind_all(now);
     }
 
     /// A transaction that was to be committed is no more: its commit has ended.

@@ -95,6 +95,10 @@ impl Shell {
                 self.watch(now);
             }
             Answer::Limits(limits) => self.on_limits(now, limits),
+            Answer::NoOutput { output, failure } => {
+                self.on_limits(now, None);
+                self.on_no_output(now, output, &failure);
+            }
             Answer::Denied { reason } => self.tell_blocked(now, blocked::Event::Lacking(reason)),
             Answer::Topics { missing, .. } => self.close(now, End::Invalid(missing.join("\n"))),
             Answer::Starts { starts, unknown } => {

@@ -103,6 +103,12 @@ impl Status {
         self.now_ms() - self.acknowledged.load(Ordering::Relaxed) < ANSWER_MS_MAX
     }
 
+    /// How long outputs have waited for an acknowledgement.
+    pub(super) fn unacknowledged_for(&self) -> Duration {
+        let since_ms = self.now_ms() - self.acknowledged.load(Ordering::Relaxed);
+        Duration::from_millis(u64::try_from(since_ms).unwrap_or(0))
+    }
+
     /// How long brokers have not answered or not acknowledged outputs, as text; `None` if they do.
     #[must_use]
     pub fn silence(&self) -> Option<String> {

@@ -74,6 +74,7 @@ impl Shell {
             self.show_life();
             self.watch_threads(now);
             self.judge_brokers();
+            self.check_transaction(now);
         }
         if now.saturating_duration_since(self.timers.asked) >= ASK_EVERY {
             self.timers.asked = now;

@@ -244,9 +244,14 @@ public final class Oracle {
         return "";
     }
 
-    /** From now on nobody but this user may do anything with the resource, and this user only what is allowed. */
+    /**
+     * From now on nobody but this user may do anything with the resource, and this user only what is allowed. A name that ends with `*` is
+     * that of all that begin so.
+     */
     private String allow(String user, String type, String name, String operation) throws Exception {
-        ResourcePattern resource = new ResourcePattern(ResourceType.fromString(type), name, PatternType.LITERAL);
+        PatternType pattern = name.endsWith("*") ? PatternType.PREFIXED : PatternType.LITERAL;
+        String begin = pattern == PatternType.PREFIXED ? name.substring(0, name.length() - 1) : name;
+        ResourcePattern resource = new ResourcePattern(ResourceType.fromString(type), begin, pattern);
         AccessControlEntry entry =
             new AccessControlEntry("User:" + user, "*", AclOperation.fromString(operation), AclPermissionType.ALLOW);
         admin.createAcls(List.of(new AclBinding(resource, entry))).all().get();

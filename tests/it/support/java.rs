@@ -101,7 +101,8 @@ pub(crate) fn allow(user: &str, kind: &str, name: &str, operation: &str) {
     ask(&format!("allow\t{user}\t{kind}\t{name}\t{operation}"));
 }
 
-/// Grants a pipeline's permissions on a cluster that allows nothing without an ACL: read its inputs, write its outputs, use its group.
+/// Grants a pipeline's permissions on a cluster that allows nothing without an ACL: read its inputs, write its outputs, use its group and
+/// its transactions.
 pub(crate) fn permit(inputs: &[&str], outputs: &[&str], group: &str) {
     let Some(user) = broker::user() else { return };
     for input in inputs {
@@ -111,6 +112,7 @@ pub(crate) fn permit(inputs: &[&str], outputs: &[&str], group: &str) {
         allow(user, "topic", output, "write");
     }
     allow(user, "group", group, "read");
+    allow(user, "transactional_id", &format!("wasmill-{group}-*"), "write");
 }
 
 /// The node that leads each partition of a topic; -1 if there is none.
