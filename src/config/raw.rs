@@ -263,8 +263,9 @@ pub(super) struct Limits {
     /// How often offsets are committed. Records that were settled after the last commit are repeated after a crash.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["500ms"]))]
     pub(super) commit_every: Option<Text>,
-    /// With `delivery = "exactly_once"`, how often a transaction is committed: readers of committed records see an output after this time,
-    /// which is 10 s at most. A transaction of 200,000 messages or 256 MiB is committed at once.
+    /// With `delivery = "exactly_once"`, how often a transaction is committed, at least: readers of committed records see an output after
+    /// this time, which is 10 s at most. A worker that keeps up with its input commits after a fifth of it, or after twice the time that the
+    /// last commit took, if that is longer. A transaction of 200,000 messages or 256 MiB is committed at once.
     #[schemars(with = "Option<schema::Time>", extend("default" = "100ms", "examples" = ["1s"]))]
     pub(super) transaction_every: Option<Text>,
     /// When the group revokes a partition, the longest time to finish its records in flight; below a third of `input.max_poll_interval`.

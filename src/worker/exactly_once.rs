@@ -27,6 +27,9 @@ use crate::partition;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
+/// A worker that is behind by no more offsets than this keeps up. The end of a log is known from the last second, and counts the markers of
+/// transactions.
+const BEHIND_MAX: i64 = 1000;
 /// A transaction is looked at when its outputs have waited this long.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
 
@@ -74,6 +77,31 @@ impl Shell {
         if self.delivery.enter(messages, bytes) {
             self.tell_session(now, session::Event::TransactionFull);
         }
+    }
+
+    /// Ends an open transaction early if the worker keeps up.
+    pub(super) fn end_early(&mut self, now: Instant) {
+        if self.keeps_up() {
+            self.tell_session(now, session::Event::CaughtUp);
+        }
+    }
+
+    /// Whether a transaction is open, and there is nothing more to read.
+    fn keeps_up(&self) -> bool {
+        let is_at_end = |task: &PartitionTask| {
+            task.reader.last_read.is_none_or(|last| task.log.end.saturating_sub(last) <= BEHIND_MAX)
+        };
+        self.delivery.transaction() == Some(Transaction::Open)
+            && self.intake.is_empty()
+            && self.flow.tasks.iter().all(is_at_end)
+    }
+
+    /// The longest wait for a record or an event, in milliseconds: no longer than until an open transaction ends early.
+    pub(super) fn idle_ms(&self, now: Instant, most: i32) -> i32 {
+        if !self.keeps_up() {
+            return most;
+        }
+        i32::try_from(self.session.commits_within(now).as_millis()).map_or(most, |within| within.clamp(1, most))
     }
 
     /// Closes the transaction, to commit it as soon as everything that was sent is acknowledged.

@@ -18,6 +18,8 @@ pub(super) struct Intake {
     is_lasting: bool,
     /// The size in bytes of the largest record of the last read.
     largest: usize,
+    /// Whether no more records were available.
+    is_empty: bool,
 }
 
 /// A number of records and their bytes.
@@ -48,7 +50,7 @@ pub(super) const LASTING: Duration = Duration::from_secs(5);
 
 impl Intake {
     pub(super) fn new() -> Intake {
-        Intake { trickled: None, full_since: None, is_lasting: false, largest: 1 }
+        Intake { trickled: None, full_since: None, is_lasting: false, largest: 1, is_empty: false }
     }
 
     /// Whether the bound is reached now.
@@ -59,6 +61,16 @@ impl Intake {
     /// Whether the bound has lasted long enough for partitions to be paused.
     pub(super) fn is_lasting(&self) -> bool {
         self.is_lasting
+    }
+
+    /// Whether the last read took all records that were available.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// A read took all records that were available.
+    pub(super) fn emptied(&mut self) {
+        self.is_empty = true;
     }
 
     /// What may be read while `in_flight` is in flight and the bound is `most`. `is_backed_up` if outputs wait for the producer;

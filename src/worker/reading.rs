@@ -75,6 +75,7 @@ impl Shell {
             any |= taken.records > 0;
             // Fewer than requested means that no more are available.
             if taken.records < most {
+                self.intake.emptied();
                 break;
             }
             left.records -= taken.records;

@@ -105,6 +105,7 @@ impl Shell {
             // for that answer.
             let mut busy = self.read_events(now);
             busy |= self.drain_inbox(now);
+            self.end_early(now);
             self.carry_out(now);
             self.take_commit(now);
             self.go_on_committing(now);
@@ -148,7 +149,7 @@ impl Shell {
             || !self.flow.backlog.is_empty()
             || self.flow.bytes_out > 0;
         if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() {
-            if let Some(woken) = self.io.consumer.wait(IDLE_POLL_MS) {
+            if let Some(woken) = self.io.consumer.wait(self.idle_ms(now, IDLE_POLL_MS)) {
                 self.on_woken(now, woken);
             }
             return;

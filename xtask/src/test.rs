@@ -42,6 +42,25 @@ const INTEGRATION: [&str; 11] = [
     "tidy",
 ];
 
+/// The integration tests that must pass with exactly-once delivery too, where they don't set a delivery themselves.
+const IN_BOTH_DELIVERIES: [&str; 15] = [
+    "dead_letter::",
+    "halt::",
+    "hostile::",
+    "membership::",
+    "outputs::",
+    "policies::",
+    "reload::",
+    "retry::",
+    "security::",
+    "semantics::",
+    "shutdown::",
+    "start::",
+    "stop::",
+    "topics::",
+    "two_brokers::",
+];
+
 /// The number of concurrent tests per core: they mostly wait for brokers, sessions and timeouts.
 const AT_ONCE: usize = 2;
 
@@ -55,14 +74,16 @@ const VALGRIND: &str = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--e
 pub(crate) fn run(length: Length) -> Result<(), String> {
     let root = stage::root();
     let plugins = stage::plugins();
-    let host = |arguments: &[&str]| {
+    let command = |arguments: &[&str]| {
         let mut command = linted(root, "test", &["--features", "failpoints"]);
         command.args(arguments);
         if length == Length::Full {
             command.env("WASMILL_FULL", "1");
         }
-        stage::succeed(&mut command)
+        command
     };
+    let host = |arguments: &[&str]| stage::succeed(&mut command(arguments));
+    let threads = (thread::available_parallelism().map_or(1, usize::from) * AT_ONCE).to_string();
 
     let mut stages = Stages::default();
     stages.run("format", || {
@@ -101,9 +122,14 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
     stages.run("integration tests, on the mock and on a real broker", || {
-        let threads = thread::available_parallelism().map_or(1, usize::from) * AT_ONCE;
-        host(&[&INTEGRATION[..], &["--", "--test-threads", &threads.to_string()]].concat())
+        host(&[&INTEGRATION[..], &["--", "--test-threads", &threads]].concat())
     })?;
+    if length == Length::Full {
+        stages.run("integration tests with exactly-once delivery", || {
+            let tests = [&["--test", "it", "--", "--test-threads", &threads][..], &IN_BOTH_DELIVERIES].concat();
+            stage::succeed(command(&tests).env("WASMILL_TEST_DELIVERY", "exactly_once"))
+        })?;
+    }
     stages.run("a slice of the faults", || {
         stage::succeed(faults::matrix(&mut linted(root, "test", &[])).arg("--slice"))
     })?;

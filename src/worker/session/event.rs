@@ -51,6 +51,8 @@ pub(in crate::worker) enum Event {
     Released(TopicPartition),
     /// The open transaction is large enough to be committed before the interval has passed.
     TransactionFull,
+    /// A transaction is open, and there is nothing more to read: it may be committed before the interval has passed.
+    CaughtUp,
     /// The commit was answered, or could not be sent.
     CommitEnded,
     /// The worker has to end, for this reason.

@@ -160,6 +160,11 @@ impl Session {
         self.cycle.is_under_way()
     }
 
+    /// How long it is until an early commit is due.
+    pub(super) fn commits_within(&self, now: Instant) -> Duration {
+        self.cycle.within(now)
+    }
+
     /// Why the worker is shutting down, if it is.
     pub(super) fn cause(&self) -> Option<&Cause> {
         self.ending.as_ref().map(|ending| &ending.cause)
@@ -181,7 +186,7 @@ impl Session {
     /// Takes one event; the actions are to be carried out in order.
     pub(super) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        let is_full = matches!(event, Event::TransactionFull);
+        let (is_full, is_early) = (matches!(event, Event::TransactionFull), matches!(event, Event::CaughtUp));
         match event {
             Event::TopicsFound => {
                 if self.is_joining() && !self.is_ending() {
@@ -200,8 +205,8 @@ impl Session {
                     *stay = Stay::Released;
                 }
             }
-            Event::TransactionFull => {}
-            Event::CommitEnded => self.cycle.end(),
+            Event::TransactionFull | Event::CaughtUp => {}
+            Event::CommitEnded => self.cycle.end(now),
             Event::End(cause) => self.end(now, cause, &mut actions),
             Event::Left => {
                 if let Some(Ending { step: step @ Step::Leaving { .. }, .. }) = &mut self.ending {
@@ -217,7 +222,8 @@ impl Session {
         }
         self.go_on_revoking(now, &mut actions);
         self.go_on_ending(now, &mut actions);
-        if self.commits_by_time() && (is_full || self.cycle.is_due(now)) && self.cycle.begin(now) {
+        let is_due = is_full || self.cycle.is_due(now) || (is_early && self.cycle.is_due_early(now));
+        if self.commits_by_time() && is_due && self.cycle.begin(now) {
             actions.push(Action::Commit);
         }
         actions
