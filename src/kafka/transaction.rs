@@ -228,6 +228,8 @@ impl Calls {
         }
         // Not resumable by itself: a repetition has to have the same arguments.
         match self.until_done(|| self.timed(|| self.client.send_offsets(&list, group, CALL_MS))) {
+            // Its producer was dropped: the worker reads again what is in the transaction.
+            Some(Ok(())) if self.stop.load(Ordering::Relaxed) => None,
             Some(Ok(())) => self.until_done(|| self.timed(|| self.client.commit_transaction(CALL_MS))),
             other => other,
         }
