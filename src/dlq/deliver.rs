@@ -29,7 +29,7 @@ use crate::kafka::producer::Undelivered;
 use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Output;
 use crate::kafka::settings::Partition;
-use crate::kafka::transaction::Denied;
+use crate::kafka::transaction::Denial;
 use crate::kafka::transaction::Membership;
 use crate::kafka::transaction::TransactionReport;
 use crate::record::AssignmentIds;
@@ -271,13 +271,13 @@ impl Outputs {
     fn report(&mut self, idle: Idle<'_>) -> Result<Option<ProducerReport>, Trouble> {
         let Some(started) = &self.started else { return Err(Trouble::Again("the producer is lost".into())) };
         match started.reports.recv_timeout(WAIT) {
-            Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, denied: Some(Denied::Id) })) => {
+            Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, denied: Some(Denial::Id) })) => {
                 let prefix = kafka::settings::transactional_ids(&self.settings.input.group);
                 let grant = kafka::Commands::of(&self.settings).allow_transactions(&prefix);
                 Err(Trouble::Denied(format!("transactions are denied: {reason}; grant it: {grant}")))
             }
             Ok(ProducerReport::Transaction(TransactionReport::Failed {
-                denied: Some(Denied::Topic(output, failure)),
+                denied: Some(Denial::Topic(output, failure)),
                 ..
             })) => Err(self.trouble(0, output, failure, false)),
             Ok(ProducerReport::Transaction(TransactionReport::Failed { reason, denied: None })) => {

@@ -35,7 +35,7 @@ use super::sys::Topic;
 use super::tag::Opaque;
 pub use super::tag::Tag;
 pub use super::tag::TagKind;
-use super::transaction::Denied;
+use super::transaction::Denial;
 use super::transaction::Membership;
 use super::transaction::TransactionReport;
 use super::transaction::Transactions;
@@ -502,7 +502,7 @@ impl Delivery {
                         && error.code == code::TRANSACTIONAL_ID_DENIED
                     {
                         let reason = error.to_string();
-                        let denied = Some(Denied::Id);
+                        let denied = Some(Denial::Id);
                         report(ProducerReport::Transaction(TransactionReport::Failed { reason, denied }));
                         continue;
                     }

@@ -41,13 +41,13 @@ pub enum TransactionReport {
         /// librdkafka's error message.
         reason: String,
         /// What this user may not do, if that is why: an operator must act.
-        denied: Option<Denied>,
+        denied: Option<Denial>,
     },
 }
 
 /// What a transaction was denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum Denial {
     /// The use of its `transactional.id`.
     Id,
     /// Writing to a topic: its output, counted as in the file, with the dead letters after the last one, and the failure.
@@ -204,7 +204,7 @@ impl Calls {
 
     fn failed(&self, error: &Error) -> TransactionReport {
         let denied = match error.code {
-            code::TRANSACTIONAL_ID_DENIED => Some(Denied::Id),
+            code::TRANSACTIONAL_ID_DENIED => Some(Denial::Id),
             code::TOPIC_AUTHORIZATION_FAILED => self.denied_topic(error),
             _ => None,
         };
@@ -212,13 +212,13 @@ impl Calls {
     }
 
     /// The topic that may not be written, which librdkafka names only in its log; `None` if all may be written by now.
-    fn denied_topic(&self, error: &Error) -> Option<Denied> {
+    fn denied_topic(&self, error: &Error) -> Option<Denial> {
         let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         let described = self.client.describe_topics(&names, DESCRIBE_MS).ok()?;
         let is_denied = |topic: &&Described| probe::denies_writing(topic) || topic.error.is_some();
         let name = &described.iter().find(is_denied)?.name;
         let output = self.topics.iter().position(|topic| topic == name)?;
-        Some(Denied::Topic(output, classify::delivery(error.code, &error.code.to_string(), name)))
+        Some(Denial::Topic(output, classify::delivery(error.code, &error.code.to_string(), name)))
     }
 
     fn commit(&self, offsets: &[Position], group: &GroupMetadata) -> Option<Result<(), Error>> {

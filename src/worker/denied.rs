@@ -22,11 +22,11 @@ pub(super) struct Denied {
     /// Its output, counted as in the file, with the dead letters after the last one.
     pub(super) output: usize,
     /// A copy of it; none with transactions.
-    pub(super) copy: Option<Copy>,
+    pub(super) copy: Option<DeniedCopy>,
 }
 
 /// A copy of an output that was denied.
-pub(super) struct Copy {
+pub(super) struct DeniedCopy {
     pub(super) sample: Sample,
     /// The input partition of its record.
     pub(super) partition: TopicPartition,
@@ -97,11 +97,11 @@ impl Shell {
             return None;
         }
         let tasks = &self.flow.tasks;
-        let is_ours = |copy: &&Copy| {
+        let is_ours = |copy: &&DeniedCopy| {
             tasks.iter().any(|task| task.partition == copy.partition && task.state.low().0 <= copy.offset)
         };
         let copy = self.flow.denied.as_ref().and_then(|denied| denied.copy.as_ref()).filter(is_ours);
-        let (Some(Copy { sample, .. }), Some(producer)) = (copy, &self.io.producer) else {
+        let (Some(DeniedCopy { sample, .. }), Some(producer)) = (copy, &self.io.producer) else {
             return Some(Event::NothingToTry);
         };
         match producer.send_sample(sample) {

@@ -16,12 +16,12 @@ use super::transaction::Transaction;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
-use crate::kafka;
 use crate::kafka::Commands;
 use crate::kafka::Producer;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
 use crate::kafka::settings::transactional_ids;
+use crate::kafka::transaction::Denial;
 use crate::kafka::transaction::TransactionReport;
 use crate::partition;
 use crate::record::Offset;
@@ -157,10 +157,10 @@ impl Shell {
                 self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });
                 self.tell_session(now, session::Event::CommitEnded);
             }
-            TransactionReport::Failed { denied: Some(kafka::transaction::Denied::Topic(output, failure)), .. } => {
+            TransactionReport::Failed { denied: Some(Denial::Topic(output, failure)), .. } => {
                 self.deny(now, output, &failure);
             }
-            TransactionReport::Failed { reason, denied: Some(kafka::transaction::Denied::Id) } => {
+            TransactionReport::Failed { reason, denied: Some(Denial::Id) } => {
                 let commands = Commands::of(&self.settings.kafka);
                 let grant = commands.allow_transactions(&transactional_ids(&self.settings.kafka.input.group));
                 self.halt(now, format!("transactions are denied: {reason}; grant it: {grant}"), None);

@@ -8,8 +8,8 @@ use std::time::Instant;
 use super::Shell;
 use super::dead_letters::PendingDeadLetter;
 use super::delivery::Consequence;
-use super::denied::Copy;
 use super::denied::Denied;
+use super::denied::DeniedCopy;
 use super::exactly_once::Entry;
 use super::executor::RunResult;
 use super::outgoing::Check;
@@ -224,7 +224,7 @@ impl Shell {
         self.count_produce_error(output, &failure);
         let why = self.denied(output, &failure);
         let partition = self.flow.tasks[index].partition.clone();
-        let copy = Some(Copy { sample, partition, offset: outgoing.offset(root) });
+        let copy = Some(DeniedCopy { sample, partition, offset: outgoing.offset(root) });
         self.rewind_all(now);
         self.halt(now, why, Some(Denied { output, copy }));
         false

@@ -7,8 +7,8 @@ use super::delivery::BatchRefusal;
 use super::delivery::Consequence;
 use super::delivery::Undone;
 use super::delivery::Verdict;
-use super::denied::Copy;
 use super::denied::Denied;
+use super::denied::DeniedCopy;
 use crate::failure::Failure;
 use crate::kafka::Producer;
 use crate::kafka::producer::Sample;
@@ -71,7 +71,7 @@ impl Shell {
                     now,
                     why,
                     sample.map(|sample| {
-                        let copy = Copy { sample: *sample, partition, offset };
+                        let copy = DeniedCopy { sample: *sample, partition, offset };
                         Denied { output: copy.sample.output(), copy: Some(copy) }
                     }),
                 );
