@@ -106,12 +106,14 @@ pub enum Event<'a> {
         /// The new assignment: results of any other one change nothing.
         assignment: AssignmentId,
     },
-    /// Read the partition from this offset, below which everything is committed: what was settled above it was aborted.
+    /// Read the partition from this offset: what was settled above it was aborted.
     Restart {
         /// The new assignment.
         assignment: AssignmentId,
-        /// The committed offset.
+        /// The group's offset, or where the partition began if the group has none.
         offset: Offset,
+        /// Whether the group has it: otherwise the offset is stored, as after an assignment.
+        is_committed: bool,
     },
     /// Time has passed.
     Tick,

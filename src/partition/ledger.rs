@@ -323,10 +323,10 @@ impl Ledger {
         low
     }
 
-    /// Forgets everything above the committed `offset`, and continues there as another assignment.
-    pub(super) fn restart(&mut self, assignment: AssignmentId, offset: Offset) {
+    /// Forgets everything above `offset`, which is committed or not, and continues there as another assignment.
+    pub(super) fn restart(&mut self, assignment: AssignmentId, offset: Offset, is_committed: bool) {
         let settled = self.settled;
-        *self = Ledger { settled, ..Ledger::new(assignment, offset, true) };
+        *self = Ledger { settled, ..Ledger::new(assignment, offset, is_committed) };
     }
 
     /// An upper bound of the records that are settled and not committed.

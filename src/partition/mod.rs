@@ -359,7 +359,9 @@ impl PartitionState {
                 self.policy = policy;
             }
             Event::Rewind { assignment } => self.rewind(assignment, &mut actions),
-            Event::Restart { assignment, offset } => self.restart(assignment, offset, &mut actions),
+            Event::Restart { assignment, offset, is_committed } => {
+                self.restart(assignment, offset, is_committed, &mut actions);
+            }
             Event::Tick => {
                 // A draining partition is not read again, so reports for records above the one that stopped it needn't be waited
                 // for.
@@ -447,12 +449,12 @@ impl PartitionState {
         }
     }
 
-    fn restart(&mut self, assignment: AssignmentId, offset: Offset, actions: &mut Vec<Action>) {
+    fn restart(&mut self, assignment: AssignmentId, offset: Offset, is_committed: bool, actions: &mut Vec<Action>) {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Released { .. }) {
             return;
         }
         self.breaker.rewind(self.ledger.outcomes() + self.ledger.uncommitted());
-        self.ledger.restart(assignment, offset);
+        self.ledger.restart(assignment, offset, is_committed);
         self.begin_anew(assignment);
         (self.phase, self.upto) = (Phase::Running, None);
         actions.extend([Action::DropQueue { from: None }, Action::Seek { offset }]);

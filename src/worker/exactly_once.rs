@@ -255,8 +255,9 @@ impl Shell {
             let task = &mut self.flow.tasks[index];
             task.forget(assignment);
             task.position = PositionState::Known;
+            let is_committed = offset.is_some();
             let offset = offset.unwrap_or(task.offsets.began);
-            self.tell(now, index, partition::Event::Restart { assignment, offset });
+            self.tell(now, index, partition::Event::Restart { assignment, offset, is_committed });
         }
         // Those without an answer are asked about again.
         for task in &mut self.flow.tasks {

@@ -190,8 +190,6 @@ impl Shell {
     pub(super) fn act(&mut self, now: Instant, index: usize, action: Action) {
         let task = &mut self.flow.tasks[index];
         match action {
-            // What is settled may have been in a transaction that was aborted.
-            Action::Store { .. } if task.position.is_unconfirmed() => {}
             Action::Store { offset, leader_epoch, counts } => task.store(offset, leader_epoch, counts),
             Action::DropQueue { from } => task.drop_queue(from),
             Action::Released { settled } => {

@@ -198,8 +198,12 @@ impl PartitionTask {
         tracing::warn!("{}: records from offset {low} on were in flight and will be repeated", self.partition);
     }
 
-    /// Sets the offset to be stored next.
+    /// Sets the offset to be stored next. Nothing is stored while the group's offset is unconfirmed: what is settled may have been in a
+    /// transaction that was aborted.
     pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32, counts: String) {
+        if self.position.is_unconfirmed() {
+            return;
+        }
         let note = if counts.is_empty() {
             Arc::clone(&self.offsets.note)
         } else {
@@ -275,6 +279,17 @@ mod tests {
         assert!(task.lanes.front(0).is_none() && task.lanes.bytes == 0, "it would stand before all that is read again");
         task.requeue(0, waiting(own));
         assert!(task.lanes.front(0).is_some() && task.lanes.bytes > 0);
+    }
+
+    #[test]
+    fn no_offset_is_stored_while_the_outcome_of_a_transaction_is_unknown() {
+        let mut task = task(Offset(5));
+        task.position.unconfirm();
+        task.store(Offset(9), -1, String::new());
+        assert!(task.offsets.to_store.is_none());
+        task.position = PositionState::Known;
+        task.store(Offset(9), -1, String::new());
+        assert_eq!(task.offsets.to_store.map(|position| position.offset), Some(Offset(9)));
     }
 
     #[test]

@@ -74,6 +74,21 @@ fn a_start_that_is_not_committed_is_stored_at_once() {
 }
 
 #[test]
+fn a_restart_where_the_group_has_no_offset_stores_the_start_again() {
+    let mut world = World::new(OnFailure::Stop, &[], &[]);
+    world.tell(Event::Tick, &[]);
+    for is_committed in [true, false] {
+        let event = Event::Restart { assignment: id(1), offset: Offset(3), is_committed };
+        let actions: Vec<Action> = world.state.handle(world.now, event).collect();
+        let mut expected = vec![Action::DropQueue { from: None }, Action::Seek { offset: Offset(3) }];
+        if !is_committed {
+            expected.push(Action::Store { offset: Offset(3), leader_epoch: -1, counts: String::new() });
+        }
+        assert_eq!(actions, expected);
+    }
+}
+
+#[test]
 fn control_markers_are_passed_only_with_nothing_in_flight() {
     let mut world = World::new(OnFailure::Stop, &[1, 1], &[false, false]);
     world.tell(Event::Tick, &[]);

@@ -380,7 +380,7 @@ impl World {
         self.abort_transaction();
         self.stopped = None;
         let assignment = self.ids.issue(|_| false);
-        self.tell(Event::Restart { assignment, offset: self.group.0 }, &[]);
+        self.tell(Event::Restart { assignment, offset: self.group.0, is_committed: true }, &[]);
     }
 
     /// A pipeline that stopped is drained, and started again with the problem fixed.
