@@ -9,6 +9,7 @@ use crate::network::IMPATIENT;
 use crate::rows::Case;
 use crate::support::broker;
 use crate::support::clock;
+use crate::support::wasmill::is_exactly_once;
 
 const FAULTS: [&str; 7] = [
     "kill -9 of the worker",
@@ -20,9 +21,16 @@ const FAULTS: [&str; 7] = [
     "answers held back for 1 to 5 s",
 ];
 
+/// The number of the broker's freeze. A single broker that is frozen while it ends a transaction may write that the transaction is
+/// complete, and no marker for the group's offsets (seen with Kafka 4.3.1, twice in a few thousand freezes): the group then waits for
+/// those offsets until an operator aborts the transaction. F8 freezes the broker once, with either delivery.
+const BROKER_FREEZE: usize = 4;
+
 pub(crate) fn many(case: &Case) {
     let length = Duration::from_secs(if case.full { 1800 } else { 90 });
-    let injected = format!("for {} s, one after the other: {}", length.as_secs(), FAULTS.join(", "));
+    let used: Vec<usize> = (0..FAULTS.len()).filter(|&number| !(number == BROKER_FREEZE && is_exactly_once())).collect();
+    let names: Vec<&str> = used.iter().map(|&number| FAULTS[number]).collect();
+    let injected = format!("for {} s, one after the other: {}", length.as_secs(), names.join(", "));
     case.inject("", &injected, || {
         let proxy = broker::proxy();
         let load = Load::with("random", IMPATIENT);
@@ -31,7 +39,7 @@ pub(crate) fn many(case: &Case) {
         let watch = clock::Watch::start();
         while watch.elapsed() < length {
             load.busy(&mut process);
-            let number = usize::try_from(case.below(7)).unwrap_or(0);
+            let number = used[usize::try_from(case.below(used.len() as u64)).unwrap_or(0)];
             *counts.entry(FAULTS[number]).or_default() += 1;
             let some = Duration::from_millis(1000 + case.below(4000));
             match number {

@@ -70,7 +70,7 @@ pub(crate) const ROWS: [Row; 38] = [
     both("F5", "a worker frozen past its session", group::frozen),
     once("F6", "a second process with the same transactional id", group::same_id),
     both("F7", "broker kill -9 and restart", outage::killed),
-    run("F8", "broker frozen", outage::frozen),
+    both("F8", "broker frozen", outage::frozen),
     once("F9", "answers about transactions swallowed", network::transaction_unanswered),
     both("F10", "answers to Produce swallowed", network::produce_unanswered),
     run("F11", "answers to OffsetCommit swallowed", network::commit_unanswered),
