@@ -28,7 +28,8 @@ const BROKER_FREEZE: usize = 4;
 
 pub(crate) fn many(case: &Case) {
     let length = Duration::from_secs(if case.full { 1800 } else { 90 });
-    let used: Vec<usize> = (0..FAULTS.len()).filter(|&number| !(number == BROKER_FREEZE && is_exactly_once())).collect();
+    let used: Vec<usize> =
+        (0..FAULTS.len()).filter(|&number| !(number == BROKER_FREEZE && is_exactly_once())).collect();
     let names: Vec<&str> = used.iter().map(|&number| FAULTS[number]).collect();
     let injected = format!("for {} s, one after the other: {}", length.as_secs(), names.join(", "));
     case.inject("", &injected, || {
