@@ -54,9 +54,19 @@ impl Load {
         Load::in_group(name, unique(name), more)
     }
 
+    /// The same at a rate that one core keeps up with while faults stop the pipeline half of the time, so that the backlog of half an hour is
+    /// small.
+    pub(crate) fn for_long(name: &str, more: &str) -> Load {
+        Load::at(RATE / 4, name, unique(name), more)
+    }
+
     pub(crate) fn in_group(name: &str, group: String, more: &str) -> Load {
+        Load::at(RATE, name, group, more)
+    }
+
+    fn at(rate: u32, name: &str, group: String, more: &str) -> Load {
         let delivery = deliver(name, group, &format!("records = {MAX_IN_FLIGHT}"), more);
-        let feed = Feed::start(&delivery.input, RATE, 997, 20, 0);
+        let feed = Feed::start(&delivery.input, rate, 997, 20, 0);
         Load { delivery, feed }
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn many(case: &Case) {
     let injected = format!("for {} s, one after the other: {}", length.as_secs(), names.join(", "));
     case.inject("", &injected, || {
         let proxy = broker::proxy();
-        let load = Load::with("random", IMPATIENT);
+        let load = if case.full { Load::for_long("random", IMPATIENT) } else { Load::with("random", IMPATIENT) };
         let mut process = load.start();
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
         let watch = clock::Watch::start();
