@@ -33,6 +33,8 @@ pub enum Point {
     TransactionEnds,
     /// The broker committed a transaction. On the worker's thread.
     TransactionCommitted,
+    /// A record of a changelog was handed to the producer. On the worker's thread.
+    ChangelogEnqueued,
     /// Partitions are about to be unassigned. On the worker's thread.
     InRevoke,
     /// Partitions were assigned. On the worker's thread.
@@ -69,7 +71,7 @@ mod armed {
 
     use super::Point;
 
-    const NAMES: [(&str, Point); 14] = [
+    const NAMES: [(&str, Point); 15] = [
         ("after-poll", Point::AfterPoll),
         ("after-guest", Point::AfterGuest),
         ("after-enqueue", Point::AfterEnqueue),
@@ -81,6 +83,7 @@ mod armed {
         ("transaction-begun", Point::TransactionBegun),
         ("transaction-ends", Point::TransactionEnds),
         ("transaction-committed", Point::TransactionCommitted),
+        ("changelog-enqueued", Point::ChangelogEnqueued),
         ("in-revoke", Point::InRevoke),
         ("after-assign", Point::AfterAssign),
         ("in-reload", Point::InReload),

@@ -25,6 +25,10 @@ pub mod failpoint;
 pub mod metrics;
 /// Pure: one partition's path from fetched to committed.
 pub mod partition;
+/// Pure: keyed state of steps with windows, exact through crashes.
+pub mod state;
+/// Pure: what `std:aggregate` computes over the records of a window.
+pub mod aggregate;
 /// Pure: which output a record goes to, and what a dead letter holds.
 pub mod sink;
 /// The only importer of rdkafka.

@@ -93,6 +93,27 @@ pub struct Metrics {
     /// `step`, `kind`: records (reject, retry) and calls (all other kinds) that failed; records that are run again count again.
     pub step_errors: IntCounterVec,
 
+    /// `step`: records that came after one of their windows had closed.
+    pub late_records: IntCounterVec,
+    /// `step`: records that were rejected because their time is too far ahead of the clock.
+    pub future_records: IntCounterVec,
+    /// `step`: results of windows that were handed to the producer.
+    pub window_results: IntCounterVec,
+    /// `step`: how often the clock closed windows of a partition without records.
+    pub idle_advances: IntCounterVec,
+    /// `step`: changelog records that were handed to the producer.
+    pub changelog_records: IntCounterVec,
+    /// `step`: cells in the tables of all partitions.
+    pub state_cells: IntGaugeVec,
+    /// `step`: memory of these tables.
+    pub state_bytes: IntGaugeVec,
+    /// `step`: windows that hold cells and are not shown whole.
+    pub windows_open: IntGaugeVec,
+    /// `step`: how far the watermark is behind the clock, of the partition where that is the most.
+    pub watermark_lag_seconds: GaugeVec,
+    /// `step`: partitions whose state is being restored.
+    pub restoring_partitions: IntGaugeVec,
+
     /// Partitions that are assigned to this process.
     pub assigned_partitions: IntGauge,
     /// `kind` = assign, revoke, lost.
@@ -293,6 +314,52 @@ impl Metrics {
                 &[steps, &kinds],
             ),
 
+            late_records: t.counter(
+                "late_records_total",
+                "Records that came after one of their windows had closed.",
+                &["step"],
+                &[],
+            ),
+            future_records: t.counter(
+                "future_records_total",
+                "Records that were rejected because their time is too far ahead of the clock.",
+                &["step"],
+                &[],
+            ),
+            window_results: t.counter(
+                "window_results_total",
+                "Results of windows that were handed to the producer.",
+                &["step"],
+                &[],
+            ),
+            idle_advances: t.counter(
+                "idle_advances_total",
+                "How often the clock closed windows of a partition without records.",
+                &["step"],
+                &[],
+            ),
+            changelog_records: t.counter(
+                "changelog_records_total",
+                "Changelog records that were handed to the producer.",
+                &["step"],
+                &[],
+            ),
+            state_cells: t.gauge("state_cells", "Cells in the tables of all partitions.", &["step"], &[]),
+            state_bytes: t.gauge("state_bytes", "Memory of the tables of all partitions.", &["step"], &[]),
+            windows_open: t.gauge("windows_open", "Windows that hold cells and are not shown whole.", &["step"], &[]),
+            watermark_lag_seconds: t.float_gauge(
+                "watermark_lag_seconds",
+                "How far the watermark is behind the clock, of the partition where that is the most.",
+                &["step"],
+                &[],
+            ),
+            restoring_partitions: t.gauge(
+                "restoring_partitions",
+                "Partitions whose state is being restored.",
+                &["step"],
+                &[],
+            ),
+
             assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that are assigned to this process."),
             rebalances: t.counter(
                 "rebalances_total",
@@ -422,6 +489,19 @@ impl Metrics {
             tracing::error!(%error, "metrics can't be written");
         }
         text
+    }
+
+    /// Creates the series of a step with windows, at 0.
+    pub fn add_windowed(&self, step: &str) {
+        for counter in [
+            &self.late_records,
+            &self.future_records,
+            &self.window_results,
+            &self.idle_advances,
+            &self.changelog_records,
+        ] {
+            counter.with_label_values(&[step]);
+        }
     }
 
     /// Creates the series of an input topic, at 0.

@@ -109,6 +109,11 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     };
     let mut written = load::written(&args.file, args.http.listen, adapt, Box::new(keeps_its_topics))?;
     let config = &written.config;
+    if let Some(windowed) = &config.windowed {
+        let message =
+            "dev: the embedded broker has no transactions, which windows need so far; `wasmill run` with a real broker";
+        return Err(Exit::Usage(format!("{message} runs step `{}`", windowed.name)));
+    }
     let input = input_topic(config, args)?;
     let partitions = i32::from(args.partitions.get());
     let made: BTreeSet<&str> = config.kafka.written().map(|output| output.topic.as_str()).collect();

@@ -10,6 +10,7 @@ mod outputs;
 mod step;
 pub(super) mod topics;
 mod value;
+mod windows;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -68,7 +69,9 @@ pub(super) fn pipeline(
 
     let name = check.name(raw.name.as_ref(), path);
     let deliveries = [("at_least_once", false), ("exactly_once", true)];
-    let is_exactly_once = value::one_of(check, raw.delivery.as_ref(), "delivery", &deliveries, &[]).unwrap_or(false);
+    let has_windows = raw.step.iter().any(|step| windows::is_windowed(step.get_ref()));
+    let is_exactly_once =
+        value::one_of(check, raw.delivery.as_ref(), "delivery", &deliveries, &[]).unwrap_or(has_windows);
     let orders = [("partition", Order::Partition), ("key", Order::Key), ("none", Order::None)];
     let order = value::one_of(check, raw.order.as_ref(), "order", &orders, &[]).unwrap_or_default();
     let shutdown_timeout =
@@ -97,7 +100,7 @@ pub(super) fn pipeline(
     }
     let routes = routes.unwrap_or_else(|| Routes::only_main(raw.step.len()));
     let ports = routes.ports();
-    let (steps, step_spans) = step::steps(check, &raw.step, &ports);
+    let (steps, step_spans, windowed) = step::steps(check, &raw.step, &ports, &raw.state);
     let commit_every = if is_exactly_once {
         limits::transaction_every(check, &raw.limits)
     } else {
@@ -110,6 +113,9 @@ pub(super) fn pipeline(
     let group_span = input.group.as_ref().map(|group| group.span().into());
     let isolation_span = input.isolation.as_ref().map(|isolation| isolation.span().into());
     let instance_id_span = input.instance_id.as_ref().map(|id| id.span().into());
+    if has_windows {
+        windows::agree(check, &raw.delivery, is_exactly_once, &raw.order, order, input.topics.as_ref());
+    }
     let input = topics::input(check, input, topics, &name);
     let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();
     if is_exactly_once && input.isolation == Isolation::ReadUncommitted {
@@ -125,6 +131,7 @@ pub(super) fn pipeline(
     } else {
         Guarantee::AtLeastOnce
     };
+    let changelog = windowed.as_ref().map(|windowed| windows::changelog(&input.group, windowed));
     let kafka = Settings {
         brokers: connection.brokers,
         client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
@@ -134,6 +141,8 @@ pub(super) fn pipeline(
         input,
         outputs,
         dead_letter,
+        changelog,
+        creates_changelog: windowed.as_ref().is_some_and(|windowed| windowed.create),
         commit_every,
         delivery,
         reports_topic_limits: true,
@@ -145,6 +154,7 @@ pub(super) fn pipeline(
         name,
         file: path.to_owned(),
         steps,
+        windowed,
         policy,
         order,
         routes,

@@ -33,10 +33,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aggregate::Functions;
+use crate::aggregate::KeySelector;
+use crate::aggregate::TimeSelector;
 use crate::partition::Order;
 use crate::partition::Policy;
 use crate::sink::Dialect;
 use crate::sink::Routes;
+use crate::state::Window;
 
 pub use cases::Case;
 pub use cases::CaseRecords;
@@ -72,8 +76,10 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// The connection, the input and the outputs.
     pub kafka: crate::kafka::Settings,
-    /// The steps in order, at least one.
+    /// The steps that run plugins, in order. There is at least one, or a step with windows.
     pub steps: Vec<crate::plugin::Settings>,
+    /// The last step, if it has windows.
+    pub windowed: Option<Windowed>,
     /// What to do with failed records.
     pub policy: Policy,
     /// Which order is kept.
@@ -125,6 +131,48 @@ impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipeline").field("name", &self.name).field("file", &self.file).finish_non_exhaustive()
     }
+}
+
+/// A step with windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Windowed {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its number among all steps.
+    pub number: usize,
+    /// The windows.
+    pub window: Window,
+    /// What the key is taken from.
+    pub key: KeySelector,
+    /// What the event time is taken from.
+    pub time: TimeSelector,
+    /// What is computed.
+    pub functions: Functions,
+    /// The most memory of its tables.
+    pub memory_bytes: u64,
+    /// Whether a missing changelog topic is created at the start.
+    pub create: bool,
+    /// The step in the file.
+    pub span: Span,
+}
+
+impl Windowed {
+    /// The codes with which it rejects records.
+    pub const CODES: [&str; 11] = [
+        "bad-json",
+        "no-key",
+        "no-time",
+        "not-a-number",
+        "not-a-scalar",
+        "number-out-of-range",
+        "sum-out-of-range",
+        "value-too-large",
+        "cell-too-large",
+        "future-timestamp",
+        "no-window",
+    ];
+    /// The output for records that come too late for their windows.
+    pub const LATE: &str = "late";
 }
 
 /// How a running pipeline applies changes.

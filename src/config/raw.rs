@@ -64,6 +64,9 @@ pub(super) struct Pipeline {
     /// Limits on parallelism, records in flight, and time.
     #[serde(default)]
     pub(super) limits: Limits,
+    /// The tables of steps with windows.
+    #[serde(default)]
+    pub(super) state: State,
     /// What happens to a record that fails.
     #[serde(default)]
     pub(super) on_error: OnError,
@@ -205,9 +208,58 @@ pub(super) struct Step {
     /// The most memory that one instance may use, from 1 MiB to 4 GiB.
     #[schemars(with = "Option<Size>", extend("default" = "64 MiB", "examples" = ["32 MiB"]))]
     pub(super) memory: Option<Spanned<Size>>,
+    /// The windows of `use = "std:aggregate"`.
+    #[schemars(with = "Option<Window>")]
+    pub(super) window: Option<Spanned<Window>>,
+    /// What windows are kept by: `"json:/customer"` (a field of the value), `"header:id"` or `"const:all"`; by default the record's key.
+    #[schemars(with = "Option<String>", extend("x-default" = "the record's key", "examples" = ["json:/customer"]))]
+    pub(super) key: Option<Text>,
+    /// The event time: `"json:/ts"` or `"header:ts"`, in milliseconds, with `seconds:` before it in seconds, or as text such as
+    /// `2026-01-31T00:00:00Z`.
+    #[schemars(with = "Option<String>", extend("x-default" = "the record's timestamp", "examples" = ["json:/ts"]))]
+    pub(super) time: Option<Text>,
+    /// Promises that all records with the same `key` are in one partition of the input.
+    #[schemars(with = "Option<bool>", extend("x-default" = "`false`"))]
+    pub(super) same_partition: Option<Spanned<bool>>,
     /// The most records in one call; wasmill doesn't wait for a batch to fill.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 4096, "default" = 128, "examples" = [1]))]
     pub(super) batch: Option<Number>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Window {
+    /// How long a window is.
+    #[schemars(with = "schema::Time", extend("examples" = ["1m"]))]
+    pub(super) size: Option<Text>,
+    /// How often a window ends; it divides `size`. A record is then in several windows.
+    #[schemars(with = "Option<schema::Time>", extend("x-default" = "`size`: windows don't overlap", "examples" = ["10s"]))]
+    pub(super) every: Option<Text>,
+    /// How far records may be out of order: a window closes when a record has come whose time is this much after the window's end.
+    #[schemars(with = "Option<schema::Time>", extend("x-default" = "`\"10s\"`", "examples" = ["30s"]))]
+    pub(super) lateness: Option<Text>,
+    /// When a partition has brought no record for this long, and is read to its end, the clock closes its windows; `"never"` turns that
+    /// off.
+    #[schemars(with = "Option<String>", extend("x-default" = "`\"10s\"`", "examples" = ["1m"]))]
+    pub(super) idle: Option<Text>,
+    /// How far ahead of the clock the time of a record may be. Other records are rejected with the code `future-timestamp`.
+    #[schemars(with = "Option<schema::Time>", extend("x-default" = "`\"10m\"`", "examples" = ["1m"]))]
+    pub(super) max_ahead: Option<Text>,
+    #[schemars(skip)]
+    pub(super) gap: Option<Text>,
+    #[schemars(skip)]
+    pub(super) max: Option<Text>,
+}
+
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct State {
+    /// The most memory that the tables of all windows may have, from 1 MiB. A pipeline that outgrows it stops.
+    #[schemars(with = "Option<Size>", extend("default" = "512 MiB", "examples" = ["2 GiB"]))]
+    pub(super) memory: Option<Spanned<Size>>,
+    /// Creates the changelog topic at the start if it doesn't exist.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub(super) create: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -5,7 +5,9 @@
 /// The message for a key that isn't supported yet, by its path; `*` is the name of an output.
 pub(super) fn later(path: &[&str]) -> Option<&'static str> {
     let what = match path {
-        ["state", ..] => "there is no keyed state",
+        ["state", "dir" | "snapshot" | "standby" | "replication" | "on_offset_mismatch"] => {
+            "state is restored from its changelog topic"
+        }
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
         ["trace" | "otel", ..] => "there are no traces; `traceparent` headers pass through untouched",
         ["plugins", ..] => "components are compiled at the start and named by `wasm`",
@@ -14,9 +16,7 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
         }
         ["step", "sha256"] => "wasmill doesn't verify a component's digest",
         ["step", "build"] => "build the plugin beforehand, with `wasmill build`",
-        ["step", "window" | "key" | "same_partition" | "ttl" | "emit" | "table" | "repartition"] => {
-            "there is no keyed state, window or table"
-        }
+        ["step", "ttl" | "emit" | "table" | "repartition"] => "there are windows, and no other state",
         ["output", "*", "topics_allowed"] => "a plugin names a port, and the file its topic",
         ["http", "admin_token"] => "nothing can be changed over HTTP",
         _ => return None,

@@ -2,6 +2,7 @@
 
 mod further;
 mod on_error;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -372,12 +373,12 @@ error: unknown field `compresion`
    | ^^^^^^^^^^ not a known field here
 help: did you mean `compression`?
 
-error: `state` is not supported yet
-  --> orders.toml:11:2
+error: `state.dir` is not supported yet
+  --> orders.toml:12:1
    |
-11 | [state]
-   |  ^^^^^
-help: remove it: there is no keyed state
+12 | dir = "x"
+   | ^^^
+help: remove it: state is restored from its changelog topic
 
 error: `limits.drain_timeout`: expected a string, found a whole number
   --> orders.toml:14:17
@@ -444,7 +445,6 @@ fn keys_of_later_versions_are_not_called_unknown() {
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
         (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow.http"),
-        (with("wasm =", "window = { size = \"1m\" }\nwasm ="), "step.window"),
         (with("wasm =", "repartition = { partitions = 1 }\nwasm ="), "step.repartition"),
     ] {
         titles(&text, &[&format!("`{key}` is not supported yet")]);

@@ -93,7 +93,7 @@ impl PartSpans {
     /// could be merged.
     pub(super) fn usable(&self, pipeline: &Pipeline, report: &Report, merged: bool) -> Usable {
         // A misspelt `[kafka]` or `[output.main]` is reported outside of all parts.
-        let known = ["kafka", "input", "step", "output", "limits", "on_error", "http", "reload"];
+        let known = ["kafka", "input", "step", "output", "limits", "state", "on_error", "http", "reload"];
         let parts: Vec<&Range<usize>> =
             self.sections.iter().filter(|(name, _)| known.contains(&name.as_str())).flat_map(|(_, all)| all).collect();
         // A missing part is reported at the start of the file, which doesn't count as outside.
@@ -106,7 +106,8 @@ impl PartSpans {
         let has_main = pipeline.kafka.outputs.iter().any(|output| &*output.name == "main");
         let ports = all_inside && has_main && self.outputs == pipeline.kafka.outputs.len();
         let untouched = |span: &Span| !report.touches(&(span.start..span.end));
-        let steps = if self.steps.len() == pipeline.steps.len() { &self.steps[..] } else { &[] };
+        let written = pipeline.steps.len() + usize::from(pipeline.windowed.is_some());
+        let steps = if self.steps.len() == written { &self.steps[..] } else { &[] };
         let unclear = UsableStep { component: false, init: false };
         Usable {
             connection: clear("kafka") && !pipeline.kafka.brokers.is_empty(),

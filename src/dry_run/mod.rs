@@ -95,6 +95,12 @@ impl Steps {
         only: Option<&str>,
         ready_step: impl Fn(&Step) -> Step,
     ) -> Result<Steps, String> {
+        if let Some(windowed) = config.windowed.as_ref().filter(|_| only.is_none()) {
+            return Err(format!(
+                "step `{}` has windows, and only `wasmill run` computes them so far; `--step NAME` runs a step before it",
+                windowed.name
+            ));
+        }
         let chosen: Vec<&Step> =
             steps.iter().filter(|step| only.is_none_or(|only| *step.settings().name == *only)).collect();
         if let (true, Some(only)) = (chosen.is_empty(), only) {

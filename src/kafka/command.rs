@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::Settings;
+use super::changelog;
 use super::settings::Input;
 use crate::record::Offset;
 use crate::record::TopicPartition;
@@ -93,10 +94,26 @@ impl Commands {
         format!("{} --create --topic {} --partitions 4", self.tool("kafka-topics.sh"), quoted(topic))
     }
 
+    /// Creates a changelog topic.
+    #[must_use]
+    pub fn create_changelog(&self, topic: &str, partitions: usize) -> String {
+        let settings: String =
+            changelog::SETTINGS.iter().map(|(key, value)| format!(" --config {key}={value}")).collect();
+        let tool = self.tool("kafka-topics.sh");
+        format!("{tool} --create --topic {} --partitions {partitions}{settings}", quoted(topic))
+    }
+
     /// Gives a topic more partitions.
     #[must_use]
     pub fn add_partitions(&self, topic: &str, partitions: usize) -> String {
         format!("{} --alter --topic {} --partitions {partitions}", self.tool("kafka-topics.sh"), quoted(topic))
+    }
+
+    /// Changes a setting of a topic.
+    #[must_use]
+    pub fn alter_topic(&self, topic: &str, setting: &str) -> String {
+        let tool = self.tool("kafka-configs.sh");
+        format!("change it: {tool} --alter --entity-type topics --entity-name {} --add-config {setting}", quoted(topic))
     }
 
     /// Lists all topics.

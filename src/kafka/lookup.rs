@@ -23,6 +23,7 @@ pub use super::answer::Other;
 pub use super::answer::RangeOf;
 pub use super::answer::StartOf;
 pub use super::answer::Watched;
+use super::changelog;
 use super::classify;
 use super::classify::code;
 use super::command::Commands;
@@ -359,6 +360,15 @@ impl LookupThread {
                     missing.push(format!("no permission for the {role} topic `{topic}`; {command}"));
                 }
                 Err(error) => return Err(error),
+            }
+        }
+        if missing.is_empty()
+            && let Some(changelog) = &self.settings.changelog
+        {
+            let topic = changelog.topic.clone();
+            match changelog::leaders(&self.client, &self.settings, &known, REQUEST_MS)? {
+                Ok(leaders) => written.push((topic, leaders)),
+                Err(lacks) => missing.push(lacks),
             }
         }
         let bytes = if missing.is_empty() { self.limits()? } else { Vec::new() };

@@ -5,6 +5,7 @@
 
 mod answer;
 mod classify;
+pub mod changelog;
 pub mod command;
 pub mod connection;
 pub mod consumer;

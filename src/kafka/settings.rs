@@ -31,6 +31,10 @@ pub struct Settings {
     pub outputs: Vec<Output>,
     /// The dead-letter output, if any.
     pub dead_letter: Option<Output>,
+    /// The changelog of the step with windows, if there is one.
+    pub changelog: Option<Output>,
+    /// Whether a missing changelog topic is created at the start.
+    pub creates_changelog: bool,
     /// How often offsets are committed, with exactly-once delivery by a transaction.
     pub commit_every: Duration,
     /// What is promised about outputs.
@@ -42,9 +46,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// All outputs: those of the file, then the dead-letter output.
+    /// All outputs: those of the file, then the dead-letter output, then the changelog.
     pub fn written(&self) -> impl Iterator<Item = &Output> {
-        self.outputs.iter().chain(&self.dead_letter)
+        self.outputs.iter().chain(&self.dead_letter).chain(&self.changelog)
+    }
+
+    /// The index of the changelog among them.
+    #[must_use]
+    pub fn changelog_index(&self) -> Option<usize> {
+        self.changelog.as_ref().map(|_| self.outputs.len() + usize::from(self.dead_letter.is_some()))
     }
 }
 
@@ -485,6 +495,8 @@ mod tests {
                 },
                 outputs: vec![Output::example("out")],
                 dead_letter: None,
+                changelog: None,
+                creates_changelog: false,
                 commit_every: Duration::from_secs(1),
                 delivery: Guarantee::AtLeastOnce,
                 reports_topic_limits: false,

@@ -16,19 +16,25 @@ use std::sync::mpsc;
 pub use health::Check;
 pub use health::Health;
 
+use crate::aggregate;
+use crate::aggregate::Extraction;
 use crate::config;
 use crate::failure::Failure;
+use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::plugin::bundled;
 use crate::sink::DeadLetters;
+use crate::sink::Routes;
+use crate::state;
 use crate::worker;
 use crate::worker::Changer;
 use crate::worker::Replacement;
 use crate::worker::Status;
 use crate::worker::Swapper;
+use crate::worker::WindowedStep;
 use crate::worker::Worker;
 
 pub use crate::worker::End;
@@ -128,17 +134,42 @@ fn executors(steps: &[Step], parallelism: usize) -> Result<Vec<Vec<(Step, Instan
 
 /// The worker's settings of a pipeline.
 fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
+    let windowed = config.windowed.map(|windowed| windowed_step(windowed, &config.kafka.delivery, &config.routes));
+    let names = steps.iter().map(|step| Arc::clone(&step.settings().name));
     worker::Settings {
+        steps: names.chain(windowed.iter().map(|windowed| Arc::clone(&windowed.name))).collect(),
+        windowed: windowed.map(Arc::new),
         kafka: config.kafka,
         policy: config.policy,
         order: config.order,
-        steps: steps.iter().map(|step| Arc::clone(&step.settings().name)).collect(),
         dead_letters: DeadLetters { pipeline: config.name, worker: 0, dialect: config.dialect },
         routes: config.routes,
         max_in_flight_records: config.limits.max_in_flight_records,
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
         drain_timeout: config.limits.drain_timeout,
         shutdown_timeout: config.shutdown_timeout,
+    }
+}
+
+/// What the worker needs of a step with windows.
+fn windowed_step(windowed: config::Windowed, delivery: &Guarantee, routes: &Routes) -> WindowedStep {
+    let config::Windowed { name, number, window, key, time, functions, memory_bytes, .. } = windowed;
+    let delivery = match delivery {
+        Guarantee::AtLeastOnce => state::Delivery::AtLeastOnce,
+        Guarantee::ExactlyOnce { .. } => state::Delivery::ExactlyOnce,
+    };
+    WindowedStep {
+        name,
+        number,
+        state: state::Settings { window, delivery, cell_max: aggregate::CELL_BYTES_MAX, version: functions.version() },
+        extraction: Extraction::new(key, time, functions.pointers()),
+        functions,
+        late: routes
+            .ports()
+            .iter()
+            .position(|port| port == config::Windowed::LATE)
+            .and_then(|port| u32::try_from(port).ok()),
+        memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
     }
 }
 

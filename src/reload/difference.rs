@@ -4,6 +4,7 @@
 
 use crate::config::Pipeline;
 use crate::config::Span;
+use crate::config::Windowed;
 
 /// The differing parts, named as in the file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl Difference {
                     names(old) != names(new),
                     new.spans.steps.first().map(|step| step.wasm),
                 ),
+                (
+                    "the step with windows",
+                    windowed(old) != windowed(new),
+                    new.windowed.as_ref().or(old.windowed.as_ref()).map(|windowed| windowed.span),
+                ),
                 ("[http]", old.http != new.http, new.spans.http),
             ]
             .into_iter()
@@ -57,4 +63,9 @@ impl Difference {
             .collect(),
         }
     }
+}
+
+/// Everything about the step with windows but its place in the file.
+fn windowed(pipeline: &Pipeline) -> Option<Windowed> {
+    pipeline.windowed.clone().map(|windowed| Windowed { span: Span::START, ..windowed })
 }

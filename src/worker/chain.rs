@@ -13,6 +13,9 @@ use super::clock;
 use super::effects::Effects;
 use super::effects::Layer;
 use super::step_metrics::StepMetrics;
+use super::windows::Folds;
+use super::windows::WindowedStep;
+use crate::aggregate::FoundFields;
 use crate::batch::Batch;
 use crate::batch::View;
 use crate::failure::Class;
@@ -26,9 +29,14 @@ use crate::plugin::Step;
 use crate::sink::Destination;
 use crate::sink::Routes;
 
+/// The most records in one call if the first step is no plugin.
+const RECORDS_WITHOUT_PLUGIN: usize = 128;
+
 /// One executor's instances of all steps.
 pub(super) struct Chain {
     links: Vec<Link>,
+    /// The last step, if it has windows.
+    windowed: Option<Arc<WindowedStep>>,
     routes: Routes,
     /// Tells whether a rejected record is dead-lettered or skipped while the records after it continue.
     policy: Policy,
@@ -42,7 +50,7 @@ struct Link {
 }
 
 /// The result of running a range of records.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Verdicts {
     /// How many records, from the first on, were processed.
     pub(super) done: usize,
@@ -76,10 +84,15 @@ impl Verdicts {
 }
 
 impl Chain {
-    pub(super) fn new(links: Vec<(Step, Instance, StepMetrics)>, routes: Routes, policy: Policy) -> Chain {
+    pub(super) fn new(
+        links: Vec<(Step, Instance, StepMetrics)>,
+        windowed: Option<Arc<WindowedStep>>,
+        routes: Routes,
+        policy: Policy,
+    ) -> Chain {
         let links =
             links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
-        Chain { links, routes, policy }
+        Chain { links, windowed, routes, policy }
     }
 
     /// Whether a record that fails in this way is dead-lettered or skipped while the records after it continue.
@@ -89,7 +102,7 @@ impl Chain {
 
     /// The most records in one call of the first step.
     pub(super) fn batch_records(&self) -> usize {
-        self.links.first().map_or(1, |link| link.step.settings().batch_records)
+        self.links.first().map_or(RECORDS_WITHOUT_PLUGIN, |link| link.step.settings().batch_records)
     }
 
     /// Runs all steps on a range of a batch.
@@ -106,8 +119,7 @@ impl Chain {
     }
 
     fn run_all(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
-        let mut verdicts =
-            Verdicts { done: records.len(), failed: Vec::new(), effects: Effects::default(), failure: None };
+        let mut verdicts = Verdicts { done: records.len(), ..Verdicts::default() };
         for (step, link) in self.links.iter_mut().enumerate() {
             let (input, roots) = match verdicts.effects.layers.last() {
                 None => (None, Vec::new()),
@@ -128,7 +140,41 @@ impl Chain {
             }
             verdicts.effects.layers.push(layer);
         }
+        if let Some(step) = self.windowed.clone() {
+            self.fold(&step, batch, records, &mut verdicts);
+        }
         Ok(verdicts)
+    }
+
+    /// Takes out of the records what a step with windows needs.
+    fn fold(&self, step: &WindowedStep, batch: &Batch, records: Range<usize>, verdicts: &mut Verdicts) {
+        let (input, roots) = match verdicts.effects.layers.last() {
+            None => (None, Vec::new()),
+            Some(before) => {
+                let source = before.input.as_ref().map_or_else(|| batch.slice(records.clone()), Batch::view);
+                let (input, roots) = next_input(&self.routes, before, &source, verdicts);
+                (Some(input), roots)
+            }
+        };
+        let layer = Layer { step: step.number, digest: Arc::default(), input, roots, calls: Vec::new() };
+        let view = layer.input.as_ref().map_or_else(|| batch.slice(records), Batch::view);
+        let mut folds = Folds::default();
+        let mut found = FoundFields::default();
+        for place in 0..view.len() {
+            let root = layer.root_of(place);
+            if root >= verdicts.done {
+                break;
+            }
+            if verdicts.has_failed(root) {
+                continue;
+            }
+            if let Err(failure) = folds.add(step, root, place, &view.record(place), &mut found) {
+                let alone = fails_alone(&self.policy, &failure);
+                verdicts.fail(root, failure, alone);
+            }
+        }
+        verdicts.effects.folds = folds;
+        verdicts.effects.layers.push(layer);
     }
 
     /// Replaces steps from the next run on.

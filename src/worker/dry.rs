@@ -43,7 +43,7 @@ impl DryRun {
             meter.started("start", instance.memory_bytes());
             (step, instance, meter)
         });
-        DryRun { chain: Chain::new(links.collect(), routes.clone(), Policy::default()), routes }
+        DryRun { chain: Chain::new(links.collect(), None, routes.clone(), Policy::default()), routes }
     }
 
     /// Runs record `index` of a batch. `output` gets each output to a topic with the output's index in the file, in order.

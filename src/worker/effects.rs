@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::windows::Folds;
 use crate::batch::Batch;
 use crate::batch::Outputs;
 use crate::record::OutRecord;
@@ -17,6 +18,8 @@ use crate::sink::Routes;
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) layers: Vec<Layer>,
+    /// What the records bring to a step with windows.
+    pub(super) folds: Folds,
     /// Records whose outputs are not to be sent, ascending.
     given_up: Vec<usize>,
 }

@@ -61,7 +61,7 @@ impl Shell {
         if !transaction.is_to_begin() || self.begin_transaction(now) { Entry::Open } else { Entry::Failed }
     }
 
-    fn begin_transaction(&mut self, now: Instant) -> bool {
+    pub(super) fn begin_transaction(&mut self, now: Instant) -> bool {
         let Some(producer) = &self.io.producer else { return false };
         if let Err(reason) = producer.begin() {
             self.recover_producer(now, &format!("no transaction could be begun: {reason}"));
@@ -106,7 +106,7 @@ impl Shell {
 
     /// Closes the transaction, to commit it as soon as everything that was sent is acknowledged.
     pub(super) fn close_transaction(&mut self, now: Instant) {
-        let has_offsets = self.flow.has_positions();
+        let has_offsets = self.cut_windows() | self.flow.has_positions();
         if !self.delivery.change_transaction(|transaction| transaction.close(has_offsets)).unwrap_or(false) {
             self.tell_session(now, session::Event::CommitEnded);
         }
@@ -114,7 +114,10 @@ impl Shell {
 
     /// Commits a closed transaction once the offsets below which everything is settled are those of the records in it.
     pub(super) fn go_on_committing(&mut self, now: Instant) {
-        let Some(Transaction::Closing { is_begun }) = self.delivery.transaction() else { return };
+        let Some(Transaction::Closing { mut is_begun }) = self.delivery.transaction() else { return };
+        if !self.are_windows_cut() {
+            return;
+        }
         let flow = &self.flow;
         let is_flushed =
             flow.tasks.iter().all(|task| task.state.low() >= task.offsets.handed) && flow.dead_letters.is_empty();
@@ -124,7 +127,14 @@ impl Shell {
         if self.io.consumer.assignment_lost() {
             return self.recover_producer(now, "the assignment was lost before its transaction was committed");
         }
-        let offsets = self.flow.take_positions();
+        if self.has_cut_windows() {
+            if !is_begun && !self.begin_transaction(now) || !self.write_changelogs(now) {
+                return;
+            }
+            is_begun = true;
+        }
+        let mut offsets = self.flow.take_positions();
+        offsets.extend(self.window_positions());
         if offsets.is_empty() && !is_begun {
             self.delivery.committed();
             return self.tell_session(now, session::Event::CommitEnded);
@@ -152,6 +162,7 @@ impl Shell {
                 failpoint::pass(Point::TransactionCommitted);
                 self.monitor.metrics.transactions.with_label_values(&["committed"]).inc();
                 self.delivery.committed();
+                self.commit_windows();
                 let began = self.timers.transaction_ends.take().unwrap_or(now);
                 let offsets = offsets.into_iter().map(|Position { partition, offset, .. }| (partition, offset));
                 self.count_commit(now, began, Committed { offsets: offsets.collect(), failed: None });
@@ -256,8 +267,9 @@ impl Shell {
             task.forget(assignment);
             task.position = PositionState::Known;
             let is_committed = offset.is_some();
-            let offset = offset.unwrap_or(task.offsets.began);
-            self.tell(now, index, partition::Event::Restart { assignment, offset, is_committed });
+            let from = offset.unwrap_or(task.offsets.began);
+            self.confirm_windows(now, index, offset);
+            self.tell(now, index, partition::Event::Restart { assignment, offset: from, is_committed });
         }
         // Those without an answer are asked about again.
         for task in &mut self.flow.tasks {

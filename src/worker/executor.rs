@@ -22,6 +22,7 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::partition::Policy;
 use crate::record::AssignmentId;
 use crate::record::Seq;
 use crate::record::Seqs;
@@ -76,6 +77,28 @@ impl RunResult {
     /// The records that are returned.
     pub(super) fn seqs(&self) -> Seqs<'_> {
         self.batch.seqs(self.first, self.range.clone())
+    }
+
+    /// The offset of a record, counted from the first.
+    pub(super) fn offset(&self, record: usize) -> i64 {
+        self.batch.offsets()[self.range.start + record]
+    }
+
+    /// Whether a processed record has failed.
+    pub(super) fn has_failed(&self, record: usize) -> bool {
+        self.failed.binary_search_by_key(&record, |(other, _)| *other).is_ok()
+    }
+
+    /// A processed record has failed after all: it is marked if the policy continues after it, else the processed ones end before it.
+    pub(super) fn fail(&mut self, record: usize, failure: Failure, policy: &Policy) {
+        let Err(at) = self.failed.binary_search_by_key(&record, |(other, _)| *other) else { return };
+        if policy.gives_up(&failure) {
+            self.failed.insert(at, (record, failure));
+        } else {
+            self.failed.truncate(at);
+            self.outputs.truncate(record);
+            self.failure = Some(failure);
+        }
     }
 }
 
@@ -246,11 +269,10 @@ impl<R: Fn(RunResult)> Executor<R> {
                 Ok(verdicts) => Ok(verdicts),
             };
             let verdicts = result.unwrap_or_else(|failure| {
-                let effects = Effects::default();
                 if self.chain.gives_up(&failure) {
-                    Verdicts { done: 1, failed: vec![(0, failure)], effects, failure: None }
+                    Verdicts { done: 1, failed: vec![(0, failure)], ..Verdicts::default() }
                 } else {
-                    Verdicts { done: 0, failed: Vec::new(), effects, failure: Some(failure) }
+                    Verdicts { failure: Some(failure), ..Verdicts::default() }
                 }
             });
             if self.answer(request, verdicts, 1) {

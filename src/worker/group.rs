@@ -1,5 +1,6 @@
 //! Carries out the session's actions: joining the group, starting partitions and giving them back.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shell;
@@ -8,6 +9,7 @@ use super::end::End;
 use super::session;
 use super::session::Action;
 use super::task::PartitionTask;
+use super::windows::Windows;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::kafka::consumer::Position;
@@ -107,7 +109,7 @@ impl Shell {
             }
             Answer::Committed(committed) => self.on_confirmed(now, question, committed),
             Answer::Ranges(ranges) => self.positions.ranges.push((question, ranges)),
-            Answer::Ends(ends) => self.on_ends(&ends),
+            Answer::Ends(ends) => self.on_ends(now, &ends),
             Answer::Protocol(protocol) => {
                 if let Some(protocol) = protocol.filter(|_| self.session.is_refused()) {
                     let text = Refusal::Protocol.text(&self.settings.kafka, Some(&protocol));
@@ -184,7 +186,11 @@ impl Shell {
             // `offset` stands for the partition's end until the answer to `ask_ends`.
             let mut task = PartitionTask::new(now, partition, state, executor, offset);
             task.set_topic(topic);
+            if let Some(step) = &self.settings.windowed {
+                task.windows = Some(Box::new(Windows::new(Arc::clone(step), self.flow.new_assignment())));
+            }
             self.flow.tasks.push(task);
+            self.restore_windows(now, self.flow.tasks.len() - 1, committed.then_some(offset));
         }
         self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
         // A start offset that is not committed yet is stored with the first event.

@@ -60,6 +60,7 @@ mod task;
 mod timers;
 mod transaction;
 mod undelivered;
+mod windows;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
 pub use status::Status;
+pub use windows::WindowedStep;
 
 use crate::kafka;
 use crate::kafka::lookup::Answer;
@@ -91,6 +93,7 @@ use intake::Amount;
 use io::First;
 use shell::Shell;
 use shutdown::Ended;
+use windows::Restored;
 
 /// A worker's settings.
 #[derive(Clone, Debug)]
@@ -103,6 +106,8 @@ pub struct Settings {
     pub order: Order,
     /// The steps' names.
     pub steps: Vec<Arc<str>>,
+    /// The last step, if it has windows.
+    pub windowed: Option<Arc<WindowedStep>>,
     /// Where the steps' ports lead.
     pub routes: Routes,
     /// How dead letters are written.
@@ -136,6 +141,8 @@ enum Event {
     Swap(Vec<Vec<Replacement>>),
     /// Apply new settings, and send the result to `reply`.
     Change { change: Box<Change>, reply: Reply },
+    /// The state of a partition was restored.
+    Restored(Restored),
     /// A person says that a held record may be tried again.
     GoOn,
     /// Shut down cleanly.

@@ -11,6 +11,7 @@ use super::clock;
 use super::intake::Amount;
 use super::status::Status;
 use super::task::PartitionTask;
+use super::windows::NotFolded;
 use crate::failure::Failure;
 use crate::kafka;
 use crate::kafka::producer::Produced;
@@ -92,6 +93,13 @@ impl Monitor {
                 durations.flush();
             }
         }
+    }
+
+    /// Counts the records that were not folded into a window.
+    pub(super) fn count_not_folded(&self, step: &str, not_folded: NotFolded) {
+        let NotFolded { late, future } = not_folded;
+        self.metrics.late_records.with_label_values(&[step]).inc_by(late);
+        self.metrics.future_records.with_label_values(&[step]).inc_by(future);
     }
 
     /// Counts the records that settled, and updates what is in flight.

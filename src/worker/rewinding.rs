@@ -96,6 +96,9 @@ impl Shell {
         let is_exactly_once = self.delivery.transaction().is_some();
         let task = &mut self.flow.tasks[index];
         task.forget(assignment);
+        if let Some(windows) = &mut task.windows {
+            windows.drop_unsent();
+        }
         if is_exactly_once {
             task.offsets.to_store = None;
             task.offsets.handed = Offset(0);

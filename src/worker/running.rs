@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Shell;
 use super::blocked;
 use super::chain;
+use super::clock;
 use super::dead_letters::PendingDeadLetter;
 use super::dead_letters::Unrecoverable;
 use super::end::End;
@@ -26,7 +27,8 @@ impl Shell {
         }
         let mut busy = false;
         for index in 0..self.flow.tasks.len() {
-            let may_read = !self.intake.is_lasting() && !self.flow.tasks[index].state.waits(now);
+            let task = &self.flow.tasks[index];
+            let may_read = !self.intake.is_lasting() && !task.state.waits(now) && task.is_restored();
             if self.flow.tasks[index].reader.paused && may_read {
                 self.flow.tasks[index].reader.paused = false;
                 self.io.consumer.resume(&self.flow.tasks[index].partition);
@@ -43,7 +45,7 @@ impl Shell {
 
     /// Hands the next waiting records of a strand to an executor. `false` if there are none, or they may not run yet.
     fn hand_out(&mut self, now: Instant, index: usize, strand: u16) -> bool {
-        if self.flow.tasks[index].lanes.is_busy(strand) {
+        if self.flow.tasks[index].lanes.is_busy(strand) || !self.flow.tasks[index].is_restored() {
             return false;
         }
         if self.flow.tasks[index].lanes.front(strand).is_none() {
@@ -81,6 +83,12 @@ impl Shell {
 
     /// An executor returned records.
     pub(super) fn on_ran(&mut self, now: Instant, mut ran: RunResult) {
+        if let Some(index) = self.flow.task_of(ran.first)
+            && let Some(windows) = self.flow.tasks[index].windows.as_mut().filter(|windows| windows.is_cutting())
+        {
+            // What is behind the boundary belongs to the next cycle.
+            return windows.hold(ran);
+        }
         if ran.last {
             self.io.executors.returned(ran.executor);
         }
@@ -96,7 +104,14 @@ impl Shell {
         }
         if task.state.takes(ran.strand, ran.run, ran.first) {
             chain::tell(&ran.counted, &self.monitor.metrics);
+            if let Some(windows) = &mut task.windows {
+                match windows.fold(&mut ran, &self.settings.policy, clock::unix_ms()) {
+                    Ok(not_folded) => self.monitor.count_not_folded(windows.step(), not_folded),
+                    Err(why) => return self.close(now, End::Stopped(why)),
+                }
+            }
         }
+        let task = &mut self.flow.tasks[index];
         let event = partition::Event::Ran {
             strand: ran.strand,
             run: ran.run,

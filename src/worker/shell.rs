@@ -110,6 +110,7 @@ impl Shell {
             self.take_commit(now);
             self.go_on_committing(now);
             busy |= self.send_backlog(now);
+            busy |= self.go_on_with_windows(now);
             busy |= self.send_dead_letters(now);
             self.carry_out(now);
             busy |= self.read_records(now);
@@ -177,6 +178,7 @@ impl Shell {
                 self.io.executors.swap(replacements);
             }
             Event::Change { change, reply } => self.begin_change(now, *change, reply),
+            Event::Restored(restored) => self.on_restored(now, restored),
             Event::GoOn => self.tell_blocked(now, blocked::Event::ToldToGoOn),
             Event::Drain => {
                 // Shutting down cancels a pending restart.

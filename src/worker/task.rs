@@ -13,6 +13,7 @@ use super::lanes::Lanes;
 use super::lanes::QueuedRun;
 use super::position::PositionState;
 use super::reader::Reader;
+use super::windows::Windows;
 use crate::kafka::consumer::Position;
 use crate::kafka::offset_metadata::OffsetMetadata;
 use crate::kafka::offset_metadata::TopicId;
@@ -36,6 +37,8 @@ pub(super) struct PartitionTask {
     pub(super) log: Log,
     pub(super) lag: Lag,
     pub(super) dead_letters: DeadLetters,
+    /// The tables of a step with windows. They decide which offsets are committed.
+    pub(super) windows: Option<Box<Windows>>,
 }
 
 /// The offsets of the task to be committed.
@@ -99,6 +102,7 @@ impl PartitionTask {
             log: Log { end: end.0, stable: None, is_leaderless: false, behind: None },
             lag: Lag::new(state.next(), state.low()),
             dead_letters: DeadLetters::default(),
+            windows: None,
             state,
         }
     }
@@ -201,7 +205,7 @@ impl PartitionTask {
     /// Sets the offset to be stored next. Nothing is stored while the group's offset is unconfirmed: what is settled may have been in a
     /// transaction that was aborted.
     pub(super) fn store(&mut self, offset: Offset, leader_epoch: i32, counts: String) {
-        if self.position.is_unconfirmed() {
+        if self.position.is_unconfirmed() || self.windows.is_some() {
             return;
         }
         let note = if counts.is_empty() {
@@ -210,6 +214,22 @@ impl PartitionTask {
             OffsetMetadata { topic: self.offsets.topic, counts, ..OffsetMetadata::default() }.to_string().into()
         };
         self.offsets.to_store = Some(Position { partition: self.partition.clone(), offset, leader_epoch, note });
+    }
+
+    /// The same for an offset that is known to be right, whatever the partition's state says.
+    pub(super) fn store_at(&mut self, offset: Offset) {
+        self.offsets.to_store = Some(self.position_at(offset));
+    }
+
+    /// An offset to be committed.
+    pub(super) fn position_at(&self, offset: Offset) -> Position {
+        let note = Arc::clone(&self.offsets.note);
+        Position { partition: self.partition.clone(), offset, leader_epoch: -1, note }
+    }
+
+    /// Whether its records may be run: a step with windows needs its state first.
+    pub(super) fn is_restored(&self) -> bool {
+        self.windows.as_ref().is_none_or(|windows| windows.is_ready())
     }
 }
 

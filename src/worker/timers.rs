@@ -75,6 +75,8 @@ impl Shell {
             self.watch_threads(now);
             self.judge_brokers();
             self.check_transaction(now);
+            self.ask_quiet();
+            self.watch_tables(now);
         }
         if now.saturating_duration_since(self.timers.asked) >= ASK_EVERY {
             self.timers.asked = now;
@@ -160,10 +162,12 @@ impl Shell {
     }
 
     /// The ends of partitions, from brokers or from librdkafka's last fetch: the larger one is the newer one.
-    pub(super) fn on_ends(&mut self, ends: &[(TopicPartition, Offset)]) {
+    pub(super) fn on_ends(&mut self, now: Instant, ends: &[(TopicPartition, Offset)]) {
         for (partition, end) in ends {
-            if let Some(task) = self.flow.tasks.iter_mut().find(|task| task.partition == *partition) {
-                task.log.end = task.log.end.max(end.0);
+            if let Some(index) = self.flow.tasks.iter().position(|task| task.partition == *partition) {
+                let log = &mut self.flow.tasks[index].log;
+                log.end = log.end.max(end.0);
+                self.on_end(now, index, *end);
             }
         }
     }

@@ -49,7 +49,7 @@ impl Transaction {
 
     /// Whether outputs that are sent now would be in no transaction.
     pub(super) fn is_to_begin(self) -> bool {
-        self == Transaction::Idle
+        matches!(self, Transaction::Idle | Transaction::Closing { is_begun: false })
     }
 
     /// Whether the producer has a transaction that isn't committed.

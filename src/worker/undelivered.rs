@@ -9,6 +9,7 @@ use super::delivery::Undone;
 use super::delivery::Verdict;
 use super::denied::Denied;
 use super::denied::DeniedCopy;
+use super::end::End;
 use crate::failure::Failure;
 use crate::kafka::Producer;
 use crate::kafka::producer::Sample;
@@ -30,7 +31,8 @@ impl Shell {
                 self.on_sample_failed(now, *output, failure);
                 continue;
             };
-            let Some(index) = self.flow.task_of(seq) else { continue };
+            let of_windows = self.windows_of(seq);
+            let Some(index) = self.flow.task_of(seq).or(of_windows) else { continue };
             let task = &self.flow.tasks[index];
             let offset = task.state.offset_of(seq).unwrap_or_else(|| task.state.low().0);
             if !is_verdict {
@@ -45,6 +47,15 @@ impl Shell {
                 undone.beside_large.add(&task.partition, task.offsets.handed.0 - 1);
             }
             match (Consequence::from(failure.kind.class()), kind) {
+                (Consequence::Refuse, TagKind::Output(_)) if of_windows.is_some() => {
+                    let why = format!("a result of a window of {} is refused: {failure}", task.partition);
+                    self.close(now, End::Stopped(why));
+                }
+                (Consequence::Resend, _) if of_windows.is_some() => {
+                    undone
+                        .failed
+                        .get_or_insert_with(|| format!("a result of a window of {}: {failure}", task.partition));
+                }
                 (Consequence::Refuse, TagKind::DeadLetter) => self.on_dead_letter_refused(now, index, seq, message),
                 (Consequence::Refuse, TagKind::Output(_)) => {
                     self.tell(now, index, partition::Event::Refused { seq, failure });

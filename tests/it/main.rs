@@ -38,3 +38,4 @@ mod stop;
 mod support;
 mod topics;
 mod two_brokers;
+mod windows;

@@ -9,6 +9,7 @@ use crate::config::Level;
 use crate::config::Pipeline;
 use crate::config::Report;
 use crate::config::Usable;
+use crate::config::Windowed;
 use crate::config::near;
 use crate::plugin::Engine;
 use crate::plugin::Step;
@@ -26,6 +27,10 @@ pub(super) fn check(files: &mut [Checked], compiled: &Compiled) -> Result<(), Ex
 
 fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Report) {
     let (mut ports, mut codes) = (Some(Vec::new()), Some(Vec::new()));
+    if pipeline.windowed.is_some() {
+        ports = Some(vec![Windowed::LATE.to_owned()]);
+        codes = Some(Windowed::CODES.map(str::to_owned).into());
+    }
     let steps = pipeline.steps.iter().zip(&usable.steps).enumerate();
     for (number, (settings, usable)) in steps.filter(|(_, (_, usable))| usable.component) {
         let step = match Step::load(engine, settings.clone()) {

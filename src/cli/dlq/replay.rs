@@ -79,6 +79,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let (mut config, topic) = super::open(&args.file)?;
     let loaded = load::steps(&config, &args.compiled)?;
+    if args.to_input {
+        // No step is run.
+        config.windowed = None;
+    }
     if args.dry_run {
         let steps = Steps::new(&config, &loaded, None).map_err(Exit::Invalid)?;
         return rehearse(args, &config, &topic, steps);

@@ -11,7 +11,9 @@ use toml::Spanned;
 
 use super::Check;
 use super::value;
+use super::windows;
 use crate::config::StepSpans;
+use crate::config::Windowed;
 use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
@@ -24,12 +26,13 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 const MEMORY_BYTES: u64 = 64 << 20;
 const BATCH_RECORDS: usize = 128;
 
-/// The steps and their spans. All steps have the same `ports`.
+/// The steps and their spans, and the last step if it has windows. All steps have the same `ports`.
 pub(super) fn steps(
     check: &mut Check<'_>,
     raw: &[Spanned<raw::Step>],
     ports: &[String],
-) -> (Vec<Settings>, Vec<StepSpans>) {
+    state: &raw::State,
+) -> (Vec<Settings>, Vec<StepSpans>, Option<Windowed>) {
     if raw.is_empty() {
         check.missing(
             Span::START,
@@ -38,7 +41,24 @@ pub(super) fn steps(
         );
     }
     let mut names = BTreeMap::new();
-    raw.iter().enumerate().map(|(index, step)| self::step(check, index, step, ports, &mut names)).unzip()
+    let (mut steps, mut spans, mut windowed) = (Vec::new(), Vec::new(), None);
+    for (index, raw_step) in raw.iter().enumerate() {
+        if !windows::is_windowed(raw_step.get_ref()) {
+            windows::refuse(check, raw_step.get_ref());
+            let (settings, span) = step(check, index, raw_step, ports, &mut names);
+            steps.push(settings);
+            spans.push(span);
+            continue;
+        }
+        let at: Span = raw_step.span().into();
+        let name = name(check, raw_step.get_ref(), index, at, &mut names);
+        if index + 1 < raw.len() {
+            let message = format!("steps after `{}` are not supported yet", windows::AGGREGATE);
+            check.report.add(at, message, "make it the last step, and read its output with another pipeline");
+        }
+        windowed = Some(windows::windowed(check, index, raw_step, name, state));
+    }
+    (steps, spans, windowed)
 }
 
 fn step(

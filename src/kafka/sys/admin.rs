@@ -199,6 +199,54 @@ impl Client {
         Ok(found.into_iter().next().flatten())
     }
 
+    /// Creates a topic with the brokers' default replication. Blocks.
+    pub(crate) fn create_topic(
+        self: &Arc<Client>,
+        topic: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+        timeout_ms: i32,
+    ) -> Result<(), Error> {
+        let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        let options = AdminOptions::new(self, operation, timeout_ms)?;
+        let reply = self.new_queue();
+        let name = c_topic(topic);
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: client, queue and options are alive. The topic is ours: the request copies it, and it is destroyed here, once. The
+        // strings are ours and outlive the calls, which copy them.
+        unsafe {
+            let mut made = rd::rd_kafka_NewTopic_new(name.as_ptr(), partitions, -1, reason.as_mut_ptr(), reason.len());
+            if made.is_null() {
+                return Err(unexpected());
+            }
+            for (key, value) in settings {
+                let (key, value) = (c_topic(key), c_topic(value));
+                rd::rd_kafka_NewTopic_set_config(made, key.as_ptr(), value.as_ptr());
+            }
+            let queue = reply.pointer.as_ptr();
+            rd::rd_kafka_CreateTopics(self.handle.as_ptr(), &raw mut made, 1, options.pointer.as_ptr(), queue);
+            rd::rd_kafka_NewTopic_destroy(made);
+        }
+        let event = admin_reply(&reply, timeout_ms)?;
+        // SAFETY: the event is alive and owns the result with its topics and strings.
+        unsafe {
+            let result = rd::rd_kafka_event_CreateTopics_result(event.pointer.as_ptr());
+            if result.is_null() {
+                return Err(unexpected());
+            }
+            let mut count = 0;
+            let topics = rd::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+            if count == 0 || topics.is_null() {
+                return Err(unexpected());
+            }
+            let code = codes::rd_kafka_topic_result_error(*topics);
+            if code == 0 {
+                return Ok(());
+            }
+            Err(Error { code: Code(code), text: text(rd::rd_kafka_topic_result_error_string(*topics)) })
+        }
+    }
+
     /// Settings of a broker. Blocks. `None` for a setting that it doesn't report.
     pub(crate) fn broker_settings(
         self: &Arc<Client>,

@@ -59,6 +59,7 @@ unsafe extern "C" {
         opaque: *mut c_void,
     ) -> c_int;
     pub(super) fn rd_kafka_ConfigResource_error(resource: *const rd::rd_kafka_ConfigResource_t) -> c_int;
+    pub(super) fn rd_kafka_topic_result_error(topic: *const rd::rd_kafka_topic_result_t) -> c_int;
     pub(super) fn rd_kafka_metadata(
         client: *mut rd::rd_kafka_t,
         all_topics: c_int,

@@ -1,0 +1,75 @@
+//! Steps with windows.
+
+use super::*;
+use crate::aggregate::KeySelector;
+use crate::kafka::settings::Guarantee;
+
+/// A pipeline with windows, with more lines in its step.
+fn windowed(more: &str) -> String {
+    with("wasm = \"plugins/mask.wasm\"", &format!("name = \"per-minute\"\nuse = \"std:aggregate\"\n{more}"))
+}
+
+const STEP: &str = "window = { size = \"1m\" }\nsettings = { orders = \"count\" }\n";
+
+#[test]
+fn a_step_with_windows_delivers_exactly_once_and_has_a_changelog() {
+    let pipeline = ok(&windowed(
+        "key = \"json:/customer\"\nsame_partition = true\ntime = \"seconds:json:/at\"\n\
+         window = { size = \"1h\", every = \"5m\", lateness = \"0s\", idle = \"never\", max_ahead = \"1m\" }\n\
+         settings = { orders = \"count\", revenue = \"sum:/total\" }",
+    ));
+    assert!(pipeline.steps.is_empty());
+    let step = pipeline.windowed.unwrap();
+    assert_eq!((&*step.name, step.number), ("per-minute", 0));
+    let window = step.window;
+    assert_eq!((window.size(), window.every(), window.lateness()), (3_600_000, 300_000, 0));
+    assert_eq!((window.idle(), window.max_ahead()), (None, 60_000));
+    assert!(matches!(step.key, KeySelector::Json(_)));
+    assert!(matches!(pipeline.kafka.delivery, Guarantee::ExactlyOnce { .. }));
+    assert_eq!(pipeline.kafka.changelog.unwrap().topic, "orders.per-minute.changelog");
+    let step = ok(&windowed(STEP)).windowed.unwrap();
+    assert_eq!((step.window.lateness(), step.window.idle(), step.window.max_ahead()), (10_000, Some(10_000), 600_000));
+    assert_eq!((step.memory_bytes, step.create), (512 << 20, false));
+    let more = format!("{}[state]\nmemory = \"1 GiB\"\ncreate = true\n", windowed(STEP));
+    let step = ok(&more).windowed.unwrap();
+    assert_eq!((step.memory_bytes, step.create), (1 << 30, true));
+}
+
+#[test]
+fn mistakes_in_a_step_with_windows_are_reported_at_their_places() {
+    for (text, expected) in [
+        (windowed("settings = { orders = \"count\" }"), "`step.window` is missing"),
+        (windowed(STEP).replace("name = \"per-minute\"\n", ""), "`step.name` is missing"),
+        (windowed("window = { size = \"1m\" }"), "`std:aggregate` computes nothing"),
+        (windowed(&STEP.replace("1m", "0s")), "`window.size`: `0s` is not a time of 1 ms or more"),
+        (
+            windowed(&STEP.replace("size = \"1m\"", "size = \"1m\", every = \"7s\"")),
+            "`window`: `size` is not a multiple of `every`",
+        ),
+        (windowed(&STEP.replace("size", "gap")), "`window.gap`: sessions are not supported yet"),
+        (
+            windowed(&format!("{STEP}key = \"json:/customer\"")),
+            "a `key` that is not the record's key needs `same_partition`",
+        ),
+        (windowed(&format!("{STEP}key = \"/customer\"")), "`key`: `/customer` has no `json:` before it"),
+        (windowed(&format!("{STEP}timeout = \"1s\"")), "`timeout` is for plugins, and `std:aggregate` runs none"),
+        (
+            first("delivery = \"at_least_once\"")
+                .replace("wasm = \"plugins/mask.wasm\"", &format!("name = \"a\"\nuse = \"std:aggregate\"\n{STEP}")),
+            "`delivery = \"at_least_once\"` with windows is not supported yet",
+        ),
+        (
+            with("wasm =", "window = { size = \"1m\" }\nwasm ="),
+            "`window` on a step that runs a plugin is not supported yet",
+        ),
+        (
+            format!("{}[[step]]\nwasm = \"plugins/mask.wasm\"\n", windowed(STEP)),
+            "steps after `std:aggregate` are not supported yet",
+        ),
+    ] {
+        let report = Case::new().load(&text).unwrap_err();
+        let found = report.findings();
+        assert!(found.iter().any(|finding| finding.message == expected), "{expected}\n--- got ---\n{report}");
+        assert!(found.iter().all(|finding| finding.line.is_some() && finding.help.is_some()), "{report}");
+    }
+}

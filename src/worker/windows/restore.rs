@@ -1,0 +1,107 @@
+//! Reads a partition's changelog and restores its tables, on a thread of its own, so that the other partitions go on.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::kafka;
+use crate::kafka::changelog;
+use crate::kafka::changelog::ReadError;
+use crate::record::AssignmentId;
+use crate::record::Offset;
+use crate::state::Restore;
+use crate::state::Settings;
+use crate::state::WindowedPartition;
+use crate::worker::clock;
+
+/// The result of a restore.
+pub(in crate::worker) struct Restored {
+    /// The assignment of the partition.
+    pub(in crate::worker) assignment: AssignmentId,
+    /// The group's offset, if it has one.
+    pub(in crate::worker) committed: Option<Offset>,
+    /// The state, and how many records the changelog had; or why there is none.
+    pub(in crate::worker) result: Result<(Box<WindowedPartition>, u64), RestoreFailure>,
+}
+
+/// Why a partition could not be restored.
+#[derive(Debug)]
+pub(in crate::worker) enum RestoreFailure {
+    /// The brokers didn't deliver it: it may work later.
+    Again(String),
+    /// A person must act.
+    Stopped(String),
+}
+
+/// What to restore.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) kafka: kafka::Settings,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) assignment: AssignmentId,
+    pub(super) settings: Settings,
+    /// The group's offset, if it has one.
+    pub(super) committed: Option<Offset>,
+    /// Where reading begins without a changelog.
+    pub(super) start: Offset,
+}
+
+/// Restores a partition on a thread, which ends soon after `cancel` is set. `report` is called on it.
+pub(super) fn start(
+    task: Task,
+    cancel: Arc<AtomicBool>,
+    report: impl FnOnce(Restored) + Send + 'static,
+) -> std::io::Result<()> {
+    let name = format!("restore-{}", task.partition);
+    let run = move || {
+        let result = restore(&task, &cancel);
+        if !cancel.load(Ordering::Relaxed) {
+            let Task { assignment, committed, .. } = task;
+            report(Restored { assignment, committed, result });
+        }
+    };
+    std::thread::Builder::new().name(name).spawn(run).map(drop)
+}
+
+fn restore(task: &Task, cancel: &AtomicBool) -> Result<(Box<WindowedPartition>, u64), RestoreFailure> {
+    let mut restore = Restore::new(task.settings);
+    let mut records = 0;
+    let mut failed = None;
+    let changelog = changelog::Changelog { topic: &task.topic, partition: task.partition };
+    let read = changelog.read(&task.kafka, cancel, |key, value| {
+        records += 1;
+        match restore.read(key.unwrap_or_default(), value) {
+            Ok(()) => true,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        }
+    });
+    let place = || format!("changelog {}/{}", task.topic, task.partition);
+    if let Some(error) = failed {
+        return Err(RestoreFailure::Stopped(format!("{}: {error}", place())));
+    }
+    read.map_err(|error| match error {
+        ReadError::NoPartition => RestoreFailure::Stopped(format!(
+            "{}: there is no such partition, so the input has got more; state is kept by partition, and a key may have moved to another one; \
+             read the input again from its beginning as another group, `input.group`",
+            place()
+        )),
+        ReadError::Other(why) => RestoreFailure::Again(format!("{}: {why}", place())),
+    })?;
+    let is_own = |&(version, _): &(u32, i64)| version == task.settings.version;
+    if restore.control().is_some_and(|control| !control.versions.iter().all(is_own)) {
+        return Err(RestoreFailure::Stopped(format!(
+            "{}: its cells were computed with other functions than the `settings` of the step have; go back to those until all windows are \
+             shown, or read the input again as another group, `input.group`",
+            place()
+        )));
+    }
+    let committed = task.committed.map(|offset| offset.0);
+    match restore.finish(committed, task.start.0, clock::unix_ms()) {
+        Ok(state) => Ok((Box::new(state), records)),
+        Err(error) => Err(RestoreFailure::Stopped(format!("{}: {error}", place()))),
+    }
+}

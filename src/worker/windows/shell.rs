@@ -1,0 +1,374 @@
+//! Carries out what windowed steps need: results are sent, cycles are cut and written with their transaction, states are restored.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntGauge;
+
+use super::Windows;
+use super::restore;
+use super::restore::RestoreFailure;
+use super::restore::Restored;
+use crate::failpoint;
+use crate::failpoint::Point;
+use crate::kafka::consumer::Position;
+use crate::kafka::producer::SendError;
+use crate::kafka::producer::Tag;
+use crate::kafka::producer::TagKind;
+use crate::kafka::settings::Partition;
+use crate::record::Offset;
+use crate::record::Seq;
+use crate::sink::Destination;
+use crate::sink::size;
+use crate::worker::Event;
+use crate::worker::Shell;
+use crate::worker::clock;
+use crate::worker::end::End;
+use crate::worker::task::PartitionTask;
+use crate::worker::transaction::Takes;
+use crate::worker::transaction::Transaction;
+
+/// The most results of a partition that are sent between two looks at the inbox.
+const RESULTS_MAX: usize = 512;
+
+impl Shell {
+    /// Sends results of closed windows, and goes on with what waited for a cut. `false` if there was nothing to do.
+    pub(in crate::worker) fn go_on_with_windows(&mut self, now: Instant) -> bool {
+        if self.settings.windowed.is_none() {
+            return false;
+        }
+        let mut busy = false;
+        for index in 0..self.flow.tasks.len() {
+            while let Some(ran) = self.flow.tasks[index].windows.as_mut().and_then(|windows| windows.take_held()) {
+                busy = true;
+                self.on_ran(now, ran);
+            }
+            let task = &mut self.flow.tasks[index];
+            let low = task.state.low();
+            if let Some(windows) = &mut task.windows {
+                windows.settle(low);
+            }
+        }
+        busy | self.show_windows(now)
+    }
+
+    fn show_windows(&mut self, now: Instant) -> bool {
+        if self.delivery.holds(now) || self.reconfigure.holds() || self.blocked.holds() || self.flow.is_backed_up() {
+            return false;
+        }
+        let may_begin = match self.delivery.transaction().map(Transaction::takes) {
+            None | Some(Takes::Produced) => true,
+            // What began to enter the transaction has to be finished.
+            Some(Takes::Rest) => false,
+            Some(Takes::Nothing) => return false,
+        };
+        let mut busy = false;
+        for index in 0..self.flow.tasks.len() {
+            let task = &self.flow.tasks[index];
+            let Some(windows) = &task.windows else { continue };
+            let has_results = windows.is_showing() || may_begin && task.state.may_receive() && windows.has_results();
+            if task.position.is_gone() || !has_results || self.flow.bytes_out >= self.settings.max_in_flight_bytes {
+                continue;
+            }
+            if self.delivery.transaction().is_some_and(Transaction::is_to_begin) && !self.begin_transaction(now) {
+                return true;
+            }
+            match self.send_results(now, index) {
+                Ok(is_busy) => busy |= is_busy,
+                Err(Unsent::Stopped(why)) => {
+                    self.close(now, End::Stopped(why));
+                    return true;
+                }
+                Err(Unsent::TooLarge { bytes, why }) => {
+                    if !self.make_room(now, bytes) {
+                        self.close(now, End::Stopped(why));
+                    }
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Sends results of a partition while the producer has room. `false` if there were none, or no room.
+    fn send_results(&mut self, now: Instant, index: usize) -> Result<bool, Unsent> {
+        let Some(step) = &self.settings.windowed else { return Ok(false) };
+        let Destination::Output(output) = self.settings.routes.destination(step.number, 0) else { return Ok(false) };
+        let Some(producer) = &self.io.producer else { return Ok(false) };
+        let task = &mut self.flow.tasks[index];
+        let chosen = match self.settings.kafka.outputs[output].partition {
+            Partition::ByKey => -1,
+            Partition::SameAsInput => task.partition.partition,
+        };
+        let Some(windows) = &mut task.windows else { return Ok(false) };
+        let (mut messages, mut bytes) = (0, 0);
+        while messages < RESULTS_MAX {
+            let result = windows
+                .next_result()
+                .map_err(|why| Unsent::Stopped(format!("step `{}`, {}: {why}", step.name, task.partition)))?;
+            let Some((record, seq)) = result else { break };
+            match producer.send(output, &record, chosen, Tag { kind: TagKind::Output(output), seq }) {
+                Ok(()) => {
+                    messages += 1;
+                    bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+                    windows.sent();
+                    failpoint::pass(Point::AfterEnqueue);
+                }
+                Err(SendError::Full) => break,
+                Err(SendError::Failed(failure)) => {
+                    let key = record.key.map_or(Cow::Borrowed("null"), String::from_utf8_lossy);
+                    let why = format!(
+                        "step `{}`, {}: the result of a window can't be sent, of key {key} and the window that ends at {} ms: {failure}",
+                        step.name,
+                        task.partition,
+                        record.timestamp.saturating_add(1)
+                    );
+                    let bytes = size::batch_bytes(&record);
+                    let is_too_large = failure.kind == crate::failure::Kind::TooLarge;
+                    return Err(if is_too_large { Unsent::TooLarge { bytes, why } } else { Unsent::Stopped(why) });
+                }
+            }
+        }
+        self.flow.bytes_out += bytes;
+        self.monitor.metrics.window_results.with_label_values(&[&step.name]).inc_by(messages as u64);
+        self.enter(now, messages, bytes);
+        Ok(messages > 0)
+    }
+
+    /// The step's place for results that were not delivered, if this is the number of one.
+    pub(in crate::worker) fn windows_of(&self, seq: Seq) -> Option<usize> {
+        let is_it = |windows: &Windows| windows.outputs == seq.assignment();
+        self.flow.tasks.iter().position(|task| task.windows.as_deref().is_some_and(is_it))
+    }
+
+    /// A transaction is being closed: cuts the cycles of all partitions. Returns whether there is anything to commit.
+    pub(in crate::worker) fn cut_windows(&mut self) -> bool {
+        let mut any = false;
+        for task in &mut self.flow.tasks {
+            let low = task.state.low();
+            let Some(windows) = task.windows.as_mut().filter(|_| !task.position.is_gone()) else { continue };
+            windows.settle(low);
+            if let Some(boundary) = windows.cut(task.offsets.handed) {
+                any = true;
+                // What is below may still enter the transaction, and is waited for.
+                task.offsets.handed = task.offsets.handed.max(boundary);
+            }
+        }
+        any
+    }
+
+    /// Whether every cycle that was to be cut is cut.
+    pub(in crate::worker) fn are_windows_cut(&mut self) -> bool {
+        self.cut_windows();
+        !self.flow.tasks.iter().any(|task| task.windows.as_ref().is_some_and(|windows| windows.is_cutting()))
+    }
+
+    /// Whether a cycle waits for its commit.
+    pub(in crate::worker) fn has_cut_windows(&self) -> bool {
+        self.flow.tasks.iter().any(|task| task.windows.as_ref().is_some_and(|windows| windows.committing().is_some()))
+    }
+
+    /// Hands the changelog records of all cut cycles to the producer. `true` once it has all of them.
+    pub(in crate::worker) fn write_changelogs(&mut self, now: Instant) -> bool {
+        for index in 0..self.flow.tasks.len() {
+            match self.write_changelog(index) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(reason) => {
+                    self.recover_producer(now, &reason);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn write_changelog(&mut self, index: usize) -> Result<bool, String> {
+        let (Some(output), Some(producer)) = (self.settings.kafka.changelog_index(), &self.io.producer) else {
+            return Ok(true);
+        };
+        let task = &mut self.flow.tasks[index];
+        let partition = task.partition.partition;
+        let Some(windows) = &mut task.windows else { return Ok(true) };
+        let (mut bytes, mut records) = (0, 0);
+        let result = loop {
+            let seq = Seq::first_of(windows.outputs);
+            let Some(record) = windows.next_change() else { break Ok(true) };
+            match producer.send(output, &record, partition, Tag { kind: TagKind::Output(output), seq }) {
+                Ok(()) => {
+                    bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+                    records += 1;
+                    windows.change_sent();
+                    failpoint::pass(Point::ChangelogEnqueued);
+                }
+                Err(SendError::Full) => break Ok(false),
+                Err(SendError::Failed(failure)) => {
+                    break Err(format!("the changelog of {}: {failure}", task.partition));
+                }
+            }
+        };
+        self.monitor.metrics.changelog_records.with_label_values(&[windows.step()]).inc_by(records);
+        self.flow.bytes_out += bytes;
+        result
+    }
+
+    /// The offsets that the cut cycles commit.
+    pub(in crate::worker) fn window_positions(&self) -> Vec<Position> {
+        let position = |task: &PartitionTask| {
+            let offset = task.windows.as_ref()?.committing()?;
+            Some(task.position_at(offset))
+        };
+        self.flow.tasks.iter().filter_map(position).collect()
+    }
+
+    /// The transaction was committed.
+    pub(in crate::worker) fn commit_windows(&mut self) {
+        for task in &mut self.flow.tasks {
+            if let Some(windows) = &mut task.windows {
+                windows.committed();
+            }
+        }
+    }
+
+    /// The group told where it stands after a transaction whose outcome was unknown. Restores the partition if its tables can't go back
+    /// to that.
+    pub(in crate::worker) fn confirm_windows(&mut self, now: Instant, index: usize, committed: Option<Offset>) {
+        let task = &mut self.flow.tasks[index];
+        let Some(windows) = &mut task.windows else { return };
+        if !windows.confirm(committed, clock::unix_ms()) {
+            self.restore_windows(now, index, committed);
+        } else if committed.is_none() {
+            let began = task.offsets.began;
+            task.store_at(began);
+        }
+    }
+
+    /// Restores the state of a partition from its changelog. Until then its records wait.
+    pub(in crate::worker) fn restore_windows(&mut self, now: Instant, index: usize, committed: Option<Offset>) {
+        let (Some(step), Some(changelog)) = (&self.settings.windowed, &self.settings.kafka.changelog) else { return };
+        let task = &mut self.flow.tasks[index];
+        let Some(windows) = &mut task.windows else { return };
+        let cancel = Arc::new(AtomicBool::new(false));
+        windows.restore(Arc::clone(&cancel));
+        if !task.reader.paused {
+            task.reader.paused = true;
+            self.io.consumer.pause(&task.partition);
+        }
+        let what = restore::Task {
+            kafka: self.settings.kafka.clone(),
+            topic: changelog.topic.clone(),
+            partition: task.partition.partition,
+            assignment: windows.outputs,
+            settings: step.state,
+            committed,
+            start: task.offsets.began,
+        };
+        let inbox = self.io.inbox.clone();
+        // Sending fails only if the worker has ended.
+        let report = move |restored| drop(inbox.send(Event::Restored(restored)));
+        if let Err(error) = restore::start(what, cancel, report) {
+            self.close(now, End::Bug(format!("failed to start a thread: {error}")));
+        }
+    }
+
+    /// The state of a partition was restored.
+    pub(in crate::worker) fn on_restored(&mut self, now: Instant, restored: Restored) {
+        let Restored { assignment, committed, result } = restored;
+        let Some(index) = self.windows_of(Seq::first_of(assignment)) else { return };
+        let task = &mut self.flow.tasks[index];
+        let Some(windows) = &mut task.windows else { return };
+        match result {
+            Ok((state, records)) => {
+                tracing::info!("{}: restored {} cells from {records} changelog records", task.partition, state.cells());
+                windows.restored(*state);
+                if committed.is_none() {
+                    let low = task.state.low();
+                    task.store_at(low);
+                }
+            }
+            Err(RestoreFailure::Again(why)) => {
+                tracing::error!("{}: its state can't be restored yet, trying again: {why}", task.partition);
+                self.restore_windows(now, index, committed);
+            }
+            Err(RestoreFailure::Stopped(why)) => {
+                let why = format!("{}: its state can't be restored: {why}", task.partition);
+                self.close(now, End::Stopped(why));
+            }
+        }
+    }
+
+    /// Asks where quiet partitions end, so that the clock may close their windows.
+    pub(in crate::worker) fn ask_quiet(&self) {
+        let is_quiet = |task: &&PartitionTask| {
+            task.in_flight() == 0 && task.windows.as_ref().is_some_and(|windows| windows.is_ready())
+        };
+        let quiet: Vec<_> = self.flow.tasks.iter().filter(is_quiet).map(|task| task.partition.clone()).collect();
+        if !quiet.is_empty() {
+            self.io.lookup.ask_ends(quiet);
+        }
+    }
+
+    /// The broker told where a partition ends: the clock may close windows if everything up to there is settled.
+    pub(in crate::worker) fn on_end(&mut self, now: Instant, index: usize, end: Offset) {
+        let is_blocked = self.blocked.holds() || self.delivery.holds(now) || self.reconfigure.holds();
+        let task = &mut self.flow.tasks[index];
+        let low = task.state.low();
+        let is_caught_up = !is_blocked
+            && low >= end
+            && task.in_flight() == 0
+            && task.state.may_receive()
+            && !task.position.is_gone()
+            && !task.reader.paused;
+        if let Some(windows) = task.windows.as_mut().filter(|_| is_caught_up) {
+            windows.settle(low);
+            if windows.close_idle(clock::unix_ms()) {
+                self.monitor.metrics.idle_advances.with_label_values(&[windows.step()]).inc();
+            }
+        }
+    }
+
+    /// Sets the gauges of the tables, and stops the pipeline if they have outgrown their memory.
+    pub(in crate::worker) fn watch_tables(&mut self, now: Instant) {
+        let Some(step) = &self.settings.windowed else { return };
+        let tables = || self.flow.tasks.iter().filter_map(|task| task.windows.as_ref());
+        let used: usize = tables().map(|windows| windows.memory()).sum();
+        let cells: usize = tables().map(|windows| windows.cells()).sum();
+        let metrics = &self.monitor.metrics;
+        set(&metrics.state_cells.with_label_values(&[&step.name]), cells);
+        set(&metrics.state_bytes.with_label_values(&[&step.name]), used);
+        set(&metrics.windows_open.with_label_values(&[&step.name]), tables().map(|windows| windows.open()).sum());
+        set(
+            &metrics.restoring_partitions.with_label_values(&[&step.name]),
+            tables().filter(|windows| !windows.is_ready()).count(),
+        );
+        let now_ms = clock::unix_ms();
+        let lag = tables().filter_map(|windows| Some(now_ms.saturating_sub(windows.watermark()?))).max();
+        let seconds = lag.map_or(0.0, |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64());
+        metrics.watermark_lag_seconds.with_label_values(&[&step.name]).set(seconds);
+        if used > step.memory_bytes && !self.session.is_ending() {
+            let why = format!(
+                "step `{}`: its state has outgrown `state.memory`: {} of {} MiB, in {cells} cells of {} partitions\nways out: raise \
+                 `state.memory`; make `window.size` or `window.lateness` smaller; or start more copies, which share the partitions. \
+                 Nothing is lost: a restart goes on where this process was",
+                step.name,
+                used >> 20,
+                step.memory_bytes >> 20,
+                self.flow.tasks.len()
+            );
+            self.close(now, End::Stopped(why));
+        }
+    }
+}
+
+fn set(gauge: &IntGauge, value: usize) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// A result that was not sent.
+enum Unsent {
+    Stopped(String),
+    TooLarge { bytes: usize, why: String },
+}
