@@ -209,6 +209,8 @@ impl Shell {
         for task in &self.flow.tasks {
             let why = if task.log.is_leaderless {
                 "it has no leader".to_owned()
+            } else if !task.is_restored() {
+                "its state is being restored".to_owned()
             } else if let Some(records) = task.behind_a_transaction().filter(|_| waits_for_commits) {
                 let from = task.state.low();
                 format!(

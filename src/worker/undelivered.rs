@@ -112,7 +112,14 @@ impl Shell {
 
     /// The message about a denied output, with the command that helps.
     pub(super) fn denied(&self, output: usize, failure: &Failure) -> String {
-        let role = if output < self.settings.kafka.outputs.len() { "output" } else { "dead-letter" };
+        let kafka = &self.settings.kafka;
+        let role = if output < kafka.outputs.len() {
+            "output"
+        } else if kafka.changelog_index() == Some(output) {
+            "changelog"
+        } else {
+            "dead-letter"
+        };
         let topic = self.settings.kafka.written().nth(output).map_or("", |output| &output.topic);
         self.denied_delivery(role, topic, failure)
     }

@@ -56,15 +56,16 @@ impl Shell {
     }
 
     fn show_windows(&mut self, now: Instant) -> bool {
-        if self.delivery.holds(now) || self.reconfigure.holds() || self.blocked.holds() || self.flow.is_backed_up() {
+        if self.delivery.holds(now) || self.flow.is_backed_up() {
             return false;
         }
         let may_begin = match self.delivery.transaction().map(Transaction::takes) {
-            None | Some(Takes::Produced) => true,
-            // What began to enter the transaction has to be finished.
+            // What a held record waits for may take long.
+            None | Some(Takes::Produced) => !self.reconfigure.holds() && !self.blocked.holds(),
             Some(Takes::Rest) => false,
             Some(Takes::Nothing) => return false,
         };
+        // A batch that is sent in part has to be finished: the transaction waits for it.
         let mut busy = false;
         for index in 0..self.flow.tasks.len() {
             let task = &self.flow.tasks[index];
