@@ -37,7 +37,13 @@ pub(super) struct Pipeline {
     pub(super) name: Option<Text>,
     /// The delivery guarantee: `"at_least_once"` may repeat outputs after a crash, and loses none. `"exactly_once"` writes outputs and
     /// offsets in transactions: readers of committed records get each output once.
-    #[schemars(with = "Option<String>", extend("enum" = ["at_least_once", "exactly_once"], "default" = "at_least_once"))]
+    #[schemars(
+        with = "Option<String>",
+        extend(
+            "enum" = ["at_least_once", "exactly_once"],
+            "x-default" = "`\"at_least_once\"`, and with windows `\"exactly_once\"`"
+        )
+    )]
     pub(super) delivery: Option<Text>,
     /// Which order is kept: `"partition"` keeps that of every input partition. `"key"` keeps that of the records of a key, and `"none"`
     /// keeps none: then a partition's records run on all executors at once, and one that is retried holds back few others.

@@ -23,6 +23,7 @@ use super::report::Report;
 use super::schema::schema;
 use super::source;
 use super::source::Source;
+use crate::kafka::settings::Guarantee;
 use crate::partition::OnFailure;
 use crate::sink::Dialect;
 
@@ -141,6 +142,7 @@ impl Page<'_> {
                     None => self.line(at.key, &text, self.origin(value)),
                 }
             }
+            (None, _) if self.is_for_plugins(at.path) => {}
             (None, _) => {
                 if let Some(default) = schema.get("default") {
                     self.line(at.key, &from_json(default), "default".into());
@@ -157,6 +159,16 @@ impl Page<'_> {
         self.lines.push(Line::Value(format!("{key} = {value}"), origin));
     }
 
+    /// Whether a key is one of the step with windows that only a step with a plugin may have.
+    fn is_for_plugins(&self, path: &str) -> bool {
+        let Some(windowed) = &self.pipeline.windowed else { return false };
+        let key = path.strip_prefix("step.").and_then(|rest| rest.strip_prefix(&windowed.number.to_string()));
+        key.and_then(|key| key.strip_prefix('.')).is_some_and(|key| {
+            let key = key.split('.').next().unwrap_or_default();
+            ["allow", "timeout", "memory", "batch"].contains(&key)
+        })
+    }
+
     /// The actual value of a default that isn't the same everywhere.
     fn computed(&self, path: &str) -> Option<String> {
         let pipeline = self.pipeline;
@@ -164,6 +176,10 @@ impl Page<'_> {
         let named = |text: &str, is_shown: bool| if is_shown { quoted(text) } else { quoted("***") };
         match path {
             "name" => Some(quoted(&pipeline.name)),
+            "delivery" => Some(quoted(match pipeline.kafka.delivery {
+                Guarantee::AtLeastOnce => "at_least_once",
+                Guarantee::ExactlyOnce { .. } => "exactly_once",
+            })),
             "kafka.client_id" => Some(named(&pipeline.kafka.client_id, is_shown)),
             "input.group" => Some(named(&pipeline.kafka.input.group, is_shown)),
             "on_error.then" => Some(quoted(match pipeline.policy.general.then {

@@ -73,3 +73,17 @@ fn mistakes_in_a_step_with_windows_are_reported_at_their_places() {
         assert!(found.iter().all(|finding| finding.line.is_some() && finding.help.is_some()), "{report}");
     }
 }
+
+#[test]
+fn the_output_of_config_show_means_the_same_with_windows() {
+    let case = Case::new();
+    let text = windowed(STEP);
+    let before = case.load(&text).unwrap();
+    let shown = show(&case.folder.path().join("orders.toml"), &case.overrides, &|_| None).unwrap();
+    assert!(shown.contains("delivery = \"exactly_once\""), "{shown}");
+    let after = case.load(&shown).unwrap();
+    let without_place =
+        |windowed: Option<Windowed>| windowed.map(|windowed| Windowed { span: Span::START, ..windowed });
+    assert_eq!(without_place(before.windowed), without_place(after.windowed));
+    assert_eq!(before.kafka, after.kafka);
+}
