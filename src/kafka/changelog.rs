@@ -84,7 +84,7 @@ pub(super) fn leaders(
     };
     if leaders.len() != partitions {
         return Ok(Err(format!(
-            "the changelog topic `{topic}` has {} partitions, and the input `{input}` has {partitions}: state is kept by partition, and                  a key may have moved to another one; read the input again from its beginning as a new group, `input.group`",
+            "the changelog topic `{topic}` has {} partitions, and the input `{input}` has {partitions}: state is kept by partition, and a key may have moved to another one; read the input again from its beginning as a new group, `input.group`",
             leaders.len()
         )));
     }

@@ -137,6 +137,18 @@ impl WindowedPartition {
         true
     }
 
+    /// Whether a cycle is being cut: nothing behind its boundary may be folded before it is.
+    #[must_use]
+    pub fn is_cutting(&self) -> bool {
+        self.boundary().is_some()
+    }
+
+    /// The offset at which a cycle is being cut.
+    #[must_use]
+    pub fn boundary(&self) -> Option<i64> {
+        self.cycles.boundary()
+    }
+
     /// Withdraws a cut that waits for records, as one of them may wait for a long retry.
     pub fn cancel_cut(&mut self) {
         self.cycles.boundary = None;

@@ -11,7 +11,6 @@
 
 mod cells;
 mod changelog;
-mod cut;
 mod cycle;
 mod heap;
 mod query;

@@ -173,6 +173,11 @@ impl WindowedPartition {
         }
     }
 
+    /// Forgets that records from this source offset on were judged. None of them is folded.
+    pub fn take_back_from(&mut self, offset: i64) {
+        self.time.take_back_from(offset);
+    }
+
     /// There are no records below this source offset that were not judged.
     pub fn advance(&mut self, position: i64) {
         self.time.advance(position);
@@ -274,6 +279,12 @@ impl WindowedPartition {
     pub fn take_back_windows(&mut self, batch: BatchId) {
         self.show.take_back(batch);
         self.drop_shown();
+    }
+
+    /// The step's windows.
+    #[must_use]
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     /// The number of cells.

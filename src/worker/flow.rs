@@ -132,7 +132,10 @@ impl Flow {
     /// A new assignment id, which no task has.
     pub(super) fn new_assignment(&mut self) -> AssignmentId {
         let tasks = &self.tasks;
-        self.assignments.issue(|id| tasks.iter().any(|task| task.state.assignment() == id))
+        let has = |task: &PartitionTask, id| {
+            task.state.assignment() == id || task.windows.as_ref().is_some_and(|windows| windows.outputs == id)
+        };
+        self.assignments.issue(|id| tasks.iter().any(|task| has(task, id)))
     }
 
     /// The assignment ids issued so far, for the worker that takes over.

@@ -1,6 +1,5 @@
-//! Tests of the whole of `state`: single cases, the table against a simple one, the model, and a benchmark.
+//! Tests of the whole of `state`: single cases, the table against a simple one, and the model.
 
-mod bench;
 mod broker;
 mod cases;
 mod input;

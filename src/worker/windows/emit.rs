@@ -19,7 +19,7 @@ pub(super) struct Showing {
     rows: Rows,
 }
 
-/// The most keys of a batch: so many results are sent between two looks at the inbox.
+/// The most keys of a batch, which bounds the memory of its results.
 const KEYS_MAX: usize = 128;
 
 impl Showing {

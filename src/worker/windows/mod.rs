@@ -104,10 +104,10 @@ impl Windows {
         self.is_written = false;
     }
 
-    /// The restore begins.
-    fn restore(&mut self, cancel: Arc<AtomicBool>) {
+    /// A restore begins. Its result carries this number, and so do outputs from now on.
+    fn restore(&mut self, outputs: AssignmentId, cancel: Arc<AtomicBool>) {
         self.forget();
-        self.cancel = Some(cancel);
+        (self.outputs, self.cancel) = (outputs, Some(cancel));
     }
 
     /// The state is known.

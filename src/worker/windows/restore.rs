@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::kafka;
 use crate::kafka::changelog;
@@ -20,18 +21,22 @@ pub(in crate::worker) struct Restored {
     pub(in crate::worker) assignment: AssignmentId,
     /// The group's offset, if it has one.
     pub(in crate::worker) committed: Option<Offset>,
-    /// The state, and how many records the changelog had; or why there is none.
-    pub(in crate::worker) result: Result<(Box<WindowedPartition>, u64), RestoreFailure>,
+    /// The state, and how many records the changelog had; or what a person must do.
+    pub(in crate::worker) result: Result<(Box<WindowedPartition>, u64), String>,
 }
 
 /// Why a partition could not be restored.
 #[derive(Debug)]
-pub(in crate::worker) enum RestoreFailure {
+enum RestoreFailure {
     /// The brokers didn't deliver it: it may work later.
     Again(String),
     /// A person must act.
     Stopped(String),
 }
+
+/// The wait between two tries, and how often it looks whether it is cancelled.
+const AGAIN: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(100);
 
 /// What to restore.
 #[derive(Debug)]
@@ -55,13 +60,33 @@ pub(super) fn start(
 ) -> std::io::Result<()> {
     let name = format!("restore-{}", task.partition);
     let run = move || {
-        let result = restore(&task, &cancel);
+        let result = loop {
+            match restore(&task, &cancel) {
+                Ok(state) => break Ok(state),
+                Err(RestoreFailure::Stopped(why)) => break Err(why),
+                Err(RestoreFailure::Again(why)) => {
+                    tracing::error!("{why}: a state can't be restored yet, trying again in {AGAIN:?}");
+                    if !waits(&cancel) {
+                        return;
+                    }
+                }
+            }
+        };
         if !cancel.load(Ordering::Relaxed) {
             let Task { assignment, committed, .. } = task;
             report(Restored { assignment, committed, result });
         }
     };
     std::thread::Builder::new().name(name).spawn(run).map(drop)
+}
+
+/// Waits before the next try. `false` if the restore is cancelled.
+fn waits(cancel: &AtomicBool) -> bool {
+    let until = clock::now() + AGAIN;
+    while clock::now() < until && !cancel.load(Ordering::Relaxed) {
+        std::thread::sleep(STEP);
+    }
+    !cancel.load(Ordering::Relaxed)
 }
 
 fn restore(task: &Task, cancel: &AtomicBool) -> Result<(Box<WindowedPartition>, u64), RestoreFailure> {

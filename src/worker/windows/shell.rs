@@ -10,7 +10,6 @@ use prometheus::IntGauge;
 
 use super::Windows;
 use super::restore;
-use super::restore::RestoreFailure;
 use super::restore::Restored;
 use crate::failpoint;
 use crate::failpoint::Point;
@@ -250,10 +249,12 @@ impl Shell {
     /// Restores the state of a partition from its changelog. Until then its records wait.
     pub(in crate::worker) fn restore_windows(&mut self, now: Instant, index: usize, committed: Option<Offset>) {
         let (Some(step), Some(changelog)) = (&self.settings.windowed, &self.settings.kafka.changelog) else { return };
+        // The result of an earlier restore carries another number.
+        let outputs = self.flow.new_assignment();
         let task = &mut self.flow.tasks[index];
         let Some(windows) = &mut task.windows else { return };
         let cancel = Arc::new(AtomicBool::new(false));
-        windows.restore(Arc::clone(&cancel));
+        windows.restore(outputs, Arc::clone(&cancel));
         if !task.reader.paused {
             task.reader.paused = true;
             self.io.consumer.pause(&task.partition);
@@ -290,11 +291,7 @@ impl Shell {
                     task.store_at(low);
                 }
             }
-            Err(RestoreFailure::Again(why)) => {
-                tracing::error!("{}: its state can't be restored yet, trying again: {why}", task.partition);
-                self.restore_windows(now, index, committed);
-            }
-            Err(RestoreFailure::Stopped(why)) => {
+            Err(why) => {
                 let why = format!("{}: its state can't be restored: {why}", task.partition);
                 self.close(now, End::Stopped(why));
             }
@@ -303,8 +300,11 @@ impl Shell {
 
     /// Asks where quiet partitions end, so that the clock may close their windows.
     pub(in crate::worker) fn ask_quiet(&self) {
+        if self.settings.windowed.as_ref().is_none_or(|step| step.state.window.idle().is_none()) {
+            return;
+        }
         let is_quiet = |task: &&PartitionTask| {
-            task.in_flight() == 0 && task.windows.as_ref().is_some_and(|windows| windows.is_ready())
+            task.in_flight() == 0 && task.windows.as_ref().is_some_and(|windows| windows.cells() > 0)
         };
         let quiet: Vec<_> = self.flow.tasks.iter().filter(is_quiet).map(|task| task.partition.clone()).collect();
         if !quiet.is_empty() {
