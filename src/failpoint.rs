@@ -33,8 +33,18 @@ pub enum Point {
     TransactionEnds,
     /// The broker committed a transaction. On the worker's thread.
     TransactionCommitted,
-    /// A record of a changelog was handed to the producer. On the worker's thread.
-    ChangelogEnqueued,
+    /// A changed cell was handed to the producer, for a changelog. On the worker's thread.
+    CellEnqueued,
+    /// The same for a control record.
+    ControlEnqueued,
+    /// The same for a tombstone.
+    TombstoneEnqueued,
+    /// All cells of a cycle are acknowledged, at least once. On the worker's thread.
+    CellsAcked,
+    /// The same for its control record.
+    ControlAcked,
+    /// The same for its tombstones.
+    TombstonesAcked,
     /// Partitions are about to be unassigned. On the worker's thread.
     InRevoke,
     /// Partitions were assigned. On the worker's thread.
@@ -71,7 +81,7 @@ mod armed {
 
     use super::Point;
 
-    const NAMES: [(&str, Point); 15] = [
+    const NAMES: [(&str, Point); 20] = [
         ("after-poll", Point::AfterPoll),
         ("after-guest", Point::AfterGuest),
         ("after-enqueue", Point::AfterEnqueue),
@@ -83,7 +93,12 @@ mod armed {
         ("transaction-begun", Point::TransactionBegun),
         ("transaction-ends", Point::TransactionEnds),
         ("transaction-committed", Point::TransactionCommitted),
-        ("changelog-enqueued", Point::ChangelogEnqueued),
+        ("cell-enqueued", Point::CellEnqueued),
+        ("control-enqueued", Point::ControlEnqueued),
+        ("tombstone-enqueued", Point::TombstoneEnqueued),
+        ("cells-acked", Point::CellsAcked),
+        ("control-acked", Point::ControlAcked),
+        ("tombstones-acked", Point::TombstonesAcked),
         ("in-revoke", Point::InRevoke),
         ("after-assign", Point::AfterAssign),
         ("in-reload", Point::InReload),

@@ -114,7 +114,7 @@ pub(super) fn pipeline(
     let isolation_span = input.isolation.as_ref().map(|isolation| isolation.span().into());
     let instance_id_span = input.instance_id.as_ref().map(|id| id.span().into());
     if has_windows {
-        windows::agree(check, &raw.delivery, is_exactly_once, &raw.order, order, input.topics.as_ref());
+        windows::agree(check, &raw.order, order, input.topics.as_ref());
     }
     let input = topics::input(check, input, topics, &name);
     let (outputs, output_spans) = outputs.into_iter().map(|output| (output.settings, output.spans)).unzip();

@@ -33,6 +33,14 @@ impl Shell {
         if self.delivery.transaction().is_some() {
             return self.close_transaction(now);
         }
+        if self.settings.windowed.is_some() {
+            return self.cut_cycles();
+        }
+        self.commit_offsets(now);
+    }
+
+    /// Sends the commit of the offsets that were stored.
+    pub(super) fn commit_offsets(&mut self, now: Instant) {
         self.store_offsets();
         // Other members may have these partitions, and a commit must not overwrite theirs.
         if self.io.consumer.assignment_lost() {

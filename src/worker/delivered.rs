@@ -33,7 +33,10 @@ impl Shell {
                     self.tell_blocked(now, blocked::Event::Taken);
                 }
                 for Run { kind, first, last } in runs {
-                    let Some(index) = self.flow.task_of(first) else { continue };
+                    let Some(index) = self.flow.task_of(first) else {
+                        self.on_windows_delivered(kind, first, last);
+                        continue;
+                    };
                     match kind {
                         TagKind::Output(_) => self.tell(now, index, partition::Event::Delivered { first, last }),
                         TagKind::DeadLetter => self.on_dead_letters_delivered(now, index, first, last),

@@ -75,7 +75,7 @@ impl Shell {
     /// Messages were sent: a transaction that is large ends before its time.
     pub(super) fn enter(&mut self, now: Instant, messages: usize, bytes: usize) {
         if self.delivery.enter(messages, bytes) {
-            self.tell_session(now, session::Event::TransactionFull);
+            self.tell_session(now, session::Event::CommitDue);
         }
     }
 

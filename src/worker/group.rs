@@ -232,7 +232,7 @@ impl Shell {
         // The next owner sends outputs of the same keys: no output of this worker may arrive after those.
         let mut is_out = false;
         for task in self.flow.tasks.iter_mut().filter(is_going) {
-            is_out |= task.state.is_out();
+            is_out |= task.state.is_out() || task.windows.as_ref().is_some_and(|windows| windows.is_out());
             task.drop_queue(None);
             self.monitor.metrics.remove_lag(&task.partition.topic, task.partition.partition);
         }

@@ -96,6 +96,9 @@ impl Shell {
         let is_exactly_once = self.delivery.transaction().is_some();
         let task = &mut self.flow.tasks[index];
         task.forget(assignment);
+        if !is_exactly_once && task.windows.is_some() {
+            return self.rewind_windows(now, index, assignment);
+        }
         if let Some(windows) = &mut task.windows {
             windows.drop_unsent();
         }

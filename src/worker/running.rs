@@ -84,9 +84,8 @@ impl Shell {
     /// An executor returned records.
     pub(super) fn on_ran(&mut self, now: Instant, mut ran: RunResult) {
         if let Some(index) = self.flow.task_of(ran.first)
-            && let Some(windows) = self.flow.tasks[index].windows.as_mut().filter(|windows| windows.is_cutting())
+            && let Some(windows) = self.flow.tasks[index].windows.as_mut().filter(|windows| !windows.may_fold())
         {
-            // What is behind the boundary belongs to the next cycle.
             return windows.hold(ran);
         }
         if ran.last {

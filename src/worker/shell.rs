@@ -109,6 +109,7 @@ impl Shell {
             self.carry_out(now);
             self.take_commit(now);
             self.go_on_committing(now);
+            self.go_on_with_cycles(now);
             busy |= self.send_backlog(now);
             busy |= self.go_on_with_windows(now);
             busy |= self.send_dead_letters(now);
@@ -216,7 +217,7 @@ impl Shell {
             }
             Action::Rewind => {
                 // Count settled records before their numbers change.
-                if self.delivery.transaction().is_some() {
+                if self.delivery.transaction().is_some() || task.windows.is_some() {
                     return self.rewind_all(now);
                 }
                 self.count_finished(now);

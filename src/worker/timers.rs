@@ -28,6 +28,8 @@ pub(super) struct Timers {
     ticker: Heartbeat,
     /// The commit in flight, and when it began.
     pub(super) committing: Option<(Commit, Instant)>,
+    /// Whether cycles of steps with windows are made durable, at least once, before the offsets are committed.
+    pub(super) is_cycling: bool,
     /// When the commit of the transaction began.
     pub(super) transaction_ends: Option<Instant>,
 }
@@ -49,6 +51,7 @@ impl Timers {
             delivery: Heartbeat::default(),
             ticker: Heartbeat::default(),
             committing: None,
+            is_cycling: false,
             transaction_ends: None,
         }
     }

@@ -110,16 +110,10 @@ pub(super) fn windowed(
 /// Reports what a pipeline with windows can't have.
 pub(super) fn agree(
     check: &mut Check<'_>,
-    delivery: &Option<Text>,
-    is_exactly_once: bool,
     raw_order: &Option<Text>,
     order: Order,
     topics: Option<&Spanned<Vec<Text>>>,
 ) {
-    if let Some(text) = delivery.as_ref().filter(|_| !is_exactly_once) {
-        let message = "`delivery = \"at_least_once\"` with windows is not supported yet";
-        check.report.add(text.span().into(), message, "leave `delivery` out: with windows it is \"exactly_once\"");
-    }
     if let Some(text) = raw_order.as_ref().filter(|_| order != Order::Partition) {
         let message = format!("`order`: {} with windows is not supported yet", check.shown(text));
         check.report.add(text.span().into(), message, "leave `order` out: it is \"partition\"");

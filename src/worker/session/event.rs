@@ -49,8 +49,8 @@ pub(in crate::worker) enum Event {
     },
     /// A partition's drain is over.
     Released(TopicPartition),
-    /// The open transaction is large enough to be committed before the interval has passed.
-    TransactionFull,
+    /// A commit is due before the interval has passed: the open transaction is large, or records wait for a cycle of a step with windows.
+    CommitDue,
     /// A transaction is open, and there is nothing more to read: it may be committed before the interval has passed.
     CaughtUp,
     /// The commit was answered, or could not be sent.

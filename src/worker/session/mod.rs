@@ -186,7 +186,7 @@ impl Session {
     /// Takes one event; the actions are to be carried out in order.
     pub(super) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        let (is_full, is_early) = (matches!(event, Event::TransactionFull), matches!(event, Event::CaughtUp));
+        let (is_asked, is_early) = (matches!(event, Event::CommitDue), matches!(event, Event::CaughtUp));
         match event {
             Event::TopicsFound => {
                 if self.is_joining() && !self.is_ending() {
@@ -205,7 +205,7 @@ impl Session {
                     *stay = Stay::Released;
                 }
             }
-            Event::TransactionFull | Event::CaughtUp => {}
+            Event::CommitDue | Event::CaughtUp => {}
             Event::CommitEnded => self.cycle.end(now),
             Event::End(cause) => self.end(now, cause, &mut actions),
             Event::Left => {
@@ -222,7 +222,7 @@ impl Session {
         }
         self.go_on_revoking(now, &mut actions);
         self.go_on_ending(now, &mut actions);
-        let is_due = is_full || self.cycle.is_due(now) || (is_early && self.cycle.is_due_early(now));
+        let is_due = is_asked || self.cycle.is_due(now) || (is_early && self.cycle.is_due_early(now));
         if self.commits_by_time() && is_due && self.cycle.begin(now) {
             actions.push(Action::Commit);
         }

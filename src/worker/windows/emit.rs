@@ -10,6 +10,7 @@ use crate::record::OutRecord;
 use crate::record::Seq;
 use crate::state::BatchId;
 use crate::state::WindowBatch;
+use crate::state::WindowedPartition;
 
 /// A batch of windows whose results are being sent.
 pub(super) struct Showing {
@@ -56,7 +57,8 @@ impl Windows {
 
     /// Whether there are results to be sent.
     pub(super) fn has_results(&self) -> bool {
-        self.showing.is_some() || self.state.as_ref().is_some_and(|state| state.has_windows() && !state.is_cutting())
+        let has_windows = |state: &WindowedPartition| state.has_windows() && !state.is_cutting();
+        self.showing.is_some() || self.state.as_ref().is_some_and(has_windows)
     }
 
     /// The next result to be sent, and its number. Returns the same one until [`Windows::sent`].
@@ -69,14 +71,14 @@ impl Windows {
         {
             self.showing = Some(Showing::new(&self.step, &batch)?);
         }
-        let seq = Seq::first_of(self.outputs).plus(usize::try_from(self.sent % Seq::END).unwrap_or(0));
+        let seq = self.results.next(self.outputs);
         // The last millisecond that belongs to the window.
         Ok(self.showing.as_ref().and_then(|showing| Some((showing.rows.peek(showing.end.saturating_sub(1))?, seq))))
     }
 
     /// The next result was handed to the producer.
     pub(super) fn sent(&mut self) {
-        self.sent += 1;
+        self.results.sent += 1;
         let Some(showing) = &mut self.showing else { return };
         showing.rows.advance();
         if showing.rows.is_done() {

@@ -3,6 +3,7 @@
 //!
 //! Invariant: the tables hold exactly the records below the partition's produced prefix.
 
+mod at_least_once;
 mod emit;
 mod fold;
 mod restore;
@@ -25,6 +26,7 @@ use super::executor::RunResult;
 use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::OutRecord;
+use crate::record::Seq;
 use crate::state::NO_TIME;
 use crate::state::Phase;
 use crate::state::Rewind;
@@ -41,8 +43,10 @@ pub(super) struct Windows {
     cancel: Option<Arc<AtomicBool>>,
     /// The outputs of windows carry numbers of this assignment.
     pub(super) outputs: AssignmentId,
-    /// How many outputs of windows were sent.
-    sent: u64,
+    /// The outputs of windows.
+    results: Counts,
+    /// The records of the changelog.
+    changes: Counts,
     showing: Option<Showing>,
     /// Runs that were returned while a cycle is being cut.
     held: VecDeque<RunResult>,
@@ -50,6 +54,24 @@ pub(super) struct Windows {
     writing: Rows,
     /// Whether all of the cycle's changelog records are in `writing`, or sent.
     is_written: bool,
+}
+
+/// How many messages the producer got, and how many of them are acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    sent: u64,
+    acknowledged: u64,
+}
+
+impl Counts {
+    fn are_out(self) -> bool {
+        self.acknowledged < self.sent
+    }
+
+    /// The number of the next message.
+    fn next(self, outputs: AssignmentId) -> Seq {
+        Seq::first_of(outputs).plus(usize::try_from(self.sent % Seq::END).unwrap_or(0))
+    }
 }
 
 /// How many bytes of changelog records are taken from the tables at a time.
@@ -65,7 +87,8 @@ impl Windows {
             state: None,
             cancel: None,
             outputs,
-            sent: 0,
+            results: Counts::default(),
+            changes: Counts::default(),
             showing: None,
             held: VecDeque::new(),
             writing: Rows::default(),
@@ -83,9 +106,15 @@ impl Windows {
         self.state.is_some()
     }
 
-    /// Whether a cycle is being cut, so that no run may be folded.
-    pub(super) fn is_cutting(&self) -> bool {
+    /// Whether a cycle is being cut.
+    fn is_cutting(&self) -> bool {
         self.state.as_ref().is_some_and(WindowedPartition::is_cutting)
+    }
+
+    /// Whether runs may be folded now: what is behind a boundary belongs to the next cycle, and records wait until a window that the
+    /// clock closed is durable.
+    pub(super) fn may_fold(&self) -> bool {
+        self.state.as_ref().is_none_or(|state| !state.is_cutting() && state.may_judge())
     }
 
     /// Forgets the tables, and what is under way. The caller restores them.
@@ -107,7 +136,24 @@ impl Windows {
     /// A restore begins. Its result carries this number, and so do outputs from now on.
     fn restore(&mut self, outputs: AssignmentId, cancel: Arc<AtomicBool>) {
         self.forget();
-        (self.outputs, self.cancel) = (outputs, Some(cancel));
+        self.number_anew(outputs);
+        self.cancel = Some(cancel);
+    }
+
+    /// Outputs from now on carry this number. Reports about others are ignored.
+    fn number_anew(&mut self, outputs: AssignmentId) {
+        (self.outputs, self.results, self.changes) = (outputs, Counts::default(), Counts::default());
+    }
+
+    /// The broker acknowledged messages: records of the changelog, or outputs.
+    pub(super) fn acknowledged(&mut self, is_changelog: bool, messages: u64) {
+        let counts = if is_changelog { &mut self.changes } else { &mut self.results };
+        counts.acknowledged += messages;
+    }
+
+    /// Whether the producer has messages that are not acknowledged.
+    pub(super) fn is_out(&self) -> bool {
+        self.results.are_out() || self.changes.are_out()
     }
 
     /// The state is known.
@@ -146,8 +192,8 @@ impl Windows {
         }
     }
 
-    /// The next changelog record of the cycle. Returns the same one until [`Windows::change_sent`].
-    fn next_change(&mut self) -> Option<OutRecord<'_>> {
+    /// The next changelog record of the cycle, and its number. Returns the same one until [`Windows::change_sent`].
+    fn next_change(&mut self) -> Option<(OutRecord<'_>, Seq)> {
         if self.writing.is_done() && !self.is_written {
             self.writing.clear();
             let state = self.state.as_mut().filter(|state| state.phase().is_some())?;
@@ -161,15 +207,16 @@ impl Windows {
             });
         }
         // The time of the broker: the time of a window says nothing about when the topic may forget it.
-        self.writing.peek(NO_TIMESTAMP)
+        Some((self.writing.peek(NO_TIMESTAMP)?, self.changes.next(self.outputs)))
     }
 
     fn change_sent(&mut self) {
+        self.changes.sent += 1;
         self.writing.advance();
     }
 
-    /// The transaction with the cycle was committed.
-    fn committed(&mut self) {
+    /// The transaction with the cycle was committed, or everything of its phase is acknowledged.
+    fn phase_ended(&mut self) {
         if let Some(state) = &mut self.state
             && state.phase().is_some()
         {
@@ -232,7 +279,7 @@ impl Windows {
 
     /// The next run that was kept, once it may be folded.
     pub(super) fn take_held(&mut self) -> Option<RunResult> {
-        if self.is_cutting() { None } else { self.held.pop_front() }
+        if self.may_fold() { self.held.pop_front() } else { None }
     }
 }
 

@@ -19,9 +19,12 @@ use crate::kafka::producer::Tag;
 use crate::kafka::producer::TagKind;
 use crate::kafka::settings::Partition;
 use crate::record::Offset;
+use crate::record::OutRecord;
 use crate::record::Seq;
 use crate::sink::Destination;
 use crate::sink::size;
+use crate::state::RecordKey;
+use crate::state::decode_key;
 use crate::worker::Event;
 use crate::worker::Shell;
 use crate::worker::clock;
@@ -70,7 +73,7 @@ impl Shell {
             let task = &self.flow.tasks[index];
             let Some(windows) = &task.windows else { continue };
             let has_results = windows.is_showing() || may_begin && task.state.may_receive() && windows.has_results();
-            if task.position.is_gone() || !has_results || self.flow.bytes_out >= self.settings.max_in_flight_bytes {
+            if task.position.is_gone() || windows.is_flushing() || !has_results || self.flow.bytes_out >= self.settings.max_in_flight_bytes {
                 continue;
             }
             if self.delivery.transaction().is_some_and(Transaction::is_to_begin) && !self.begin_transaction(now) {
@@ -186,7 +189,7 @@ impl Shell {
         true
     }
 
-    fn write_changelog(&mut self, index: usize) -> Result<bool, String> {
+    pub(super) fn write_changelog(&mut self, index: usize) -> Result<bool, String> {
         let (Some(output), Some(producer)) = (self.settings.kafka.changelog_index(), &self.io.producer) else {
             return Ok(true);
         };
@@ -195,14 +198,14 @@ impl Shell {
         let Some(windows) = &mut task.windows else { return Ok(true) };
         let (mut bytes, mut records) = (0, 0);
         let result = loop {
-            let seq = Seq::first_of(windows.outputs);
-            let Some(record) = windows.next_change() else { break Ok(true) };
+            let Some((record, seq)) = windows.next_change() else { break Ok(true) };
             match producer.send(output, &record, partition, Tag { kind: TagKind::Output(output), seq }) {
                 Ok(()) => {
                     bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
                     records += 1;
+                    let point = point_of(&record);
                     windows.change_sent();
-                    failpoint::pass(Point::ChangelogEnqueued);
+                    failpoint::pass(point);
                 }
                 Err(SendError::Full) => break Ok(false),
                 Err(SendError::Failed(failure)) => {
@@ -228,7 +231,7 @@ impl Shell {
     pub(in crate::worker) fn commit_windows(&mut self) {
         for task in &mut self.flow.tasks {
             if let Some(windows) = &mut task.windows {
-                windows.committed();
+                windows.phase_ended();
             }
         }
     }
@@ -361,6 +364,14 @@ impl Shell {
             );
             self.close(now, End::Stopped(why));
         }
+    }
+}
+
+fn point_of(record: &OutRecord<'_>) -> Point {
+    match (record.key, record.value) {
+        (_, None) => Point::TombstoneEnqueued,
+        (Some(key), Some(_)) if decode_key(key) == Ok(RecordKey::Control) => Point::ControlEnqueued,
+        (_, Some(_)) => Point::CellEnqueued,
     }
 }
 

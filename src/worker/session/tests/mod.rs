@@ -107,8 +107,8 @@ fn a_full_transaction_is_committed_before_the_interval_and_once() {
     let starts = vec![start_of(&partition(0), 1, None)];
     session.handle(now, Event::Starts { question: 1, starts, unknown: Vec::new() });
     let mut commits = |event| session.handle(now, event).iter().filter(|a| matches!(a, Action::Commit)).count();
-    assert_eq!([Event::Tick, Event::TransactionFull, Event::TransactionFull].map(&mut commits), [0, 1, 0]);
-    assert_eq!([Event::CommitEnded, Event::TransactionFull].map(&mut commits), [0, 1]);
+    assert_eq!([Event::Tick, Event::CommitDue, Event::CommitDue].map(&mut commits), [0, 1, 0]);
+    assert_eq!([Event::CommitEnded, Event::CommitDue].map(&mut commits), [0, 1]);
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl World {
             }
             Step::TransactionFull => {
                 if !self.has_ended {
-                    self.tell(Event::TransactionFull);
+                    self.tell(Event::CommitDue);
                 }
             }
             Step::End(by_failure) => {
