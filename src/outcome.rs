@@ -78,7 +78,13 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     if let Some((index, timestamp)) = outputs.timestamps.iter().enumerate().find(|&(_, &timestamp)| timestamp < -1) {
         return Err(format!("output {index} has the timestamp {timestamp}"));
     }
-    check_failed(&counts, &failed)?;
+    check_failed(n, &failed)?;
+    if let Some((index, count)) = failed
+        .iter()
+        .find_map(|&(index, _)| Some((index, *counts.get(index as usize)?)).filter(|&(_, count)| count != 0))
+    {
+        return Err(format!("record {index} failed, but has {count} outputs"));
+    }
 
     let records = u32::try_from(n).map_err(|_| "more than 2^32 records".to_owned())?;
     // The common case: each record has one output or none.
@@ -124,17 +130,15 @@ fn column_length(name: &str, length: usize, outputs: u64) -> Result<(), String> 
     Err(format!("`{name}` has {length} entries for {outputs} outputs, and is not empty"))
 }
 
-fn check_failed(counts: &[u32], failed: &[(u32, Failure)]) -> Result<(), String> {
+/// Checks the indexes of failed records, where there are `records` of them.
+pub(crate) fn check_failed(records: usize, failed: &[(u32, Failure)]) -> Result<(), String> {
     let mut least = 0;
     for &(index, _) in failed {
-        let Some(&count) = counts.get(index as usize) else {
-            return Err(format!("failure of record {index}, but there are {} records", counts.len()));
-        };
+        if index as usize >= records {
+            return Err(format!("failure of record {index}, but there are {records} records"));
+        }
         if u64::from(index) < least {
             return Err(format!("failure of record {index} is not in ascending order"));
-        }
-        if count != 0 {
-            return Err(format!("record {index} failed, but has {count} outputs"));
         }
         least = u64::from(index) + 1;
     }

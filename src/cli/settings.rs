@@ -1,20 +1,27 @@
-//! Checks a step's settings against the schema of its plugin, and reports each fault at its position in the file.
+//! Checks whether a loaded plugin fits its step: its world, and the step's settings against its schema. Each fault is reported at its
+//! position in the file.
 
 use crate::config;
 use crate::config::Pipeline;
 use crate::config::Report;
+use crate::plugin;
 use crate::plugin::Fault;
 use crate::plugin::Step;
 use crate::plugin::What;
 
-/// The report about a step's settings, for callers without a report of their own.
+/// The report about a step, for callers without a report of their own.
 pub(super) fn verify(pipeline: &Pipeline, number: usize, step: &Step) -> Result<(), String> {
     let mut report = pipeline.report();
     if check(pipeline, number, step, &mut report) { Err(report.to_string()) } else { Ok(()) }
 }
 
-/// Adds the faults of a step's settings to the report. Returns whether there were any.
+/// Adds the faults of a step to the report: of its plugin's world, or else of its settings. Returns whether there were any.
 pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) -> bool {
+    let has_window = pipeline.windowed.as_ref().is_some_and(|windowed| windowed.number == number);
+    if let Some(problem) = plugin::misplaced(step.world(), has_window) {
+        pipeline.add_unloaded(number, &format!("step `{}`: {problem}", step.settings().name), report);
+        return true;
+    }
     let Some(manifest) = step.manifest() else { return false };
     let faults = manifest.faults(&step.settings().settings.0);
     for fault in &faults {

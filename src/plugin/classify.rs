@@ -32,6 +32,36 @@ pub(super) enum Entry {
     Instantiate,
     Init,
     Process,
+    Add,
+    Merge,
+    Emit,
+    Keys,
+}
+
+impl Entry {
+    /// What a reason begins with.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Entry::Instantiate => "instantiate: ",
+            Entry::Init => "init: ",
+            // The only function of a plugin without state.
+            Entry::Process => "",
+            Entry::Add => "add: ",
+            Entry::Merge => "merge: ",
+            Entry::Emit => "emit: ",
+            Entry::Keys => "keys: ",
+        }
+    }
+
+    /// The plugins that have this function.
+    pub(super) fn worlds(self) -> &'static str {
+        match self {
+            Entry::Instantiate | Entry::Init => "any plugin",
+            Entry::Process => "a plugin of the world `transform-batch` or `transform`",
+            Entry::Add | Entry::Merge | Entry::Emit => "a plugin of the world `reduce` or `reduce-by`",
+            Entry::Keys => "a plugin of the world `reduce-by`",
+        }
+    }
 }
 
 /// The failure for an error of wasmtime. `timeout` is the timeout of the call, and `is_late` says whether it was used
@@ -47,11 +77,6 @@ pub(super) fn classify(
     let limiter = &host.limiter;
     let frames = error.downcast_ref::<WasmBacktrace>();
     let place = frames.and_then(place).map(|name| format!(" in `{name}`")).unwrap_or_default();
-    let before = match entry {
-        Entry::Instantiate => "instantiate: ",
-        Entry::Init => "init: ",
-        Entry::Process => "",
-    };
     let trap = error.downcast_ref::<Trap>();
     let (kind, reason) = match trap {
         _ if is_late || trap == Some(&Trap::Interrupt) => {
@@ -75,7 +100,7 @@ pub(super) fn classify(
             let cause = error.root_cause().to_string();
             match entry {
                 Entry::Instantiate => (Kind::Memory, explained(&cause)),
-                Entry::Init | Entry::Process => {
+                Entry::Init | Entry::Process | Entry::Add | Entry::Merge | Entry::Emit | Entry::Keys => {
                     (Kind::BadOutput, format!("returned what can't be read: {}", plain(&cause)))
                 }
             }
@@ -83,7 +108,7 @@ pub(super) fn classify(
     };
     Failure {
         backtrace: frames.map(text).unwrap_or_default(),
-        ..Failure::new(kind, Some(Arc::clone(step)), format!("{before}{reason}"))
+        ..Failure::new(kind, Some(Arc::clone(step)), format!("{}{reason}", entry.prefix()))
     }
 }
 

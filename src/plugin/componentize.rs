@@ -17,11 +17,11 @@ use crate::plugin::world::Import;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
-/// The WIT text of the contract.
-fn contract(track: Track) -> &'static str {
+/// The WIT text of the contract, and the version in it. The latest text of a track has all interfaces of the earlier ones.
+fn contract(track: Track) -> (&'static str, &'static str) {
     match track {
-        Track::V0 => include_str!("../../wit/v0/plugin.wit"),
-        Track::V1 => include_str!("../../wit/v1/plugin.wit"),
+        Track::V0 => (include_str!("../../wit/v0/plugin.wit"), "@0.1.0"),
+        Track::V1 => (include_str!("../../wit/v1.1/plugin.wit"), "@1.1.0"),
     }
 }
 
@@ -31,15 +31,15 @@ const GRANTED: [(&str, &str); 3] = [
     ("wasi:random", include_str!("../../wit/wasi/random.wit")),
     ("wasi:cli", include_str!("../../wit/wasi/cli.wit")),
 ];
-/// The world of a module, which may import everything that is always granted. `HANDLER` and `VERSION` are filled in,
-/// and `GRANTED` is replaced by its other imports.
+/// The world of a module, which may import everything that is always granted. `VERSION` is filled in, `EXPORTS` is
+/// replaced by the exports of its world, and `GRANTED` by its other imports.
 const WORLD: &str = "
     package wasmill:host;
     world module {
         import wasmill:plugin/log@VERSION;
         import wasmill:plugin/metrics@VERSION;
         GRANTED
-        export wasmill:plugin/HANDLER@VERSION;
+        EXPORTS
     }
 ";
 /// Component metadata is in custom sections with this prefix.
@@ -101,11 +101,12 @@ pub(super) fn componentize(
     version: &str,
     imports: &[Import],
 ) -> Result<Vec<u8>, String> {
-    let contract = contract(track).replace(&format!("@{}", track.version()), &format!("@{version}"));
-    let handler = if world == World::Transform { "handler" } else { "batch-handler" };
+    let (contract, written) = contract(track);
+    let contract = contract.replace(written, &format!("@{version}"));
+    let exports: String = world.interfaces().iter().map(|name| format!("export {name}@VERSION;\n")).collect();
     let granted = || imports.iter().filter(|import| import.needs.grant().is_some()).map(|import| import.name.as_str());
     let lines: String = granted().map(|name| format!("import {name};\n")).collect();
-    let module_world = WORLD.replace("HANDLER", handler).replace("VERSION", version).replace("GRANTED", &lines);
+    let module_world = WORLD.replace("EXPORTS", &exports).replace("VERSION", version).replace("GRANTED", &lines);
     let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
     for (package, text) in GRANTED {

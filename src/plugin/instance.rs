@@ -1,7 +1,7 @@
 //! One instance of a plugin: its store, its limits, and one call at a time.
 //!
 //! All calls of the guest go through [`entered`]. Invariant: after a failure whose kind spoils the instance, it is not
-//! called again, and its uncollected counts are dropped.
+//! called again, and its uncollected counts are dropped. `reducer.rs` has the calls of plugins with state.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::plugin::Settings;
 use crate::plugin::classify;
 use crate::plugin::classify::Entry;
+use crate::plugin::contract::Answer;
 use crate::plugin::contract::CAPS;
 use crate::plugin::contract::LIFTED_BYTES_MAX;
 use crate::plugin::contract::Linked;
@@ -81,22 +82,41 @@ impl Instance {
     /// A failure of the whole call, whose effects must be dropped. When its kind [spoils the
     /// instance](Kind::spoils_instance), the instance must not be called again.
     pub fn process(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
+        self.called(
+            Entry::Process,
+            |plugin, store, step| {
+                Ok(match plugin.process(store, step, input)? {
+                    RawOutcome::Outcome(columns) => Ok(Ok(columns)),
+                    RawOutcome::Malformed(text) => Ok(Err(text)),
+                    RawOutcome::Error(text) => Err(text),
+                })
+            },
+            |columns, ports| outcome::check(input, columns?, ports, CAPS),
+        )
+    }
+
+    /// Calls a function of the guest, and checks what it returned with `check`, which is given the number of ports. When
+    /// the call fails, its effects are dropped.
+    pub(super) fn called<R, T>(
+        &mut self,
+        entry: Entry,
+        call: impl FnOnce(&Plugin, &mut Store<Host>, &Arc<str>) -> Answer<R>,
+        check: impl FnOnce(R, u32) -> Result<T, String>,
+    ) -> Result<T, Failure> {
         let Instance { settings, store, plugin, ports, deadline } = self;
         let step = &settings.name;
-        let broken = |broken| Failure::new(Kind::BadOutput, Some(Arc::clone(step)), broken);
-        let returned = entered(store, deadline, Entry::Process, settings, |store| plugin.process(store, step, input));
-        let outcome = match returned {
-            Ok(RawOutcome::Outcome(columns)) => outcome::check(input, columns, *ports, CAPS).map_err(broken),
-            Ok(RawOutcome::Malformed(text)) => Err(broken(text)),
-            Ok(RawOutcome::Error(text)) => {
-                Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text)))
-            }
+        let returned = entered(store, deadline, entry, settings, |store| call(plugin, store, step));
+        let result = match returned {
+            Ok(Ok(returned)) => check(returned, *ports).map_err(|broken| {
+                Failure::new(Kind::BadOutput, Some(Arc::clone(step)), format!("{}{broken}", entry.prefix()))
+            }),
+            Ok(Err(text)) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text))),
             Err(failure) => Err(failure),
         };
-        if outcome.is_err() {
+        if result.is_err() {
             self.store.data_mut().metrics.discard();
         }
-        outcome
+        result
     }
 
     /// Takes what the calls counted since the last take. If a call's outcome is dropped, its effects must be dropped,

@@ -34,6 +34,17 @@ pub struct Manifest {
     pub codes: Option<Vec<String>>,
     /// The JSON Schema of its settings.
     pub settings: Option<Value>,
+    /// The versions of its state, if it keeps any.
+    pub state: Option<StateVersions>,
+}
+
+/// The versions of a plugin's cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateVersions {
+    /// The version that it writes, 1 to 255.
+    pub version: u32,
+    /// The versions that it reads, ascending. They contain `version`.
+    pub reads: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +57,13 @@ struct Raw {
     ports: Option<Vec<String>>,
     codes: Option<Vec<String>>,
     settings: Option<Value>,
+    state: Option<RawState>,
+}
+
+#[derive(Deserialize)]
+struct RawState {
+    version: i64,
+    reads: Vec<i64>,
 }
 
 /// Why a manifest can't be used.
@@ -105,8 +123,28 @@ impl Manifest {
             ports: raw.ports.map(|ports| ports.iter().map(|port| shown(port, NAME_CHARS_MAX)).collect()),
             codes: raw.codes.map(|codes| codes.iter().map(|code| shown(code, NAME_CHARS_MAX)).collect()),
             settings: raw.settings,
+            state: raw.state.map(StateVersions::checked).transpose()?,
         })
     }
+}
+
+impl StateVersions {
+    fn checked(raw: RawState) -> Result<StateVersions, String> {
+        let version = state_version("state.version", raw.version)?;
+        let mut reads: Vec<u32> =
+            raw.reads.into_iter().map(|read| state_version("state.reads", read)).collect::<Result<_, _>>()?;
+        reads.sort_unstable();
+        reads.dedup();
+        if !reads.contains(&version) {
+            return Err(format!("`state.reads` lacks the version {version}, which `state.version` says it writes"));
+        }
+        Ok(StateVersions { version, reads })
+    }
+}
+
+fn state_version(key: &str, version: i64) -> Result<u32, String> {
+    let checked = u8::try_from(version).ok().filter(|&version| version > 0).map(u32::from);
+    checked.ok_or_else(|| format!("`{key}` has the version {version}, where 1 to 255 are allowed"))
 }
 
 /// A text that is safe to show: truncated, and without control characters.
@@ -120,13 +158,15 @@ mod tests {
 
     #[test]
     fn only_the_name_is_required_and_unknown_keys_are_ignored() {
-        let manifest = Manifest::parse(br#"{"name":"mask\u001b[31m","state":[1]}"#).unwrap();
+        let manifest = Manifest::parse(br#"{"name":"mask\u001b[31m","other":[1]}"#).unwrap();
         assert_eq!(manifest, Manifest { name: "mask[31m".into(), ..Manifest::default() });
         let whole =
             br#"{"name":"mask","version":"1","description":"d","ports":["main","audit"],"settings":{"type":"object"}}"#;
         let manifest = Manifest::parse(whole).unwrap();
         assert_eq!(manifest.ports.unwrap(), ["main", "audit"]);
         assert!(manifest.settings.is_some());
+        let manifest = Manifest::parse(br#"{"name":"top","state":{"version":2,"reads":[2,1,2]}}"#).unwrap();
+        assert_eq!(manifest.state, Some(StateVersions { version: 2, reads: vec![1, 2] }));
     }
 
     #[test]
@@ -136,6 +176,12 @@ mod tests {
             ("[1]", "invalid"),
             (r#"{"name":1}"#, "invalid type"),
             ("", "EOF"),
+            (r#"{"name":"n","state":[1]}"#, "missing field `reads`"),
+            (r#"{"name":"n","state":{"version":1}}"#, "missing field `reads`"),
+            (r#"{"name":"n","state":{"version":0,"reads":[0]}}"#, "`state.version` has the version 0, where 1 to 255"),
+            (r#"{"name":"n","state":{"version":256,"reads":[1]}}"#, "`state.version` has the version 256"),
+            (r#"{"name":"n","state":{"version":2,"reads":[2,-1]}}"#, "`state.reads` has the version -1"),
+            (r#"{"name":"n","state":{"version":2,"reads":[1]}}"#, "`state.reads` lacks the version 2"),
             (&format!(r#"{{"name":"{}"}}"#, "x".repeat(BYTES_MAX)), "are allowed"),
         ] {
             let refusal = Manifest::parse(json.as_bytes()).unwrap_err();

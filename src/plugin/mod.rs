@@ -1,11 +1,12 @@
 //! The WebAssembly host: the only module that uses wasmtime.
 //!
 //! A [`Step`] is a checked and compiled plugin; an [`Instance`] of it turns a batch of records into an outcome or a
-//! failure. Guests are untrusted: they run under a deadline, a memory limit and a limit on their results. This module
+//! failure, or folds it into [`Cells`] of keyed state that the host keeps. Guests are untrusted: they run under a deadline, a memory limit and a limit on their results. This module
 //! does not retry, and knows nothing about Kafka.
 
 mod artifact;
 pub mod bundled;
+mod cells;
 mod deadline_instrumentation;
 mod classify;
 mod compile;
@@ -24,6 +25,7 @@ mod limiter;
 mod manifest;
 mod precompiled;
 mod program;
+mod reducer;
 mod schema;
 mod signature;
 mod step;
@@ -35,6 +37,9 @@ pub use artifact::Inspection;
 pub use artifact::admit;
 pub use artifact::digest;
 pub use artifact::inspect;
+pub use cells::CELL_MAX;
+pub use cells::Cells;
+pub use cells::ChangedCells;
 pub use compile::CompileLimits;
 pub use compile::Compiler;
 pub use compile::MORE_THREADS;
@@ -47,7 +52,11 @@ pub use grants::Grants;
 pub use host::Effects;
 pub use instance::Instance;
 pub use manifest::Manifest;
+pub use manifest::StateVersions;
 pub use precompiled::Cache;
+pub use reducer::ClosedWindows;
+pub use reducer::Extracted;
+pub use reducer::Folded;
 pub use schema::Fault;
 pub use schema::What;
 pub use step::LoadError;
@@ -57,6 +66,7 @@ pub use world::Import;
 pub use world::Misfit;
 pub use world::Needs;
 pub use world::World;
+pub use world::misplaced;
 
 use std::path::PathBuf;
 use std::sync::Arc;

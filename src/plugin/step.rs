@@ -23,7 +23,9 @@ use crate::plugin::host::Names;
 use crate::plugin::host::WasiState;
 use crate::plugin::instance::Instance;
 use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::StateVersions;
 use crate::plugin::world;
+use crate::plugin::world::World;
 
 /// A loaded step. Cheap to clone; clones share the compiled code and the limits of log and metrics.
 #[derive(Clone)]
@@ -39,6 +41,7 @@ struct Inner {
     manifest: Option<Manifest>,
     needs: BTreeSet<Grant>,
     compile_time: Duration,
+    world: World,
     engine: Engine,
     linked: Linked,
     log: Arc<LogGate>,
@@ -131,6 +134,7 @@ impl Step {
                 manifest: inspection.manifest,
                 needs: inspection.imports.iter().filter_map(|import| import.needs.grant()).collect(),
                 compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
+                world,
                 engine: engine.clone(),
                 linked,
                 log,
@@ -162,6 +166,18 @@ impl Step {
     #[must_use]
     pub fn manifest(&self) -> Option<&Manifest> {
         self.inner.manifest.as_ref()
+    }
+
+    /// The world that its plugin implements.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.inner.world
+    }
+
+    /// The versions of its plugin's state, from the manifest.
+    #[must_use]
+    pub fn state(&self) -> Option<&StateVersions> {
+        self.inner.manifest.as_ref()?.state.as_ref()
     }
 
     /// Whether its plugin imports something that this grant provides.

@@ -12,6 +12,8 @@ use crate::plugin::grants::Grants;
 /// The columnar world's export, without its version.
 pub(super) const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
 const HANDLER: &str = "wasmill:plugin/handler";
+const REDUCER: &str = "wasmill:plugin/reducer";
+const KEYER: &str = "wasmill:plugin/keyer";
 /// Granted to every plugin, because these interfaces return nothing.
 const ALWAYS_GRANTED: [&str; 2] = ["wasmill:plugin/log", "wasmill:plugin/metrics"];
 
@@ -45,7 +47,7 @@ const TOUCHES: [(&str, &str); 21] = [
 pub(super) enum Track {
     /// `0.1`, from before the first release.
     V0,
-    /// `1`, the current one.
+    /// `1`, the current one. `reducer` and `keyer` are in it since 1.1.
     V1,
 }
 
@@ -53,7 +55,7 @@ impl Track {
     /// All tracks that this host runs.
     pub(super) const ALL: [Track; 2] = [Track::V0, Track::V1];
 
-    /// The version that is in `wit/`.
+    /// The first version, whose interfaces all later ones have, too.
     pub(super) fn version(self) -> &'static str {
         match self {
             Track::V0 => "0.1.0",
@@ -85,25 +87,67 @@ pub enum World {
     TransformBatch,
     /// `transform`: typed records.
     Transform,
-    /// Both, which is ambiguous.
-    Both,
-    /// Neither.
+    /// `reduce`: records folded into cells by key and window.
+    Reduce,
+    /// `reduce-by`: the same, and the plugin finds keys and times.
+    ReduceBy,
+    /// More than one, which is ambiguous.
+    Several,
+    /// None of them.
     Other,
 }
 
 impl World {
     /// The world of a component with these exports, and the version of the contract that it names.
     pub(super) fn of(exports: &[Export]) -> (World, Option<String>) {
-        let batch = exports.iter().find(|export| interface(&export.name) == BATCH_HANDLER);
-        let typed = exports.iter().find(|export| interface(&export.name) == HANDLER);
-        let contract = batch.or(typed).and_then(|export| version(&export.name)).map(str::to_owned);
-        let world = match (batch, typed) {
-            (Some(_), Some(_)) => World::Both,
-            (Some(_), None) => World::TransformBatch,
-            (None, Some(_)) => World::Transform,
-            (None, None) => World::Other,
+        let find = |name: &str| exports.iter().find(|export| interface(&export.name) == name);
+        let (batch, typed, reducer) = (find(BATCH_HANDLER), find(HANDLER), find(REDUCER));
+        let contract = batch.or(typed).or(reducer).and_then(|export| version(&export.name)).map(str::to_owned);
+        let world = match (batch, typed, reducer) {
+            (Some(_), None, None) => World::TransformBatch,
+            (None, Some(_), None) => World::Transform,
+            (None, None, Some(_)) if find(KEYER).is_some() => World::ReduceBy,
+            (None, None, Some(_)) => World::Reduce,
+            (None, None, None) => World::Other,
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => World::Several,
         };
         (world, contract)
+    }
+
+    /// Whether its plugins keep state by key and window.
+    #[must_use]
+    pub fn has_state(self) -> bool {
+        match self {
+            World::Reduce | World::ReduceBy => true,
+            World::TransformBatch | World::Transform | World::Several | World::Other => false,
+        }
+    }
+
+    /// The interfaces that its plugins export, without their version.
+    pub(super) fn interfaces(self) -> &'static [&'static str] {
+        match self {
+            World::TransformBatch => &[BATCH_HANDLER],
+            World::Transform => &[HANDLER],
+            World::Reduce => &[REDUCER],
+            World::ReduceBy => &[REDUCER, KEYER],
+            World::Several | World::Other => &[],
+        }
+    }
+}
+
+/// Why a plugin of this world can't run in a step that has a `window`, or has none. The text says what to do after `; `.
+#[must_use]
+pub fn misplaced(world: World, has_window: bool) -> Option<String> {
+    match (world.has_state(), has_window) {
+        (true, true) | (false, false) => None,
+        (true, false) => Some(format!(
+            "its plugin keeps state by key and window (world `{world}`), but the step has no `window`; \
+             add `window = {{ size = \"1m\" }}`, or use a plugin without state"
+        )),
+        (false, true) => Some(format!(
+            "the step has a `window`, but its plugin keeps no state (world `{world}`); \
+             remove `window`, or use a plugin that exports `reducer`"
+        )),
     }
 }
 
@@ -112,7 +156,9 @@ impl fmt::Display for World {
         f.write_str(match self {
             World::TransformBatch => "transform-batch",
             World::Transform => "transform",
-            World::Both => "transform and transform-batch",
+            World::Reduce => "reduce",
+            World::ReduceBy => "reduce-by",
+            World::Several => "several",
             World::Other => "other",
         })
     }
@@ -220,18 +266,22 @@ pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> R
     let (world, contract) = World::of(exports);
     let track = contract.as_deref().and_then(Track::of);
     let advice = match (world, track) {
-        (World::Both, _) => "export one of the two: it is not clear which one should get the records",
-        (World::Other, _) => "build it with an SDK, or against `wit/v1/plugin.wit`",
-        (World::TransformBatch | World::Transform, None) => {
-            "it was built against a version of the contract that this wasmill doesn't run: build it against `wit/v1/plugin.wit`"
+        (World::Several, _) => {
+            "export one of `handler`, `batch-handler` and `reducer`: it is not clear which one should get the records"
         }
-        (World::TransformBatch | World::Transform, Some(_))
-            if exports.iter().any(|export| is_unknown(&export.name)) =>
-        {
+        (World::Other, _) => "build it with an SDK, or against `wit/v1.1/plugin.wit`",
+        (_, None) | (World::Reduce | World::ReduceBy, Some(Track::V0)) => {
+            "it was built against a version of the contract that this wasmill doesn't run: build it against \
+             `wit/v1.1/plugin.wit`"
+        }
+        (_, Some(_)) if exports.iter().any(|export| is_unknown(&export.name)) => {
             "it has abilities that this version doesn't know: use a newer wasmill, or build it against this version's \
-             `wit/v1/plugin.wit`"
+             `wit/v1.1/plugin.wit`"
         }
-        (World::TransformBatch | World::Transform, Some(track)) => {
+        (World::TransformBatch | World::Transform, Some(_)) if exports.iter().any(is_keyer) => {
+            "it exports `keyer` without `reducer`, and only a plugin with `reducer` is asked for keys: leave `keyer` out"
+        }
+        (_, Some(track)) => {
             let is_refused = |import: &&Import| match import.needs {
                 Needs::Nothing => false,
                 Needs::Allow(grant) => !allow.has(grant),
@@ -246,11 +296,15 @@ pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> R
 
 /// Other packages' exports are ignored: some languages add their own.
 fn is_unknown(export: &str) -> bool {
-    export.starts_with("wasmill:") && ![BATCH_HANDLER, HANDLER].contains(&interface(export))
+    export.starts_with("wasmill:") && ![BATCH_HANDLER, HANDLER, REDUCER, KEYER].contains(&interface(export))
+}
+
+fn is_keyer(export: &Export) -> bool {
+    interface(&export.name) == KEYER
 }
 
 /// The exports that a step can run, line by line.
-const EXPECTED: [&str; 7] = [
+const EXPECTED: [&str; 14] = [
     "wasmill:plugin/batch-handler@1",
     "  init: func(settings: string, ports: list<string>) -> result<_, string>",
     "  process: func(source: source, batch: batch) -> result<outcome, string>",
@@ -258,6 +312,13 @@ const EXPECTED: [&str; 7] = [
     "  init: func(settings: string, ports: list<string>) -> result<_, string>",
     "  process: func(source: source, batch: list<message>) -> result<list<verdict>, string>",
     "(or either of `@0.1`)",
+    "or wasmill:plugin/reducer@1",
+    "  init: func(settings: string, ports: list<string>) -> result<_, string>",
+    "  add: func(source: source, batch: batch, cells: cells) -> result<folded, string>",
+    "  merge: func(pairs: cells) -> result<changes, string>",
+    "  emit: func(windows: windows) -> result<outcome, string>",
+    "and, optional beside it, wasmill:plugin/keyer@1",
+    "  keys: func(batch: batch) -> result<extracted, string>",
 ];
 
 /// Two columns: the expected and the found exports.
@@ -321,12 +382,33 @@ mod tests {
     }
 
     #[test]
+    fn a_reducer_is_told_apart_by_its_keyer_and_belongs_in_a_step_with_a_window() {
+        let world = |exports: &[&str]| {
+            let export = |name: &&str| Export { name: (*name).to_owned(), functions: Vec::new() };
+            World::of(&exports.iter().map(export).collect::<Vec<_>>())
+        };
+        let both = ["wasmill:plugin/keyer@1.1.0", "wasmill:plugin/reducer@1.2.0"];
+        assert_eq!(world(&both[1..]), (World::Reduce, Some("1.2.0".into())));
+        assert_eq!(world(&both), (World::ReduceBy, Some("1.2.0".into())));
+        assert_eq!(refusal(&both, &["wasmill:plugin/log@1.1.0"]), "");
+        for (world, has_window, part) in [
+            (World::Reduce, false, "(world `reduce`), but the step has no `window`; add "),
+            (World::ReduceBy, false, "(world `reduce-by`), but the step has no `window`; add "),
+            (World::Transform, true, "has a `window`, but its plugin keeps no state (world `transform`); remove "),
+            (World::TransformBatch, true, "keeps no state (world `transform-batch`); remove "),
+        ] {
+            assert!(misplaced(world, has_window).unwrap().contains(part));
+            assert_eq!(misplaced(world, !has_window), None);
+        }
+    }
+
+    #[test]
     fn another_world_is_refused_with_expected_and_found_side_by_side() {
         for (exports, found, advice) in [
             (
                 &["wasmill:plugin/handler@0.1.0", "wasmill:plugin/batch-handler@0.1.0"][..],
                 "   wasmill:plugin/batch-handler@0.1.0",
-                "one of the two",
+                "export one of",
             ),
             (&["wasi:cli/run@0.2.6"], "   wasi:cli/run@0.2.6", "build it with"),
             (&[], "   nothing", "build it with"),
@@ -338,6 +420,20 @@ mod tests {
                 &["wasmill:plugin/batch-handler@0.1.0", "wasmill:plugin/timers@0.1.0"],
                 "   wasmill:plugin/timers@0.1.0",
                 "newer wasmill",
+            ),
+            (
+                &["wasmill:plugin/reducer@1.1.0", "wasmill:plugin/batch-handler@1.0.0"],
+                "   wasmill:plugin/reducer@1.1.0",
+                "export one of",
+            ),
+            (&["wasmill:plugin/reducer@0.1.0"], "   wasmill:plugin/reducer@0.1.0", "doesn't run"),
+            (&["wasmill:plugin/reducer@2.0.0", "wasmill:plugin/keyer@2.0.0"], "reducer@2.0.0", "doesn't run"),
+            (&["wasmill:plugin/reducer@1.1.0", "wasmill:plugin/timers@1.1.0"], "timers@1.1.0", "newer wasmill"),
+            (&["wasmill:plugin/keyer@1.1.0"], "   wasmill:plugin/keyer@1.1.0", "build it with"),
+            (
+                &["wasmill:plugin/handler@1.1.0", "wasmill:plugin/keyer@1.1.0"],
+                "   wasmill:plugin/keyer@1.1.0",
+                "`keyer` without `reducer`",
             ),
         ] {
             let refusal = refusal(exports, &[]);

@@ -1,14 +1,17 @@
 //! The contracts with plugins as Rust types, and their mapping to the crate's own types.
 //!
-//! A plugin has a track (`0.1` or `1`) and a world (columns or typed records). It runs as a component or, with columns
-//! and without grants, as a core module; the types here hide the difference. Input columns are lowered directly from
-//! the batch's slices, and output columns are lifted as whole lists: one copy each way. `typed.rs` converts typed
-//! records to the same columns. The guest's results are taken as they are; `outcome::check` validates them.
+//! A plugin has a track (`0.1` or `1`) and a world (columns, typed records, or cells by key and window). It runs as a
+//! component or, with columns and without grants, as a core module; the types here hide the difference. Input columns
+//! are lowered directly from the batch's slices, and output columns are lifted as whole lists: one copy each way.
+//! `typed.rs` converts typed records to the same columns, and `reducer.rs` has the functions of plugins with state. The
+//! guest's results are taken as they are; `outcome::check` and `plugin::cells` validate them.
 
 mod module;
+mod reducer;
 mod typed;
 mod v0;
 mod v1;
+mod v1_1;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +39,9 @@ use v1::columnar::wasmill::plugin::columns;
 use v1::columnar::wasmill::plugin::types;
 
 pub(super) use module::fits;
+pub(super) use reducer::Answer;
+pub(super) use reducer::Plugin as ReducerPlugin;
+pub(super) use reducer::RawFailed;
 
 /// The most outputs of one call. It is far more than a useful plugin makes, and no more than the worker can hold for
 /// one batch.
@@ -59,6 +65,7 @@ pub(super) enum Linked {
     V0Typed(v0::typed::TypedPre<Host>),
     V1Columnar(v1::columnar::ColumnarPre<Host>),
     V1Typed(v1::typed::TypedPre<Host>),
+    Reducer(reducer::Linked),
 }
 
 /// An instance of a plugin.
@@ -68,6 +75,7 @@ pub(super) enum Plugin {
     V0Typed(v0::typed::Typed),
     V1Columnar(v1::columnar::Columnar),
     V1Typed(v1::typed::Typed),
+    Reducer(Box<reducer::Plugin>),
 }
 
 /// The result of a call.
@@ -76,7 +84,7 @@ pub(super) enum RawOutcome {
     Outcome(Columns),
     /// The plugin's error for the whole call.
     Error(String),
-    /// Typed verdicts that columns can't express.
+    /// What columns can't express, or that the plugin has no such function.
     Malformed(String),
 }
 
@@ -120,6 +128,8 @@ impl Linked {
             Compiled::Component(component) => linker.instantiate_pre(&component)?,
         };
         Ok(match (track, world) {
+            (_, World::Reduce) => Linked::Reducer(reducer::Linked::new(pre, false)?),
+            (_, World::ReduceBy) => Linked::Reducer(reducer::Linked::new(pre, true)?),
             (Track::V0, World::Transform) => Linked::V0Typed(v0::typed::TypedPre::new(pre)?),
             (Track::V0, _) => Linked::V0Columnar(v0::columnar::ColumnarPre::new(pre)?),
             (Track::V1, World::Transform) => Linked::V1Typed(v1::typed::TypedPre::new(pre)?),
@@ -138,6 +148,7 @@ impl Linked {
             Linked::V0Typed(pre) => Plugin::V0Typed(pre.instantiate(store)?),
             Linked::V1Columnar(pre) => Plugin::V1Columnar(pre.instantiate(store)?),
             Linked::V1Typed(pre) => Plugin::V1Typed(pre.instantiate(store)?),
+            Linked::Reducer(linked) => Plugin::Reducer(Box::new(linked.instantiate(store)?)),
         })
     }
 }
@@ -157,6 +168,19 @@ impl Plugin {
             Plugin::V0Typed(plugin) => plugin.wasmill_plugin_handler().call_init(store, settings, &ports),
             Plugin::V1Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_init(store, settings, &ports),
             Plugin::V1Typed(plugin) => plugin.wasmill_plugin_handler().call_init(store, settings, &ports),
+            Plugin::Reducer(plugin) => plugin.init(store, settings, &ports),
+        }
+    }
+
+    /// The functions of a plugin with state.
+    pub(super) fn reducer(&self) -> Option<&reducer::Plugin> {
+        match self {
+            Plugin::Reducer(plugin) => Some(plugin),
+            Plugin::Module(_)
+            | Plugin::V0Columnar(_)
+            | Plugin::V0Typed(_)
+            | Plugin::V1Columnar(_)
+            | Plugin::V1Typed(_) => None,
         }
     }
 
@@ -167,21 +191,10 @@ impl Plugin {
         step: &Arc<str>,
         input: &View<'_>,
     ) -> wasmtime::Result<RawOutcome> {
-        let source = input.source();
-        let source = types::Source {
-            topic: &source.topic,
-            // Kafka numbers partitions from 0.
-            partition: source.partition.unsigned_abs(),
-        };
-        let batch = columns::Batch {
-            offsets: input.offsets,
-            timestamps: input.timestamps,
-            attempts: input.attempts,
-            layout: input.layout,
-            data: input.data,
-        };
+        let (source, batch) = (source(input), batch(input));
         let returned = match self {
             Plugin::Module(plugin) => return plugin.process(store, step, input),
+            Plugin::Reducer(_) => return Ok(RawOutcome::Malformed(NO_PROCESS.to_owned())),
             Plugin::V0Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_process(store, source, batch)?,
             Plugin::V1Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_process(store, source, batch)?,
             Plugin::V0Typed(plugin) => {
@@ -198,6 +211,21 @@ impl Plugin {
             Err(text) => RawOutcome::Error(text),
         })
     }
+}
+
+/// The message if the host calls a function that a plugin with state doesn't have.
+const NO_PROCESS: &str =
+    "the plugin doesn't export `process`; a plugin of the world `transform-batch` or `transform` does";
+
+fn source<'a>(input: &View<'a>) -> types::Source<'a> {
+    let source = input.source();
+    // Kafka numbers partitions from 0.
+    types::Source { topic: &source.topic, partition: source.partition.unsigned_abs() }
+}
+
+fn batch<'a>(input: &View<'a>) -> columns::Batch<'a> {
+    let &View { offsets, timestamps, attempts, layout, data, .. } = input;
+    columns::Batch { offsets, timestamps, attempts, layout, data }
 }
 
 fn taken(outcome: columns::Outcome, step: &Arc<str>) -> Columns {
