@@ -58,8 +58,8 @@ impl Service {
     /// Creates the metrics and binds the HTTP address of the file. From now on HUP doesn't end the process.
     pub(super) fn listen(config: &config::Pipeline, signals: &Arc<Signals>) -> Result<Service, Exit> {
         signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
-        let windowed = config.windowed.iter().map(|windowed| &*windowed.name);
-        let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).chain(windowed).collect();
+        let native = config.native().map(|windowed| &*windowed.name);
+        let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).chain(native).collect();
         let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
         telemetry::set_pipeline(&config.name);
         let metrics = Metrics::new(&config.name, &steps, &outputs);

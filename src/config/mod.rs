@@ -76,7 +76,7 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// The connection, the input and the outputs.
     pub kafka: crate::kafka::Settings,
-    /// The steps that run plugins, in order. There is at least one, or a step with windows.
+    /// The steps that run plugins, in order. There is at least one, or a step with windows that runs none.
     pub steps: Vec<crate::plugin::Settings>,
     /// The last step, if it has windows.
     pub windowed: Option<Windowed>,
@@ -110,6 +110,12 @@ impl Pipeline {
     #[must_use]
     pub fn report(&self) -> Report {
         Report::new(Arc::clone(&self.source))
+    }
+
+    /// The step with windows, if it runs no plugin: it comes after [`Pipeline::steps`].
+    #[must_use]
+    pub fn native(&self) -> Option<&Windowed> {
+        self.windowed.as_ref().filter(|windowed| windowed.is_native())
     }
 
     /// Whether a value may be shown: not if it came from `${...}`.
@@ -147,7 +153,7 @@ pub struct Windowed {
     /// What the event time is taken from.
     pub time: TimeSelector,
     /// What is computed.
-    pub functions: Functions,
+    pub computes: Computes,
     /// The most memory of its tables.
     pub memory_bytes: u64,
     /// Whether a missing changelog topic is created at the start.
@@ -156,7 +162,22 @@ pub struct Windowed {
     pub span: Span,
 }
 
+/// What a step with windows computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Computes {
+    /// Functions of fields, without a plugin.
+    Functions(Functions),
+    /// What the plugin of the step does, the last of [`Pipeline::steps`].
+    Plugin,
+}
+
 impl Windowed {
+    /// Whether it runs no plugin, so that it isn't one of [`Pipeline::steps`].
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        matches!(self.computes, Computes::Functions(_))
+    }
+
     /// The codes with which it rejects records.
     pub const CODES: [&str; 11] = [
         "bad-json",

@@ -161,7 +161,7 @@ impl Page<'_> {
 
     /// Whether a key is one of the step with windows that only a step with a plugin may have.
     fn is_for_plugins(&self, path: &str) -> bool {
-        let Some(windowed) = &self.pipeline.windowed else { return false };
+        let Some(windowed) = self.pipeline.native() else { return false };
         let key = path.strip_prefix("step.").and_then(|rest| rest.strip_prefix(&windowed.number.to_string()));
         key.and_then(|key| key.strip_prefix('.')).is_some_and(|key| {
             let key = key.split('.').next().unwrap_or_default();

@@ -23,14 +23,17 @@ use crate::failure::Failure;
 use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::metrics::State;
+use crate::plugin;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::plugin::World;
 use crate::plugin::bundled;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use crate::state;
 use crate::worker;
 use crate::worker::Changer;
+use crate::worker::Reducer;
 use crate::worker::Replacement;
 use crate::worker::Status;
 use crate::worker::Swapper;
@@ -134,10 +137,12 @@ fn executors(steps: &[Step], parallelism: usize) -> Result<Vec<Vec<(Step, Instan
 
 /// The worker's settings of a pipeline.
 fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
-    let windowed = config.windowed.map(|windowed| windowed_step(windowed, &config.kafka.delivery, &config.routes));
     let names = steps.iter().map(|step| Arc::clone(&step.settings().name));
+    let names = names.chain(config.native().map(|windowed| Arc::clone(&windowed.name))).collect();
+    let of_windows = |windowed| windowed_step(windowed, &config.kafka.delivery, &config.routes, steps.last());
+    let windowed = config.windowed.map(of_windows);
     worker::Settings {
-        steps: names.chain(windowed.iter().map(|windowed| Arc::clone(&windowed.name))).collect(),
+        steps: names,
         windowed: windowed.map(Arc::new),
         kafka: config.kafka,
         policy: config.policy,
@@ -152,18 +157,35 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
 }
 
 /// What the worker needs of a step with windows.
-fn windowed_step(windowed: config::Windowed, delivery: &Guarantee, routes: &Routes) -> WindowedStep {
-    let config::Windowed { name, number, window, key, time, functions, memory_bytes, .. } = windowed;
+fn windowed_step(
+    windowed: config::Windowed,
+    delivery: &Guarantee,
+    routes: &Routes,
+    last: Option<&Step>,
+) -> WindowedStep {
+    let config::Windowed { name, number, window, key, time, computes, memory_bytes, .. } = windowed;
     let delivery = match delivery {
         Guarantee::AtLeastOnce => state::Delivery::AtLeastOnce,
         Guarantee::ExactlyOnce { .. } => state::Delivery::ExactlyOnce,
     };
+    let (cell_max, version, extraction, reducer) = match computes {
+        config::Computes::Functions(functions) => {
+            let extraction = Extraction::new(key, time, functions.pointers());
+            (aggregate::CELL_BYTES_MAX, functions.version(), extraction, Reducer::Functions(functions))
+        }
+        config::Computes::Plugin => {
+            let state = last.and_then(Step::state).cloned().unwrap_or_default();
+            let finds_keys = last.is_some_and(|step| step.world() == World::ReduceBy);
+            let reducer = Reducer::Plugin { finds_keys, reads: state.reads };
+            (plugin::CELL_MAX, state.version, Extraction::new(key, time, &[]), reducer)
+        }
+    };
     WindowedStep {
         name,
         number,
-        state: state::Settings { window, delivery, cell_max: aggregate::CELL_BYTES_MAX, version: functions.version() },
-        extraction: Extraction::new(key, time, functions.pointers()),
-        functions,
+        state: state::Settings { window, delivery, cell_max, version },
+        extraction,
+        reducer,
         late: routes
             .ports()
             .iter()

@@ -128,6 +128,13 @@ impl Manifest {
     }
 }
 
+/// Those of a plugin that says nothing about them.
+impl Default for StateVersions {
+    fn default() -> StateVersions {
+        StateVersions { version: 1, reads: vec![1] }
+    }
+}
+
 impl StateVersions {
     fn checked(raw: RawState) -> Result<StateVersions, String> {
         let version = state_version("state.version", raw.version)?;

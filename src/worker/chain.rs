@@ -6,22 +6,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Replacement;
-use super::clock;
 use super::effects::Effects;
 use super::effects::Layer;
+use super::link::Link;
+use super::link::fails_alone;
 use super::step_metrics::StepMetrics;
 use super::windows::Folds;
+use super::windows::Reducer;
 use super::windows::WindowedStep;
 use crate::aggregate::FoundFields;
 use crate::batch::Batch;
 use crate::batch::View;
-use crate::failure::Class;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
-use crate::outcome::Outcome;
 use crate::partition::Policy;
 use crate::plugin;
 use crate::plugin::Instance;
@@ -37,16 +36,11 @@ pub(super) struct Chain {
     links: Vec<Link>,
     /// The last step, if it has windows.
     windowed: Option<Arc<WindowedStep>>,
+    /// Its plugin, if it runs one.
+    reducer: Option<Link>,
     routes: Routes,
     /// Tells whether a rejected record is dead-lettered or skipped while the records after it continue.
     policy: Policy,
-}
-
-struct Link {
-    step: Step,
-    /// `None` after a fault, until the next call creates a new one.
-    instance: Option<Instance>,
-    meter: StepMetrics,
 }
 
 /// The result of running a range of records.
@@ -90,9 +84,11 @@ impl Chain {
         routes: Routes,
         policy: Policy,
     ) -> Chain {
-        let links =
-            links.into_iter().map(|(step, instance, meter)| Link { step, instance: Some(instance), meter }).collect();
-        Chain { links, windowed, routes, policy }
+        let mut links: Vec<Link> =
+            links.into_iter().map(|(step, instance, meter)| Link::new(step, instance, meter)).collect();
+        let has_reducer = windowed.as_ref().is_some_and(|step| matches!(step.reducer, Reducer::Plugin { .. }));
+        let reducer = if has_reducer { links.pop() } else { None };
+        Chain { links, windowed, reducer, routes, policy }
     }
 
     /// Whether a record that fails in this way is dead-lettered or skipped while the records after it continue.
@@ -100,9 +96,19 @@ impl Chain {
         self.policy.gives_up(failure)
     }
 
+    /// What is done about failed records.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The plugin of the step with windows.
+    pub(super) fn reducer(&mut self) -> Option<&mut Link> {
+        self.reducer.as_mut()
+    }
+
     /// The most records in one call of the first step.
     pub(super) fn batch_records(&self) -> usize {
-        self.links.first().map_or(RECORDS_WITHOUT_PLUGIN, |link| link.step.settings().batch_records)
+        self.links.first().or(self.reducer.as_ref()).map_or(RECORDS_WITHOUT_PLUGIN, Link::batch_records)
     }
 
     /// Runs all steps on a range of a batch.
@@ -132,7 +138,7 @@ impl Chain {
                     (Some(input), roots)
                 }
             };
-            let digest = Arc::clone(link.step.digest());
+            let digest = Arc::clone(link.step().digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
             for (root, failure) in link.run(&mut layer, batch, &records, &self.policy)? {
                 let alone = fails_alone(&self.policy, &failure);
@@ -141,13 +147,19 @@ impl Chain {
             verdicts.effects.layers.push(layer);
         }
         if let Some(step) = self.windowed.clone() {
-            self.fold(&step, batch, records, &mut verdicts);
+            self.fold(&step, batch, records, &mut verdicts)?;
         }
         Ok(verdicts)
     }
 
     /// Takes out of the records what a step with windows needs.
-    fn fold(&self, step: &WindowedStep, batch: &Batch, records: Range<usize>, verdicts: &mut Verdicts) {
+    fn fold(
+        &mut self,
+        step: &WindowedStep,
+        batch: &Batch,
+        records: Range<usize>,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Failure> {
         let (input, roots) = match verdicts.effects.layers.last() {
             None => (None, Vec::new()),
             Some(before) => {
@@ -156,9 +168,19 @@ impl Chain {
                 (Some(input), roots)
             }
         };
-        let layer = Layer { step: step.number, digest: Arc::default(), input, roots, calls: Vec::new() };
+        let digest = self.reducer.as_ref().map_or_else(Arc::default, |link| Arc::clone(link.step().digest()));
+        let layer = Layer { step: step.number, digest, input, roots, calls: Vec::new() };
         let view = layer.input.as_ref().map_or_else(|| batch.slice(records), Batch::view);
         let mut folds = Folds::default();
+        if let Some(link) = self.reducer.as_mut().filter(|_| step.finds_keys()) {
+            for (root, failure) in folds.extract(step, link, &view, |place| layer.root_of(place))? {
+                let alone = fails_alone(&self.policy, &failure);
+                verdicts.fail(root, failure, alone);
+            }
+            verdicts.effects.folds = folds;
+            verdicts.effects.layers.push(layer);
+            return Ok(());
+        }
         let mut found = FoundFields::default();
         for place in 0..view.len() {
             let root = layer.root_of(place);
@@ -175,27 +197,25 @@ impl Chain {
         }
         verdicts.effects.folds = folds;
         verdicts.effects.layers.push(layer);
+        Ok(())
     }
 
     /// Replaces steps from the next run on.
     pub(super) fn swap(&mut self, steps: Vec<Replacement>) {
-        for Replacement { number, step, instance } in steps {
-            let began = clock::now();
-            let link = &mut self.links[number];
-            let memory_bytes = instance.memory_bytes();
-            link.step = step;
-            let had_instance = link.instance.replace(instance).is_some();
-            link.meter.swapped(had_instance, memory_bytes, clock::now() - began);
+        for replacement in steps {
+            if let Some(link) = self.links.iter_mut().chain(&mut self.reducer).nth(replacement.number) {
+                link.swap(replacement);
+            }
         }
     }
 
     /// Takes the metrics that plugins recorded in the last run. The worker decides whether they are kept.
     pub(super) fn take_counted(&mut self) -> Counted {
         let mut counted = Vec::new();
-        for link in &mut self.links {
-            let effects = link.instance.as_mut().map(Instance::take_effects).unwrap_or_default();
+        for link in self.links.iter_mut().chain(&mut self.reducer) {
+            let effects = link.take_effects();
             if !effects.is_empty() {
-                counted.push((Arc::clone(&link.step.settings().name), effects));
+                counted.push((Arc::clone(&link.step().settings().name), effects));
             }
         }
         counted
@@ -217,73 +237,6 @@ pub(super) fn tell(counted: &Counted, metrics: &Metrics) {
         if effects.dropped > 0 {
             metrics.drop_values(step, effects.dropped);
         }
-    }
-}
-
-/// Whether the records after this one continue in the same run.
-fn fails_alone(policy: &Policy, failure: &Failure) -> bool {
-    failure.kind.class() == Class::Reject && policy.gives_up(failure)
-}
-
-impl Link {
-    /// Calls the step on the layer's input, up to the first record that ends the run. A rejected record ends it unless the policy is
-    /// to go on without it. Returns the failed records in order, and why they failed.
-    fn run(
-        &mut self,
-        layer: &mut Layer,
-        batch: &Batch,
-        records: &Range<usize>,
-        policy: &Policy,
-    ) -> Result<Vec<(usize, Failure)>, Failure> {
-        let mut all_failed = Vec::new();
-        let total = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
-        let most = self.step.settings().batch_records.max(1);
-        let mut at = 0;
-        while at < total {
-            let range = at..total.min(at + most);
-            at = range.end;
-            let outcome = match &layer.input {
-                Some(input) => self.call(&input.slice(range.clone()))?,
-                None => self.call(&batch.slice(records.start + range.start..records.start + range.end))?,
-            };
-            let start = range.start;
-            layer.calls.push((range, outcome.outputs));
-            for failed in outcome.failed {
-                let ends = !fails_alone(policy, &failed.failure);
-                self.meter.failed(&failed.failure);
-                all_failed.push((layer.root_of(start + failed.index), self.signed(failed.failure)));
-                if ends {
-                    return Ok(all_failed);
-                }
-            }
-        }
-        Ok(all_failed)
-    }
-
-    /// Adds the component that caused the failure.
-    fn signed(&self, failure: Failure) -> Failure {
-        Failure { digest: Some(Arc::clone(self.step.digest())), ..failure }
-    }
-
-    fn call(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
-        let mut instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => {
-                let made = self.step.instantiate().map_err(|failure| self.signed(failure));
-                let instance = made.inspect_err(|failure| self.meter.failed(failure))?;
-                self.meter.instantiated();
-                instance
-            }
-        };
-        let began: Instant = clock::now();
-        let result = instance.process(input).map_err(|failure| self.signed(failure));
-        self.meter.called(input.len(), clock::now() - began, &result, instance.memory_bytes());
-        self.meter.logged(self.step.take_logged());
-        match &result {
-            Err(failure) if failure.kind.spoils_instance() => {}
-            Ok(_) | Err(_) => self.instance = Some(instance),
-        }
-        result
     }
 }
 

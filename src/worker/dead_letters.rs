@@ -145,7 +145,7 @@ impl Shell {
     }
 
     /// The known size limit of the dead-letter topic.
-    fn dead_letter_bytes(&self) -> Option<usize> {
+    pub(super) fn dead_letter_bytes(&self) -> Option<usize> {
         let output = self.settings.kafka.dead_letter.as_ref()?;
         self.delivery.limits().record_bytes(self.settings.kafka.outputs.len(), output)
     }

@@ -17,6 +17,8 @@ use super::chain::Chain;
 use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
+use super::windows;
+use super::windows::Reduced;
 use crate::batch::Batch;
 use crate::failpoint;
 use crate::failpoint::Point;
@@ -31,8 +33,18 @@ use crate::sink::Routes;
 /// A message to an executor.
 enum Order {
     Run(RunRequest),
+    /// Fold records or show windows by a plugin.
+    Reduce(windows::Order),
     /// Replace these steps from now on.
     Swap(Vec<Replacement>),
+}
+
+/// What an executor returns.
+#[derive(Debug)]
+pub(super) enum Returned {
+    Ran(Box<RunResult>),
+    /// With the executor's number.
+    Reduced(usize, Reduced),
 }
 
 /// Records to be run.
@@ -116,18 +128,18 @@ struct Thread {
 }
 
 impl Executors {
-    /// Starts a thread for each chain. `ran` is called on that thread.
+    /// Starts a thread for each chain. `returns` is called on that thread.
     pub(super) fn start(
         chains: Vec<Chain>,
         routes: &Routes,
         worker: usize,
-        ran: &(impl Fn(RunResult) + Clone + Send + 'static),
+        returns: &(impl Fn(Returned) + Clone + Send + 'static),
     ) -> std::io::Result<Executors> {
         let mut threads = Vec::new();
         for (number, chain) in chains.into_iter().enumerate() {
             let (sender, orders) = mpsc::channel();
-            let (routes, ran) = (routes.clone(), ran.clone());
-            let executor = Executor { number, chain, routes, failed: HashMap::new(), ran };
+            let (routes, returns) = (routes.clone(), returns.clone());
+            let executor = Executor { number, chain, routes, failed: HashMap::new(), returns };
             let thread = std::thread::Builder::new()
                 .name(format!("executor-{worker}-{number}"))
                 .spawn(move || executor.run(&orders))?;
@@ -147,7 +159,13 @@ impl Executors {
         self.order(executor, Order::Run(request))
     }
 
-    /// An executor returned the last records of a request.
+    /// Gives an executor an order for a plugin with windows. `false` if its thread is gone, which is a bug.
+    pub(super) fn reduce(&mut self, executor: usize, order: windows::Order) -> bool {
+        self.loads[executor] += 1;
+        self.order(executor, Order::Reduce(order))
+    }
+
+    /// An executor returned the last records of a request, or carried out an order.
     pub(super) fn returned(&mut self, executor: usize) {
         if let Some(load) = self.loads.get_mut(executor) {
             *load = load.saturating_sub(1);
@@ -197,10 +215,10 @@ struct Executor<R> {
     routes: Routes,
     /// The last run of each strand in which a record failed: other requests of that run are returned without being run.
     failed: HashMap<(AssignmentId, u16), u32>,
-    ran: R,
+    returns: R,
 }
 
-impl<R: Fn(RunResult)> Executor<R> {
+impl<R: Fn(Returned)> Executor<R> {
     fn run(mut self, orders: &mpsc::Receiver<Order>) {
         // On Linux this sets the niceness of the thread, not of the process.
         #[cfg(target_os = "linux")]
@@ -210,6 +228,14 @@ impl<R: Fn(RunResult)> Executor<R> {
         while let Ok(order) = orders.recv() {
             let request = match order {
                 Order::Run(request) => request,
+                Order::Reduce(order) => {
+                    let reduced = self.chain.reduce(order);
+                    debug_assert!(reduced.is_some(), "an order for a plugin, and the step with windows runs none");
+                    if let Some(reduced) = reduced {
+                        (self.returns)(Returned::Reduced(self.number, reduced));
+                    }
+                    continue;
+                }
                 Order::Swap(steps) => {
                     self.chain.swap(steps);
                     continue;
@@ -297,7 +323,7 @@ impl<R: Fn(RunResult)> Executor<R> {
         request.range.start += returned;
         let last = request.range.is_empty();
         let outputs = effects.counts(done, &self.routes);
-        (self.ran)(RunResult {
+        (self.returns)(Returned::Ran(Box::new(RunResult {
             executor: self.number,
             strand: request.strand,
             run: request.run,
@@ -310,13 +336,13 @@ impl<R: Fn(RunResult)> Executor<R> {
             counted,
             failure,
             last,
-        });
+        })));
         last
     }
 
     fn give_back(&mut self, request: RunRequest) {
         let RunRequest { strand, run, first, batch, range, .. } = request;
-        (self.ran)(RunResult {
+        (self.returns)(Returned::Ran(Box::new(RunResult {
             executor: self.number,
             strand,
             run,
@@ -329,7 +355,7 @@ impl<R: Fn(RunResult)> Executor<R> {
             counted: Vec::new(),
             failure: None,
             last: true,
-        });
+        })));
     }
 }
 

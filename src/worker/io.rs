@@ -162,8 +162,8 @@ pub(super) fn start_executors(
 ) -> Result<Executors, String> {
     let inbox = inbox.clone();
     // The inbox is closed only when the process ends.
-    let ran = move |ran| drop(inbox.send(Event::Ran(ran)));
-    Executors::start(chains, &settings.routes, worker, &ran)
+    let returns = move |returned| drop(inbox.send(Event::Returned(returned)));
+    Executors::start(chains, &settings.routes, worker, &returns)
         .map_err(|error| format!("failed to start an executor: {error}"))
 }
 

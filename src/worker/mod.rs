@@ -40,6 +40,7 @@ mod lag;
 mod lanes;
 mod left;
 mod limits;
+mod link;
 mod monitor;
 mod outgoing;
 mod position;
@@ -75,6 +76,7 @@ pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
 pub use status::Status;
+pub use windows::Reducer;
 pub use windows::WindowedStep;
 
 use crate::kafka;
@@ -88,7 +90,7 @@ use crate::plugin::Step;
 use crate::record::AssignmentIds;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
-use executor::RunResult;
+use executor::Returned;
 use intake::Amount;
 use io::First;
 use shell::Shell;
@@ -131,8 +133,8 @@ impl Settings {
 
 /// A message in the worker's inbox. Rebalances and client errors come from the consumer's poll instead.
 enum Event {
-    /// An executor returned records.
-    Ran(RunResult),
+    /// An executor returned records, or carried out an order.
+    Returned(Returned),
     /// A report of the producer with this number.
     Report { producer: u32, report: ProducerReport },
     /// The lookup thread with this number answered the question with this number.

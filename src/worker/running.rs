@@ -14,6 +14,8 @@ use super::executor;
 use super::executor::RunResult;
 use super::lanes;
 use super::lanes::QueuedRun;
+use super::windows::Folding;
+use super::windows::Order;
 use crate::partition;
 use crate::partition::Action;
 use crate::record::Seq;
@@ -82,7 +84,7 @@ impl Shell {
     }
 
     /// An executor returned records.
-    pub(super) fn on_ran(&mut self, now: Instant, mut ran: RunResult) {
+    pub(super) fn on_ran(&mut self, now: Instant, mut ran: Box<RunResult>) {
         if let Some(index) = self.flow.task_of(ran.first)
             && let Some(windows) = self.flow.tasks[index].windows.as_mut().filter(|windows| !windows.may_fold())
         {
@@ -104,12 +106,22 @@ impl Shell {
         if task.state.takes(ran.strand, ran.run, ran.first) {
             chain::tell(&ran.counted, &self.monitor.metrics);
             if let Some(windows) = &mut task.windows {
-                match windows.fold(&mut ran, &self.settings.policy, clock::unix_ms()) {
-                    Ok(not_folded) => self.monitor.count_not_folded(windows.step(), not_folded),
+                let executor = ran.executor;
+                match windows.fold(ran, &self.settings.policy, clock::unix_ms()) {
+                    Ok(Folding::Folded(folded, not_folded)) => {
+                        self.monitor.count_not_folded(windows.step(), not_folded);
+                        ran = folded;
+                    }
+                    Ok(Folding::Ask(order)) => return self.order(now, executor, Order::Add(order)),
                     Err(why) => return self.close(now, End::Stopped(why)),
                 }
             }
         }
+        self.on_folded(now, index, ran);
+    }
+
+    /// The records that an executor returned are in the tables, if there are any.
+    pub(super) fn on_folded(&mut self, now: Instant, index: usize, mut ran: Box<RunResult>) {
         let task = &mut self.flow.tasks[index];
         let event = partition::Event::Ran {
             strand: ran.strand,
@@ -125,7 +137,7 @@ impl Shell {
         // Nothing is sent at or above the first failed record whose dead letter doesn't fit its topic.
         let limit = unrecoverable.as_ref().map(|unrecoverable| unrecoverable.seq);
         let mut dead_letters = Some(dead_letters);
-        let mut ran = Some(ran);
+        let mut ran = Some(*ran);
         for action in actions {
             // Sending may rewind all tasks. The remaining actions are then about records that will be read again.
             if self.flow.task_of(first) != Some(index) {

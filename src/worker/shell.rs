@@ -14,6 +14,7 @@ use super::clock;
 use super::delivery::Delivery;
 use super::end::End;
 use super::end::StoppedAt;
+use super::executor::Returned;
 use super::flow::Flow;
 use super::intake::Intake;
 use super::io;
@@ -164,7 +165,8 @@ impl Shell {
 
     fn on_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Ran(ran) => self.on_ran(now, ran),
+            Event::Returned(Returned::Ran(ran)) => self.on_ran(now, ran),
+            Event::Returned(Returned::Reduced(executor, reduced)) => self.on_reduced(now, executor, reduced),
             Event::Report { producer, report } if producer == self.io.producer_number => self.on_report(now, report),
             Event::Report { .. } => {}
             Event::Answer { lookup, question, answer } if lookup == self.io.lookup_number => {

@@ -12,7 +12,6 @@ use prometheus::IntGauge;
 use crate::failure::Failure;
 use crate::metrics::LEVELS;
 use crate::metrics::Metrics;
-use crate::outcome::Outcome;
 
 /// See the head of the file.
 pub(super) struct StepMetrics {
@@ -67,22 +66,13 @@ impl StepMetrics {
     }
 
     /// A call ended. [`StepMetrics::failed`] counts its failed records, as those after one that ends the run don't count.
-    pub(super) fn called(
-        &mut self,
-        records: usize,
-        took: Duration,
-        result: &Result<Outcome, Failure>,
-        memory_bytes: u64,
-    ) {
+    pub(super) fn called(&mut self, records: usize, took: Duration, failure: Option<&Failure>, memory_bytes: u64) {
         self.duration.observe(took.as_secs_f64());
         self.batch.observe(u32::try_from(records).map_or(f64::INFINITY, f64::from));
         self.records_in.inc_by(records as u64);
-        match result {
-            Ok(outcome) => {
-                self.records_out.inc_by(outcome.outputs.len() as u64);
-                self.remember(memory_bytes);
-            }
-            Err(failure) => {
+        match failure {
+            None => self.remember(memory_bytes),
+            Some(failure) => {
                 self.failed(failure);
                 if failure.kind.spoils_instance() {
                     self.has_instance = false;
@@ -91,6 +81,11 @@ impl StepMetrics {
                 }
             }
         }
+    }
+
+    /// The step returned outputs.
+    pub(super) fn put_out(&self, outputs: usize) {
+        self.records_out.inc_by(outputs as u64);
     }
 
     /// Another version replaced the step's instance, or the missing one after a fault.

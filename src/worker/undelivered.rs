@@ -47,7 +47,7 @@ impl Shell {
                 undone.beside_large.add(&task.partition, task.offsets.handed.0 - 1);
             }
             match (Consequence::from(failure.kind.class()), kind) {
-                (Consequence::Refuse, TagKind::Output(_)) if of_windows.is_some() => {
+                (Consequence::Refuse, _) if of_windows.is_some() => {
                     let why = format!("a result of a window of {} is refused: {failure}", task.partition);
                     self.close(now, End::Stopped(why));
                 }

@@ -47,7 +47,7 @@ fn human(files: &[Checked]) -> Result<(), Exit> {
             (0, 0, Some((pipeline, _))) => format!(
                 "{}: ok ({}, {})",
                 file.file,
-                plural(pipeline.steps.len() + usize::from(pipeline.windowed.is_some()), "step"),
+                plural(pipeline.steps.len() + usize::from(pipeline.native().is_some()), "step"),
                 plural(pipeline.kafka.outputs.len(), "output")
             ),
             (0, _, _) => format!("{}: ok, with {}", file.file, plural(warnings, "warning")),

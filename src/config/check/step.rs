@@ -43,17 +43,22 @@ pub(super) fn steps(
     let mut names = BTreeMap::new();
     let (mut steps, mut spans, mut windowed) = (Vec::new(), Vec::new(), None);
     for (index, raw_step) in raw.iter().enumerate() {
-        if !windows::is_windowed(raw_step.get_ref()) {
-            windows::refuse(check, raw_step.get_ref());
+        let at: Span = raw_step.span().into();
+        let name = if windows::is_native(raw_step.get_ref()) {
+            name(check, raw_step.get_ref(), index, at, &mut names)
+        } else {
             let (settings, span) = step(check, index, raw_step, ports, &mut names);
+            let name = settings.name.to_string();
             steps.push(settings);
             spans.push(span);
+            name
+        };
+        if !windows::is_windowed(raw_step.get_ref()) {
+            windows::refuse(check, raw_step.get_ref());
             continue;
         }
-        let at: Span = raw_step.span().into();
-        let name = name(check, raw_step.get_ref(), index, at, &mut names);
         if index + 1 < raw.len() {
-            let message = format!("steps after `{}` are not supported yet", windows::AGGREGATE);
+            let message = "steps after a step with windows are not supported yet";
             check.report.add(at, message, "make it the last step, and read its output with another pipeline");
         }
         windowed = Some(windows::windowed(check, index, raw_step, name, state));

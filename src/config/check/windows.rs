@@ -1,4 +1,4 @@
-//! A step with windows: `use = "std:aggregate"` with `window`, `key`, `time`, and `[state]`.
+//! A step with windows: `window`, `key` and `time`, with `use = "std:aggregate"` or a plugin, and `[state]`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::value;
 use crate::aggregate::Functions;
 use crate::aggregate::KeySelector;
 use crate::aggregate::TimeSelector;
+use crate::config::Computes;
 use crate::config::Windowed;
 use crate::config::raw;
 use crate::config::raw::Text;
@@ -31,21 +32,25 @@ const MEMORY_BYTES: u64 = 512 << 20;
 
 /// Whether a step has windows.
 pub(super) fn is_windowed(step: &raw::Step) -> bool {
-    step.r#use.as_ref().is_some_and(|used| used.get_ref() == AGGREGATE)
+    is_native(step) || step.window.is_some()
 }
 
-/// Reports keys of steps with windows on a step that runs a plugin.
+/// Whether a step aggregates without a plugin.
+pub(super) fn is_native(step: &raw::Step) -> bool {
+    step.wasm.is_none() && step.r#use.as_ref().is_some_and(|used| used.get_ref() == AGGREGATE)
+}
+
+/// Reports keys of steps with windows on a step that has none.
 pub(super) fn refuse(check: &mut Check<'_>, step: &raw::Step) {
     let keys = [
-        ("window", step.window.as_ref().map(Spanned::span)),
         ("key", step.key.as_ref().map(Spanned::span)),
         ("time", step.time.as_ref().map(Spanned::span)),
         ("same_partition", step.same_partition.as_ref().map(Spanned::span)),
     ];
     for (key, span) in keys {
         if let Some(span) = span {
-            let message = format!("`{key}` on a step that runs a plugin is not supported yet");
-            check.report.add(span.into(), message, format!("remove it, or write `use = \"{AGGREGATE}\"`"));
+            let message = format!("`{key}` is for steps with windows");
+            check.report.add(span.into(), message, "remove it, or add `window = { size = \"1m\" }`");
         }
     }
 }
@@ -70,7 +75,7 @@ pub(super) fn windowed(
         ("batch", step.batch.as_ref().map(Spanned::span)),
     ];
     for (key, span) in others {
-        if let Some(span) = span {
+        if let Some(span) = span.filter(|_| is_native(step)) {
             let message = format!("`{key}` is for plugins, and `{AGGREGATE}` runs none");
             check.report.add(span.into(), message, "remove it; `state.memory` bounds the step's tables");
         }
@@ -100,7 +105,7 @@ pub(super) fn windowed(
         window: window.unwrap_or_else(fallback),
         key,
         time,
-        functions: functions(check, step, at),
+        computes: if is_native(step) { Computes::Functions(functions(check, step, at)) } else { Computes::Plugin },
         memory_bytes: value::size(check, state.memory.as_ref(), "memory", 1 << 20, 1 << 40).unwrap_or(MEMORY_BYTES),
         create: state.create.as_ref().is_some_and(|create| *create.get_ref()),
         span: at,

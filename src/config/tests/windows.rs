@@ -53,18 +53,11 @@ fn mistakes_in_a_step_with_windows_are_reported_at_their_places() {
         ),
         (windowed(&format!("{STEP}key = \"/customer\"")), "`key`: `/customer` has no `json:` before it"),
         (windowed(&format!("{STEP}timeout = \"1s\"")), "`timeout` is for plugins, and `std:aggregate` runs none"),
-        (
-            first("delivery = \"at_least_once\"")
-                .replace("wasm = \"plugins/mask.wasm\"", &format!("name = \"a\"\nuse = \"std:aggregate\"\n{STEP}")),
-            "`delivery = \"at_least_once\"` with windows is not supported yet",
-        ),
-        (
-            with("wasm =", "window = { size = \"1m\" }\nwasm ="),
-            "`window` on a step that runs a plugin is not supported yet",
-        ),
+        (with("wasm =", "key = \"json:/customer\"\nwasm ="), "`key` is for steps with windows"),
+        (with("wasm =", "window = { size = \"1m\" }\nwasm ="), "missing `step.name`"),
         (
             format!("{}[[step]]\nwasm = \"plugins/mask.wasm\"\n", windowed(STEP)),
-            "steps after `std:aggregate` are not supported yet",
+            "steps after a step with windows are not supported yet",
         ),
     ] {
         let report = Case::new().load(&text).unwrap_err();

@@ -5,9 +5,13 @@ use std::fmt;
 
 use super::Windows;
 use super::rows::Rows;
-use super::step::WindowedStep;
+use super::step::Reducer;
+use crate::aggregate::Functions;
+use crate::batch::Batch;
+use crate::batch::Outputs;
 use crate::record::OutRecord;
 use crate::record::Seq;
+use crate::sink::DeadLetter;
 use crate::state::BatchId;
 use crate::state::WindowBatch;
 use crate::state::WindowedPartition;
@@ -17,14 +21,37 @@ pub(super) struct Showing {
     id: BatchId,
     /// Where the window ends, in ms.
     end: i64,
-    rows: Rows,
+    results: Results,
+}
+
+/// The results of a batch.
+enum Results {
+    Rows(Rows),
+    Emitted(EmittedResults),
+}
+
+/// What a plugin made of a batch, and where it is being sent.
+struct EmittedResults {
+    calls: Vec<(Batch, Outputs)>,
+    /// The call and its output that are next.
+    at: (usize, usize),
+    dead_letters: Vec<DeadLetter>,
+    /// How many of the dead letters were sent.
+    dead: usize,
+}
+
+/// A result to be sent.
+pub(super) struct NextResult<'a> {
+    pub(super) record: OutRecord<'a>,
+    /// Whether it is a dead letter.
+    pub(super) is_dead: bool,
 }
 
 /// The most keys of a batch, which bounds the memory of its results.
-const KEYS_MAX: usize = 128;
+pub(super) const KEYS_MAX: usize = 128;
 
 impl Showing {
-    fn new(step: &WindowedStep, batch: &WindowBatch) -> Result<Showing, String> {
+    fn new(functions: &Functions, batch: &WindowBatch) -> Result<Showing, String> {
         let mut rows = Rows::default();
         let (mut merged, mut next) = (Vec::new(), Vec::new());
         for (key, cells) in batch.iter() {
@@ -38,14 +65,51 @@ impl Showing {
                     merged.extend_from_slice(cell);
                 } else {
                     next.clear();
-                    step.functions.merge(&merged, cell, &mut next).map_err(|error| fail(&error))?;
+                    functions.merge(&merged, cell, &mut next).map_err(|error| fail(&error))?;
                     std::mem::swap(&mut merged, &mut next);
                 }
             }
-            rows.push(key, |out| step.functions.emit(key, batch.start, batch.end, &merged, out).map(|()| true))
+            rows.push(key, |out| functions.emit(key, batch.start, batch.end, &merged, out).map(|()| true))
                 .map_err(|error| fail(&error))?;
         }
-        Ok(Showing { id: batch.id, end: batch.end, rows })
+        Ok(Showing { id: batch.id, end: batch.end, results: Results::Rows(rows) })
+    }
+
+    /// What a plugin made of a batch.
+    pub(super) fn emitted(batch: &WindowBatch, calls: Vec<(Batch, Outputs)>, dead_letters: Vec<DeadLetter>) -> Showing {
+        let results = EmittedResults { calls, at: (0, 0), dead_letters, dead: 0 };
+        Showing { id: batch.id, end: batch.end, results: Results::Emitted(results) }
+    }
+
+    /// The next result to be sent.
+    fn peek(&self) -> Option<NextResult<'_>> {
+        match &self.results {
+            // The last millisecond that belongs to the window.
+            Results::Rows(rows) => Some(NextResult { record: rows.peek(self.end.saturating_sub(1))?, is_dead: false }),
+            Results::Emitted(EmittedResults { calls, at: (call, index), dead_letters, dead }) => {
+                let mut from = *index;
+                for (windows, outputs) in &calls[*call..] {
+                    if from < outputs.len() {
+                        return Some(NextResult { record: outputs.resolve(from, windows, 0), is_dead: false });
+                    }
+                    from = 0;
+                }
+                Some(NextResult { record: dead_letters.get(*dead)?.record(), is_dead: true })
+            }
+        }
+    }
+
+    /// The next result was sent.
+    fn advance(&mut self) {
+        match &mut self.results {
+            Results::Rows(rows) => rows.advance(),
+            Results::Emitted(EmittedResults { calls, at: (call, index), dead, .. }) => {
+                while calls.get(*call).is_some_and(|(_, outputs)| *index >= outputs.len()) {
+                    (*call, *index) = (*call + 1, 0);
+                }
+                if *call < calls.len() { *index += 1 } else { *dead += 1 }
+            }
+        }
     }
 }
 
@@ -55,7 +119,13 @@ impl Windows {
         self.showing.is_some()
     }
 
-    /// Whether there are results to be sent.
+    /// Results are to be sent.
+    pub(super) fn show(&mut self, showing: Showing) {
+        self.showing = Some(showing);
+        self.end_showing();
+    }
+
+    /// Whether there are results to be sent, or windows to be shown.
     pub(super) fn has_results(&self) -> bool {
         let has_windows = |state: &WindowedPartition| state.has_windows() && !state.is_cutting();
         self.showing.is_some() || self.state.as_ref().is_some_and(has_windows)
@@ -65,28 +135,32 @@ impl Windows {
     ///
     /// # Errors
     /// A cell can't be read, or the slices of a window can't be merged.
-    pub(super) fn next_result(&mut self) -> Result<Option<(OutRecord<'_>, Seq)>, String> {
+    pub(super) fn next_result(&mut self) -> Result<Option<(NextResult<'_>, Seq)>, String> {
         if self.showing.is_none()
+            && let Reducer::Functions(functions) = &self.step.reducer
             && let Some(batch) = self.state.as_mut().and_then(|state| state.next_windows(KEYS_MAX))
         {
-            self.showing = Some(Showing::new(&self.step, &batch)?);
+            self.showing = Some(Showing::new(functions, &batch)?);
         }
         let seq = self.results.next(self.outputs);
-        // The last millisecond that belongs to the window.
-        Ok(self.showing.as_ref().and_then(|showing| Some((showing.rows.peek(showing.end.saturating_sub(1))?, seq))))
+        Ok(self.showing.as_ref().and_then(|showing| Some((showing.peek()?, seq))))
     }
 
     /// The next result was handed to the producer.
     pub(super) fn sent(&mut self) {
         self.results.sent += 1;
-        let Some(showing) = &mut self.showing else { return };
-        showing.rows.advance();
-        if showing.rows.is_done() {
-            let id = showing.id;
-            self.showing = None;
-            if let Some(state) = &mut self.state {
-                state.take_back_windows(id);
-            }
+        if let Some(showing) = &mut self.showing {
+            showing.advance();
+        }
+        self.end_showing();
+    }
+
+    /// Ends the batch if all of its results were sent.
+    fn end_showing(&mut self) {
+        if let Some(Showing { id, .. }) = self.showing.take_if(|showing| showing.peek().is_none())
+            && let Some(state) = &mut self.state
+        {
+            state.take_back_windows(id);
         }
     }
 }

@@ -6,13 +6,17 @@
 use std::ops::Range;
 
 use super::Windows;
+use super::reduce::AddOrder;
 use super::step::Folds;
+use super::step::Reducer;
 use super::step::WindowedStep;
 use crate::aggregate::CorruptCell;
 use crate::aggregate::FoldError;
+use crate::aggregate::Functions;
 use crate::aggregate::Reject;
 use crate::batch::OutputColumns;
 use crate::batch::Outputs;
+use crate::failure::Failure;
 use crate::partition::Policy;
 use crate::state::Arrival;
 use crate::state::Call;
@@ -48,6 +52,24 @@ enum MergeError {
     Corrupt(CorruptCell),
 }
 
+/// What became of a run.
+#[must_use]
+pub(in crate::worker) enum Folding {
+    /// It is folded.
+    Folded(Box<RunResult>, NotFolded),
+    /// A plugin is to fold it. Until its answer nothing else is folded.
+    Ask(Box<AddOrder>),
+}
+
+/// The records of a run, judged.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// Those that belong to a window, by their entries, each with its slice.
+    pub(super) kept: Vec<(usize, i64)>,
+    late: Vec<usize>,
+    future: u64,
+}
+
 impl Windows {
     /// Folds the records of a run, in their order. Those that can't be folded fail, or are sent to the output for late records. `now` is
     /// in ms since 1970-01-01 UTC.
@@ -56,73 +78,139 @@ impl Windows {
     /// A cell of the tables can't be read: nothing was folded.
     pub(in crate::worker) fn fold(
         &mut self,
-        ran: &mut RunResult,
+        mut ran: Box<RunResult>,
         policy: &Policy,
         now: i64,
-    ) -> Result<NotFolded, String> {
-        let mut not = NotFolded::default();
-        let Some(state) = &mut self.state else { return Ok(not) };
+    ) -> Result<Folding, String> {
+        let Some(state) = &mut self.state else { return Ok(Folding::Folded(ran, NotFolded::default())) };
         let step = &*self.step;
         let folds = std::mem::take(&mut ran.effects.folds);
-        let (mut kept, mut late) = (Vec::with_capacity(folds.entries.len()), Vec::new());
-        for (at, entry) in folds.entries.iter().enumerate() {
-            if entry.root >= ran.outputs.len() {
-                break;
+        let mut judgement = judge(step, state, &folds, &mut ran, policy, now);
+        let functions = match &step.reducer {
+            Reducer::Functions(functions) => functions,
+            Reducer::Plugin { .. } => {
+                ran.effects.folds = folds;
+                return Ok(self.ask(ran, judgement));
             }
-            if ran.has_failed(entry.root) {
-                continue;
-            }
-            let (key, offset) = (folds.key(entry), ran.offset(entry.root));
-            match state.judge(&Arrival { offset, time: Some(entry.time), key, hash: entry.hash }, now) {
-                Judged::Fold { slice } => kept.push((at, slice)),
-                Judged::Applied | Judged::Folded => {}
-                Judged::Late => late.push(at),
-                verdict @ (Judged::Future | Judged::Untimed) => {
-                    let reject = if verdict == Judged::Future {
-                        not.future += 1;
-                        future(entry.time, now, state.window().max_ahead())
-                    } else {
-                        Reject { code: "no-window", reason: format!("no window can have the time {}", entry.time) }
-                    };
-                    ran.fail(entry.root, step.rejected(reject), policy);
-                }
-            }
-        }
+        };
         let merged = loop {
-            match merge(step, state, &folds, &kept, ran) {
+            match merge(functions, state, &folds, &judgement.kept, &ran) {
                 Ok(merged) => break merged,
                 Err(MergeError::Corrupt(corrupt)) => return Err(format!("step `{}`: {corrupt}", step.name)),
                 Err(MergeError::Rejected { entry, reject }) => {
-                    let root = folds.entries[entry].root;
-                    let offset = ran.offset(root);
-                    ran.fail(root, step.rejected(reject), policy);
-                    if root >= ran.outputs.len() {
-                        // It is judged again, and so are those after it.
-                        state.take_back_from(offset);
-                        late.retain(|&at| folds.entries[at].root < root);
-                        kept.retain(|&(at, _)| folds.entries[at].root < root);
-                    } else {
-                        kept.retain(|&(at, _)| folds.entries[at].root != root);
-                    }
+                    judgement.fail(state, &folds, &mut ran, entry, step.rejected(reject), policy);
                 }
             }
         };
         for Merged { call, lengths, data } in &merged {
-            if let Err(malformed) = state.apply(call, Changes { lengths, data }) {
-                debug_assert!(false, "{malformed}");
-            }
+            apply(state, call, Changes { lengths, data });
         }
-        not.late = late.len() as u64;
-        if let Some((port, layer)) = step.late.zip(ran.effects.layers.last_mut()) {
-            for at in late {
-                let entry = &folds.entries[at];
-                let columns = OutputColumns { ports: vec![port], ..OutputColumns::default() };
-                layer.calls.push((entry.place..entry.place + 1, Outputs::from_checked(columns, vec![0], Vec::new())));
-                ran.outputs[entry.root] += 1;
-            }
-        }
-        Ok(not)
+        ran.effects.folds = folds;
+        Ok(finish(step, ran, &judgement))
     }
+}
+
+/// Writes what a call made of its cells.
+pub(super) fn apply(state: &mut WindowedPartition, call: &Call, changes: Changes<'_>) {
+    if let Err(malformed) = state.apply(call, changes) {
+        debug_assert!(false, "{malformed}");
+    }
+}
+
+/// The records of the run are folded: those that were late go to their output.
+pub(super) fn finish(step: &WindowedStep, mut ran: Box<RunResult>, judgement: &Judgement) -> Folding {
+    let not = NotFolded { late: judgement.late.len() as u64, future: judgement.future };
+    if let Some((port, layer)) = step.late.zip(ran.effects.layers.last_mut()) {
+        for &at in &judgement.late {
+            let entry = &ran.effects.folds.entries[at];
+            let columns = OutputColumns { ports: vec![port], ..OutputColumns::default() };
+            layer.calls.push((entry.place..entry.place + 1, Outputs::from_checked(columns, vec![0], Vec::new())));
+            ran.outputs[entry.root] += 1;
+        }
+    }
+    Folding::Folded(ran, not)
+}
+
+fn judge(
+    step: &WindowedStep,
+    state: &mut WindowedPartition,
+    folds: &Folds,
+    ran: &mut RunResult,
+    policy: &Policy,
+    now: i64,
+) -> Judgement {
+    let mut judgement = Judgement::default();
+    judgement.kept.reserve(folds.entries.len());
+    for (at, entry) in folds.entries.iter().enumerate() {
+        if entry.root >= ran.outputs.len() {
+            break;
+        }
+        if ran.has_failed(entry.root) {
+            continue;
+        }
+        let (key, offset) = (folds.key(entry), ran.offset(entry.root));
+        match state.judge(&Arrival { offset, time: Some(entry.time), key, hash: entry.hash }, now) {
+            Judged::Fold { slice } => judgement.kept.push((at, slice)),
+            Judged::Applied | Judged::Folded => {}
+            Judged::Late => judgement.late.push(at),
+            verdict @ (Judged::Future | Judged::Untimed) => {
+                let reject = if verdict == Judged::Future {
+                    judgement.future += 1;
+                    future(entry.time, now, state.window().max_ahead())
+                } else {
+                    Reject { code: "no-window", reason: format!("no window can have the time {}", entry.time) }
+                };
+                ran.fail(entry.root, step.rejected(reject), policy);
+            }
+        }
+    }
+    judgement
+}
+
+impl Judgement {
+    /// A record can't be folded: nothing of its source record is, and if that ends the run, nothing after it.
+    pub(super) fn fail(
+        &mut self,
+        state: &mut WindowedPartition,
+        folds: &Folds,
+        ran: &mut RunResult,
+        entry: usize,
+        failure: Failure,
+        policy: &Policy,
+    ) {
+        let root = folds.entries[entry].root;
+        let offset = ran.offset(root);
+        ran.fail(root, failure, policy);
+        if root >= ran.outputs.len() {
+            // It is judged again, and so are those after it.
+            state.take_back_from(offset);
+            self.late.retain(|&at| folds.entries[at].root < root);
+            self.kept.retain(|&(at, _)| folds.entries[at].root < root);
+        } else {
+            self.kept.retain(|&(at, _)| folds.entries[at].root != root);
+        }
+    }
+
+    /// Whether the source record of an entry has another one.
+    pub(super) fn has_more(&self, folds: &Folds, entry: usize) -> bool {
+        let root = folds.entries[entry].root;
+        self.kept.iter().any(|&(at, _)| at != entry && folds.entries[at].root == root)
+    }
+
+    /// The places of the records in `kept` by the slot of their key.
+    pub(super) fn by_slot(&self, folds: &Folds) -> [Vec<usize>; SLOTS] {
+        let mut by_slot: [Vec<usize>; SLOTS] = Default::default();
+        for (place, &(at, _)) in self.kept.iter().enumerate() {
+            by_slot[folds.entries[at].hash.slot().index()].push(place);
+        }
+        by_slot
+    }
+}
+
+/// A record of a run, to be folded.
+pub(super) fn fold_of<'a>(folds: &'a Folds, ran: &RunResult, (at, slice): (usize, i64)) -> Fold<'a> {
+    let entry = &folds.entries[at];
+    Fold { offset: ran.offset(entry.root), slice, key: folds.key(entry), hash: entry.hash }
 }
 
 fn future(time: i64, now: i64, max_ahead: i64) -> Reject {
@@ -136,7 +224,7 @@ fn future(time: i64, now: i64, max_ahead: i64) -> Reject {
 
 /// Merges records into the cells of their keys and slices, without changing the tables.
 fn merge(
-    step: &WindowedStep,
+    functions: &Functions,
     state: &mut WindowedPartition,
     folds: &Folds,
     kept: &[(usize, i64)],
@@ -152,12 +240,8 @@ fn merge(
         if records.is_empty() {
             continue;
         }
-        let of = |&(at, slice): &(usize, i64)| {
-            let entry = &folds.entries[at];
-            Fold { offset: ran.offset(entry.root), slice, key: folds.key(entry), hash: entry.hash }
-        };
-        let call = state.fetch(slot, records.iter().map(of));
-        let (lengths, data, error) = merge_call(step, &call, folds, records);
+        let call = state.fetch(slot, records.iter().map(|&record| fold_of(folds, ran, record)));
+        let (lengths, data, error) = merge_call(functions, &call, folds, records);
         all.push(Merged { call, lengths, data });
         if error.is_some() {
             failed = error;
@@ -175,7 +259,7 @@ fn merge(
 
 /// The cells of a call after its records.
 fn merge_call(
-    step: &WindowedStep,
+    functions: &Functions,
     call: &Call,
     folds: &Folds,
     records: &[(usize, i64)],
@@ -207,7 +291,7 @@ fn merge_call(
             arena.extend_from_slice(own);
             Ok(())
         } else {
-            step.functions.merge(&before, own, &mut arena)
+            functions.merge(&before, own, &mut arena)
         };
         match merged {
             Ok(()) => newest[cell] = Some(start..arena.len()),

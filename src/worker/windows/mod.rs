@@ -4,8 +4,11 @@
 //! Invariant: the tables hold exactly the records below the partition's produced prefix.
 
 mod at_least_once;
+mod cells;
 mod emit;
 mod fold;
+mod plugin;
+mod reduce;
 mod restore;
 mod rows;
 mod shell;
@@ -17,9 +20,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+pub(super) use fold::Folding;
 pub(super) use fold::NotFolded;
+pub(super) use reduce::Order;
+pub(super) use reduce::Reduced;
 pub(super) use restore::Restored;
 pub(super) use step::Folds;
+pub use step::Reducer;
 pub use step::WindowedStep;
 
 use super::executor::RunResult;
@@ -32,6 +39,7 @@ use crate::state::Phase;
 use crate::state::Rewind;
 use crate::state::WindowedPartition;
 use emit::Showing;
+use plugin::Orders;
 use rows::Rows;
 
 /// See the head of the file.
@@ -49,7 +57,9 @@ pub(super) struct Windows {
     changes: Counts,
     showing: Option<Showing>,
     /// Runs that were returned while a cycle is being cut.
-    held: VecDeque<RunResult>,
+    held: VecDeque<Box<RunResult>>,
+    /// What a plugin is asked.
+    orders: Orders,
     /// Records of the changelog on their way to the producer.
     writing: Rows,
     /// Whether all of the cycle's changelog records are in `writing`, or sent.
@@ -91,6 +101,7 @@ impl Windows {
             changes: Counts::default(),
             showing: None,
             held: VecDeque::new(),
+            orders: Orders::default(),
             writing: Rows::default(),
             is_written: false,
         }
@@ -111,10 +122,11 @@ impl Windows {
         self.state.as_ref().is_some_and(WindowedPartition::is_cutting)
     }
 
-    /// Whether runs may be folded now: what is behind a boundary belongs to the next cycle, and records wait until a window that the
+    /// Whether runs may be folded now: one at a time, what is behind a boundary belongs to the next cycle, and records wait until a window that the
     /// clock closed is durable.
     pub(super) fn may_fold(&self) -> bool {
-        self.state.as_ref().is_none_or(|state| !state.is_cutting() && state.may_judge())
+        let is_free = |state: &WindowedPartition| !state.is_cutting() && state.may_judge();
+        !self.orders.is_adding() && self.state.as_ref().is_none_or(is_free)
     }
 
     /// Forgets the tables, and what is under way. The caller restores them.
@@ -129,6 +141,7 @@ impl Windows {
     pub(super) fn drop_unsent(&mut self) {
         self.showing = None;
         self.held.clear();
+        self.orders.forget();
         self.writing.clear();
         self.is_written = false;
     }
@@ -273,12 +286,12 @@ impl Windows {
     }
 
     /// Keeps a run until the cycle is cut.
-    pub(super) fn hold(&mut self, ran: RunResult) {
+    pub(super) fn hold(&mut self, ran: Box<RunResult>) {
         self.held.push_back(ran);
     }
 
     /// The next run that was kept, once it may be folded.
-    pub(super) fn take_held(&mut self) -> Option<RunResult> {
+    pub(super) fn take_held(&mut self) -> Option<Box<RunResult>> {
         if self.may_fold() { self.held.pop_front() } else { None }
     }
 }

@@ -5,13 +5,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::step::Reducer;
+use super::step::WindowedStep;
 use crate::kafka;
 use crate::kafka::changelog;
 use crate::kafka::changelog::ReadError;
 use crate::record::AssignmentId;
 use crate::record::Offset;
+use crate::state::Control;
 use crate::state::Restore;
-use crate::state::Settings;
 use crate::state::WindowedPartition;
 use crate::worker::clock;
 
@@ -45,7 +47,7 @@ pub(super) struct Task {
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) assignment: AssignmentId,
-    pub(super) settings: Settings,
+    pub(super) step: Arc<WindowedStep>,
     /// The group's offset, if it has one.
     pub(super) committed: Option<Offset>,
     /// Where reading begins without a changelog.
@@ -90,7 +92,7 @@ fn waits(cancel: &AtomicBool) -> bool {
 }
 
 fn restore(task: &Task, cancel: &AtomicBool) -> Result<(Box<WindowedPartition>, u64), RestoreFailure> {
-    let mut restore = Restore::new(task.settings);
+    let mut restore = Restore::new(task.step.state);
     let mut records = 0;
     let mut failed = None;
     let changelog = changelog::Changelog { topic: &task.topic, partition: task.partition };
@@ -116,13 +118,24 @@ fn restore(task: &Task, cancel: &AtomicBool) -> Result<(Box<WindowedPartition>, 
         )),
         ReadError::Other(why) => RestoreFailure::Again(format!("{}: {why}", place())),
     })?;
-    let is_own = |&(version, _): &(u32, i64)| version == task.settings.version;
-    if restore.control().is_some_and(|control| !control.versions.iter().all(is_own)) {
-        return Err(RestoreFailure::Stopped(format!(
-            "{}: its cells were computed with other functions than the `settings` of the step have; go back to those until all windows are \
-             shown, or read the input again as another group, `input.group`",
-            place()
-        )));
+    let foreign = |control: &Control| {
+        let mut versions = control.versions.iter().map(|&(version, _)| version);
+        versions.find(|&version| !task.step.reads(version))
+    };
+    if let Some(version) = restore.control().and_then(foreign) {
+        let why = match &task.step.reducer {
+            Reducer::Functions(_) => {
+                "its cells were computed with other functions than the `settings` of the step have; go back to those \
+                                      until all windows are shown"
+                    .to_owned()
+            }
+            Reducer::Plugin { reads, .. } => format!(
+                "its cells were written with version {version} of the plugin's state, and the component reads {reads:?}; go back to one that \
+                 reads it, or build the plugin so that it does (`reads`)"
+            ),
+        };
+        let others = "or read the input again as another group, `input.group`";
+        return Err(RestoreFailure::Stopped(format!("{}: {why}, {others}", place())));
     }
     let committed = task.committed.map(|offset| offset.0);
     match restore.finish(committed, task.start.0, clock::unix_ms()) {

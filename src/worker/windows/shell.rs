@@ -9,6 +9,7 @@ use std::time::Instant;
 use prometheus::IntGauge;
 
 use super::Windows;
+use super::emit::NextResult;
 use super::restore;
 use super::restore::Restored;
 use crate::failpoint;
@@ -72,12 +73,21 @@ impl Shell {
         for index in 0..self.flow.tasks.len() {
             let task = &self.flow.tasks[index];
             let Some(windows) = &task.windows else { continue };
+            let source = task.partition.clone();
             let has_results = windows.is_showing() || may_begin && task.state.may_receive() && windows.has_results();
-            if task.position.is_gone() || windows.is_flushing() || !has_results || self.flow.bytes_out >= self.settings.max_in_flight_bytes {
+            if task.position.is_gone()
+                || windows.is_flushing()
+                || !has_results
+                || self.flow.bytes_out >= self.settings.max_in_flight_bytes
+            {
                 continue;
             }
-            if self.delivery.transaction().is_some_and(Transaction::is_to_begin) && !self.begin_transaction(now) {
-                return true;
+            let task = &mut self.flow.tasks[index];
+            let executor = task.executor;
+            if let Some(order) = task.windows.as_mut().and_then(|windows| windows.next_order(&source)) {
+                self.order(now, executor, order);
+                busy = true;
+                continue;
             }
             match self.send_results(now, index) {
                 Ok(is_busy) => busy |= is_busy,
@@ -99,21 +109,27 @@ impl Shell {
     /// Sends results of a partition while the producer has room. `false` if there were none, or no room.
     fn send_results(&mut self, now: Instant, index: usize) -> Result<bool, Unsent> {
         let Some(step) = &self.settings.windowed else { return Ok(false) };
-        let Destination::Output(output) = self.settings.routes.destination(step.number, 0) else { return Ok(false) };
         let Some(producer) = &self.io.producer else { return Ok(false) };
+        let outputs = &self.settings.kafka.outputs;
         let task = &mut self.flow.tasks[index];
-        let chosen = match self.settings.kafka.outputs[output].partition {
-            Partition::ByKey => -1,
-            Partition::SameAsInput => task.partition.partition,
-        };
         let Some(windows) = &mut task.windows else { return Ok(false) };
         let (mut messages, mut bytes) = (0, 0);
         while messages < RESULTS_MAX {
             let result = windows
                 .next_result()
                 .map_err(|why| Unsent::Stopped(format!("step `{}`, {}: {why}", step.name, task.partition)))?;
-            let Some((record, seq)) = result else { break };
-            match producer.send(output, &record, chosen, Tag { kind: TagKind::Output(output), seq }) {
+            let Some((NextResult { record, is_dead }, seq)) = result else { break };
+            let output = match self.settings.routes.destination(step.number, record.port) {
+                Destination::Output(output) if !is_dead => output,
+                Destination::Output(_) | Destination::NextStep => outputs.len(),
+            };
+            let by_output = || match outputs.get(output).map(|output| output.partition) {
+                Some(Partition::SameAsInput) => task.partition.partition,
+                Some(Partition::ByKey) | None => -1,
+            };
+            let chosen = record.partition.unwrap_or_else(by_output);
+            let kind = if is_dead { TagKind::DeadLetter } else { TagKind::Output(output) };
+            match producer.send(output, &record, chosen, Tag { kind, seq }) {
                 Ok(()) => {
                     messages += 1;
                     bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
@@ -267,7 +283,7 @@ impl Shell {
             topic: changelog.topic.clone(),
             partition: task.partition.partition,
             assignment: windows.outputs,
-            settings: step.state,
+            step: Arc::clone(step),
             committed,
             start: task.offsets.began,
         };

@@ -1,7 +1,8 @@
 //! The executor's part of a step with windows: it takes key, time and fields out of records.
 //!
-//! What it returns are accumulators of one record each. The worker's thread owns the tables, and merges them in the order of the
-//! partition's records. It knows no windows. Invariant: the entries are in the order of the records.
+//! For `std:aggregate` it returns accumulators of one record each. The worker's thread owns the tables, and merges them in the order of the
+//! partition's records. A plugin gets the cells that it needs with a second call (`reduce.rs`). Invariant: the entries are in the order of
+//! the records.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,10 +12,16 @@ use crate::aggregate::FoldError;
 use crate::aggregate::FoundFields;
 use crate::aggregate::Functions;
 use crate::aggregate::Reject;
+use crate::batch::View;
 use crate::failure::Failure;
 use crate::record::Record;
 use crate::state;
 use crate::state::KeyHash;
+use crate::worker::link::Link;
+
+/// The length of the null key in `extracted` of the contract, and the time of a record that has none.
+const NULL_KEY: i32 = -1;
+const NO_TIMESTAMP: i64 = -1;
 
 /// A step with windows: the last step of its pipeline.
 #[derive(Clone, Debug)]
@@ -28,11 +35,25 @@ pub struct WindowedStep {
     /// Finds the key, the time and the fields of a record.
     pub extraction: Extraction,
     /// What is computed.
-    pub functions: Functions,
+    pub reducer: Reducer,
     /// The port that late records go to, if there is an output for them.
     pub late: Option<u32>,
     /// The most bytes that the tables of all partitions may have.
     pub memory_bytes: usize,
+}
+
+/// What a step with windows computes.
+#[derive(Clone, Debug)]
+pub enum Reducer {
+    /// Functions of fields.
+    Functions(Functions),
+    /// What its plugin computes.
+    Plugin {
+        /// Whether it finds the keys of records, and their times.
+        finds_keys: bool,
+        /// The versions of its state that it can read.
+        reads: Vec<u32>,
+    },
 }
 
 /// What a run of records brings to the tables.
@@ -95,19 +116,78 @@ impl Folds {
             start..self.data.len()
         });
         let start = self.data.len();
-        match step.functions.add(None, record, found, time, &mut self.data) {
-            Ok(()) => {}
-            Err(FoldError::Reject(reject)) => return Err(reject),
-            // There is no cell yet that could be corrupt.
-            Err(FoldError::Corrupt(corrupt)) => debug_assert!(false, "{corrupt}"),
+        if let Reducer::Functions(functions) = &step.reducer {
+            match functions.add(None, record, found, time, &mut self.data) {
+                Ok(()) => {}
+                Err(FoldError::Reject(reject)) => return Err(reject),
+                // There is no cell yet that could be corrupt.
+                Err(FoldError::Corrupt(corrupt)) => debug_assert!(false, "{corrupt}"),
+            }
         }
         self.entries.push(FoldEntry { root, place, time, hash, key, cell: start..self.data.len() });
         Ok(())
     }
 
+    /// Adds records with the keys and times that a plugin finds. `root_of` tells which source record caused each. Returns those that
+    /// failed, in order.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub(in crate::worker) fn extract(
+        &mut self,
+        step: &WindowedStep,
+        link: &mut Link,
+        view: &View<'_>,
+        root_of: impl Fn(usize) -> usize,
+    ) -> Result<Vec<(usize, Failure)>, Failure> {
+        let extracted = link.call(view.len(), |instance| instance.keys(view))?;
+        let mut failures = extracted.failed.into_iter().peekable();
+        let (mut failed, mut taken) = (Vec::new(), 0);
+        let found = FoundFields::default();
+        for (place, &length) in extracted.lengths.iter().enumerate() {
+            let root = root_of(place);
+            if let Some(own) = failures.next_if(|failure| failure.index == place) {
+                failed.push((root, link.failed(own.failure)));
+                continue;
+            }
+            let key = match usize::try_from(length) {
+                Ok(length) => Some(&extracted.data[taken..taken + length]),
+                Err(_) if length == NULL_KEY => None,
+                // The plugin dropped it.
+                Err(_) => continue,
+            };
+            taken += key.map_or(0, <[u8]>::len);
+            let own_time = || step.extraction.time(&view.record(place), &found);
+            let time = match extracted.times.get(place) {
+                None => own_time(),
+                Some(&NO_TIMESTAMP) => {
+                    Err(Reject { code: "no-time", reason: "the plugin found no time in it".to_owned() })
+                }
+                Some(&time) => Ok(time),
+            };
+            match time {
+                Ok(time) => {
+                    let start = self.data.len();
+                    self.data.extend_from_slice(key.unwrap_or_default());
+                    let end = self.data.len();
+                    let hash = KeyHash::of(key);
+                    let key = key.map(|_| start..end);
+                    self.entries.push(FoldEntry { root, place, time, hash, key, cell: end..end });
+                }
+                Err(reject) => failed.push((root, step.rejected(reject))),
+            }
+        }
+        Ok(failed)
+    }
+
     /// The key of an entry.
     pub(in crate::worker) fn key(&self, entry: &FoldEntry) -> Option<&[u8]> {
         entry.key.clone().map(|key| &self.data[key])
+    }
+
+    /// Where the record of an entry is among those that reached the step.
+    pub(super) fn place(&self, entry: usize) -> usize {
+        self.entries[entry].place
     }
 
     /// The accumulator of an entry.
@@ -117,6 +197,19 @@ impl Folds {
 }
 
 impl WindowedStep {
+    /// Whether a plugin finds the keys of records.
+    pub(in crate::worker) fn finds_keys(&self) -> bool {
+        matches!(self.reducer, Reducer::Plugin { finds_keys: true, .. })
+    }
+
+    /// Whether cells of this version can be read.
+    pub(super) fn reads(&self, version: u32) -> bool {
+        match &self.reducer {
+            Reducer::Functions(functions) => functions.version() == version,
+            Reducer::Plugin { reads, .. } => reads.contains(&version),
+        }
+    }
+
     /// The failure of a rejected record.
     pub(super) fn rejected(&self, reject: Reject) -> Failure {
         Failure::reject(Arc::clone(&self.name), reject.code, reject.reason)
