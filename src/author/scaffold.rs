@@ -24,15 +24,19 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its tests.
-const SDK: [(&str, &str); 22] = [
+const SDK: [(&str, &str); 33] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
+    ("src/again.rs", include_str!("../../plugins/sdk/src/again.rs")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
     ("src/bindings/grants.rs", include_str!("../../plugins/sdk/src/bindings/grants.rs")),
+    ("src/bindings/keyer.rs", include_str!("../../plugins/sdk/src/bindings/keyer.rs")),
     ("src/bindings/plugin.rs", include_str!("../../plugins/sdk/src/bindings/plugin.rs")),
+    ("src/bindings/reducer.rs", include_str!("../../plugins/sdk/src/bindings/reducer.rs")),
     ("src/bindings/runtime.rs", include_str!("../../plugins/sdk/src/bindings/runtime.rs")),
     ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
     ("src/emitter.rs", include_str!("../../plugins/sdk/src/emitter.rs")),
     ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
+    ("src/export_reduce.rs", include_str!("../../plugins/sdk/src/export_reduce.rs")),
     ("src/failure.rs", include_str!("../../plugins/sdk/src/failure.rs")),
     ("src/grants.rs", include_str!("../../plugins/sdk/src/grants.rs")),
     ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),
@@ -46,7 +50,14 @@ const SDK: [(&str, &str); 22] = [
     ("src/metrics.rs", include_str!("../../plugins/sdk/src/metrics.rs")),
     ("src/pool.rs", include_str!("../../plugins/sdk/src/pool.rs")),
     ("src/record.rs", include_str!("../../plugins/sdk/src/record.rs")),
+    ("src/reduce.rs", include_str!("../../plugins/sdk/src/reduce.rs")),
+    ("src/reduce/cell.rs", include_str!("../../plugins/sdk/src/reduce/cell.rs")),
+    ("src/reduce/fold.rs", include_str!("../../plugins/sdk/src/reduce/fold.rs")),
+    ("src/reduce/keys.rs", include_str!("../../plugins/sdk/src/reduce/keys.rs")),
+    ("src/reduce/time.rs", include_str!("../../plugins/sdk/src/reduce/time.rs")),
+    ("src/reduce/window.rs", include_str!("../../plugins/sdk/src/reduce/window.rs")),
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
+    ("src/testing/reduce.rs", include_str!("../../plugins/sdk/src/testing/reduce.rs")),
 ];
 
 /// The SDK's folder inside a plugin's folder.
@@ -152,7 +163,9 @@ mod tests {
         };
         assert_eq!(files("plugins/sdk/src"), of(&SDK, "src/"));
         assert_eq!(files("plugins/sdk/src/bindings"), of(&SDK, "src/bindings/"));
-        assert_eq!(files("plugins/sdk/src/json"), of(&SDK, "src/json/"));
+        for folder in ["json", "reduce", "testing"] {
+            assert_eq!(files(&format!("plugins/sdk/src/{folder}")), of(&SDK, &format!("src/{folder}/")));
+        }
         assert_eq!(files("templates/rust/src"), of(&RUST, "src/"));
         assert_eq!(files("templates/rust").len(), of(&RUST, "").len());
         assert_eq!(files("templates/pipeline"), of(&PIPELINE, ""));

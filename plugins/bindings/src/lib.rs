@@ -12,9 +12,17 @@ mod tests {
     use wit_bindgen_core::WorldGenerator as _;
     use wit_bindgen_core::wit_parser::Resolve;
     use wit_bindgen_rust::Opts;
+    use wit_bindgen_rust::WithOption;
 
-    /// The contract.
-    const CONTRACT: &str = "../wit/v1";
+    /// The versions of the contract.
+    const V1: &str = "../wit/v1";
+    const V1_1: &str = "../wit/v1.1";
+
+    /// The interfaces that 1.1 has from 1.0: the SDK has one type for both. Its imports `log` and `metrics` are those of 1.0 in every world.
+    const SHARED: [(&str, &str); 2] = [
+        ("wasmill:plugin/types@1.1.0", "crate::bindings::wasmill::plugin::types"),
+        ("wasmill:plugin/columns@1.1.0", "crate::bindings::wasmill::plugin::columns"),
+    ];
 
     /// Generated code is exempt from the workspace's lints. Not every file violates each of these.
     const LINTS: &str = "\
@@ -35,16 +43,18 @@ mod tests {
         file: &'static str,
         /// The first line of the file, after `//! `.
         head: &'static str,
+        contract: &'static str,
         /// The package with the world, if that isn't the contract itself.
         wit: Option<&'static str>,
         world: &'static str,
         options: fn() -> Opts,
     }
 
-    const ALL: [Bindings; 3] = [
+    const ALL: [Bindings; 5] = [
         Bindings {
             file: "sdk/src/bindings/plugin.rs",
             head: "The bindings of the columnar world of the contract, with its two optional imports.",
+            contract: V1,
             wit: Some(
                 "
                 package wasmill:sdk;
@@ -65,8 +75,41 @@ mod tests {
             },
         },
         Bindings {
+            file: "sdk/src/bindings/reducer.rs",
+            head: "The bindings of the world `reduce` of the contract.",
+            contract: V1_1,
+            wit: Some(
+                "
+                package wasmill:sdk;
+
+                world reducer {
+                    include wasmill:plugin/reduce@1.1.0;
+                }
+            ",
+            ),
+            world: "wasmill:sdk/reducer",
+            options: || of_1_1("wasmill_sdk::bindings::reducer"),
+        },
+        Bindings {
+            file: "sdk/src/bindings/keyer.rs",
+            head: "The bindings of what the world `reduce-by` of the contract has besides `reduce`.",
+            contract: V1_1,
+            wit: Some(
+                "
+                package wasmill:sdk;
+
+                world keyer {
+                    export wasmill:plugin/keyer@1.1.0;
+                }
+            ",
+            ),
+            world: "wasmill:sdk/keyer",
+            options: || of_1_1("wasmill_sdk::bindings::keyer"),
+        },
+        Bindings {
             file: "sdk/src/bindings/grants.rs",
             head: "The bindings of what a step's `allow` may give a plugin: the functions of WASI that `crate::grants` calls.",
+            contract: V1,
             wit: Some(
                 "
                 package wasmill:grants;
@@ -110,16 +153,30 @@ mod tests {
         Bindings {
             file: "typed/src/bindings.rs",
             head: "The bindings of the typed world of the contract.",
+            contract: V1,
             wit: None,
             world: "transform",
             options: Opts::default,
         },
     ];
 
+    /// The options of a world of 1.1 whose bindings are in `module`.
+    fn of_1_1(module: &str) -> Opts {
+        let with = |(interface, path): (&str, &str)| (interface.to_owned(), WithOption::Path(path.to_owned()));
+        Opts {
+            runtime_path: Some("crate::bindings::runtime".to_owned()),
+            pub_export_macro: true,
+            default_bindings_module: Some(module.to_owned()),
+            with: SHARED.into_iter().map(with).collect(),
+            ..Opts::default()
+        }
+    }
+
     fn generated(bindings: &Bindings, plugins: &Path) -> Result<String, String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error:#}", bindings.file);
         let mut resolve = Resolve::default();
-        let (contract, _) = resolve.push_path(plugins.join(CONTRACT)).map_err(|error| failed(&error))?;
+        let contract = plugins.join(bindings.contract);
+        let (contract, _) = resolve.push_path(contract).map_err(|error| failed(&error))?;
         let package = match bindings.wit {
             Some(wit) => resolve.push_str("world.wit", wit).map_err(|error| failed(&error))?,
             None => contract,

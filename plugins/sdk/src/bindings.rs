@@ -1,13 +1,20 @@
-//! The bindings of the contract: the columnar world with its two optional imports, and the interfaces that a step's `allow` grants.
+//! The bindings of the contract: the columnar world with its two optional imports, the worlds with keyed state, and the interfaces that
+//! a step's `allow` grants.
 //!
-//! Only `columns`, `log`, `metrics`, `grants` and the `export!` macro use them. `plugin` and `grants` are generated and committed, so
-//! that a plugin doesn't compile the generator's crates; `runtime` holds the functions that they call.
+//! Only `columns`, `reduce`, `log`, `metrics`, `grants`, `testing` and the macros use them. All but `runtime` are generated and committed,
+//! so that a plugin doesn't compile the generator's crates; `runtime` holds the functions that they call.
 
 #[cfg(all(feature = "grants", target_arch = "wasm32"))]
 #[rustfmt::skip]
 pub(crate) mod grants;
+#[cfg(feature = "state")]
+#[rustfmt::skip]
+pub mod keyer;
 #[rustfmt::skip]
 mod plugin;
+#[cfg(feature = "state")]
+#[rustfmt::skip]
+pub mod reducer;
 pub mod runtime;
 
 pub use plugin::export;

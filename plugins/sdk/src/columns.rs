@@ -22,12 +22,7 @@ use crate::record::bytes;
 /// # Panics
 /// If the columns don't match each other. The host never passes such a batch.
 pub(crate) fn run<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch) -> Result<Outcome, String> {
-    let outcome = transform(plugin, source, batch);
-    match outcome {
-        Ok(_) => metrics::flush(),
-        Err(_) => metrics::forget(),
-    }
-    outcome
+    metrics::reported(transform(plugin, source, batch))
 }
 
 // Out of line: inlined into the exported function, the values of the loop would not stay in registers.
@@ -58,7 +53,45 @@ fn transform<T: Transform>(plugin: &mut T, source: &types::Source, batch: &Batch
     Ok(Outcome { counts, ports, partitions, timestamps, layout, data, failures })
 }
 
+/// The records of a batch, in order.
+#[cfg(feature = "state")]
+#[derive(Clone)]
+pub(crate) struct Records<'a> {
+    topic: &'a str,
+    partition: u32,
+    batch: &'a Batch,
+    next: usize,
+    rest: Rest<'a>,
+}
+
+#[cfg(feature = "state")]
+impl<'a> Records<'a> {
+    pub(crate) fn new(topic: &'a str, partition: u32, batch: &'a Batch) -> Records<'a> {
+        Records { topic, partition, batch, next: 0, rest: Rest { layout: &batch.layout, data: &batch.data } }
+    }
+}
+
+#[cfg(feature = "state")]
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    /// # Panics
+    /// If the columns don't match each other. The host never passes such a batch.
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let index = self.next;
+        let &offset = self.batch.offsets.get(index)?;
+        self.next += 1;
+        let (timestamp, attempt) = (self.batch.timestamps[index], self.batch.attempts[index]);
+        let timestamp = (timestamp != i64::from(NULL)).then_some(timestamp);
+        let (key, value, headers) = self.rest.next();
+        let (topic, partition) = (self.topic, self.partition);
+        Some(Record { topic, partition, offset, timestamp, attempt, key, value, headers })
+    }
+}
+
 /// The lengths and bytes of the remaining records.
+#[derive(Clone)]
 struct Rest<'a> {
     layout: &'a [i32],
     data: &'a [u8],
@@ -93,8 +126,9 @@ fn bytes_of(lengths: &[i32]) -> usize {
     if let [name, value] = *lengths { bytes(name) + bytes(value) } else { 0 }
 }
 
+/// Notes that a record failed.
 #[cold]
-fn push(failures: &mut Vec<Failed>, index: usize, failure: Failure) {
+pub(crate) fn push(failures: &mut Vec<Failed>, index: usize, failure: Failure) {
     let index = u32::try_from(index).expect("a call has fewer than 2^32 records");
     failures.push(Failed { index, failure: to_contract(failure) });
 }

@@ -221,7 +221,9 @@ fn truncate<T: PartialEq>(column: &mut Vec<T>, entries: u32, default: T) {
     }
 }
 
-fn length(bytes: usize) -> i32 {
+/// The length of a field, for a layout.
+#[inline]
+pub(crate) fn length(bytes: usize) -> i32 {
     i32::try_from(bytes).expect("a field of a Kafka record is shorter than 2^31 bytes")
 }
 

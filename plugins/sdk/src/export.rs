@@ -1,4 +1,4 @@
-//! The code that `export!` generates: the exported functions and the instance behind them.
+//! The code that `export!` generates: the exported functions and the instance behind them. `export_reduce` uses it, too.
 
 use std::cell::RefCell;
 
@@ -35,37 +35,11 @@ macro_rules! export {
         $(, settings = $schema:literal)? $(,)?
     ) => {
         const _: () = {
-            const MANIFEST: &[$crate::manifest::Part<'static>] = &[
-                $crate::manifest::Part::Json("{\"name\":"),
-                $crate::manifest::Part::Text(::std::env!("CARGO_PKG_NAME")),
-                $crate::manifest::Part::Json(",\"version\":"),
-                $crate::manifest::Part::Text(::std::env!("CARGO_PKG_VERSION")),
-                $crate::manifest::Part::Json(",\"description\":"),
-                $crate::manifest::Part::Text(::std::env!("CARGO_PKG_DESCRIPTION")),
-                $(
-                    $crate::manifest::Part::Json(",\"ports\":[\"main\""),
-                    $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($port),)*
-                    $crate::manifest::Part::Json("]"),
-                )?
-                $(
-                    $crate::manifest::Part::Json(",\"codes\":["),
-                    $crate::manifest::Part::Text($code),
-                    $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($more),)*
-                    $crate::manifest::Part::Json("]"),
-                )?
-                $(
-                    $crate::manifest::Part::Json(",\"settings\":"),
-                    $crate::manifest::Part::Json(::std::include_str!(::std::concat!(
-                        ::std::env!("CARGO_MANIFEST_DIR"),
-                        "/",
-                        $schema
-                    ))),
-                )?
-                $crate::manifest::Part::Json("}"),
-            ];
-            #[used]
-            #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "wasmill:manifest"))]
-            static SECTION: [u8; $crate::manifest::length(MANIFEST)] = $crate::manifest::written(MANIFEST);
+            $crate::__plugin! {
+                $(ports = [$($port),*],)?
+                $(codes = [$code $(, $more)*],)?
+                $(settings = $schema,)?
+            }
 
             ::std::thread_local! {
                 static PLUGIN: $crate::Instance<$transform> = const { $crate::Instance::new() };
@@ -78,7 +52,9 @@ macro_rules! export {
                     settings: ::std::string::String,
                     ports: ::std::vec::Vec<::std::string::String>,
                 ) -> ::std::result::Result<(), ::std::string::String> {
-                    PLUGIN.with(|plugin| plugin.init(&settings, &ports))
+                    PLUGIN.with(|plugin| {
+                        plugin.init(|| <$transform as $crate::Transform>::init(&settings, &ports))
+                    })
                 }
 
                 fn process(
@@ -91,15 +67,67 @@ macro_rules! export {
             }
 
             $crate::bindings::export!(Component with_types_in $crate::bindings);
-
-            /// The host calls it to allocate memory for the data that it passes.
-            #[cfg(target_arch = "wasm32")]
-            #[unsafe(export_name = "cabi_realloc")]
-            unsafe extern "C" fn realloc(block: *mut u8, old: usize, align: usize, size: usize) -> *mut u8 {
-                // SAFETY: the component model asks of a caller what the function asks.
-                unsafe { $crate::bindings::runtime::cabi_realloc(block, old, align, size) }
-            }
         };
+    };
+}
+
+/// What every plugin has: its manifest, and the function that allocates memory for data from the host. `state` is for plugins with
+/// keyed state: the version of it, and the versions that they read.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __plugin {
+    (
+        $(ports = [$($port:literal),* $(,)?],)?
+        $(codes = [$code:literal $(, $more:literal)* $(,)?],)?
+        $(settings = $schema:literal,)?
+        $(state = ($version:expr, $reads:expr),)?
+    ) => {
+        const MANIFEST: &[$crate::manifest::Part<'static>] = &[
+            $crate::manifest::Part::Json("{\"name\":"),
+            $crate::manifest::Part::Text(::std::env!("CARGO_PKG_NAME")),
+            $crate::manifest::Part::Json(",\"version\":"),
+            $crate::manifest::Part::Text(::std::env!("CARGO_PKG_VERSION")),
+            $crate::manifest::Part::Json(",\"description\":"),
+            $crate::manifest::Part::Text(::std::env!("CARGO_PKG_DESCRIPTION")),
+            $(
+                $crate::manifest::Part::Json(",\"ports\":[\"main\""),
+                $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($port),)*
+                $crate::manifest::Part::Json("]"),
+            )?
+            $(
+                $crate::manifest::Part::Json(",\"codes\":["),
+                $crate::manifest::Part::Text($code),
+                $($crate::manifest::Part::Json(","), $crate::manifest::Part::Text($more),)*
+                $crate::manifest::Part::Json("]"),
+            )?
+            $(
+                $crate::manifest::Part::Json(",\"state\":{\"version\":"),
+                $crate::manifest::Part::Numbers(&[$version]),
+                $crate::manifest::Part::Json(",\"reads\":["),
+                $crate::manifest::Part::Numbers($crate::manifest::reads(&[$version], $reads)),
+                $crate::manifest::Part::Json("]}"),
+            )?
+            $(
+                $crate::manifest::Part::Json(",\"settings\":"),
+                $crate::manifest::Part::Json(::std::include_str!(::std::concat!(
+                    ::std::env!("CARGO_MANIFEST_DIR"),
+                    "/",
+                    $schema
+                ))),
+            )?
+            $crate::manifest::Part::Json("}"),
+        ];
+        #[used]
+        #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "wasmill:manifest"))]
+        static SECTION: [u8; $crate::manifest::length(MANIFEST)] = $crate::manifest::written(MANIFEST);
+
+        /// The host calls it to allocate memory for the data that it passes.
+        #[cfg(target_arch = "wasm32")]
+        #[unsafe(export_name = "cabi_realloc")]
+        unsafe extern "C" fn realloc(block: *mut u8, old: usize, align: usize, size: usize) -> *mut u8 {
+            // SAFETY: the component model asks of a caller what the function asks.
+            unsafe { $crate::bindings::runtime::cabi_realloc(block, old, align, size) }
+        }
     };
 }
 
@@ -107,7 +135,7 @@ macro_rules! export {
 #[derive(Debug)]
 pub struct Instance<T>(RefCell<Option<T>>);
 
-impl<T: Transform> Instance<T> {
+impl<T> Instance<T> {
     /// An instance before `init`.
     #[must_use]
     pub const fn new() -> Instance<T> {
@@ -117,28 +145,38 @@ impl<T: Transform> Instance<T> {
     /// Creates the plugin. From now on a panic is logged before it traps.
     ///
     /// # Errors
-    /// The error of the plugin's `init`.
-    pub fn init(&self, settings: &str, ports: &[String]) -> Result<(), String> {
+    /// The error of `create`.
+    pub fn init(&self, create: impl FnOnce() -> Result<T, String>) -> Result<(), String> {
         #[cfg(target_arch = "wasm32")]
         std::panic::set_hook(Box::new(|panic| crate::log::error(panic)));
-        let plugin = T::init(settings, ports)?;
+        let plugin = create()?;
         self.0.replace(Some(plugin));
         Ok(())
     }
 
+    /// Calls the plugin.
+    ///
+    /// # Errors
+    /// The error that the plugin returns for the whole call, or that `init` was not called yet.
+    pub(crate) fn call<O>(&self, run: impl FnOnce(&mut T) -> Result<O, String>) -> Result<O, String> {
+        match &mut *self.0.borrow_mut() {
+            Some(plugin) => run(plugin),
+            None => Err("the plugin was called before `init`".to_owned()),
+        }
+    }
+}
+
+impl<T: Transform> Instance<T> {
     /// Runs a batch.
     ///
     /// # Errors
     /// The error that the plugin returns for the whole call, or that `init` was not called yet.
     pub fn process(&self, source: &Source, batch: &Batch) -> Result<Outcome, String> {
-        match &mut *self.0.borrow_mut() {
-            Some(plugin) => columns::run(plugin, source, batch),
-            None => Err("`process` was called before `init`".to_owned()),
-        }
+        self.call(|plugin| columns::run(plugin, source, batch))
     }
 }
 
-impl<T: Transform> Default for Instance<T> {
+impl<T> Default for Instance<T> {
     fn default() -> Instance<T> {
         Instance::new()
     }

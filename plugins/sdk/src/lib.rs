@@ -43,16 +43,21 @@
 //! --release --target wasm32-unknown-unknown`, with cargo settings that make plugins fast. The resulting module can be used in a
 //! pipeline directly.
 //!
+//! A plugin with an accumulator for each key and window implements `Reduce` instead; this needs the feature `state`.
+//!
 //! The files in the order of the data flow: `columns` turns the host's columns into [`Record`]s, the plugin writes to an
 //! [`Emitter`], and returns a [`Verdict`] for each record.
 
 #![warn(missing_docs)]
 
+mod again;
 #[doc(hidden)]
 pub mod bindings;
 mod columns;
 mod emitter;
 mod export;
+#[cfg(feature = "state")]
+mod export_reduce;
 mod failure;
 #[cfg(feature = "grants")]
 pub mod grants;
@@ -65,6 +70,8 @@ pub mod metrics;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod pool;
 mod record;
+#[cfg(feature = "state")]
+mod reduce;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -84,6 +91,16 @@ pub use failure::retry_after;
 pub use record::Header;
 pub use record::Headers;
 pub use record::Record;
+#[cfg(feature = "state")]
+pub use reduce::KeyBuffer;
+#[cfg(feature = "state")]
+pub use reduce::KeyBy;
+#[cfg(feature = "state")]
+pub use reduce::Keyed;
+#[cfg(feature = "state")]
+pub use reduce::Reduce;
+#[cfg(feature = "state")]
+pub use reduce::Window;
 
 /// A plugin.
 ///

@@ -5,6 +5,8 @@
 
 use std::fmt::Display;
 
+use crate::again;
+
 /// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -45,8 +47,14 @@ pub fn error(message: impl Display) {
     write(Level::Error, &message.to_string());
 }
 
-#[cfg(target_arch = "wasm32")]
 fn write(level: Level, message: &str) {
+    if !again::is_running() {
+        host_write(level, message);
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn host_write(level: Level, message: &str) {
     use crate::bindings::wasmill::plugin::log;
 
     let level = match level {
@@ -60,6 +68,6 @@ fn write(level: Level, message: &str) {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn write(level: Level, message: &str) {
+fn host_write(level: Level, message: &str) {
     crate::testing::record_log(level, message);
 }

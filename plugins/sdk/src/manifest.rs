@@ -1,4 +1,4 @@
-//! The manifest that `export!` embeds in a plugin: JSON that is assembled at compile time.
+//! The manifest that `export!` and `export_reduce!` embed in a plugin: JSON that is assembled at compile time.
 
 /// A piece of JSON.
 #[derive(Clone, Copy, Debug)]
@@ -7,6 +7,27 @@ pub enum Part<'a> {
     Json(&'a str),
     /// A text, written as a JSON string.
     Text(&'a str),
+    /// Numbers, written as a JSON list without its brackets.
+    Numbers(&'a [u8]),
+}
+
+/// The state versions that a plugin reads: those given, or else its own.
+///
+/// # Panics
+/// If the given ones lack its own. At compile time that is an error.
+#[must_use]
+pub const fn reads(own: &'static [u8; 1], given: &'static [u8]) -> &'static [u8] {
+    if given.is_empty() {
+        return own;
+    }
+    let mut at = 0;
+    while at < given.len() {
+        if given[at] == own[0] {
+            return given;
+        }
+        at += 1;
+    }
+    panic!("`reads` must name `STATE_VERSION`, too");
 }
 
 /// The length of the parts in bytes.
@@ -50,6 +71,11 @@ const fn write<const N: usize>(parts: &[Part<'_>], sink: &mut Sink<N>) {
         let (text, quoted) = match parts[number] {
             Part::Json(text) => (text.as_bytes(), false),
             Part::Text(text) => (text.as_bytes(), true),
+            Part::Numbers(numbers) => {
+                write_numbers(numbers, sink);
+                number += 1;
+                continue;
+            }
         };
         if quoted {
             sink.push(b'"');
@@ -74,6 +100,24 @@ const fn write<const N: usize>(parts: &[Part<'_>], sink: &mut Sink<N>) {
     }
 }
 
+const fn write_numbers<const N: usize>(numbers: &[u8], sink: &mut Sink<N>) {
+    let mut at = 0;
+    while at < numbers.len() {
+        if at > 0 {
+            sink.push(b',');
+        }
+        let number = numbers[at];
+        if number >= 100 {
+            sink.push(b'0' + number / 100);
+        }
+        if number >= 10 {
+            sink.push(b'0' + number / 10 % 10);
+        }
+        sink.push(b'0' + number % 10);
+        at += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +127,32 @@ mod tests {
         const PARTS: &[Part<'static>] = &[Part::Json("{\"a\":"), Part::Text("say \"hi\"\n\\"), Part::Json("}")];
         const JSON: [u8; length(PARTS)] = written(PARTS);
         assert_eq!(std::str::from_utf8(&JSON).unwrap(), r#"{"a":"say \"hi\" \\"}"#);
+    }
+
+    #[test]
+    fn numbers_are_written_with_commas() {
+        const PARTS: &[Part<'static>] =
+            &[Part::Json("["), Part::Numbers(&[0, 9, 10, 99, 100, 105, 255]), Part::Json("]")];
+        const JSON: [u8; length(PARTS)] = written(PARTS);
+        assert_eq!(std::str::from_utf8(&JSON).unwrap(), "[0,9,10,99,100,105,255]");
+    }
+
+    #[test]
+    fn the_manifest_of_a_plugin_with_state_has_its_versions() {
+        crate::__plugin! { ports = ["rare"], codes = ["a", "b"], state = (2, &[1, 2]), }
+        let text = std::str::from_utf8(&SECTION).unwrap();
+        let rest = r#","ports":["main","rare"],"codes":["a","b"],"state":{"version":2,"reads":[1,2]}}"#;
+        assert!(text.starts_with(r#"{"name":"wasmill-sdk","#) && text.ends_with(rest), "{text}");
+    }
+
+    #[test]
+    fn a_plugin_reads_its_own_version_unless_it_names_others_too() {
+        assert_eq!((reads(&[3], &[]), reads(&[3], &[1, 3])), (&[3][..], &[1, 3][..]));
+    }
+
+    #[test]
+    #[should_panic(expected = "`reads` must name `STATE_VERSION`")]
+    fn reads_without_the_own_version_is_refused() {
+        let _ = reads(&[3], &[1, 2]);
     }
 }

@@ -3,6 +3,14 @@
 //! The records pass through the same columns and the same loop as in the host. What the host does around that is not
 //! simulated: retries, policies, limits, and the check of ports.
 
+#[cfg(feature = "state")]
+mod reduce;
+
+#[cfg(feature = "state")]
+pub use reduce::ReduceHarness;
+#[cfg(feature = "state")]
+pub use reduce::Shown;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -135,7 +143,7 @@ impl<T: Transform> Harness<T> {
         CAPTURED.take();
         let plugin = Instance::new();
         let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        plugin.init(settings, &ports)?;
+        plugin.init(|| T::init(settings, &ports))?;
         Ok(Harness { plugin, next_offset: 0 })
     }
 
@@ -148,24 +156,9 @@ impl<T: Transform> Harness<T> {
     /// If the plugin panics.
     pub fn run(&mut self, inputs: impl IntoIterator<Item = Input>) -> Result<Vec<Tested>, String> {
         let inputs: Vec<Input> = inputs.into_iter().collect();
-        let mut batch = Batch { offsets: vec![], timestamps: vec![], attempts: vec![], layout: vec![], data: vec![] };
-        for input in &inputs {
-            batch.offsets.push(self.next_offset);
-            self.next_offset += 1;
-            batch.timestamps.push(input.timestamp.unwrap_or(-1));
-            batch.attempts.push(input.attempt);
-            let key = field(&mut batch.data, input.key.as_deref());
-            let value = field(&mut batch.data, input.value.as_deref());
-            let headers = i32::try_from(input.headers.len()).expect("a test has few headers");
-            batch.layout.extend([key, value, headers]);
-            for (name, value) in &input.headers {
-                let name = field(&mut batch.data, Some(name));
-                let value = field(&mut batch.data, value.as_deref());
-                batch.layout.extend([name, value]);
-            }
-        }
-        let source = types::Source { topic: "test".to_owned(), partition: 0 };
-        let outcome = self.plugin.process(&source, &batch)?;
+        let batch = batch((self.next_offset..).zip(&inputs));
+        self.next_offset += i64::try_from(inputs.len()).expect("a test has few records");
+        let outcome = self.plugin.process(&source(), &batch)?;
         Ok(read(&inputs, outcome))
     }
 
@@ -228,6 +221,31 @@ pub(crate) fn record_count(name: &str, by: u64) {
 
 pub(crate) fn record_observation(name: &str, value: f64) {
     CAPTURED.with_borrow_mut(|captured| captured.observations.entry(name.to_owned()).or_default().push(value));
+}
+
+/// Where all records of a test come from.
+fn source() -> types::Source {
+    types::Source { topic: "test".to_owned(), partition: 0 }
+}
+
+/// The records with their offsets, in columns.
+fn batch<'a>(records: impl IntoIterator<Item = (i64, &'a Input)>) -> Batch {
+    let mut batch = Batch { offsets: vec![], timestamps: vec![], attempts: vec![], layout: vec![], data: vec![] };
+    for (offset, input) in records {
+        batch.offsets.push(offset);
+        batch.timestamps.push(input.timestamp.unwrap_or(-1));
+        batch.attempts.push(input.attempt);
+        let key = field(&mut batch.data, input.key.as_deref());
+        let value = field(&mut batch.data, input.value.as_deref());
+        let headers = i32::try_from(input.headers.len()).expect("a test has few headers");
+        batch.layout.extend([key, value, headers]);
+        for (name, value) in &input.headers {
+            let name = field(&mut batch.data, Some(name));
+            let value = field(&mut batch.data, value.as_deref());
+            batch.layout.extend([name, value]);
+        }
+    }
+    batch
 }
 
 /// Appends a field and returns its length.
