@@ -19,19 +19,31 @@ use super::quantile;
 use super::reject::CorruptCell;
 use super::settings::Function;
 
+/// A window whose result is written.
+#[derive(Clone, Copy, Debug)]
+pub struct ResultWindow {
+    /// The first millisecond, since 1970-01-01 UTC.
+    pub from_ms: i64,
+    /// The first millisecond after it.
+    pub to_ms: i64,
+    /// Whether it has closed, if that is written.
+    pub closed: Option<bool>,
+}
+
 impl Functions {
     /// Appends the result of a window to `out`. The window is `from_ms..to_ms`, in milliseconds since 1970-01-01 UTC.
     ///
     /// A key that is UTF-8 text is written as a JSON string, other bytes as `{"base64":".."}`, and the null key as null. Times are
     /// texts such as `"2026-11-30T10:00:00.000Z"`.
     ///
+    /// `closed` is written if windows are shown before they close, and says whether this one has closed.
+    ///
     /// # Errors
     /// The cell is corrupt. `out` is as it was before.
     pub fn emit(
         &self,
         key: Option<&[u8]>,
-        from_ms: i64,
-        to_ms: i64,
+        ResultWindow { from_ms, to_ms, closed }: ResultWindow,
         cell: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CorruptCell> {
@@ -46,6 +58,9 @@ impl Functions {
                 // Before the year -9999 or after the year 9999: no event time is.
                 Err(_) => write(out, format_args!("{time_ms}")),
             }
+        }
+        if let Some(closed) = closed {
+            write(out, format_args!(",\"closed\":{closed}"));
         }
         for result in &self.results {
             out.extend_from_slice(result.prefix.as_bytes());

@@ -25,6 +25,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use emit::ResultWindow;
 pub use extraction::Extraction;
 pub use functions::CELL_BYTES_MAX;
 pub use functions::Functions;

@@ -11,7 +11,7 @@ use super::pointer::Pointer;
 /// The maximum number of settings.
 const FUNCTIONS_MAX: usize = 64;
 /// What the result has beside the settings' fields.
-const RESERVED: [&str; 3] = ["key", "from", "to"];
+const RESERVED: [&str; 4] = ["key", "from", "to", "closed"];
 
 /// The result field that a setting asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

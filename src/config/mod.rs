@@ -154,6 +154,8 @@ pub struct Windowed {
     pub time: TimeSelector,
     /// What is computed.
     pub computes: Computes,
+    /// How often windows are shown before they close, if they are.
+    pub early: Option<Duration>,
     /// The most memory of its tables.
     pub memory_bytes: u64,
     /// Whether a missing changelog topic is created at the start.

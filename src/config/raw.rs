@@ -214,9 +214,12 @@ pub(super) struct Step {
     /// The most memory that one instance may use, from 1 MiB to 4 GiB.
     #[schemars(with = "Option<Size>", extend("default" = "64 MiB", "examples" = ["32 MiB"]))]
     pub(super) memory: Option<Spanned<Size>>,
-    /// The windows of `use = "std:aggregate"`.
+    /// The windows of `use = "std:aggregate"`, or of a plugin that keeps state.
     #[schemars(with = "Option<Window>")]
     pub(super) window: Option<Spanned<Window>>,
+    /// Results besides those of closed windows.
+    #[schemars(with = "Option<Emit>")]
+    pub(super) emit: Option<Spanned<Emit>>,
     /// What windows are kept by: `"json:/customer"` (a field of the value), `"header:id"` or `"const:all"`; by default the record's key.
     #[schemars(with = "Option<String>", extend("x-default" = "the record's key", "examples" = ["json:/customer"]))]
     pub(super) key: Option<Text>,
@@ -255,6 +258,15 @@ pub(super) struct Window {
     pub(super) gap: Option<Text>,
     #[schemars(skip)]
     pub(super) max: Option<Text>,
+}
+
+/// What a step with windows shows besides the results of closed windows.
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Emit {
+    /// Shows the keys of open windows whose results have changed, this often. Their last results come when the windows close.
+    #[schemars(with = "Option<schema::Time>", extend("x-default" = "a result only when a window closes", "examples" = ["10s"]))]
+    pub(super) early: Option<Text>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

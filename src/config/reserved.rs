@@ -16,7 +16,7 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
         }
         ["step", "sha256"] => "wasmill doesn't verify a component's digest",
         ["step", "build"] => "build the plugin beforehand, with `wasmill build`",
-        ["step", "ttl" | "emit" | "table" | "repartition"] => "there are windows, and no other state",
+        ["step", "ttl" | "table" | "repartition"] => "there are windows, and no other state",
         ["output", "*", "topics_allowed"] => "a plugin names a port, and the file its topic",
         ["http", "admin_token"] => "nothing can be changed over HTTP",
         _ => return None,

@@ -163,7 +163,7 @@ fn windowed_step(
     routes: &Routes,
     last: Option<&Step>,
 ) -> WindowedStep {
-    let config::Windowed { name, number, window, key, time, computes, memory_bytes, .. } = windowed;
+    let config::Windowed { name, number, window, key, time, computes, early, memory_bytes, .. } = windowed;
     let delivery = match delivery {
         Guarantee::AtLeastOnce => state::Delivery::AtLeastOnce,
         Guarantee::ExactlyOnce { .. } => state::Delivery::ExactlyOnce,
@@ -183,7 +183,8 @@ fn windowed_step(
     WindowedStep {
         name,
         number,
-        state: state::Settings { window, delivery, cell_max, version },
+        state: state::Settings { window, delivery, cell_max, version, is_early: early.is_some() },
+        early,
         extraction,
         reducer,
         late: routes

@@ -170,6 +170,23 @@ fn identity(file: &Path) -> Option<[i64; 7]> {
     ])
 }
 
+/// Whether a component declares other versions of its state than the one that runs, so that the state has to be restored with them.
+///
+/// # Errors
+/// It can't read what the one that runs may have written.
+fn reads_state(old: &Step, new: &Step) -> Result<bool, String> {
+    let [before, after] = [old, new].map(|step| step.state().cloned().unwrap_or_default());
+    if let Some(lost) = before.reads.iter().find(|version| !after.reads.contains(version)) {
+        return Err(format!(
+            "step `{}`: the state may have cells of version {lost}, and the component reads {:?}; build it so that it reads them (`reads`), \
+             or restart the process, which tells whether there are any",
+            new.settings().name,
+            after.reads
+        ));
+    }
+    Ok(before != after || old.world() != new.world())
+}
+
 #[expect(clippy::disallowed_methods, reason = "the clock of a shell")]
 fn now() -> Instant {
     Instant::now()
@@ -318,7 +335,7 @@ impl Reload {
     fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
         failpoint::pass(Point::InReload);
         let refused = |reason| Refused { step: None, reason };
-        let Difference { in_place, anew, restart } = Difference::of(&self.config, &config);
+        let Difference { in_place, mut anew, restart } = Difference::of(&self.config, &config);
         if !restart.is_empty() {
             let mut report = config.report();
             for (part, at) in restart {
@@ -344,6 +361,14 @@ impl Reload {
                 Refused { step: Some(number), reason: report.to_string() }
             })?;
             (self.verify)(&config, number, &loaded).map_err(|reason| Refused { step: Some(number), reason })?;
+            let has_other_state = reads_state(step, &loaded).map_err(|why| {
+                let mut report = config.report();
+                config.add_unloaded(number, &why, &mut report);
+                Refused { step: Some(number), reason: report.to_string() }
+            })?;
+            if has_other_state {
+                anew.push("the versions of the plugin's state");
+            }
             changed.push((number, loaded));
         }
         let first = changed.first().map(|&(number, _)| number);

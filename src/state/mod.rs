@@ -4,7 +4,7 @@
 //! results and acknowledgements, and writes what it is told to. Files in the order in which a record meets them:
 //!
 //! ```text
-//! window, time -> windowed { slot -> cells -> table -> slice -> shelf { undo, heap } } -> show -> cycle { changelog } -> restore
+//! window, time -> windowed { slot -> cells -> table -> slice -> shelf { undo, heap } } -> show, early -> cycle { changelog } -> restore
 //! ```
 //!
 //! Invariant, checked by the model in `tests/`: after any crashes, the result of every window equals that of a batch over the whole input.
@@ -12,6 +12,7 @@
 mod cells;
 mod changelog;
 mod cycle;
+mod early;
 mod heap;
 mod query;
 mod restore;

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::early::Early;
 use super::slot::Key;
 use super::slot::Rank;
 use super::slot::SLOTS;
@@ -28,6 +29,8 @@ pub(super) struct Show {
     /// Batches that were handed out, in order, up to the first that has not returned.
     out: VecDeque<Out>,
     next: BatchId,
+    /// If windows are shown before they close, too.
+    pub(super) early: Option<Early>,
 }
 
 /// Up to where windows are shown.
@@ -52,11 +55,18 @@ pub struct Partly {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchId(u64);
 
+impl BatchId {
+    /// The number of all batches of windows that have not closed, which are not taken back.
+    const EARLY: BatchId = BatchId(u64::MAX);
+}
+
 /// Keys of a closed window, whose results are to be emitted.
 #[derive(Clone, Debug)]
 pub struct WindowBatch {
     /// To be returned to [`super::WindowedPartition::take_back_windows`].
     pub id: BatchId,
+    /// Whether the window has closed. Otherwise it will be shown again.
+    pub is_closed: bool,
     /// Where the window starts, in ms.
     pub start: i64,
     /// Where it ends, in ms.
@@ -109,8 +119,8 @@ impl Cursor {
 }
 
 impl Show {
-    pub(super) fn new(window: Window, cursor: Cursor, next: BatchId) -> Show {
-        Show { window, handed: cursor.end, cursor, current: None, out: VecDeque::new(), next }
+    pub(super) fn new(window: Window, cursor: Cursor, next: BatchId, early: Option<Early>) -> Show {
+        Show { window, handed: cursor.end, cursor, current: None, out: VecDeque::new(), next, early }
     }
 
     /// Up to where everything is shown.
@@ -177,13 +187,14 @@ impl Show {
 
     /// Begins again behind an earlier cursor. Batches that are out are not known any more.
     pub(super) fn rewind(&mut self, cursor: Cursor) {
-        *self = Show::new(self.window, cursor, self.next);
+        *self = Show::new(self.window, cursor, self.next, self.early.as_ref().map(|_| Early::new()));
     }
 
     /// Memory in use, in bytes.
     pub(super) fn memory(&self) -> usize {
         let listed = self.current.as_ref().map_or(0, |current| current.listed.capacity());
-        listed * size_of::<Listed>() + self.out.capacity() * size_of::<Out>()
+        let early = self.early.as_ref().map_or(0, Early::memory);
+        listed * size_of::<Listed>() + self.out.capacity() * size_of::<Out>() + early
     }
 
     /// The end of the next window that has something to show.
@@ -245,17 +256,22 @@ impl Current {
 impl WindowBatch {
     fn new(id: BatchId, start: i64, end: i64) -> WindowBatch {
         let (keys, key_data, parts, cells, cell_data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        WindowBatch { id, start, end, keys, key_data, parts, cells, cell_data }
+        WindowBatch { id, is_closed: id != BatchId::EARLY, start, end, keys, key_data, parts, cells, cell_data }
     }
 
-    fn add_key(&mut self, key: Key<'_>, parts: u32) {
+    /// Keys of a window that has not closed.
+    pub(super) fn early(start: i64, end: i64) -> WindowBatch {
+        WindowBatch::new(BatchId::EARLY, start, end)
+    }
+
+    pub(super) fn add_key(&mut self, key: Key<'_>, parts: u32) {
         self.keys.push(length(key));
         self.key_data.extend_from_slice(key.unwrap_or_default());
         self.parts.push(parts);
     }
 
     /// Returns how many cells were added: none if there is no value.
-    fn add_cell(&mut self, cell: Option<&[u8]>) -> u32 {
+    pub(super) fn add_cell(&mut self, cell: Option<&[u8]>) -> u32 {
         let Some(cell) = cell else { return 0 };
         self.cells.push(length(Some(cell)));
         self.cell_data.extend_from_slice(cell);

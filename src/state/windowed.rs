@@ -15,9 +15,11 @@ use super::cells::Call;
 use super::cells::Changes;
 use super::cells::Fold;
 use super::cells::Malformed;
+use super::cells::UNCHANGED;
 use super::cycle::Committed;
 use super::cycle::Cycles;
 use super::cycle::Versions;
+use super::early::Early;
 use super::show::BatchId;
 use super::show::Show;
 use super::show::WindowBatch;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub cell_max: usize,
     /// The version of the plugin's state.
     pub version: u32,
+    /// Whether windows are shown before they close, too.
+    pub is_early: bool,
 }
 
 /// A record that arrives at the step.
@@ -131,8 +135,8 @@ impl WindowedPartition {
 
     /// A partition whose state is as of `committed`.
     pub(super) fn resume(settings: Settings, table: Table, committed: Committed, now: i64) -> WindowedPartition {
-        let Settings { window, delivery, cell_max, version } = settings;
-        let show = Show::new(window, committed.shown.clone(), BatchId::default());
+        let Settings { window, delivery, cell_max, version, is_early } = settings;
+        let show = Show::new(window, committed.shown.clone(), BatchId::default(), is_early.then(Early::new));
         WindowedPartition {
             window,
             delivery,
@@ -212,6 +216,10 @@ impl WindowedPartition {
         slot.out = None;
         self.table.apply(call, changes, self.cell_max)?;
         slot.folded = slot.folded.max(call.last);
+        if let Some(early) = &mut self.show.early {
+            let changed = call.places.iter().zip(changes.lengths).filter(|(_, length)| **length != UNCHANGED);
+            changed.for_each(|(place, _)| early.change(place.slice, call.key(place)));
+        }
         if let Some(slice) = call.places.iter().map(|place| place.slice).max() {
             self.versions.used(slice);
         }
@@ -279,6 +287,26 @@ impl WindowedPartition {
     pub fn take_back_windows(&mut self, batch: BatchId) {
         self.show.take_back(batch);
         self.drop_shown();
+    }
+
+    /// Begins to show the keys of open windows that have changed since they were last shown. The caller chooses the times.
+    pub fn begin_early(&mut self) {
+        let closed = self.time.low().watermark;
+        if let Some(early) = &mut self.show.early {
+            early.begin(&self.table, &self.window, closed);
+        }
+    }
+
+    /// Whether [`WindowedPartition::next_early`] may have something.
+    #[must_use]
+    pub fn has_early(&self) -> bool {
+        self.show.early.as_ref().is_some_and(Early::is_passing)
+    }
+
+    /// The next keys of open windows, at most `keys_max`. They are not taken back.
+    pub fn next_early(&mut self, keys_max: usize) -> Option<WindowBatch> {
+        let closed = self.time.low().watermark;
+        self.show.early.as_mut()?.next(&self.table, &self.window, closed, keys_max)
     }
 
     /// The step's windows.

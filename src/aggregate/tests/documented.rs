@@ -40,7 +40,8 @@ fn the_example_gives_the_results_that_are_shown() {
     }
     let emitted = cells.iter().map(|((from, key), cell)| {
         let mut out = Vec::new();
-        functions.emit(Some(key), *from, from + MINUTE_MS, cell.as_deref().unwrap(), &mut out).unwrap();
+        let window = ResultWindow { from_ms: *from, to_ms: from + MINUTE_MS, closed: None };
+        functions.emit(Some(key), window, cell.as_deref().unwrap(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     });
     assert_eq!(emitted.collect::<Vec<_>>(), results);

@@ -209,7 +209,7 @@ fn the_key_of_a_result_is_text_base64_or_null() {
     let cell = cell_of(&functions, &["{}"]);
     let check = |key: Option<&[u8]>, from, to, expected: &str| {
         let mut out = b"x".to_vec();
-        functions.emit(key, from, to, &cell, &mut out).unwrap();
+        functions.emit(key, ResultWindow { from_ms: from, to_ms: to, closed: None }, &cell, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), format!("x{expected}"));
     };
     let minute = r#""from":"2026-11-30T10:00:00.000Z","to":"2026-11-30T10:01:00.500Z","n":1}"#;

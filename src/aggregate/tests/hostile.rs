@@ -25,7 +25,7 @@ fn exercise(functions: &Functions, cell: &[u8], sound: &[u8]) {
     extraction.read(&record, &mut found).unwrap();
     let is_valid = functions.check(cell).is_ok();
     let added = functions.add(Some(cell), &record, &found, 5, &mut out);
-    let emitted = functions.emit(None, 0, 1, cell, &mut out);
+    let emitted = functions.emit(None, ResultWindow { from_ms: 0, to_ms: 1, closed: None }, cell, &mut out);
     let merged = [
         functions.merge(cell, sound, &mut out),
         functions.merge(sound, cell, &mut out),

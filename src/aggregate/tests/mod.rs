@@ -12,6 +12,7 @@ use super::FoundFields;
 use super::Functions;
 use super::KeySelector;
 use super::Reject;
+use super::ResultWindow;
 use super::TimeSelector;
 use crate::record::Headers;
 use crate::record::Record;
@@ -53,7 +54,7 @@ fn cell_of(functions: &Functions, values: &[&str]) -> Vec<u8> {
 /// The result of a minute.
 fn emitted(functions: &Functions, cell: &[u8]) -> String {
     let mut out = Vec::new();
-    functions.emit(Some(b"k"), 0, 60_000, cell, &mut out).unwrap();
+    functions.emit(Some(b"k"), ResultWindow { from_ms: 0, to_ms: 60_000, closed: None }, cell, &mut out).unwrap();
     assert!(super::json::is_valid(std::str::from_utf8(&out).unwrap()));
     String::from_utf8(out).unwrap()
 }

@@ -28,6 +28,8 @@ pub(super) const AGGREGATE: &str = "std:aggregate";
 
 /// How long windows wait for records that are out of order, unless `lateness` says so.
 const LATENESS_MS: i64 = 10_000;
+/// The shortest time between two results of an open window.
+const EARLY_MIN_MS: i64 = 100;
 const MEMORY_BYTES: u64 = 512 << 20;
 
 /// Whether a step has windows.
@@ -43,6 +45,7 @@ pub(super) fn is_native(step: &raw::Step) -> bool {
 /// Reports keys of steps with windows on a step that has none.
 pub(super) fn refuse(check: &mut Check<'_>, step: &raw::Step) {
     let keys = [
+        ("emit", step.emit.as_ref().map(Spanned::span)),
         ("key", step.key.as_ref().map(Spanned::span)),
         ("time", step.time.as_ref().map(Spanned::span)),
         ("same_partition", step.same_partition.as_ref().map(Spanned::span)),
@@ -105,6 +108,7 @@ pub(super) fn windowed(
         window: window.unwrap_or_else(fallback),
         key,
         time,
+        early: early(check, step),
         computes: if is_native(step) { Computes::Functions(functions(check, step, at)) } else { Computes::Plugin },
         memory_bytes: value::size(check, state.memory.as_ref(), "memory", 1 << 20, 1 << 40).unwrap_or(MEMORY_BYTES),
         create: state.create.as_ref().is_some_and(|create| *create.get_ref()),
@@ -229,6 +233,13 @@ fn a_window(check: &mut Check<'_>, raw: &Spanned<raw::Window>) -> Option<Window>
         return Some(made);
     }
     made.with_idle(idle).ok()
+}
+
+/// How often open windows are shown.
+fn early(check: &mut Check<'_>, step: &raw::Step) -> Option<Duration> {
+    let text = step.emit.as_ref()?.get_ref().early.as_ref();
+    let ms = milliseconds(check, text, "emit.early", EARLY_MIN_MS)?;
+    Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
 /// A time in ms. `None` if it isn't set or is wrong.

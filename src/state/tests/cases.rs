@@ -25,7 +25,7 @@ use crate::state::decode_key;
 type Changelog = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 fn settings(window: Window, delivery: Delivery) -> Settings {
-    Settings { window, delivery, cell_max: 100, version: 1 }
+    Settings { window, delivery, cell_max: 100, version: 1, is_early: false }
 }
 
 fn tumbling(delivery: Delivery) -> WindowedPartition {

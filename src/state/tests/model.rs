@@ -32,7 +32,7 @@ fn run(seed: u64, delivery: Delivery, broken: Broken) -> Result<Run, String> {
     let mut random = Random::new(seed);
     let window = input::random_window(&mut random);
     let log = input::random_log(&mut random, window.lateness());
-    let settings = Settings { window, delivery, cell_max: 1_000, version: 1 };
+    let settings = Settings { window, delivery, cell_max: 1_000, version: 1, is_early: false };
     let mut broker = Broker { is_slow: random.once_in(2), ..Broker::default() };
     let mut now = log[0].clock;
     let mut run = Run::default();

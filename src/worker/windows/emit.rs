@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
+use std::time::Instant;
 
 use super::Windows;
 use super::rows::Rows;
 use super::step::Reducer;
 use crate::aggregate::Functions;
+use crate::aggregate::ResultWindow;
 use crate::batch::Batch;
 use crate::batch::Outputs;
 use crate::record::OutRecord;
@@ -51,7 +54,9 @@ pub(super) struct NextResult<'a> {
 pub(super) const KEYS_MAX: usize = 128;
 
 impl Showing {
-    fn new(functions: &Functions, batch: &WindowBatch) -> Result<Showing, String> {
+    fn new(functions: &Functions, batch: &WindowBatch, is_early: bool) -> Result<Showing, String> {
+        let window =
+            ResultWindow { from_ms: batch.start, to_ms: batch.end, closed: is_early.then_some(batch.is_closed) };
         let mut rows = Rows::default();
         let (mut merged, mut next) = (Vec::new(), Vec::new());
         for (key, cells) in batch.iter() {
@@ -69,7 +74,7 @@ impl Showing {
                     std::mem::swap(&mut merged, &mut next);
                 }
             }
-            rows.push(key, |out| functions.emit(key, batch.start, batch.end, &merged, out).map(|()| true))
+            rows.push(key, |out| functions.emit(key, window, &merged, out).map(|()| true))
                 .map_err(|error| fail(&error))?;
         }
         Ok(Showing { id: batch.id, end: batch.end, results: Results::Rows(rows) })
@@ -113,7 +118,23 @@ impl Showing {
     }
 }
 
+/// The next windows to be shown: those that have closed come first.
+pub(super) fn next_batch(state: Option<&mut WindowedPartition>) -> Option<WindowBatch> {
+    let state = state?;
+    state.next_windows(KEYS_MAX).or_else(|| state.next_early(KEYS_MAX))
+}
+
 impl Windows {
+    /// Shows open windows, if that is due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let Some(state) = &mut self.state else { return };
+        let is_due = |every: Duration| self.early.is_none_or(|last| now.saturating_duration_since(last) >= every);
+        if self.step.early.is_some_and(is_due) && !state.has_early() {
+            state.begin_early();
+            self.early = Some(now);
+        }
+    }
+
     /// Whether the results of a batch of windows are partly sent.
     pub(super) fn is_showing(&self) -> bool {
         self.showing.is_some()
@@ -127,7 +148,7 @@ impl Windows {
 
     /// Whether there are results to be sent, or windows to be shown.
     pub(super) fn has_results(&self) -> bool {
-        let has_windows = |state: &WindowedPartition| state.has_windows() && !state.is_cutting();
+        let has_windows = |state: &WindowedPartition| (state.has_windows() || state.has_early()) && !state.is_cutting();
         self.showing.is_some() || self.state.as_ref().is_some_and(has_windows)
     }
 
@@ -138,9 +159,9 @@ impl Windows {
     pub(super) fn next_result(&mut self) -> Result<Option<(NextResult<'_>, Seq)>, String> {
         if self.showing.is_none()
             && let Reducer::Functions(functions) = &self.step.reducer
-            && let Some(batch) = self.state.as_mut().and_then(|state| state.next_windows(KEYS_MAX))
+            && let Some(batch) = next_batch(self.state.as_mut())
         {
-            self.showing = Some(Showing::new(functions, &batch)?);
+            self.showing = Some(Showing::new(functions, &batch, self.step.state.is_early)?);
         }
         let seq = self.results.next(self.outputs);
         Ok(self.showing.as_ref().and_then(|showing| Some((showing.peek()?, seq))))

@@ -19,6 +19,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 pub(super) use fold::Folding;
 pub(super) use fold::NotFolded;
@@ -56,6 +57,8 @@ pub(super) struct Windows {
     /// The records of the changelog.
     changes: Counts,
     showing: Option<Showing>,
+    /// When open windows were last shown.
+    early: Option<Instant>,
     /// Runs that were returned while a cycle is being cut.
     held: VecDeque<Box<RunResult>>,
     /// What a plugin is asked.
@@ -100,6 +103,7 @@ impl Windows {
             results: Counts::default(),
             changes: Counts::default(),
             showing: None,
+            early: None,
             held: VecDeque::new(),
             orders: Orders::default(),
             writing: Rows::default(),

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::Windows;
 use super::cells::WorkingCells;
-use super::emit::KEYS_MAX;
 use super::emit::Showing;
+use super::emit::next_batch;
 use super::fold;
 use super::fold::Folding;
 use super::fold::Judgement;
@@ -148,7 +148,7 @@ impl Windows {
         if !is_plugin || self.orders.emitting.is_some() || self.showing.is_some() {
             return None;
         }
-        let batch = self.state.as_mut()?.next_windows(KEYS_MAX)?;
+        let batch = next_batch(self.state.as_mut())?;
         let ticket = self.ticket();
         self.orders.emitting = Some(ticket);
         Some(Order::Emit(Box::new(EmitOrder { ticket, source: source.clone(), batch })))

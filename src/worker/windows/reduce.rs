@@ -239,7 +239,8 @@ impl Emitter<'_> {
             return Ok(());
         }
         let (starts, ends) = (vec![start; keyed.len()], vec![end; keyed.len()]);
-        let closed = ClosedWindows { keyed: keyed.view(), starts: &starts, ends: &ends, closed: true };
+        let closed =
+            ClosedWindows { keyed: keyed.view(), starts: &starts, ends: &ends, closed: self.order.batch.is_closed };
         let outcome = self.link.call(keyed.len(), |instance| instance.emit(&closed))?;
         self.link.put_out(outcome.outputs.len());
         for failed in outcome.failed {

@@ -53,6 +53,7 @@ impl Shell {
             let low = task.state.low();
             if let Some(windows) = &mut task.windows {
                 windows.settle(low);
+                windows.tick(now);
             }
         }
         busy | self.show_windows(now)

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aggregate::Extraction;
 use crate::aggregate::FoldError;
@@ -38,6 +39,8 @@ pub struct WindowedStep {
     pub reducer: Reducer,
     /// The port that late records go to, if there is an output for them.
     pub late: Option<u32>,
+    /// How often open windows are shown, if they are.
+    pub early: Option<Duration>,
     /// The most bytes that the tables of all partitions may have.
     pub memory_bytes: usize,
 }
