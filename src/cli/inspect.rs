@@ -63,7 +63,12 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
         text.push_str(&format!("settings  {schema}\n"));
     }
     let contract = inspection.contract.as_deref().unwrap_or("none");
-    text.push_str(&format!("world     {}\ncontract  {contract}\n", inspection.world));
+    let place = if inspection.world.has_state() { " (for a step with a `window`)" } else { "" };
+    text.push_str(&format!("world     {}{place}\ncontract  {contract}\n", inspection.world));
+    if inspection.world.has_state() {
+        let state = inspection.manifest.as_ref().and_then(|manifest| manifest.state.as_ref());
+        text.push_str(&format!("state     {}\n", state.map_or_else(|| "versions not described".to_owned(), versions)));
+    }
     text.push_str(&format!("form      {}\n", inspection.form));
     text.push_str(&format!("size      {} bytes\nsha256    {}\n", inspection.bytes, inspection.digest));
     for (tool, version) in &inspection.producers {
@@ -79,6 +84,12 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
     }
     text.push_str(&reach(inspection));
     text
+}
+
+/// The versions of a plugin's state: `writes version 2, reads 1, 2`.
+fn versions(state: &plugin::StateVersions) -> String {
+    let reads: Vec<String> = state.reads.iter().map(u32::to_string).collect();
+    format!("writes version {}, reads {}", state.version, reads.join(", "))
 }
 
 /// What the component can access, in a sentence, and the `allow` setting that it needs.

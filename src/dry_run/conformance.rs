@@ -2,15 +2,22 @@
 //!
 //! The host refuses malformed results anyway; here they are found before a record is affected. A plugin must also treat a record the
 //! same way whatever came before it and whatever else is in its batch, because the host runs records again and cuts batches freely.
+//! `reducer.rs` checks plugins with state.
 
+mod reducer;
+
+use std::fmt;
+use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use super::line::FeedRecord;
 use crate::batch::Batch;
+use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::outcome::Outcome;
 use crate::plugin::Engine;
 use crate::plugin::Grants;
 use crate::plugin::Instance;
@@ -44,12 +51,24 @@ const HEADERS: usize = 10_000;
 const LARGE: usize = 1_000_000;
 
 /// A plugin's result for a record, with every reference resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Became {
     Outputs(Vec<Output>),
     /// The failure's kind and code.
     Failed(String),
 }
+
+impl Debug for Became {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Became::Outputs(outputs) => outputs.fmt(f),
+            Became::Failed(failure) => f.write_str(failure),
+        }
+    }
+}
+
+/// Calls a plugin with a range of items, and returns one result for each.
+type Call<'a, T> = dyn Fn(&mut Instance, Range<usize>) -> Result<Vec<T>, Failure> + 'a;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Output {
@@ -95,68 +114,90 @@ pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Violation> {
     let (batch, names) = records_of(records);
     let mut findings = vec![Violation { rule: "it starts with its settings and ports", result: started(step) }];
     if findings[0].result.is_ok() {
-        let alone = alone(step, &batch, &names);
-        let expected = alone.as_ref().ok().cloned();
-        findings.push(Violation {
-            rule: "any record is emitted, dropped or failed, and breaks nothing",
-            result: alone.map(|_| ()),
-        });
-        if let Some(expected) = expected {
-            findings.push(Violation {
-                rule: "a record becomes the same whatever came before",
-                result: again(step, &batch, &names, &expected),
-            });
-            for size in BATCHES {
-                findings.push(Violation {
-                    rule: match size {
-                        1 => "a record becomes the same in calls of 1",
-                        7 => "a record becomes the same in calls of 7",
-                        _ => "a record becomes the same in calls of 128",
-                    },
-                    result: in_calls_of(step, &batch, &names, &expected, size),
-                });
-            }
-            findings.push(Violation { rule: "its memory doesn't grow for ever", result: memory(step, &batch) });
+        if step.world().has_state() {
+            reducer::examine(step, &batch, &names, &mut findings);
+        } else {
+            transform(step, &batch, &names, &mut findings);
         }
     }
     findings
 }
 
+/// Checks a plugin without state.
+fn transform(step: &Step, batch: &Batch, names: &[String], findings: &mut Vec<Violation>) {
+    let call: &Call<'_, Became> = &|instance, range| call(instance, batch, range);
+    let alone = alone(step, names, call);
+    let expected = alone.as_ref().ok().cloned();
+    findings.push(Violation {
+        rule: "any record is emitted, dropped or failed, and breaks nothing",
+        result: alone.map(|_| ()),
+    });
+    let Some(expected) = expected else { return };
+    findings.push(Violation {
+        rule: "a record becomes the same whatever came before",
+        result: again(step, names, &expected, call),
+    });
+    for size in BATCHES {
+        findings.push(Violation {
+            rule: match size {
+                1 => "a record becomes the same in calls of 1",
+                7 => "a record becomes the same in calls of 7",
+                _ => "a record becomes the same in calls of 128",
+            },
+            result: in_calls_of(step, names, &expected, call, size),
+        });
+    }
+    let repeated = |instance: &mut Instance| call(instance, 0..batch.len()).map(drop);
+    findings.push(Violation { rule: MEMORY, result: memory(step, repeated) });
+}
+
+const MEMORY: &str = "its memory doesn't grow for ever";
+
 fn started(step: &Step) -> Result<(), String> {
     step.instantiate().map(|_| ()).map_err(|failure| failure.to_string())
 }
 
-/// Runs each record in its own instance.
-fn alone(step: &Step, batch: &Batch, names: &[String]) -> Result<Vec<Became>, String> {
-    (0..batch.len())
+/// Runs each item in its own instance.
+fn alone<T>(step: &Step, names: &[String], call: &Call<'_, T>) -> Result<Vec<T>, String> {
+    (0..names.len())
         .map(|index| {
             let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
-            let became =
-                call(&mut instance, batch, index..index + 1).map_err(|failure| told(names, index, &failure))?;
+            let became = call(&mut instance, index..index + 1).map_err(|failure| told(names, index, &failure))?;
             became.into_iter().next().ok_or_else(|| format!("{}: the plugin returned no result", names[index]))
         })
         .collect()
 }
 
-/// Runs all records one by one in one instance: twice in order, and once in reverse.
-fn again(step: &Step, batch: &Batch, names: &[String], expected: &[Became]) -> Result<(), String> {
+/// Runs all items one by one in one instance: twice in order, and once in reverse.
+fn again<T: PartialEq + Debug>(
+    step: &Step,
+    names: &[String],
+    expected: &[T],
+    call: &Call<'_, T>,
+) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
-    for index in (0..batch.len()).chain(0..batch.len()).chain((0..batch.len()).rev()) {
-        let became = call(&mut instance, batch, index..index + 1).map_err(|failure| told(names, index, &failure))?;
+    for index in (0..names.len()).chain(0..names.len()).chain((0..names.len()).rev()) {
+        let became = call(&mut instance, index..index + 1).map_err(|failure| told(names, index, &failure))?;
         same(names, index, &expected[index..=index], &became)?;
     }
     Ok(())
 }
 
-fn in_calls_of(step: &Step, batch: &Batch, names: &[String], expected: &[Became], size: usize) -> Result<(), String> {
+fn in_calls_of<T: PartialEq + Debug + Clone>(
+    step: &Step,
+    names: &[String],
+    expected: &[T],
+    call: &Call<'_, T>,
+    size: usize,
+) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
-    for start in (0..batch.len()).step_by(size) {
-        let range = start..batch.len().min(start + size);
-        let became = match call(&mut instance, batch, range.clone()) {
+    for start in (0..names.len()).step_by(size) {
+        let range = start..names.len().min(start + size);
+        let became = match call(&mut instance, range.clone()) {
             Ok(became) => became,
-            // An error about the whole call: the host then runs each record alone.
+            // An error about the whole call: the host then runs each item alone.
             Err(failure) if failure.kind == Kind::Error => {
-                let one = |index| call(&mut instance, batch, index..index + 1);
+                let one = |index| call(&mut instance, index..index + 1);
                 let each: Result<Vec<_>, Failure> = range.clone().map(one).collect();
                 each.map_err(|failure| told(names, start, &failure))?.concat()
             }
@@ -169,13 +210,13 @@ fn in_calls_of(step: &Step, batch: &Batch, names: &[String], expected: &[Became]
     Ok(())
 }
 
-/// Repeats the same call: the plugin's memory must have a bound.
-fn memory(step: &Step, batch: &Batch) -> Result<(), String> {
+/// Repeats the same calls: the plugin's memory must have a bound.
+fn memory(step: &Step, calls: impl Fn(&mut Instance) -> Result<(), Failure>) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
     let mut warm = 0;
     for number in 0..CALLS {
-        // Whether the call fails was checked before.
-        if call(&mut instance, batch, 0..batch.len()).is_err_and(|failure| failure.kind.spoils_instance()) {
+        // Whether a call fails was checked before.
+        if calls(&mut instance).is_err_and(|failure| failure.kind.spoils_instance()) {
             return Ok(());
         }
         if number == WARM_CALLS {
@@ -202,7 +243,12 @@ fn call(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<V
     };
     // Its counters don't matter here.
     drop(instance.take_effects());
-    let mut became = vec![Became::Outputs(Vec::new()); range.len()];
+    Ok(resolved(&view, &outcome))
+}
+
+/// An outcome by input record, with every reference resolved.
+fn resolved(view: &View<'_>, outcome: &Outcome) -> Vec<Became> {
+    let mut became = vec![Became::Outputs(Vec::new()); view.len()];
     for index in 0..outcome.outputs.len() {
         let made = view.resolve(&outcome.outputs, index, 0);
         if let Became::Outputs(outputs) = &mut became[made.parent] {
@@ -217,13 +263,18 @@ fn call(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<V
             });
         }
     }
-    for failed in outcome.failed {
-        became[failed.index] = Became::Failed(format!("{} ({})", failed.failure.kind.label(), failed.failure.code));
+    for failed in &outcome.failed {
+        became[failed.index] = Became::Failed(reason(&failed.failure));
     }
-    Ok(became)
+    became
 }
 
-fn same(names: &[String], start: usize, expected: &[Became], found: &[Became]) -> Result<(), String> {
+/// A failure's kind and code.
+fn reason(failure: &Failure) -> String {
+    format!("{} ({})", failure.kind.label(), failure.code)
+}
+
+fn same<T: PartialEq + Debug>(names: &[String], start: usize, expected: &[T], found: &[T]) -> Result<(), String> {
     for (index, (expected, found)) in (start..).zip(expected.iter().zip(found)) {
         if expected != found {
             let name = &names[index];
@@ -233,15 +284,10 @@ fn same(names: &[String], start: usize, expected: &[Became], found: &[Became]) -
     Ok(())
 }
 
-fn shown(became: &Became) -> String {
-    match became {
-        Became::Failed(failure) => failure.clone(),
-        Became::Outputs(outputs) => {
-            let mut text = format!("{outputs:?}");
-            text.truncate(text.floor_char_boundary(SHOWN_BYTES_MAX));
-            text
-        }
-    }
+fn shown<T: Debug>(became: &T) -> String {
+    let mut text = format!("{became:?}");
+    text.truncate(text.floor_char_boundary(SHOWN_BYTES_MAX));
+    text
 }
 
 /// The number of bytes of a difference that are shown.

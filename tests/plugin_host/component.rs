@@ -101,6 +101,32 @@ pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
     core
 }
 
+/// `tests/plugins/odd_reducer.wat`, with these comments replaced, for the world `reduce` or `reduce-by`. It has component metadata.
+pub(crate) fn reducer(world: &str, changes: &[(&str, &str)]) -> Vec<u8> {
+    let mut text = text("odd_reducer");
+    if world == "reduce-by" {
+        text = replaced(&text, "KEYER", KEYER);
+    }
+    for (place, code) in changes {
+        text = replaced(&text, place, code);
+    }
+    let mut core = wat::parse_str(text).unwrap();
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(root().join("wit/v1.1")).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
+    core
+}
+
+fn replaced(text: &str, place: &str, code: &str) -> String {
+    let place = format!("(;{place};)");
+    assert!(text.contains(&place), "{place}");
+    text.replace(&place, code)
+}
+
+const KEYER: &str = r#"(export "wasmill:plugin/keyer@1.1.0#keys" (func $keys))
+    (export "cabi_post_wasmill:plugin/keyer@1.1.0#keys" (func $free))"#;
+
 /// The component of a core module, as `wasm-tools component new` makes it.
 pub(crate) fn component(core: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(core).unwrap().encode().unwrap()

@@ -55,7 +55,7 @@ fn a_component_and_the_core_module_of_one_are_both_loaded() {
 #[test]
 fn every_version_of_both_tracks_runs_and_others_do_not() {
     let talk = with_prelude(&text("talk"));
-    for version in ["0.1.0", "0.1.7", "1.0.0", "1.0.4", "1.3.0"] {
+    for version in ["0.1.0", "0.1.7", "1.0.0", "1.0.4", "1.1.0", "1.3.0"] {
         let core = of_version(&talk, "batch", version);
         for bytes in [&core, &component(&core)] {
             assert_eq!(inspect(bytes).unwrap().contract.as_deref(), Some(version));
@@ -140,6 +140,8 @@ fn a_manifest_is_read_and_a_broken_one_is_refused() {
         assert_eq!(load(bytes, settings()).unwrap().manifest().unwrap().name, "mask");
     }
     check(&described(&with("{\"name\":"), "batch"), &["its manifest", "wasmill:manifest", "build it again"]);
+    let unread = r#"{"name":"top","state":{"version":2,"reads":[1]}}"#;
+    check(&described(&with(unread), "batch"), &["its manifest", "`state.reads` lacks the version 2", "build it again"]);
 }
 
 #[test]

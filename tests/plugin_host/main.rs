@@ -3,10 +3,12 @@
 
 mod compiling;
 mod component;
+mod conformance;
 mod faults;
 mod kept;
 mod loading;
 mod malformed;
+mod reducing;
 
 use wasmill::batch::Batch;
 use wasmill::failure::Kind;
