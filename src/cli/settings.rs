@@ -1,13 +1,17 @@
 //! Checks whether a loaded plugin fits its step: its world, and the step's settings against its schema. Each fault is reported at its
 //! position in the file.
 
+use crate::aggregate::KeySelector;
+use crate::aggregate::TimeSelector;
 use crate::config;
 use crate::config::Pipeline;
 use crate::config::Report;
+use crate::config::Windowed;
 use crate::plugin;
 use crate::plugin::Fault;
 use crate::plugin::Step;
 use crate::plugin::What;
+use crate::plugin::World;
 
 /// The report about a step, for callers without a report of their own.
 pub(super) fn verify(pipeline: &Pipeline, number: usize, step: &Step) -> Result<(), String> {
@@ -22,12 +26,33 @@ pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mu
         pipeline.add_unloaded(number, &format!("step `{}`: {problem}", step.settings().name), report);
         return true;
     }
+    if let Some(problem) = pipeline.windowed.as_ref().filter(|_| has_window).and_then(|windowed| misfit(windowed, step)) {
+        pipeline.add_unloaded(number, &format!("step `{}`: {problem}", step.settings().name), report);
+        return true;
+    }
     let Some(manifest) = step.manifest() else { return false };
     let faults = manifest.faults(&step.settings().settings.0);
     for fault in &faults {
         tell(pipeline, number, &manifest.name, fault, report);
     }
     !faults.is_empty()
+}
+
+/// Why a plugin that finds keys itself doesn't fit its step. The text says what to do after `; `.
+fn misfit(windowed: &Windowed, step: &Step) -> Option<String> {
+    let Windowed { key, time, same_partition, .. } = windowed;
+    if step.world() != World::ReduceBy {
+        return None;
+    }
+    if *key != KeySelector::default() || *time != TimeSelector::default() {
+        let problem = "its plugin finds the keys and the times of records itself; remove `key` and `time`, or use a plugin without `keyer`";
+        return Some(problem.to_owned());
+    }
+    (!same_partition).then(|| {
+        "its plugin finds keys that need not be the records' keys; write `same_partition = true` if all records with the same key are in \
+         one partition of the input"
+            .to_owned()
+    })
 }
 
 fn tell(pipeline: &Pipeline, number: usize, plugin: &str, fault: &Fault, report: &mut Report) {

@@ -152,6 +152,8 @@ pub struct Windowed {
     pub key: KeySelector,
     /// What the event time is taken from.
     pub time: TimeSelector,
+    /// Whether the file says that records with the same key are in the same partition.
+    pub same_partition: bool,
     /// What is computed.
     pub computes: Computes,
     /// How often windows are shown before they close, if they are.

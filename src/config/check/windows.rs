@@ -108,6 +108,7 @@ pub(super) fn windowed(
         window: window.unwrap_or_else(fallback),
         key,
         time,
+        same_partition: is_promised,
         early: early(check, step),
         computes: if is_native(step) { Computes::Functions(functions(check, step, at)) } else { Computes::Plugin },
         memory_bytes: value::size(check, state.memory.as_ref(), "memory", 1 << 20, 1 << 40).unwrap_or(MEMORY_BYTES),

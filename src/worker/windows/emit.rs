@@ -148,8 +148,10 @@ impl Windows {
 
     /// Whether there are results to be sent, or windows to be shown.
     pub(super) fn has_results(&self) -> bool {
-        let has_windows = |state: &WindowedPartition| (state.has_windows() || state.has_early()) && !state.is_cutting();
-        self.showing.is_some() || self.state.as_ref().is_some_and(has_windows)
+        let has_windows = |state: &WindowedPartition| state.has_windows() || state.has_early();
+        // A plugin that has been asked for results is waited for.
+        let may_show = !self.is_cutting() && !self.orders.is_emitting();
+        self.showing.is_some() || may_show && self.state.as_ref().is_some_and(has_windows)
     }
 
     /// The next result to be sent, and its number. Returns the same one until [`Windows::sent`].

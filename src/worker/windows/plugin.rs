@@ -64,6 +64,11 @@ impl Orders {
         (self.adding, self.emitting) = (None, None);
     }
 
+    /// Whether results of windows are being made.
+    pub(super) fn is_emitting(&self) -> bool {
+        self.emitting.is_some()
+    }
+
     /// Whether records are being folded.
     pub(super) fn is_adding(&self) -> bool {
         self.adding.is_some()
@@ -145,7 +150,7 @@ impl Windows {
     /// The next windows for a plugin, if it may get some.
     pub(super) fn next_order(&mut self, source: &TopicPartition) -> Option<Order> {
         let is_plugin = matches!(self.step.reducer, Reducer::Plugin { .. });
-        if !is_plugin || self.orders.emitting.is_some() || self.showing.is_some() {
+        if !is_plugin || self.orders.is_emitting() || self.showing.is_some() {
             return None;
         }
         let batch = next_batch(self.state.as_mut())?;

@@ -90,6 +90,9 @@ impl Shell {
                 busy = true;
                 continue;
             }
+            if self.delivery.transaction().is_some_and(Transaction::is_to_begin) && !self.begin_transaction(now) {
+                return true;
+            }
             match self.send_results(now, index) {
                 Ok(is_busy) => busy |= is_busy,
                 Err(Unsent::Stopped(why)) => {
