@@ -16,7 +16,8 @@ use crate::dry_run::line;
 /// Checks that a plugin keeps the contract; needs no pipeline.
 ///
 /// The plugin gets unusual records: nulls, every byte, broken JSON, large values and thousands of headers. Each is sent alone and in
-/// calls of 1, 7 and 128 records, repeatedly. Exit code 1: the plugin breaks a rule. Exit code 78: the file is not a plugin.
+/// calls of 1, 7 and 128 records, repeatedly. If the plugin keeps state, its cells, their merging and its windows are checked, too.
+/// Exit code 1: the plugin breaks a rule. Exit code 78: the file is not a plugin.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill conformance mask.wasm

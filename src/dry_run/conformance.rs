@@ -4,6 +4,7 @@
 //! same way whatever came before it and whatever else is in its batch, because the host runs records again and cuts batches freely.
 //! `reducer.rs` checks plugins with state.
 
+mod calls;
 mod reducer;
 
 use std::fmt;

@@ -1,8 +1,8 @@
 //! The WebAssembly host: the only module that uses wasmtime.
 //!
 //! A [`Step`] is a checked and compiled plugin; an [`Instance`] of it turns a batch of records into an outcome or a
-//! failure, or folds it into [`Cells`] of keyed state that the host keeps. Guests are untrusted: they run under a deadline, a memory limit and a limit on their results. This module
-//! does not retry, and knows nothing about Kafka.
+//! failure, or folds it into [`Cells`] of keyed state, which the host keeps. Guests are untrusted: they run under a
+//! deadline, a memory limit and a limit on their results. This module does not retry, and knows nothing about Kafka.
 
 mod artifact;
 pub mod bundled;

@@ -72,6 +72,7 @@ impl Instance {
     /// # Errors
     /// As [`Instance::process`]; and [`crate::failure::Kind::BadOutput`] if the plugin's world has no such function.
     pub fn add(&mut self, input: &View<'_>, cells: Cells<'_>) -> Result<Folded, Failure> {
+        debug_assert_eq!(cells.index.len(), input.len(), "each record has a cell");
         self.reduce(
             Entry::Add,
             |plugin, store, step| Some(plugin.add(store, step, input, cells)),
@@ -89,6 +90,7 @@ impl Instance {
     /// # Errors
     /// As [`Instance::add`].
     pub fn merge(&mut self, pairs: Cells<'_>) -> Result<ChangedCells, Failure> {
+        debug_assert!(pairs.lengths.len().is_multiple_of(2), "cells come in pairs");
         self.reduce(
             Entry::Merge,
             |plugin, store, _| Some(plugin.merge(store, pairs)),
@@ -102,6 +104,8 @@ impl Instance {
     /// # Errors
     /// As [`Instance::add`].
     pub fn emit(&mut self, windows: &ClosedWindows<'_>) -> Result<Outcome, Failure> {
+        debug_assert_eq!(windows.starts.len(), windows.keyed.len(), "each window has a start");
+        debug_assert_eq!(windows.ends.len(), windows.keyed.len(), "each window has an end");
         self.reduce(
             Entry::Emit,
             |plugin, store, step| Some(plugin.emit(store, step, windows)),

@@ -337,3 +337,36 @@ fn a_plugin_that_lacks_a_function_or_gives_it_other_types_is_refused_when_it_is_
         assert!(refused.contains("it can't be made into a component") && refused.contains(part), "{refused}");
     }
 }
+
+/// What `wasmill` prints, to either stream.
+fn wasmill(arguments: &[&str], folder: &std::path::Path) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    let output = command.args(arguments).current_dir(folder).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_plugin_with_state_needs_a_step_with_a_window_and_inspect_shows_its_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = r#"(@custom "wasmill:manifest" "{\"name\":\"top\",\"state\":{\"version\":2,\"reads\":[1,2]}}")"#;
+    let plugin = reducer("reduce", &[("IMPORTS", versions)]);
+    std::fs::write(folder.path().join("top.wasm"), &plugin).unwrap();
+    let pipeline = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\ngroup = \"top\"\n\
+                    [[step]]\nname = \"top\"\nwasm = \"top.wasm\"\n[output.main]\ntopic = \"tops\"\n";
+    std::fs::write(folder.path().join("top.toml"), pipeline).unwrap();
+    let checked = wasmill(&["check", "--offline", "top.toml"], folder.path());
+    for part in ["step `top`: its plugin keeps state by key and window (world `reduce`)", "no `window`", "top.toml:8:"]
+    {
+        assert!(checked.contains(part), "{checked} lacks {part}");
+    }
+    let inspected = wasmill(&["inspect", "top.wasm"], folder.path());
+    for part in [
+        "world     reduce (for a step with a `window`)\n",
+        "contract  1.1.0\n",
+        "state     writes version 2, reads 1, 2\n",
+    ] {
+        assert!(inspected.contains(part), "{inspected} lacks {part}");
+    }
+    let step = load(&plugin, settings()).unwrap();
+    assert_eq!(step.state().map(|state| (state.version, &state.reads[..])), Some((2, &[1, 2][..])));
+}

@@ -41,6 +41,10 @@ fn steps(engine: &Engine, pipeline: &Pipeline, usable: &Usable, report: &mut Rep
                 continue;
             }
         };
+        if settings::is_misplaced(pipeline, number, &step, report) {
+            (ports, codes) = (None, None);
+            continue;
+        }
         unused(pipeline, number, &step, report);
         match (step.manifest().and_then(|manifest| manifest.codes.as_ref()), &mut codes) {
             (Some(own), Some(all)) => all.extend(own.iter().cloned()),

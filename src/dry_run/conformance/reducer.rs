@@ -14,19 +14,19 @@ use super::MEMORY;
 use super::Violation;
 use super::again;
 use super::alone;
+use super::calls;
+use super::calls::Added;
+use super::calls::Cell;
+use super::calls::Keyed;
+use super::calls::WINDOW;
+use super::calls::add_alone;
 use super::in_calls_of;
 use super::memory;
-use super::reason;
-use super::resolved;
 use super::shown;
 use super::told;
 use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::failure::Kind;
-use crate::plugin::Cells;
-use crate::plugin::ChangedCells;
-use crate::plugin::ClosedWindows;
-use crate::plugin::Folded;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::plugin::World;
@@ -36,28 +36,6 @@ use crate::record::TopicPartition;
 const SHARED_CELLS: usize = 5;
 /// How often each record comes if the plugin finds the keys, so that cells have several records.
 const REPEATS: usize = 3;
-/// The window that is shown: its first millisecond, and the first one after it.
-const WINDOW: (i64, i64) = (1_700_000_040_000, 1_700_000_100_000);
-
-/// A cell; `None` if there is none.
-type Cell = Option<Vec<u8>>;
-
-/// The key and the time that a plugin found for a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Keyed {
-    Key(Option<Vec<u8>>, i64),
-    Dropped,
-    /// The failure's kind and code.
-    Failed(String),
-}
-
-/// What a record became with an empty cell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Added {
-    cell: Cell,
-    /// The failure's kind and code.
-    failed: Option<String>,
-}
 
 /// Records, each with the number of its cell.
 struct Feed {
@@ -131,7 +109,7 @@ fn keyed(step: &Step, batch: &Batch, names: &[String], findings: &mut Vec<Violat
         "any record gets a key, is dropped or failed, and breaks nothing",
         "a record gets the same key and time whatever came before, in calls of 1, 7 and 128",
     ];
-    let found = function(step, names, &|instance, range| keys(instance, batch, range), rules, findings)?;
+    let found = function(step, names, &|instance, range| calls::keys(instance, batch, range), rules, findings)?;
     let feed = Feed::keyed(batch, names, &found);
     if feed.batch.is_empty() {
         let result = Err(format!(
@@ -142,35 +120,6 @@ fn keyed(step: &Step, batch: &Batch, names: &[String], findings: &mut Vec<Violat
         return None;
     }
     Some(feed)
-}
-
-fn keys(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<Vec<Keyed>, Failure> {
-    let found = match instance.keys(&batch.slice(range.clone())) {
-        Ok(found) => found,
-        Err(failure) if failure.kind == Kind::Error && range.len() == 1 => {
-            return Ok(vec![Keyed::Failed("error".into())]);
-        }
-        Err(failure) => return Err(failure),
-    };
-    drop(instance.take_effects());
-    let mut rest = &found.data[..];
-    let key = |(index, &length): (usize, &i32)| {
-        let time = found.times.get(index).copied().unwrap_or_else(|| batch.record(range.start + index).timestamp);
-        match usize::try_from(length) {
-            Ok(length) => {
-                let (key, after) = rest.split_at(length);
-                rest = after;
-                Keyed::Key(Some(key.to_vec()), time)
-            }
-            Err(_) if length == -1 => Keyed::Key(None, time),
-            Err(_) => Keyed::Dropped,
-        }
-    };
-    let mut all: Vec<Keyed> = found.lengths.iter().enumerate().map(key).collect();
-    for failed in &found.failed {
-        all[failed.index] = Keyed::Failed(reason(&failed.failure));
-    }
-    Ok(all)
 }
 
 impl Feed {
@@ -225,84 +174,12 @@ fn adding(step: &Step, feed: &Feed, findings: &mut Vec<Violation>) -> Option<Vec
     holds.then_some(added)
 }
 
-/// Folds each record into an empty cell of its own.
-fn add_alone(instance: &mut Instance, batch: &Batch, range: Range<usize>) -> Result<Vec<Added>, Failure> {
-    let cells: Vec<usize> = (0..range.len()).collect();
-    let folded = match add(instance, batch, range.clone(), &cells, &vec![None; range.len()]) {
-        Err(failure) if failure.kind == Kind::Error && range.len() == 1 => {
-            return Ok(vec![Added { cell: None, failed: Some("error".into()) }]);
-        }
-        folded => folded?,
-    };
-    let mut after = vec![None; range.len()];
-    apply(&folded.changed, &cells, &mut after);
-    let mut added: Vec<Added> = after.into_iter().map(|cell| Added { cell, failed: None }).collect();
-    for failed in &folded.failed {
-        added[failed.index].failed = Some(reason(&failed.failure));
-    }
-    Ok(added)
-}
-
-/// Calls `add` with records, where `of` has the number of each record's cell among `cells`.
-fn add(
-    instance: &mut Instance,
-    batch: &Batch,
-    range: Range<usize>,
-    of: &[usize],
-    cells: &[Cell],
-) -> Result<Folded, Failure> {
-    let (present, index) = distinct(of);
-    let (lengths, data) = packed(present.iter().map(|&cell| &cells[cell]));
-    let cells = Cells { index: &index, lengths: &lengths, data: &data };
-    let folded = instance.add(&batch.slice(range), cells);
-    // Its counters don't matter here.
-    drop(instance.take_effects());
-    folded
-}
-
-/// The distinct numbers in order of first appearance, and for each entry its place among them.
-fn distinct(of: &[usize]) -> (Vec<usize>, Vec<u32>) {
-    let (mut present, mut places) = (Vec::new(), BTreeMap::new());
-    let index = of.iter().map(|&cell| {
-        *places.entry(cell).or_insert_with(|| {
-            present.push(cell);
-            u32::try_from(present.len() - 1).unwrap_or(u32::MAX)
-        })
-    });
-    let index = index.collect();
-    (present, index)
-}
-
-/// The lengths of cells, and their bytes.
-fn packed<'a>(cells: impl Iterator<Item = &'a Cell>) -> (Vec<i32>, Vec<u8>) {
-    let (mut lengths, mut data) = (Vec::new(), Vec::new());
-    for cell in cells {
-        lengths.push(cell.as_ref().map_or(-1, |cell| i32::try_from(cell.len()).unwrap_or(i32::MAX)));
-        data.extend_from_slice(cell.as_deref().unwrap_or_default());
-    }
-    (lengths, data)
-}
-
-/// Applies changes to the cells with these numbers.
-fn apply(changed: &ChangedCells, present: &[usize], cells: &mut [Cell]) {
-    let mut rest = &changed.data[..];
-    for (&length, &cell) in changed.lengths.iter().zip(present) {
-        if let Ok(length) = usize::try_from(length) {
-            let (bytes, after) = rest.split_at(length);
-            rest = after;
-            cells[cell] = Some(bytes.to_vec());
-        } else if length == -1 {
-            cells[cell] = None;
-        }
-    }
-}
-
 /// Folds records into the cells that they share. An error about the whole call makes the host run each record alone.
 fn fold(instance: &mut Instance, feed: &Feed, range: Range<usize>, cells: &mut [Cell]) -> Result<Vec<bool>, String> {
     let of = &feed.cells[range.clone()];
-    match add(instance, &feed.batch, range.clone(), of, cells) {
+    match calls::add(instance, &feed.batch, range.clone(), of, cells) {
         Ok(folded) => {
-            apply(&folded.changed, &distinct(of).0, cells);
+            calls::apply(&folded.changed, &calls::distinct(of).0, cells);
             let mut failed = vec![false; range.len()];
             folded.failed.iter().for_each(|record| failed[record.index] = true);
             Ok(failed)
@@ -393,7 +270,7 @@ impl Windows {
 
     fn merge(&self, instance: &mut Instance, pairs: Range<usize>) -> Result<Vec<Cell>, Failure> {
         let pairs: Vec<_> = pairs.map(|pair| (self.cells[pair].clone(), self.cells[pair + 1].clone())).collect();
-        merge(instance, &pairs)
+        calls::merge(instance, &pairs)
     }
 
     fn emit(&self, instance: &mut Instance, windows: Range<usize>, closed: bool) -> Result<Vec<Became>, Failure> {
@@ -402,7 +279,7 @@ impl Windows {
             let (key, cell) = (self.keys[index].as_deref(), &self.cells[index]);
             batch.push(number, WINDOW.1 - 1, 0, key, Some(cell), std::iter::empty());
         }
-        emit(instance, &batch, closed)
+        calls::emit(instance, &batch, closed)
     }
 }
 
@@ -430,30 +307,6 @@ fn merging(step: &Step, windows: &Windows, findings: &mut Vec<Violation>) -> boo
     ];
     let call: &Call<'_, Cell> = &|instance, range| windows.merge(instance, range);
     function(step, &windows.pair_names, call, rules, findings).is_some()
-}
-
-fn emit(instance: &mut Instance, batch: &Batch, closed: bool) -> Result<Vec<Became>, Failure> {
-    let (starts, ends) = (vec![WINDOW.0; batch.len()], vec![WINDOW.1; batch.len()]);
-    let windows = ClosedWindows { keyed: batch.view(), starts: &starts, ends: &ends, closed };
-    let outcome = match instance.emit(&windows) {
-        Err(failure) if failure.kind == Kind::Error && batch.len() == 1 => {
-            return Ok(vec![Became::Failed("error".into())]);
-        }
-        outcome => outcome?,
-    };
-    drop(instance.take_effects());
-    Ok(resolved(&windows.keyed, &outcome))
-}
-
-fn merge(instance: &mut Instance, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Cell>, Failure> {
-    let cells: Vec<Cell> = pairs.iter().flat_map(|(one, other)| [Some(one.clone()), Some(other.clone())]).collect();
-    let (lengths, data) = packed(cells.iter());
-    let changed = instance.merge(Cells { index: &[], lengths: &lengths, data: &data })?;
-    drop(instance.take_effects());
-    let mut merged: Vec<Cell> = cells.into_iter().step_by(2).collect();
-    let all: Vec<usize> = (0..merged.len()).collect();
-    apply(&changed, &all, &mut merged);
-    Ok(merged)
 }
 
 /// What a cell is shown as, made of three parts of its records in four ways.
@@ -498,7 +351,7 @@ fn grouped(step: &Step, feed: &Feed, records: &[usize]) -> Result<Grouped, Strin
     let all = folded(&mut instance, feed, records, None)?;
     let merged = |instance: &mut Instance, one: &Cell, other: &Cell| match (one, other) {
         (Some(one), Some(other)) => {
-            let merged = merge(instance, &[(one.clone(), other.clone())]);
+            let merged = calls::merge(instance, &[(one.clone(), other.clone())]);
             merged.map(|merged| merged.into_iter().next().flatten()).map_err(|failure| failure.to_string())
         }
         (one, other) => Ok(one.clone().or_else(|| other.clone())),
@@ -530,7 +383,7 @@ fn seen(instance: &mut Instance, key: Option<&[u8]>, cell: Cell) -> Result<Optio
     let Some(cell) = cell else { return Ok(None) };
     let mut batch = window_batch();
     batch.push(0, WINDOW.1 - 1, 0, key, Some(&cell), std::iter::empty());
-    let became = emit(instance, &batch, true).map_err(|failure| failure.to_string())?;
+    let became = calls::emit(instance, &batch, true).map_err(|failure| failure.to_string())?;
     Ok(became.into_iter().next())
 }
 
