@@ -32,7 +32,8 @@ pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mu
     if is_misplaced(pipeline, number, step, report) {
         return true;
     }
-    if let Some(problem) = pipeline.windowed.as_ref().filter(|_| has_window).and_then(|windowed| misfit(windowed, step)) {
+    if let Some(problem) = pipeline.windowed.as_ref().filter(|_| has_window).and_then(|windowed| misfit(windowed, step))
+    {
         pipeline.add_unloaded(number, &format!("step `{}`: {problem}", step.settings().name), report);
         return true;
     }

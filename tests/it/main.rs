@@ -28,6 +28,7 @@ mod order;
 mod outputs;
 mod policies;
 mod probes;
+mod reduce;
 mod reload;
 mod retry;
 mod semantics;

@@ -92,7 +92,12 @@ fn stamping(partition: usize, offset: i64, behaviour: Behaviour, stamp: u32) -> 
 
 /// `plugins/faulty`, which fails as the value of a record says.
 pub(crate) fn faulty() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm/faulty.wasm");
+    plugin("faulty")
+}
+
+/// A plugin of this folder in `plugins/`.
+pub(crate) fn plugin(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("plugins/target/wasm/{name}.wasm"));
     assert!(path.exists(), "{} is missing: cargo xtask plugins builds it", path.display());
     std::fs::read(path).unwrap()
 }

@@ -1,0 +1,236 @@
+//! Plugins with windows: they count as `std:aggregate` does, and what one does wrong leaves its cells as they were and goes the way of the
+//! policy.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::broker;
+use crate::support::clock;
+use crate::support::component;
+use crate::support::java;
+use crate::support::java::Raw;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+const WINDOW_MS: i64 = 60_000;
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// A pipeline with `plugins/faulty_reduce` and its topics.
+struct Case {
+    input: String,
+    output: String,
+    dead: String,
+    group: String,
+    pipeline: Pipeline,
+}
+
+impl Case {
+    fn new(name: &str, window: &str, settings: &str, then: &str) -> Case {
+        let [input, output, dead] = ["in", "out", "dead"].map(|topic| java::create(&format!("{name}-{topic}"), 1, &[]));
+        let group = unique(name);
+        java::permit(&[&input], &[&output, &dead, &format!("{group}.count.changelog")], &group);
+        let pipeline = Pipeline::of(&format!(
+            "[[step]]\nname = \"count\"\nwasm = \"../plugin.wasm\"\ntimeout = \"300ms\"\n\
+             window = {{ lateness = \"0s\", idle = \"1s\", {window} }}\nsettings = {{ {settings} }}\n\n\
+             [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n\
+             [on_error]\ndead_letter = \"{dead}\"\nthen = \"{then}\"\nbackoff = {{ from = \"50ms\", to = \"50ms\" }}\n\n\
+             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n"
+        ));
+        pipeline.install(&component::plugin("faulty_reduce"));
+        Case { input, output, dead, group, pipeline }
+    }
+
+    /// The counts by key and start of the window.
+    fn counts(&self) -> BTreeMap<(String, i64), u64> {
+        let mut counts = BTreeMap::new();
+        for (_, record) in java::dump(&self.output, 0) {
+            let result: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+            let key = result["key"].as_str().unwrap().to_owned();
+            assert_eq!(record.key.as_deref(), Some(key.as_bytes()), "the output's key");
+            assert_eq!(record.timestamp + 1, result["to"].as_i64().unwrap(), "the output's time");
+            let count = result["count"].as_u64().unwrap();
+            assert_eq!(
+                counts.insert((key, result["from"].as_i64().unwrap()), count),
+                None,
+                "a result that is there twice"
+            );
+        }
+        counts
+    }
+
+    fn dead(&self) -> Vec<(Raw, BTreeMap<String, String>)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let read = |(_, raw): (i64, Raw)| {
+            let headers = raw.headers.iter();
+            let headers = headers.map(|(name, value)| (text(name), text(value.as_deref().unwrap_or_default())));
+            let headers = headers.collect();
+            (raw, headers)
+        };
+        java::dump(&self.dead, 0).into_iter().map(read).collect()
+    }
+}
+
+fn record(time: i64, key: &str, value: &str) -> Raw {
+    Raw { timestamp: time, key: Some(key.into()), value: Some(value.into()), headers: Vec::new() }
+}
+
+fn some_hours_ago() -> i64 {
+    (i64::try_from(clock::unix_ms()).unwrap() / WINDOW_MS - 240) * WINDOW_MS
+}
+
+fn end(mut process: Process) {
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+}
+
+/// Overlapping windows are made of slices, which the plugin merges; a record is folded once. The process is killed in between.
+#[test]
+fn a_plugin_counts_records_by_key_in_overlapping_windows() {
+    broker::brokers();
+    let case = Case::new("reduce-hops", "size = \"1m\", every = \"20s\"", "", "stop");
+    let base = some_hours_ago();
+    let mut expected = BTreeMap::new();
+    let mut made = Vec::new();
+    for n in 0..6_000_i64 {
+        let (time, key) = (base + n * 50, format!("k{}", n % 700));
+        made.push(record(time, &key, "good"));
+        let last = time.div_euclid(20_000) * 20_000;
+        for start in [last - 40_000, last - 20_000, last] {
+            *expected.entry((key.clone(), start)).or_insert(0) += 1;
+        }
+    }
+    let (first, second) = made.split_at(3_000);
+    java::produce(&case.input, 0, first);
+    let mut process = case.pipeline.run();
+    process.wait("half of the records", RECOVERY, |_| java::committed(&case.group, &case.input)[0] >= 2_500);
+    process.kill();
+    java::produce(&case.input, 0, second);
+    let mut process = case.pipeline.run();
+    process.wait("all results", RECOVERY, |_| java::records(&case.output)[0] >= expected.len());
+    end(process);
+    assert_eq!(case.counts(), expected);
+}
+
+/// What `add` does wrong leaves the cells as they were. The record goes to the dead letters, and the others are counted.
+#[test]
+fn a_fault_in_add_leaves_the_cells_as_they_were() {
+    broker::brokers();
+    let faults = [
+        ("trap", "trap"),
+        ("loop", "timeout"),
+        ("error", "error"),
+        ("reject", "told-to"),
+        ("too-few-lengths", "bad-output"),
+        ("length-below-2", "bad-output"),
+        ("bytes-left-over", "bad-output"),
+        ("cell-too-large", "bad-output"),
+        ("failures-out-of-order", "bad-output"),
+    ];
+    let base = some_hours_ago();
+    let running = faults.map(|(fault, code)| {
+        let case =
+            Case::new(&format!("reduce-{fault}"), "size = \"1m\"", &format!("fault = \"{fault}\""), "dead_letter");
+        let values = |n: i64| if n == 150 { "a bad one" } else { "good" };
+        let made: Vec<Raw> = (0..300).map(|n| record(base + n, &format!("k{}", n % 3), values(n))).collect();
+        java::produce(&case.input, 0, &made);
+        (case.pipeline.run(), case, code)
+    });
+    for (mut process, case, code) in running {
+        process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 3);
+        end(process);
+        let counts: Vec<u64> = case.counts().into_values().collect();
+        assert_eq!(counts, [99, 100, 100], "{code}: all but the bad record, which has the key k0");
+        let dead = case.dead();
+        let [(raw, headers)] = &dead[..] else { panic!("{} dead letters", dead.len()) };
+        assert_eq!((raw.value.as_deref(), &*headers["wasmill-code"]), (Some(&b"a bad one"[..]), code));
+        assert_eq!((&*headers["wasmill-step"], &*headers["__streams.errors.offset"]), ("count", "150"));
+    }
+}
+
+/// A record that is to be retried is folded once, in its place.
+#[test]
+fn a_record_that_add_wants_again_is_folded_once() {
+    broker::brokers();
+    let case = Case::new("reduce-retry", "size = \"1m\"", "fault = \"retry\", attempts = 2", "stop");
+    let base = some_hours_ago();
+    let values = |n: i64| if n % 50 == 7 { "bad" } else { "good" };
+    let made: Vec<Raw> = (0..300).map(|n| record(base + n, &format!("k{}", n % 3), values(n))).collect();
+    java::produce(&case.input, 0, &made);
+    let mut process = case.pipeline.run();
+    process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 3);
+    assert!(process.metric("wasmill_retries_total").is_some_and(|retries| retries >= 12.0));
+    end(process);
+    assert_eq!(case.counts().into_values().collect::<Vec<_>>(), [100, 100, 100]);
+}
+
+/// A window that `merge` or `emit` can't do goes to the dead letters with its cell. The other windows have their results.
+#[test]
+fn a_fault_in_merge_or_emit_loses_one_window() {
+    broker::brokers();
+    let faults = [
+        ("merge", "trap", "trap"),
+        ("merge", "bytes-missing", "bad-output"),
+        ("emit", "trap", "trap"),
+        ("emit", "reject", "told-to"),
+        ("emit", "retry", "retry"),
+        ("emit", "too-few-lengths", "bad-output"),
+    ];
+    let base = some_hours_ago();
+    let running = faults.map(|(place, fault, code)| {
+        let settings = format!("fault = \"{fault}\", in = \"{place}\"");
+        let name = format!("reduce-{place}-{fault}");
+        let case = Case::new(&name, "size = \"1m\", every = \"30s\"", &settings, "dead_letter");
+        // Two slices of the window from `base` on, so that it has something to merge.
+        let made =
+            [("a", 0, "good"), ("b", 1, "bad"), ("a", 30_000, "good"), ("b", 30_001, "good"), ("c", 30_002, "good")];
+        let made = made.map(|(key, at, value)| record(base + at, key, value));
+        java::produce(&case.input, 0, &made);
+        (case.pipeline.run(), case, place, code)
+    });
+    for (mut process, case, place, code) in running {
+        let ends = if place == "emit" { 6 } else { 7 };
+        process.wait("the results", RECOVERY, |_| {
+            java::records(&case.output)[0] >= ends && java::records(&case.dead)[0] >= 8 - ends
+        });
+        end(process);
+        let counts = case.counts();
+        assert_eq!((counts.len(), counts[&("a".to_owned(), base)]), (ends, 2), "{place} {code}: {counts:?}");
+        assert!(!counts.contains_key(&("b".to_owned(), base)), "{counts:?}");
+        let dead = case.dead();
+        assert_eq!(dead.len(), 8 - ends);
+        let (raw, headers) = dead.last().unwrap();
+        assert_eq!((raw.key.as_deref(), &*headers["wasmill-code"]), (Some(&b"b"[..]), code));
+        assert_eq!(headers["wasmill-window-end"], (base + 60_000).to_string());
+        // The cell of the plugin: a count, and a mark.
+        assert_eq!((raw.value.as_ref().unwrap().len(), raw.timestamp), (9, base + 59_999));
+    }
+}
+
+/// A window without a result stops the pipeline where the policy says so. Its state is kept: a component that can do it goes on.
+#[test]
+fn a_window_without_a_result_stops_the_pipeline_and_is_not_lost() {
+    broker::brokers();
+    let case = Case::new("reduce-stop", "size = \"1m\"", "fault = \"trap\", in = \"emit\"", "stop");
+    let base = some_hours_ago();
+    java::produce(
+        &case.input,
+        0,
+        &[record(base, "a", "good"), record(base + 1, "b", "bad"), record(base + 2, "b", "good")],
+    );
+    let mut process = case.pipeline.run();
+    assert_eq!(process.exit(RECOVERY), Some(1), "the exit code");
+    let log = process.log();
+    assert!(
+        log.contains(&format!("the window from {base} to {} ms of key b has no result", base + WINDOW_MS)),
+        "{log}"
+    );
+    let mut process = case.pipeline.run_with(&["--set", "step.0.settings={}"]);
+    process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 2);
+    end(process);
+    assert_eq!(case.counts().into_values().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(java::records(&case.dead), [0]);
+}
