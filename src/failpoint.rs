@@ -49,6 +49,8 @@ pub enum Point {
     InRevoke,
     /// Partitions were assigned. On the worker's thread.
     AfterAssign,
+    /// A record of a changelog was read. On the thread that restores the partition.
+    InRestore,
     /// A changed file was read, and its steps are about to be loaded. On the reload thread.
     InReload,
 }
@@ -81,7 +83,7 @@ mod armed {
 
     use super::Point;
 
-    const NAMES: [(&str, Point); 20] = [
+    const NAMES: [(&str, Point); 21] = [
         ("after-poll", Point::AfterPoll),
         ("after-guest", Point::AfterGuest),
         ("after-enqueue", Point::AfterEnqueue),
@@ -101,6 +103,7 @@ mod armed {
         ("tombstones-acked", Point::TombstonesAcked),
         ("in-revoke", Point::InRevoke),
         ("after-assign", Point::AfterAssign),
+        ("in-restore", Point::InRestore),
         ("in-reload", Point::InReload),
     ];
 

@@ -111,8 +111,14 @@ pub struct Metrics {
     pub windows_open: IntGaugeVec,
     /// `step`: how far the watermark is behind the clock, of the partition where that is the most.
     pub watermark_lag_seconds: GaugeVec,
+    /// `step`: windows whose results were all handed to the producer.
+    pub windows_closed: IntCounterVec,
     /// `step`: partitions whose state is being restored.
     pub restoring_partitions: IntGaugeVec,
+    /// `step`: offsets of their changelogs that are not read yet.
+    pub restore_remaining_records: IntGaugeVec,
+    /// `step`: seconds that restoring a partition took.
+    pub restore_seconds: HistogramVec,
 
     /// Partitions that are assigned to this process.
     pub assigned_partitions: IntGauge,
@@ -166,6 +172,7 @@ const MICROS: &[f64] =
 const MILLIS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const BROKER: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const AGES: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0];
+const RESTORES: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
 
 const OUTCOMES: &[&str] = &["emitted", "filtered", "skipped", "dead_lettered", "failed"];
@@ -353,11 +360,30 @@ impl Metrics {
                 &["step"],
                 &[],
             ),
+            windows_closed: t.counter(
+                "windows_closed_total",
+                "Windows whose results were all handed to the producer, counted in each partition.",
+                &["step"],
+                &[],
+            ),
             restoring_partitions: t.gauge(
                 "restoring_partitions",
                 "Partitions whose state is being restored.",
                 &["step"],
                 &[],
+            ),
+            restore_remaining_records: t.gauge(
+                "restore_remaining_records",
+                "Records of changelogs that are not read yet, of the partitions that are being restored; offsets have gaps.",
+                &["step"],
+                &[],
+            ),
+            restore_seconds: t.histogram(
+                "restore_seconds",
+                "Time that restoring the state of a partition took.",
+                &["step"],
+                &[],
+                RESTORES,
             ),
 
             assigned_partitions: t.single_gauge("assigned_partitions", "Partitions that are assigned to this process."),
@@ -499,9 +525,12 @@ impl Metrics {
             &self.window_results,
             &self.idle_advances,
             &self.changelog_records,
+            &self.windows_closed,
         ] {
             counter.with_label_values(&[step]);
         }
+        self.restore_remaining_records.with_label_values(&[step]);
+        self.restore_seconds.with_label_values(&[step]);
     }
 
     /// Creates the series of an input topic, at 0.

@@ -1,11 +1,14 @@
 //! The HTTP server of a process: metrics, probes and the version, on a thread of its own.
 //!
+//! State of steps with windows is data, so it is served only where the file permits it.
 //! The server only reads: it can't block or starve the data path, and no path changes anything. The number of connections is bounded, and a
 //! connection above the bound closes the oldest one. So a client that opens many connections can't use up the descriptors that Kafka needs,
 //! and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would
 //! restart all processes. The pipeline decides whether it is healthy; the server asks it for each request.
 
 mod pages;
+mod percent;
+mod state;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +30,9 @@ use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
 use crate::pipeline::Health;
+use state::Desk;
+
+pub use state::Pipelines;
 
 /// Called for each probe.
 pub type HealthCheck = dyn Fn() -> Health + Send + Sync;
@@ -51,18 +57,23 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Binds `listen` and serves until dropped.
+    /// Binds `listen` and serves until dropped. State is served only with `pipelines`.
     ///
     /// # Errors
     /// See [`ServeError`].
-    pub fn start(listen: SocketAddr, metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Result<Server, ServeError> {
+    pub fn start(
+        listen: SocketAddr,
+        metrics: Arc<Metrics>,
+        health: Arc<HealthCheck>,
+        pipelines: Option<Arc<Pipelines>>,
+    ) -> Result<Server, ServeError> {
         let listener = bind(listen).map_err(ServeError::Address)?;
         listener.set_nonblocking(true).map_err(ServeError::Address)?;
         let local_addr = listener.local_addr().map_err(ServeError::Address)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(ServeError::Loop)?;
         let (stop, stopped) = oneshot::channel();
-        let pages = pages::router(metrics, health);
+        let pages = pages::router(metrics, health, Desk::new(pipelines));
         let serve = move || {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {

@@ -9,6 +9,7 @@ use axum::extract::RawQuery;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::Uri;
 use axum::http::header::CONNECTION;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
@@ -18,6 +19,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::HealthCheck;
+use super::state::Desk;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 
@@ -27,6 +29,7 @@ macro_rules! pages {
         "/metrics          in Prometheus' text format
 /livez            200 while the process works; ?verbose shows its threads
 /readyz           200 while records would flow; ?verbose says what is missing
+/state/STEP/KEY   committed values of a step with windows; /state/STEP lists them
 /version          what runs here
 "
     };
@@ -39,18 +42,20 @@ const NOT_FOUND: &str = concat!("not found; available:\n", pages!());
 struct Shared {
     metrics: Arc<Metrics>,
     health: Arc<HealthCheck>,
+    desk: Desk,
 }
 
-pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>) -> Router {
+pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>, desk: Desk) -> Router {
     Router::new()
         .route("/", get(async || FIRST))
         .route("/metrics", get(metrics_page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
+        .route("/state/{*path}", get(state))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .layer(middleware::from_fn(without_body))
-        .with_state(Shared { metrics, health })
+        .with_state(Shared { metrics, health, desk })
 }
 
 /// No path here takes a body, so a request with one is refused.
@@ -73,7 +78,16 @@ async fn livez(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl 
 
 async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let health = (shared.health)();
-    answer(health.ready, "not ready; /readyz?verbose says why\n", is_verbose(query.as_deref()), &health.checks)
+    let verbose = is_verbose(query.as_deref());
+    let (status, mut text) = answer(health.ready, "not ready; /readyz?verbose says why\n", verbose, &health.checks);
+    if verbose {
+        text.extend(health.partitions.iter().map(|line| format!("{line}\n")));
+    }
+    (status, text)
+}
+
+async fn state(State(shared): State<Shared>, uri: Uri) -> Response {
+    shared.desk.respond(&uri).await
 }
 
 async fn version(State(shared): State<Shared>) -> String {

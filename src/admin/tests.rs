@@ -29,7 +29,7 @@ fn ask(server: &Server, path: &str) -> (u16, String) {
 fn server(health: &Arc<Mutex<Health>>) -> Server {
     let health = Arc::clone(health);
     let metrics = Metrics::new("orders", &["mask"], &["main"]);
-    Server::start(ANY, metrics, Arc::new(move || health.lock().unwrap().clone())).unwrap()
+    Server::start(ANY, metrics, Arc::new(move || health.lock().unwrap().clone()), None).unwrap()
 }
 
 fn check(ok: bool, name: &str, detail: &str) -> Check {
@@ -43,16 +43,21 @@ fn probes_return_the_current_health_of_the_pipeline() {
         ready: false,
         checks: vec![check(true, "config", "ok"), check(false, "brokers", "none answers")],
         threads: vec![check(true, "thread/worker", "ok")],
+        partitions: vec!["orders/0: restoring".into()],
     }));
     let server = server(&health);
     assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
     assert_eq!(ask(&server, "/livez?verbose"), (200, "[+]thread/worker ok\n".into()));
     assert_eq!(ask(&server, "/readyz"), (503, "not ready; /readyz?verbose says why\n".into()));
-    assert_eq!(ask(&server, "/readyz?verbose"), (503, "[+]config ok\n[-]brokers: none answers\n".into()));
+    assert_eq!(
+        ask(&server, "/readyz?verbose"),
+        (503, "[+]config ok\n[-]brokers: none answers\norders/0: restoring\n".into())
+    );
     {
         let mut health = health.lock().unwrap();
         health.ready = true;
         health.checks[1].ok = true;
+        health.partitions.clear();
     }
     assert_eq!(ask(&server, "/readyz"), (200, "ok\n".into()));
     assert_eq!(ask(&server, "/readyz?verbose=1"), (200, "[+]config ok\n[+]brokers ok\n".into()));
@@ -80,17 +85,32 @@ fn metrics_and_version_are_served_and_other_paths_list_them() {
     assert_eq!(status, 404);
     let (status, first) = ask(&server, "/");
     assert_eq!(status, 200, "{first}");
-    for page in ["/metrics ", "/livez ", "/readyz ", "/version "] {
+    for page in ["/metrics ", "/livez ", "/readyz ", "/state/STEP/KEY ", "/version "] {
         let is_there = |text: &str| text.lines().any(|line| line.starts_with(page));
         assert!(is_there(&text) && is_there(&first), "{page} is in each of\n{text}\n{first}");
     }
+}
+
+/// State is data: without a pipeline to ask, that is, without `http.state`, nothing of it is served.
+#[test]
+fn state_is_refused_unless_the_file_permits_it() {
+    let refusing = server(&Arc::default());
+    let (status, text) = ask(&refusing, "/state/per-minute/c1");
+    assert_eq!(status, 403);
+    assert!(text.starts_with('{') && text.contains("`http.state` is `false`"), "{text}");
+    let starting =
+        Server::start(ANY, Metrics::new("orders", &[], &[]), Arc::new(Health::default), Some(Arc::new(|| None)))
+            .unwrap();
+    let (status, text) = ask(&starting, "/state/per-minute/c1");
+    assert_eq!((status, text.as_str()), (503, "{\"error\":\"the pipeline is starting\"}\n"));
+    assert_eq!(ask(&starting, "/state/per-minute?limit=0").0, 400);
 }
 
 #[test]
 fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     let first = server(&Arc::default());
     let addr = first.local_addr();
-    let again = || Server::start(addr, Metrics::new("orders", &[], &[]), Arc::new(Health::default));
+    let again = || Server::start(addr, Metrics::new("orders", &[], &[]), Arc::new(Health::default), None);
     let taken = again().unwrap_err();
     assert!(matches!(&taken, ServeError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
     // An open connection doesn't keep the address in use.

@@ -47,32 +47,63 @@ impl Functions {
         cell: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CorruptCell> {
-        let parts = self.parts(cell)?;
         let start = out.len();
         out.extend_from_slice(b"{\"key\":");
         write_key(key, out);
         for (name, time_ms) in [("from", from_ms), ("to", to_ms)] {
             write(out, format_args!(",\"{name}\":"));
-            match jiff::Timestamp::from_millisecond(time_ms) {
-                Ok(time) => write(out, format_args!("\"{time:.3}\"")),
-                // Before the year -9999 or after the year 9999: no event time is.
-                Err(_) => write(out, format_args!("{time_ms}")),
-            }
+            write_time(time_ms, out);
         }
         if let Some(closed) = closed {
             write(out, format_args!(",\"closed\":{closed}"));
         }
+        let written = self.fields(cell, out);
+        if written.is_ok() {
+            out.push(b'}');
+        } else {
+            out.truncate(start);
+        }
+        written
+    }
+
+    /// The settings' fields of a cell, as a JSON object: what a result has beside its key and its window.
+    ///
+    /// # Errors
+    /// The cell is corrupt.
+    pub fn value(&self, cell: &[u8]) -> Result<String, CorruptCell> {
+        let mut out = Vec::new();
+        self.fields(cell, &mut out)?;
+        // Each field begins with a comma.
+        let fields = String::from_utf8_lossy(&out);
+        Ok(format!("{{{}}}", fields.strip_prefix(',').unwrap_or(&fields)))
+    }
+
+    /// Appends the settings' fields, each with a comma before it.
+    fn fields(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), CorruptCell> {
+        let parts = self.parts(cell)?;
         for result in &self.results {
             out.extend_from_slice(result.prefix.as_bytes());
             let part = parts.get(result.part).copied().unwrap_or_default();
-            if let Err(corrupt) = result.write(&mut Reader::new(part), out) {
-                out.truncate(start);
-                return Err(corrupt);
-            }
+            result.write(&mut Reader::new(part), out)?;
         }
-        out.push(b'}');
         Ok(())
     }
+}
+
+/// A key as results have it, in JSON.
+#[must_use]
+pub fn json_key(key: Option<&[u8]>) -> String {
+    let mut out = Vec::new();
+    write_key(key, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A time as results have it, in JSON. `time_ms` is in milliseconds since 1970-01-01 UTC.
+#[must_use]
+pub fn json_time(time_ms: i64) -> String {
+    let mut out = Vec::new();
+    write_time(time_ms, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 impl ResultField {
@@ -100,6 +131,14 @@ fn write_or_null(out: &mut Vec<u8>, value: Option<impl Display>) {
     match value {
         Some(value) => write(out, format_args!("{value}")),
         None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn write_time(time_ms: i64, out: &mut Vec<u8>) {
+    match jiff::Timestamp::from_millisecond(time_ms) {
+        Ok(time) => write(out, format_args!("\"{time:.3}\"")),
+        // Before the year -9999 or after the year 9999: no event time is.
+        Err(_) => write(out, format_args!("{time_ms}")),
     }
 }
 

@@ -76,6 +76,12 @@ impl Extraction {
         self.scan.scan(record.value, found)
     }
 
+    /// Whether the key is the record's key.
+    #[must_use]
+    pub fn is_by_record_key(&self) -> bool {
+        matches!(self.key, Source::Record)
+    }
+
     /// The key of a record whose fields were found. `None` is the null key of a record, if the step has no `key`.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ mod settings;
 mod tests;
 
 pub use emit::ResultWindow;
+pub use emit::json_key;
+pub use emit::json_time;
 pub use extraction::Extraction;
 pub use functions::CELL_BYTES_MAX;
 pub use functions::Functions;

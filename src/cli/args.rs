@@ -19,6 +19,7 @@ use super::man;
 use super::new;
 use super::run;
 use super::schema;
+use super::state;
 use super::test;
 use super::try_;
 use crate::telemetry;
@@ -51,6 +52,8 @@ pub(super) enum Verb {
     Check(check::Args),
     /// List, show and replay the dead letters of a pipeline
     Dlq(dlq::Args),
+    /// Ask a running pipeline for its state, or create its changelog topic
+    State(state::Args),
     /// Check that a plugin keeps the contract, without a broker or a pipeline
     Conformance(conformance::Args),
     /// Show what a component is and what it needs

@@ -4,7 +4,7 @@
 //! a component or a topic. This file runs the levels in order; `components.rs` checks plugins, `brokers.rs` asks the brokers and
 //! evaluates their answers, `format.rs` prints.
 
-mod brokers;
+pub(super) mod brokers;
 mod components;
 mod format;
 

@@ -68,9 +68,9 @@ impl From<Exit> for ExitCode {
 /// The list of exit codes in `--help`.
 pub(super) const CODES: &str = "Exit codes:
   0    done, or shut down cleanly after a signal
-  1    the pipeline stopped on a record, or what was asked for is done in part
+  1    the pipeline stopped on a record, or what was asked for is done in part or is not there
   2    the command line is wrong
-  69   `check` or `dlq` reached no broker
+  69   `check` or `dlq` reached no broker, or `state` no broker or process
   70   a bug of wasmill
   75   the shutdown deadline passed: some records will be repeated
   78   something is wrong in a file, a component or a topic

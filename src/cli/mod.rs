@@ -26,6 +26,7 @@ mod schema;
 mod service;
 mod settings;
 mod signals;
+mod state;
 mod test;
 mod try_;
 
@@ -89,6 +90,7 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
         Verb::Test(args) => test::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Dlq(args) => dlq::run(args, signals),
+        Verb::State(args) => state::run(args),
         Verb::Conformance(args) => conformance::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),

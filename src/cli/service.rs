@@ -76,7 +76,11 @@ impl Service {
             Arc::new(move || started.get().map_or_else(|| starting(&name), Handle::health))
         };
         let listen = config.http;
-        let server = admin::Server::start(listen, Arc::clone(&metrics), health).map_err(|error| match error {
+        let pipelines: Option<Arc<admin::Pipelines>> = config.serves_state.then(|| {
+            let started = Arc::clone(&started);
+            Arc::new(move || started.get().cloned()) as Arc<admin::Pipelines>
+        });
+        let server = admin::Server::start(listen, Arc::clone(&metrics), health, pipelines).map_err(|error| match error {
             admin::ServeError::Address(error) => Exit::Invalid(format!(
                 "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
             )),
@@ -196,5 +200,5 @@ fn starting(name: &str) -> Health {
         Check { ok: true, name: "config".into(), detail: "ok".into() },
         Check { ok: false, name: name.into(), detail: "starting".into() },
     ];
-    Health { live: true, ready: false, checks, threads: Vec::new() }
+    Health { live: true, ready: false, checks, ..Health::default() }
 }

@@ -21,8 +21,9 @@ pub(super) fn verify(pipeline: &Pipeline, number: usize, step: &Step) -> Result<
 
 /// Adds to the report that the plugin's world doesn't fit the step. Returns whether that is so.
 pub(super) fn is_misplaced(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) -> bool {
-    let has_window = pipeline.windowed.as_ref().is_some_and(|windowed| windowed.number == number);
-    let Some(problem) = plugin::misplaced(step.world(), has_window) else { return false };
+    let windowed = pipeline.windowed.as_ref().filter(|windowed| windowed.number == number);
+    let problem = plugin::misplaced(step.world(), windowed.is_some());
+    let Some(problem) = problem.or_else(|| misfit(windowed?, step)) else { return false };
     pipeline.add_unloaded(number, &format!("step `{}`: {problem}", step.settings().name), report);
     true
 }
@@ -30,11 +31,6 @@ pub(super) fn is_misplaced(pipeline: &Pipeline, number: usize, step: &Step, repo
 /// Adds the faults of a step to the report: of its plugin's world, or else of its settings. Returns whether there were any.
 pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mut Report) -> bool {
     if is_misplaced(pipeline, number, step, report) {
-        return true;
-    }
-    if let Some(problem) = pipeline.windowed.as_ref().filter(|_| has_window).and_then(|windowed| misfit(windowed, step))
-    {
-        pipeline.add_unloaded(number, &format!("step `{}`: {problem}", step.settings().name), report);
         return true;
     }
     let Some(manifest) = step.manifest() else { return false };

@@ -5,6 +5,7 @@
 
 mod connection;
 mod dead_letter;
+mod http;
 mod limits;
 mod outputs;
 mod step;
@@ -12,7 +13,6 @@ pub(super) mod topics;
 mod value;
 mod windows;
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,9 +38,6 @@ use crate::kafka::settings::Settings;
 use crate::kafka::settings::transactional_ids;
 use crate::partition::Order;
 use crate::sink::Routes;
-
-/// The default address of metrics and probes.
-const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9108);
 
 /// Below the 30 s that Kubernetes grants by default.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -76,7 +73,7 @@ pub(super) fn pipeline(
     let order = value::one_of(check, raw.order.as_ref(), "order", &orders, &[]).unwrap_or_default();
     let shutdown_timeout =
         value::duration(check, raw.shutdown_timeout.as_ref(), "shutdown_timeout").unwrap_or(SHUTDOWN_TIMEOUT);
-    let (http, http_span) = check.http(raw.http.listen.as_ref());
+    let http = http::http(check, &raw.http, has_windows);
     let reload = check.reload(&raw.reload, path);
 
     let kafka_at = raw.kafka.as_ref().map_or(Span::START, |kafka| kafka.span().into());
@@ -135,6 +132,7 @@ pub(super) fn pipeline(
     let kafka = Settings {
         brokers: connection.brokers,
         client_id: connection.client_id.unwrap_or_else(|| format!("wasmill-{name}")),
+        advertise: http.advertise,
         tls: connection.tls,
         sasl: connection.sasl,
         librdkafka: connection.librdkafka,
@@ -160,7 +158,8 @@ pub(super) fn pipeline(
         routes,
         dialect,
         limits,
-        http,
+        http: http.listen,
+        serves_state: http.serves_state,
         reload,
         shutdown_timeout,
         connection,
@@ -177,7 +176,7 @@ pub(super) fn pipeline(
             outputs: output_spans,
             dead_letter: raw.on_error.dead_letter.as_ref().map(|topic| topic.span().into()),
             codes: (raw.on_error.code.keys()).map(|code| (code.get_ref().clone(), code.span().into())).collect(),
-            http: http_span,
+            http: http.span,
         },
     }
 }
@@ -213,21 +212,6 @@ impl Check<'_> {
             self.report.add(test.span().into(), title, help);
         }
         Reload { watch: is(&raw.watch), test: is(&raw.test) }
-    }
-
-    fn http(&mut self, listen: Option<&Text>) -> (SocketAddr, Option<Span>) {
-        let Some(listen) = listen else { return (HTTP, None) };
-        let span = listen.span().into();
-        let address = listen.get_ref().parse().unwrap_or_else(|_| {
-            let shown = self.shown(listen);
-            self.report.add(
-                span,
-                format!("{shown} is not an address to listen at"),
-                "write an IP address and a port, such as \"127.0.0.1:9108\" or \"0.0.0.0:9108\"",
-            );
-            HTTP
-        });
-        (address, Some(span))
     }
 
     /// A value for a message. A value from `${...}` is not shown.

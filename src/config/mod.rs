@@ -92,6 +92,8 @@ pub struct Pipeline {
     pub limits: Limits,
     /// The address of metrics and probes.
     pub http: SocketAddr,
+    /// Whether committed values of a step with windows are served there.
+    pub serves_state: bool,
     /// How changes are applied.
     pub reload: Reload,
     /// The longest time for a shutdown.
@@ -245,7 +247,7 @@ pub struct Spans {
     pub dead_letter: Option<Span>,
     /// The codes that have rules in `[on_error.code]`.
     pub codes: Vec<(String, Span)>,
-    /// `http.listen`, unless it is the default.
+    /// The first key of `[http]`, if there is one.
     pub http: Option<Span>,
 }
 

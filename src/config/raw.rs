@@ -426,6 +426,16 @@ pub(super) struct Http {
     /// The address and port of `/metrics`, `/livez` and `/readyz`; port 0 chooses a free port.
     #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:9108", "examples" = ["0.0.0.0:9108"]))]
     pub(super) listen: Option<Text>,
+    /// Serves the committed values of a step with windows at `/state/`, to everybody who reaches the address: there is no login.
+    #[schemars(
+        with = "Option<bool>",
+        extend("x-default" = "`true` if `listen` is a loopback address, else `false`", "examples" = [true])
+    )]
+    pub(super) state: Option<Spanned<bool>>,
+    /// `host:port` at which other machines reach this process. Members of the group tell it to each other in the `client.id`, and send who
+    /// asks for a key's state to the member that has it.
+    #[schemars(with = "Option<String>", extend("examples" = ["wasmill-0.wasmill:9108"]))]
+    pub(super) advertise: Option<Text>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

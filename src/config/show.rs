@@ -195,6 +195,8 @@ impl Page<'_> {
                     Dialect::Connect => "connect",
                 })
             }),
+            // Without windows there is no state.
+            "http.state" => pipeline.windowed.as_ref().map(|_| pipeline.serves_state.to_string()),
             "limits.parallelism" => Some(pipeline.limits.parallelism.to_string()),
             path => {
                 let index: usize = path.strip_prefix("step.")?.strip_suffix(".name")?.parse().ok()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::consumer::Position;
 use super::limits::TopicLimits;
+use super::members::GroupMembers;
 use super::offset_metadata::TopicId;
 use crate::failure::Failure;
 use crate::record::Offset;
@@ -53,6 +54,8 @@ pub enum Answer {
     Ends(Vec<(TopicPartition, Offset)>),
     /// The protocol with which the group's members share partitions, if it has members.
     Protocol(Option<String>),
+    /// The members of the group; or why the coordinator doesn't tell them.
+    Members(Result<GroupMembers, String>),
     /// The current state of topics.
     Watched(Vec<Watched>),
     /// No broker has answered yet, with the reason. The question is still being asked.

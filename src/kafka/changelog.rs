@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -108,6 +109,33 @@ pub struct Changelog<'a> {
     pub partition: i32,
 }
 
+/// How far a changelog is read, counted in offsets: offsets of removed records and of the markers of transactions count, too.
+#[derive(Debug, Default)]
+pub struct ReadProgress {
+    read: AtomicU64,
+    total: AtomicU64,
+}
+
+impl ReadProgress {
+    fn set(&self, read: i64, total: i64) {
+        self.read.store(u64::try_from(read).unwrap_or(0), Ordering::Relaxed);
+        self.total.store(u64::try_from(total).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The number of offsets that are read, and that of all of them, which is 0 before the end is known.
+    #[must_use]
+    pub fn read_of_total(&self) -> (u64, u64) {
+        (self.read.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    /// The number of offsets that are not read yet.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        let (read, total) = self.read_of_total();
+        total.saturating_sub(read)
+    }
+}
+
 /// Why a changelog was not read to its end.
 #[derive(Debug)]
 pub enum ReadError {
@@ -138,6 +166,7 @@ impl Changelog<'_> {
         &self,
         settings: &Settings,
         cancel: &AtomicBool,
+        progress: &ReadProgress,
         mut see: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> bool,
     ) -> Result<(), ReadError> {
         let refused = |reason: String| ReadError::Other(settings.hidden.hide(&reason));
@@ -145,6 +174,8 @@ impl Changelog<'_> {
         settings.input.isolation = Isolation::ReadCommitted;
         settings.input.instance_id = None;
         settings.client_id.push_str("-restore");
+        // It is no member of the group.
+        settings.advertise = None;
         let consumer = Consumer::new(&settings, 0).map_err(refused)?;
         probe::connect(consumer.client(), now() + CONNECT).map_err(|error| match error {
             Unanswered::Unreached(why) | Unanswered::Refused(why) => ReadError::Other(why),
@@ -158,6 +189,7 @@ impl Changelog<'_> {
         let mut heard = now();
         let mut position = oldest;
         let mut is_done = oldest >= end;
+        progress.set(0, end - oldest);
         while !is_done && !cancel.load(Ordering::Relaxed) {
             if let Some(event) = consumer.poll() {
                 if let ConsumerEvent::OffsetGone { .. } = event {
@@ -183,6 +215,7 @@ impl Changelog<'_> {
                 heard = now();
             }
             position = at;
+            progress.set(position.min(end) - oldest, end - oldest);
             is_done = position >= end;
             if !is_done && now().saturating_duration_since(heard) > QUIET_MAX {
                 return Err(ReadError::Other(format!(

@@ -191,7 +191,8 @@ impl Commands {
 }
 
 /// Quotes a word so that a shell takes it as a single argument.
-fn quoted(word: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
     if !word.is_empty() && (word.chars().all(is_plain) || word == "***") {
         Cow::Borrowed(word)

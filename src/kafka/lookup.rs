@@ -30,6 +30,7 @@ use super::command::Commands;
 use super::consumer::Consumer;
 use super::consumer::Position;
 use super::limits::TopicLimits;
+use super::members;
 use super::offset_metadata::OffsetMetadata;
 use super::offset_metadata::TopicId;
 use super::probe;
@@ -58,6 +59,7 @@ enum Question {
     Ends(Vec<TopicPartition>),
     Watch(Vec<TopicPartition>),
     Protocol,
+    Members,
     /// With the topic of the output that was denied, if any.
     Probe(Vec<TopicPartition>, Option<String>),
     Limits,
@@ -126,6 +128,11 @@ impl Lookup {
     /// Asks once for the protocol with which the group's members share partitions.
     pub fn ask_protocol(&self) {
         self.ask(Question::Protocol);
+    }
+
+    /// Asks once for the group's members.
+    pub fn ask_members(&self) {
+        self.ask(Question::Members);
     }
 
     /// Asks once for the current state of these partitions' topics.
@@ -285,6 +292,7 @@ impl LookupThread {
                 let group = self.client.describe_group(&self.settings.input.group, REQUEST_MS);
                 Ok(Answer::Protocol(group.ok().and_then(|group| group.protocol)))
             }
+            Question::Members => Ok(Answer::Members(members::ask(&self.client, &self.settings, REQUEST_MS))),
             Question::Probe(partitions, denied) => self.probe(partitions, denied.as_deref()),
             Question::Limits => Ok(self.written()),
             Question::Change(_) => return None,

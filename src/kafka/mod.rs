@@ -6,14 +6,17 @@
 mod answer;
 mod classify;
 pub mod changelog;
+pub mod changelog_topic;
 pub mod command;
 pub mod connection;
 pub mod consumer;
 pub mod embedded;
 pub mod limits;
 pub mod lookup;
+pub mod members;
 pub mod membership;
 pub mod offset_metadata;
+pub mod partitioner;
 pub mod probe;
 pub mod producer;
 pub mod settings;

@@ -32,6 +32,8 @@ pub struct Question {
     pub group: Option<String>,
     /// What transactional ids begin with.
     pub transactional_ids: Option<String>,
+    /// A changelog topic.
+    pub changelog: Option<String>,
 }
 
 /// The brokers' answers.
@@ -45,6 +47,8 @@ pub struct Answers {
     pub group: Option<ProbeAnswer>,
     /// Whether producers may use the transactional ids that were asked for.
     pub transactional_ids: Option<ProbeAnswer>,
+    /// The changelog topic that was asked for.
+    pub changelog: Option<ChangelogAnswer>,
     /// The protocol with which the group's members share partitions, if it has members.
     pub protocol: Option<String>,
     /// The brokers' limits of a session timeout, if they report them.
@@ -67,6 +71,19 @@ pub enum ProbeAnswer {
     Denied,
     /// There is no answer, with the reason.
     Unknown(String),
+}
+
+/// The answer for a changelog topic. A setting that the brokers don't report is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangelogAnswer {
+    /// The topic.
+    pub topic: ProbeAnswer,
+    /// Its `cleanup.policy`.
+    pub policy: Option<String>,
+    /// Its `retention.ms`.
+    pub retention_ms: Option<String>,
+    /// Its `delete.retention.ms`.
+    pub tombstones_ms: Option<String>,
 }
 
 /// What a client may do.
@@ -125,6 +142,9 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
             }
         }
     }
+    if let Some(topic) = &question.changelog {
+        answers.changelog = Some(ask_of_changelog(&client, topic, deadline));
+    }
     if let Some(group) = &question.group {
         let (group, protocol) = ask_of_group(&client, group, deadline);
         (answers.group, answers.protocol) = (Some(group), protocol);
@@ -143,6 +163,23 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         }
     }
     Ok(answers)
+}
+
+/// Asks about a changelog topic.
+fn ask_of_changelog(client: &Arc<Client>, topic: &str, deadline: Instant) -> ChangelogAnswer {
+    let found = match client.describe_topics(&[topic], left_ms(deadline)) {
+        Ok(all) => all.into_iter().next().map_or(ProbeAnswer::Missing, answer),
+        Err(error) => denied_or_unknown(&error),
+    };
+    let names = ["cleanup.policy", "retention.ms", "delete.retention.ms"];
+    // A cluster that doesn't tell a topic's settings says nothing about them.
+    let settings = match found {
+        ProbeAnswer::There { .. } => client.topic_settings(topic, &names, left_ms(deadline)).unwrap_or_default(),
+        ProbeAnswer::Missing | ProbeAnswer::Denied | ProbeAnswer::Unknown(_) => Vec::new(),
+    };
+    let mut settings = settings.into_iter();
+    let mut next = || settings.next().flatten();
+    ChangelogAnswer { topic: found, policy: next(), retention_ms: next(), tombstones_ms: next() }
 }
 
 /// Asks about a group. Retries while its coordinator is starting or moving.

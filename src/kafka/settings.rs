@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::limits::Batching;
 use super::limits::TopicLimits;
+use super::members;
+pub use super::members::is_address;
 use crate::secret::Hidden;
 use crate::secret::Secret;
 
@@ -19,6 +21,8 @@ pub struct Settings {
     pub brokers: Vec<String>,
     /// `client.id` without the worker's number.
     pub client_id: String,
+    /// `host:port` at which this process answers questions about its state; other members find it in the consumer's `client.id`.
+    pub advertise: Option<String>,
     /// TLS, or `None` for a plain connection.
     pub tls: Option<Tls>,
     /// SASL, if any.
@@ -280,6 +284,10 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     ];
     set(&mut config, &defaults);
     config.extend(plain(&input.librdkafka));
+    if let Some(address) = &settings.advertise {
+        let id = format!("{}-{worker}", settings.client_id);
+        config.insert("client.id".into(), members::client_id(&id, address));
+    }
     let fixed = [
         ("group.id", input.group.clone()),
         ("session.timeout.ms", millis(input.session_timeout)),
@@ -478,6 +486,7 @@ mod tests {
             Settings {
                 brokers: vec!["localhost:9092".into()],
                 client_id: "test".into(),
+                advertise: None,
                 tls: None,
                 sasl: None,
                 librdkafka: BTreeMap::new(),

@@ -11,6 +11,8 @@ pub struct Health {
     pub checks: Vec<Check>,
     /// The individual checks behind `live`.
     pub threads: Vec<Check>,
+    /// A line for each partition of a step with windows, for `/readyz?verbose`.
+    pub partitions: Vec<String>,
 }
 
 /// One line of `/readyz?verbose`.

@@ -3,7 +3,9 @@
 //! Combines the checked configuration with what the worker needs, and creates the first instances, so that a plugin's `init` can
 //! still prevent the start. It has no thread and makes no Kafka calls.
 
+mod asking;
 mod health;
+mod plugin_cells;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,11 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
+pub use asking::CellReader;
+pub use asking::OpenWindows;
+pub use asking::StateWindow;
+pub use asking::json_key;
+pub use asking::json_time;
 pub use health::Check;
 pub use health::Health;
 
@@ -35,12 +42,23 @@ use crate::worker;
 use crate::worker::Changer;
 use crate::worker::Reducer;
 use crate::worker::Replacement;
+use crate::worker::StateAsker;
 use crate::worker::Status;
 use crate::worker::Swapper;
+use crate::worker::WindowedStatus;
 use crate::worker::WindowedStep;
 use crate::worker::Worker;
 
+pub use crate::worker::AppliedUpTo;
 pub use crate::worker::End;
+pub use crate::worker::GroupMember;
+pub use crate::worker::KeyCells;
+pub use crate::worker::ListPosition;
+pub use crate::worker::ListedCell;
+pub use crate::worker::StateAnswer;
+pub use crate::worker::StateQuestion;
+pub use crate::worker::StateReply;
+pub use crate::worker::WantedState;
 
 /// Why a pipeline doesn't start.
 #[derive(Debug)]
@@ -95,6 +113,9 @@ pub struct Handle {
     swap: Swapper,
     change: Changer,
     resume: Arc<dyn Fn() + Send + Sync>,
+    asker: StateAsker,
+    /// The step with windows. A reload doesn't change it.
+    windowed: Option<Arc<(String, CellReader)>>,
     metrics: Arc<Metrics>,
     /// The number of executors, which a reload may change.
     parallelism: Arc<AtomicUsize>,
@@ -115,6 +136,7 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
     }
     let name = config.name.clone().into();
     let settings = settings(config, steps);
+    let windowed = settings.windowed.as_deref().and_then(|step| asking::reader(step, steps.last())).map(Arc::new);
     let worker = Worker::start(settings, 0, executors, Arc::clone(metrics)).map_err(StartError::Kafka)?;
     Ok(Handle {
         name,
@@ -123,6 +145,8 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         swap: worker.swapper(),
         change: worker.changer(),
         resume: worker.resumer(),
+        asker: worker.asker(),
+        windowed,
         metrics: Arc::clone(metrics),
         parallelism: Arc::new(AtomicUsize::new(parallelism)),
         reloaded: Arc::new(Mutex::new(Ok(()))),
@@ -196,6 +220,39 @@ fn windowed_step(
     }
 }
 
+/// Which partitions are being restored, and how far; `None` if none is.
+fn restoring(windowed: &[WindowedStatus]) -> Option<String> {
+    let of = |partition: &WindowedStatus| {
+        let (read, total) = partition.restoring.as_ref()?.read_of_total();
+        Some(format!("{} ({read} of {total} changelog records)", partition.partition))
+    };
+    let all: Vec<String> = windowed.iter().filter_map(of).collect();
+    let more = all.len().saturating_sub(RESTORING_SHOWN_MAX);
+    let shown = all.iter().take(RESTORING_SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match (all.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(format!("being restored: {shown}")),
+        (false, more) => Some(format!("being restored: {shown}, and {more} more")),
+    }
+}
+
+/// A line for each partition of the step with windows.
+fn partitions(windowed: &[WindowedStatus]) -> Vec<String> {
+    let line = |WindowedStatus { partition, lag, watermark, restoring }: &WindowedStatus| {
+        let watermark = match (watermark, restoring) {
+            (_, Some(_)) => "being restored".to_owned(),
+            (Some(ms), None) => format!("watermark {}", json_time(*ms).trim_matches('"')),
+            (None, None) => "no watermark".to_owned(),
+        };
+        format!("   {partition}: lag {lag} records, {watermark}")
+    };
+    windowed.iter().take(PARTITIONS_SHOWN_MAX).map(line).collect()
+}
+
+/// The most partitions that `/readyz?verbose` names while they are restored, and that it has a line for.
+const RESTORING_SHOWN_MAX: usize = 20;
+const PARTITIONS_SHOWN_MAX: usize = 100;
+
 /// Sets in the metrics which component a step runs.
 fn describe(metrics: &Metrics, step: &Step) {
     let settings = step.settings();
@@ -234,6 +291,10 @@ impl Handle {
             (0..self.parallelism.load(Ordering::Relaxed)).map(of_executor).collect::<Result<Vec<_>, _>>()?;
         steps.iter().for_each(|(_, step)| describe(&self.metrics, step));
         (self.swap)(replacements);
+        // A step with windows is the last one.
+        if let (Some(windowed), Some((_, step))) = (&self.windowed, steps.iter().max_by_key(|(number, _)| *number)) {
+            windowed.1.swap_if_it_is(&windowed.0, step);
+        }
         Ok(())
     }
 
@@ -255,6 +316,9 @@ impl Handle {
         answer.map_err(StartError::Kafka)?;
         self.parallelism.store(parallelism, Ordering::Relaxed);
         steps.iter().for_each(|step| describe(&self.metrics, step));
+        if let (Some(windowed), Some(step)) = (&self.windowed, steps.last()) {
+            windowed.1.swap_if_it_is(&windowed.0, step);
+        }
         Ok(())
     }
 
@@ -294,6 +358,11 @@ impl Handle {
             check(answers && trouble.is_none(), "brokers", trouble.as_deref().unwrap_or("none has answered for 15 s")),
             check(acknowledged, "outputs", "none was acknowledged for 15 s"),
         ];
+        let windowed = self.status.windowed();
+        if self.windowed.is_some() {
+            let restoring = restoring(&windowed);
+            checks.push(check(restoring.is_none(), "state", restoring.as_deref().unwrap_or_default()));
+        }
         checks.extend(threads.iter().cloned());
         let ready = checks.iter().all(|check| check.ok);
         // One partition waits and the others go on: like a failed reload, this doesn't make the pipeline unready.
@@ -304,7 +373,7 @@ impl Handle {
         // The pipeline continues with its old configuration, so a failed reload alone doesn't make it unready.
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));
-        Health { live, ready, checks, threads }
+        Health { live, ready, checks, threads, partitions: partitions(&windowed) }
     }
 
     /// Makes the pipeline go on if a record holds it.

@@ -55,7 +55,11 @@ impl Difference {
                     windowed(old) != windowed(new),
                     new.windowed.as_ref().or(old.windowed.as_ref()).map(|windowed| windowed.span),
                 ),
-                ("[http]", old.http != new.http, new.spans.http),
+                (
+                    "[http]",
+                    (old.http, old.serves_state, &a.advertise) != (new.http, new.serves_state, &b.advertise),
+                    new.spans.http,
+                ),
             ]
             .into_iter()
             .filter(|(_, differs, _)| *differs)

@@ -26,12 +26,33 @@ pub struct ScanLimit {
     pub cells: usize,
     /// The most cells that are visited.
     pub visits: usize,
+    /// No further cell is visited when the returned keys and cells have this many bytes.
+    pub bytes: usize,
 }
 
 impl WindowedPartition {
-    /// The committed cells of a key, one for each slice that has one. A window's result is the merge of its slices' cells.
-    pub fn committed_cells<'a>(&'a self, key: Key<'a>) -> impl Iterator<Item = CommittedCell<'a>> {
-        self.table.committed(key).map(move |(slice, cell)| CommittedCell { slice, key, cell })
+    /// Windows that end here or before, in ms, are shown whole, and durably so. [`NO_TIME`](super::NO_TIME) if none is.
+    #[must_use]
+    pub fn applied_shown(&self) -> i64 {
+        self.cycles.committed().shown.end
+    }
+
+    /// The committed cells of a key, one for each slice that has one. A window's result is the merge of its slices' cells. At most this
+    /// many slices are looked into, the oldest first.
+    pub fn committed_cells<'a>(&'a self, key: Key<'a>, slices_max: usize) -> impl Iterator<Item = CommittedCell<'a>> {
+        self.table.committed(key, slices_max).map(move |(slice, cell)| CommittedCell { slice, key, cell })
+    }
+
+    /// The number of slices that may have committed cells.
+    #[must_use]
+    pub fn committed_slices(&self) -> usize {
+        self.table.committed_slice_count()
+    }
+
+    /// Windows that end here or before, in ms, are shown whole, though perhaps not durably so.
+    #[must_use]
+    pub fn shown(&self) -> i64 {
+        self.show.cursor().end
     }
 
     /// Hands out committed cells whose key begins with `prefix`, by slice, then in no particular order. Returns where the scan continues,
@@ -43,9 +64,9 @@ impl WindowedPartition {
         limit: ScanLimit,
         mut cell: impl FnMut(CommittedCell<'_>),
     ) -> Option<ScanPosition> {
-        let (mut cells, mut visits) = (0, 0);
+        let (mut cells, mut visits, mut bytes) = (0, 0, 0);
         self.table.visit_committed(from, |slice, key, value| {
-            if cells == limit.cells || visits == limit.visits {
+            if cells == limit.cells || visits == limit.visits || bytes >= limit.bytes {
                 return false;
             }
             visits += 1;
@@ -53,6 +74,7 @@ impl WindowedPartition {
                 && key.unwrap_or_default().starts_with(prefix)
             {
                 cells += 1;
+                bytes += key.unwrap_or_default().len() + value.len();
                 cell(CommittedCell { slice, key, cell: value });
             }
             true

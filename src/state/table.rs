@@ -352,12 +352,17 @@ impl Table {
     }
 
     /// The committed value of a key in each slice that has one.
-    pub(super) fn committed(&self, key: Key<'_>) -> impl Iterator<Item = (i64, &[u8])> {
+    pub(super) fn committed(&self, key: Key<'_>, slices_max: usize) -> impl Iterator<Item = (i64, &[u8])> {
         let hash = KeyHash::of(key);
-        self.committed_slices().filter_map(move |(start, slice)| {
+        self.committed_slices().take(slices_max).filter_map(move |(start, slice)| {
             let shelf = slice.shelves[hash.slot().index()].as_deref()?;
             Some((start, shelf.committed_cell(shelf.find(hash, key)?, self.open)?))
         })
+    }
+
+    /// How many slices [`Table::committed`] looks into without a limit.
+    pub(super) fn committed_slice_count(&self) -> usize {
+        self.committed_slices().count()
     }
 
     /// Visits the cells of the last commit from a position on, until `visit` returns `false`. Returns where it did.
@@ -412,4 +417,16 @@ impl Table {
 impl ScanPosition {
     /// Where a scan begins.
     pub const START: ScanPosition = ScanPosition { slice: i64::MIN, slot: 0, entry: 0 };
+
+    /// The start of the slice in ms, the slot, and the number of the entry: for a text that a client gives back.
+    #[must_use]
+    pub fn to_parts(self) -> (i64, usize, usize) {
+        (self.slice, self.slot, self.entry)
+    }
+
+    /// The position of these parts. One that is nowhere in the table continues at what follows it.
+    #[must_use]
+    pub fn from_parts(slice: i64, slot: usize, entry: usize) -> ScanPosition {
+        ScanPosition { slice, slot, entry }
+    }
 }

@@ -116,6 +116,7 @@ impl Shell {
                     self.say_refused(now, text);
                 }
             }
+            Answer::Members(members) => self.on_members(now, members),
             Answer::Watched(watched) => self.on_watched(now, &watched),
         }
     }
@@ -246,6 +247,7 @@ impl Shell {
             }
         }
         self.monitor.metrics.assigned_partitions.set(i64::try_from(self.flow.tasks.len()).unwrap_or(i64::MAX));
+        self.show_windowed();
         failpoint::pass(Point::InRevoke);
         if let Err(reason) = self.io.consumer.unassign(partitions) {
             tracing::warn!("failed to release partitions {}: {reason}", names(partitions));

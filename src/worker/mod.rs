@@ -76,11 +76,21 @@ pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
 pub use status::Status;
+pub use status::WindowedStatus;
+pub use windows::AppliedUpTo;
+pub use windows::KeyCells;
+pub use windows::ListPosition;
+pub use windows::ListedCell;
 pub use windows::Reducer;
+pub use windows::StateAnswer;
+pub use windows::StateQuestion;
+pub use windows::StateReply;
+pub use windows::WantedState;
 pub use windows::WindowedStep;
 
 use crate::kafka;
 use crate::kafka::lookup::Answer;
+pub use crate::kafka::members::GroupMember;
 use crate::kafka::producer::ProducerReport;
 use crate::metrics::Metrics;
 use crate::partition::Order;
@@ -95,6 +105,7 @@ use intake::Amount;
 use io::First;
 use shell::Shell;
 use shutdown::Ended;
+use windows::AskedState;
 use windows::Restored;
 
 /// A worker's settings.
@@ -145,6 +156,8 @@ enum Event {
     Change { change: Box<Change>, reply: Reply },
     /// The state of a partition was restored.
     Restored(Restored),
+    /// Somebody asks about the committed state.
+    Asked(Box<AskedState>),
     /// A person says that a held record may be tried again.
     GoOn,
     /// Shut down cleanly.
@@ -164,6 +177,9 @@ pub struct Replacement {
 
 /// Swaps steps: takes the replacements of each executor, which puts them in place between two of its calls.
 pub type Swapper = Arc<dyn Fn(Vec<Vec<Replacement>>) + Send + Sync>;
+
+/// Asks about the committed state of a step: the answer is passed to the reply on the worker's thread, soon, or never if the worker ends.
+pub type StateAsker = Arc<dyn Fn(StateQuestion, StateReply) + Send + Sync>;
 
 /// A running worker.
 pub struct Worker {
@@ -235,6 +251,14 @@ impl Worker {
         let inbox = self.inbox.clone();
         // Sending fails only if the worker has ended.
         Arc::new(move || drop(inbox.send(Event::GoOn)))
+    }
+
+    /// Returns a function that asks about the committed state of a step with windows.
+    #[must_use]
+    pub fn asker(&self) -> StateAsker {
+        let inbox = self.inbox.clone();
+        // If the worker has ended, the reply is dropped with the event.
+        Arc::new(move |question, reply| drop(inbox.send(Event::Asked(Box::new(AskedState { question, reply })))))
     }
 
     /// Returns a function that applies new settings, see [`Change`].

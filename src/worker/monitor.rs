@@ -11,6 +11,7 @@ use super::clock;
 use super::intake::Amount;
 use super::status::Status;
 use super::task::PartitionTask;
+use super::windows::Asking;
 use super::windows::NotFolded;
 use crate::failure::Failure;
 use crate::kafka;
@@ -29,6 +30,8 @@ pub(super) struct Monitor {
     /// The durations of records settled since the last flush.
     durations: LocalHistogram,
     ages: LocalHistogram,
+    /// Questions about the state that wait for an answer of the group.
+    pub(super) asking: Asking,
     /// Which kinds of messages were logged recently.
     logged: RateLimit,
     /// The retried record that was last named in the log.
@@ -40,6 +43,7 @@ impl Monitor {
         Monitor {
             durations: metrics.record_duration_seconds.local(),
             ages: metrics.record_age_seconds.local(),
+            asking: Asking::default(),
             logged: RateLimit::default(),
             named: Named::default(),
             metrics,

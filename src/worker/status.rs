@@ -1,5 +1,6 @@
 //! A worker's status, for probes. Only the worker writes it, and readers never wait for the worker.
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::clock;
+use crate::kafka::changelog::ReadProgress;
 use crate::metrics::State;
+use crate::record::TopicPartition;
 
 /// A worker whose loop doesn't turn for this long is not alive.
 const BEAT_MS_MAX: i64 = 10_000;
@@ -35,8 +38,8 @@ pub struct Status {
     trouble: Mutex<Option<(i64, String)>>,
     /// The record that has been retried the longest: since when, and the text about it. Locked as `state` is.
     retried: Mutex<Option<(i64, String)>>,
-    /// Which partitions are held back, and why. Locked as `state` is.
-    held: Mutex<Option<String>>,
+    /// What is said about partitions. Locked as `state` is.
+    partitions: Mutex<PartitionStatus>,
     /// The worker locks it to change it, and probes lock it to copy it; never together with another lock.
     state: Mutex<(State, String)>,
 }
@@ -54,10 +57,31 @@ impl Default for Status {
             acknowledged: AtomicI64::new(0),
             trouble: Mutex::new(None),
             retried: Mutex::new(None),
-            held: Mutex::new(None),
+            partitions: Mutex::default(),
             state: Mutex::new((State::Starting, "connecting".into())),
         }
     }
+}
+
+/// What is said about partitions.
+#[derive(Debug, Default)]
+struct PartitionStatus {
+    /// Which partitions are held back, and why.
+    held: Option<String>,
+    windowed: Vec<WindowedStatus>,
+}
+
+/// A partition of a step with windows.
+#[derive(Clone, Debug)]
+pub struct WindowedStatus {
+    /// The partition of the input.
+    pub partition: TopicPartition,
+    /// The number of offsets that are not committed.
+    pub lag: i64,
+    /// The watermark, in ms since 1970-01-01 UTC; `None` before any record.
+    pub watermark: Option<i64>,
+    /// How far its state is restored; `None` if that is done.
+    pub restoring: Option<Arc<ReadProgress>>,
 }
 
 /// Which of the worker's helper threads are alive.
@@ -132,11 +156,21 @@ impl Status {
     /// Which partitions are held back, and why.
     #[must_use]
     pub fn held(&self) -> Option<String> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).held.clone()
     }
 
     pub(super) fn set_held(&self, held: Option<String>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).held = held;
+    }
+
+    /// The partitions of the step with windows: the first hundred, and all that are being restored.
+    #[must_use]
+    pub fn windowed(&self) -> Vec<WindowedStatus> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).windowed.clone()
+    }
+
+    pub(super) fn set_windowed(&self, windowed: Vec<WindowedStatus>) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).windowed = windowed;
     }
 
     /// What the pipeline is doing, and why.

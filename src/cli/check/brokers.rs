@@ -15,10 +15,14 @@ use crate::config::Span;
 use crate::config::Usable;
 use crate::kafka;
 use crate::kafka::Commands;
+use crate::kafka::changelog_topic;
+use crate::kafka::changelog_topic::ChangelogFault;
 use crate::kafka::command::Resource;
+use crate::kafka::command::quoted;
 use crate::kafka::membership;
 use crate::kafka::probe;
 use crate::kafka::probe::Answers;
+use crate::kafka::probe::ChangelogAnswer;
 use crate::kafka::probe::ProbeAnswer;
 use crate::kafka::probe::Question;
 use crate::kafka::probe::Unanswered;
@@ -59,7 +63,9 @@ pub(super) fn question((pipeline, usable): &(Pipeline, Usable)) -> Option<Asked>
     let group = usable.group.then(|| pipeline.kafka.input.group.clone());
     let is_exactly_once = pipeline.kafka.delivery != Guarantee::AtLeastOnce;
     let transactional_ids = group.as_deref().filter(|_| is_exactly_once).map(transactional_ids);
-    let question = Question { topics: topics.into_iter().collect(), names, group, transactional_ids };
+    let changelog = pipeline.kafka.changelog.as_ref().filter(|_| usable.group).map(|output| output.topic.clone());
+    let topics = topics.into_iter().collect();
+    let question = Question { topics, names, group, transactional_ids, changelog };
     Some((pipeline.kafka.clone(), question))
 }
 
@@ -214,6 +220,9 @@ impl Judge<'_> {
                 format!("add partitions: {}", self.commands().add_partitions(&topic, most_partitions)),
             );
         }
+        if let Some(answer) = &answers.changelog {
+            self.changelog(answer, most_partitions);
+        }
         self.group(answers.group.as_ref());
         self.transactional_ids(answers.transactional_ids.as_ref());
         self.membership(answers);
@@ -322,6 +331,46 @@ impl Judge<'_> {
         }
     }
 
+    /// The changelog topic of a step with windows. `partitions`: those of the input; 0 if it doesn't exist.
+    fn changelog(&mut self, answer: &ChangelogAnswer, partitions: usize) {
+        let pipeline = self.pipeline;
+        let (Some(windowed), Some(changelog)) = (&pipeline.windowed, &pipeline.kafka.changelog) else { return };
+        let (span, at) = (windowed.span, pipeline.spans.group.unwrap_or(pipeline.spans.input));
+        let topic = self.shown(&changelog.topic, at);
+        let what = format!("the changelog topic `{topic}` of step `{}`", windowed.name);
+        match &answer.topic {
+            ProbeAnswer::There { partitions: found, may } => {
+                for (operation, is_allowed) in may.iter().flat_map(|may| [("Read", may.read), ("Write", may.write)]) {
+                    if !is_allowed {
+                        self.denied(span, &what, operation, Resource::Topic(&topic));
+                    }
+                }
+                let input = pipeline.kafka.input.topics.first().map(String::as_str).unwrap_or_default();
+                let input = self.shown(input, pipeline.spans.topics.first().copied().unwrap_or(at));
+                // Without an input there is another finding, and nothing to compare with.
+                let input_partitions = if partitions == 0 { *found } else { partitions };
+                let faults =
+                    changelog_topic::faults(&self.commands(), &topic, *found, answer, (&input, input_partitions));
+                for ChangelogFault { what, help, is_warning } in faults {
+                    let level = if is_warning { Level::Warning } else { Level::Error };
+                    self.report.add_levelled(level, span, what, "", help);
+                }
+            }
+            ProbeAnswer::Missing if pipeline.kafka.creates_changelog => {
+                self.notes.push(format!("{what} does not exist yet; `run` creates it, since `state.create` is `true`"));
+            }
+            ProbeAnswer::Missing => {
+                let file = pipeline.file.display().to_string();
+                let file = quoted(&file);
+                let by_hand = self.commands().create_changelog(&topic, partitions.max(1));
+                let help = format!("create it: wasmill state create {file}, or {by_hand}");
+                self.report.add(span, format!("{what} does not exist"), help);
+            }
+            ProbeAnswer::Denied => self.denied(span, &what, "Write", Resource::Topic(&topic)),
+            ProbeAnswer::Unknown(why) => self.unknown(span, &what, why),
+        }
+    }
+
     fn transactional_ids(&mut self, answer: Option<&ProbeAnswer>) {
         let span = self.pipeline.spans.group.unwrap_or(self.pipeline.spans.input);
         let at = self.pipeline.spans.group.or(self.pipeline.spans.name).unwrap_or(span);
@@ -355,16 +404,21 @@ impl Judge<'_> {
 
     /// The commands for the cluster, without secret values.
     fn commands(&self) -> Commands {
-        let kafka = &self.pipeline.kafka;
-        let is_shown = self.pipeline.is_shown(self.pipeline.spans.brokers);
-        let brokers = if is_shown { kafka.brokers.join(",") } else { "BROKERS".to_owned() };
-        let user = kafka.sasl.as_ref().map(|sasl| self.pipeline.hide(&sasl.username)).filter(|user| user != "***");
-        Commands::shown(kafka, brokers, user)
+        commands(self.pipeline)
     }
 
     fn shown(&self, text: &str, span: Span) -> String {
         if self.pipeline.is_shown(span) { text.to_owned() } else { "***".to_owned() }
     }
+}
+
+/// The commands for a pipeline's cluster, without secret values.
+pub(in crate::cli) fn commands(pipeline: &Pipeline) -> Commands {
+    let kafka = &pipeline.kafka;
+    let is_shown = pipeline.is_shown(pipeline.spans.brokers);
+    let brokers = if is_shown { kafka.brokers.join(",") } else { "BROKERS".to_owned() };
+    let user = kafka.sasl.as_ref().map(|sasl| pipeline.hide(&sasl.username)).filter(|user| user != "***");
+    Commands::shown(kafka, brokers, user)
 }
 
 /// An existing topic whose name is similar.

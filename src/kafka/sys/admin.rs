@@ -46,8 +46,19 @@ pub(crate) struct Described {
     pub(crate) leaders: Vec<(i32, i32)>,
     /// The protocol with which a group's members share partitions, if it has members.
     pub(crate) protocol: Option<String>,
+    /// A group's members.
+    pub(crate) members: Vec<DescribedMember>,
     /// Kafka's numbers of the operations permitted to this client; `None` if the brokers don't report them.
     pub(crate) operations: Option<Vec<i32>>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DescribedMember {
+    pub(crate) id: String,
+    pub(crate) client_id: String,
+    /// The partitions that are assigned to it, each with its topic.
+    pub(crate) partitions: Vec<(String, i32)>,
 }
 
 impl Client {
@@ -143,6 +154,7 @@ impl Client {
                     id: topic_id(rd::rd_kafka_TopicDescription_topic_id(topic)),
                     leaders: (0..partitions).map(leader).collect(),
                     protocol: None,
+                    members: Vec::new(),
                     operations: operations_of(list, operations),
                 }
             };
@@ -183,6 +195,7 @@ impl Client {
                 leaders: Vec::new(),
                 protocol: Some(text(rd::rd_kafka_ConsumerGroupDescription_partition_assignor(*all)))
                     .filter(|protocol| !protocol.is_empty()),
+                members: members_of(*all),
                 operations: operations_of(list, operations),
             })
         }
@@ -197,6 +210,16 @@ impl Client {
     ) -> Result<Option<String>, Error> {
         let found = self.settings(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic, &[name], timeout_ms)?;
         Ok(found.into_iter().next().flatten())
+    }
+
+    /// Settings of a topic. Blocks. `None` for a setting that the broker doesn't report.
+    pub(crate) fn topic_settings(
+        self: &Arc<Client>,
+        topic: &str,
+        names: &[&str],
+        timeout_ms: i32,
+    ) -> Result<Vec<Option<String>>, Error> {
+        self.settings(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic, names, timeout_ms)
     }
 
     /// Creates a topic with the brokers' default replication. Blocks.
@@ -391,6 +414,31 @@ unsafe fn topic_id(id: *const rd::rd_kafka_Uuid_t) -> Option<offset_metadata::To
     let halves = unsafe { [rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)] };
     let [high, low] = halves.map(|half| u128::from(half.cast_unsigned()));
     offset_metadata::TopicId::new(high << 64 | low)
+}
+
+/// # Safety
+/// The group is alive.
+unsafe fn members_of(group: *const rd::rd_kafka_ConsumerGroupDescription_t) -> Vec<DescribedMember> {
+    // SAFETY: the caller's promise. The group has as many members as it says, and owns their strings and lists.
+    unsafe {
+        let count = rd::rd_kafka_ConsumerGroupDescription_member_count(group);
+        let member = |index: usize| {
+            let member = rd::rd_kafka_ConsumerGroupDescription_member(group, index);
+            let assignment = rd::rd_kafka_MemberDescription_assignment(member);
+            let list = if assignment.is_null() {
+                std::ptr::null()
+            } else {
+                rd::rd_kafka_MemberAssignment_partitions(assignment)
+            };
+            let entries = if list.is_null() { Vec::new() } else { PartitionList::copy(list).entries() };
+            DescribedMember {
+                id: text(rd::rd_kafka_MemberDescription_consumer_id(member)),
+                client_id: text(rd::rd_kafka_MemberDescription_client_id(member)),
+                partitions: entries.into_iter().map(|entry| (entry.topic, entry.partition)).collect(),
+            }
+        };
+        (0..count).map(member).collect()
+    }
 }
 
 /// # Safety

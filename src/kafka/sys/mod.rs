@@ -27,6 +27,7 @@ mod topics;
 mod transaction;
 
 pub(crate) use admin::Described;
+pub(crate) use admin::DescribedMember;
 pub(crate) use admin::END;
 pub(crate) use admin::OLDEST;
 pub(crate) use callbacks::CallbackEvent;

@@ -298,22 +298,22 @@ fn a_query_sees_committed_values_only() {
     let mut state = tumbling(Delivery::ExactlyOnce);
     put(&mut state, 0, 1, b"apple");
     put(&mut state, 1, 1, b"apricot");
-    assert_eq!(state.committed_cells(Some(b"apple")).count(), 0);
+    assert_eq!(state.committed_cells(Some(b"apple"), usize::MAX).count(), 0);
     cycle(&mut state);
     put(&mut state, 2, 2, b"avocado");
-    assert_eq!(state.committed_cells(Some(b"apple")).map(|cell| cell.cell).collect::<Vec<_>>(), [b"apple"]);
+    assert_eq!(state.committed_cells(Some(b"apple"), usize::MAX).map(|cell| cell.cell).collect::<Vec<_>>(), [b"apple"]);
     put(&mut state, 3, 15, b"banana");
     show(&mut state);
     let (mut found, mut from) = (Vec::new(), Some(ScanPosition::START));
     while let Some(position) = from {
-        let limit = ScanLimit { cells: 1, visits: 10 };
+        let limit = ScanLimit { cells: 1, visits: 10, bytes: usize::MAX };
         from = state.scan(position, b"ap", limit, |cell| found.push(cell.key.unwrap().to_vec()));
     }
     found.sort();
     assert_eq!(found, [b"apple".to_vec(), b"apricot".to_vec()], "their window is shown, but that is not durable");
     cycle(&mut state);
-    assert_eq!(state.committed_cells(Some(b"apple")).count(), 0);
-    assert_eq!(state.committed_cells(Some(b"banana")).count(), 1);
+    assert_eq!(state.committed_cells(Some(b"apple"), usize::MAX).count(), 0);
+    assert_eq!(state.committed_cells(Some(b"banana"), usize::MAX).count(), 1);
 }
 
 #[test]

@@ -176,7 +176,8 @@ fn compare(random: &mut Random, table: &Table, simple: &Simple, at: &str) {
         own.filter_map(|((slice, _), cell)| Some((*slice, cell.clone()?))).collect()
     };
     let own = Some(key(random));
-    let mut found: Vec<(i64, Vec<u8>)> = table.committed(own.as_deref()).map(|(s, cell)| (s, cell.to_vec())).collect();
+    let mut found: Vec<(i64, Vec<u8>)> =
+        table.committed(own.as_deref(), usize::MAX).map(|(s, cell)| (s, cell.to_vec())).collect();
     found.sort();
     assert_eq!(found, committed(&own), "{at}");
     let (mut from, mut scanned) = (Some(ScanPosition::START), Cells::new());

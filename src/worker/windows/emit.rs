@@ -140,10 +140,10 @@ impl Windows {
         self.showing.is_some()
     }
 
-    /// Results are to be sent.
-    pub(super) fn show(&mut self, showing: Showing) {
+    /// Results are to be sent. Returns whether there are none, and the window is shown whole.
+    pub(super) fn show(&mut self, showing: Showing) -> bool {
         self.showing = Some(showing);
-        self.end_showing();
+        self.end_showing()
     }
 
     /// Whether there are results to be sent, or windows to be shown.
@@ -169,21 +169,22 @@ impl Windows {
         Ok(self.showing.as_ref().and_then(|showing| Some((showing.peek()?, seq))))
     }
 
-    /// The next result was handed to the producer.
-    pub(super) fn sent(&mut self) {
+    /// The next result was handed to the producer. Returns whether it is the last one of its window.
+    pub(super) fn sent(&mut self) -> bool {
         self.results.sent += 1;
         if let Some(showing) = &mut self.showing {
             showing.advance();
         }
-        self.end_showing();
+        self.end_showing()
     }
 
-    /// Ends the batch if all of its results were sent.
-    fn end_showing(&mut self) {
-        if let Some(Showing { id, .. }) = self.showing.take_if(|showing| showing.peek().is_none())
-            && let Some(state) = &mut self.state
-        {
+    /// Ends the batch if all of its results were sent. Returns whether its window is shown whole.
+    fn end_showing(&mut self) -> bool {
+        let Some(Showing { id, .. }) = self.showing.take_if(|showing| showing.peek().is_none()) else { return false };
+        self.state.as_mut().is_some_and(|state| {
+            let before = state.shown();
             state.take_back_windows(id);
-        }
+            state.shown() > before
+        })
     }
 }

@@ -8,6 +8,8 @@ mod cells;
 mod emit;
 mod fold;
 mod plugin;
+mod query;
+mod question;
 mod reduce;
 mod restore;
 mod rows;
@@ -23,6 +25,16 @@ use std::time::Instant;
 
 pub(super) use fold::Folding;
 pub(super) use fold::NotFolded;
+pub(super) use query::AskedState;
+pub(super) use query::Asking;
+pub use question::AppliedUpTo;
+pub use question::KeyCells;
+pub use question::ListPosition;
+pub use question::ListedCell;
+pub use question::StateAnswer;
+pub use question::StateQuestion;
+pub use question::StateReply;
+pub use question::WantedState;
 pub(super) use reduce::Order;
 pub(super) use reduce::Reduced;
 pub(super) use restore::Restored;
@@ -31,6 +43,7 @@ pub use step::Reducer;
 pub use step::WindowedStep;
 
 use super::executor::RunResult;
+use crate::kafka::changelog::ReadProgress;
 use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::record::OutRecord;
@@ -48,8 +61,7 @@ pub(super) struct Windows {
     step: Arc<WindowedStep>,
     /// `None` while it is being restored.
     state: Option<WindowedPartition>,
-    /// Stops the restore that is under way.
-    cancel: Option<Arc<AtomicBool>>,
+    restoring: Restoring,
     /// The outputs of windows carry numbers of this assignment.
     pub(super) outputs: AssignmentId,
     /// The outputs of windows.
@@ -67,6 +79,15 @@ pub(super) struct Windows {
     writing: Rows,
     /// Whether all of the cycle's changelog records are in `writing`, or sent.
     is_written: bool,
+}
+
+/// The last restore.
+#[derive(Default)]
+struct Restoring {
+    /// Stops it, if it is under way.
+    cancel: Option<Arc<AtomicBool>>,
+    /// How far it is.
+    progress: Arc<ReadProgress>,
 }
 
 /// How many messages the producer got, and how many of them are acknowledged.
@@ -98,7 +119,7 @@ impl Windows {
         Windows {
             step,
             state: None,
-            cancel: None,
+            restoring: Restoring::default(),
             outputs,
             results: Counts::default(),
             changes: Counts::default(),
@@ -135,7 +156,7 @@ impl Windows {
 
     /// Forgets the tables, and what is under way. The caller restores them.
     pub(super) fn forget(&mut self) {
-        if let Some(cancel) = self.cancel.take() {
+        if let Some(cancel) = self.restoring.cancel.take() {
             cancel.store(true, Ordering::Relaxed);
         }
         self.state = None;
@@ -150,11 +171,12 @@ impl Windows {
         self.is_written = false;
     }
 
-    /// A restore begins. Its result carries this number, and so do outputs from now on.
-    fn restore(&mut self, outputs: AssignmentId, cancel: Arc<AtomicBool>) {
+    /// A restore begins. Its result carries this number, and so do outputs from now on. Returns where it tells how far it is.
+    fn restore(&mut self, outputs: AssignmentId, cancel: Arc<AtomicBool>) -> Arc<ReadProgress> {
         self.forget();
         self.number_anew(outputs);
-        self.cancel = Some(cancel);
+        self.restoring = Restoring { cancel: Some(cancel), progress: Arc::default() };
+        Arc::clone(&self.restoring.progress)
     }
 
     /// Outputs from now on carry this number. Reports about others are ignored.
@@ -175,7 +197,7 @@ impl Windows {
 
     /// The state is known.
     fn restored(&mut self, state: WindowedPartition) {
-        self.cancel = None;
+        self.restoring.cancel = None;
         self.state = Some(state);
     }
 

@@ -208,7 +208,9 @@ impl Shell {
         }
         if let Some(windows) = &mut self.flow.tasks[index].windows {
             windows.orders.emitting = None;
-            windows.show(Showing::emitted(&order.batch, outputs, dead_letters));
+            if windows.show(Showing::emitted(&order.batch, outputs, dead_letters)) {
+                self.monitor.metrics.windows_closed.with_label_values(&[windows.step()]).inc();
+            }
         }
     }
 

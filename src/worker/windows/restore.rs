@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use super::step::Reducer;
 use super::step::WindowedStep;
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::kafka;
 use crate::kafka::changelog;
 use crate::kafka::changelog::ReadError;
+use crate::kafka::changelog::ReadProgress;
 use crate::record::AssignmentId;
 use crate::record::Offset;
 use crate::state::Control;
@@ -23,6 +26,8 @@ pub(in crate::worker) struct Restored {
     pub(in crate::worker) assignment: AssignmentId,
     /// The group's offset, if it has one.
     pub(in crate::worker) committed: Option<Offset>,
+    /// How long it took, with all tries.
+    pub(in crate::worker) took: Duration,
     /// The state, and how many records the changelog had; or what a person must do.
     pub(in crate::worker) result: Result<(Box<WindowedPartition>, u64), String>,
 }
@@ -52,6 +57,8 @@ pub(super) struct Task {
     pub(super) committed: Option<Offset>,
     /// Where reading begins without a changelog.
     pub(super) start: Offset,
+    /// Where the restore tells how far it is.
+    pub(super) progress: Arc<ReadProgress>,
 }
 
 /// Restores a partition on a thread, which ends soon after `cancel` is set. `report` is called on it.
@@ -61,6 +68,7 @@ pub(super) fn start(
     report: impl FnOnce(Restored) + Send + 'static,
 ) -> std::io::Result<()> {
     let name = format!("restore-{}", task.partition);
+    let began = clock::now();
     let run = move || {
         let result = loop {
             match restore(&task, &cancel) {
@@ -76,7 +84,8 @@ pub(super) fn start(
         };
         if !cancel.load(Ordering::Relaxed) {
             let Task { assignment, committed, .. } = task;
-            report(Restored { assignment, committed, result });
+            let took = clock::now().saturating_duration_since(began);
+            report(Restored { assignment, committed, took, result });
         }
     };
     std::thread::Builder::new().name(name).spawn(run).map(drop)
@@ -96,7 +105,8 @@ fn restore(task: &Task, cancel: &AtomicBool) -> Result<(Box<WindowedPartition>, 
     let mut records = 0;
     let mut failed = None;
     let changelog = changelog::Changelog { topic: &task.topic, partition: task.partition };
-    let read = changelog.read(&task.kafka, cancel, |key, value| {
+    let read = changelog.read(&task.kafka, cancel, &task.progress, |key, value| {
+        failpoint::pass(Point::InRestore);
         records += 1;
         match restore.read(key.unwrap_or_default(), value) {
             Ok(()) => true,

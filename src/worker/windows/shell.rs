@@ -117,7 +117,7 @@ impl Shell {
         let outputs = &self.settings.kafka.outputs;
         let task = &mut self.flow.tasks[index];
         let Some(windows) = &mut task.windows else { return Ok(false) };
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut closed) = (0, 0, 0);
         while messages < RESULTS_MAX {
             let result = windows
                 .next_result()
@@ -137,7 +137,7 @@ impl Shell {
                 Ok(()) => {
                     messages += 1;
                     bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-                    windows.sent();
+                    closed += u64::from(windows.sent());
                     failpoint::pass(Point::AfterEnqueue);
                 }
                 Err(SendError::Full) => break,
@@ -157,6 +157,7 @@ impl Shell {
         }
         self.flow.bytes_out += bytes;
         self.monitor.metrics.window_results.with_label_values(&[&step.name]).inc_by(messages as u64);
+        self.monitor.metrics.windows_closed.with_label_values(&[&step.name]).inc_by(closed);
         self.enter(now, messages, bytes);
         Ok(messages > 0)
     }
@@ -277,7 +278,7 @@ impl Shell {
         let task = &mut self.flow.tasks[index];
         let Some(windows) = &mut task.windows else { return };
         let cancel = Arc::new(AtomicBool::new(false));
-        windows.restore(outputs, Arc::clone(&cancel));
+        let progress = windows.restore(outputs, Arc::clone(&cancel));
         if !task.reader.paused {
             task.reader.paused = true;
             self.io.consumer.pause(&task.partition);
@@ -290,6 +291,7 @@ impl Shell {
             step: Arc::clone(step),
             committed,
             start: task.offsets.began,
+            progress,
         };
         let inbox = self.io.inbox.clone();
         // Sending fails only if the worker has ended.
@@ -297,11 +299,12 @@ impl Shell {
         if let Err(error) = restore::start(what, cancel, report) {
             self.close(now, End::Bug(format!("failed to start a thread: {error}")));
         }
+        self.show_windowed();
     }
 
     /// The state of a partition was restored.
     pub(in crate::worker) fn on_restored(&mut self, now: Instant, restored: Restored) {
-        let Restored { assignment, committed, result } = restored;
+        let Restored { assignment, committed, took, result } = restored;
         let Some(index) = self.windows_of(Seq::first_of(assignment)) else { return };
         let task = &mut self.flow.tasks[index];
         let Some(windows) = &mut task.windows else { return };
@@ -309,10 +312,13 @@ impl Shell {
             Ok((state, records)) => {
                 tracing::info!("{}: restored {} cells from {records} changelog records", task.partition, state.cells());
                 windows.restored(*state);
+                let metrics = &self.monitor.metrics.restore_seconds;
+                metrics.with_label_values(&[windows.step()]).observe(took.as_secs_f64());
                 if committed.is_none() {
                     let low = task.state.low();
                     task.store_at(low);
                 }
+                self.show_windowed();
             }
             Err(why) => {
                 let why = format!("{}: its state can't be restored: {why}", task.partition);
@@ -356,6 +362,7 @@ impl Shell {
 
     /// Sets the gauges of the tables, and stops the pipeline if they have outgrown their memory.
     pub(in crate::worker) fn watch_tables(&mut self, now: Instant) {
+        self.show_windowed();
         let Some(step) = &self.settings.windowed else { return };
         let tables = || self.flow.tasks.iter().filter_map(|task| task.windows.as_ref());
         let used: usize = tables().map(|windows| windows.memory()).sum();
