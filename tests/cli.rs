@@ -24,9 +24,21 @@ fn text(output: &Output) -> String {
 #[test]
 fn help_lists_the_commands_that_work_and_gives_examples() {
     let help = text(&wasmill(&["--help"]));
-    for verb in
-        ["run", "dev", "try", "test", "dlq", "conformance", "check", "inspect", "config", "schema", "new", "build"]
-    {
+    for verb in [
+        "run",
+        "dev",
+        "try",
+        "test",
+        "dlq",
+        "state",
+        "conformance",
+        "check",
+        "inspect",
+        "config",
+        "schema",
+        "new",
+        "build",
+    ] {
         assert!(help.contains(&format!("  {verb} ")), "{verb} is missing:\n{help}");
         let own = text(&wasmill(&[verb, "--help"]));
         assert!(own.contains("Examples:"), "{verb} has no examples:\n{own}");

@@ -3,6 +3,7 @@
 //! A single binary: all tests share a node, and each has its own topics and group. `WASMILL_TEST_BROKERS` selects
 //! an existing cluster instead, `WASMILL_FULL=1` runs the long schedules, and `WASMILL_SEED` repeats a schedule.
 
+mod asking;
 mod at_least_once;
 mod canary;
 mod check;

@@ -35,6 +35,30 @@ fn a_step_with_windows_delivers_exactly_once_and_has_a_changelog() {
     assert_eq!((step.memory_bytes, step.create), (1 << 30, true));
 }
 
+/// State is data: who opens the address for probes doesn't open it for state.
+#[test]
+fn state_is_served_where_only_this_machine_reaches_it_or_where_the_file_says_so() {
+    let serves = |http: &str| ok(&format!("{}[http]\n{http}\n", windowed(STEP))).serves_state;
+    assert!(serves("") && serves("listen = \"[::1]:1\"") && !serves("state = false"));
+    assert!(!serves("listen = \"0.0.0.0:9108\"") && serves("listen = \"0.0.0.0:9108\"\nstate = true"));
+    let pipeline = ok(&format!("{}[http]\nadvertise = \"wasmill-0.wasmill:9108\"\n", windowed(STEP)));
+    assert_eq!(pipeline.kafka.advertise.as_deref(), Some("wasmill-0.wasmill:9108"));
+    for (text, expected) in [
+        (
+            format!("{}[http]\nadvertise = \"wasmill-0\"\n", windowed(STEP)),
+            "`http.advertise`: `wasmill-0` is not `host:port`",
+        ),
+        (
+            format!("{}[http]\nadvertise = \"a:1\"\nstate = false\n", windowed(STEP)),
+            "`http.advertise` sends others to this process, and `http.state` is `false`",
+        ),
+        (and("[http]\nadvertise = \"a:1\""), "`http.advertise` without a step with windows"),
+    ] {
+        let report = Case::new().load(&text).unwrap_err();
+        assert!(report.findings().iter().any(|finding| finding.message.starts_with(expected)), "{report}");
+    }
+}
+
 #[test]
 fn mistakes_in_a_step_with_windows_are_reported_at_their_places() {
     for (text, expected) in [

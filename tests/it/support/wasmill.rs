@@ -118,6 +118,15 @@ impl Pipeline {
         self.run_under(&[], variables, more)
     }
 
+    /// Like [`Pipeline::run_with`], and tells the other members of the group its address.
+    pub(crate) fn run_advertised(&self, more: &[&str]) -> Process {
+        let address = format!("127.0.0.1:{}", free_port());
+        let advertise = format!("http.advertise=\"{address}\"");
+        let mut process = self.run_with(&[&["--http", &address, "--set", &advertise], more].concat());
+        process.port = address.rsplit(':').next().unwrap().parse().unwrap();
+        process
+    }
+
     /// Like [`Pipeline::run_in`], but started through another program, to whose arguments wasmill's command line is appended.
     pub(crate) fn run_under(&self, wrapper: &[&str], variables: &[(&str, &str)], more: &[&str]) -> Process {
         let port = free_port();
@@ -318,17 +327,34 @@ impl Process {
         threads.flatten().filter_map(of).collect()
     }
 
+    /// The address of its pages.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The status and body of a page, if the process answers.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        let (head, body) = self.response(path)?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        canary::absent(path, &body);
+        Some((status, body))
+    }
+
+    /// Where a page sends the reader, if it does.
+    pub(crate) fn location(&self, path: &str) -> Option<String> {
+        let (head, _) = self.response(path)?;
+        let of = |line: &str| line.to_lowercase().starts_with("location: ").then(|| line[10..].to_owned());
+        head.lines().find_map(of)
+    }
+
+    fn response(&self, path: &str) -> Option<(String, String)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        let status = answer.split(' ').nth(1)?.parse().ok()?;
-        let body = answer.split_once("\r\n\r\n")?.1.to_owned();
-        canary::absent(path, &body);
-        Some((status, body))
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.to_owned(), body.to_owned()))
     }
 
     /// The process id.
