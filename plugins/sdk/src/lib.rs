@@ -101,6 +101,8 @@ pub use reduce::Keyed;
 pub use reduce::Reduce;
 #[cfg(feature = "state")]
 pub use reduce::Window;
+#[cfg(feature = "state")]
+pub use reduce::decode;
 
 /// A plugin.
 ///

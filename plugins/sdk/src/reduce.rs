@@ -115,13 +115,39 @@ pub trait Reduce: Sized {
     /// If the window's outputs can't be made. They are discarded.
     fn emit(&mut self, window: Window<'_>, acc: &Self::Acc, out: &mut Emitter<'_>) -> Verdict;
 
-    /// Reads an accumulator that an older version of the plugin stored: its version and its bytes. `None` if that isn't possible; the
-    /// call then fails, with a message that names both versions. With a version that is read here, the plugin is exported with
-    /// `export_reduce!(Plugin, reads = [1, 2])`.
+    /// Reads an accumulator that an older version of the plugin stored: its version and its bytes, see [`decode`]. `None` if that isn't
+    /// possible; the call then fails, with a message that names both versions. With a version that is read here, the plugin is exported
+    /// with `export_reduce!(Plugin, reads = [1, 2])`.
     #[must_use]
     fn upgrade(version: u8, bytes: &[u8]) -> Option<Self::Acc> {
         let _ = (version, bytes);
         None
+    }
+}
+
+/// Decodes stored bytes as another type than [`Reduce::Acc`], for [`Reduce::upgrade`]. `None` if they don't fit the type.
+///
+/// ```
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Counted {
+///     records: u64,
+///     bytes: u64,
+/// }
+///
+/// /// Version 1 was the number of records.
+/// fn upgrade(version: u8, bytes: &[u8]) -> Option<Counted> {
+///     let records = if version == 1 { wasmill_sdk::decode(bytes)? } else { return None };
+///     Some(Counted { records, bytes: 0 })
+/// }
+///
+/// assert_eq!(upgrade(1, &[5]).unwrap().records, 5);
+/// assert!(upgrade(1, &[5, 0]).is_none() && upgrade(2, &[5]).is_none());
+/// ```
+#[must_use]
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        Ok(_) | Err(_) => None,
     }
 }
 
