@@ -199,7 +199,7 @@ mod tests {
         let extraction = Extraction::new(KeySelector::default(), TimeSelector::default(), functions.pointers());
         let mut batch = Batch::new(TopicPartition { topic: "t".into(), partition: 0 });
         batch.push(0, 0, 0, None, Some(value.as_bytes()), std::iter::empty());
-        let (mut found, mut out) = (crate::aggregate::FoundFields::default(), Vec::new());
+        let (mut found, mut out) = (aggregate::FoundFields::default(), Vec::new());
         extraction.read(&batch.record(0), &mut found).unwrap();
         functions.add(None, &batch.record(0), &found, 0, &mut out).unwrap();
         out
