@@ -33,11 +33,12 @@ impl Case {
         let [input, output, dead] = ["in", "out", "dead"].map(|topic| java::create(&format!("{name}-{topic}"), 1, &[]));
         let group = unique(name);
         java::permit(&[&input], &[&output, &dead, &format!("{group}.count.changelog")], &group);
+        let dead_letter = if then == "dead_letter" { format!("dead_letter = \"{dead}\"\n") } else { String::new() };
         let pipeline = Pipeline::of(&format!(
             "[[step]]\nname = \"count\"\nwasm = \"../plugin.wasm\"\ntimeout = \"300ms\"\n\
              window = {{ lateness = \"0s\", idle = \"1s\", {window} }}\nsettings = {{ {settings} }}\n\n\
              [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n\
-             [on_error]\ndead_letter = \"{dead}\"\nthen = \"{then}\"\nbackoff = {{ from = \"50ms\", to = \"50ms\" }}\n\n\
+             [on_error]\n{dead_letter}then = \"{then}\"\nbackoff = {{ from = \"50ms\", to = \"50ms\" }}\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n"
         ));
         pipeline.install(&component::plugin("faulty_reduce"));
@@ -233,4 +234,32 @@ fn a_window_without_a_result_stops_the_pipeline_and_is_not_lost() {
     end(process);
     assert_eq!(case.counts().into_values().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(java::records(&case.dead), [0]);
+}
+
+/// Open windows are shown early, again and again, until the last result of each comes when it closes.
+#[test]
+fn open_windows_are_shown_early_until_they_close() {
+    broker::brokers();
+    let case = Case::new("reduce-early", "size = \"1m\"", "", "stop");
+    let base = some_hours_ago();
+    let mut process =
+        case.pipeline.run_with(&["--set", "step.0.emit.early=\"200ms\"", "--set", "step.0.window.idle=\"never\""]);
+    let shown = || {
+        let counts = java::dump(&case.output, 0).into_iter().map(|(_, record)| {
+            let result: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+            result["count"].as_u64().unwrap()
+        });
+        counts.collect::<Vec<_>>()
+    };
+    for count in 1..=3 {
+        java::produce(&case.input, 0, &[record(base + i64::try_from(count).unwrap(), "a", "good")]);
+        process.wait("an early result", RECOVERY, |_| shown().last() == Some(&count));
+    }
+    assert_eq!(shown(), [1, 2, 3], "a key is shown when its cell has changed");
+    java::produce(&case.input, 0, &[record(base + WINDOW_MS, "b", "good")]);
+    process.wait("the last result of `a`, and an early one of `b`", RECOVERY, |_| shown().len() >= 5);
+    end(process);
+    let mut last = shown().split_off(3);
+    last.sort_unstable();
+    assert_eq!(last, [1, 3]);
 }
