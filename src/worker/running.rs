@@ -84,12 +84,17 @@ impl Shell {
     }
 
     /// An executor returned records.
-    pub(super) fn on_ran(&mut self, now: Instant, mut ran: Box<RunResult>) {
-        if let Some(index) = self.flow.task_of(ran.first)
-            && let Some(windows) = self.flow.tasks[index].windows.as_mut().filter(|windows| !windows.may_fold())
-        {
-            return windows.hold(ran);
+    pub(super) fn on_ran(&mut self, now: Instant, ran: Box<RunResult>) {
+        let index = self.flow.task_of(ran.first);
+        let windows = index.and_then(|index| self.flow.tasks[index].windows.as_mut());
+        match windows.filter(|windows| windows.holds()) {
+            Some(windows) => windows.hold(ran),
+            None => self.take_run(now, ran),
         }
+    }
+
+    /// Takes records that an executor returned.
+    pub(super) fn take_run(&mut self, now: Instant, mut ran: Box<RunResult>) {
         if ran.last {
             self.io.executors.returned(ran.executor);
         }

@@ -39,7 +39,7 @@ impl Case {
              window = {{ lateness = \"0s\", idle = \"1s\", {window} }}\nsettings = {{ {settings} }}\n\n\
              [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [on_error]\n{dead_letter}then = \"{then}\"\nbackoff = {{ from = \"50ms\", to = \"50ms\" }}\n\n\
-             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n"
+             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\nsession_timeout = \"6s\"\n"
         ));
         pipeline.install(&component::plugin("faulty_reduce"));
         Case { input, output, dead, group, pipeline }
@@ -229,7 +229,7 @@ fn a_window_without_a_result_stops_the_pipeline_and_is_not_lost() {
         log.contains(&format!("the window from {base} to {} ms of key b has no result", base + WINDOW_MS)),
         "{log}"
     );
-    let mut process = case.pipeline.run_with(&["--set", "step.0.settings={}"]);
+    let mut process = case.pipeline.run_with(&["--set", "step.0.settings.in=\"merge\""]);
     process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 2);
     end(process);
     assert_eq!(case.counts().into_values().collect::<Vec<_>>(), [1, 2]);

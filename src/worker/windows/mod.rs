@@ -147,9 +147,13 @@ impl Windows {
         self.state.as_ref().is_some_and(WindowedPartition::is_cutting)
     }
 
-    /// Whether runs may be folded now: one at a time, what is behind a boundary belongs to the next cycle, and records wait until a window that the
-    /// clock closed is durable.
-    pub(super) fn may_fold(&self) -> bool {
+    /// Whether a run has to wait: they are folded one at a time and in order, what is behind a boundary belongs to the next cycle, and
+    /// records wait until a window that the clock closed is durable.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty() || !self.may_fold()
+    }
+
+    fn may_fold(&self) -> bool {
         let is_free = |state: &WindowedPartition| !state.is_cutting() && state.may_judge();
         !self.orders.is_adding() && self.state.as_ref().is_none_or(is_free)
     }

@@ -47,7 +47,7 @@ impl Shell {
         for index in 0..self.flow.tasks.len() {
             while let Some(ran) = self.flow.tasks[index].windows.as_mut().and_then(|windows| windows.take_held()) {
                 busy = true;
-                self.on_ran(now, ran);
+                self.take_run(now, ran);
             }
             let task = &mut self.flow.tasks[index];
             let low = task.state.low();
