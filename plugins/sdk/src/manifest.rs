@@ -14,9 +14,10 @@ pub enum Part<'a> {
 /// The state versions that a plugin reads: those given, or else its own.
 ///
 /// # Panics
-/// If the given ones lack its own. At compile time that is an error.
+/// If its own is 0, or if the given ones lack it. At compile time that is an error.
 #[must_use]
 pub const fn reads(own: &'static [u8; 1], given: &'static [u8]) -> &'static [u8] {
+    assert!(own[0] > 0, "`STATE_VERSION` is 1 or more");
     if given.is_empty() {
         return own;
     }
@@ -148,6 +149,12 @@ mod tests {
     #[test]
     fn a_plugin_reads_its_own_version_unless_it_names_others_too() {
         assert_eq!((reads(&[3], &[]), reads(&[3], &[1, 3])), (&[3][..], &[1, 3][..]));
+    }
+
+    #[test]
+    #[should_panic(expected = "`STATE_VERSION` is 1 or more")]
+    fn version_0_is_refused() {
+        let _ = reads(&[0], &[]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub trait Reduce: Sized {
     /// stored again.
     type Acc: Serialize + DeserializeOwned + Default;
 
-    /// The version of [`Acc`](Reduce::Acc). It is the first byte of each stored accumulator.
+    /// The version of [`Acc`](Reduce::Acc), 1 or more. It is the first byte of each stored accumulator.
     const STATE_VERSION: u8 = 1;
 
     /// Creates the plugin, as [`Transform::init`](crate::Transform::init).
