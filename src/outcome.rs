@@ -79,11 +79,10 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
         return Err(format!("output {index} has the timestamp {timestamp}"));
     }
     check_failed(n, &failed)?;
-    if let Some((index, count)) = failed
-        .iter()
-        .find_map(|&(index, _)| Some((index, *counts.get(index as usize)?)).filter(|&(_, count)| count != 0))
-    {
-        return Err(format!("record {index} failed, but has {count} outputs"));
+    for &(index, _) in &failed {
+        if let Some(&count) = counts.get(index as usize).filter(|&&count| count != 0) {
+            return Err(format!("record {index} failed, but has {count} outputs"));
+        }
     }
 
     let records = u32::try_from(n).map_err(|_| "more than 2^32 records".to_owned())?;

@@ -72,11 +72,11 @@ pub(super) fn examine(step: &Step, batch: &Batch, names: &[String], findings: &m
         findings.push(Violation { rule: "merging is associative", result: associative });
         findings.push(Violation { rule: "merged parts are shown as all of their records are", result: whole });
     }
+    let most = |items: usize| 0..items.min(BATCHES[BATCHES.len() - 1]);
     let repeated = |instance: &mut Instance| {
-        let range = 0..feed.batch.len().min(BATCHES[BATCHES.len() - 1]);
-        drop(add_alone(instance, &feed.batch, range)?);
-        drop(windows.merge(instance, 0..windows.pairs().min(BATCHES[BATCHES.len() - 1]))?);
-        windows.emit(instance, 0..windows.len().min(BATCHES[BATCHES.len() - 1]), true).map(drop)
+        drop(add_alone(instance, &feed.batch, most(feed.batch.len()))?);
+        drop(windows.merge(instance, most(windows.pairs()))?);
+        windows.emit(instance, most(windows.len()), true).map(drop)
     };
     findings.push(Violation { rule: MEMORY, result: memory(step, repeated) });
 }
@@ -237,6 +237,7 @@ fn in_shared_cells(step: &Step, feed: &Feed, expected: &[(Cell, bool)], size: us
 }
 
 /// Windows to be shown and cells to be merged: for each one a key and a cell.
+#[derive(Default)]
 struct Windows {
     names: Vec<String>,
     pair_names: Vec<String>,
@@ -247,15 +248,17 @@ struct Windows {
 impl Windows {
     /// A window for each record that became a cell.
     fn of_records(feed: &Feed, added: &[Added]) -> Windows {
-        let mut windows = Windows { names: Vec::new(), pair_names: Vec::new(), keys: Vec::new(), cells: Vec::new() };
+        let mut windows = Windows::default();
+        let mut records = Vec::new();
         for (index, added) in added.iter().enumerate() {
             let Some(cell) = &added.cell else { continue };
-            windows.names.push(format!("the window of {}", feed.names[index]));
+            records.push(&feed.names[index]);
             windows.keys.push(feed.keys[feed.cells[index]].clone());
             windows.cells.push(cell.clone());
         }
-        let pairs = windows.names.windows(2);
-        windows.pair_names = pairs.map(|pair| format!("{} and the next one", pair[0])).collect();
+        windows.names = records.iter().map(|record| format!("the window of {record}")).collect();
+        let pairs = records.windows(2);
+        windows.pair_names = pairs.map(|pair| format!("the cells of {} and {}", pair[0], pair[1])).collect();
         windows
     }
 
