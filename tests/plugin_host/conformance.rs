@@ -152,7 +152,7 @@ fn each_check_fails_for_a_plugin_that_breaks_its_rule() {
             "reduce",
             &[("MERGE", "unreachable")],
             "any two cells are merged",
-            "the cells of record 0 (a text) and record 2 (all null, no timestamp): trap: merge: ",
+            "the cells of record 0 (a text) and record 3 (all empty): trap: merge: ",
         ),
         (
             "reduce",
