@@ -330,8 +330,11 @@ fn busy(what: &str, more: Value) -> Response {
     response
 }
 
-fn failed(status: StatusCode, what: &str, mut body: Value) -> Response {
-    body["error"] = what.into();
+fn failed(status: StatusCode, what: &str, more: Value) -> Response {
+    let mut body = json!({"error": what});
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
+    }
     json_text(status, format!("{body}\n"))
 }
 

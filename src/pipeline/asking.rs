@@ -178,38 +178,18 @@ pub fn json_time(time_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::Extraction;
-    use crate::aggregate::KeySelector;
-    use crate::aggregate::TimeSelector;
-    use crate::batch::Batch;
-    use crate::record::TopicPartition;
     use crate::worker::AppliedUpTo;
 
     fn reader(window: Window) -> CellReader {
-        CellReader { window, computes: CellMeaning::Functions(functions()) }
+        CellReader { window, computes: CellMeaning::Functions(Functions::parse([("n", "count")]).unwrap()) }
     }
 
-    fn functions() -> Functions {
-        Functions::parse([("n", "count"), ("sum", "sum:")]).unwrap()
-    }
-
-    /// The cell of one record with this value.
-    fn cell(value: &str) -> Vec<u8> {
-        let functions = functions();
-        let extraction = Extraction::new(KeySelector::default(), TimeSelector::default(), functions.pointers());
-        let mut batch = Batch::new(TopicPartition { topic: "t".into(), partition: 0 });
-        batch.push(0, 0, 0, None, Some(value.as_bytes()), std::iter::empty());
-        let (mut found, mut out) = (aggregate::FoundFields::default(), Vec::new());
-        extraction.read(&batch.record(0), &mut found).unwrap();
-        functions.add(None, &batch.record(0), &found, 0, &mut out).unwrap();
-        out
-    }
-
-    fn windows(reader: &CellReader, shown: i64, cells: &[(i64, &str)], is_cut: bool) -> (Vec<String>, bool) {
-        let cells = cells.iter().map(|(slice, value)| (*slice, cell(value))).collect();
+    /// The windows of a key with so many records in each slice. The cell of a count is its version and the count.
+    fn windows(reader: &CellReader, shown: i64, records: &[(i64, u8)], is_cut: bool) -> (Vec<String>, bool) {
+        let cells = records.iter().map(|&(slice, count)| (slice, vec![1, count])).collect();
         let at = AppliedUpTo { partition: 0, applied: 0, watermark: None };
         let open = reader.windows(None, &KeyCells { at, shown, cells, is_cut }).unwrap();
-        let seconds = |time: &str| time[18..24].trim_end_matches('Z').to_owned();
+        let seconds = |time: &str| time[19..24].trim_end_matches('Z').to_owned();
         let shown = open.windows.iter().map(|w| format!("{}-{} {}", seconds(&w.from), seconds(&w.to), w.value));
         (shown.collect(), open.is_cut)
     }
@@ -217,25 +197,25 @@ mod tests {
     #[test]
     fn a_tumbling_window_is_its_slice() {
         let reader = reader(Window::tumbling(1_000, 0).unwrap());
-        let (found, is_cut) = windows(&reader, i64::MIN, &[(0, "1.50"), (2_000, "2")], false);
-        assert_eq!(found, [r#"0.000-1.000 {"n":1,"sum":1.50}"#, r#"2.000-3.000 {"n":1,"sum":2}"#]);
+        let (found, is_cut) = windows(&reader, i64::MIN, &[(0, 1), (2_000, 2)], false);
+        assert_eq!(found, [r#"0.000-1.000 {"n":1}"#, r#"2.000-3.000 {"n":2}"#]);
         assert!(!is_cut);
-        let (found, _) = windows(&reader, 1_000, &[(0, "1"), (2_000, "2")], false);
+        let (found, _) = windows(&reader, 1_000, &[(0, 1), (2_000, 2)], false);
         assert_eq!(found.len(), 1, "what is shown is not open");
     }
 
     #[test]
     fn an_overlapping_window_merges_its_slices_and_each_open_one_is_there_once() {
         let reader = reader(Window::hopping(3_000, 1_000, 0).unwrap());
-        let cells = [(2_000, "1"), (3_000, "10"), (6_000, "100")];
+        let cells = [(2_000, 1), (3_000, 10), (6_000, 100)];
         let (found, _) = windows(&reader, 3_000, &cells, false);
         let expected = [
-            r#"1.000-4.000 {"n":2,"sum":11}"#,
-            r#"2.000-5.000 {"n":2,"sum":11}"#,
-            r#"3.000-6.000 {"n":1,"sum":10}"#,
-            r#"4.000-7.000 {"n":1,"sum":100}"#,
-            r#"5.000-8.000 {"n":1,"sum":100}"#,
-            r#"6.000-9.000 {"n":1,"sum":100}"#,
+            r#"1.000-4.000 {"n":11}"#,
+            r#"2.000-5.000 {"n":11}"#,
+            r#"3.000-6.000 {"n":10}"#,
+            r#"4.000-7.000 {"n":100}"#,
+            r#"5.000-8.000 {"n":100}"#,
+            r#"6.000-9.000 {"n":100}"#,
         ];
         assert_eq!(found, expected);
         // Windows that end behind the last known slice may have more.
