@@ -1,20 +1,14 @@
-//! A process that copies records from topic to topic, measured from outside.
+//! What copies records from topic to topic, as a process that is measured from outside.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
-
-use tempfile::TempDir;
 
 use crate::kafka;
 use crate::native_loop::Task;
+use crate::process::EndsBy;
+use crate::process::Process;
 
 /// A contestant.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +32,6 @@ pub(crate) enum Key {
     Librdkafka(&'static str),
 }
 
-/// How long a process may take to end.
-const END: Duration = Duration::from_secs(30);
-
 impl Contestant {
     pub(crate) fn name(self) -> String {
         match self {
@@ -61,7 +52,7 @@ impl Contestant {
 
     pub(crate) fn start(self, brokers: &str, group: &str, input: &str, output: &str, plugins: &str) -> Process {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = match self {
+        let command = match self {
             Contestant::Native(task) => {
                 let task = if matches!(task, Task::Json) { "json" } else { "identity" };
                 let mut command = kafka::bound(&std::env::current_exe().unwrap());
@@ -98,72 +89,7 @@ impl Contestant {
                 command
             }
         };
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.path().join("log")).unwrap());
-        Process { child: command.spawn().unwrap(), terminate: !matches!(self, Contestant::Native(_)), folder }
-    }
-}
-
-/// A running process. It is killed when dropped.
-pub(crate) struct Process {
-    child: Child,
-    /// Whether SIGTERM ends it; otherwise closing its stdin does.
-    terminate: bool,
-    folder: TempDir,
-}
-
-impl Process {
-    pub(crate) fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// User and system time of all threads so far.
-    pub(crate) fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Field 3 is the first one after the name, which may contain anything.
-        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
-        // 100 ticks a second: USER_HZ of Linux on x86_64 and aarch64.
-        (ticks(14) + ticks(15)) / 100.0
-    }
-
-    pub(crate) fn peak_rss_mib(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-    }
-
-    /// Its output on stderr.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    /// Lets the process finish, and waits for its end.
-    pub(crate) fn stop(mut self) {
-        if self.terminate {
-            let pid = self.child.id().to_string();
-            // std can only send SIGKILL.
-            assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
-        } else {
-            self.child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        }
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(began.elapsed() < END, "a contestant does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        assert!(status.success(), "a contestant ended with {status}:\n{}", self.log());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let ends_by = if matches!(self, Contestant::Native(_)) { EndsBy::Stdin } else { EndsBy::Signal };
+        Process::start(command, folder, ends_by)
     }
 }

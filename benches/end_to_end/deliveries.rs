@@ -6,6 +6,7 @@ use crate::PARTITIONS;
 use crate::RECORDS;
 use crate::ROUNDS;
 use crate::WARM_UP;
+use crate::cluster::Cluster;
 use crate::contestant::Contestant;
 use crate::contestant::Key;
 use crate::drain;
@@ -14,8 +15,7 @@ use crate::native_loop::Task;
 use crate::pairs::Better;
 use crate::pairs::in_turn;
 use crate::pairs::tell;
-use crate::spread;
-use crate::topics::Cluster;
+use crate::spread::spread;
 
 const DEFAULT: &str = "";
 const ONCE: &str = "delivery = \"exactly_once\"";

@@ -16,10 +16,10 @@ use rdkafka::producer::Producer as _;
 
 use crate::PARTITIONS;
 use crate::ROUNDS;
+use crate::cluster::Cluster;
 use crate::contestant::Contestant;
 use crate::native_loop::Task;
-use crate::spread;
-use crate::topics::Cluster;
+use crate::spread::spread;
 
 const RATE: u64 = 10_000;
 /// Not counted: joining the group, first connections, caches.

@@ -8,6 +8,8 @@
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
+#[path = "../measure/cluster.rs"]
+mod cluster;
 mod contestant;
 mod deliveries;
 #[expect(dead_code, reason = "xtask starts a node for people, this benchmark for itself")]
@@ -16,15 +18,20 @@ mod kafka;
 mod latency;
 mod native_loop;
 mod pairs;
+#[path = "../measure/process.rs"]
+mod process;
+#[path = "../measure/spread.rs"]
+mod spread;
 mod topics;
 mod tuning;
 
 use std::time::Duration;
 use std::time::Instant;
 
+use cluster::Cluster;
 use contestant::Contestant;
 use native_loop::Task;
-use topics::Cluster;
+use spread::spread;
 use topics::Digest;
 
 /// The same allocator as in wasmill, also for the native loop: it replaces `malloc` in the whole process.
@@ -213,23 +220,4 @@ fn drain(
         cpu: (cpu - cpu_before) / millions(wanted - records_before),
         rss,
     }
-}
-
-/// The median, the minimum and the maximum of some figures.
-#[derive(Clone, Copy, Debug)]
-struct Spread {
-    median: f64,
-    least: f64,
-    greatest: f64,
-}
-
-impl Spread {
-    fn show(self, digits: usize) -> String {
-        format!("{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.greatest)
-    }
-}
-
-fn spread(mut figures: Vec<f64>) -> Spread {
-    figures.sort_by(f64::total_cmp);
-    Spread { median: figures[figures.len() / 2], least: figures[0], greatest: figures[figures.len() - 1] }
 }

@@ -8,12 +8,12 @@ use crate::PARTITIONS;
 use crate::RECORDS;
 use crate::ROUNDS;
 use crate::WARM_UP;
+use crate::cluster::Cluster;
 use crate::contestant::Contestant;
 use crate::drain;
 use crate::latency;
 use crate::native_loop::Task;
-use crate::spread;
-use crate::topics::Cluster;
+use crate::spread::spread;
 
 /// How much worse the median of this wasmill may be.
 const GOAL: f64 = 0.03;

@@ -8,13 +8,13 @@ use crate::LEAD;
 use crate::PARTITIONS;
 use crate::RECORDS;
 use crate::WARM_UP;
+use crate::cluster::Cluster;
 use crate::contestant::Contestant;
 use crate::contestant::Key;
 use crate::drain;
 use crate::latency;
 use crate::native_loop::Task;
-use crate::spread;
-use crate::topics::Cluster;
+use crate::spread::spread;
 
 const ROUNDS: usize = 3;
 

@@ -1,4 +1,4 @@
-//! The benchmarks. They print ratios to native code of the same run, because absolute times mean little on a shared machine.
+//! The benchmarks. They print ratios to other programs of the same run, because absolute times mean little on a shared machine.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,23 @@ use crate::stage::Stages;
 use crate::tools;
 use crate::wasm;
 
+const ANALYSIS: &str = "analysis";
 const BOUNDARY: &str = "boundary";
 const END_TO_END: &str = "end_to_end";
 
-/// Runs both benchmarks, or only the named one with the arguments that follow its name.
+/// Runs all benchmarks, or only the named one with the arguments that follow its name.
 ///
 /// # Errors
 /// If the name is unknown, or a step fails.
 pub(crate) fn run(which: &[&str]) -> Result<(), String> {
     let (names, arguments): (&[&str], &[&str]) = match which {
-        [] => (&[BOUNDARY, END_TO_END], &[]),
+        [] => (&[BOUNDARY, END_TO_END, ANALYSIS], &[]),
+        [name, rest @ ..] if *name == ANALYSIS => (&[ANALYSIS], rest),
         [name, rest @ ..] if *name == BOUNDARY => (&[BOUNDARY], rest),
         [name, rest @ ..] if *name == END_TO_END => (&[END_TO_END], rest),
-        [name, ..] => return Err(format!("no benchmark `{name}`: there are {BOUNDARY} and {END_TO_END}")),
+        [name, ..] => {
+            return Err(format!("no benchmark `{name}`: there are {BOUNDARY}, {END_TO_END} and {ANALYSIS}"));
+        }
     };
     let mut stages = Stages::default();
     stages.run("tools", tools::for_host)?;

@@ -52,17 +52,23 @@ const START: Duration = Duration::from_secs(60);
 /// # Errors
 /// What is missing, and the command that installs it.
 pub(crate) fn prepare() -> Result<PathBuf, String> {
-    let home = home();
-    let jars = home.join("jars");
-    let pom = root().join("tests/kafka/pom.xml");
+    fetch("tests/kafka/pom.xml", "jars", "pom.xml")
+}
+
+/// Returns the folder `jars` with what the file `pom` names, which is downloaded unless `stamp` is a copy of that file. Also installs Java.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn fetch(pom: &str, jars: &str, stamp: &str) -> Result<PathBuf, String> {
+    let pom = root().join(pom);
+    let (jars, stamp) = (home().join(jars), home().join(stamp));
     let wanted = fs::read(&pom).map_err(|e| format!("reading {}: {e}", pom.display()))?;
-    let stamp = home.join("pom.xml");
     if fs::read(&stamp).is_ok_and(|had| had == wanted) {
         install(&["java", "javac"])?;
         return Ok(jars);
     }
     install(&["java", "javac", "mvn"])?;
-    say(&format!("fetching Apache Kafka {VERSION} by Maven into {}", jars.display()));
+    say(&format!("fetching what {} names by Maven into {}", pom.display(), jars.display()));
     let maven = Command::new("mvn")
         .args(["--batch-mode", "--quiet", "--file"])
         .arg(&pom)

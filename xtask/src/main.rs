@@ -29,7 +29,8 @@ usage: cargo xtask TASK
   test [--full]                 everything that CI runs; --full: the long schedules too
   faults [--only ROW,ROW] [--from ROW] [--full] [--seed N]
                                 break things under load and write docs/fault-report.md; --slice: what `test` runs of it
-  bench [boundary|end_to_end]   the benchmarks against native code; what follows goes to the one that is named
+  bench [boundary|end_to_end|analysis]
+                                the benchmarks against native code and against Kafka Streams; what follows goes to the one that is named
   dist                          make a release: target/dist/wasmill-VERSION-TARGET.tar.gz and its checksum
   docs                          renew what is generated: the bindings of the contract for Rust, schemas/, the tables of
                                 docs/configuration.md, the demo's screen in the README
