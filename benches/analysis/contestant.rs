@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Field;
+use crate::discard;
 use crate::kafka;
 use crate::process::EndsBy;
 use crate::process::Process;
@@ -77,7 +78,8 @@ impl Contestant {
                 }
             ),
             Contestant::Stateless => {
-                let wasm = Path::new(&field.plugins).join("drop.wasm").canonicalize().unwrap();
+                let wasm = folder.path().join("drop.wasm");
+                fs::write(&wasm, discard::module()).unwrap();
                 format!("wasm = \"{}\"\n", wasm.display())
             }
         };

@@ -1,6 +1,6 @@
 //! Records counted by key and minute, exactly once: wasmill beside Kafka Streams on the same Apache Kafka, and beside itself without state.
 //!
-//! `analysis PLUGINS [--quick] [PART]`: in each round every contestant reads the same topic as a new group, one process after the other, in
+//! `analysis [--quick] [PART]`: in each round every contestant reads the same topic as a new group, one process after the other, in
 //! an order that is turned around from round to round. Every result is read back and compared with counts that were made while the topic
 //! was filled. The first records of the topic are not counted, so neither the start of a JVM nor most of its compiling is. `docs/windows.md`
 //! says what is measured and how.
@@ -11,6 +11,7 @@
 #[path = "../measure/cluster.rs"]
 mod cluster;
 mod contestant;
+mod discard;
 mod drain;
 mod input;
 #[expect(dead_code, reason = "xtask starts a node for people, this benchmark for itself")]
@@ -41,7 +42,7 @@ const PARTITIONS: i32 = 8;
 /// How often to look at a contestant's progress.
 const STEP: Duration = Duration::from_millis(20);
 const USAGE: &str = "\
-usage: analysis PLUGINS [--quick] [PART]
+usage: analysis [--quick] [PART]
 
   rounds     wasmill, wasmill without state and Kafka Streams, in turn
   variants   other forms of Kafka Streams, a run each
@@ -77,15 +78,13 @@ struct Field {
     /// The process of the broker.
     broker: u32,
     streams: Streams,
-    /// The folder of the benchmarks' plugins.
-    plugins: String,
 }
 
 impl Field {
-    fn new(plugins: &str) -> Field {
+    fn start() -> Field {
         let streams = Streams::prepare();
         let node = kafka::Node::start(&kafka::prepare().unwrap()).unwrap();
-        Field { broker: node.id(), cluster: Cluster::start(node), streams, plugins: plugins.to_owned() }
+        Field { broker: node.id(), cluster: Cluster::start(node), streams }
     }
 }
 
@@ -96,19 +95,19 @@ fn main() {
         arguments.iter().map(String::as_str).partition(|argument| *argument == "--quick");
     let size = if quick.is_empty() { FULL } else { QUICK };
     match arguments[..] {
-        [plugins] => {
-            let field = Field::new(plugins);
+        [] => {
+            let field = Field::start();
             rounds::in_turn(&field, size);
             rounds::variants(&field, size);
             restore::run(&field, size);
             table::run(size);
         }
-        [plugins, "rounds"] => rounds::in_turn(&Field::new(plugins), size),
-        [plugins, "variants"] => rounds::variants(&Field::new(plugins), size),
-        [plugins, "settings"] => rounds::settings(&Field::new(plugins), size),
-        [plugins, "threads"] => rounds::threads(&Field::new(plugins), size),
-        [plugins, "restore"] => restore::run(&Field::new(plugins), size),
-        [_, "table"] => table::run(size),
+        ["rounds"] => rounds::in_turn(&Field::start(), size),
+        ["variants"] => rounds::variants(&Field::start(), size),
+        ["settings"] => rounds::settings(&Field::start(), size),
+        ["threads"] => rounds::threads(&Field::start(), size),
+        ["restore"] => restore::run(&Field::start(), size),
+        ["table"] => table::run(size),
         _ => println!("{USAGE}"),
     }
 }

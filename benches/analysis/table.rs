@@ -23,8 +23,10 @@ const ACCESS_KEYS: usize = 100_000;
 const MEMORY_MIB: usize = 256;
 const MEMORY_KEYS: usize = 1_000_000;
 
-/// The records of a call.
-const BATCH: usize = 128;
+/// The records of a call: a batch of 128 records brings a slot 8 of them, and a batch of 2,048 brings 128.
+const CALLS: [usize; 2] = [8, 128];
+/// The keys that are shown at a time.
+const SHOWN: usize = 128;
 const CELL: [u8; 16] = [7; 16];
 /// The least of so many measurements counts.
 const TRIES: usize = 12;
@@ -47,10 +49,12 @@ impl CpuTime {
 /// Keys in a random order, by slot, as records of a batch hold them: one after another.
 struct Keys {
     by_slot: Vec<Vec<[u8; 12]>>,
+    /// The records of a call.
+    call: usize,
 }
 
 impl Keys {
-    fn new(keys: usize) -> Keys {
+    fn new(keys: usize, call: usize) -> Keys {
         let mut by_slot = vec![Vec::new(); SLOTS];
         for draw in 0..keys.max(200_000) {
             // A full cycle through the keys, far apart.
@@ -59,7 +63,7 @@ impl Keys {
             key[4..].copy_from_slice(number.as_bytes());
             by_slot[KeyHash::of(Some(&key)).slot().index()].push(key);
         }
-        Keys { by_slot }
+        Keys { by_slot, call }
     }
 
     /// Folds a record of each draw, in batches. Returns how many there were.
@@ -67,7 +71,7 @@ impl Keys {
         let mut records = 0;
         for batch in 0.. {
             let mut is_done = true;
-            for keys in self.by_slot.iter().filter_map(|keys| keys.chunks(BATCH).nth(batch)) {
+            for keys in self.by_slot.iter().filter_map(|keys| keys.chunks(self.call).nth(batch)) {
                 is_done = false;
                 let slot = KeyHash::of(Some(&keys[0])).slot();
                 *offset += 1;
@@ -94,14 +98,14 @@ impl Keys {
 pub(crate) fn run(size: Size) {
     println!("\nthe tables alone, cells of {} bytes; CPU time", CELL.len());
     for keys in [64, ACCESS_KEYS, size.restored.max(ACCESS_KEYS * 2)] {
-        measure(keys);
+        CALLS.iter().for_each(|&call| measure(keys, call));
     }
 }
 
-fn measure(count: usize) {
+fn measure(count: usize, call: usize) {
     let window = Window::tumbling(60_000, 0).unwrap();
     let settings = Settings { window, delivery: Delivery::ExactlyOnce, cell_max: 65_536, version: 1 };
-    let keys = Keys::new(count);
+    let keys = Keys::new(count, call);
     let (mut state, mut offset) = (WindowedPartition::new(settings, 0, 0), 0);
     let began = CpuTime::now();
     let records = keys.fold_all(&mut state, &mut offset);
@@ -129,7 +133,7 @@ fn measure(count: usize) {
         String::new()
     };
     println!(
-        "{count:>9} keys: a new cell {inserted} ns, a change {first} ns the first time in a transaction and {later} ns later{access}"
+        "{count:>9} keys, {call} records a call: a new cell {inserted} ns, a change {first} ns the first time in a transaction and {later} ns later{access}"
     );
     println!("{:>16}cut, encode and commit: {written} ns a cell", "");
     let restored = restored(settings, &mut state, &keys, offset);
@@ -180,7 +184,7 @@ fn restored(settings: Settings, state: &mut WindowedPartition, keys: &Keys, mut 
 fn shown(state: &mut WindowedPartition) -> u128 {
     assert!(state.close_idle(120_000, true));
     let (mut keys, began) = (0, CpuTime::now());
-    while let Some(batch) = state.next_windows(BATCH) {
+    while let Some(batch) = state.next_windows(SHOWN) {
         keys += batch.keys.len();
         state.take_back_windows(batch.id);
     }

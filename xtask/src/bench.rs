@@ -27,10 +27,15 @@ pub(crate) fn run(which: &[&str]) -> Result<(), String> {
         }
     };
     let mut stages = Stages::default();
-    stages.run("tools", tools::for_host)?;
-    stages.run("plugins for WebAssembly", wasm::build_for_bench)?;
+    if names.iter().any(|&name| name != ANALYSIS) {
+        stages.run("tools", tools::for_host)?;
+        stages.run("plugins for WebAssembly", wasm::build_for_bench)?;
+    }
     for &name in names {
-        let mut files = vec![wasm::bench_folder()];
+        let mut files = Vec::new();
+        if name != ANALYSIS {
+            files.push(wasm::bench_folder());
+        }
         if name == BOUNDARY {
             stages.run("the JSON edit with fat LTO", build_careful)?;
             files.push(careful());

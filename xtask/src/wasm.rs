@@ -19,7 +19,7 @@ const BENCH: &str = "bench";
 /// The crate that tests the committed bindings.
 pub(crate) const BINDINGS: &str = "bindings";
 /// The examples of [`BENCH`] that are plugins.
-const BENCH_PLUGINS: [&str; 6] = ["copy", "drop", "forward", "filter", "json", "splice"];
+const BENCH_PLUGINS: [&str; 5] = ["copy", "forward", "filter", "json", "splice"];
 /// Those of them that tests also use: they write all columns, and trees.
 const TESTED: [&str; 2] = ["copy", "json"];
 

@@ -39,12 +39,6 @@ plugin! {
 }
 
 plugin! {
-    /// Drops every record.
-    Discard,
-    |_, _: &mut Emitter<'_>| Ok(())
-}
-
-plugin! {
     /// Forwards every record by reference.
     Forward,
     |_, out: &mut Emitter<'_>| {
@@ -114,11 +108,6 @@ mod tests {
     fn copy_emits_the_same_as_forward() {
         assert_eq!(run::<Copy>("value").len(), 1);
         assert_eq!(run::<Copy>("value"), run::<Forward>("value"));
-    }
-
-    #[test]
-    fn discard_emits_nothing() {
-        assert_eq!(run::<Discard>("value").len(), 0);
     }
 
     #[test]
