@@ -18,21 +18,26 @@ use crate::streams::Twin;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Contestant {
     /// wasmill with windows.
-    Wasmill(Settings),
+    Wasmill(Form),
     /// wasmill with a plugin that drops every record.
     Stateless,
     /// Kafka Streams.
     Streams(Twin),
 }
 
-/// What wasmill computes for each key and minute.
+/// A form of wasmill's pipeline.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Settings {
-    /// The number of records.
-    Count,
-    /// Numbers whose cells have about 16 bytes: as many as a count of Kafka Streams with its time.
-    Totals,
+pub(crate) struct Form {
+    /// Its name in the report.
+    pub(crate) name: &'static str,
+    /// What is computed for each key and minute.
+    pub(crate) fields: &'static str,
+    /// How often a transaction is committed.
+    pub(crate) every: &'static str,
 }
+
+/// The number of records.
+pub(crate) const COUNT: Form = Form { name: "wasmill", fields: "orders = \"count\"", every: "100ms" };
 
 /// The name of the step with windows.
 pub(crate) const STEP: &str = "per-minute";
@@ -40,7 +45,7 @@ pub(crate) const STEP: &str = "per-minute";
 impl Contestant {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Contestant::Wasmill(_) => "wasmill",
+            Contestant::Wasmill(form) => form.name,
             Contestant::Stateless => "wasmill without state",
             Contestant::Streams(twin) => twin.name,
         }
@@ -69,13 +74,9 @@ impl Contestant {
                 let command = field.streams.command(twin, brokers, group, topics, folder.path());
                 return Process::start(command, folder, EndsBy::Stdin);
             }
-            Contestant::Wasmill(settings) => format!(
+            Contestant::Wasmill(Form { fields, .. }) => format!(
                 "name = \"{STEP}\"\nuse = \"std:aggregate\"\nwindow = {{ size = \"1m\", lateness = \"10s\", idle = \"never\" }}\n\
-                 settings = {{ {} }}\n[state]\ncreate = true\n",
-                match settings {
-                    Settings::Count => "orders = \"count\"",
-                    Settings::Totals => "orders = \"count\", revenue = \"sum:/total\", largest = \"max:/total\"",
-                }
+                 settings = {{ {fields} }}\n[state]\ncreate = true\n"
             ),
             Contestant::Stateless => {
                 let wasm = folder.path().join("drop.wasm");
@@ -83,18 +84,19 @@ impl Contestant {
                 format!("wasm = \"{}\"\n", wasm.display())
             }
         };
-        let command = wasmill(brokers, group, topics, &step, folder.path());
+        let every = if let Contestant::Wasmill(form) = self { form.every } else { COUNT.every };
+        let command = wasmill(brokers, group, topics, every, &step, folder.path());
         Process::start(command, folder, EndsBy::Signal)
     }
 }
 
-fn wasmill(brokers: &str, group: &str, [input, output]: [&str; 2], step: &str, folder: &Path) -> Command {
+fn wasmill(brokers: &str, group: &str, [input, output]: [&str; 2], every: &str, step: &str, folder: &Path) -> Command {
     // The port is probably still free when wasmill starts.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let file = folder.join("bench.toml");
     let text = format!(
         "delivery = \"exactly_once\"\n[kafka]\nbrokers = [\"{brokers}\"]\n[input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n\
-         [limits]\ntransaction_every = \"100ms\"\n[output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
+         [limits]\ntransaction_every = \"{every}\"\n[output.main]\ntopic = \"{output}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
          [[step]]\n{step}"
     );
     fs::write(&file, text).unwrap();

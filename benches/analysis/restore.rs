@@ -17,9 +17,10 @@ use crate::PARTITIONS;
 use crate::STEP;
 use crate::Size;
 use crate::cluster::WAIT;
+use crate::contestant::COUNT;
 use crate::contestant::Contestant;
+use crate::contestant::Form;
 use crate::contestant::STEP as NAME;
-use crate::contestant::Settings;
 use crate::input::Draw;
 use crate::input::Input;
 use crate::millions;
@@ -43,6 +44,9 @@ const RESTORED: f64 = 500_000.0;
 /// How long nothing may come before a topic counts as read to its end.
 const SETTLED: Duration = Duration::from_millis(500);
 
+/// Cells of about 16 bytes: as many as a count of Kafka Streams with its time.
+const TOTALS: Form = Form { fields: "orders = \"count\", revenue = \"sum:/total\", largest = \"max:/total\"", ..COUNT };
+
 pub(crate) fn run(field: &Field, size: Size) {
     let keys = size.restored;
     println!("\n{keys} keys in an open window: memory, and a start without anything on disk");
@@ -51,7 +55,7 @@ pub(crate) fn run(field: &Field, size: Size) {
         "", "filled: MiB", "restored: MiB", "back, s", "restoring, s", "records", "records/s", "changelog, MiB"
     );
     let contestants = [
-        Contestant::Wasmill(Settings::Totals),
+        Contestant::Wasmill(TOTALS),
         Contestant::Streams(Twin { emit: Emit::OnClose, ..TWIN }),
         Contestant::Streams(Twin {
             name: "Kafka Streams, in memory",

@@ -2,8 +2,9 @@
 
 use crate::Field;
 use crate::Size;
+use crate::contestant::COUNT;
 use crate::contestant::Contestant;
-use crate::contestant::Settings;
+use crate::contestant::Form;
 use crate::drain::Figures;
 use crate::drain::drain;
 use crate::input::Draw;
@@ -27,12 +28,22 @@ const HEAP: &[&str] = &["-Xms1g", "-Xmx1g"];
 pub(crate) const TWIN: Twin =
     Twin { name: "Kafka Streams", emit: Emit::Suppress, store: Store::RocksDb, settings: FAST, jvm: HEAP };
 
-/// The other forms.
-const VARIANTS: [Twin; 4] = [
-    Twin { name: "suppress, in memory", store: Store::Memory, ..TWIN },
-    Twin { name: "on window close, RocksDB", emit: Emit::OnClose, ..TWIN },
-    Twin { name: "on window close, in memory", emit: Emit::OnClose, store: Store::Memory, ..TWIN },
-    Twin { name: "updates, RocksDB", emit: Emit::Updates, ..TWIN },
+/// Other forms of both.
+const VARIANTS: [Contestant; 8] = [
+    Contestant::Wasmill(COUNT),
+    Contestant::Wasmill(Form { name: "wasmill, each second", every: "1s", ..COUNT }),
+    Contestant::Streams(Twin { name: "on window close, RocksDB", emit: Emit::OnClose, ..TWIN }),
+    Contestant::Streams(Twin { name: "on window close, in memory", emit: Emit::OnClose, store: Store::Memory, ..TWIN }),
+    Contestant::Streams(Twin {
+        name: "the same, each second",
+        emit: Emit::OnClose,
+        store: Store::Memory,
+        settings: &[FAST[0], FAST[1], FAST[2], "commit.interval.ms=1000"],
+        ..TWIN
+    }),
+    Contestant::Streams(Twin { name: "suppress, in memory", store: Store::Memory, ..TWIN }),
+    Contestant::Streams(Twin { name: "updates, RocksDB", emit: Emit::Updates, ..TWIN }),
+    Contestant::Streams(Twin { name: "updates, in memory", emit: Emit::Updates, store: Store::Memory, ..TWIN }),
 ];
 
 /// What was tried: each differs from the twin in what its name says.
@@ -58,7 +69,7 @@ fn fill(field: &Field, size: Size, topic: &str) -> Input {
 
 /// wasmill, wasmill without state and Kafka Streams, several times.
 pub(crate) fn in_turn(field: &Field, size: Size) {
-    let contestants = [Contestant::Wasmill(Settings::Count), Contestant::Stateless, Contestant::Streams(TWIN)];
+    let contestants = [Contestant::Wasmill(COUNT), Contestant::Stateless, Contestant::Streams(TWIN)];
     println!(
         "count by key and minute, exactly once: {} records behind the first {}, {} keys, {WINDOWS} windows; {} rounds: median (least to \
          greatest)",
@@ -103,24 +114,23 @@ pub(crate) fn in_turn(field: &Field, size: Size) {
     field.cluster.delete(&input.topic);
 }
 
-/// Other forms of Kafka Streams, a run each behind one of wasmill.
+/// Other forms of both, a run each.
 pub(crate) fn variants(field: &Field, size: Size) {
-    println!("\nother forms of Kafka Streams, a run each");
+    println!("\nother forms, a run each; *each second* commits that often, the others ten times as often");
     once(field, size, "variants", &VARIANTS);
 }
 
 /// What was tried to make Kafka Streams fast.
 pub(crate) fn settings(field: &Field, size: Size) {
     println!("Kafka Streams with other settings, a run each");
-    once(field, size, "settings", &TRIED);
+    once(field, size, "settings", &TRIED.map(Contestant::Streams));
 }
 
-fn once(field: &Field, size: Size, topic: &str, twins: &[Twin]) {
+fn once(field: &Field, size: Size, topic: &str, contestants: &[Contestant]) {
     let input = fill(field, size, topic);
     head();
-    for (round, twin) in twins.iter().enumerate() {
-        let contestant = Contestant::Streams(*twin);
-        tell(&contestant, &[drain(field, size, &contestant, &input, round)]);
+    for (round, contestant) in contestants.iter().enumerate() {
+        tell(contestant, &[drain(field, size, contestant, &input, round)]);
     }
     field.cluster.delete(&input.topic);
 }
@@ -129,7 +139,7 @@ fn once(field: &Field, size: Size, topic: &str, twins: &[Twin]) {
 pub(crate) fn threads(field: &Field, size: Size) {
     let input = fill(field, size, "threads");
     head();
-    for contestant in [Contestant::Wasmill(Settings::Count), Contestant::Stateless, Contestant::Streams(TWIN)] {
+    for contestant in [Contestant::Wasmill(COUNT), Contestant::Stateless, Contestant::Streams(TWIN)] {
         let figures = drain(field, size, &contestant, &input, 0);
         tell(&contestant, std::slice::from_ref(&figures));
         for (name, cpu) in figures.threads.iter().filter(|(_, cpu)| *cpu >= 0.01) {
