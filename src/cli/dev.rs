@@ -18,6 +18,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use clap::Args as ClapArgs;
 
@@ -49,12 +50,13 @@ use crate::telemetry;
 
 use feeder::Feed;
 use progress::Progress;
+use progress::Windows;
 
 /// Runs a pipeline on an embedded broker and prints what comes out.
 ///
 /// It ignores the brokers, TLS and SASL of the file, and creates the topics. It ends when all records of the feed have been processed,
-/// or with ctrl-c. It reloads changes of the file and its components. A component whose folder has a `plugin.toml` is built again when
-/// its source changes.
+/// or with ctrl-c; with windows, when they have closed by `idle`, too. It reloads changes of the file and its components. A component whose
+/// folder has a `plugin.toml` is built again when its source changes.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill dev orders.toml --feed orders.ndjson
@@ -109,20 +111,20 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     };
     let mut written = load::written(&args.file, args.http.listen, adapt, Box::new(keeps_its_topics))?;
     let config = &written.config;
-    if let Some(windowed) = &config.windowed {
-        let message =
-            "dev: the embedded broker has no transactions, which windows need so far; `wasmill run` with a real broker";
-        return Err(Exit::Usage(format!("{message} runs step `{}`", windowed.name)));
-    }
     let input = input_topic(config, args)?;
     let partitions = i32::from(args.partitions.get());
+    let changelog = config.kafka.changelog.as_ref().map(|changelog| changelog.topic.as_str());
     let made: BTreeSet<&str> = config.kafka.written().map(|output| output.topic.as_str()).collect();
-    let made: Vec<(&str, i32)> = made.into_iter().map(|topic| (topic, partitions)).collect();
+    // A changelog is not for people.
+    let made = made.into_iter().filter(|&topic| changelog != Some(topic));
+    let made: Vec<(&str, i32)> = made.map(|topic| (topic, partitions)).collect();
     let read = config.kafka.input.topics.iter().map(String::as_str).filter(|topic| !topic.starts_with('^'));
-    let topics: Vec<(&str, i32)> = read.map(|topic| (topic, partitions)).chain(made.iter().copied()).collect();
+    let read = read.chain(changelog).map(|topic| (topic, partitions));
+    let topics: Vec<(&str, i32)> = read.chain(made.iter().copied()).collect();
     let broker = Broker::start(&topics).map_err(Exit::Bug)?;
     let tail = Tail::new(broker.bootstrap(), &made).map_err(Exit::Bug)?;
     let names = config.kafka.outputs.iter().map(|output| Arc::clone(&output.name)).collect();
+    let windows = config.windowed.as_ref().map(Windows::of);
     embed(&mut written.config, broker.bootstrap());
     // Only this line sets it.
     let _ = bootstrap.set(broker.bootstrap().to_owned());
@@ -132,9 +134,14 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let steps = load::steps(&written.config, &args.compiled)?;
     let rebuild = rebuild(&written.config)?;
     let running = service.start(&steps, written, true)?;
-    let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names));
+    let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names, windows));
     let ended = await_end(&running.handle)?;
     let end = feed(args, input, &broker, &progress).and_then(|feed| {
+        if let Some(name) = progress.windows() {
+            telemetry::tell(&format!(
+                "step `{name}` computes its windows at least once: the embedded broker has no transactions; state is gone when `dev` ends"
+            ));
+        }
         telemetry::tell(&format!("metrics: http://{address}/metrics   broker: {}   ctrl-c ends", broker.bootstrap()));
         show(&running, &ended, &tail, feed, Printer::new(args.print, &progress))
     });
@@ -223,7 +230,7 @@ fn show(
     mut feed: Option<Feed>,
     printer: Printer<'_>,
 ) -> Result<End, Exit> {
-    let mut fed = None;
+    let (mut fed, mut through) = (None, None);
     let end = loop {
         if let Some(record) = tail.poll(LOOK) {
             printer.print(&record)?;
@@ -238,7 +245,8 @@ fn show(
             fed = Some(finished?);
             feed = None;
         }
-        if fed.is_some_and(|records| printer.progress.is_through(records)) {
+        if fed.is_some_and(|records| printer.progress.is_through(records)) && are_closed(printer.progress, &mut through)
+        {
             fed = None;
             running.handle.drain();
         }
@@ -248,6 +256,24 @@ fn show(
         printer.print(&record)?;
     }
     Ok(end)
+}
+
+/// Whether the windows have closed that close in a quiet partition. `through` is when every record was processed.
+fn are_closed(progress: &Progress, through: &mut Option<Instant>) -> bool {
+    let Some(idle) = progress.idle() else { return true };
+    let since = *through.get_or_insert_with(|| {
+        telemetry::tell(&format!("the feed has ended; open windows close after {idle:?} without a record (`idle`)"));
+        now()
+    });
+    since.elapsed() >= GAUGED && progress.open_windows() == 0
+}
+
+/// After this time the number of open windows is of now.
+const GAUGED: Duration = Duration::from_secs(3);
+
+#[expect(clippy::disallowed_methods, reason = "a command that waits")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Waits for the end of the pipeline on a separate thread.

@@ -28,6 +28,7 @@ mod settings;
 mod signals;
 mod state;
 mod test;
+mod time;
 mod try_;
 
 use std::env;

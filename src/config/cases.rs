@@ -25,6 +25,10 @@ pub struct Case {
     pub input: CaseRecords,
     /// The expected result.
     pub expect: Expect,
+    /// Whether the windows that are open after the last record close, as they do for a quiet partition; `None` is yes.
+    pub idle: Option<bool>,
+    /// The clock by which a record is too far ahead for windows, in ms since 1970-01-01 UTC; without it, none is.
+    pub now: Option<i64>,
 }
 
 /// The input records of a case.
@@ -82,6 +86,8 @@ struct RawCase {
     expect: Option<Vec<IgnoredAny>>,
     expect_file: Option<PathBuf>,
     expect_error: Option<String>,
+    idle: Option<bool>,
+    now: Option<String>,
 }
 
 /// The path of the test cases of a pipeline's file.
@@ -114,7 +120,7 @@ fn checked(case: RawCase, tree: &Spanned<DeValue<'_>>, text: &str, path: &Path) 
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let line = text.bytes().take(tree.span().start).filter(|&byte| byte == b'\n').count() + 1;
     let tree = tree.get_ref();
-    let RawCase { name, step, input, input_file, expect, expect_file, expect_error } = case;
+    let RawCase { name, step, input, input_file, expect, expect_file, expect_error, idle, now } = case;
     let wrong = |what: &str| format!("{}:{line}: case `{name}` {what}", path.display());
     let values = |key: &str| written(tree, key).map_err(|why| wrong(&format!("has an `{key}` {why}")));
     let input = input.map(|_| values("input")).transpose()?;
@@ -130,7 +136,15 @@ fn checked(case: RawCase, tree: &Spanned<DeValue<'_>>, text: &str, path: &Path) 
         (None, None, Some(code)) => Expect::Error(code),
         _ => return Err(wrong("needs one of `expect`, `expect_file` and `expect_error`")),
     };
-    Ok(Case { name, line, step, input, expect })
+    let now = now.map(|now| time(&now)).transpose().map_err(|why| wrong(&why))?;
+    Ok(Case { name, line, step, input, expect, idle, now })
+}
+
+/// A time, in ms since 1970-01-01 UTC.
+fn time(text: &str) -> Result<i64, String> {
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(jiff::Timestamp::as_millisecond)
+        .map_err(|_| format!("has the `now` {}; write a time such as \"2026-01-31T10:00:00Z\"", json_text(text)))
 }
 
 /// The values of a list in a case.
@@ -225,6 +239,12 @@ mod tests {
         let records = vec![Written::Text("{\"x\":1}".into()), Written::Json("{\"key\":\"k\",\"value\":\"v\"}".into())];
         assert_eq!(found[0].input, CaseRecords::Here(records));
         assert_eq!((&found[0].expect, &found[0].step), (&Expect::Outputs(Vec::new()), &None));
+        assert_eq!((found[0].idle, found[0].now), (None, None));
+        let found = read(
+            "[[case]]\nname = \"a\"\ninput = []\nexpect = []\nidle = false\nnow = \"1970-01-01T02:00:01+02:00\"\n",
+        )
+        .unwrap();
+        assert_eq!((found[0].idle, found[0].now), (Some(false), Some(1000)));
     }
 
     #[test]
@@ -249,6 +269,10 @@ mod tests {
             ("[[case]]\nname = \"a\"\ninput = []\n", "case `a` needs one of `expect`"),
             ("[[case]]\nname = \"a\"\nexpect = []\n", "case `a` needs one of `input`"),
             ("[[case]]\nname = \"a\"\nexpekt = []\n", "line 3"),
+            (
+                "[[case]]\nname = \"a\"\ninput = []\nexpect = []\nnow = \"noon\"\n",
+                "case `a` has the `now` \"noon\"; write a time such as \"2026-01-31T10:00:00Z\"",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(part) && error.contains("orders.test.toml"), "{error}");

@@ -6,6 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::Closed;
 use super::Made;
 use super::Steps;
 use super::json::Json;
@@ -87,18 +88,42 @@ fn judge(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<(), S
 }
 
 fn outputs(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<Vec<Made>, String> {
-    let mut chain = Steps::new(config, steps, case.step.as_deref())?;
+    let mut chain = started(config, steps, case)?;
     let mut made = Vec::new();
     for (offset, record) in (0..).zip(records(case)?) {
         let reaction = chain.run(offset, &record).map_err(|failure| format!("record {offset} fails: {failure}"))?;
         made.extend(reaction.outputs);
+        made.extend(results(chain.closed())?);
+    }
+    if case.idle != Some(false) {
+        made.extend(results(chain.end())?);
     }
     Ok(made)
 }
 
+/// The steps of a case, with its clock.
+fn started(config: &config::Pipeline, steps: &[Step], case: &Case) -> Result<Steps, String> {
+    for (key, is_set) in [("idle", case.idle.is_some()), ("now", case.now.is_some())] {
+        if is_set && config.windowed.is_none() {
+            return Err(format!("`{key}` is for windows, and the pipeline has no step with windows: remove it"));
+        }
+    }
+    let mut chain = Steps::new(config, steps, case.step.as_deref())?;
+    if let Some(now) = case.now {
+        chain.set_clock(now);
+    }
+    Ok(chain)
+}
+
+/// The results of windows, if each has one.
+fn results(closed: Closed) -> Result<Vec<Made>, String> {
+    let Closed { outputs, failed } = closed;
+    if failed.is_empty() { Ok(outputs) } else { Err(failed.join("\n")) }
+}
+
 /// Whether every record of the case fails with this code.
 fn fails(config: &config::Pipeline, steps: &[Step], case: &Case, code: &str) -> Result<(), String> {
-    let mut chain = Steps::new(config, steps, case.step.as_deref())?;
+    let mut chain = started(config, steps, case)?;
     for (offset, record) in (0..).zip(records(case)?) {
         match chain.run(offset, &record) {
             Err(failure) if *failure.code == *code => {}

@@ -1,7 +1,7 @@
 //! Runs a pipeline's steps without Kafka: for a person at a terminal, for test cases, and before a swap.
 //!
-//! The chain is the worker's own, so the results are those of a running pipeline. Only the time stands still, unless the outputs are
-//! sent. Nothing is produced here and nothing committed.
+//! The chain and the windows are the worker's own, so the results are those of a running pipeline. Only the time stands still, unless the
+//! outputs are sent. Nothing is produced here and nothing committed.
 
 pub mod cases;
 pub mod conformance;
@@ -20,8 +20,10 @@ use crate::batch::Batch;
 use crate::config;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
+use crate::pipeline::windowed;
 use crate::plugin::Step;
 use crate::record::Header;
+use crate::record::OutRecord;
 use crate::record::TopicPartition;
 use crate::sink::Destination;
 use crate::sink::Routes;
@@ -50,7 +52,16 @@ pub struct Reaction {
     pub trace: String,
 }
 
-/// An output of a record.
+/// What windows that have closed have become.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Closed {
+    /// Their results, in order.
+    pub outputs: Vec<Made>,
+    /// Those without a result, and why, for people.
+    pub failed: Vec<String>,
+}
+
+/// An output of a record or of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     /// The output's name in the file.
@@ -73,7 +84,7 @@ pub struct Made {
 const NO_TIMESTAMP: i64 = -1;
 
 impl Steps {
-    /// Creates an instance of each step, or only of the step `only`.
+    /// Creates an instance of each step, or only of the step `only`. A step with windows begins without state.
     ///
     /// # Errors
     /// If there is no such step, or a plugin can't be started. The message is for people.
@@ -81,7 +92,7 @@ impl Steps {
         Steps::of(config, steps, only, Step::rehearsal)
     }
 
-    /// Creates an instance of each step for records whose outputs are sent: time and random numbers are real.
+    /// Creates an instance of each step for records whose outputs are sent: time and random numbers are real. The pipeline has no windows.
     ///
     /// # Errors
     /// If a plugin can't be started. The message is for people.
@@ -95,19 +106,15 @@ impl Steps {
         only: Option<&str>,
         ready_step: impl Fn(&Step) -> Step,
     ) -> Result<Steps, String> {
-        if let Some(windowed) = config.windowed.as_ref().filter(|_| only.is_none()) {
-            return Err(format!(
-                "step `{}` has windows, and only `wasmill run` computes them so far; `--step NAME` runs a step before it",
-                windowed.name
-            ));
-        }
-        let chosen: Vec<&Step> =
-            steps.iter().filter(|step| only.is_none_or(|only| *step.settings().name == *only)).collect();
-        if let (true, Some(only)) = (chosen.is_empty(), only) {
-            let names: Vec<&str> = steps.iter().map(|step| &*step.settings().name).collect();
+        let is_chosen = |name: &str| only.is_none_or(|only| name == only);
+        let chosen: Vec<&Step> = steps.iter().filter(|step| is_chosen(&step.settings().name)).collect();
+        let native = config.native().map(|native| &native.name);
+        let all = || steps.iter().map(|step| &step.settings().name).chain(native);
+        let names: Vec<Arc<str>> = all().filter(|name| is_chosen(name)).cloned().collect();
+        if let (true, Some(only)) = (names.is_empty(), only) {
+            let names: Vec<&str> = all().map(|name| &**name).collect();
             return Err(format!("there is no step `{only}`: there are {}", names.join(", ")));
         }
-        let names: Vec<Arc<str>> = chosen.iter().map(|step| Arc::clone(&step.settings().name)).collect();
         let labels: Vec<&str> = names.iter().map(|name| &**name).collect();
         let metrics = Metrics::new(&config.name, &labels, &[]);
         let mut ready = Vec::with_capacity(chosen.len());
@@ -121,12 +128,18 @@ impl Steps {
             let made = step.instantiate().map_err(failed)?;
             ready.push((step, made));
         }
-        let routes = config.routes.for_steps(ready.len());
+        let routes = config.routes.for_steps(names.len());
+        let windowed = config.windowed.clone().filter(|windowed| is_chosen(&windowed.name));
+        let windowed = windowed.map(|windowed| {
+            let number = names.len() - 1;
+            let windowed = config::Windowed { number, ..windowed };
+            windowed::step(windowed, &config.kafka.delivery, &routes, steps.last())
+        });
         let topic = config.kafka.input.topics.first().map_or("", |topic| topic.as_str());
         let source = TopicPartition { topic: topic.into(), partition: 0 };
         let outputs = config.kafka.outputs.iter();
         Ok(Steps {
-            dry: DryRun::new(ready, routes.clone(), &metrics),
+            dry: DryRun::new(ready, windowed, &source, routes.clone(), &metrics),
             routes,
             batch: Batch::new(source),
             names,
@@ -162,20 +175,37 @@ impl Steps {
         let before: Vec<f64> = self.names.iter().map(|name| self.seconds(name)).collect();
         let mut outputs = Vec::new();
         let stages = self.dry.run(&self.batch, 0, |place, made| {
-            let (output, topic) = &self.outputs[place];
-            let headers = made.headers.iter().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec)));
-            outputs.push(Made {
-                output: Arc::clone(output),
-                topic: topic.clone(),
-                partition: made.partition,
-                timestamp: (made.timestamp != NO_TIMESTAMP).then_some(made.timestamp),
-                key: made.key.map(<[u8]>::to_vec),
-                value: made.value.map(<[u8]>::to_vec),
-                headers: headers.collect(),
-            });
+            outputs.push(Made::of(&self.outputs[place], made));
         })?;
         let trace = self.trace(&stages, &before);
         Ok(Reaction { outputs, trace })
+    }
+
+    /// The results of windows that the last record has closed. With windows it is called after each record, whether or not the record
+    /// failed.
+    pub fn closed(&mut self) -> Closed {
+        let mut outputs = Vec::new();
+        let failed = self.dry.show(|place, made| outputs.push(Made::of(&self.outputs[place], made)));
+        Closed { outputs, failed }
+    }
+
+    /// The results of the remaining windows: the input has ended, and windows close as they do for a quiet partition. With
+    /// `idle = "never"` none does.
+    pub fn end(&mut self) -> Closed {
+        self.dry.end();
+        self.closed()
+    }
+
+    /// The number of windows that hold records and have no result yet.
+    #[must_use]
+    pub fn open_windows(&self) -> usize {
+        self.dry.open_windows()
+    }
+
+    /// The clock by which a record is too far ahead for windows, in milliseconds since 1970-01-01 UTC. Without it, no record is: the clock
+    /// is the greatest time of the records so far.
+    pub fn set_clock(&mut self, now_ms: i64) {
+        self.dry.set_clock(now_ms);
     }
 
     /// The total time of a step's calls so far, in seconds.
@@ -189,15 +219,27 @@ impl Steps {
             let name = &self.names[stage.step];
             let took = Duration::from_secs_f64((self.seconds(name) - before[stage.step]).max(0.0));
             let memory = self.metrics.plugin_memory_bytes.with_label_values(&[&**name]).get();
-            let mut led: Vec<String> = stage.ports.iter().map(|&port| self.destination(stage.step, port)).collect();
-            if led.is_empty() {
-                led.push("nothing".into());
-            }
+            let led = self.led(stage);
             let (records, kib) = (stage.records, memory / 1024);
+            // A step without a plugin has neither.
+            let cost = if memory == 0 { String::new() } else { format!(", {took:.1?}, {kib} KiB") };
             // Writing to a String can't fail.
-            let _ = writeln!(text, "  {name}: {records} in, {took:.1?}, {kib} KiB -> {}", led.join(", "));
+            let _ = writeln!(text, "  {name}: {records} in{cost} -> {led}");
         }
         text
+    }
+
+    /// Where the records of a step went.
+    fn led(&self, stage: &StepTrace) -> String {
+        let StepTrace { step, ports, folded, late, .. } = stage;
+        let mut led: Vec<String> = ports.iter().map(|&port| self.destination(*step, port)).collect();
+        if *folded > 0 {
+            led.push("its windows".into());
+        }
+        if *late > 0 {
+            led.push(format!("no window: {late} late"));
+        }
+        if led.is_empty() { "nothing".into() } else { led.join(", ") }
     }
 
     fn destination(&self, step: usize, port: u32) -> String {
@@ -209,6 +251,20 @@ impl Steps {
 }
 
 impl Made {
+    /// An output to the output with this name and topic.
+    fn of((output, topic): &(Arc<str>, String), made: &OutRecord<'_>) -> Made {
+        let headers = made.headers.iter().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec)));
+        Made {
+            output: Arc::clone(output),
+            topic: topic.clone(),
+            partition: made.partition,
+            timestamp: (made.timestamp != NO_TIMESTAMP).then_some(made.timestamp),
+            key: made.key.map(<[u8]>::to_vec),
+            value: made.value.map(<[u8]>::to_vec),
+            headers: headers.collect(),
+        }
+    }
+
     /// The output as one line of JSON without its line end; it can be fed again as a record.
     #[must_use]
     pub fn line(&self) -> String {

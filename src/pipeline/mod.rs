@@ -6,6 +6,7 @@
 mod asking;
 mod health;
 mod plugin_cells;
+pub mod windowed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,30 +24,21 @@ pub use asking::json_time;
 pub use health::Check;
 pub use health::Health;
 
-use crate::aggregate;
-use crate::aggregate::Extraction;
 use crate::config;
 use crate::failure::Failure;
-use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::metrics::State;
-use crate::plugin;
 use crate::plugin::Instance;
 use crate::plugin::Step;
-use crate::plugin::World;
 use crate::plugin::bundled;
 use crate::sink::DeadLetters;
-use crate::sink::Routes;
-use crate::state;
 use crate::worker;
 use crate::worker::Changer;
-use crate::worker::Reducer;
 use crate::worker::Replacement;
 use crate::worker::StateAsker;
 use crate::worker::Status;
 use crate::worker::Swapper;
 use crate::worker::WindowedStatus;
-use crate::worker::WindowedStep;
 use crate::worker::Worker;
 
 pub use crate::worker::AppliedUpTo;
@@ -163,7 +155,7 @@ fn executors(steps: &[Step], parallelism: usize) -> Result<Vec<Vec<(Step, Instan
 fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
     let names = steps.iter().map(|step| Arc::clone(&step.settings().name));
     let names = names.chain(config.native().map(|windowed| Arc::clone(&windowed.name))).collect();
-    let of_windows = |windowed| windowed_step(windowed, &config.kafka.delivery, &config.routes, steps.last());
+    let of_windows = |windowed| windowed::step(windowed, &config.kafka.delivery, &config.routes, steps.last());
     let windowed = config.windowed.map(of_windows);
     worker::Settings {
         steps: names,
@@ -177,46 +169,6 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
         drain_timeout: config.limits.drain_timeout,
         shutdown_timeout: config.shutdown_timeout,
-    }
-}
-
-/// What the worker needs of a step with windows.
-fn windowed_step(
-    windowed: config::Windowed,
-    delivery: &Guarantee,
-    routes: &Routes,
-    last: Option<&Step>,
-) -> WindowedStep {
-    let config::Windowed { name, number, window, key, time, computes, early, memory_bytes, .. } = windowed;
-    let delivery = match delivery {
-        Guarantee::AtLeastOnce => state::Delivery::AtLeastOnce,
-        Guarantee::ExactlyOnce { .. } => state::Delivery::ExactlyOnce,
-    };
-    let (cell_max, version, extraction, reducer) = match computes {
-        config::Computes::Functions(functions) => {
-            let extraction = Extraction::new(key, time, functions.pointers());
-            (aggregate::CELL_BYTES_MAX, functions.version(), extraction, Reducer::Functions(functions))
-        }
-        config::Computes::Plugin => {
-            let state = last.and_then(Step::state).cloned().unwrap_or_default();
-            let finds_keys = last.is_some_and(|step| step.world() == World::ReduceBy);
-            let reducer = Reducer::Plugin { finds_keys, reads: state.reads };
-            (plugin::CELL_MAX, state.version, Extraction::new(key, time, &[]), reducer)
-        }
-    };
-    WindowedStep {
-        name,
-        number,
-        state: state::Settings { window, delivery, cell_max, version, is_early: early.is_some() },
-        early,
-        extraction,
-        reducer,
-        late: routes
-            .ports()
-            .iter()
-            .position(|port| port == config::Windowed::LATE)
-            .and_then(|port| u32::try_from(port).ok()),
-        memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus::IntCounterVec;
 
+use crate::config;
 use crate::metrics::Metrics;
 
 const OUTCOMES: [&str; 5] = ["emitted", "filtered", "skipped", "dead_lettered", "failed"];
@@ -14,10 +16,25 @@ const OUTCOMES: [&str; 5] = ["emitted", "filtered", "skipped", "dead_lettered", 
 pub(super) struct Progress {
     metrics: Arc<Metrics>,
     outputs: Vec<Arc<str>>,
+    windows: Option<Windows>,
     /// The number of outputs and dead letters that were printed.
     printed: AtomicU64,
     /// Bytes of their keys and values.
     printed_bytes: AtomicU64,
+}
+
+/// The step with windows.
+pub(super) struct Windows {
+    name: Arc<str>,
+    /// After how long without a record its windows close, if they do.
+    idle: Option<Duration>,
+}
+
+impl Windows {
+    pub(super) fn of(step: &config::Windowed) -> Windows {
+        let idle = step.window.idle().and_then(|ms| u64::try_from(ms).ok());
+        Windows { name: Arc::clone(&step.name), idle: idle.map(Duration::from_millis) }
+    }
 }
 
 /// Limits on the outputs that wait to be printed: the embedded broker keeps only the last 5 MiB of a partition.
@@ -25,8 +42,23 @@ const UNPRINTED_MAX: u64 = 4096;
 const UNPRINTED_BYTES_MAX: u64 = 1 << 20;
 
 impl Progress {
-    pub(super) fn new(metrics: Arc<Metrics>, outputs: Vec<Arc<str>>) -> Progress {
-        Progress { metrics, outputs, printed: AtomicU64::new(0), printed_bytes: AtomicU64::new(0) }
+    pub(super) fn new(metrics: Arc<Metrics>, outputs: Vec<Arc<str>>, windows: Option<Windows>) -> Progress {
+        Progress { metrics, outputs, windows, printed: AtomicU64::new(0), printed_bytes: AtomicU64::new(0) }
+    }
+
+    /// The name of the step with windows.
+    pub(super) fn windows(&self) -> Option<&str> {
+        self.windows.as_ref().map(|windows| &*windows.name)
+    }
+
+    /// After how long without a record windows close.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.windows.as_ref()?.idle
+    }
+
+    /// The number of windows that hold records, as of a second ago.
+    pub(super) fn open_windows(&self) -> i64 {
+        self.windows().map_or(0, |name| self.metrics.windows_open.with_label_values(&[name]).get())
     }
 
     /// Counts a printed output or dead letter, whose key and value have `bytes` bytes.
@@ -86,7 +118,7 @@ mod tests {
     #[test]
     fn it_is_through_when_every_record_has_an_outcome_and_every_output_was_printed() {
         let metrics = Metrics::new("orders", &[], &["main", "late"]);
-        let progress = Progress::new(Arc::clone(&metrics), vec!["main".into(), "late".into()]);
+        let progress = Progress::new(Arc::clone(&metrics), vec!["main".into(), "late".into()], None);
         metrics.records_processed.with_label_values(&["emitted"]).inc_by(2);
         metrics.records_produced.with_label_values(&["main"]).inc_by(2);
         metrics.records_produced.with_label_values(&["late"]).inc_by(1);
@@ -108,7 +140,7 @@ mod tests {
     #[test]
     fn printing_lags_when_records_or_bytes_wait() {
         let metrics = Metrics::new("orders", &[], &["main"]);
-        let progress = Progress::new(Arc::clone(&metrics), vec!["main".into()]);
+        let progress = Progress::new(Arc::clone(&metrics), vec!["main".into()], None);
         let produced = |records: u64, bytes: u64| {
             metrics.records_produced.with_label_values(&["main"]).inc_by(records);
             metrics.bytes_produced.with_label_values(&["main"]).inc_by(bytes);

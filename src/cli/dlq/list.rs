@@ -8,10 +8,10 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::Selection;
-use super::time;
 use crate::cli::args::PipelineFile;
 use crate::cli::exit_code::Exit;
 use crate::cli::print;
+use crate::cli::time;
 use crate::dlq;
 use crate::dlq::Choice;
 use crate::dlq::Counts;

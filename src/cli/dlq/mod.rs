@@ -3,7 +3,6 @@
 mod list;
 mod replay;
 mod show;
-mod time;
 
 use std::sync::Arc;
 
@@ -14,12 +13,12 @@ use super::args::PipelineFile;
 use super::exit_code::Exit;
 use super::load;
 use super::signals::Signals;
+use super::time::Time;
 use crate::config;
 use crate::dlq;
 use crate::dlq::Filter;
 use crate::kafka::probe::Unanswered;
 use crate::kafka::topic_reader::TopicReader;
-use time::Time;
 
 /// Lists, shows and replays the dead letters of a pipeline.
 #[derive(Debug, ClapArgs)]

@@ -78,6 +78,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let (mut config, topic) = super::open(&args.file)?;
+    if let Some(windowed) = config.windowed.as_ref().filter(|_| !args.to_input) {
+        return Err(Exit::Usage(format!(
+            "dlq replay: step `{}` has windows, and a record that is run here changes none of those of the running pipeline; `--to-input` \
+             writes the records back to their topic, for the running pipeline",
+            windowed.name
+        )));
+    }
     let loaded = load::steps(&config, &args.compiled)?;
     if args.to_input {
         // No step is run.

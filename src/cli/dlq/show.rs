@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::Selection;
 use super::list::Format;
-use super::time;
 use crate::cli::args::PipelineFile;
 use crate::cli::exit_code::Exit;
 use crate::cli::print;
 use crate::cli::print::Reader;
+use crate::cli::time;
 use crate::dlq;
 use crate::dlq::Letter;
 use crate::dry_run::line;

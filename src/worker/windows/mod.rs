@@ -5,6 +5,7 @@
 
 mod at_least_once;
 mod cells;
+mod dry;
 mod emit;
 mod fold;
 mod plugin;
@@ -23,6 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+pub(super) use dry::DryWindows;
 pub(super) use fold::Folding;
 pub(super) use fold::NotFolded;
 pub(super) use query::AskedState;

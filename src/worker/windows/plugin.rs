@@ -24,6 +24,7 @@ use super::reduce::Reduced;
 use super::reduce::Ticket;
 use super::step::Reducer;
 use crate::batch::Batch;
+use crate::batch::Outputs;
 use crate::failure::Failure;
 use crate::partition::OnFailure;
 use crate::partition::Policy;
@@ -117,7 +118,7 @@ impl Windows {
     }
 
     /// A plugin has folded records. `None` if nobody waits for that.
-    fn added(&mut self, added: Added, policy: &Policy) -> Option<Folding> {
+    pub(super) fn added(&mut self, added: Added, policy: &Policy) -> Option<Folding> {
         let Added { order, failed, stopped, .. } = added;
         let Adding { calls, mut judgement, .. } = self.orders.adding.take_if(|adding| adding.ticket == order.ticket)?;
         let AddOrder { mut ran, kept, cells, .. } = order;
@@ -157,6 +158,17 @@ impl Windows {
         let ticket = self.ticket();
         self.orders.emitting = Some(ticket);
         Some(Order::Emit(Box::new(EmitOrder { ticket, source: source.clone(), batch })))
+    }
+
+    /// A plugin has made the outputs of windows. Returns what [`Windows::show`] does.
+    pub(super) fn emitted(
+        &mut self,
+        order: &EmitOrder,
+        outputs: Vec<(Batch, Outputs)>,
+        dead_letters: Vec<DeadLetter>,
+    ) -> bool {
+        self.orders.emitting = None;
+        self.show(Showing::emitted(&order.batch, outputs, dead_letters))
     }
 }
 
@@ -207,8 +219,7 @@ impl Shell {
             }
         }
         if let Some(windows) = &mut self.flow.tasks[index].windows {
-            windows.orders.emitting = None;
-            if windows.show(Showing::emitted(&order.batch, outputs, dead_letters)) {
+            if windows.emitted(&order, outputs, dead_letters) {
                 self.monitor.metrics.windows_closed.with_label_values(&[windows.step()]).inc();
             }
         }
@@ -228,7 +239,7 @@ impl Shell {
     ) -> Result<Option<DeadLetter>, String> {
         let EmitOrder { source, batch, .. } = order;
         let (start, end) = (batch.start, batch.end);
-        let name = Name { source, start, end, key: window.key.as_deref() };
+        let name = order.name(window);
         match self.settings.policy.rule(failure).then {
             OnFailure::Stop | OnFailure::Hold => {
                 Err(format!("{name} has no result: {failure}; nothing is lost, and a restart asks for it again"))
@@ -265,8 +276,16 @@ impl Shell {
     }
 }
 
+impl EmitOrder {
+    /// Names one of its windows.
+    pub(super) fn name<'a>(&'a self, window: &'a FailedWindow) -> Name<'a> {
+        let (start, end) = (self.batch.start, self.batch.end);
+        Name { source: &self.source, start, end, key: window.key.as_deref() }
+    }
+}
+
 /// Names a window in messages.
-struct Name<'a> {
+pub(super) struct Name<'a> {
     source: &'a TopicPartition,
     start: i64,
     end: i64,

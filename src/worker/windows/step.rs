@@ -183,6 +183,11 @@ impl Folds {
         Ok(failed)
     }
 
+    /// How many records it brings.
+    pub(in crate::worker) fn records(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The key of an entry.
     pub(in crate::worker) fn key(&self, entry: &FoldEntry) -> Option<&[u8]> {
         entry.key.clone().map(|key| &self.data[key])
