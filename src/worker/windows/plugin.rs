@@ -218,10 +218,10 @@ impl Shell {
                 Err(why) => return self.close(now, End::Stopped(why)),
             }
         }
-        if let Some(windows) = &mut self.flow.tasks[index].windows {
-            if windows.emitted(&order, outputs, dead_letters) {
-                self.monitor.metrics.windows_closed.with_label_values(&[windows.step()]).inc();
-            }
+        if let Some(windows) = &mut self.flow.tasks[index].windows
+            && windows.emitted(&order, outputs, dead_letters)
+        {
+            self.monitor.metrics.windows_closed.with_label_values(&[windows.step()]).inc();
         }
     }
 
