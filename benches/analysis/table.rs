@@ -104,7 +104,7 @@ pub(crate) fn run(size: Size) {
 
 fn measure(count: usize, call: usize) {
     let window = Window::tumbling(60_000, 0).unwrap();
-    let settings = Settings { window, delivery: Delivery::ExactlyOnce, cell_max: 65_536, version: 1 };
+    let settings = Settings { window, delivery: Delivery::ExactlyOnce, cell_max: 65_536, version: 1, is_early: false };
     let keys = Keys::new(count, call);
     let (mut state, mut offset) = (WindowedPartition::new(settings, 0, 0), 0);
     let began = CpuTime::now();

@@ -183,7 +183,7 @@ mod tests {
             ("[1]", "invalid"),
             (r#"{"name":1}"#, "invalid type"),
             ("", "EOF"),
-            (r#"{"name":"n","state":[1]}"#, "missing field `reads`"),
+            (r#"{"name":"n","state":[1]}"#, "invalid length 1"),
             (r#"{"name":"n","state":{"version":1}}"#, "missing field `reads`"),
             (r#"{"name":"n","state":{"version":0,"reads":[0]}}"#, "`state.version` has the version 0, where 1 to 255"),
             (r#"{"name":"n","state":{"version":256,"reads":[1]}}"#, "`state.version` has the version 256"),

@@ -78,7 +78,7 @@ fn mistakes_in_a_step_with_windows_are_reported_at_their_places() {
         (windowed(&format!("{STEP}key = \"/customer\"")), "`key`: `/customer` has no `json:` before it"),
         (windowed(&format!("{STEP}timeout = \"1s\"")), "`timeout` is for plugins, and `std:aggregate` runs none"),
         (with("wasm =", "key = \"json:/customer\"\nwasm ="), "`key` is for steps with windows"),
-        (with("wasm =", "window = { size = \"1m\" }\nwasm ="), "missing `step.name`"),
+        (with("wasm =", "window = { size = \"1m\" }\nwasm ="), "`step.name` is missing"),
         (
             format!("{}[[step]]\nwasm = \"plugins/mask.wasm\"\n", windowed(STEP)),
             "steps after a step with windows are not supported yet",
