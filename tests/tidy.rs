@@ -101,6 +101,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "record",
             "secret",
             "failure",
+            "outcome",
             "batch",
             "metrics",
             "sink",
