@@ -273,7 +273,7 @@ error: unknown field `website`
    |
 10 | website = "x"
    | ^^^^^^^ not a known field here
-help: known here: `listen`
+help: known here: `listen`, `state`, `advertise`
 "#,
     );
 }
