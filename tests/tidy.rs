@@ -82,6 +82,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
+            "record",
+            "batch",
             "failure",
             "worker",
             "config",

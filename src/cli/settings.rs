@@ -1,8 +1,6 @@
 //! Checks whether a loaded plugin fits its step: its world, and the step's settings against its schema. Each fault is reported at its
 //! position in the file.
 
-use crate::aggregate::KeySelector;
-use crate::aggregate::TimeSelector;
 use crate::config;
 use crate::config::Pipeline;
 use crate::config::Report;
@@ -43,15 +41,14 @@ pub(super) fn check(pipeline: &Pipeline, number: usize, step: &Step, report: &mu
 
 /// Why a plugin that finds keys itself doesn't fit its step. The text says what to do after `; `.
 fn misfit(windowed: &Windowed, step: &Step) -> Option<String> {
-    let Windowed { key, time, same_partition, .. } = windowed;
     if step.world() != World::ReduceBy {
         return None;
     }
-    if *key != KeySelector::default() || *time != TimeSelector::default() {
+    if windowed.names_keys() {
         let problem = "its plugin finds the keys and the times of records itself; remove `key` and `time`, or use a plugin without `keyer`";
         return Some(problem.to_owned());
     }
-    (!same_partition).then(|| {
+    (!windowed.same_partition).then(|| {
         "its plugin finds keys that need not be the records' keys; write `same_partition = true` if all records with the same key are in \
          one partition of the input"
             .to_owned()

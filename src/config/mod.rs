@@ -178,6 +178,12 @@ pub enum Computes {
 }
 
 impl Windowed {
+    /// Whether the file names the keys or the times of records.
+    #[must_use]
+    pub fn names_keys(&self) -> bool {
+        self.key != KeySelector::default() || self.time != TimeSelector::default()
+    }
+
     /// Whether it runs no plugin, so that it isn't one of [`Pipeline::steps`].
     #[must_use]
     pub fn is_native(&self) -> bool {

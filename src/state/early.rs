@@ -121,9 +121,9 @@ fn enter(pass: &mut BTreeMap<i64, BTreeSet<OwnKey>>, window: &Window, closed: i6
 
 #[cfg(test)]
 mod tests {
-    use super::super::cells::Changes;
-    use super::super::cells::Fold;
     use super::*;
+    use crate::state::Changes;
+    use crate::state::Fold;
 
     fn fold(table: &mut Table, early: &mut Early, slice: i64, key: &'static [u8], cell: &[u8]) {
         let hash = KeyHash::of(Some(key));

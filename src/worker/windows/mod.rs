@@ -16,6 +16,7 @@ mod restore;
 mod rows;
 mod shell;
 mod step;
+mod watch;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
