@@ -7,6 +7,8 @@ mod data;
 mod signals;
 #[path = "cli/told.rs"]
 mod told;
+#[path = "cli/windows.rs"]
+mod windows;
 
 use std::fs;
 use std::path::Path;

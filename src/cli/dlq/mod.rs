@@ -86,7 +86,11 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
 
 /// Reads a pipeline's file, and connects to its dead-letter topic.
 fn open(file: &PipelineFile) -> Result<(config::Pipeline, TopicReader), Exit> {
-    let config = load::file(file, None)?;
+    connect(load::file(file, None)?, file)
+}
+
+/// Connects to the dead-letter topic of a pipeline.
+fn connect(config: config::Pipeline, file: &PipelineFile) -> Result<(config::Pipeline, TopicReader), Exit> {
     let settings = dlq::settings(&config.kafka).ok_or_else(|| {
         Exit::Invalid(format!("{} has no dead-letter topic: set `on_error.dead_letter`", file.path.display()))
     })?;

@@ -77,7 +77,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
-    let (mut config, topic) = super::open(&args.file)?;
+    let config = load::file(&args.file, None)?;
     if let Some(windowed) = config.windowed.as_ref().filter(|_| !args.to_input) {
         return Err(Exit::Usage(format!(
             "dlq replay: step `{}` has windows, and a record that is run here changes none of those of the running pipeline; `--to-input` \
@@ -85,6 +85,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
             windowed.name
         )));
     }
+    let (mut config, topic) = super::connect(config, &args.file)?;
     let loaded = load::steps(&config, &args.compiled)?;
     if args.to_input {
         // No step is run.
