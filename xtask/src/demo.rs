@@ -15,6 +15,12 @@ use crate::tools;
 use crate::wasm;
 
 const INPUT: &str = "examples/orders/input.ndjson";
+/// The example with windows, slow enough to watch them close.
+const REVENUE: [&str; 6] =
+    ["dev", "examples/revenue/pipeline.toml", "--feed", "examples/revenue/input.ndjson", "--rate", "1/s"];
+/// What to look at there.
+const WATCH: &str = "one order a second comes in. Order 7 closes the minute 10:00: the results of DE and SE come out. Order 8 is late. Order 10 closes the
+minute 10:01. The minute 10:02 closes when no order has come for ten seconds";
 const ARGUMENTS: [&str; 4] = ["dev", "examples/orders/pipeline.toml", "--feed", INPUT];
 /// The demo has no heavy load: it needs neither the allocator nor optimised code.
 const BUILD: [&str; 5] =
@@ -45,7 +51,20 @@ pub(crate) fn run() -> Result<(), String> {
         let _: io::Result<()> = io::stdout().write_all(screen.as_bytes());
         return Ok(());
     }
-    stage::become_it(&mut wasmill()?)
+    stage::become_it(&mut wasmill(&ARGUMENTS)?)
+}
+
+/// Builds wasmill and shows how windows close. The example needs no plugin.
+///
+/// # Errors
+/// What could not be built.
+pub(crate) fn revenue() -> Result<(), String> {
+    let root = stage::root();
+    let mut stages = Stages::default();
+    stages.run("tools", tools::for_host)?;
+    stages.run("host", || stage::succeed(stage::cargo(root, "build").args(BUILD)))?;
+    stage::say(&format!("==> wasmill {}\n{WATCH}", REVENUE.join(" ")));
+    stage::become_it(&mut wasmill(&REVENUE)?)
 }
 
 /// Runs the example with the program that was built last, and tells what it did.
@@ -53,13 +72,13 @@ pub(crate) fn run() -> Result<(), String> {
 /// # Errors
 /// Why the example failed.
 pub(crate) fn story() -> Result<String, String> {
-    story::tell(&mut wasmill()?, &stage::root().join(INPUT))
+    story::tell(&mut wasmill(&ARGUMENTS)?, &stage::root().join(INPUT))
 }
 
 /// The program lies where this one does.
-fn wasmill() -> Result<Command, String> {
+fn wasmill(arguments: &[&str]) -> Result<Command, String> {
     let own = env::current_exe().map_err(|error| format!("find the built program: {error}"))?;
     let mut wasmill = toolchain::program(own.with_file_name("wasmill"), stage::root());
-    wasmill.args(ARGUMENTS);
+    wasmill.args(arguments);
     Ok(wasmill)
 }

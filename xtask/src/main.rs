@@ -25,7 +25,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  demo                          build everything and run examples/orders on the embedded broker
+  demo [revenue]                build everything and run examples/orders, or windows of examples/revenue, on the embedded broker
   test [--full]                 everything that CI runs; --full: the long schedules too
   faults [--only ROW,ROW] [--from ROW] [--full] [--seed N]
                                 break things under load and write docs/fault-report.md; --slice: what `test` runs of it
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args[..] {
         ["demo"] => demo::run(),
+        ["demo", "revenue"] => demo::revenue(),
         ["test"] => test::run(test::Length::Short),
         ["test", "--full"] => test::run(test::Length::Full),
         ["faults", ref which @ ..] => faults::run(which),
