@@ -263,3 +263,46 @@ fn open_windows_are_shown_early_until_they_close() {
     last.sort_unstable();
     assert_eq!(last, [1, 3]);
 }
+
+/// A plugin finds the keys and the times of records: `plugins/keyed`.
+#[test]
+fn a_plugin_finds_keys_and_times() {
+    broker::brokers();
+    let case = Case::new("reduce-by", "size = \"1m\"", "", "dead_letter");
+    case.pipeline.install(&component::plugin("keyed"));
+    let mut process = case.pipeline.run();
+    assert_eq!(process.exit(RECOVERY), Some(78), "the exit code");
+    assert!(process.log().contains("write `same_partition = true`"), "{}", process.log());
+    let base = some_hours_ago();
+    let values = [
+        format!("a {base}"),
+        format!("b {}", base + 1),
+        "drop it".to_owned(),
+        format!("a {}", base + 59_999),
+        format!("null {}", base + 2),
+        "c never".to_owned(),
+        format!("a {}", base + WINDOW_MS),
+    ];
+    // Their own keys and times say something else.
+    java::produce(&case.input, 0, &values.map(|value| record(base - 1, "own", &value)));
+    let mut process = case.pipeline.run_with(&["--set", "step.0.same_partition=true"]);
+    process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 4);
+    end(process);
+    let mut results: Vec<(i64, Value)> = java::dump(&case.output, 0)
+        .into_iter()
+        .map(|(_, record)| (record.timestamp, serde_json::from_slice(record.value.as_deref().unwrap()).unwrap()))
+        .collect();
+    results.sort_by_key(|(time, result)| (*time, result["key"].to_string()));
+    let result = |end: i64, key: Value, count: u64| (end - 1, serde_json::json!({ "key": key, "count": count }));
+    let (first, second) = (base + WINDOW_MS, base + 2 * WINDOW_MS);
+    let expected = [
+        result(first, "a".into(), 2),
+        result(first, "b".into(), 1),
+        result(first, Value::Null, 1),
+        result(second, "a".into(), 1),
+    ];
+    assert_eq!(results, expected);
+    let dead = case.dead();
+    let [(raw, headers)] = &dead[..] else { panic!("{} dead letters", dead.len()) };
+    assert_eq!((raw.value.as_deref(), &*headers["wasmill-code"]), (Some(&b"c never"[..]), "no-time"));
+}
