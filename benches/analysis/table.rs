@@ -28,8 +28,8 @@ const CALLS: [usize; 2] = [8, 128];
 /// The keys that are shown at a time.
 const SHOWN: usize = 128;
 const CELL: [u8; 16] = [7; 16];
-/// The least of so many measurements counts.
-const TRIES: usize = 12;
+/// The mean of so many measurements counts: the kernel counts a thread's time in steps of some ms.
+const TRIES: u32 = 12;
 
 /// The time that this thread has run.
 #[derive(Clone, Copy)]
@@ -113,45 +113,50 @@ fn measure(count: usize, call: usize) {
     let uncommitted = state.memory();
     commit(&mut state, offset);
     let committed = state.memory();
-    let (mut first, mut later, mut written, mut most) = (u128::MAX, u128::MAX, u128::MAX, 0);
+    let (mut first, mut later, mut written, mut most) = (0, 0, 0, 0);
     for _ in 0..TRIES {
         // The first change in a cycle is logged, the later ones aren't.
         let began = CpuTime::now();
         keys.fold_all(&mut state, &mut offset);
-        first = first.min(began.elapsed_ns() / records as u128);
+        first += began.elapsed_ns();
         let began = CpuTime::now();
         keys.fold_all(&mut state, &mut offset);
-        later = later.min(began.elapsed_ns() / records as u128);
+        later += began.elapsed_ns();
         most = most.max(state.memory());
         let began = CpuTime::now();
         commit(&mut state, offset);
-        written = written.min(began.elapsed_ns() / state.cells() as u128);
+        written += began.elapsed_ns();
     }
-    let access = if count == ACCESS_KEYS {
-        format!("  goal {ACCESS_NS} ns: {}", verdict(first.max(later) <= ACCESS_NS))
-    } else {
-        String::new()
-    };
+    let of = |sum: u128, each: usize| sum / u128::from(TRIES) / each as u128;
+    let (first, later, written) = (of(first, records), of(later, records), of(written, state.cells()));
+    let goal = |is_met| format!("  goal {ACCESS_NS} ns: {}", verdict(is_met));
     println!(
-        "{count:>9} keys, {call} records a call: a new cell {inserted} ns, a change {first} ns the first time in a transaction and {later} ns later{access}"
+        "{count:>9} keys, {call:>3} records a call: a new cell {inserted} ns, a change {first} ns the first time in a transaction and \
+         {later} ns later{}",
+        if count == ACCESS_KEYS { goal(first.max(later) <= ACCESS_NS) } else { String::new() }
     );
-    println!("{:>16}cut, encode and commit: {written} ns a cell", "");
+    if count < ACCESS_KEYS {
+        return;
+    }
     let restored = restored(settings, &mut state, &keys, offset);
-    let memory = if count == MEMORY_KEYS {
-        let largest = most.max(uncommitted) >> 20;
-        format!("  goal {MEMORY_MIB} MiB: {}", verdict(largest < MEMORY_MIB))
-    } else {
-        String::new()
-    };
-    println!("{:>16}restore: {restored} ns a record", "");
+    let largest = most.max(uncommitted) >> 20;
     println!(
-        "{:>16}memory: {} MiB committed, {} MiB with a transaction that added all of them, {} MiB with one that changed all of them{memory}",
+        "{:>16}cut, encode and commit {written} ns a cell; restore {restored} ns a record; results of a window {} ns a key",
+        "",
+        shown(&mut state)
+    );
+    println!(
+        "{:>16}memory {} MiB committed, {} MiB with a transaction that added all, {} MiB with one that changed all{}",
         "",
         committed >> 20,
         uncommitted >> 20,
-        most >> 20
+        most >> 20,
+        if count == MEMORY_KEYS {
+            format!("  goal {MEMORY_MIB} MiB: {}", verdict(largest < MEMORY_MIB))
+        } else {
+            String::new()
+        }
     );
-    println!("{:>16}results of a window: {} ns a key", "", shown(&mut state));
 }
 
 fn commit(state: &mut WindowedPartition, offset: i64) {
