@@ -1,4 +1,4 @@
-//! The plugin guide and the tutorial, executed as written: every command in order, in an empty folder.
+//! The plugin guide and the tutorials, executed as written: every command in order, in an empty folder.
 //!
 //! A block `sh` is run, a block whose first line names a file is written to that file, and each line of a block `output` must appear
 //! in the output of the last commands. `localhost:9092` and the metrics port are replaced by those of the test.
@@ -175,6 +175,12 @@ fn the_plugin_guide_and_the_tutorial_work_as_written() {
     a_change_of_the_source_is_seen_while_it_runs(&guide);
     let commands = Page::new().follow("tutorial.md");
     say(&format!("tutorial: {commands} blocks of commands"));
+}
+
+#[test]
+fn the_tutorial_of_windows_works_as_written() {
+    let commands = Page::new().follow("windows-tutorial.md");
+    say(&format!("tutorial of windows: {commands} blocks of commands"));
 }
 
 /// As the guide says about `dev`: the plugin is rebuilt and reloaded, and no record is lost.
