@@ -61,8 +61,9 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_reported() {
     };
     let (orders, route) = ("examples/orders/pipeline.toml", "examples/route/pipeline.toml");
     let (stamp, jq) = ("examples/stamp/pipeline.toml", "examples/jq/pipeline.toml");
-    let (code, out, errors) = wasmill(&["test", orders, route, stamp, jq], "");
-    assert_eq!((code, out.matches("ok ").count()), (Some(0), 14), "{out}{errors}");
+    let (revenue, top) = ("examples/revenue/pipeline.toml", "examples/top/pipeline.toml");
+    let (code, out, errors) = wasmill(&["test", orders, route, stamp, jq, revenue, top], "");
+    assert_eq!((code, out.matches("ok ").count()), (Some(0), 24), "{out}{errors}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.toml");
@@ -88,6 +89,9 @@ fn the_test_cases_of_the_examples_pass_and_a_wrong_one_is_reported() {
     assert_eq!(wasmill(&["test", file], "").0, Some(1), "the file isn't there");
     assert_eq!(wasmill(&["test", file, "--bless"], "").0, Some(0));
     assert_eq!(wasmill(&["test", file], "").0, Some(0));
+    case("expect = []\nidle = false");
+    let (code, out, _) = wasmill(&["test", file], "");
+    assert!(code == Some(1) && out.contains("the pipeline has no step with windows"), "{out}");
     case("expekt = []");
     let (code, _, errors) = wasmill(&["test", file], "");
     assert!(code == Some(78) && errors.contains("orders.test.toml") && errors.contains("line 4"), "{errors}");
@@ -140,6 +144,48 @@ fn dev_outputs_a_feed_of_50_mb_completely() {
     drop(alone);
     let numbers: Vec<u64> = values(&process).iter().map(|value| value["n"].as_u64().unwrap()).collect();
     assert!(numbers.iter().copied().eq(0..lines), "{} of {lines} lines came out", numbers.len());
+}
+
+/// On the embedded broker, windows that the feed leaves open close by `idle`.
+#[test]
+fn revenue_on_the_embedded_broker_is_that_of_the_test_cases() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/revenue");
+    let mut process = Process::dev(&folder.join("pipeline.toml"), &folder.join("input.ndjson"));
+    assert_eq!(process.exit(LIMIT), Some(0));
+    let of =
+        |record: &Value| ["topic", "key", "value"].map(|field| record[field].as_str().unwrap_or_default().to_owned());
+    let expected = fs::read_to_string(folder.join("expected.ndjson")).unwrap();
+    let mut expected: Vec<_> = expected.lines().map(|line| of(&serde_json::from_str(line).unwrap())).collect();
+    let mut printed: Vec<_> = records(&process).iter().map(of).collect();
+    expected.sort();
+    printed.sort();
+    assert_eq!(printed, expected);
+    assert!(process.log().contains("step `per-minute` computes its windows at least once"), "{}", process.log());
+}
+
+/// A window that the plugin fails on is named, and those after it have their results.
+#[test]
+fn try_names_a_window_whose_result_a_plugin_fails_to_make() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("plugin.wasm"), component::plugin("faulty_reduce")).unwrap();
+    let text = "[kafka]\nbrokers = [\"127.0.0.1:1\"]\n[input]\ntopics = [\"orders\"]\ngroup = \"g\"\n[[step]]\nname = \"count\"\n\
+                wasm = \"plugin.wasm\"\nwindow = { size = \"1m\" }\nsettings = { fault = \"trap\", in = \"emit\" }\n\
+                [output.main]\ntopic = \"counts\"\n";
+    fs::write(folder.path().join("pipe.toml"), text).unwrap();
+    let record = |key: &str, value: &str, time: i64| {
+        format!("{{\"key\":\"{key}\",\"value\":\"{value}\",\"timestamp\":{time}}}\n")
+    };
+    let input = [record("a", "bad", 0), record("b", "good", 1), record("a", "good", 60_000)].concat();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    command.current_dir(&folder).args(["try", "pipe.toml", "--format", "record"]);
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let (out, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), out.lines().count()), (Some(1), 2), "{out}{said}");
+    assert!(out.contains("\\\"key\\\":\\\"b\\\"") && out.contains("\\\"from\\\":60000"), "{out}");
+    assert!(said.contains("orders/0: the window from 0 to 60000 ms of key a has no result"), "{said}");
+    assert!(said.contains("1 window has no result"), "{said}");
 }
 
 /// The records that `dev` printed.
