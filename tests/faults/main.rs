@@ -19,6 +19,10 @@ mod plugins;
 mod proxy;
 mod report;
 mod rows;
+mod state_crash;
+mod state_group;
+mod state_load;
+mod state_scale;
 #[expect(dead_code, reason = "shared with tests/it, which uses more of it")]
 mod support;
 
@@ -101,7 +105,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Argumen
     let given = [&arguments.only, &arguments.from, &arguments.here].into_iter().flatten();
     for row in given.flat_map(|list| list.split(',')) {
         if !ROWS.iter().any(|known| known.id == row) {
-            return Err(format!("there is no row `{row}`: they are F1 to F38"));
+            return Err(format!("there is no row `{row}`: they are F1 to F40, and `F1 state` and such"));
         }
     }
     Ok(arguments)

@@ -16,6 +16,9 @@ use crate::outage;
 use crate::plugins;
 use crate::random_faults;
 use crate::report::Result;
+use crate::state_crash;
+use crate::state_group;
+use crate::state_scale;
 use crate::support::random::Random;
 use crate::support::wasmill::is_exactly_once;
 
@@ -62,21 +65,26 @@ const fn test(id: &'static str, fault: &'static str, binary: &'static str, filte
     Row { id, fault, how: How::Test { binary, filter } }
 }
 
-pub(crate) const ROWS: [Row; 38] = [
+pub(crate) const ROWS: [Row; 45] = [
     both("F1", "crash at a step of a record's path", crash::sweep),
+    both("F1 state", "crash at a step of the state's path", state_crash::sweep),
     test("F2", "kill -9 at any time", "it", "kill_9"),
+    test("F2 state", "kill -9 at any time, with state", "it", "windows::kill_9"),
     both("F3", "SIGTERM under load", ending::terminated),
     run("F4", "SIGTERM while the output can't be reached", ending::terminated_without_output),
     both("F5", "a worker frozen past its session", group::frozen),
+    both("F5 state", "a worker with state frozen past its session", state_group::frozen),
     once("F6", "a second process with the same transactional id", group::same_id),
     both("F7", "broker kill -9 and restart", outage::killed),
     both("F8", "broker frozen", outage::frozen),
     once("F9", "answers about transactions swallowed", network::transaction_unanswered),
+    both("F9 state", "answers swallowed while state is written", state_group::unanswered),
     both("F10", "answers to Produce swallowed", network::produce_unanswered),
     run("F11", "answers to OffsetCommit swallowed", network::commit_unanswered),
     both("F12", "connections reset again and again", network::flapping),
     both("F13", "coordinator and leaders move", outage::moved),
     both("F14", "workers come and go", group::storm),
+    both("F14 state", "workers with state come and go", state_group::storm),
     both("F15", "a revoke during a slow call", group::revoke_in_a_call),
     both("F16", "paused, then given to another", group::paused_and_moved),
     run("F17", "a slow plugin", group::slow_plugin),
@@ -101,6 +109,8 @@ pub(crate) const ROWS: [Row; 38] = [
     both("F36", "random faults, one after the other", random_faults::many),
     run("F37", "SIGTERM while a broker is frozen", ending::terminated_while_frozen),
     run("F38", "the output is away, the input full", network::output_away),
+    both("F39", "two processes with state restarted in turn", state_scale::rolling),
+    both("F40", "a million keys", state_scale::memory),
 ];
 
 /// A running row, in a process of its own.

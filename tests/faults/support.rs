@@ -16,6 +16,8 @@ pub(crate) mod java;
 pub(crate) mod random;
 #[path = "../it/support/wasmill.rs"]
 pub(crate) mod wasmill;
+#[path = "../it/support/windows.rs"]
+pub(crate) mod windows;
 
 use std::io;
 use std::io::Write as _;

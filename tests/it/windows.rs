@@ -2,12 +2,8 @@
 //! records and a quiet partition.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
-
-use serde_json::Value;
 
 use crate::support;
 use crate::support::broker;
@@ -16,136 +12,20 @@ use crate::support::java;
 use crate::support::java::Raw;
 use crate::support::random::Random;
 use crate::support::say;
-use crate::support::unique;
-use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
+use crate::support::windows::Closing;
+use crate::support::windows::Delivery;
+use crate::support::windows::Findings;
+use crate::support::windows::WINDOW_MS;
+use crate::support::windows::Windowed;
+use crate::support::windows::order;
+use crate::support::windows::some_hours_ago;
 
-const WINDOW_MS: i64 = 60_000;
-const LATENESS_MS: i64 = 10_000;
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// The topics of a pipeline with a step that counts and sums for each key and minute.
-struct Setup {
-    input: String,
-    output: String,
-    late: String,
-    group: String,
-    pipeline: Pipeline,
-    delivery: Delivery,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
-    AtLeastOnce,
-    ExactlyOnce,
-}
-
-/// A result: key, start of the window.
-type Window = (String, i64);
-/// Orders, and their total in cents.
-type Sums = (u64, i64);
-
-fn setup(name: &str, partitions: usize, window: &str, delivery: Delivery) -> Setup {
-    let [input, output, late] =
-        ["in", "out", "late"].map(|topic| java::create(&format!("windows-{name}-{topic}"), partitions, &[]));
-    let group = unique(name);
-    java::permit(&[&input], &[&output, &late, &format!("{group}.per-minute.changelog")], &group);
-    let pipeline = Pipeline::of(&format!(
-        "[[step]]\nname = \"per-minute\"\nuse = \"std:aggregate\"\nkey = \"json:/customer\"\nsame_partition = true\n\
-         window = {{ size = \"1m\", lateness = \"10s\", {window} }}\n\
-         settings = {{ orders = \"count\", revenue = \"sum:/total\" }}\n\n\
-         [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n[output.late]\ntopic = \"{late}\"\n\n\
-         [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\nsession_timeout = \"6s\"\n"
-    ));
-    Setup { input, output, late, group, pipeline, delivery }
-}
-
-impl Setup {
-    fn run(&self) -> Process {
-        match self.delivery {
-            Delivery::AtLeastOnce => self.pipeline.run_with(&[
-                "--set",
-                "delivery=\"at_least_once\"",
-                "--set",
-                "limits.commit_every=\"200ms\"",
-            ]),
-            // The default of a pipeline with windows.
-            Delivery::ExactlyOnce => self.pipeline.run(),
-        }
-    }
-}
-
-/// An order of a customer at a time.
-fn order(time: i64, customer: u64, cents: i64) -> Raw {
-    let value = format!(r#"{{"customer":"c{customer}","total":{}.{:02}}}"#, cents / 100, cents % 100);
-    Raw { timestamp: time, key: None, value: Some(value.into_bytes()), headers: Vec::new() }
-}
-
-/// An amount in cents.
-fn cents(amount: &Value) -> i64 {
-    format!("{:.0}", amount.as_f64().unwrap() * 100.0).parse().unwrap()
-}
-
-/// What the windows of a partition are, by the rule that the documentation states, record by record. Also how many records were late.
-fn reference(records: &[(i64, Raw)], results: &mut BTreeMap<Window, Sums>) -> usize {
-    let (mut greatest, mut late) = (i64::MIN, 0);
-    for (_, record) in records {
-        let time = record.timestamp;
-        let start = time.div_euclid(WINDOW_MS) * WINDOW_MS;
-        if start + WINDOW_MS <= greatest.saturating_sub(LATENESS_MS) {
-            late += 1;
-        } else {
-            let order: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
-            let cents = cents(&order["total"]);
-            let sums = results.entry((order["customer"].as_str().unwrap().to_owned(), start)).or_default();
-            *sums = (sums.0 + 1, sums.1 + cents);
-        }
-        greatest = greatest.max(time);
-    }
-    late
-}
-
-/// All results in a topic, in their order.
-fn results(topic: &str, partitions: usize) -> Vec<(Window, Sums)> {
-    let all = (0..partitions).flat_map(|partition| java::dump(topic, partition));
-    let read = |(_, record): (i64, Raw)| {
-        let result: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
-        let key = result["key"].as_str().unwrap().to_owned();
-        assert_eq!(record.key.as_deref(), Some(key.as_bytes()), "the result's key");
-        let end = record.timestamp + 1;
-        ((key, end - WINDOW_MS), (result["orders"].as_u64().unwrap(), cents(&result["revenue"])))
-    };
-    all.map(read).collect()
-}
-
-/// Fails unless each window of the input has its result: exactly once, or at least once and always the same.
-fn assert_exact(setup: &Setup, partitions: usize) -> (usize, usize) {
-    let is_once = setup.delivery == Delivery::ExactlyOnce;
-    let (mut expected, mut late) = (BTreeMap::new(), 0);
-    for partition in 0..partitions {
-        late += reference(&java::dump(&setup.input, partition), &mut expected);
-    }
-    let found = results(&setup.output, partitions);
-    let mut once = BTreeMap::new();
-    for (window, sums) in &found {
-        match once.insert(window.clone(), *sums) {
-            None => {}
-            Some(_) if is_once => panic!("a result that is there twice: {window:?}"),
-            Some(other) => assert_eq!(*sums, other, "two results of {window:?}"),
-        }
-    }
-    for (window, sums) in &expected {
-        assert_eq!(once.get(window), Some(sums), "the result of {window:?}");
-    }
-    assert_eq!(once.len(), expected.len(), "results of windows that are none");
-    let sent: usize = java::records(&setup.late).iter().sum();
-    assert!(sent == late || !is_once && sent > late, "{sent} of {late} late records in their output");
-    (found.len(), late)
-}
-
-/// A base time whose windows have all ended.
-fn some_hours_ago() -> i64 {
-    (i64::try_from(clock::unix_ms()).unwrap() / WINDOW_MS - 240) * WINDOW_MS
+fn setup(name: &str, partitions: usize, idle_s: u64, delivery: Delivery) -> Windowed {
+    let closing = Closing { lateness_s: 10, idle_s };
+    Windowed::new(name, partitions, closing, delivery, "session_timeout = \"6s\"")
 }
 
 /// Records in order close windows by their times. A quiet partition's last window is closed by the clock. Late records go to their output.
@@ -159,9 +39,14 @@ fn windows_close_with_at_least_once() {
     close_windows("basic-alo", Delivery::AtLeastOnce);
 }
 
+fn assert_totals(setup: &Windowed, results: usize, late: usize) {
+    let found = setup.assert_exact();
+    assert_eq!((found.results, found.late), (results, late), "results and late records");
+}
+
 fn close_windows(name: &str, delivery: Delivery) {
     broker::brokers();
-    let setup = setup(name, 2, "idle = \"2s\"", delivery);
+    let setup = setup(name, 2, 2, delivery);
     let base = some_hours_ago();
     java::produce(&setup.input, 0, &[order(base, 1, 1050), order(base + 1, 2, 1), order(base + 59_999, 1, 250)]);
     java::produce(&setup.input, 1, &[order(base + 5, 3, 99)]);
@@ -179,7 +64,7 @@ fn close_windows(name: &str, delivery: Delivery) {
     assert!(process.metric("wasmill_idle_advances_total").is_some_and(|advances| advances >= 2.0));
     process.terminate();
     assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
-    assert_eq!(assert_exact(&setup, 2), (5, 1));
+    assert_totals(&setup, 5, 1);
 }
 
 /// Two processes on one file under load, with disorder, late records and a partition that goes quiet: one of the two is killed, again and
@@ -199,7 +84,7 @@ fn kill(name: &str, delivery: Delivery) {
     broker::brokers();
     let _alone = support::load();
     let (kills, records) = if support::full() { (20, 300_000) } else { (4, 60_000) };
-    let setup = setup(name, 3, "idle = \"20s\"", delivery);
+    let setup = setup(name, 3, 20, delivery);
     let mut random = Random::seeded(&format!("windows-{name}"));
     let run = || setup.run();
     let mut processes: Vec<Process> = vec![run(), run()];
@@ -243,30 +128,25 @@ fn kill(name: &str, delivery: Delivery) {
     }
     say(&format!("windows: {records} records are sent, {killed} kills"));
     processes[0].wait("the lag to reach zero", 2 * RECOVERY, |_| java::lag(&setup.group, &setup.input) == 0);
-    let mut expected = BTreeMap::new();
-    for partition in 0..3 {
-        reference(&java::dump(&setup.input, partition), &mut expected);
-    }
-    processes[0].wait("the last windows", 2 * RECOVERY, |_| {
-        let distinct = || results(&setup.output, 3).into_iter().map(|(window, _)| window).collect::<BTreeSet<_>>();
-        java::records(&setup.output).iter().sum::<usize>() >= expected.len()
-            && (delivery == Delivery::ExactlyOnce || distinct().len() >= expected.len())
-    });
+    let expected = setup.expected().windows.len();
+    processes[0].wait("the last windows", 2 * RECOVERY, |_| setup.has_results(expected));
     for mut process in processes {
         process.terminate();
         assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
     }
     // A process that came back with another number than it had leaves its old transaction to the broker.
     clock::wait_until("the last transaction to end", RECOVERY, || java::open_transactions(&setup.group).is_empty());
-    let (found, late) = assert_exact(&setup, 3);
-    say(&format!("windows, {delivery:?}: {found} results of {} windows; {late} late records", expected.len()));
+    let Findings { results, repeats, late, .. } = setup.assert_exact();
+    say(&format!(
+        "windows, {delivery:?}: {results} results of {expected} windows, {repeats} repeated; {late} late records"
+    ));
 }
 
 /// Tables that need more memory than they may have stop the pipeline with their figures. With more memory it goes on, and nothing is lost.
 #[test]
 fn a_state_that_outgrows_its_memory_stops_the_pipeline_and_loses_nothing() {
     broker::brokers();
-    let setup = setup("memory", 1, "idle = \"2s\"", Delivery::ExactlyOnce);
+    let setup = setup("memory", 1, 2, Delivery::ExactlyOnce);
     let base = some_hours_ago();
     for chunk in 0..20 {
         let orders: Vec<Raw> =
@@ -282,21 +162,21 @@ fn a_state_that_outgrows_its_memory_stops_the_pipeline_and_loses_nothing() {
     assert!(process.metric("wasmill_state_cells").is_some());
     process.terminate();
     assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
-    assert_eq!(assert_exact(&setup, 1), (40_000, 0));
+    assert_totals(&setup, 40_000, 0);
 }
 
 /// A changelog topic that is missing, would lose state, or doesn't fit the input is refused with the way out.
 #[test]
 fn a_changelog_topic_that_would_lose_state_is_refused() {
     broker::brokers();
-    let setup = setup("topic", 2, "idle = \"2s\"", Delivery::ExactlyOnce);
+    let setup = setup("topic", 2, 2, Delivery::ExactlyOnce);
     let refused = |more: &[&str]| {
         let mut process = setup.pipeline.run_with(more);
         assert_eq!(process.exit(RECOVERY), Some(78), "the exit code");
         process.log()
     };
     let log = refused(&["--set", "state.create=false"]);
-    let topic = format!("{}.per-minute.changelog", setup.group);
+    let topic = setup.changelog();
     assert!(log.contains(&format!("the changelog topic `{topic}` does not exist")), "{log}");
     assert!(log.contains("--partitions 2 --config cleanup.policy=compact"), "{log}");
     java::produce(&setup.input, 0, &[order(some_hours_ago(), 1, 1)]);

@@ -8,6 +8,7 @@ pub(crate) mod delivery;
 pub(crate) mod java;
 pub(crate) mod random;
 pub(crate) mod wasmill;
+pub(crate) mod windows;
 
 use std::io;
 use std::io::Write as _;

@@ -15,6 +15,11 @@ impl Random {
         let given = env::var("WASMILL_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(clock::unix_ms);
         say(&format!("{test}: WASMILL_SEED={seed}"));
+        Random::from(seed)
+    }
+
+    /// Seeded by this number.
+    pub(crate) fn from(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 

@@ -1,0 +1,225 @@
+//! A pipeline that counts and sums for each key and minute, and what its results must be.
+//!
+//! Invariant: what the results must be is computed from the input topic by the rule that the documentation states, record by record, and
+//! from nothing that wasmill says.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::clock;
+use crate::support::java;
+use crate::support::java::Raw;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
+use crate::support::wasmill::Process;
+
+pub(crate) const WINDOW_MS: i64 = 60_000;
+/// How many wrong windows a message lists.
+const LISTED: usize = 5;
+
+/// A result: key, start of the window.
+pub(crate) type Window = (String, i64);
+/// Orders, and their total in cents.
+pub(crate) type Sums = (u64, i64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+/// When windows close, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) lateness_s: i64,
+    pub(crate) idle_s: u64,
+}
+
+/// The topics of a pipeline with a step that counts and sums for each key and minute.
+#[derive(Debug)]
+pub(crate) struct Windowed {
+    pub(crate) input: String,
+    pub(crate) output: String,
+    pub(crate) late: String,
+    pub(crate) group: String,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) partitions: usize,
+    delivery: Delivery,
+    closing: Closing,
+}
+
+/// The windows that the input has, each with the partition that it belongs to, and the number of late records.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    pub(crate) windows: BTreeMap<Window, (Sums, usize)>,
+    pub(crate) late: usize,
+}
+
+/// The results, compared with the windows that the input has.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) results: usize,
+    /// The number of windows of each partition.
+    pub(crate) windows: Vec<usize>,
+    /// Results that are there again, with the same value.
+    pub(crate) repeats: usize,
+    pub(crate) late: usize,
+    /// What is wrong.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Windowed {
+    /// `more` is appended to the keys of `[input]`.
+    pub(crate) fn new(name: &str, partitions: usize, closing: Closing, delivery: Delivery, more: &str) -> Windowed {
+        let [input, output, late] =
+            ["in", "out", "late"].map(|topic| java::create(&format!("windows-{name}-{topic}"), partitions, &[]));
+        let group = unique(name);
+        java::permit(&[&input], &[&output, &late, &format!("{group}.per-minute.changelog")], &group);
+        let Closing { lateness_s, idle_s } = closing;
+        let pipeline = Pipeline::of(&format!(
+            "[[step]]\nname = \"per-minute\"\nuse = \"std:aggregate\"\nkey = \"json:/customer\"\nsame_partition = true\n\
+             window = {{ size = \"1m\", lateness = \"{lateness_s}s\", idle = \"{idle_s}s\" }}\n\
+             settings = {{ orders = \"count\", revenue = \"sum:/total\" }}\n\n\
+             [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n[output.late]\ntopic = \"{late}\"\n\n\
+             [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
+        ));
+        Windowed { input, output, late, group, pipeline, partitions, delivery, closing }
+    }
+
+    pub(crate) fn run(&self) -> Process {
+        self.run_in(&[], &[])
+    }
+
+    /// Starts a process with these environment variables and these further arguments.
+    pub(crate) fn run_in(&self, variables: &[(&str, &str)], more: &[&str]) -> Process {
+        let delivery: &[&str] = match self.delivery {
+            Delivery::AtLeastOnce => &["--set", "delivery=\"at_least_once\"", "--set", "limits.commit_every=\"200ms\""],
+            // The default of a pipeline with windows.
+            Delivery::ExactlyOnce => &[],
+        };
+        self.pipeline.run_in(variables, &[delivery, more].concat())
+    }
+
+    pub(crate) fn changelog(&self) -> String {
+        format!("{}.per-minute.changelog", self.group)
+    }
+
+    /// What the input has now.
+    pub(crate) fn expected(&self) -> Expected {
+        let mut expected = Expected::default();
+        for partition in 0..self.partitions {
+            expected.add(partition, &java::dump(&self.input, partition), self.closing.lateness_s * 1000);
+        }
+        expected
+    }
+
+    /// All results, in the order of each partition.
+    pub(crate) fn results(&self) -> Vec<(Window, Sums)> {
+        let all = (0..self.partitions).flat_map(|partition| java::dump(&self.output, partition));
+        let read = |(_, record): (i64, Raw)| {
+            let result: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+            let key = result["key"].as_str().unwrap().to_owned();
+            assert_eq!(record.key.as_deref(), Some(key.as_bytes()), "the result's key");
+            let end = record.timestamp + 1;
+            ((key, end - WINDOW_MS), (result["orders"].as_u64().unwrap(), cents(&result["revenue"])))
+        };
+        all.map(read).collect()
+    }
+
+    /// Whether as many windows as expected have a result.
+    pub(crate) fn has_results(&self, expected: usize) -> bool {
+        // Ends count the markers of transactions, too, so this alone does not tell.
+        let written = java::ends(&self.output).iter().sum::<i64>();
+        usize::try_from(written).unwrap() >= expected
+            && self.results().into_iter().map(|(window, _)| window).collect::<BTreeSet<_>>().len() >= expected
+    }
+
+    /// Compares the results with the windows of the input.
+    pub(crate) fn examine(&self) -> Findings {
+        let is_once = self.delivery == Delivery::ExactlyOnce;
+        let expected = self.expected();
+        let mut findings = Findings { late: expected.late, windows: vec![0; self.partitions], ..Findings::default() };
+        let mut once = BTreeMap::new();
+        for (window, sums) in self.results() {
+            findings.results += 1;
+            match once.insert(window.clone(), sums) {
+                None => {}
+                Some(other) if other == sums && !is_once => findings.repeats += 1,
+                Some(other) => findings.faults.push(format!("{window:?} has {other:?} and again {sums:?}")),
+            }
+        }
+        for (window, (sums, partition)) in &expected.windows {
+            findings.windows[*partition] += 1;
+            match once.remove(window) {
+                Some(found) if found == *sums => {}
+                Some(found) => findings
+                    .faults
+                    .push(format!("{window:?} of partition {partition} has {found:?} instead of {sums:?}")),
+                None => findings.faults.push(format!("{window:?} of partition {partition} has no result")),
+            }
+        }
+        let none = once.keys().map(|window| format!("{window:?} has a result and no record"));
+        findings.faults.extend(none);
+        let sent: usize = java::records(&self.late).iter().sum();
+        if sent < expected.late || is_once && sent > expected.late {
+            findings.faults.push(format!("{sent} of {} late records are in their output", expected.late));
+        }
+        findings
+    }
+
+    /// Fails unless each window of the input has its result: exactly once, or at least once and always the same.
+    ///
+    /// # Panics
+    /// If not; the message lists some windows.
+    pub(crate) fn assert_exact(&self) -> Findings {
+        let findings = self.examine();
+        let faults = &findings.faults;
+        assert!(
+            faults.is_empty(),
+            "{} faults in {} windows: {}",
+            faults.len(),
+            findings.windows.iter().sum::<usize>(),
+            faults[..faults.len().min(LISTED)].join("; ")
+        );
+        findings
+    }
+}
+
+impl Expected {
+    fn add(&mut self, partition: usize, records: &[(i64, Raw)], lateness_ms: i64) {
+        let mut greatest = i64::MIN;
+        for (_, record) in records {
+            let time = record.timestamp;
+            let start = time.div_euclid(WINDOW_MS) * WINDOW_MS;
+            if start + WINDOW_MS <= greatest.saturating_sub(lateness_ms) {
+                self.late += 1;
+            } else {
+                let order: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+                let cents = cents(&order["total"]);
+                let window = (order["customer"].as_str().unwrap().to_owned(), start);
+                let (sums, _) = self.windows.entry(window).or_insert(((0, 0), partition));
+                *sums = (sums.0 + 1, sums.1 + cents);
+            }
+            greatest = greatest.max(time);
+        }
+    }
+}
+
+/// An order of a customer at a time.
+pub(crate) fn order(time: i64, customer: u64, cents: i64) -> Raw {
+    let value = format!(r#"{{"customer":"c{customer}","total":{}.{:02}}}"#, cents / 100, cents % 100);
+    Raw { timestamp: time, key: None, value: Some(value.into_bytes()), headers: Vec::new() }
+}
+
+/// A base time whose windows, and those of the next hours, have all ended.
+pub(crate) fn some_hours_ago() -> i64 {
+    (i64::try_from(clock::unix_ms()).unwrap() / WINDOW_MS - 1440) * WINDOW_MS
+}
+
+/// An amount in cents.
+fn cents(amount: &Value) -> i64 {
+    format!("{:.0}", amount.as_f64().unwrap() * 100.0).parse().unwrap()
+}
