@@ -83,6 +83,16 @@ const RECORDS: &str = r#"{"k":"a","at":"2025-01-31T10:00:00Z"}
 "#;
 
 #[test]
+fn a_result_has_its_fields_in_the_order_of_the_settings() {
+    let pipe = Pipe::new(MINUTES);
+    let text = fs::read_to_string(&pipe.file).unwrap();
+    let settings = "settings = { z = \"count\", first = \"first:/k\", a = \"count\" }";
+    fs::write(&pipe.file, text.replace("settings = { records = \"count\" }", settings)).unwrap();
+    let ran = pipe.wasmill(&["try"], &[], RECORDS);
+    assert!(ran.out.contains(r#"\"z\":2,\"first\":\"a\",\"a\":2}"#), "{}", ran.out);
+}
+
+#[test]
 fn results_come_after_the_record_that_closes_their_window_and_the_others_at_the_end() {
     let ran = Pipe::new(MINUTES).wasmill(&["try"], &["--trace"], RECORDS);
     assert_eq!(ran.results(), ["a 10:00:00 2", "late", "b 10:01:00 2"], "{}", ran.said);
