@@ -57,13 +57,7 @@ struct Raw {
     ports: Option<Vec<String>>,
     codes: Option<Vec<String>>,
     settings: Option<Value>,
-    state: Option<RawState>,
-}
-
-#[derive(Deserialize)]
-struct RawState {
-    version: i64,
-    reads: Vec<i64>,
+    state: Option<Value>,
 }
 
 /// Why a manifest can't be used.
@@ -123,7 +117,7 @@ impl Manifest {
             ports: raw.ports.map(|ports| ports.iter().map(|port| shown(port, NAME_CHARS_MAX)).collect()),
             codes: raw.codes.map(|codes| codes.iter().map(|code| shown(code, NAME_CHARS_MAX)).collect()),
             settings: raw.settings,
-            state: raw.state.map(StateVersions::checked).transpose()?,
+            state: raw.state.as_ref().map(StateVersions::checked).transpose()?,
         })
     }
 }
@@ -136,10 +130,13 @@ impl Default for StateVersions {
 }
 
 impl StateVersions {
-    fn checked(raw: RawState) -> Result<StateVersions, String> {
-        let version = state_version("state.version", raw.version)?;
+    fn checked(state: &Value) -> Result<StateVersions, String> {
+        let shape = || r#"`state` is not as in `{"version":2,"reads":[1,2]}`"#.to_owned();
+        let version = state.get("version").ok_or_else(shape)?;
+        let reads = state.get("reads").and_then(Value::as_array).ok_or_else(shape)?;
+        let version = state_version("state.version", version)?;
         let mut reads: Vec<u32> =
-            raw.reads.into_iter().map(|read| state_version("state.reads", read)).collect::<Result<_, _>>()?;
+            reads.iter().map(|read| state_version("state.reads", read)).collect::<Result<_, _>>()?;
         reads.sort_unstable();
         reads.dedup();
         if !reads.contains(&version) {
@@ -149,9 +146,12 @@ impl StateVersions {
     }
 }
 
-fn state_version(key: &str, version: i64) -> Result<u32, String> {
-    let checked = u8::try_from(version).ok().filter(|&version| version > 0).map(u32::from);
-    checked.ok_or_else(|| format!("`{key}` has the version {version}, where 1 to 255 are allowed"))
+fn state_version(key: &str, version: &Value) -> Result<u32, String> {
+    let number = version.as_u64().and_then(|version| u8::try_from(version).ok()).filter(|&version| version > 0);
+    number.map(u32::from).ok_or_else(|| {
+        let version = shown(&version.to_string(), NAME_CHARS_MAX);
+        format!("`{key}` has the version {version}, where 1 to 255 are allowed")
+    })
 }
 
 /// A text that is safe to show: truncated, and without control characters.
@@ -183,8 +183,10 @@ mod tests {
             ("[1]", "invalid"),
             (r#"{"name":1}"#, "invalid type"),
             ("", "EOF"),
-            (r#"{"name":"n","state":[1]}"#, "invalid length 1"),
-            (r#"{"name":"n","state":{"version":1}}"#, "missing field `reads`"),
+            (r#"{"name":"n","state":[1]}"#, "`state` is not as in"),
+            (r#"{"name":"n","state":{"version":1}}"#, "`state` is not as in"),
+            (r#"{"name":"n","state":{"version":1,"reads":1}}"#, "`state` is not as in"),
+            (r#"{"name":"n","state":{"version":"1","reads":[1]}}"#, "`state.version` has the version \"1\", where"),
             (r#"{"name":"n","state":{"version":0,"reads":[0]}}"#, "`state.version` has the version 0, where 1 to 255"),
             (r#"{"name":"n","state":{"version":256,"reads":[1]}}"#, "`state.version` has the version 256"),
             (r#"{"name":"n","state":{"version":2,"reads":[2,-1]}}"#, "`state.reads` has the version -1"),

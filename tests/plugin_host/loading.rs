@@ -140,8 +140,14 @@ fn a_manifest_is_read_and_a_broken_one_is_refused() {
         assert_eq!(load(bytes, settings()).unwrap().manifest().unwrap().name, "mask");
     }
     check(&described(&with("{\"name\":"), "batch"), &["its manifest", "wasmill:manifest", "build it again"]);
-    let unread = r#"{"name":"top","state":{"version":2,"reads":[1]}}"#;
-    check(&described(&with(unread), "batch"), &["its manifest", "`state.reads` lacks the version 2", "build it again"]);
+    for (state, part) in [
+        (r#"{"version":2,"reads":[1]}"#, "`state.reads` lacks the version 2"),
+        (r#"{"version":"2","reads":[2]}"#, "`state.version` has the version \"2\", where 1 to 255 are allowed"),
+        ("[2,[2]]", "`state` is not as in `{\"version\":2,\"reads\":[1,2]}`"),
+    ] {
+        let unread = format!(r#"{{"name":"top","state":{state}}}"#);
+        check(&described(&with(&unread), "batch"), &["its manifest", part, "build it again"]);
+    }
 }
 
 #[test]
