@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use wasmill::batch::Batch;
+use wasmill::plugin::Cells;
+use wasmill::plugin::ClosedWindows;
 use wasmill::plugin::Settings;
 use wasmill::plugin::World;
 use wasmill::plugin::inspect;
@@ -41,9 +43,40 @@ fn a_component_of_each_track_and_world_still_runs() {
     }
 }
 
+/// The same for a plugin with state, which finds the keys of records, too.
+#[test]
+fn a_component_with_state_still_runs() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/kept/keyed-1.1.0.wasm");
+    let bytes = std::fs::read(file).unwrap();
+    let inspection = inspect(&bytes).unwrap();
+    assert_eq!((inspection.contract.as_deref(), inspection.world), (Some("1.1.0"), World::ReduceBy));
+    let mut instance = load(&bytes, Settings { memory_bytes: 64 << 20, ..settings() }).unwrap().instantiate().unwrap();
+    let mut batch = Batch::new(TopicPartition { topic: "visits".into(), partition: 0 });
+    for (offset, value) in (0..).zip(["a 1000", "b 2000", "a 3000"]) {
+        batch.push(offset, 5, 0, None, Some(value.as_bytes()), std::iter::empty());
+    }
+    let extracted = instance.keys(&batch.view()).unwrap();
+    assert_eq!((&*extracted.data, &*extracted.times), (&b"aba"[..], &[1000, 2000, 3000][..]));
+    let cells = Cells { index: &[0, 1, 0], lengths: &[-1, -1], data: &[] };
+    let folded = instance.add(&batch.view(), cells).unwrap().changed;
+    let pair = Cells { index: &[], lengths: &folded.lengths, data: &folded.data };
+    let merged = instance.merge(pair).unwrap();
+    let mut keyed = Batch::new(TopicPartition { topic: "visits".into(), partition: 0 });
+    keyed.push(0, 59_999, 0, Some(b"both"), Some(&merged.data), std::iter::empty());
+    let windows = ClosedWindows { keyed: keyed.view(), starts: &[0], ends: &[60_000], closed: true };
+    let outcome = instance.emit(&windows).unwrap();
+    let value = outcome.outputs.resolve(0, &keyed, 0).value;
+    assert_eq!(value, Some(&br#"{"key":"both","count":3}"#[..]));
+}
+
 /// A released contract never changes, because plugins were built against it. A new version is a new file.
 #[test]
-fn the_released_contract_is_unchanged() {
-    let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v1/plugin.wit")).unwrap();
-    assert_eq!(wasmill::plugin::digest(&text), "bc81001df3d28e89be24e9690dfd9b7a0af37a56595dd7a41691b834807a11b7");
+fn the_released_contracts_are_unchanged() {
+    for (version, digest) in [
+        ("v1", "bc81001df3d28e89be24e9690dfd9b7a0af37a56595dd7a41691b834807a11b7"),
+        ("v1.1", "a64dd2e3b4b87f1092798205570c3f69974e4f8d23a538626796011cb67390d7"),
+    ] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("wit/{version}/plugin.wit"));
+        assert_eq!(wasmill::plugin::digest(&std::fs::read(file).unwrap()), digest, "{version}");
+    }
 }
