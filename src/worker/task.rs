@@ -227,6 +227,17 @@ impl PartitionTask {
         Position { partition: self.partition.clone(), offset, leader_epoch: -1, note }
     }
 
+    /// Its tables, unless they are being restored or it isn't known where the group stands: a cycle that was cut may have been in a
+    /// transaction that was aborted, and belongs to no other one.
+    pub(super) fn cycle(&self) -> Option<&Windows> {
+        self.windows.as_deref().filter(|_| !self.position.is_gone())
+    }
+
+    /// The same.
+    pub(super) fn cycle_mut(&mut self) -> Option<&mut Windows> {
+        self.windows.as_deref_mut().filter(|_| !self.position.is_gone())
+    }
+
     /// Whether its records may be run: a step with windows needs its state first.
     pub(super) fn is_restored(&self) -> bool {
         self.windows.as_ref().is_none_or(|windows| windows.is_ready())

@@ -60,7 +60,7 @@ impl Shell {
     pub(in crate::worker) fn cut_cycles(&mut self) {
         for task in &mut self.flow.tasks {
             let low = task.state.low();
-            if let Some(windows) = task.windows.as_mut().filter(|_| !task.position.is_gone()) {
+            if let Some(windows) = task.cycle_mut() {
                 windows.settle(low);
                 windows.cut_at_low();
             }
@@ -93,7 +93,7 @@ impl Shell {
     /// Returns whether the partition's cycle is durable.
     fn go_on_with_cycle(&mut self, index: usize) -> Result<bool, String> {
         loop {
-            let Some(windows) = &self.flow.tasks[index].windows else { return Ok(true) };
+            let Some(windows) = self.flow.tasks[index].cycle() else { return Ok(true) };
             let (phase, results) = (windows.phase(), windows.results);
             let acked = match phase {
                 None | Some(Phase::Transaction(_)) => return Ok(true),
@@ -113,14 +113,14 @@ impl Shell {
                 }
                 failpoint::pass(point);
             }
-            if let Some(windows) = &mut self.flow.tasks[index].windows {
+            if let Some(windows) = self.flow.tasks[index].cycle_mut() {
                 windows.phase_ended();
             }
         }
     }
 
     fn has_changes_out(&self, index: usize) -> bool {
-        self.flow.tasks[index].windows.as_ref().is_some_and(|windows| windows.changes.are_out())
+        self.flow.tasks[index].cycle().is_some_and(|windows| windows.changes.are_out())
     }
 
     /// The broker acknowledged messages of a step with windows, if these are such.

@@ -170,7 +170,10 @@ impl Windows {
         self.drop_unsent();
     }
 
+    /// Forgets what is on its way to the producer, and what the producer has: it is being replaced.
     pub(super) fn drop_unsent(&mut self) {
+        self.results.acknowledged = self.results.sent;
+        self.changes.acknowledged = self.changes.sent;
         self.showing = None;
         self.held.clear();
         self.orders.forget();

@@ -169,10 +169,10 @@ impl Shell {
     pub(in crate::worker) fn cut_windows(&mut self) -> bool {
         let mut any = false;
         for task in &mut self.flow.tasks {
-            let low = task.state.low();
-            let Some(windows) = task.windows.as_mut().filter(|_| !task.position.is_gone()) else { continue };
+            let (low, handed) = (task.state.low(), task.offsets.handed);
+            let Some(windows) = task.cycle_mut() else { continue };
             windows.settle(low);
-            if let Some(boundary) = windows.cut(task.offsets.handed) {
+            if let Some(boundary) = windows.cut(handed) {
                 any = true;
                 // What is below may still enter the transaction, and is waited for.
                 task.offsets.handed = task.offsets.handed.max(boundary);
@@ -184,12 +184,12 @@ impl Shell {
     /// Whether every cycle that was to be cut is cut.
     pub(in crate::worker) fn are_windows_cut(&mut self) -> bool {
         self.cut_windows();
-        !self.flow.tasks.iter().any(|task| task.windows.as_ref().is_some_and(|windows| windows.is_cutting()))
+        !self.flow.tasks.iter().any(|task| task.cycle().is_some_and(Windows::is_cutting))
     }
 
     /// Whether a cycle waits for its commit.
     pub(in crate::worker) fn has_cut_windows(&self) -> bool {
-        self.flow.tasks.iter().any(|task| task.windows.as_ref().is_some_and(|windows| windows.committing().is_some()))
+        self.flow.tasks.iter().any(|task| task.cycle().is_some_and(|windows| windows.committing().is_some()))
     }
 
     /// Hands the changelog records of all cut cycles to the producer. `true` once it has all of them.
@@ -213,7 +213,7 @@ impl Shell {
         };
         let task = &mut self.flow.tasks[index];
         let partition = task.partition.partition;
-        let Some(windows) = &mut task.windows else { return Ok(true) };
+        let Some(windows) = task.cycle_mut() else { return Ok(true) };
         let (mut bytes, mut records) = (0, 0);
         let result = loop {
             let Some((record, seq)) = windows.next_change() else { break Ok(true) };
@@ -226,20 +226,18 @@ impl Shell {
                     failpoint::pass(point);
                 }
                 Err(SendError::Full) => break Ok(false),
-                Err(SendError::Failed(failure)) => {
-                    break Err(format!("the changelog of {}: {failure}", task.partition));
-                }
+                Err(SendError::Failed(failure)) => break Err(failure),
             }
         };
         self.monitor.metrics.changelog_records.with_label_values(&[windows.step()]).inc_by(records);
         self.flow.bytes_out += bytes;
-        result
+        result.map_err(|failure| format!("the changelog of {}: {failure}", self.flow.tasks[index].partition))
     }
 
     /// The offsets that the cut cycles commit.
     pub(in crate::worker) fn window_positions(&self) -> Vec<Position> {
         let position = |task: &PartitionTask| {
-            let offset = task.windows.as_ref()?.committing()?;
+            let offset = task.cycle()?.committing()?;
             Some(task.position_at(offset))
         };
         self.flow.tasks.iter().filter_map(position).collect()
@@ -248,7 +246,7 @@ impl Shell {
     /// The transaction was committed.
     pub(in crate::worker) fn commit_windows(&mut self) {
         for task in &mut self.flow.tasks {
-            if let Some(windows) = &mut task.windows {
+            if let Some(windows) = task.cycle_mut() {
                 windows.phase_ended();
             }
         }
