@@ -104,6 +104,10 @@ pub(crate) fn in_turn(field: &Field, size: Size) {
         ratio(streams, |f| f.rss).show(2),
         ratio(streams, |f| f.changelog).show(2)
     );
+    field.cluster.delete(&input.topic);
+    if stateless.iter().any(|f| !f.rate.is_finite()) {
+        return;
+    }
     let with_state = ratio(stateless, |f| f.rate);
     println!(
         "with state to without: rate {}, CPU {}; goal {WITH_STATE} of the rate: {}",
@@ -111,7 +115,6 @@ pub(crate) fn in_turn(field: &Field, size: Size) {
         ratio(stateless, |f| f.cpu).show(2),
         verdict(with_state.median >= WITH_STATE)
     );
-    field.cluster.delete(&input.topic);
 }
 
 /// Other forms of both, a run each.
@@ -150,7 +153,7 @@ pub(crate) fn threads(field: &Field, size: Size) {
 
 fn head() {
     println!(
-        "{:<28}{:>24}{:>22}{:>12}{:>9}{:>12}{:>18}{:>10}",
+        "{:<28}{:>22}{:>22}{:>10}{:>9}{:>12}{:>20}{:>10}",
         "",
         "thousand records/s",
         "CPU s per million",
@@ -163,9 +166,12 @@ fn head() {
 }
 
 fn tell(contestant: &Contestant, figures: &[Figures]) {
+    if figures.iter().any(|f| !f.rate.is_finite()) {
+        return println!("{:<28}{:>22}", contestant.name(), "too few records");
+    }
     let of = |value: fn(&Figures) -> f64| spread(figures.iter().map(value).collect());
     println!(
-        "{:<28}{:>24}{:>22}{:>12.2}{:>9.0}{:>12.1}{:>18.1}{:>10}",
+        "{:<28}{:>22}{:>22}{:>10.2}{:>9.0}{:>12.1}{:>20.1}{:>10}",
         contestant.name(),
         of(|f| f.rate).show(0),
         of(|f| f.cpu).show(2),
