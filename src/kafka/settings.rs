@@ -312,8 +312,9 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     if let Some(ignored) = ignored(settings, config.get(IGNORED)) {
         config.insert(IGNORED.into(), ignored);
     }
-    // Several heartbeats must fit into the session timeout.
-    let heartbeat = (input.session_timeout / 3).min(Duration::from_secs(3));
+    // Several heartbeats must fit into the session timeout. A member learns of a rebalance with its next heartbeat, and meanwhile the
+    // partitions of one that left have no owner.
+    let heartbeat = (input.session_timeout / 3).min(Duration::from_secs(1));
     config.entry("heartbeat.interval.ms".into()).or_insert_with(|| millis(heartbeat));
     config
 }
