@@ -8,6 +8,7 @@ use crate::load::RECOVERY;
 use crate::rows::Case;
 use crate::state_load::StateLoad;
 use crate::state_load::StateVerdict;
+use crate::state_load::end;
 use crate::state_load::settle;
 use crate::state_load::windowed;
 use crate::support::clock;
@@ -94,7 +95,6 @@ fn draw(case: &Case, ranges: &[Range]) -> Vec<(&'static str, u64)> {
 
 fn crash_under_load(case: &Case, crashes: &[(&str, u64)]) -> String {
     let load = StateLoad::new("state-crash", case);
-    let mut longest = Duration::ZERO;
     for &(point, at) in crashes {
         let at = if point == IN_RESTORE { at.min(changelog_records(&load.windowed)) } else { at };
         crash(&load.windowed, point, at);
@@ -102,9 +102,9 @@ fn crash_under_load(case: &Case, crashes: &[(&str, u64)]) -> String {
         assert!(lag > 0, "it was not busy at {point}");
     }
     let mut process = load.windowed.run();
-    longest = longest.max(load.resumes(&mut process));
+    let resumed = load.resumes(&mut process);
     let verdict = load.finish(process);
-    format!("{} crashes; commits again {longest:.1?} after the last one; {verdict}", crashes.len())
+    format!("{} crashes; commits again {resumed:.1?} after the last one; {verdict}", crashes.len())
 }
 
 /// The windows of a partition are closed by the clock alone: nothing follows them before all of them have their results.
@@ -126,8 +126,7 @@ fn crash_by_the_clock(crashes: &[(&str, u64)]) -> String {
         crash(&windowed, point, at);
         let mut process = windowed.run();
         settle(&windowed, &mut process);
-        process.terminate();
-        assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code after {point}");
+        end(&mut process);
     }
     clock::wait_until("the last transaction to end", RECOVERY, || java::open_transactions(&windowed.group).is_empty());
     format!("{} crashes; {}", crashes.len(), StateVerdict(windowed.assert_exact()))

@@ -12,6 +12,7 @@ use crate::proxy::PRODUCE;
 use crate::proxy::TXN_OFFSET_COMMIT;
 use crate::rows::Case;
 use crate::state_load::StateLoad;
+use crate::state_load::end;
 use crate::support::broker;
 use crate::support::clock::Watch;
 use crate::support::java;
@@ -72,8 +73,7 @@ fn gone_for_a_while(case: &Case, brokers: &str, leave: impl Fn(&Process), come: 
     come(&one);
     one.wait("both to have partitions again", LIMIT, |_| are_shared(&group));
     let resumed = load.resumes(&mut two);
-    one.terminate();
-    assert_eq!(one.exit(Duration::from_secs(25)), Some(0), "the exit code of the one that was away");
+    end(&mut one);
     let verdict = if is_exactly_once() { load.finish(two) } else { load.finish_inexact(two) };
     format!("commits of both {resumed:.1?} after it is back; {verdict}")
 }

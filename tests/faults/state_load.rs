@@ -32,8 +32,10 @@ pub(crate) const QUIET: usize = PARTITIONS - 1;
 /// The time between two batches of a partition, if the machine keeps up.
 const EVERY: Duration = Duration::from_millis(50);
 /// A partition that is fed must not be quiet for so long that the clock closes its windows: then the input alone does not tell the results.
-const CLOSING: Closing = Closing { lateness_s: 10, idle_s: 6 };
-const GAP_MAX: Duration = Duration::from_secs(5);
+/// A busy machine stops the feed for seconds.
+const CLOSING: Closing = Closing { lateness_s: 10, idle_s: IDLE_S };
+pub(crate) const IDLE_S: u64 = 15;
+const GAP_MAX: Duration = Duration::from_secs(IDLE_S - 1);
 /// With two processes on a file, the one that comes back may have another number than before: the broker ends its old transaction.
 const TRANSACTION: Duration = Duration::from_secs(90);
 
@@ -141,14 +143,22 @@ impl StateLoad {
         stop.store(true, Ordering::Relaxed);
         let gap = feed.join().unwrap();
         assert!(gap < GAP_MAX, "the feed itself paused for {gap:?}, so the clock may have closed windows too early");
-        settle(&windowed, &mut process);
-        process.terminate();
-        assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code of the last process");
+        process.wait("the lag to reach zero", RECOVERY, |_| java::lag(&windowed.group, &windowed.input) == 0);
+        end(&mut process);
+        // Nothing follows, so the clock may close the last windows soon.
+        let mut last = windowed.run_in(&[], &["--set", "step.0.window.idle=\"1s\""]);
+        settle(&windowed, &mut last);
+        end(&mut last);
         clock::wait_until("the last transaction to end", TRANSACTION, || {
             java::open_transactions(&windowed.group).is_empty()
         });
         windowed
     }
+}
+
+pub(crate) fn end(process: &mut Process) {
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code");
 }
 
 /// A pipeline with the delivery of this process. `more` is appended to the keys of `[kafka.librdkafka]`.

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use crate::load::seconds;
 use crate::rows::Case;
+use crate::state_load::IDLE_S;
 use crate::state_load::Plan;
 use crate::state_load::StateLoad;
+use crate::state_load::end;
 use crate::state_load::windowed;
 use crate::support::clock::Watch;
 use crate::support::java;
@@ -33,7 +35,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const KEYS: u64 = 100_000;
 const PARTITIONS: usize = 4;
 /// The window with all keys stays open meanwhile: it is the seventh, and six are behind it before it closes.
-const CLOSING: Closing = Closing { lateness_s: 300, idle_s: 6 };
+const CLOSING: Closing = Closing { lateness_s: 300, idle_s: IDLE_S };
 const BEFORE: i64 = 6;
 /// For how long a partition may be without a commit.
 const OUT_OF_SERVICE_MAX: Duration = Duration::from_secs(3);
@@ -56,6 +58,7 @@ pub(crate) fn rolling(case: &Case) {
         };
         let load = StateLoad::feed(windowed, case, plan);
         let mut processes = [load.windowed.run(), load.windowed.run()];
+        processes.iter_mut().for_each(Process::ready);
         are_shared(&load, &mut processes[0]);
         processes[0].wait("the keys to be read", LIMIT, |_| java::lag(&load.windowed.group, &load.windowed.input) < 5000);
         let usual = Observer::start(&load.windowed);
@@ -67,8 +70,7 @@ pub(crate) fn rolling(case: &Case) {
             let cells: f64 = processes.iter().filter_map(|process| process.metric("wasmill_state_cells")).sum();
             assert!(cells >= 1e5, "{cells} cells before restart {number}");
             let observer = Observer::start(&load.windowed);
-            processes[number].terminate();
-            assert_eq!(processes[number].exit(Duration::from_secs(25)), Some(0), "the exit code");
+            end(&mut processes[number]);
             processes[number] = load.windowed.run();
             are_shared(&load, &mut processes[number]);
             advance(&load.windowed, &mut processes[number]);
@@ -79,8 +81,7 @@ pub(crate) fn rolling(case: &Case) {
         let [mut first, second] = processes;
         let restore = first.metric("wasmill_restore_seconds_sum").unwrap_or(0.0)
             / first.metric("wasmill_restore_seconds_count").unwrap_or(1.0);
-        first.terminate();
-        assert_eq!(first.exit(Duration::from_secs(25)), Some(0), "the exit code");
+        end(&mut first);
         let verdict = load.finish(second);
         let figures = format!(
             "longest time without a commit, for each partition: {}; a restore took {restore:.2} s on average; {verdict}",
@@ -173,7 +174,7 @@ pub(crate) fn memory(case: &Case) {
         let group = unique("many");
         let pipeline = Pipeline::of(&format!(
             "[[step]]\nname = \"per-day\"\nuse = \"std:aggregate\"\nwindow = {{ size = \"1d\", lateness = \"1h\" }}\n\
-             settings = {{ count = \"count\", sum = \"sum:/seq\", least = \"min:/seq\", most = \"max:/seq\" }}\n\n\
+             settings = {{ count = \"count\", sum = \"sum:/seq\", most = \"max:/seq\", last = \"last:/partition\" }}\n\n\
              [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n"
         ));
@@ -194,7 +195,7 @@ pub(crate) fn memory(case: &Case) {
             let [peak, now, own] = ["VmHWM", "VmRSS", "RssAnon"].map(|what| process.memory(what));
             let tables = process.metric("wasmill_state_bytes").unwrap_or(0.0);
             figures.push(format!(
-                "{what}: at most {} MiB, then {} MiB with {} MiB of its own, after {}; cells of {cell} bytes, tables {:.0} MiB",
+                "{what}: at most {} MiB, then {} MiB with {} MiB of its own, after {}; cells of {cell} bytes or more, tables {:.0} MiB",
                 peak / MIB,
                 now / MIB,
                 own / MIB,
@@ -202,18 +203,17 @@ pub(crate) fn memory(case: &Case) {
                 tables / 1_048_576.0
             ));
             assert!(peak < MEMORY_MAX, "{}", figures.join("; "));
-            process.terminate();
-            assert_eq!(process.exit(Duration::from_secs(25)), Some(0), "the exit code");
+            end(&mut process);
         }
         figures.join("; ")
     });
 }
 
-/// The size of a cell, as the process tells it.
+/// The size of the smallest cell on a page of the process.
 fn cell_bytes(process: &Process) -> usize {
-    let (status, body) = process.get("/state/per-day?limit=1").unwrap();
+    let (status, body) = process.get_records("/state/per-day?limit=1000").unwrap();
     assert_eq!(status, 200, "{body}");
     let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
-    let cell = answer["entries"][0]["cell"].as_str().unwrap().to_owned();
-    cell.trim_end_matches('=').len() * 3 / 4
+    let size = |entry: &serde_json::Value| entry["cell"].as_str().unwrap().trim_end_matches('=').len() * 3 / 4;
+    answer["entries"].as_array().unwrap().iter().map(size).min().expect("there are cells")
 }

@@ -525,8 +525,15 @@ public final class Oracle {
     /** A request on a connection of its own to the partition's leader. */
     private AbstractResponse ask(String topic, int partition, ApiKeys api, short version, AbstractRequest request)
         throws Exception {
-        var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
-        return ask(found.partitions().get(partition).leader(), api, version, request);
+        // On a busy machine a broker may miss its heartbeats, and lead nothing for a moment.
+        long deadline = System.currentTimeMillis() + WAIT_MS;
+        while (true) {
+            var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+            Node leader = found.partitions().get(partition).leader();
+            if (leader != null) return ask(leader, api, version, request);
+            if (System.currentTimeMillis() > deadline) throw new IllegalStateException(topic + " has no leader");
+            Thread.sleep(50);
+        }
     }
 
     private static AbstractResponse ask(Node node, ApiKeys api, short version, AbstractRequest request) throws Exception {

@@ -18,7 +18,7 @@ use crate::support::wasmill::Process;
 
 pub(crate) const WINDOW_MS: i64 = 60_000;
 /// How many wrong windows a message lists.
-const LISTED: usize = 5;
+const LISTED: usize = 8;
 
 /// A result: key, start of the window.
 pub(crate) type Window = (String, i64);
@@ -51,11 +51,20 @@ pub(crate) struct Windowed {
     closing: Closing,
 }
 
-/// The windows that the input has, each with the partition that it belongs to, and the number of late records.
+/// The windows that the input has, and its late records.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    pub(crate) windows: BTreeMap<Window, (Sums, usize)>,
-    pub(crate) late: usize,
+    pub(crate) windows: BTreeMap<Window, ExpectedWindow>,
+    late: BTreeMap<(i64, Vec<u8>), Vec<Origin>>,
+}
+
+/// A partition and an offset of the input.
+type Origin = (usize, i64);
+
+/// A window of a key: where its records are, and their cents.
+#[derive(Debug, Default)]
+pub(crate) struct ExpectedWindow {
+    records: Vec<(Origin, i64)>,
 }
 
 /// The results, compared with the windows that the input has.
@@ -141,7 +150,7 @@ impl Windowed {
     pub(crate) fn examine(&self) -> Findings {
         let is_once = self.delivery == Delivery::ExactlyOnce;
         let expected = self.expected();
-        let mut findings = Findings { late: expected.late, windows: vec![0; self.partitions], ..Findings::default() };
+        let mut findings = Findings { windows: vec![0; self.partitions], ..Findings::default() };
         let mut once = BTreeMap::new();
         for (window, sums) in self.results() {
             findings.results += 1;
@@ -151,23 +160,35 @@ impl Windowed {
                 Some(other) => findings.faults.push(format!("{window:?} has {other:?} and again {sums:?}")),
             }
         }
-        for (window, (sums, partition)) in &expected.windows {
-            findings.windows[*partition] += 1;
-            match once.remove(window) {
-                Some(found) if found == *sums => {}
-                Some(found) => findings
-                    .faults
-                    .push(format!("{window:?} of partition {partition} has {found:?} instead of {sums:?}")),
-                None => findings.faults.push(format!("{window:?} of partition {partition} has no result")),
+        for (window, wanted) in &expected.windows {
+            findings.windows[wanted.partition()] += 1;
+            let found = once.remove(window);
+            if found != Some(wanted.sums()) {
+                findings.faults.push(format!("{window:?} has {found:?} instead of {}", wanted.describe(found)));
             }
         }
         let none = once.keys().map(|window| format!("{window:?} has a result and no record"));
         findings.faults.extend(none);
-        let sent: usize = java::records(&self.late).iter().sum();
-        if sent < expected.late || is_once && sent > expected.late {
-            findings.faults.push(format!("{sent} of {} late records are in their output", expected.late));
-        }
+        self.compare_late(expected.late, &mut findings);
         findings
+    }
+
+    /// Compares the late records with their output.
+    fn compare_late(&self, mut expected: BTreeMap<(i64, Vec<u8>), Vec<Origin>>, findings: &mut Findings) {
+        findings.late = expected.values().map(Vec::len).sum();
+        let is_once = self.delivery == Delivery::ExactlyOnce;
+        let mut seen = BTreeSet::new();
+        for (_, record) in (0..self.partitions).flat_map(|partition| java::dump(&self.late, partition)) {
+            let record = (record.timestamp, record.value.unwrap_or_default());
+            let is_known = expected.get_mut(&record).and_then(Vec::pop).is_some();
+            if !is_known && (is_once || !seen.contains(&record)) {
+                findings.faults.push(format!("{:?} is in the output of late records, and is none", record.0));
+            }
+            seen.insert(record);
+        }
+        for (partition, offset) in expected.into_values().flatten() {
+            findings.faults.push(format!("the late record at {partition}/{offset} is not in its output"));
+        }
     }
 
     /// Fails unless each window of the input has its result: exactly once, or at least once and always the same.
@@ -191,20 +212,43 @@ impl Windowed {
 impl Expected {
     fn add(&mut self, partition: usize, records: &[(i64, Raw)], lateness_ms: i64) {
         let mut greatest = i64::MIN;
-        for (_, record) in records {
-            let time = record.timestamp;
+        for (offset, record) in records {
+            let (time, origin) = (record.timestamp, (partition, *offset));
             let start = time.div_euclid(WINDOW_MS) * WINDOW_MS;
+            let value = record.value.as_deref().unwrap();
             if start + WINDOW_MS <= greatest.saturating_sub(lateness_ms) {
-                self.late += 1;
+                self.late.entry((time, value.to_vec())).or_default().push(origin);
             } else {
-                let order: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
-                let cents = cents(&order["total"]);
+                let order: Value = serde_json::from_slice(value).unwrap();
                 let window = (order["customer"].as_str().unwrap().to_owned(), start);
-                let (sums, _) = self.windows.entry(window).or_insert(((0, 0), partition));
-                *sums = (sums.0 + 1, sums.1 + cents);
+                self.windows.entry(window).or_default().records.push((origin, cents(&order["total"])));
             }
             greatest = greatest.max(time);
         }
+    }
+}
+
+impl ExpectedWindow {
+    fn sums(&self) -> Sums {
+        (self.records.len() as u64, self.records.iter().map(|(_, cents)| cents).sum())
+    }
+
+    /// The partition that has its records.
+    fn partition(&self) -> usize {
+        self.records.first().map_or(0, |((partition, _), _)| *partition)
+    }
+
+    /// The sums, and the record that is missing in what was found, if there is one such.
+    fn describe(&self, found: Option<Sums>) -> String {
+        let (orders, cents) = self.sums();
+        let lacking = found.filter(|found| found.0 + 1 == orders).map(|found| cents - found.1);
+        let is_it = |(_, cents): &&(Origin, i64)| Some(*cents) == lacking;
+        let one = self.records.iter().find(is_it).map(|((partition, offset), _)| format!("{partition}/{offset}"));
+        let places: Vec<String> = match one {
+            Some(place) => vec![place],
+            None => self.records.iter().map(|((partition, offset), _)| format!("{partition}/{offset}")).collect(),
+        };
+        format!("{:?}; see the records at {}", (orders, cents), places[..places.len().min(LISTED)].join(", "))
     }
 }
 
