@@ -20,7 +20,7 @@ use crate::seconds;
 use crate::unix_ms;
 
 /// The time limit of a run.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 /// A contestant is done after this number of looks in a row without a new result.
 const STANDS: u32 = 40;
 

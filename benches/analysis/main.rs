@@ -2,7 +2,7 @@
 //!
 //! `analysis [--quick] [PART]`: in each round every contestant reads the same topic as a new group, one process after the other, in
 //! an order that is turned around from round to round. Every result is read back and compared with counts that were made while the topic
-//! was filled. The first records of the topic are not counted, so neither the start of a JVM nor most of its compiling is. `docs/windows.md`
+//! was filled. The first records of the topic are not counted, so neither the start of a JVM nor most of its compiling is. `docs/windows-benchmark.md`
 //! says what is measured and how.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at whatever is wrong")]
 #![expect(clippy::print_stdout, reason = "the figures are its output")]

@@ -35,7 +35,7 @@ use crate::streams::Twin;
 use crate::unix_ms;
 use crate::verdict;
 
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 /// The most memory that wasmill may have, with this many keys.
 const MEMORY_MIB: f64 = 256.0;
 const MEMORY_KEYS: usize = 1_000_000;

@@ -20,7 +20,7 @@ const WINDOWS: usize = 5;
 /// The least ratio of the rates with and without state.
 const WITH_STATE: f64 = 0.8;
 
-/// What `settings` found to be fastest, for all forms.
+/// The settings of all forms; `settings` tries others.
 const FAST: &[&str] = &["num.stream.threads=2", "statestore.cache.max.bytes=268435456", "batch.size=262144"];
 const HEAP: &[&str] = &["-Xms1g", "-Xmx1g"];
 
