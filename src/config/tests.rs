@@ -234,7 +234,7 @@ fn every_key_is_read() {
     let step = &pipeline.steps[0];
     assert_eq!((step.timeout, step.memory_bytes), (Duration::from_millis(50), 32 << 20));
     assert_eq!(step.batch_records, 64);
-    let settings = r#"{"deep":{"on":true,"ratio":0.5},"fields":["email","phone"],"since":"2026-01-31"}"#;
+    let settings = r#"{"fields":["email","phone"],"since":"2026-01-31","deep":{"ratio":0.5,"on":true}}"#;
     assert_eq!(step.settings.0, settings);
     // `main` comes first, in any order of the file.
     assert_eq!(step.ports, ["main", "late"]);

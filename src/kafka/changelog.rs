@@ -139,8 +139,8 @@ impl ReadProgress {
 /// Why a changelog was not read to its end.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The topic has no such partition.
-    NoPartition,
+    /// The topic has no such partition, but this many.
+    NoPartition(usize),
     /// It may be read later.
     Other(String),
 }
@@ -230,14 +230,24 @@ impl Changelog<'_> {
     fn offset(&self, consumer: &Consumer, which: i64) -> Result<i64, ReadError> {
         let mut list = PartitionList::new();
         list.add(self.topic, self.partition, which, -1);
+        // librdkafka knows no leader of a partition that isn't there, which fails the whole call.
         let listed =
-            consumer.client().list_offsets(&list, OFFSETS_MS).map_err(|error| ReadError::Other(error.to_string()))?;
+            consumer.client().list_offsets(&list, OFFSETS_MS).map_err(|error| self.no_offset(consumer, &error))?;
         let entry =
             listed.into_iter().next().ok_or_else(|| ReadError::Other("no broker tells its offsets".to_owned()))?;
         match entry.code {
             Code::OK => Ok(entry.offset),
-            code::UNKNOWN_TOPIC_OR_PART | code::UNKNOWN_PARTITION => Err(ReadError::NoPartition),
-            other => Err(ReadError::Other(other.to_string())),
+            other => Err(self.no_offset(consumer, &other)),
+        }
+    }
+
+    /// Why there is no offset: there is no such partition, or something else.
+    fn no_offset(&self, consumer: &Consumer, why: &impl ToString) -> ReadError {
+        match consumer.client().leaders(self.topic, OFFSETS_MS).map(|leaders| leaders.len()) {
+            Ok(partitions) if usize::try_from(self.partition).is_ok_and(|own| own >= partitions) && partitions > 0 => {
+                ReadError::NoPartition(partitions)
+            }
+            Ok(_) | Err(_) => ReadError::Other(why.to_string()),
         }
     }
 }

@@ -165,6 +165,26 @@ fn a_state_that_outgrows_its_memory_stops_the_pipeline_and_loses_nothing() {
     assert_totals(&setup, 40_000, 0);
 }
 
+/// Keys may move when the input gets more partitions, so the pipeline stops: while it runs, and when it starts again.
+#[test]
+fn an_input_that_gets_more_partitions_stops_the_pipeline() {
+    broker::brokers();
+    let setup = setup("more", 2, 2, Delivery::ExactlyOnce);
+    // A member learns of partitions with its next look at the topic, once a minute by default.
+    let soon = "kafka.librdkafka.\"topic.metadata.refresh.interval.ms\"=\"1000\"";
+    let mut process = setup.run_in(&[], &["--set", soon]);
+    java::produce(&setup.input, 0, &[order(some_hours_ago(), 1, 1)]);
+    process.wait("a result", RECOVERY, |_| java::records(&setup.output).iter().sum::<usize>() == 1);
+    java::add_partitions(&setup.input, 3);
+    assert_eq!(process.exit(2 * RECOVERY), Some(1), "the exit code");
+    let log = process.log();
+    assert!(log.contains("has 2 partitions, and the input has 3 or more"), "{log}");
+    let mut process = setup.run();
+    assert_eq!(process.exit(RECOVERY), Some(78), "the exit code");
+    let log = process.log();
+    assert!(log.contains(" has 2 partitions, and the input `") && log.contains("` has 3: state is kept"), "{log}");
+}
+
 /// A changelog topic that is missing, would lose state, or doesn't fit the input is refused with the way out.
 #[test]
 fn a_changelog_topic_that_would_lose_state_is_refused() {

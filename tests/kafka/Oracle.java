@@ -48,6 +48,7 @@ import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
@@ -166,6 +167,9 @@ public final class Oracle {
             case "allow": return allow(words[1], words[2], words[3], words[4]);
             case "delete": return delete(words[1]);
             case "alter": return alter(words[1], words[2]);
+            case "partitions":
+                admin.createPartitions(Map.of(words[1], NewPartitions.increaseTo(Integer.parseInt(words[2])))).all().get();
+                return "";
             case "delete-records": return deleteRecords(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "leaders": return commas(leaders(words[1]));
             case "coordinator": return Integer.toString(coordinator(words[1]));

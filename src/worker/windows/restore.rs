@@ -121,10 +121,11 @@ fn restore(task: &Task, cancel: &AtomicBool) -> Result<(Box<WindowedPartition>, 
         return Err(RestoreFailure::Stopped(format!("{}: {error}", place())));
     }
     read.map_err(|error| match error {
-        ReadError::NoPartition => RestoreFailure::Stopped(format!(
-            "{}: there is no such partition, so the input has got more; state is kept by partition, and a key may have moved to another one; \
-             read the input again from its beginning as another group, `input.group`",
-            place()
+        ReadError::NoPartition(partitions) => RestoreFailure::Stopped(format!(
+            "the changelog `{}` has {partitions} partitions, and the input has {} or more: state is kept by partition, and a key may have moved \
+             to another one; read the input again from its beginning as another group, `input.group`",
+            task.topic,
+            i64::from(task.partition) + 1
         )),
         ReadError::Other(why) => RestoreFailure::Again(format!("{}: {why}", place())),
     })?;

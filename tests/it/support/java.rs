@@ -96,6 +96,11 @@ pub(crate) fn alter(topic: &str, setting: &str) {
     ask(&format!("alter\t{topic}\t{setting}"));
 }
 
+/// Adds partitions to a topic, until it has this many.
+pub(crate) fn add_partitions(topic: &str, partitions: usize) {
+    ask(&format!("partitions\t{topic}\t{partitions}"));
+}
+
 /// Restricts an operation on a resource to this user. `kind` is `topic` or `group`. The tests' own clients are `ANONYMOUS`.
 pub(crate) fn allow(user: &str, kind: &str, name: &str, operation: &str) {
     ask(&format!("allow\t{user}\t{kind}\t{name}\t{operation}"));
