@@ -28,7 +28,7 @@ const CALLS: [usize; 2] = [8, 128];
 /// The keys that are shown at a time.
 const SHOWN: usize = 128;
 const CELL: [u8; 16] = [7; 16];
-/// The mean of so many measurements counts: the kernel counts a thread's time in steps of some ms.
+/// The number of measurements, whose mean counts: the kernel counts a thread's time in steps of some ms.
 const TRIES: u32 = 12;
 
 /// The time that this thread has run.

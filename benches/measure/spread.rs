@@ -9,7 +9,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// All three, with so many digits after the point.
+    /// All three, with this number of digits after the point.
     pub(crate) fn show(self, digits: usize) -> String {
         format!("{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.greatest)
     }

@@ -73,6 +73,17 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Reads cells with the step with windows, if it is among these, which run from now on.
+    pub(super) fn read_cells_with<'a>(&self, mut steps: impl Iterator<Item = &'a Step>) {
+        if let Some((name, CellReader { computes: CellMeaning::Plugin(plugin), .. })) = self.windowed.as_deref()
+            && let Some(step) = steps.find(|step| *step.settings().name == **name)
+        {
+            plugin.swap(step.clone());
+        }
+    }
+}
+
 /// What [`Handle::windowed`] returns.
 pub(super) fn reader(windowed: &WindowedStep, last: Option<&Step>) -> Option<(String, CellReader)> {
     let computes = match &windowed.reducer {
@@ -129,15 +140,6 @@ impl CellReader {
         self.read(listed.key.as_deref(), listed.slice, end, listed.cell)
     }
 
-    /// This version of a step runs now, which may be the one with windows.
-    pub(super) fn swap_if_it_is(&self, name: &str, step: &Step) {
-        if let CellMeaning::Plugin(plugin) = &self.computes
-            && *step.settings().name == *name
-        {
-            plugin.swap(step.clone());
-        }
-    }
-
     fn read(&self, key: Option<&[u8]>, from_ms: i64, to_ms: i64, cell: Vec<u8>) -> Result<StateWindow, String> {
         let value = match &self.computes {
             CellMeaning::Functions(functions) => functions.value(&cell).map_err(|error| error.to_string())?,
@@ -184,7 +186,7 @@ mod tests {
         CellReader { window, computes: CellMeaning::Functions(Functions::parse([("n", "count")]).unwrap()) }
     }
 
-    /// The windows of a key with so many records in each slice. The cell of a count is its version and the count.
+    /// The windows of a key with this number of records in each slice. The cell of a count is its version and the count.
     fn windows(reader: &CellReader, shown: i64, records: &[(i64, u8)], is_cut: bool) -> (Vec<String>, bool) {
         let cells = records.iter().map(|&(slice, count)| (slice, vec![1, count])).collect();
         let at = AppliedUpTo { partition: 0, applied: 0, watermark: None };

@@ -243,10 +243,7 @@ impl Handle {
             (0..self.parallelism.load(Ordering::Relaxed)).map(of_executor).collect::<Result<Vec<_>, _>>()?;
         steps.iter().for_each(|(_, step)| describe(&self.metrics, step));
         (self.swap)(replacements);
-        // A step with windows is the last one.
-        if let (Some(windowed), Some((_, step))) = (&self.windowed, steps.iter().max_by_key(|(number, _)| *number)) {
-            windowed.1.swap_if_it_is(&windowed.0, step);
-        }
+        self.read_cells_with(steps.iter().map(|(_, step)| step));
         Ok(())
     }
 
@@ -268,9 +265,7 @@ impl Handle {
         answer.map_err(StartError::Kafka)?;
         self.parallelism.store(parallelism, Ordering::Relaxed);
         steps.iter().for_each(|step| describe(&self.metrics, step));
-        if let (Some(windowed), Some(step)) = (&self.windowed, steps.last()) {
-            windowed.1.swap_if_it_is(&windowed.0, step);
-        }
+        self.read_cells_with(steps.iter());
         Ok(())
     }
 

@@ -49,11 +49,9 @@ impl PluginCells {
             let data = [&*merged, later].concat();
             let pairs = Cells { index: &[], lengths: &lengths, data: &data };
             let changed = self.call(|instance| instance.merge(pairs))?;
-            match changed.lengths.first() {
-                Some(0..) => merged = changed.data,
-                // Removed: what comes later begins anew.
-                Some(-1) => merged = later.to_vec(),
-                Some(_) | None => {}
+            if let Some(cell) = changed.iter().next().flatten() {
+                // After a removal what comes later begins anew.
+                merged = cell.unwrap_or(later).to_vec();
             }
         }
         Ok(merged)

@@ -59,6 +59,19 @@ impl ChangedCells {
         }
         Ok(ChangedCells { lengths, data })
     }
+
+    /// What became of each cell, in order: `None` if it is as it was, `Some(None)` if it is removed.
+    pub fn iter(&self) -> impl Iterator<Item = Option<Option<&[u8]>>> {
+        let mut rest = &*self.data;
+        self.lengths.iter().map(move |&length| match usize::try_from(length) {
+            Ok(length) => {
+                let (cell, after) = rest.split_at_checked(length)?;
+                rest = after;
+                Some(Some(cell))
+            }
+            Err(_) => (length != UNCHANGED).then_some(None),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const NULL_KEY: i32 = -1;
 /// The length of the key of a record that is dropped.
 const DROPPED: i32 = -2;
 /// The time of a record that has none.
-const NO_TIME: i64 = -1;
+pub const NO_TIME: i64 = -1;
 
 /// Records folded into their cells.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,31 @@ pub struct Extracted {
     pub times: Vec<i64>,
     /// The records that failed, by ascending index.
     pub failed: Vec<Failed>,
+}
+
+/// The key that a plugin found for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtractedKey<'a> {
+    /// The record is dropped, or failed.
+    Dropped,
+    /// Its key, which may be null.
+    Key(Option<&'a [u8]>),
+}
+
+impl Extracted {
+    /// The key of each record, in order.
+    pub fn keys(&self) -> impl Iterator<Item = ExtractedKey<'_>> {
+        let mut rest = &*self.data;
+        self.lengths.iter().map(move |&length| match usize::try_from(length) {
+            Ok(length) => {
+                let (key, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+                rest = after;
+                ExtractedKey::Key(Some(key))
+            }
+            Err(_) if length == NULL_KEY => ExtractedKey::Key(None),
+            Err(_) => ExtractedKey::Dropped,
+        })
+    }
 }
 
 /// Windows whose results are wanted, all of the same time.

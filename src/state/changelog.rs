@@ -92,7 +92,7 @@ const FORMAT: u8 = 1;
 const SIGN: u64 = 1 << 63;
 
 /// The key of the control record.
-pub(super) const CONTROL_KEY: [u8; 1] = [CONTROL];
+pub const CONTROL_KEY: [u8; 1] = [CONTROL];
 
 /// Appends the key of a cell.
 pub(super) fn encode_cell_key(slice: i64, key: Key<'_>, out: &mut Vec<u8>) {

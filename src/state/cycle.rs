@@ -109,11 +109,6 @@ pub enum Rewind {
 }
 
 impl WindowedPartition {
-    /// The same as [`WindowedPartition::cut_behind`], when no record has an output but those of its windows.
-    pub fn cut(&mut self) -> bool {
-        self.cut_behind(self.low)
-    }
-
     /// Cuts a cycle, if there is anything to make durable and the cycle before is durable. With exactly once, the first call fixes the
     /// boundary, behind all records that were folded or are out, and at `handed` or behind it: the caller says that every record with an
     /// output in the transaction is below `handed`, like a late record or one with a dead letter. It is called again until every record

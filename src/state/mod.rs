@@ -35,6 +35,7 @@ pub use cells::Fold;
 pub use cells::Malformed;
 pub use cells::NO_VALUE;
 pub use cells::UNCHANGED;
+pub use changelog::CONTROL_KEY;
 pub use changelog::CellValue;
 pub use changelog::Control;
 pub use changelog::DecodeError;

@@ -17,13 +17,13 @@ use super::chain::Chain;
 use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
+use super::link::alone;
 use super::windows;
 use super::windows::Reduced;
 use crate::batch::Batch;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
-use crate::failure::Kind;
 use crate::partition::Policy;
 use crate::record::AssignmentId;
 use crate::record::Seq;
@@ -287,13 +287,7 @@ impl<R: Fn(Returned)> Executor<R> {
                 return false;
             }
             let one = request.range.start..request.range.start + 1;
-            let result = match self.chain.run(&request.batch, one.clone()) {
-                // The plugin returned an error for this record: running it again changes nothing.
-                Err(failure) if failure.kind == Kind::Error => Err(failure),
-                // Run the record once more, alone and in a fresh instance, before it is taken for the cause.
-                Err(_) => self.chain.run(&request.batch, one),
-                Ok(verdicts) => Ok(verdicts),
-            };
+            let result = alone(|| self.chain.run(&request.batch, one.clone()));
             let verdicts = result.unwrap_or_else(|failure| {
                 if self.chain.gives_up(&failure) {
                     Verdicts { done: 1, failed: vec![(0, failure)], ..Verdicts::default() }

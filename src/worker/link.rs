@@ -10,6 +10,7 @@ use super::step_metrics::StepMetrics;
 use crate::batch::Batch;
 use crate::failure::Class;
 use crate::failure::Failure;
+use crate::failure::Kind;
 use crate::partition::Policy;
 use crate::plugin;
 use crate::plugin::Instance;
@@ -26,6 +27,15 @@ pub(super) struct Link {
 /// Whether the records after this one continue in the same run.
 pub(super) fn fails_alone(policy: &Policy, failure: &Failure) -> bool {
     failure.kind.class() == Class::Reject && policy.gives_up(failure)
+}
+
+/// Runs one record that may have caused a fault, and runs it once more in a fresh instance before it is taken for the cause. What the plugin
+/// returned as an error is final: running it again changes nothing.
+pub(super) fn alone<T>(mut run: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    match run() {
+        Err(failure) if failure.kind != Kind::Error => run(),
+        result => result,
+    }
 }
 
 impl Link {
@@ -78,7 +88,7 @@ impl Link {
         Ok(all_failed)
     }
 
-    /// Calls the plugin with this many records, in a new instance if the last one is spoilt.
+    /// Calls the plugin with this many records, in a new instance if the last one is unusable after a fault.
     ///
     /// # Errors
     /// A failure of the call, or of making an instance.

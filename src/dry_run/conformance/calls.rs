@@ -14,6 +14,7 @@ use crate::failure::Kind;
 use crate::plugin::Cells;
 use crate::plugin::ChangedCells;
 use crate::plugin::ClosedWindows;
+use crate::plugin::ExtractedKey;
 use crate::plugin::Folded;
 use crate::plugin::Instance;
 
@@ -49,20 +50,14 @@ pub(super) fn keys(instance: &mut Instance, batch: &Batch, range: Range<usize>) 
         Err(failure) => return Err(failure),
     };
     drop(instance.take_effects());
-    let mut rest = &found.data[..];
-    let key = |(index, &length): (usize, &i32)| {
-        let time = found.times.get(index).copied().unwrap_or_else(|| batch.record(range.start + index).timestamp);
-        match usize::try_from(length) {
-            Ok(length) => {
-                let (key, after) = rest.split_at(length);
-                rest = after;
-                Keyed::Key(Some(key.to_vec()), time)
-            }
-            Err(_) if length == -1 => Keyed::Key(None, time),
-            Err(_) => Keyed::Dropped,
+    let key = |(index, key): (usize, ExtractedKey<'_>)| match key {
+        ExtractedKey::Dropped => Keyed::Dropped,
+        ExtractedKey::Key(key) => {
+            let own = || batch.record(range.start + index).timestamp;
+            Keyed::Key(key.map(<[u8]>::to_vec), found.times.get(index).copied().unwrap_or_else(own))
         }
     };
-    let mut all: Vec<Keyed> = found.lengths.iter().enumerate().map(key).collect();
+    let mut all: Vec<Keyed> = found.keys().enumerate().map(key).collect();
     for failed in &found.failed {
         all[failed.index] = Keyed::Failed(reason(&failed.failure));
     }
@@ -129,14 +124,9 @@ pub(super) fn packed<'a>(cells: impl Iterator<Item = &'a Cell>) -> (Vec<i32>, Ve
 
 /// Applies changes to the cells with these numbers.
 pub(super) fn apply(changed: &ChangedCells, present: &[usize], cells: &mut [Cell]) {
-    let mut rest = &changed.data[..];
-    for (&length, &cell) in changed.lengths.iter().zip(present) {
-        if let Ok(length) = usize::try_from(length) {
-            let (bytes, after) = rest.split_at(length);
-            rest = after;
-            cells[cell] = Some(bytes.to_vec());
-        } else if length == -1 {
-            cells[cell] = None;
+    for (change, &cell) in changed.iter().zip(present) {
+        if let Some(value) = change {
+            cells[cell] = value.map(<[u8]>::to_vec);
         }
     }
 }

@@ -70,7 +70,7 @@ fn show(state: &mut WindowedPartition) -> Vec<(i64, i64, String)> {
 /// Makes everything durable. Returns what was written.
 fn cycle(state: &mut WindowedPartition) -> Changelog {
     let mut changelog = Changelog::new();
-    assert!(state.cut());
+    assert!(state.cut_behind(i64::MIN));
     while state.phase().is_some() {
         while !state.write(8, |record| changelog.push((record.key.to_vec(), record.value.map(<[u8]>::to_vec)))) {}
         state.acknowledge();
@@ -166,16 +166,16 @@ fn exactly_once_the_cut_waits_for_what_was_handed_out() {
         assert_eq!(judge(&mut state, offset, Some(1), key), Judged::Fold { slice: 0 });
     }
     let calls = [fetch(&mut state, 1, 0, b"a"), fetch(&mut state, 3, 0, b"c")];
-    assert!(!state.cut(), "two calls are out");
+    assert!(!state.cut_behind(i64::MIN), "two calls are out");
     let slot = |key: &[u8]| KeyHash::of(Some(key)).slot();
     assert!(state.may_fetch(slot(b"e"), 2) && !state.may_fetch(slot(b"d"), 4), "the boundary is 4");
     state.apply(&calls[0], Changes { lengths: &[1], data: b"a" }).unwrap();
     // The second call asks for a retry. The record isn't below the next boundary.
     state.give_back(&calls[1]);
     state.settle(2);
-    assert!(!state.cut());
+    assert!(!state.cut_behind(i64::MIN));
     state.cancel_cut();
-    assert!(state.may_fetch(slot(b"d"), 4) && state.cut());
+    assert!(state.may_fetch(slot(b"d"), 4) && state.cut_behind(i64::MIN));
     assert_eq!(state.phase(), Some(Phase::Transaction(2)));
 }
 
@@ -185,7 +185,7 @@ fn an_abort_undoes_both_cycles_and_late_results_change_nothing() {
     put(&mut state, 0, 1, b"a");
     cycle(&mut state);
     put(&mut state, 1, 2, b"b");
-    assert!(state.cut());
+    assert!(state.cut_behind(i64::MIN));
     put(&mut state, 2, 15, b"c");
     assert_eq!(show(&mut state).len(), 2);
     let Judged::Fold { slice } = judge(&mut state, 3, Some(16), b"d") else { panic!() };
@@ -206,7 +206,7 @@ fn a_window_is_continued_behind_the_last_key_that_was_shown() {
     (0..).zip(&keys).for_each(|(offset, key)| put(&mut state, offset, 1, key.as_bytes()));
     put(&mut state, 9, 15, b"later");
     let first = state.next_windows(4).unwrap();
-    assert!(!{ state.cut() }, "the batch is out");
+    assert!(!{ state.cut_behind(i64::MIN) }, "the batch is out");
     state.cancel_cut();
     state.take_back_windows(first.id);
     let changelog = cycle(&mut state);
@@ -267,7 +267,7 @@ fn a_cell_that_is_ahead_of_the_applied_offset_is_not_folded_again() {
     put_unsettled(&mut state, 1, 2, b"a");
     judge(&mut state, 2, Some(2), b"late");
     // The record at 0 isn't settled, so that the boundary stays below it.
-    assert!(state.cut());
+    assert!(state.cut_behind(i64::MIN));
     let mut cells = Changelog::new();
     state.acknowledge();
     state.write(usize::MAX, |record| cells.push((record.key.to_vec(), record.value.map(<[u8]>::to_vec))));

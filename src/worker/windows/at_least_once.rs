@@ -21,15 +21,6 @@ use crate::worker::clock;
 use crate::worker::session;
 
 impl Windows {
-    /// Cuts a cycle, if there is anything to make durable and the one before is.
-    fn cut_at_low(&mut self) {
-        if let Some(state) = &mut self.state
-            && state.cut()
-        {
-            self.is_written = false;
-        }
-    }
-
     fn phase(&self) -> Option<Phase> {
         self.state.as_ref()?.phase()
     }
@@ -58,13 +49,7 @@ impl Windows {
 impl Shell {
     /// Cuts the cycles of all partitions. Their offsets are committed when the cycles are durable.
     pub(in crate::worker) fn cut_cycles(&mut self) {
-        for task in &mut self.flow.tasks {
-            let low = task.state.low();
-            if let Some(windows) = task.cycle_mut() {
-                windows.settle(low);
-                windows.cut_at_low();
-            }
-        }
+        self.cut_windows();
         self.timers.is_cycling = true;
     }
 

@@ -41,11 +41,16 @@ impl CallCells {
 impl WorkingCells {
     /// Adds a cell that has this value.
     pub(super) fn push(&mut self, value: Option<&[u8]>) {
-        let start = self.data.len();
-        self.data.extend_from_slice(value.unwrap_or_default());
-        let value = value.map(|_| (start, self.data.len()));
+        let value = self.keep(value);
         self.cells.push(WorkingCell { value, is_changed: false });
         self.numbers.push(None);
+    }
+
+    /// Keeps a value, and returns where it is.
+    fn keep(&mut self, value: Option<&[u8]>) -> Option<(usize, usize)> {
+        let start = self.data.len();
+        self.data.extend_from_slice(value?);
+        Some((start, self.data.len()))
     }
 
     /// The number of cells.
@@ -80,18 +85,9 @@ impl WorkingCells {
 
     /// Takes the checked result of a call.
     pub(super) fn take(&mut self, call: &CallCells, changed: &ChangedCells) {
-        let mut at = 0;
-        for (&cell, &length) in call.which.iter().zip(&changed.lengths) {
-            let value = match usize::try_from(length) {
-                Ok(length) => {
-                    let start = self.data.len();
-                    self.data.extend_from_slice(&changed.data[at..at + length]);
-                    at += length;
-                    Some((start, start + length))
-                }
-                Err(_) if length == UNCHANGED => continue,
-                Err(_) => None,
-            };
+        for (&cell, change) in call.which.iter().zip(changed.iter()) {
+            let Some(value) = change else { continue };
+            let value = self.keep(value);
             self.cells[cell] = WorkingCell { value, is_changed: true };
         }
     }

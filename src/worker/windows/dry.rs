@@ -77,7 +77,7 @@ impl DryWindows {
                 Folding::Ask(order) => order,
             };
             let Some(Reduced::Added(added)) = chain.reduce(Order::Add(order)) else { return Err(NO_PLUGIN.into()) };
-            folding = self.windows.added(*added, policy).ok_or(NO_PLUGIN)?;
+            folding = self.windows.added(*added, policy)?.ok_or(NO_PLUGIN)?;
         }
     }
 

@@ -103,7 +103,7 @@ impl Windows {
             }
         };
         for Merged { call, lengths, data } in &merged {
-            apply(state, call, Changes { lengths, data });
+            apply(state, call, Changes { lengths, data })?;
         }
         ran.effects.folds = folds;
         Ok(finish(step, ran, &judgement))
@@ -111,10 +111,11 @@ impl Windows {
 }
 
 /// Writes what a call made of its cells.
-pub(super) fn apply(state: &mut WindowedPartition, call: &Call, changes: Changes<'_>) {
-    if let Err(malformed) = state.apply(call, changes) {
-        debug_assert!(false, "{malformed}");
-    }
+///
+/// # Errors
+/// The changes don't fit the call. They were checked, so it is a bug; the records must not be taken for folded.
+pub(super) fn apply(state: &mut WindowedPartition, call: &Call, changes: Changes<'_>) -> Result<(), String> {
+    state.apply(call, changes).map_err(|malformed| format!("the changes of a call don't fit its cells: {malformed}"))
 }
 
 /// The records of the run are folded: those that were late go to their output.

@@ -74,7 +74,7 @@ pub(super) struct Windows {
     showing: Option<Showing>,
     /// When open windows were last shown.
     early: Option<Instant>,
-    /// Runs that were returned while a cycle is being cut.
+    /// Runs that wait to be folded, in order.
     held: VecDeque<Box<RunResult>>,
     /// What a plugin is asked.
     orders: Orders,
@@ -220,8 +220,8 @@ impl Windows {
         }
     }
 
-    /// Cuts a cycle behind everything that is in the transaction, or goes on with it. Returns its boundary, if there is anything to make
-    /// durable.
+    /// Cuts a cycle, or goes on with it; in a transaction, behind everything that is in it. Returns the boundary of a transaction's cycle, if
+    /// there is anything to make durable.
     fn cut(&mut self, handed: Offset) -> Option<Offset> {
         let state = self.state.as_mut()?;
         if state.phase().is_none() && state.cut_behind(handed.0) {
@@ -321,7 +321,7 @@ impl Windows {
         self.state.as_ref().map_or(0, WindowedPartition::cells)
     }
 
-    /// Keeps a run until the cycle is cut.
+    /// Keeps a run until it may be folded.
     pub(super) fn hold(&mut self, ran: Box<RunResult>) {
         self.held.push_back(ran);
     }

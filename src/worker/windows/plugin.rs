@@ -1,7 +1,7 @@
 //! The worker's part of a plugin with windows: it gives orders to executors and takes their answers.
 //!
-//! A partition has one order of each kind out. While records are being folded, later runs wait (`Windows::hold`); an answer that comes
-//! after a rewind has a number that nobody waits for.
+//! A partition has one order of each kind out. While records are being folded, later runs wait (`Windows::hold`). An answer that comes
+//! after a rewind is ignored: its number isn't the one that is waited for.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -117,12 +117,17 @@ impl Windows {
         Folding::Ask(Box::new(AddOrder { ticket, ran, kept, index, cells }))
     }
 
-    /// A plugin has folded records. `None` if nobody waits for that.
-    pub(super) fn added(&mut self, added: Added, policy: &Policy) -> Option<Folding> {
+    /// A plugin has folded records. `None` if that isn't waited for.
+    ///
+    /// # Errors
+    /// The cells don't fit, which is a bug: nothing more may be folded.
+    pub(super) fn added(&mut self, added: Added, policy: &Policy) -> Result<Option<Folding>, String> {
         let Added { order, failed, stopped, .. } = added;
-        let Adding { calls, mut judgement, .. } = self.orders.adding.take_if(|adding| adding.ticket == order.ticket)?;
+        let adding = self.orders.adding.take_if(|adding| adding.ticket == order.ticket);
+        let (Some(Adding { calls, mut judgement, .. }), Some(state)) = (adding, self.state.as_mut()) else {
+            return Ok(None);
+        };
         let AddOrder { mut ran, kept, cells, .. } = order;
-        let state = self.state.as_mut()?;
         let folds = std::mem::take(&mut ran.effects.folds);
         let is_again = stopped.is_some() || failed.iter().any(|&(place, _)| judgement.has_more(&folds, kept[place]));
         if is_again {
@@ -137,7 +142,7 @@ impl Windows {
                     data.extend_from_slice(bytes);
                 }
                 first += call.lengths.len();
-                fold::apply(state, call, Changes { lengths: &lengths, data: &data });
+                fold::apply(state, call, Changes { lengths: &lengths, data: &data })?;
             }
         }
         for (place, failure) in failed.into_iter().chain(stopped) {
@@ -145,7 +150,7 @@ impl Windows {
         }
         ran.effects.folds = folds;
         // Without the records that failed.
-        Some(if is_again { self.ask(ran, judgement) } else { fold::finish(&self.step, ran, &judgement) })
+        Ok(Some(if is_again { self.ask(ran, judgement) } else { fold::finish(&self.step, ran, &judgement) }))
     }
 
     /// The next windows for a plugin, if it may get some.
@@ -195,9 +200,10 @@ impl Shell {
         let Some(windows) = &mut self.flow.tasks[index].windows else { return };
         let counted = added.counted.clone();
         match windows.added(added, &self.settings.policy) {
-            None => {}
-            Some(Folding::Ask(order)) => self.order(now, executor, Order::Add(order)),
-            Some(Folding::Folded(ran, not_folded)) => {
+            Err(why) => self.close(now, End::Stopped(why)),
+            Ok(None) => {}
+            Ok(Some(Folding::Ask(order))) => self.order(now, executor, Order::Add(order)),
+            Ok(Some(Folding::Folded(ran, not_folded))) => {
                 chain::tell(&counted, &self.monitor.metrics);
                 self.monitor.count_not_folded(windows.step(), not_folded);
                 self.on_folded(now, index, ran);

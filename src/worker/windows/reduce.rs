@@ -12,19 +12,18 @@ use crate::batch::Outputs;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure::Failure;
-use crate::failure::Kind;
 use crate::partition::Policy;
 use crate::plugin::Cells;
 use crate::plugin::ClosedWindows;
 use crate::record::AssignmentId;
 use crate::record::TopicPartition;
 use crate::state::Key;
-use crate::state::UNCHANGED;
 use crate::state::WindowBatch;
 use crate::worker::chain::Chain;
 use crate::worker::chain::Counted;
 use crate::worker::executor::RunResult;
 use crate::worker::link::Link;
+use crate::worker::link::alone;
 use crate::worker::link::fails_alone;
 
 /// What an executor is to do for a partition of a step with windows. It carries a number by which the partition knows its answer.
@@ -127,12 +126,7 @@ impl Chain {
         let mut emitter = Emitter { link, order: &order, outputs: Vec::new(), failed: Vec::new() };
         if emitter.emit(&keys).is_err() {
             for one in &keys {
-                let result = match emitter.emit(std::slice::from_ref(one)) {
-                    Err(failure) if failure.kind == Kind::Error => Err(failure),
-                    Err(_) => emitter.emit(std::slice::from_ref(one)),
-                    Ok(()) => Ok(()),
-                };
-                if let Err(failure) = result {
+                if let Err(failure) = alone(|| emitter.emit(std::slice::from_ref(one))) {
                     let cell = one.1.first().map_or_else(Vec::new, |cell| cell.to_vec());
                     emitter.failed.push((FailedWindow { key: one.0.map(<[u8]>::to_vec), cell }, failure));
                 }
@@ -198,13 +192,7 @@ impl Adder<'_> {
     /// Folds records one by one, after a call with all of them failed.
     fn isolate(&mut self, range: Range<usize>) -> Option<(usize, Failure)> {
         for one in range {
-            let result = match self.add(one..one + 1) {
-                // Running it again changes nothing.
-                Err(failure) if failure.kind == Kind::Error => Err(failure),
-                Err(_) => self.add(one..one + 1),
-                Ok(stopped) => Ok(stopped),
-            };
-            match result {
+            match alone(|| self.add(one..one + 1)) {
                 Ok(None) => {}
                 Ok(Some(stopped)) => return Some(stopped),
                 Err(failure) if self.policy.gives_up(&failure) => self.failed.push((one, failure)),
@@ -277,13 +265,9 @@ impl Emitter<'_> {
             }
             let pairs = Cells { index: &[], lengths: &lengths, data: &data };
             let changed = self.link.call(which.len(), |instance| instance.merge(pairs))?;
-            let mut start = 0;
-            for (&number, &length) in which.iter().zip(&changed.lengths) {
-                if let Ok(length) = usize::try_from(length) {
-                    merged[number] = Some(Cow::Owned(changed.data[start..start + length].to_vec()));
-                    start += length;
-                } else if length != UNCHANGED {
-                    merged[number] = None;
+            for (&number, change) in which.iter().zip(changed.iter()) {
+                if let Some(cell) = change {
+                    merged[number] = cell.map(|cell| Cow::Owned(cell.to_vec()));
                 }
             }
         }

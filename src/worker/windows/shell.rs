@@ -21,8 +21,7 @@ use crate::record::OutRecord;
 use crate::record::Seq;
 use crate::sink::Destination;
 use crate::sink::size;
-use crate::state::RecordKey;
-use crate::state::decode_key;
+use crate::state::CONTROL_KEY;
 use crate::worker::Event;
 use crate::worker::Shell;
 use crate::worker::clock;
@@ -48,7 +47,7 @@ impl Shell {
             }
             let task = &mut self.flow.tasks[index];
             let low = task.state.low();
-            if let Some(windows) = &mut task.windows {
+            if let Some(windows) = task.cycle_mut() {
                 windows.settle(low);
                 windows.tick(now);
             }
@@ -71,7 +70,6 @@ impl Shell {
         for index in 0..self.flow.tasks.len() {
             let task = &self.flow.tasks[index];
             let Some(windows) = &task.windows else { continue };
-            let source = task.partition.clone();
             let has_results = windows.is_showing() || may_begin && task.state.may_receive() && windows.has_results();
             if task.position.is_gone()
                 || windows.is_flushing()
@@ -82,7 +80,7 @@ impl Shell {
             }
             let task = &mut self.flow.tasks[index];
             let executor = task.executor;
-            if let Some(order) = task.windows.as_mut().and_then(|windows| windows.next_order(&source)) {
+            if let Some(order) = task.windows.as_mut().and_then(|windows| windows.next_order(&task.partition)) {
                 self.order(now, executor, order);
                 busy = true;
                 continue;
@@ -121,8 +119,10 @@ impl Shell {
                 .map_err(|why| Unsent::Stopped(format!("step `{}`, {}: {why}", step.name, task.partition)))?;
             let Some((NextResult { record, is_dead }, seq)) = result else { break };
             let output = match self.settings.routes.destination(step.number, record.port) {
-                Destination::Output(output) if !is_dead => output,
-                Destination::Output(_) | Destination::NextStep => outputs.len(),
+                _ if is_dead => outputs.len(),
+                Destination::Output(output) => output,
+                // It is the last step.
+                Destination::NextStep => break,
             };
             let by_output = || match outputs.get(output).map(|output| output.partition) {
                 Some(Partition::SameAsInput) => task.partition.partition,
@@ -165,7 +165,7 @@ impl Shell {
         self.flow.tasks.iter().position(|task| task.windows.as_deref().is_some_and(is_it))
     }
 
-    /// A transaction is being closed: cuts the cycles of all partitions. Returns whether there is anything to commit.
+    /// Cuts the cycles of all partitions. Returns whether a transaction has anything to commit.
     pub(in crate::worker) fn cut_windows(&mut self) -> bool {
         let mut any = false;
         for task in &mut self.flow.tasks {
@@ -326,7 +326,7 @@ impl Shell {
 fn point_of(record: &OutRecord<'_>) -> Point {
     match (record.key, record.value) {
         (_, None) => Point::TombstoneEnqueued,
-        (Some(key), Some(_)) if decode_key(key) == Ok(RecordKey::Control) => Point::ControlEnqueued,
+        (Some(key), Some(_)) if key == CONTROL_KEY => Point::ControlEnqueued,
         (_, Some(_)) => Point::CellEnqueued,
     }
 }

@@ -15,14 +15,12 @@ use crate::aggregate::Functions;
 use crate::aggregate::Reject;
 use crate::batch::View;
 use crate::failure::Failure;
+use crate::plugin;
+use crate::plugin::ExtractedKey;
 use crate::record::Record;
 use crate::state;
 use crate::state::KeyHash;
 use crate::worker::link::Link;
-
-/// The length of the null key in `extracted` of the contract, and the time of a record that has none.
-const NULL_KEY: i32 = -1;
-const NO_TIMESTAMP: i64 = -1;
 
 /// A step with windows: the last step of its pipeline.
 #[derive(Clone, Debug)]
@@ -144,26 +142,20 @@ impl Folds {
         root_of: impl Fn(usize) -> usize,
     ) -> Result<Vec<(usize, Failure)>, Failure> {
         let extracted = link.call(view.len(), |instance| instance.keys(view))?;
-        let mut failures = extracted.failed.into_iter().peekable();
-        let (mut failed, mut taken) = (Vec::new(), 0);
+        let mut failures = extracted.failed.iter().peekable();
+        let mut failed = Vec::new();
         let found = FoundFields::default();
-        for (place, &length) in extracted.lengths.iter().enumerate() {
+        for (place, key) in extracted.keys().enumerate() {
             let root = root_of(place);
             if let Some(own) = failures.next_if(|failure| failure.index == place) {
-                failed.push((root, link.failed(own.failure)));
+                failed.push((root, link.failed(own.failure.clone())));
                 continue;
             }
-            let key = match usize::try_from(length) {
-                Ok(length) => Some(&extracted.data[taken..taken + length]),
-                Err(_) if length == NULL_KEY => None,
-                // The plugin dropped it.
-                Err(_) => continue,
-            };
-            taken += key.map_or(0, <[u8]>::len);
+            let ExtractedKey::Key(key) = key else { continue };
             let own_time = || step.extraction.time(&view.record(place), &found);
             let time = match extracted.times.get(place) {
                 None => own_time(),
-                Some(&NO_TIMESTAMP) => {
+                Some(&plugin::NO_TIME) => {
                     Err(Reject { code: "no-time", reason: "the plugin found no time in it".to_owned() })
                 }
                 Some(&time) => Ok(time),
