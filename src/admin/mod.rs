@@ -7,7 +7,6 @@
 //! restart all processes. The pipeline decides whether it is healthy; the server asks it for each request.
 
 mod pages;
-mod percent;
 mod state;
 
 use std::collections::VecDeque;

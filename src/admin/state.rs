@@ -15,13 +15,13 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::percent::decoded;
 use crate::pipeline::AppliedUpTo;
 use crate::pipeline::CellReader;
 use crate::pipeline::GroupMember;
@@ -204,6 +204,13 @@ fn request(uri: &Uri) -> Result<Request, &'static str> {
     let from = of("cursor").map_or(Ok(ListPosition::START), |cursor| cursor.parse());
     let from = from.map_err(|()| "`cursor` is not the `next` of a list")?;
     Ok(Request { step, wanted: WantedState::List { prefix, from, cells_max: limit } })
+}
+
+/// The bytes that a text in a path or a query stands for; `None` if a `%` is not followed by two hexadecimal digits. A `+` stands for
+/// itself.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let is_code = |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    text.split('%').skip(1).all(is_code).then(|| percent_decode_str(text).collect())
 }
 
 /// The response to a question about a key. `sent` is the path and the query of the request.

@@ -33,16 +33,13 @@ pub(crate) fn descriptors(case: &Case) {
                 .unwrap();
             let watch = clock::Watch::start();
             let mut fresh = 0;
-            let status = loop {
-                if let Some(status) = child.try_wait().unwrap() {
-                    break Some(status);
+            let status = clock::look_for(Duration::from_secs(10), || {
+                let status = child.try_wait().unwrap();
+                if status.is_none() {
+                    fresh = load.delivery.tally().fresh;
                 }
-                fresh = load.delivery.tally().fresh;
-                if watch.elapsed() > Duration::from_secs(10) {
-                    break None;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            };
+                status
+            });
             let took = watch.elapsed();
             let cpu = if status.is_none() { cpu_ticks(child.id()) } else { 0 };
             let _ = child.kill();
@@ -145,15 +142,7 @@ pub(crate) fn memory_limit(case: &Case) {
             let enter = ["sh", "-c", "echo $$ > \"$0\" && exec \"$@\"", control.processes.to_str().unwrap()];
             let mut process = load.pipeline().run_under(&enter, &[], &[]);
             let watch = clock::Watch::start();
-            let status = loop {
-                if let Some(status) = process.ended() {
-                    break Some(status);
-                }
-                if watch.elapsed() > Duration::from_secs(15) {
-                    break None;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            };
+            let status = clock::look_for(Duration::from_secs(15), || process.ended());
             let Some(status) = status else {
                 load.passes(&mut process, 10_000);
                 return format!("it runs; {}", load.finish(process));
@@ -193,11 +182,6 @@ impl ControlGroup {
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         // Its processes have ended, but the kernel may not have noticed yet.
-        for _ in 0..50 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let _ = clock::look_for(Duration::from_secs(1), || fs::remove_dir(&self.folder).ok());
     }
 }

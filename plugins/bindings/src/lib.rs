@@ -187,7 +187,7 @@ mod tests {
         options.build().generate(&mut resolve, world, &mut files).map_err(|error| failed(&error))?;
         let (_, text) = files.iter().next().ok_or_else(|| failed(&"nothing was generated"))?;
         let text = std::str::from_utf8(text).map_err(|error| failed(&error))?;
-        Ok(format!("//! {}\n\n{LINTS}\n\n{text}", bindings.head))
+        Ok(format!("//! {} Generated, and as long as the generator makes it.\n\n{LINTS}\n\n{text}", bindings.head))
     }
 
     #[test]

@@ -1,11 +1,19 @@
-//! One HTTP request to a wasmill: the answer is short JSON, and the connection is closed after it.
+//! One HTTP request to a wasmill: the answer is short JSON.
 
-use std::io;
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::TcpStream;
-use std::net::ToSocketAddrs;
+use std::fmt::Display;
 use std::time::Duration;
+
+use http_body_util::BodyExt;
+use http_body_util::Empty;
+use http_body_util::Limited;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::header::LOCATION;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,56 +28,69 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// A process answers within a second, or says that it doesn't.
 const ANSWER: Duration = Duration::from_secs(5);
 /// A process sends much less.
-const BYTES_MAX: u64 = 64 << 20;
+const BYTES_MAX: usize = 64 << 20;
 
 /// Sends a GET request. `address` is `host:port`.
 ///
 /// # Errors
 /// Why there is no answer.
 pub(super) fn get(address: &str, path: &str) -> Result<HttpAnswer, String> {
-    let answer = ask(address, path).map_err(|error| error.to_string())?;
-    parse(&answer).ok_or_else(|| "what answers is no HTTP server, or the answer is not whole".to_owned())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(told)?;
+    runtime.block_on(async {
+        let stream = timeout(CONNECT, TcpStream::connect(address)).await;
+        let stream = stream.map_err(|_| format!("no connection within {CONNECT:?}"))?.map_err(told)?;
+        let answer = timeout(ANSWER, ask(stream, address, path)).await;
+        answer.map_err(|_| format!("no answer within {ANSWER:?}"))?
+    })
 }
 
-fn ask(address: &str, path: &str) -> io::Result<Vec<u8>> {
-    let mut failed = io::Error::other("the name has no address");
-    for addr in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&addr, CONNECT) {
-            Ok(mut stream) => {
-                stream.set_read_timeout(Some(ANSWER))?;
-                stream.set_write_timeout(Some(ANSWER))?;
-                write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-                let mut answer = Vec::new();
-                stream.take(BYTES_MAX).read_to_end(&mut answer)?;
-                return Ok(answer);
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
+async fn ask(stream: TcpStream, address: &str, path: &str) -> Result<HttpAnswer, String> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    // It ends with the runtime, or with the answer.
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, address).body(Empty::<Bytes>::new()).map_err(told)?;
+    let response = sender.send_request(request).await.map_err(unreadable)?;
+    let status = response.status().as_u16();
+    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).map(str::to_owned);
+    let body = Limited::new(response.into_body(), BYTES_MAX).collect().await.map_err(unreadable)?.to_bytes();
+    Ok(HttpAnswer { status, location, body: String::from_utf8(body.into()).map_err(unreadable)? })
 }
 
-fn parse(answer: &[u8]) -> Option<HttpAnswer> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let (head, body) = (std::str::from_utf8(answer.get(..end)?).ok()?, answer.get(end + 4..)?);
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
-    let of = |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-    if of("content-length").is_some_and(|length| length.parse() != Ok(body.len())) {
-        return None;
-    }
-    let body = String::from_utf8(body.to_vec()).ok()?;
-    Some(HttpAnswer { status, location: of("location").map(str::to_owned), body })
+fn told(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn unreadable(error: impl Display) -> String {
+    format!("what answers is no HTTP server, or the answer is not whole: {error}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
+
+    /// Asks a server that sends this and closes the connection.
+    fn answer(text: &str) -> Option<HttpAnswer> {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        let text = text.to_owned();
+        let serving = thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(text.as_bytes()).unwrap();
+        });
+        let answer = get(&address, "/state/s");
+        serving.join().unwrap();
+        answer.ok()
+    }
 
     #[test]
     fn an_answer_is_taken_whole_or_not_at_all() {
-        let answer = |text: &str| parse(text.as_bytes());
         let whole = "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://a:1/x\r\ncontent-length: 2\r\n\r\n{}";
         let expected = HttpAnswer { status: 307, location: Some("http://a:1/x".into()), body: "{}".into() };
         assert_eq!(answer(whole), Some(expected));

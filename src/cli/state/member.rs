@@ -1,5 +1,8 @@
 //! The processes that are asked: the first one, where it sends the question, and the other members of the group.
 
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::percent_encode;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -123,11 +126,8 @@ pub(super) fn has_no_address(other: &OtherMember) -> String {
 
 /// Percent-encodes everything but letters, digits and `-._~`.
 pub(super) fn encoded(bytes: &[u8]) -> String {
-    let of = |&byte: &u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    bytes.iter().map(of).collect()
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encode(bytes, ENCODED).to_string()
 }
 
 #[cfg(test)]

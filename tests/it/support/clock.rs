@@ -28,14 +28,19 @@ impl Watch {
 ///
 /// # Panics
 /// If there is none within `limit`; `what` describes the condition.
-pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, ask: impl FnMut() -> Option<T>) -> T {
+    look_for(limit, ask).unwrap_or_else(|| panic!("waited {limit:?} in vain: {what}"))
+}
+
+/// Polls until there is an answer, or `None` if there is none within `limit`.
+pub(crate) fn look_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let watch = Watch::start();
     let mut step = FIRST;
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if answer.is_some() || watch.elapsed() >= limit {
             return answer;
         }
-        assert!(watch.elapsed() < limit, "waited {limit:?} in vain: {what}");
         thread::sleep(step);
         step = (step * 5 / 4).min(LAST);
     }

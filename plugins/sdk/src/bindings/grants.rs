@@ -1,4 +1,4 @@
-//! The bindings of what a step's `allow` may give a plugin: the functions of WASI that `crate::grants` calls.
+//! The bindings of what a step's `allow` may give a plugin: the functions of WASI that `crate::grants` calls. Generated, and as long as the generator makes it.
 
 #![allow(
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! The bindings of what the world `reduce-by` of the contract has besides `reduce`.
+//! The bindings of what the world `reduce-by` of the contract has besides `reduce`. Generated, and as long as the generator makes it.
 
 #![allow(
     unreachable_pub,

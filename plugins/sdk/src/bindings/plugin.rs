@@ -1,4 +1,4 @@
-//! The bindings of the columnar world of the contract, with its two optional imports.
+//! The bindings of the columnar world of the contract, with its two optional imports. Generated, and as long as the generator makes it.
 
 #![allow(
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! The bindings of the world `reduce` of the contract.
+//! The bindings of the world `reduce` of the contract. Generated, and as long as the generator makes it.
 
 #![allow(
     unreachable_pub,
