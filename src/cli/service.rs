@@ -136,7 +136,7 @@ impl Running {
     /// Logs how the pipeline ended, and stops everything around it.
     pub(super) fn end(self, end: End) -> Result<(), Exit> {
         let how = match &end {
-            End::Drained => "shut down: everything in flight is delivered and committed",
+            End::Drained => "shut down: nothing will be repeated",
             End::Stopped(_) => "stopped by a failure",
             End::DeadlinePassed(_) => "out of time: records will be repeated",
             End::Invalid(_) => "the configuration can't run",

@@ -42,6 +42,9 @@ pub const SETTINGS: [(&str, &str); 4] = [
     ("delete.retention.ms", "604800000"),
 ];
 
+/// The wait between two questions about a topic that was just created.
+const CREATED_PAUSE: Duration = Duration::from_millis(50);
+
 /// The leaders of the changelog topic's partitions, or what is wrong with the topic. `known` has the input's number of partitions.
 pub(super) fn leaders(
     client: &Arc<Client>,
@@ -66,8 +69,10 @@ pub(super) fn leaders(
             return match client.create_topic(topic, count, &SETTINGS, timeout_ms) {
                 Ok(()) => {
                     tracing::info!("created the changelog topic `{topic}` with {partitions} partitions");
-                    client.leaders(topic, timeout_ms).map(Ok)
+                    created(client, topic, timeout_ms).map(Ok)
                 }
+                // Another process was faster.
+                Err(error) if error.code == code::TOPIC_ALREADY_EXISTS => created(client, topic, timeout_ms).map(Ok),
                 Err(error) if error.code == code::TOPIC_AUTHORIZATION_FAILED => {
                     let command = commands.create_changelog(topic, partitions);
                     Ok(Err(format!(
@@ -98,6 +103,24 @@ pub(super) fn leaders(
         )));
     }
     Ok(Ok(leaders))
+}
+
+/// The leaders of a topic that was just created. Brokers learn of it one after another, and of its leaders later.
+fn created(client: &Arc<Client>, topic: &str, timeout_ms: i32) -> Result<Vec<i32>, Error> {
+    let deadline = now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    loop {
+        match client.leaders(topic, timeout_ms) {
+            Ok(leaders) if leaders.iter().all(|leader| *leader >= 0) => return Ok(leaders),
+            Err(error) if ![code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
+                return Err(error);
+            }
+            Ok(_) | Err(_) if now() < deadline => std::thread::sleep(CREATED_PAUSE),
+            Ok(_) | Err(_) => {
+                let text = format!("the changelog topic `{topic}` was created and has no leaders yet");
+                return Err(Error { code: code::TIMED_OUT, text });
+            }
+        }
+    }
 }
 
 /// A partition of a changelog topic.

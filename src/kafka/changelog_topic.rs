@@ -17,7 +17,6 @@ use super::probe::left_ms;
 use super::probe::now;
 use super::settings;
 use super::sys::Client;
-use super::sys::Code;
 use super::sys::Side;
 
 /// What is wrong with a changelog topic.
@@ -51,8 +50,6 @@ pub enum NotCreated {
 
 /// A tombstone that is removed sooner may be missed by a restore. This is Kafka's default.
 const TOMBSTONES_MS_MIN: i64 = 86_400_000;
-/// Kafka's `TOPIC_ALREADY_EXISTS`.
-const EXISTS: Code = Code(36);
 
 /// What is wrong with a topic that exists. `input` has `input_partitions`.
 #[must_use]
@@ -134,7 +131,7 @@ pub fn create(settings: &Settings, commands: &Commands, limit: Duration) -> Resu
     match client.create_topic(topic, count, &SETTINGS, left_ms(deadline)) {
         Ok(()) => Ok(CreatedChangelog::New(partitions)),
         // Another process was faster.
-        Err(error) if error.code == EXISTS => {
+        Err(error) if error.code == code::TOPIC_ALREADY_EXISTS => {
             let found = there(ask()?.changelog.as_ref(), commands, topic, (input, partitions))?;
             found.ok_or_else(|| {
                 NotCreated::Refused(format!("the changelog topic `{topic}` was created and is gone again"))

@@ -46,6 +46,7 @@ pub(crate) mod code {
     pub(crate) const TRANSPORT: Code = Code(-195);
     pub(crate) const UNKNOWN_TOPIC_OR_PART: Code = Code(3);
     pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
+    pub(crate) const TOPIC_ALREADY_EXISTS: Code = Code(36);
     pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
     pub(crate) const GROUP_ID_NOT_FOUND: Code = Code(69);
     /// The topic doesn't accept a message of this size. Reported by the broker, or by librdkafka before it sends the

@@ -29,7 +29,7 @@ use crate::sink::Destination;
 use crate::sink::Routes;
 
 /// The most records in one call if the first step is no plugin.
-const RECORDS_WITHOUT_PLUGIN: usize = 128;
+const RECORDS_WITHOUT_PLUGIN: usize = 1024;
 
 /// One executor's instances of all steps.
 pub(super) struct Chain {

@@ -23,8 +23,7 @@ use crate::partition::PartitionState;
 use crate::record::TopicPartition;
 
 /// The status text while joining the group.
-const JOINING: &str =
-    "joining the group, which waits for a member that died until its session is over (input.session_timeout)";
+const JOINING: &str = "joining the group; if a member died, until its session is over (input.session_timeout)";
 
 impl Shell {
     /// Gives an event to the session. Its actions are carried out by the next [`Shell::carry_out`], so that the set of partitions
@@ -126,7 +125,9 @@ impl Shell {
         match self.io.consumer.subscribe(&self.settings.kafka.input.topics) {
             Ok(()) => {
                 let group = &self.settings.kafka.input.group;
-                tracing::info!("joining group `{group}`, which waits for a member that died until its session is over");
+                tracing::info!(
+                    "joining group `{group}`; if a member of it died, until its session is over (input.session_timeout)"
+                );
                 self.monitor.set_state(State::Starting, JOINING);
             }
             Err(reason) => {

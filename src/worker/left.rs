@@ -24,6 +24,9 @@ pub(super) struct LeftAt {
     pub(super) handed: Offset,
     /// Whether every record that was handed to an executor is settled.
     pub(super) is_settled: bool,
+    /// Whether its last transaction failed, so that the group has not told yet where the partition stands. What the transaction had is
+    /// not visible, or is committed with its offsets: nothing is repeated.
+    pub(super) is_unconfirmed: bool,
 }
 
 /// How a worker ended, by its cause and by how far its partitions got. A requested shutdown counts as clean only if no record
@@ -60,7 +63,8 @@ pub(super) fn in_words(partitions: &[LeftAt]) -> String {
     if partitions.is_empty() {
         return "no partition was assigned".to_owned();
     }
-    let text = |LeftAt { partition, committed, .. }: &LeftAt| match committed {
+    let text = |LeftAt { partition, committed, is_unconfirmed, .. }: &LeftAt| match committed {
+        _ if *is_unconfirmed => format!("{partition} at the group's offset, as its last transaction failed"),
         Some(offset) => format!("{partition} at {offset}"),
         None => format!("nothing of {partition}"),
     };
@@ -71,7 +75,7 @@ pub(super) fn in_words(partitions: &[LeftAt]) -> String {
 fn in_flight(left: &[LeftAt]) -> Option<String> {
     // The next owner starts at the group's offset.
     let text = |LeftAt { partition, stands, .. }: &LeftAt| format!("{partition} from offset {stands}");
-    let texts = left.iter().filter(|left| !left.is_settled).map(text);
+    let texts = left.iter().filter(|left| !left.is_settled && !left.is_unconfirmed).map(text);
     let texts: Vec<String> = texts.collect();
     (!texts.is_empty()).then(|| texts.join(", "))
 }
@@ -79,7 +83,8 @@ fn in_flight(left: &[LeftAt]) -> Option<String> {
 /// The partitions with settled records that are not committed, and the offsets they may be repeated from; `None` if there are
 /// none.
 fn not_committed(partitions: &[LeftAt]) -> Option<String> {
-    let mut repeated = partitions.iter().filter_map(|LeftAt { partition, low, committed, .. }| match committed {
+    let known = partitions.iter().filter(|left| !left.is_unconfirmed);
+    let mut repeated = known.filter_map(|LeftAt { partition, low, committed, .. }| match committed {
         Some(committed) if committed >= low => None,
         Some(committed) => Some(format!("{partition} from offset {committed}")),
         None => Some(format!("{partition}, of which nothing is committed")),
@@ -109,6 +114,7 @@ mod tests {
             stands: committed.unwrap_or(Offset(0)),
             handed: Offset(7),
             is_settled: true,
+            is_unconfirmed: false,
         }
     }
 
@@ -127,6 +133,13 @@ mod tests {
         let in_flight = LeftAt { is_settled: false, ..at(1, Some(Offset(7))) };
         let End::DeadlinePassed(why) = ended(&[at(0, Some(Offset(6))), in_flight]) else { panic!("it is repeated") };
         assert!(why.contains("25s passed") && why.ends_with("will be repeated: t/1 from offset 7"), "{why}");
+        // Exactly once, a failed transaction leaves nothing that could be repeated.
+        let unconfirmed = LeftAt { is_settled: false, is_unconfirmed: true, ..at(1, Some(Offset(6))) };
+        assert_eq!(ended(&[at(0, Some(Offset(7))), unconfirmed.clone()]), End::Drained);
+        assert_eq!(
+            in_words(&[at(0, Some(Offset(7))), unconfirmed]),
+            "committed t/0 at 7, t/1 at the group's offset, as its last transaction failed"
+        );
         let bug = || End::Bug("b".to_owned());
         let left = [at(0, None)];
         assert_eq!(outcome(Cause::End(bug()), &left, Duration::ZERO, "g", &Commands::plain("a:9092")), bug());

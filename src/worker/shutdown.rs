@@ -113,6 +113,7 @@ impl Shell {
                 stands: task.lag.committed(),
                 handed: task.offsets.handed,
                 is_settled: task.state.is_settled(),
+                is_unconfirmed: task.position.is_unconfirmed(),
             };
             self.flow.left.retain(|known| known.partition != left.partition);
             self.flow.left.push(left);

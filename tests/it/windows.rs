@@ -219,3 +219,20 @@ fn a_changelog_topic_that_would_lose_state_is_refused() {
     assert_eq!(process.exit(RECOVERY), Some(1), "the exit code");
     assert!(process.log().contains("computed with other functions"), "{}", process.log());
 }
+
+/// A changelog topic that was just created is not known to each broker at once, and two processes may want to create it.
+#[test]
+fn two_processes_that_start_at_once_create_the_changelog_topic_and_begin() {
+    broker::brokers();
+    let setup = setup("first", 2, 2, Delivery::ExactlyOnce);
+    let mut processes = [setup.run(), setup.run()];
+    for process in &mut processes {
+        process.ready();
+    }
+    for process in &mut processes {
+        let log = process.log();
+        assert!(!log.contains("halted") && !log.contains("no broker of"), "{log}");
+    }
+    let created = processes.iter().filter(|process| process.log().contains("created the changelog topic")).count();
+    assert_eq!(created, 1);
+}
