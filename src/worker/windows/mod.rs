@@ -16,6 +16,8 @@ mod restore;
 mod rows;
 mod shell;
 mod step;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::VecDeque;

@@ -236,11 +236,7 @@ impl Shell {
 
     /// The offsets that the cut cycles commit.
     pub(in crate::worker) fn window_positions(&self) -> Vec<Position> {
-        let position = |task: &PartitionTask| {
-            let offset = task.cycle()?.committing()?;
-            Some(task.position_at(offset))
-        };
-        self.flow.tasks.iter().filter_map(position).collect()
+        self.flow.tasks.iter().filter_map(position_of_cycle).collect()
     }
 
     /// The transaction was committed.
@@ -321,6 +317,12 @@ impl Shell {
             }
         }
     }
+}
+
+/// The offset that a task's cut cycle commits.
+pub(super) fn position_of_cycle(task: &PartitionTask) -> Option<Position> {
+    let offset = task.cycle()?.committing()?;
+    Some(task.position_at(offset))
 }
 
 fn point_of(record: &OutRecord<'_>) -> Point {
