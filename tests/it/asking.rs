@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::process::Output;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -54,6 +55,11 @@ const CREATE: [&str; 2] = ["--set", "state.create=true"];
 fn order(time: i64, customer: &str, total: &str) -> Raw {
     let value = format!(r#"{{"customer":"{customer}","total":{total}}}"#).into_bytes();
     Raw { timestamp: time, key: Some(customer.as_bytes().to_vec()), value: Some(value), headers: Vec::new() }
+}
+
+/// An order without a key.
+fn order_of_nobody(time: i64, total: &str) -> Raw {
+    Raw { key: None, ..order(time, "nobody", total) }
 }
 
 fn some_hours_ago() -> i64 {
@@ -370,4 +376,84 @@ fn a_key_without_a_known_partition_is_looked_for_at_all_members() {
     let (code, _, err) = state("get", &file, &["--at", &both[1].address(), "nobody"]);
     assert_eq!((code, err.contains("the key has no open window\n")), (Some(1), true), "{err}");
     end(both.into());
+}
+
+/// While the pipeline's thread is busy, eight questions wait for it, and each has an answer within a second: that there is none. The next
+/// one is turned away at once, also while those who asked the eight have gone.
+#[test]
+#[cfg(feature = "failpoints")]
+fn eight_questions_wait_for_a_busy_pipeline_and_a_ninth_is_turned_away() {
+    let setup = setup("busy", 1, "");
+    // The thread holds for so long at the one record that it polls.
+    let mut process = setup.pipeline.run_in(&[("WASMILL_FAILPOINT", "after-poll=hold@7000")], &CREATE);
+    process.ready();
+    let path = "/state/per-minute/c1";
+    assert_eq!(answered(&process, path).0, 404);
+    java::produce(&setup.input, 0, &[order(some_hours_ago(), "c1", "1")]);
+    // This one goes on waiting.
+    let busy = clock::wait_for("the pipeline to be busy", LIMIT, || {
+        Some(ask(&process, path)).filter(|(status, _)| *status == 504).map(|(_, answer)| answer)
+    });
+    let why = busy["error"].as_str().unwrap();
+    assert!(why.contains("no answer within 1s") && why.contains("the pipeline's thread is busy"), "{busy}");
+    let mut answers: Vec<(u16, Value)> = thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| ask(&process, path))).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    answers.sort_by_key(|(status, _)| *status);
+    let turned_away = (503, serde_json::json!({ "error": "8 questions are waiting for an answer" }));
+    assert_eq!(answers[0], turned_away);
+    assert_eq!(answers.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [503, 504, 504, 504, 504, 504, 504, 504]);
+    assert_eq!(ask(&process, path), turned_away);
+    assert_eq!(ask(&process, "/state/per-minute"), turned_away, "a list is a question, too");
+    assert_eq!(process.get("/livez").map(|(status, _)| status), Some(200));
+    process.wait("the questions to be answered", LIMIT, |process| ask(process, path).0 == 200);
+    end(vec![process]);
+}
+
+/// Records without a key have the null key, in whichever partition they are. It has its own question and its own name; the empty key and
+/// the text `null` are others.
+#[test]
+fn records_without_a_key_are_found_by_the_null_key() {
+    let setup = setup("null", 2, "");
+    let mut process = setup.pipeline.run_with(&CREATE);
+    let base = some_hours_ago();
+    for partition in 0..2 {
+        java::produce(&setup.input, partition, &[order_of_nobody(base, "1.5"), order_of_nobody(base + MINUTE_MS, "2")]);
+    }
+    java::produce(&setup.input, 0, &[order(base, "", "3"), order(base, "null", "4")]);
+    process.wait("everything to be committed", LIMIT, |_| java::lag(&setup.group, &setup.input) == 0);
+    let values = |path: &str| {
+        let (status, answer) = ask(&process, path);
+        assert_eq!(status, 200, "{path}: {answer}");
+        let windows = answer["windows"].as_array().unwrap();
+        windows.iter().map(|window| window["value"].clone()).collect::<Vec<_>>()
+    };
+    let value = |revenue: f64| serde_json::json!({ "orders": 1, "revenue": revenue });
+    let of_nobody = [value(1.5), serde_json::json!({ "orders": 1, "revenue": 2 })];
+    // One partition answers, with its own windows.
+    assert_eq!(values("/state/per-minute/?null"), of_nobody);
+    assert_eq!(values("/state/per-minute/?null&here"), of_nobody);
+    assert_eq!(values("/state/per-minute/"), [serde_json::json!({ "orders": 1, "revenue": 3 })]);
+    assert_eq!(values("/state/per-minute/null"), [serde_json::json!({ "orders": 1, "revenue": 4 })]);
+    let (status, answer) = ask(&process, "/state/per-minute/c1?null");
+    assert_eq!(status, 400, "{answer}");
+    let (_, page) = ask(&process, "/state/per-minute");
+    let mut listed: Vec<(i64, Value)> = page["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry["partition"].as_i64().unwrap(), entry["key"].clone()))
+        .collect();
+    listed.sort_by_key(|(partition, key)| (*partition, key.to_string()));
+    let null = |partition: i64| (partition, Value::Null);
+    assert_eq!(listed, [(0, "".into()), (0, "null".into()), null(0), null(0), null(1), null(1)], "{page}");
+    let (_, page) = ask(&process, "/state/per-minute?prefix=n");
+    assert_eq!(page["entries"].as_array().unwrap().len(), 1, "the null key begins with nothing: {page}");
+    let file = setup.pipeline.file();
+    let (code, out, err) = state("get", &file, &["--at", &process.address(), "--null"]);
+    assert_eq!((code, out.lines().count()), (Some(0), 3), "{out}{err}");
+    let (code, out, err) = state("ls", &file, &["--at", &process.address()]);
+    assert_eq!((code, out.lines().filter(|line| line.starts_with("null ")).count()), (Some(0), 5), "{out}{err}");
+    end(vec![process]);
 }
