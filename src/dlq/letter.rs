@@ -5,6 +5,7 @@ use crate::record::Header;
 use crate::record::Record;
 use crate::sink::FailureHeaders;
 use crate::sink::REPLAYS;
+use crate::sink::WINDOW;
 
 /// A record is replayed at most this often, unless a person insists.
 pub const REPLAYS_MAX: u32 = 3;
@@ -44,6 +45,12 @@ impl Letter {
             at_ms: failure.at_ms.unwrap_or(record.timestamp),
             failure,
         })
+    }
+
+    /// Whether it is a window that has no result, and its value a cell: it can't be run, and was in no topic.
+    #[must_use]
+    pub fn is_window(&self) -> bool {
+        self.record.headers.iter().map(|(name, _)| &name[..]).eq(WINDOW.map(str::as_bytes))
     }
 
     /// Where the record was read from, for people.
@@ -92,6 +99,20 @@ pub(super) mod tests {
                 replays: 0,
             },
             at_ms: offset,
+        }
+    }
+
+    #[test]
+    fn a_window_has_its_two_headers_and_no_others() {
+        let mut letter = letter(0, 1);
+        let is_window = |letter: &mut Letter, names: &[&str]| {
+            letter.record.headers = names.iter().map(|name| (name.as_bytes().to_vec(), None)).collect();
+            letter.is_window()
+        };
+        let [start, end] = WINDOW;
+        assert!(is_window(&mut letter, &[start, end]));
+        for names in [&[][..], &[start], &[end], &[end, start], &["a", start, end], &[start, end, REPLAYS]] {
+            assert!(!is_window(&mut letter, names), "{names:?}");
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Choice {
     Exhausted,
     /// Another pipeline wrote it.
     Foreign,
+    /// The filter would take it, but it is no record: see [`Letter::is_window`].
+    Window,
     /// No pipeline wrote it, or it was read before, or it came after the replay began.
     Nothing,
 }
@@ -110,6 +112,8 @@ impl Scan {
         let offset = letter.offset;
         if !self.filter.is_of_pipeline(letter) {
             Choice::Foreign
+        } else if letter.is_window() {
+            if self.filter.describes(letter) { Choice::Window } else { Choice::Other }
         } else if offset < self.start || self.passes.iter().any(|pass| offset < pass.upto && pass.filter.takes(letter))
         {
             Choice::Replayed

@@ -78,6 +78,8 @@ pub struct Tally {
     pub exhausted: u64,
     /// Records that another pipeline wrote.
     pub foreign: u64,
+    /// Windows, which are no records.
+    pub windows: u64,
 }
 
 /// Why a replay ended early. What was counted is done, and the same command goes on.
@@ -356,6 +358,7 @@ impl<'a> Replay<'a> {
         self.looked_at += 1;
         self.done.exhausted += u64::from(choice == Choice::Exhausted);
         self.done.foreign += u64::from(choice == Choice::Foreign);
+        self.done.windows += u64::from(choice == Choice::Window);
         self.queue.extend(letter.filter(|_| choice == Choice::Replay));
     }
 

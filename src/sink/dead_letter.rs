@@ -70,6 +70,8 @@ const TRACE_BYTES_MAX: usize = 8 << 10;
 
 /// Says how often a record was replayed as a dead letter.
 pub const REPLAYS: &str = "wasmill-replays";
+/// The headers of the dead letter of a window, whose value is its cell: its first millisecond in decimal, and the first one after it.
+pub const WINDOW: [&str; 2] = ["wasmill-window-start", "wasmill-window-end"];
 
 /// Which of the added headers a dead letter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

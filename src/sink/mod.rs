@@ -11,6 +11,7 @@ pub use dead_letter::DeadLetters;
 pub use dead_letter::Dialect;
 pub use dead_letter::GivenUp;
 pub use dead_letter::REPLAYS;
+pub use dead_letter::WINDOW;
 pub use failure_headers::FailureHeaders;
 
 /// The destination of a port.

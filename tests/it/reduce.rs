@@ -306,3 +306,27 @@ fn a_plugin_finds_keys_and_times() {
     let [(raw, headers)] = &dead[..] else { panic!("{} dead letters", dead.len()) };
     assert_eq!((raw.value.as_deref(), &*headers["wasmill-code"]), (Some(&b"c never"[..]), "no-time"));
 }
+
+/// The dead letter of a window has a cell, which is no record: it isn't written back to the input, and the records are.
+#[test]
+fn a_window_without_a_result_is_not_written_back_to_the_input() {
+    broker::brokers();
+    let case = Case::new("reduce-back", "size = \"1m\"", "fault = \"reject\", in = \"emit\"", "dead_letter");
+    java::permit(&[&case.dead], &[&case.dead, &case.input], &format!("{}.dlq", case.group));
+    let base = some_hours_ago();
+    let ahead = i64::try_from(clock::unix_ms()).unwrap() + 3_600_000;
+    let made = [record(base, "a", "good"), record(base + 1, "b", "bad"), record(ahead, "c", "good")];
+    java::produce(&case.input, 0, &made);
+    let mut process = case.pipeline.run();
+    process.wait("the result and the dead letters", RECOVERY, |_| {
+        (java::records(&case.output)[0], java::records(&case.dead)[0]) == (1, 2)
+    });
+    end(process);
+    let mut replay = case.pipeline.dlq("replay", &["--to-input"]);
+    assert_eq!(replay.exit(RECOVERY), Some(0), "the exit code");
+    let log = replay.log();
+    assert!(log.contains("replayed 1, 1 left out that are windows without a result\n"), "{log}");
+    let back: Vec<Raw> = java::dump(&case.input, 0).into_iter().skip(3).map(|(_, record)| record).collect();
+    let replays = vec![(b"wasmill-replays".to_vec(), Some(b"1".to_vec()))];
+    assert_eq!(back, [Raw { headers: replays, ..record(ahead, "c", "good") }]);
+}

@@ -236,3 +236,67 @@ fn two_processes_that_start_at_once_create_the_changelog_topic_and_begin() {
     let created = processes.iter().filter(|process| process.log().contains("created the changelog topic")).count();
     assert_eq!(created, 1);
 }
+
+/// Dead letters that are written back to the input are records like others: each is in its window if that is open, late if it is not, or
+/// rejected again.
+#[test]
+fn a_replayed_record_is_in_its_window_once_or_late_or_rejected_again() {
+    broker::brokers();
+    let dead = java::create("windows-replay-dead", 1, &[]);
+    let closing = Closing { lateness_s: 0, idle_s: 3_600 };
+    let more = format!("session_timeout = \"6s\"\n\n[on_error]\ndead_letter = \"{dead}\"\n");
+    let setup = Windowed::new("replay", 1, closing, Delivery::ExactlyOnce, &more);
+    java::permit(&[&dead], &[&dead, &setup.input], &format!("{}.dlq", setup.group));
+    let run = |more: &[&str]| {
+        let mut process = setup.run_in(&[], more);
+        process.wait("everything to be committed", RECOVERY, |_| java::lag(&setup.group, &setup.input) == 0);
+        process.terminate();
+        assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    };
+    let replay = |more: &[&str]| {
+        let mut process = setup.pipeline.dlq("replay", more);
+        (process.exit(RECOVERY), process.log())
+    };
+    let keyed = |order: Raw, customer: &str| Raw {
+        headers: vec![(b"customer".to_vec(), Some(customer.as_bytes().to_vec()))],
+        ..order
+    };
+    let base = some_hours_ago();
+    let open = base + 3 * WINDOW_MS;
+    let not_a_number = br#"{"customer":"c1","total":"many"}"#.to_vec();
+    let orders = [
+        order(base, 3, 700),
+        keyed(order(base + 1, 1, 100), "c1"),
+        keyed(order(open, 1, 200), "c1"),
+        order(open + 1, 2, 50),
+        keyed(Raw { value: Some(not_a_number.clone()), ..order(open + 2, 1, 0) }, "c1"),
+    ];
+    java::produce(&setup.input, 0, &orders);
+    // Two of them have no such header.
+    run(&["--set", "step.0.key=\"header:customer\""]);
+    assert_eq!(java::records(&dead), [3]);
+    let (code, log) = replay(&[]);
+    assert!(code == Some(2) && log.contains("step `per-minute` has windows") && log.contains("`--to-input`"), "{log}");
+    let (code, log) = replay(&["--to-input"]);
+    assert!(code == Some(0) && log.contains("replayed 3\n"), "{log}");
+    run(&[]);
+    let (code, log) = replay(&["--to-input"]);
+    assert!(code == Some(0) && log.contains("replayed 1\n"), "only what was rejected again: {log}");
+    java::produce(&setup.input, 0, &[order(base + 10 * WINDOW_MS, 9, 1)]);
+    run(&[]);
+
+    let mut results = setup.results();
+    results.sort_unstable();
+    let window = |customer: &str, start: i64, cents: i64| ((customer.to_owned(), start), (1, cents));
+    assert_eq!(results, [window("c1", base, 100), window("c1", open, 200), window("c2", open, 50)]);
+    let replays = |times: &str| (b"wasmill-replays".to_vec(), Some(times.as_bytes().to_vec()));
+    let late: Vec<Raw> = java::dump(&setup.late, 0).into_iter().map(|(_, record)| record).collect();
+    assert_eq!(late, [Raw { headers: vec![replays("1")], ..order(base, 3, 700) }]);
+    let dead = java::dump(&dead, 0).into_iter().map(|(_, record)| record);
+    let again: Vec<Raw> = dead.skip(3).collect();
+    assert_eq!(again.len(), 2);
+    for (record, times) in again.into_iter().zip(["1", "2"]) {
+        assert_eq!((record.timestamp, record.value.as_ref()), (open + 2, Some(&not_a_number)));
+        assert!(record.headers.contains(&replays(times)), "{record:?}");
+    }
+}

@@ -138,14 +138,15 @@ fn safe(config: &config::Pipeline, message: &str) -> String {
 }
 
 fn summary(tally: &Tally) -> String {
-    let Tally { replayed, dead_lettered, skipped, exhausted, foreign, .. } = *tally;
+    let Tally { replayed, dead_lettered, skipped, exhausted, foreign, windows, .. } = *tally;
     let part = |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
     format!(
-        "replayed {replayed}{}{}{}{}",
+        "replayed {replayed}{}{}{}{}{}",
         part(dead_lettered, "of them dead letters again"),
         part(skipped, "of them skipped"),
         part(exhausted, "left out that were replayed 3 times already (--force)"),
-        part(foreign, "left out that another pipeline wrote")
+        part(foreign, "left out that another pipeline wrote"),
+        part(windows, "left out that are windows without a result")
     )
 }
 
@@ -264,8 +265,15 @@ mod tests {
 
     #[test]
     fn the_progress_and_the_summary_say_what_was_done() {
-        let tally =
-            Tally { seen: 50, total: 200, replayed: 40, dead_lettered: 3, skipped: 0, exhausted: 2, foreign: 1 };
+        let tally = Tally {
+            seen: 50,
+            total: 200,
+            replayed: 40,
+            dead_lettered: 3,
+            exhausted: 2,
+            foreign: 1,
+            ..Tally::default()
+        };
         assert_eq!(
             line(&tally, Duration::from_secs(2)),
             "[#####...............] 50 of 200 looked at, 40 replayed, 3 failed again, 20/s"
@@ -277,5 +285,7 @@ mod tests {
              1 left out that another pipeline wrote"
         );
         assert_eq!(summary(&Tally::default()), "replayed 0");
+        let tally = Tally { windows: 4, ..Tally::default() };
+        assert_eq!(summary(&tally), "replayed 0, 4 left out that are windows without a result");
     }
 }

@@ -32,6 +32,7 @@ use crate::record::Header;
 use crate::record::TopicPartition;
 use crate::sink::DeadLetter;
 use crate::sink::GivenUp;
+use crate::sink::WINDOW;
 use crate::sink::size;
 use crate::state::Call;
 use crate::state::Changes;
@@ -75,11 +76,6 @@ impl Orders {
         self.adding.is_some()
     }
 }
-
-/// A header of the dead letter of a window: its first millisecond, in decimal.
-const START_HEADER: &[u8] = b"wasmill-window-start";
-/// The same for the first millisecond after it.
-const END_HEADER: &[u8] = b"wasmill-window-end";
 
 impl Windows {
     fn ticket(&mut self) -> Ticket {
@@ -260,9 +256,10 @@ impl Shell {
                 self.monitor.metrics.dead_letters.with_label_values(&[step, failure.kind.label()]).inc();
                 let offset = self.flow.tasks[index].state.low().0;
                 let mut record = Batch::new(source.clone());
-                let (start, end) = (start.to_string(), end.to_string());
-                let headers = [(START_HEADER, &start), (END_HEADER, &end)];
-                let headers = headers.into_iter().map(|(name, value)| Header { name, value: Some(value.as_bytes()) });
+                let times = [start.to_string(), end.to_string()];
+                let headers = WINDOW.iter().zip(&times);
+                let headers =
+                    headers.map(|(name, time)| Header { name: name.as_bytes(), value: Some(time.as_bytes()) });
                 record.push(offset, batch.end - 1, 0, window.key.as_deref(), Some(&window.cell), headers);
                 let record = record.record(0);
                 let at_ms = clock::unix_ms();
