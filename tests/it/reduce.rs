@@ -330,3 +330,68 @@ fn a_window_without_a_result_is_not_written_back_to_the_input() {
     let replays = vec![(b"wasmill-replays".to_vec(), Some(b"1".to_vec()))];
     assert_eq!(back, [Raw { headers: replays, ..record(ahead, "c", "good") }]);
 }
+
+/// A plugin with the next version of its state takes over while the pipeline runs: it goes on with the cells of the open windows. One that
+/// can't read them is refused, and at a start it stops the pipeline.
+#[test]
+fn open_windows_go_on_with_the_next_version_of_a_plugins_state() {
+    broker::brokers();
+    let case = Case::new("reduce-next", "size = \"1m\"", "", "stop");
+    case.pipeline.install(&component::plugin("keyed"));
+    let more = ["--set", "step.0.same_partition=true", "--set", "step.0.window.idle=\"never\""];
+    let mut process = case.pipeline.run_with(&more);
+    let base = some_hours_ago();
+    let count = |process: &mut Process, values: &[(&str, i64)]| {
+        let records = values.iter().map(|(key, at)| record(base, "own", &format!("{key} {}", base + at)));
+        java::produce(&case.input, 0, &records.collect::<Vec<_>>());
+        process.wait("everything to be committed", RECOVERY, |_| java::lag(&case.group, &case.input) == 0);
+    };
+    let shown = |process: &Process, key: &str| {
+        let (status, body) = process.get(&format!("/state/count/{key}?here")).unwrap();
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, answer["windows"].as_array().map(Vec::len)), (200, Some(1)), "{answer}");
+        answer["windows"][0]["value"].clone()
+    };
+    let value =
+        |key: &str, count: u64, before: u64| serde_json::json!({ "key": key, "count": count, "before": before });
+    count(&mut process, &[("a", 0), ("a", 1), ("a", 2), ("b", 3)]);
+    assert_eq!(shown(&process, "a"), serde_json::json!({ "key": "a", "count": 3 }));
+
+    let reloads = |result: &str| {
+        format!("wasmill_plugin_reloads_total{{pipeline=\"pipeline\",result=\"{result}\",step=\"count\"}}")
+    };
+    case.pipeline.install(&component::plugin("keyed_next"));
+    process.hang_up();
+    process.wait("the next version", RECOVERY, |process| process.metric(&reloads("ok")) == Some(1.0));
+    let said = "`the versions of the plugin's state` with a new consumer";
+    process.wait("the line about it", RECOVERY, |process| process.log().contains(said));
+    process.wait("its state to be restored", RECOVERY, |process| {
+        process.get("/readyz").is_some_and(|(status, _)| status == 200)
+            && process.log().matches("restored 2 cells").count() == 1
+    });
+    assert_eq!(shown(&process, "b"), value("b", 1, 1));
+    count(&mut process, &[("a", 4), ("a", 5), ("c", 6)]);
+    assert_eq!(["a", "b", "c"].map(|key| shown(&process, key)), [value("a", 5, 3), value("b", 1, 1), value("c", 1, 0)]);
+
+    case.pipeline.install(&component::plugin("keyed"));
+    process.hang_up();
+    process.wait("the refusal", RECOVERY, |process| process.metric(&reloads("failed")) == Some(1.0));
+    let said = "the state may have cells of version 2, and the component reads [1]";
+    process.wait("the line about it", RECOVERY, |process| process.log().contains(said));
+    let (status, checks) = process.get("/readyz?verbose").unwrap();
+    assert!(status == 200 && checks.contains("[-]reload") && checks.contains(said), "{checks}");
+    count(&mut process, &[("a", 7)]);
+    assert_eq!(shown(&process, "a"), value("a", 6, 3));
+    count(&mut process, &[("z", WINDOW_MS)]);
+    process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 3);
+    end(process);
+    let mut results: Vec<Value> = java::dump(&case.output, 0)
+        .into_iter()
+        .map(|(_, record)| serde_json::from_slice(record.value.as_deref().unwrap()).unwrap())
+        .collect();
+    results.sort_by_key(|result: &Value| result["key"].to_string());
+    assert_eq!(results, [value("a", 6, 3), value("b", 1, 1), value("c", 1, 0)]);
+    let mut process = case.pipeline.run_with(&more);
+    assert_eq!(process.exit(RECOVERY), Some(1), "the exit code");
+    assert!(process.log().contains("written with version 2 of the plugin's state"), "{}", process.log());
+}
