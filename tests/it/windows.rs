@@ -71,21 +71,30 @@ fn close_windows(name: &str, delivery: Delivery) {
 /// again, and every result is there once.
 #[test]
 fn kill_9_changes_no_result() {
-    kill("kills", Delivery::ExactlyOnce);
+    kill(&setup("kills", 3, 20, Delivery::ExactlyOnce), 4);
 }
 
 /// The same at least once: the results may repeat, and are the same.
 #[test]
 fn kill_9_changes_no_result_with_at_least_once() {
-    kill("kills-alo", Delivery::AtLeastOnce);
+    kill(&setup("kills-alo", 3, 20, Delivery::AtLeastOnce), 4);
 }
 
-fn kill(name: &str, delivery: Delivery) {
+/// The same with a plugin.
+#[test]
+fn kill_9_changes_no_result_of_a_plugin_with_at_least_once() {
+    let closing = Closing { lateness_s: 10, idle_s: 20 };
+    let settings = "session_timeout = \"6s\"";
+    kill(&Windowed::with_plugin("kills-plugin", 3, closing, Delivery::AtLeastOnce, settings), 2);
+}
+
+/// Kills this often, or 20 times in the long schedule, while there are 15,000 records for each.
+fn kill(setup: &Windowed, kills: usize) {
     broker::brokers();
     let _alone = support::load();
-    let (kills, records) = if support::full() { (20, 300_000) } else { (4, 60_000) };
-    let setup = setup(name, 3, 20, delivery);
-    let mut random = Random::seeded(&format!("windows-{name}"));
+    let kills = if support::full() { 20 } else { kills };
+    let records = kills * 15_000;
+    let mut random = Random::seeded(&setup.input);
     let run = || setup.run();
     let mut processes: Vec<Process> = vec![run(), run()];
     let base = some_hours_ago();
@@ -137,9 +146,7 @@ fn kill(name: &str, delivery: Delivery) {
     // A process that came back with another number than it had leaves its old transaction to the broker.
     clock::wait_until("the last transaction to end", RECOVERY, || java::open_transactions(&setup.group).is_empty());
     let Findings { results, repeats, late, .. } = setup.assert_exact();
-    say(&format!(
-        "windows, {delivery:?}: {results} results of {expected} windows, {repeats} repeated; {late} late records"
-    ));
+    say(&format!("{}: {results} results of {expected} windows, {repeats} repeated; {late} late records", setup.input));
 }
 
 /// Tables that need more memory than they may have stop the pipeline with their figures. With more memory it goes on, and nothing is lost.

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::support::clock;
+use crate::support::component;
 use crate::support::java;
 use crate::support::java::Raw;
 use crate::support::unique;
@@ -19,6 +20,10 @@ use crate::support::wasmill::Process;
 pub(crate) const WINDOW_MS: i64 = 60_000;
 /// How many wrong windows a message lists.
 const LISTED: usize = 8;
+/// The keys of a step that counts orders and sums their totals.
+const FUNCTIONS: &str = "use = \"std:aggregate\"\nsettings = { orders = \"count\", revenue = \"sum:/total\" }";
+/// The same of a plugin whose results have the number of orders with each total: `plugins/top`.
+const PLUGIN: &str = "wasm = \"../plugin.wasm\"\nsettings = { field = \"/total\", k = 1000 }";
 
 /// A result: key, start of the window.
 pub(crate) type Window = (String, i64);
@@ -81,17 +86,33 @@ pub(crate) struct Findings {
 }
 
 impl Windowed {
-    /// `more` is appended to the keys of `[input]`.
+    /// With `std:aggregate`. `more` is appended to the keys of `[input]`.
     pub(crate) fn new(name: &str, partitions: usize, closing: Closing, delivery: Delivery, more: &str) -> Windowed {
+        Windowed::of(FUNCTIONS, name, partitions, closing, delivery, more)
+    }
+
+    /// Like [`Windowed::new`], with a plugin.
+    pub(crate) fn with_plugin(
+        name: &str,
+        partitions: usize,
+        closing: Closing,
+        delivery: Delivery,
+        more: &str,
+    ) -> Windowed {
+        let windowed = Windowed::of(PLUGIN, name, partitions, closing, delivery, more);
+        windowed.pipeline.install(&component::plugin("top"));
+        windowed
+    }
+
+    fn of(step: &str, name: &str, partitions: usize, closing: Closing, delivery: Delivery, more: &str) -> Windowed {
         let [input, output, late] =
             ["in", "out", "late"].map(|topic| java::create(&format!("windows-{name}-{topic}"), partitions, &[]));
         let group = unique(name);
         java::permit(&[&input], &[&output, &late, &format!("{group}.per-minute.changelog")], &group);
         let Closing { lateness_s, idle_s } = closing;
         let pipeline = Pipeline::of(&format!(
-            "[[step]]\nname = \"per-minute\"\nuse = \"std:aggregate\"\nkey = \"json:/customer\"\nsame_partition = true\n\
-             window = {{ size = \"1m\", lateness = \"{lateness_s}s\", idle = \"{idle_s}s\" }}\n\
-             settings = {{ orders = \"count\", revenue = \"sum:/total\" }}\n\n\
+            "[[step]]\nname = \"per-minute\"\n{step}\nkey = \"json:/customer\"\nsame_partition = true\n\
+             window = {{ size = \"1m\", lateness = \"{lateness_s}s\", idle = \"{idle_s}s\" }}\n\n\
              [state]\ncreate = true\n\n[output.main]\ntopic = \"{output}\"\n\n[output.late]\ntopic = \"{late}\"\n\n\
              [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n{more}\n"
         ));
@@ -133,7 +154,7 @@ impl Windowed {
             let key = result["key"].as_str().unwrap().to_owned();
             assert_eq!(record.key.as_deref(), Some(key.as_bytes()), "the result's key");
             let end = record.timestamp + 1;
-            ((key, end - WINDOW_MS), (result["orders"].as_u64().unwrap(), cents(&result["revenue"])))
+            ((key, end - WINDOW_MS), sums(&result))
         };
         all.map(read).collect()
     }
@@ -261,6 +282,19 @@ pub(crate) fn order(time: i64, customer: u64, cents: i64) -> Raw {
 /// A base time whose windows, and those of the next hours, have all ended.
 pub(crate) fn some_hours_ago() -> i64 {
     (i64::try_from(clock::unix_ms()).unwrap() / WINDOW_MS - 1440) * WINDOW_MS
+}
+
+/// The sums of a result.
+fn sums(result: &Value) -> Sums {
+    let Some(totals) = result["top"].as_array() else {
+        return (result["orders"].as_u64().unwrap(), cents(&result["revenue"]));
+    };
+    assert_eq!(result["error"], 0, "a result of all totals: {result}");
+    totals.iter().fold((0, 0), |(orders, sum), total| {
+        let count = total["count"].as_u64().unwrap();
+        let total: Value = serde_json::from_str(total["item"].as_str().unwrap()).unwrap();
+        (orders + count, sum + i64::try_from(count).unwrap() * cents(&total))
+    })
 }
 
 /// An amount in cents.
