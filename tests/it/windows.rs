@@ -137,12 +137,16 @@ fn kill(setup: &Windowed, kills: usize) {
     }
     say(&format!("windows: {records} records are sent, {killed} kills"));
     processes[0].wait("the lag to reach zero", 2 * RECOVERY, |_| java::lag(&setup.group, &setup.input) == 0);
-    let expected = setup.expected().windows.len();
-    processes[0].wait("the last windows", 2 * RECOVERY, |_| setup.has_results(expected));
-    for mut process in processes {
+    let end = |mut process: Process| {
         process.terminate();
         assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
-    }
+    };
+    processes.into_iter().for_each(end);
+    // Everything is read, so that a busy machine can't make the clock close a window too soon.
+    let mut process = setup.run_in(&[], &["--set", "step.0.window.idle=\"1s\""]);
+    let expected = setup.expected().windows.len();
+    process.wait("the last windows", 2 * RECOVERY, |_| setup.has_results(expected));
+    end(process);
     // A process that came back with another number than it had leaves its old transaction to the broker.
     clock::wait_until("the last transaction to end", RECOVERY, || java::open_transactions(&setup.group).is_empty());
     let Findings { results, repeats, late, .. } = setup.assert_exact();
