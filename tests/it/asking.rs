@@ -58,7 +58,7 @@ fn order(time: i64, customer: &str, total: &str) -> Raw {
 }
 
 /// An order without a key.
-fn order_of_nobody(time: i64, total: &str) -> Raw {
+fn order_without_key(time: i64, total: &str) -> Raw {
     Raw { key: None, ..order(time, "nobody", total) }
 }
 
@@ -419,7 +419,11 @@ fn records_without_a_key_are_found_by_the_null_key() {
     let mut process = setup.pipeline.run_with(&CREATE);
     let base = some_hours_ago();
     for partition in 0..2 {
-        java::produce(&setup.input, partition, &[order_of_nobody(base, "1.5"), order_of_nobody(base + MINUTE_MS, "2")]);
+        java::produce(
+            &setup.input,
+            partition,
+            &[order_without_key(base, "1.5"), order_without_key(base + MINUTE_MS, "2")],
+        );
     }
     java::produce(&setup.input, 0, &[order(base, "", "3"), order(base, "null", "4")]);
     process.wait("everything to be committed", LIMIT, |_| java::lag(&setup.group, &setup.input) == 0);
@@ -430,10 +434,10 @@ fn records_without_a_key_are_found_by_the_null_key() {
         windows.iter().map(|window| window["value"].clone()).collect::<Vec<_>>()
     };
     let value = |revenue: f64| serde_json::json!({ "orders": 1, "revenue": revenue });
-    let of_nobody = [value(1.5), serde_json::json!({ "orders": 1, "revenue": 2 })];
+    let without_key = [value(1.5), serde_json::json!({ "orders": 1, "revenue": 2 })];
     // One partition answers, with its own windows.
-    assert_eq!(values("/state/per-minute/?null"), of_nobody);
-    assert_eq!(values("/state/per-minute/?null&here"), of_nobody);
+    assert_eq!(values("/state/per-minute/?null"), without_key);
+    assert_eq!(values("/state/per-minute/?null&here"), without_key);
     assert_eq!(values("/state/per-minute/"), [serde_json::json!({ "orders": 1, "revenue": 3 })]);
     assert_eq!(values("/state/per-minute/null"), [serde_json::json!({ "orders": 1, "revenue": 4 })]);
     let (status, answer) = ask(&process, "/state/per-minute/c1?null");

@@ -71,13 +71,13 @@ fn close_windows(name: &str, delivery: Delivery) {
 /// again, and every result is there once.
 #[test]
 fn kill_9_changes_no_result() {
-    kill(&setup("kills", 3, 20, Delivery::ExactlyOnce), 4);
+    kill("kills", &setup("kills", 3, 20, Delivery::ExactlyOnce), 4);
 }
 
 /// The same at least once: the results may repeat, and are the same.
 #[test]
 fn kill_9_changes_no_result_with_at_least_once() {
-    kill(&setup("kills-alo", 3, 20, Delivery::AtLeastOnce), 4);
+    kill("kills-alo", &setup("kills-alo", 3, 20, Delivery::AtLeastOnce), 4);
 }
 
 /// The same with a plugin.
@@ -85,16 +85,17 @@ fn kill_9_changes_no_result_with_at_least_once() {
 fn kill_9_changes_no_result_of_a_plugin_with_at_least_once() {
     let closing = Closing { lateness_s: 10, idle_s: 20 };
     let settings = "session_timeout = \"6s\"";
-    kill(&Windowed::with_plugin("kills-plugin", 3, closing, Delivery::AtLeastOnce, settings), 2);
+    let setup = Windowed::with_plugin("kills-plugin", 3, closing, Delivery::AtLeastOnce, settings);
+    kill("kills-plugin", &setup, 2);
 }
 
 /// Kills this often, or 20 times in the long schedule, while there are 15,000 records for each.
-fn kill(setup: &Windowed, kills: usize) {
+fn kill(name: &str, setup: &Windowed, kills: usize) {
     broker::brokers();
     let _alone = support::load();
     let kills = if support::full() { 20 } else { kills };
     let records = kills * 15_000;
-    let mut random = Random::seeded(&setup.input);
+    let mut random = Random::seeded(&format!("windows-{name}"));
     let run = || setup.run();
     let mut processes: Vec<Process> = vec![run(), run()];
     let base = some_hours_ago();

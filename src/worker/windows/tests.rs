@@ -1,4 +1,4 @@
-//! What becomes of the cycle of a partition whose transaction failed, beside one whose transaction is the next one.
+//! The cycle of a partition whose transaction failed, beside one whose transaction is the next one.
 
 use std::sync::Arc;
 
