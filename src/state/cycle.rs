@@ -144,8 +144,8 @@ impl WindowedPartition {
         self.cycles.boundary()
     }
 
-    /// Withdraws a cut that waits for records, as one of them may wait for a long retry.
-    pub fn cancel_cut(&mut self) {
+    /// Withdraws a cut that waits for records or windows.
+    pub(super) fn cancel_cut(&mut self) {
         self.cycles.boundary = None;
         self.settle(self.low);
     }

@@ -177,9 +177,11 @@ impl WindowedPartition {
         }
     }
 
-    /// Forgets that records from this source offset on were judged. None of them is folded.
+    /// Forgets that records from this source offset on were judged. None of them is folded. A cut that waits for them is withdrawn, as they
+    /// may wait for a long retry: its boundary is fixed anew.
     pub fn take_back_from(&mut self, offset: i64) {
         self.time.take_back_from(offset);
+        self.cancel_cut();
     }
 
     /// There are no records below this source offset that were not judged.

@@ -52,7 +52,7 @@ impl Shell {
         outgoing.allow(match transaction.takes() {
             Takes::Nothing => return Entry::Wait,
             // What began to enter it has to be finished.
-            Takes::Rest => task.offsets.handed,
+            Takes::Rest => task.entered(),
             Takes::Produced => task.state.produced(),
         });
         if outgoing.is_quiet(&self.settings.routes) {

@@ -159,6 +159,13 @@ impl PartitionTask {
         self.offsets.handed = self.offsets.handed.max(Offset(offset + 1));
     }
 
+    /// Something of the records below this offset may still enter a transaction that is being closed: something of them is in it already,
+    /// or they belong to the cycle that is committed with it.
+    pub(super) fn entered(&self) -> Offset {
+        let boundary = self.cycle().and_then(Windows::boundary);
+        boundary.map_or(self.offsets.handed, |boundary| boundary.max(self.offsets.handed))
+    }
+
     /// Puts records of a strand of this assignment back into their lane. Records of an older assignment are dropped, as they are
     /// read again with new numbers: in the lane their turn would never come, and they would block everything after them. So are
     /// those that are not handed out any more.

@@ -161,7 +161,9 @@ fn a_record_that_add_wants_again_is_folded_once() {
     let values = |n: i64| if n % 50 == 7 { "bad" } else { "good" };
     let made: Vec<Raw> = (0..300).map(|n| record(base + n, &format!("k{}", n % 3), values(n))).collect();
     java::produce(&case.input, 0, &made);
-    let mut process = case.pipeline.run();
+    // Every call lasts longer than a transaction, so that each transaction is closed while a call is out.
+    let hold = [("WASMILL_FAILPOINT", "after-guest=hold@150")];
+    let mut process = case.pipeline.run_in(&hold, &["--set", "limits.transaction_every=\"50ms\""]);
     process.wait("the results", RECOVERY, |_| java::records(&case.output)[0] >= 3);
     assert!(process.metric("wasmill_retries_total").is_some_and(|retries| retries >= 12.0));
     end(process);

@@ -229,6 +229,12 @@ impl Windows {
         if state.phase().is_none() && state.cut_behind(handed.0) {
             self.is_written = false;
         }
+        self.boundary()
+    }
+
+    /// The boundary of the cycle that is cut, or is being cut, in a transaction. Records below it may still enter the transaction.
+    pub(super) fn boundary(&self) -> Option<Offset> {
+        let state = self.state.as_ref()?;
         match state.phase() {
             Some(Phase::Transaction(boundary)) => Some(Offset(boundary)),
             Some(_) | None => state.boundary().map(Offset),

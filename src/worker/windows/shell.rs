@@ -172,11 +172,7 @@ impl Shell {
             let (low, handed) = (task.state.low(), task.offsets.handed);
             let Some(windows) = task.cycle_mut() else { continue };
             windows.settle(low);
-            if let Some(boundary) = windows.cut(handed) {
-                any = true;
-                // What is below may still enter the transaction, and is waited for.
-                task.offsets.handed = task.offsets.handed.max(boundary);
-            }
+            any |= windows.cut(handed).is_some();
         }
         any
     }
