@@ -10,6 +10,8 @@ mod process;
 mod state;
 mod table;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,12 +26,15 @@ use prometheus::IntGauge;
 use prometheus::IntGaugeVec;
 use prometheus::Registry;
 use prometheus::TextEncoder;
+use prometheus::proto::Metric;
+use prometheus::proto::MetricFamily;
 
 use crate::failure::Kind;
 
 pub use state::State;
 
 use custom::Custom;
+use table::PIPELINE;
 use table::Table;
 
 /// The metrics of one pipeline. Shared: each part of the program updates its own fields.
@@ -165,6 +170,27 @@ pub struct Metrics {
     plugin_info: IntGaugeVec,
     reload_successful: IntGauge,
     build_info: IntGaugeVec,
+}
+
+/// The metrics of several pipelines in Prometheus' text format. What is the process's names no pipeline, and is there once.
+#[must_use]
+pub fn exposition<'a>(all: impl IntoIterator<Item = &'a Metrics>) -> String {
+    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for mut family in all.into_iter().flat_map(|metrics| metrics.registry.gather()) {
+        match families.entry(family.name().to_owned()) {
+            Entry::Vacant(first) => drop(first.insert(family)),
+            Entry::Occupied(mut first) => {
+                let names_pipeline = |metric: &Metric| metric.get_label().iter().any(|label| label.name() == PIPELINE);
+                first.get_mut().mut_metric().extend(family.take_metric().into_iter().filter(names_pipeline));
+            }
+        }
+    }
+    let families: Vec<MetricFamily> = families.into_values().collect();
+    let mut text = String::new();
+    if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
+        tracing::error!(%error, "metrics can't be written");
+    }
+    text
 }
 
 const MICROS: &[f64] =
@@ -510,11 +536,7 @@ impl Metrics {
     /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn exposition(&self) -> String {
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
-            tracing::error!(%error, "metrics can't be written");
-        }
-        text
+        exposition([self])
     }
 
     /// Creates the series of a step with windows, at 0.

@@ -6,6 +6,7 @@
 mod format;
 mod kept_back;
 mod lines;
+mod pipeline;
 pub mod rate_limit;
 
 use std::backtrace::Backtrace;
@@ -21,11 +22,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-pub use format::set_pipeline;
 pub use kept_back::KeepsBack;
 pub use kept_back::ask_now_and_then;
+pub use pipeline::in_pipeline;
+pub use pipeline::set_pipeline;
+pub use pipeline::spawn;
 pub use rate_limit::RateLimit;
 
+use format::Human;
 use format::Json;
 
 /// The format of log lines.
@@ -107,7 +111,7 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     let _ = if style.json {
         lines.json().with_ansi(false).map_event_format(|_| Json::default()).try_init()
     } else {
-        lines.compact().with_target(false).with_ansi(style.color).try_init()
+        lines.compact().with_target(false).with_ansi(style.color).map_event_format(Human).try_init()
     };
     Ok(style)
 }

@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("aggregate", &["record"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
-    ("kafka", &["failpoint", "record", "secret", "failure", "batch", "metrics"]),
+    ("kafka", &["failpoint", "record", "secret", "failure", "batch", "metrics", "telemetry"]),
     ("plugin", &["record", "secret", "failure", "outcome", "batch", "metrics", "telemetry"]),
     (
         "worker",
@@ -115,7 +115,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("dlq", &["record", "failure", "batch", "partition", "sink", "kafka", "config", "dry_run", "worker::clock"]),
     ("author", &[]),
-    ("reload", &["failpoint", "dry_run", "metrics", "plugin", "config", "pipeline"]),
+    ("reload", &["failpoint", "dry_run", "metrics", "telemetry", "plugin", "config", "pipeline"]),
     (
         "cli",
         &[

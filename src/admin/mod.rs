@@ -4,7 +4,7 @@
 //! The server only reads: it can't block or starve the data path, and no path changes anything. The number of connections is bounded, and a
 //! connection above the bound closes the oldest one. So a client that opens many connections can't use up the descriptors that Kafka needs,
 //! and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would
-//! restart all processes. The pipeline decides whether it is healthy; the server asks it for each request.
+//! restart all processes. A pipeline decides whether it is healthy; the server asks it for each request.
 
 mod pages;
 mod state;
@@ -29,12 +29,23 @@ use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
 use crate::pipeline::Health;
-use state::Desk;
 
-pub use state::Pipelines;
+pub use state::Running;
 
 /// Called for each probe.
 pub type HealthCheck = dyn Fn() -> Health + Send + Sync;
+
+/// A pipeline of the process.
+pub struct Served {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    /// Its health.
+    pub health: Arc<HealthCheck>,
+    /// Where questions about its state go, if they are answered.
+    pub state: Option<Arc<Running>>,
+}
 
 /// The listening thread; dropping it stops and joins it.
 #[derive(Debug)]
@@ -56,23 +67,18 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Binds `listen` and serves until dropped. State is served only with `pipelines`.
+    /// Binds `listen` and serves these pipelines until dropped.
     ///
     /// # Errors
     /// See [`ServeError`].
-    pub fn start(
-        listen: SocketAddr,
-        metrics: Arc<Metrics>,
-        health: Arc<HealthCheck>,
-        pipelines: Option<Arc<Pipelines>>,
-    ) -> Result<Server, ServeError> {
+    pub fn start(listen: SocketAddr, pipelines: Vec<Served>) -> Result<Server, ServeError> {
         let listener = bind(listen).map_err(ServeError::Address)?;
         listener.set_nonblocking(true).map_err(ServeError::Address)?;
         let local_addr = listener.local_addr().map_err(ServeError::Address)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(ServeError::Loop)?;
         let (stop, stopped) = oneshot::channel();
-        let pages = pages::router(metrics, health, Desk::new(pipelines));
+        let pages = pages::router(pipelines);
         let serve = move || {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {

@@ -1,5 +1,6 @@
 //! The response for each path.
 
+use std::fmt;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -17,35 +18,45 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
+use percent_encoding::percent_decode_str;
 
 use super::HealthCheck;
+use super::Served;
 use super::state::Desk;
+use crate::metrics;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
+use crate::pipeline::Health;
 
 /// The list of pages, one per line.
 macro_rules! pages {
     () => {
         "/metrics          in Prometheus' text format
 /livez            200 while the process works; ?verbose shows its threads
-/readyz           200 while records would flow; ?verbose says what is missing
+/readyz           200 while records would flow; ?verbose says what is missing; ?pipeline=NAME asks for one
 /state/STEP/KEY   committed values of a step with windows; /state/STEP lists them
 /version          what runs here
 "
     };
 }
 
-const FIRST: &str = concat!("a wasmill pipeline; available:\n", pages!());
+const FIRST: &str = concat!("wasmill; available:\n", pages!());
 const NOT_FOUND: &str = concat!("not found; available:\n", pages!());
 
-#[derive(Clone)]
-struct Shared {
+/// A pipeline, and where questions about its state go.
+struct Page {
+    name: Arc<str>,
     metrics: Arc<Metrics>,
     health: Arc<HealthCheck>,
     desk: Desk,
 }
 
-pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>, desk: Desk) -> Router {
+/// All pipelines of the process, in the order of the command line.
+type Shared = Arc<[Page]>;
+
+pub(super) fn router(pipelines: Vec<Served>) -> Router {
+    let page = |Served { name, metrics, health, state }| Page { name, metrics, health, desk: Desk::new(state) };
+    let pages: Shared = pipelines.into_iter().map(page).collect();
     Router::new()
         .route("/", get(async || FIRST))
         .route("/metrics", get(metrics_page))
@@ -55,7 +66,7 @@ pub(super) fn router(metrics: Arc<Metrics>, health: Arc<HealthCheck>, desk: Desk
         .route("/state/{*path}", get(state))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .layer(middleware::from_fn(without_body))
-        .with_state(Shared { metrics, health, desk })
+        .with_state(pages)
 }
 
 /// No path here takes a body, so a request with one is refused.
@@ -66,57 +77,112 @@ async fn without_body(request: Request, next: Next) -> Response {
     (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "no path accepts a request body\n").into_response()
 }
 
-async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {
-    shared.metrics.set_ready((shared.health)().ready);
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.exposition())
+async fn metrics_page(State(pages): State<Shared>) -> impl IntoResponse {
+    pages.iter().for_each(|page| page.metrics.set_ready((page.health)().ready));
+    let exposition = metrics::exposition(pages.iter().map(|page| &*page.metrics));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exposition)
 }
 
-async fn livez(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl IntoResponse {
-    let health = (shared.health)();
-    answer(health.live, "not live; /livez?verbose says why\n", is_verbose(query.as_deref()), &health.threads)
+async fn livez(State(pages): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    probe(&pages, query.as_deref(), ("/livez", "live"), |health| (health.live, &health.threads, &[]))
 }
 
-async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQuery) -> impl IntoResponse {
-    let health = (shared.health)();
-    let verbose = is_verbose(query.as_deref());
-    let (status, mut text) = answer(health.ready, "not ready; /readyz?verbose says why\n", verbose, &health.checks);
-    if verbose {
-        text.extend(health.partitions.iter().map(|line| format!("{line}\n")));
+async fn readyz(State(pages): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    probe(&pages, query.as_deref(), ("/readyz", "ready"), |health| (health.ready, &health.checks, &health.partitions))
+}
+
+async fn state(State(pages): State<Shared>, uri: Uri) -> Response {
+    let named = match chosen(&pages, uri.query()) {
+        Ok(named) => named,
+        Err(unknown) => return unknown.into_response(),
+    };
+    let has_step: Vec<&Page> = named.iter().copied().filter(|page| page.desk.has_step_of(&uri)).collect();
+    match (&has_step[..], &named[..]) {
+        ([page], _) | (_, [page]) => page.desk.respond(&uri).await,
+        ([], _) => (StatusCode::NOT_FOUND, "no pipeline that runs here has such a step with windows\n").into_response(),
+        (several, _) => {
+            let names = names(several.iter().copied());
+            let text = format!("several pipelines have such a step: name one with `?pipeline=`: {names}\n");
+            (StatusCode::BAD_REQUEST, text).into_response()
+        }
     }
-    (status, text)
 }
 
-async fn state(State(shared): State<Shared>, uri: Uri) -> Response {
-    shared.desk.respond(&uri).await
+async fn version(State(pages): State<Shared>) -> String {
+    let line = |(part, version): (&str, &str)| format!("{part} {version}\n");
+    pages.first().map_or_else(String::new, |page| page.metrics.versions().map(line).concat())
 }
 
-async fn version(State(shared): State<Shared>) -> String {
-    shared.metrics.versions().map(|(part, version)| format!("{part} {version}\n")).concat()
+/// The pipelines that a query asks about: the one that it names, or all.
+fn chosen<'a>(pages: &'a [Page], query: Option<&str>) -> Result<Vec<&'a Page>, (StatusCode, String)> {
+    let pairs = query.unwrap_or_default().split('&');
+    let Some(name) = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == "pipeline") else {
+        return Ok(pages.iter().collect());
+    };
+    let name = percent_decode_str(name.1).decode_utf8_lossy();
+    let found: Vec<&Page> = pages.iter().filter(|page| *page.name == *name).collect();
+    if found.is_empty() {
+        let text = format!("there is no pipeline `{name}`: there are {}\n", names(pages));
+        return Err((StatusCode::NOT_FOUND, text));
+    }
+    Ok(found)
+}
+
+fn names<'a>(pages: impl IntoIterator<Item = &'a Page>) -> String {
+    pages.into_iter().map(|page| format!("`{}`", page.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// What a probe looks at: whether it passes, the checks behind that, and further lines.
+type Looked<'a> = (bool, &'a [Check], &'a [String]);
+
+/// Answers a probe about one pipeline or about all of them. With several, the checks of each have a line with its name above them.
+fn probe(
+    pages: &[Page],
+    query: Option<&str>,
+    (path, word): (&str, &str),
+    look: impl Fn(&Health) -> Looked<'_>,
+) -> Response {
+    let pages = match chosen(pages, query) {
+        Ok(pages) => pages,
+        Err(unknown) => return unknown.into_response(),
+    };
+    let (mut failing, mut verbose) = (Vec::new(), String::new());
+    for page in &pages {
+        let health = (page.health)();
+        let (ok, list, lines) = look(&health);
+        if !ok {
+            failing.push(*page);
+        }
+        if pages.len() > 1 {
+            write(&mut verbose, format_args!("pipeline {}: {}{word}", page.name, if ok { "" } else { "not " }));
+        }
+        checks(list, &mut verbose);
+        lines.iter().for_each(|line| write(&mut verbose, format_args!("{line}")));
+    }
+    let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let text = match (is_verbose(query), failing.is_empty()) {
+        (true, _) => verbose,
+        (false, true) => "ok\n".to_owned(),
+        (false, false) if pages.len() == 1 => format!("not {word}; {path}?verbose says why\n"),
+        (false, false) => format!("not {word}: {}; {path}?verbose says why\n", names(failing)),
+    };
+    (status, text).into_response()
 }
 
 fn is_verbose(query: Option<&str>) -> bool {
     query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")))
 }
 
-fn answer(ok: bool, short: &str, verbose: bool, list: &[Check]) -> (StatusCode, String) {
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = match (verbose, ok) {
-        (true, _) => checks(list),
-        (false, true) => "ok\n".to_owned(),
-        (false, false) => short.to_owned(),
-    };
-    (status, text)
+fn checks(checks: &[Check], to: &mut String) {
+    for check in checks {
+        if check.ok {
+            write(to, format_args!("[+]{} ok", check.name));
+        } else {
+            write(to, format_args!("[-]{}: {}", check.name, check.detail));
+        }
+    }
 }
 
-fn checks(checks: &[Check]) -> String {
-    let mut text = String::new();
-    for check in checks {
-        let written = if check.ok {
-            writeln!(text, "[+]{} ok", check.name)
-        } else {
-            writeln!(text, "[-]{}: {}", check.name, check.detail)
-        };
-        written.expect("a String takes any text");
-    }
-    text
+fn write(to: &mut String, line: fmt::Arguments<'_>) {
+    writeln!(to, "{line}").expect("a String takes any text");
 }

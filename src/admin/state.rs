@@ -36,7 +36,7 @@ use crate::pipeline::json_key;
 use crate::pipeline::json_time;
 
 /// Returns the running pipeline; `None` before it has started.
-pub type Pipelines = dyn Fn() -> Option<Handle> + Send + Sync;
+pub type Running = dyn Fn() -> Option<Handle> + Send + Sync;
 
 /// The most questions that wait for an answer at a time.
 const WAITING_MAX: usize = 8;
@@ -54,7 +54,7 @@ const BYTES_MAX: usize = 4 << 20;
 #[derive(Clone)]
 pub(super) struct Desk {
     /// `None` if state is not served.
-    pipelines: Option<Arc<Pipelines>>,
+    running: Option<Arc<Running>>,
     waiting: Arc<Semaphore>,
 }
 
@@ -66,13 +66,20 @@ struct Request {
 }
 
 impl Desk {
-    pub(super) fn new(pipelines: Option<Arc<Pipelines>>) -> Desk {
-        Desk { pipelines, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+    pub(super) fn new(running: Option<Arc<Running>>) -> Desk {
+        Desk { running, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+    }
+
+    /// Whether the pipeline runs, and has the step with windows that a path names.
+    pub(super) fn has_step_of(&self, uri: &Uri) -> bool {
+        let name = request(uri).ok().map(|request| request.step);
+        let running = self.running.as_ref().and_then(|running| running());
+        running.is_some_and(|pipeline| pipeline.windowed().is_some_and(|step| Some(&step.0) == name.as_ref()))
     }
 
     /// The response for a path below `/state/`.
     pub(super) async fn respond(&self, uri: &Uri) -> Response {
-        let Some(pipelines) = &self.pipelines else {
+        let Some(running) = &self.running else {
             let what = "state is not served at this address: `http.state` is `false`, which is the default unless `http.listen` is a loopback address";
             return failed(StatusCode::FORBIDDEN, what, json!({}));
         };
@@ -80,7 +87,7 @@ impl Desk {
             Ok(request) => request,
             Err(what) => return failed(StatusCode::BAD_REQUEST, what, json!({})),
         };
-        let Some(pipeline) = pipelines() else {
+        let Some(pipeline) = running() else {
             return busy("the pipeline is starting", json!({}));
         };
         let Some((name, reader)) = pipeline.windowed().cloned() else {

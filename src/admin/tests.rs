@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::ServeError;
+use super::Served;
 use super::Server;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
@@ -26,10 +27,19 @@ fn ask(server: &Server, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-fn server(health: &Arc<Mutex<Health>>) -> Server {
+/// A pipeline that doesn't serve its state.
+fn served(name: &str, health: &Arc<Mutex<Health>>) -> Served {
     let health = Arc::clone(health);
-    let metrics = Metrics::new("orders", &["mask"], &["main"]);
-    Server::start(ANY, metrics, Arc::new(move || health.lock().unwrap().clone()), None).unwrap()
+    Served {
+        name: name.into(),
+        metrics: Metrics::new(name, &["mask"], &["main"]),
+        health: Arc::new(move || health.lock().unwrap().clone()),
+        state: None,
+    }
+}
+
+fn server(health: &Arc<Mutex<Health>>) -> Server {
+    Server::start(ANY, vec![served("orders", health)]).unwrap()
 }
 
 fn check(ok: bool, name: &str, detail: &str) -> Check {
@@ -91,6 +101,53 @@ fn metrics_and_version_are_served_and_other_paths_list_them() {
     }
 }
 
+#[test]
+fn probes_are_about_all_pipelines_or_about_the_one_that_is_named() {
+    let [well, failed] = [true, false].map(|ready| {
+        let checks = vec![check(ready, "pipeline", "failed: a record stopped it")];
+        Arc::new(Mutex::new(Health { live: true, ready, checks, ..Health::default() }))
+    });
+    let server = Server::start(ANY, vec![served("orders", &well), served("re funds", &failed)]).unwrap();
+    assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
+    assert_eq!(ask(&server, "/readyz"), (503, "not ready: `re funds`; /readyz?verbose says why\n".into()));
+    assert_eq!(
+        ask(&server, "/readyz?verbose"),
+        (
+            503,
+            "pipeline orders: ready\n[+]pipeline ok\npipeline re funds: not ready\n[-]pipeline: failed: a record stopped it\n"
+                .into()
+        )
+    );
+    assert_eq!(ask(&server, "/readyz?pipeline=orders"), (200, "ok\n".into()));
+    assert_eq!(
+        ask(&server, "/readyz?verbose&pipeline=re%20funds"),
+        (503, "[-]pipeline: failed: a record stopped it\n".into())
+    );
+    let unknown = "there is no pipeline `order`: there are `orders`, `re funds`\n";
+    assert_eq!(ask(&server, "/readyz?pipeline=order"), (404, unknown.into()));
+    assert_eq!(ask(&server, "/state/count/a?pipeline=order"), (404, unknown.into()));
+    assert_eq!(ask(&server, "/state/count/a?pipeline=orders").0, 403);
+    assert_eq!(ask(&server, "/state/count/a").0, 404);
+}
+
+/// One text has the metrics of all, each name with its help once, and those of the process once.
+#[test]
+fn the_metrics_of_all_pipelines_are_in_one_text() {
+    let pipelines = ["orders", "refunds"].map(|name| served(name, &Arc::default()));
+    let (_, text) = ask(&Server::start(ANY, pipelines.into()).unwrap(), "/metrics");
+    let count = |beginning: &str| text.lines().filter(|line| line.starts_with(beginning)).count();
+    assert_eq!(count("# HELP wasmill_ready "), 1, "{text}");
+    assert_eq!(count("wasmill_ready{"), 2, "{text}");
+    assert_eq!(count("process_start_time_seconds "), 1, "{text}");
+    let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    let mut series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let all = series.len();
+    series.sort_unstable_by_key(|line| line.rsplit_once(' ').map(|(series, _)| series));
+    series.dedup_by_key(|line| line.rsplit_once(' ').map(|(series, _)| series));
+    assert_eq!(series.len(), all, "a series is there twice");
+}
+
 /// State is data: without a pipeline to ask, that is, without `http.state`, nothing of it is served.
 #[test]
 fn state_is_refused_unless_the_file_permits_it() {
@@ -98,9 +155,8 @@ fn state_is_refused_unless_the_file_permits_it() {
     let (status, text) = ask(&refusing, "/state/per-minute/c1");
     assert_eq!(status, 403);
     assert!(text.starts_with('{') && text.contains("`http.state` is `false`"), "{text}");
-    let starting =
-        Server::start(ANY, Metrics::new("orders", &[], &[]), Arc::new(Health::default), Some(Arc::new(|| None)))
-            .unwrap();
+    let starting = Served { state: Some(Arc::new(|| None)), ..served("orders", &Arc::default()) };
+    let starting = Server::start(ANY, vec![starting]).unwrap();
     let (status, text) = ask(&starting, "/state/per-minute/c1");
     assert_eq!((status, text.as_str()), (503, "{\"error\":\"the pipeline is starting\"}\n"));
     assert_eq!(ask(&starting, "/state/per-minute?limit=0").0, 400);
@@ -110,7 +166,7 @@ fn state_is_refused_unless_the_file_permits_it() {
 fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     let first = server(&Arc::default());
     let addr = first.local_addr();
-    let again = || Server::start(addr, Metrics::new("orders", &[], &[]), Arc::new(Health::default), None);
+    let again = || Server::start(addr, vec![served("orders", &Arc::default())]);
     let taken = again().unwrap_err();
     assert!(matches!(&taken, ServeError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
     // An open connection doesn't keep the address in use.

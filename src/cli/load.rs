@@ -49,11 +49,15 @@ fn examined(file: &PipelineFile, http: Option<SocketAddr>) -> config::Examined {
 
 /// Compiles the components of a pipeline's steps.
 pub(super) fn steps(config: &config::Pipeline, compiled: &Compiled) -> Result<Vec<Step>, Exit> {
-    let engine = engine(compiled)?;
+    steps_of(&engine(compiled)?, config)
+}
+
+/// Compiles the components of a pipeline's steps with this engine.
+pub(super) fn steps_of(engine: &Engine, config: &config::Pipeline) -> Result<Vec<Step>, Exit> {
     let mut report = config.report();
     let mut steps = Vec::new();
     for (number, settings) in config.steps.iter().enumerate() {
-        match Step::load(&engine, settings.clone()) {
+        match Step::load(engine, settings.clone()) {
             Ok(step) => {
                 settings::check(config, number, &step, &mut report);
                 steps.push(step);

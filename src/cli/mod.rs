@@ -14,6 +14,7 @@ mod conformance;
 mod dev;
 mod dlq;
 mod exit_code;
+mod fleet;
 mod inspect;
 mod instance;
 mod load;

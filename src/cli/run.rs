@@ -1,4 +1,4 @@
-//! `wasmill run`: runs a pipeline with the brokers that its file names.
+//! `wasmill run`: runs pipelines with the brokers that their files name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +10,16 @@ use super::args::Http;
 use super::args::PipelineFile;
 use super::check;
 use super::exit_code::Exit;
+use super::fleet;
+use super::fleet::Shared;
 use super::instance::Instances;
 use super::load;
 use super::service::Service;
 use super::signals::Signals;
 use crate::config;
 
-/// Runs a pipeline until a signal shuts it down or a record stops it.
+/// Runs a pipeline until a signal shuts it down or a record stops it. Or runs several in one process, until a signal: one that fails
+/// stays in probes and metrics as failed, and the others run on.
 ///
 /// If no broker can be reached, it logs that and waits. On TERM and INT it finishes what is in flight, commits and leaves the group; a
 /// second signal ends it at once. HUP reloads what has changed in the file and in all files that it refers to: steps, outputs, limits
@@ -25,11 +28,16 @@ use crate::config;
 #[command(after_help = "Examples:
   wasmill run orders.toml
   wasmill run orders.toml --watch
+  wasmill run pipelines/ --http 0.0.0.0:9108
   wasmill run orders.toml --set input.group=orders-2 --http 0.0.0.0:9108
   WASMILL_LOG=wasmill::kafka=debug,info wasmill run orders.toml --log-format json")]
 pub(super) struct Args {
-    #[command(flatten)]
-    file: PipelineFile,
+    /// The pipeline file; several, or a folder of them, run in one process; in the variable, write one on each line
+    #[arg(value_name = "FILE", required = true, value_delimiter = '\n', env = "WASMILL_FILE")]
+    paths: Vec<PathBuf>,
+    /// Override a value in every file, as in `--set limits.parallelism=2`; in the variable, write one on each line
+    #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = '\n', env = "WASMILL_SET")]
+    set: Vec<String>,
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
@@ -43,9 +51,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
-    let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
     let instances = Instances::new(args.state.clone());
-    let written = load::written(&args.file, args.http.listen, move |config| instances.name(config), probe)?;
+    let path = match &args.paths[..] {
+        [path] if !path.is_dir() => path.clone(),
+        paths => {
+            let Args { http, compiled, watch, .. } = args;
+            let instances = Arc::new(instances);
+            let shared = Shared { set: &args.set, http: http.listen, compiled, watch: *watch, instances };
+            return fleet::run(fleet::files(paths)?, &shared, signals);
+        }
+    };
+    let file = PipelineFile { path, set: args.set.clone() };
+    let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
+    let written = load::written(&file, args.http.listen, move |config| instances.name(config), probe)?;
     let service = Service::listen(&written.config, signals)?;
     let steps = load::steps(&written.config, &args.compiled)?;
     let watch = args.watch || written.config.reload.watch;

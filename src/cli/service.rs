@@ -14,6 +14,7 @@ use super::exit_code::Exit;
 use super::settings;
 use super::signals::Signals;
 use crate::admin;
+use crate::admin::Served;
 use crate::config;
 use crate::config::Referenced;
 use crate::kafka;
@@ -58,38 +59,18 @@ impl Service {
     /// Creates the metrics and binds the HTTP address of the file. From now on HUP doesn't end the process.
     pub(super) fn listen(config: &config::Pipeline, signals: &Arc<Signals>) -> Result<Service, Exit> {
         signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
-        let native = config.native().map(|windowed| &*windowed.name);
-        let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).chain(native).collect();
-        let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
         telemetry::set_pipeline(&config.name);
-        let metrics = Metrics::new(&config.name, &steps, &outputs);
-        config.windowed.iter().for_each(|windowed| metrics.add_windowed(&windowed.name));
-        metrics.set_librdkafka(&kafka::version());
-        // Topics that match a pattern are added when they are found.
-        for topic in config.kafka.input.topics.iter().filter(|topic| !topic.starts_with('^')) {
-            metrics.add_topic(topic);
-        }
+        let metrics = metrics(config);
         let started: Arc<OnceLock<Handle>> = Arc::default();
-        let health = {
-            let started = Arc::clone(&started);
-            let name = format!("pipeline/{}", config.name);
-            Arc::new(move || started.get().map_or_else(|| starting(&name), Handle::health))
+        let (in_health, in_state) = (Arc::clone(&started), Arc::clone(&started));
+        let name = format!("pipeline/{}", config.name);
+        let served = Served {
+            name: config.name.as_str().into(),
+            metrics: Arc::clone(&metrics),
+            health: Arc::new(move || in_health.get().map_or_else(|| starting(&name), Handle::health)),
+            state: config.serves_state.then(|| Arc::new(move || in_state.get().cloned()) as Arc<admin::Running>),
         };
-        let listen = config.http;
-        let pipelines: Option<Arc<admin::Pipelines>> = config.serves_state.then(|| {
-            let started = Arc::clone(&started);
-            Arc::new(move || started.get().cloned()) as Arc<admin::Pipelines>
-        });
-        let server = admin::Server::start(listen, Arc::clone(&metrics), health, pipelines).map_err(|error| match error {
-            admin::ServeError::Address(error) => Exit::Invalid(format!(
-                "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
-            )),
-            admin::ServeError::Loop(error) => Exit::Invalid(format!(
-                "serve metrics and probes: {error}; raise the limit of open files: `ulimit -n`, a unit's `LimitNOFILE`"
-            )),
-            admin::ServeError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
-        })?;
-        tracing::info!(address = %server.local_addr(), "metrics and probes are served");
+        let server = serve(config.http, vec![served])?;
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
     }
 
@@ -102,28 +83,69 @@ impl Service {
     pub(super) fn start(self, steps: &[Step], written: Written, watch: bool) -> Result<Running, Exit> {
         let Service { metrics, started, signals, server } = self;
         signals.begin();
-        let config = written.config.clone();
-        tracing::info!("{}", config.hide(&said_first(&config, steps)));
-        let handle = pipeline::start(config, steps, &metrics);
-        let handle = handle.map_err(|error| Exit::Invalid(error.told(&written.config)))?;
+        let (handle, reloader) = start(steps, written, watch, &metrics)?;
         // Only this line sets it.
         let _ = started.set(handle.clone());
-        let reloader = Reloader::start(reload::Settings {
-            config: written.config,
-            files: written.files,
-            steps: steps.to_vec(),
-            load: written.load,
-            verify: settings::verify,
-            probe: written.probe,
-            watch,
-            handle: handle.clone(),
-            metrics: Arc::clone(&metrics),
-        });
-        let reloader = reloader.map_err(|error| Exit::no_thread("reloads", &error))?;
         let drained = handle.clone();
         signals.run(Arc::new(move || drained.drain()), reloader.asker());
         Ok(Running { handle, metrics, _reloader: reloader, _server: server })
     }
+}
+
+/// The metrics of a pipeline, with all of its steps, outputs and topics at 0.
+pub(super) fn metrics(config: &config::Pipeline) -> Arc<Metrics> {
+    let native = config.native().map(|windowed| &*windowed.name);
+    let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).chain(native).collect();
+    let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
+    let metrics = Metrics::new(&config.name, &steps, &outputs);
+    config.windowed.iter().for_each(|windowed| metrics.add_windowed(&windowed.name));
+    metrics.set_librdkafka(&kafka::version());
+    // Topics that match a pattern are added when they are found.
+    for topic in config.kafka.input.topics.iter().filter(|topic| !topic.starts_with('^')) {
+        metrics.add_topic(topic);
+    }
+    metrics
+}
+
+/// Serves metrics and probes of these pipelines.
+pub(super) fn serve(listen: SocketAddr, pipelines: Vec<Served>) -> Result<admin::Server, Exit> {
+    let server = admin::Server::start(listen, pipelines).map_err(|error| match error {
+        admin::ServeError::Address(error) => Exit::Invalid(format!(
+            "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
+        )),
+        admin::ServeError::Loop(error) => Exit::Invalid(format!(
+            "serve metrics and probes: {error}; raise the limit of open files: `ulimit -n`, a unit's `LimitNOFILE`"
+        )),
+        admin::ServeError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
+    })?;
+    tracing::info!(address = %server.local_addr(), "metrics and probes are served");
+    Ok(server)
+}
+
+/// Starts a pipeline, and the thread that reloads it.
+pub(super) fn start(
+    steps: &[Step],
+    written: Written,
+    watch: bool,
+    metrics: &Arc<Metrics>,
+) -> Result<(Handle, Reloader), Exit> {
+    let config = written.config.clone();
+    tracing::info!("{}", config.hide(&said_first(&config, steps)));
+    let handle = pipeline::start(config, steps, metrics);
+    let handle = handle.map_err(|error| Exit::Invalid(error.told(&written.config)))?;
+    let reloader = Reloader::start(reload::Settings {
+        config: written.config,
+        files: written.files,
+        steps: steps.to_vec(),
+        load: written.load,
+        verify: settings::verify,
+        probe: written.probe,
+        watch,
+        handle: handle.clone(),
+        metrics: Arc::clone(metrics),
+    });
+    let reloader = reloader.map_err(|error| Exit::no_thread("reloads", &error))?;
+    Ok((handle, reloader))
 }
 
 impl Running {
@@ -135,17 +157,7 @@ impl Running {
 
     /// Logs how the pipeline ended, and stops everything around it.
     pub(super) fn end(self, end: End) -> Result<(), Exit> {
-        let how = match &end {
-            End::Drained => "shut down: nothing will be repeated",
-            End::Stopped(_) => "stopped by a failure",
-            End::DeadlinePassed(_) => "out of time: records will be repeated",
-            End::Invalid(_) => "the configuration can't run",
-            End::Bug(_) => "failed by a bug",
-        };
-        let exit = exit_of(end);
-        let code = exit.as_ref().err().map_or(0, Exit::code);
-        telemetry::count_out();
-        tracing::info!(exit_code = code, "ended: {how}; {}", self.handle.why());
+        let exit = said_last(end, &self.handle);
         // Stopped on another thread, so that neither a running reload nor a slow HTTP client delays the end.
         let (over, wait) = mpsc::channel::<()>();
         let dropped = thread::Builder::new().name("reaper".into()).spawn(move || {
@@ -158,6 +170,22 @@ impl Running {
         }
         exit
     }
+}
+
+/// Logs how a pipeline ended, and returns what that is for the process that runs only this one.
+pub(super) fn said_last(end: End, handle: &Handle) -> Result<(), Exit> {
+    let how = match &end {
+        End::Drained => "shut down: nothing will be repeated",
+        End::Stopped(_) => "stopped by a failure",
+        End::DeadlinePassed(_) => "out of time: records will be repeated",
+        End::Invalid(_) => "the configuration can't run",
+        End::Bug(_) => "failed by a bug",
+    };
+    let exit = exit_of(end);
+    let code = exit.as_ref().err().map_or(0, Exit::code);
+    telemetry::count_out();
+    tracing::info!(exit_code = code, "ended: {how}; {}", handle.why());
+    exit
 }
 
 /// How long to wait for the reload thread and the HTTP server after the pipeline has ended.
@@ -195,7 +223,8 @@ fn said_first(config: &config::Pipeline, steps: &[Step]) -> String {
     )
 }
 
-fn starting(name: &str) -> Health {
+/// The health of a pipeline that loads its plugins; `name` is that of the check.
+pub(super) fn starting(name: &str) -> Health {
     let checks = vec![
         Check { ok: true, name: "config".into(), detail: "ok".into() },
         Check { ok: false, name: name.into(), detail: "starting".into() },

@@ -126,6 +126,13 @@ impl Pipeline {
         !self.secrets.touch(&(span.start..span.end))
     }
 
+    /// Where a value is, as `FILE:LINE`, or only the file.
+    #[must_use]
+    pub fn place(&self, span: Option<Span>) -> String {
+        let line = span.and_then(|span| self.source.line(span));
+        line.map_or_else(|| self.file.display().to_string(), |line| format!("{}:{}", line.origin, line.number))
+    }
+
     /// Hides values from `${...}` in a text that may repeat the pipeline's values, such as an error message of
     /// librdkafka.
     #[must_use]

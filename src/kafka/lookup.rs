@@ -48,6 +48,7 @@ use super::sys::Error;
 use super::sys::PartitionList;
 use crate::record::Offset;
 use crate::record::TopicPartition;
+use crate::telemetry;
 
 /// One question.
 #[derive(Debug)]
@@ -98,8 +99,7 @@ impl Lookup {
             reported_limits: BTreeSet::new(),
             limits_unanswered: 0,
         };
-        let thread =
-            std::thread::Builder::new().name(format!("lookup-{worker}")).spawn(move || asker.run(&inbox, &answer))?;
+        let thread = telemetry::spawn(format!("lookup-{worker}"), move || asker.run(&inbox, &answer))?;
         Ok(Lookup { questions: Some(questions), asked: Cell::new(0), stop, thread: Some(thread) })
     }
 

@@ -49,6 +49,7 @@ use crate::record::OutRecord;
 use crate::record::Record;
 use crate::record::Seq;
 use crate::record::TopicPartition;
+use crate::telemetry;
 
 /// Consecutive records of an assignment with one acknowledged output each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,9 +328,7 @@ impl Producer {
             }
         };
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name(format!("delivery-{worker}"))
-            .spawn(move || delivery.run(&stopped, report))
+        let thread = telemetry::spawn(format!("delivery-{worker}"), move || delivery.run(&stopped, report))
             .map_err(|error| format!("failed to start the delivery thread: {error}"))?;
         Ok(Producer {
             topics,

@@ -28,6 +28,7 @@ use super::sys::GroupMetadata;
 use super::sys::PartitionList;
 use super::sys::TransactionError;
 use crate::failure::Failure;
+use crate::telemetry;
 
 /// What the transaction thread did.
 #[derive(Debug)]
@@ -109,12 +110,11 @@ impl Transactions {
             stop: Arc::clone(&stop),
         };
         let (ends, ended) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name(format!("transaction-{worker}"))
-            .spawn(move || {
-                calls.run(&inbox, &report);
-                drop(ends);
-            })
+        let run = move || {
+            calls.run(&inbox, &report);
+            drop(ends);
+        };
+        let thread = telemetry::spawn(format!("transaction-{worker}"), run)
             .map_err(|error| format!("failed to start the transaction thread: {error}"))?;
         Ok(Transactions { orders: Some(orders), is_checking, call, stop, thread: Some(thread), ended })
     }

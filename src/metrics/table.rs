@@ -20,6 +20,8 @@ use prometheus::core::MetricVecBuilder;
 
 use super::process::Process;
 
+/// The label that every metric of a pipeline has.
+pub(super) const PIPELINE: &str = "pipeline";
 const SOUND: &str = "the names and labels in the table are valid and there once";
 
 /// A registry under construction.
@@ -86,12 +88,12 @@ impl<'a> Table<'a> {
     }
 
     fn opts(&self, name: &str, help: &str) -> Opts {
-        Opts::new(format!("wasmill_{name}"), help).const_label("pipeline", self.pipeline)
+        Opts::new(format!("wasmill_{name}"), help).const_label(PIPELINE, self.pipeline)
     }
 
     fn histogram_opts(&self, name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
         HistogramOpts::new(format!("wasmill_{name}"), help)
-            .const_label("pipeline", self.pipeline)
+            .const_label(PIPELINE, self.pipeline)
             .buckets(buckets.to_vec())
     }
 

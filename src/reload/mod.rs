@@ -19,7 +19,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
@@ -34,6 +33,7 @@ use crate::failpoint::Point;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::plugin::Step;
+use crate::telemetry;
 use difference::Difference;
 use watch::Watch;
 
@@ -108,7 +108,7 @@ impl Reloader {
         let watch = settings.watch.then(|| Watch::new(touched));
         let mut reload = Reload::new(settings);
         let run = move || reload.run(&events, watch);
-        let thread = thread::Builder::new().name("reload".into()).spawn(run)?;
+        let thread = telemetry::spawn("reload", run)?;
         Ok(Reloader { inbox, thread: Some(thread) })
     }
 

@@ -1,9 +1,8 @@
-//! A log line as JSON: one object, with the pipeline that it is about.
+//! A log line with the pipeline that it is about: as JSON, one object, or as text.
 //!
-//! Everything except the pipeline's name is written by `tracing_subscriber`. A process runs one pipeline, so the name is global.
+//! Everything except the pipeline's name is written by `tracing_subscriber`.
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use tracing::Event;
 use tracing::Subscriber;
@@ -15,14 +14,7 @@ use tracing_subscriber::fmt::format::Format;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The field with the pipeline's name, appended to each line.
-static PIPELINE: OnceLock<String> = OnceLock::new();
-
-/// Adds the field `pipeline` to each JSON line from now on.
-pub fn set_pipeline(name: &str) {
-    // Later calls change nothing.
-    let _ = PIPELINE.set(field(name));
-}
+use super::pipeline;
 
 /// The field as it is appended to an object.
 fn field(name: &str) -> String {
@@ -49,8 +41,26 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
-        writer.write_str(&with(&line, PIPELINE.get().map_or("", String::as_str)))?;
+        let pipeline = pipeline::current().map_or_else(String::new, |name| field(&name));
+        writer.write_str(&with(&line, &pipeline))?;
         writer.write_char('\n')
+    }
+}
+
+/// Text for people, which begins with the pipeline's name where the process runs several.
+pub(super) struct Human<T>(pub(super) T);
+
+impl<S, N, T> FormatEvent<S, N> for Human<T>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    T: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if let Some(name) = pipeline::of_thread() {
+            write!(writer, "{name} ")?;
+        }
+        self.0.format_event(context, writer, event)
     }
 }
 

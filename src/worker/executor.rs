@@ -29,6 +29,7 @@ use crate::record::AssignmentId;
 use crate::record::Seq;
 use crate::record::Seqs;
 use crate::sink::Routes;
+use crate::telemetry;
 
 /// A message to an executor.
 enum Order {
@@ -140,9 +141,7 @@ impl Executors {
             let (sender, orders) = mpsc::channel();
             let (routes, returns) = (routes.clone(), returns.clone());
             let executor = Executor { number, chain, routes, failed: HashMap::new(), returns };
-            let thread = std::thread::Builder::new()
-                .name(format!("executor-{worker}-{number}"))
-                .spawn(move || executor.run(&orders))?;
+            let thread = telemetry::spawn(format!("executor-{worker}-{number}"), move || executor.run(&orders))?;
             threads.push(Thread { orders: Some(sender), handle: Some(thread) });
         }
         let loads = vec![0; threads.len()];

@@ -100,6 +100,7 @@ use crate::plugin::Step;
 use crate::record::AssignmentIds;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
+use crate::telemetry;
 use executor::Returned;
 use intake::Amount;
 use io::First;
@@ -221,9 +222,7 @@ impl Worker {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{number}"))
-            .spawn(run)
+        let thread = telemetry::spawn(format!("worker-{number}"), run)
             .map_err(|error| format!("failed to start the worker's thread: {error}"))?;
         Ok(Worker { inbox, status, thread: Some(thread) })
     }

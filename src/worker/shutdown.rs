@@ -17,6 +17,7 @@ use super::session;
 use super::session::Unanswered;
 use crate::kafka::Commands;
 use crate::metrics::State;
+use crate::telemetry;
 
 /// How a worker ended.
 pub(super) struct Ended {
@@ -41,7 +42,7 @@ pub(super) fn letting_go(now: Instant, deadline: Instant) -> Duration {
 /// Drops a value whose drop may take long on a thread of its own, and waits for that up to `at_most`.
 pub(super) fn let_go(what: impl Send + 'static, at_most: Duration) {
     let (over, wait) = mpsc::channel::<()>();
-    let reaper = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+    let reaper = telemetry::spawn("reaper", move || {
         drop(what);
         drop(over);
     });

@@ -15,6 +15,7 @@ mod environments;
 mod exactly_once;
 mod examples;
 mod faults;
+mod fleet;
 mod halt;
 mod hostile;
 #[expect(dead_code, reason = "xtask starts a node for people, the tests for themselves")]

@@ -18,6 +18,7 @@ use crate::record::Offset;
 use crate::state::Control;
 use crate::state::Restore;
 use crate::state::WindowedPartition;
+use crate::telemetry;
 use crate::worker::clock;
 
 /// The result of a restore.
@@ -88,7 +89,7 @@ pub(super) fn start(
             report(Restored { assignment, committed, took, result });
         }
     };
-    std::thread::Builder::new().name(name).spawn(run).map(drop)
+    telemetry::spawn(name, run).map(drop)
 }
 
 /// Waits before the next try. `false` if the restore is cancelled.

@@ -209,6 +209,16 @@ impl Process {
         Process::start(&arguments, &[], port)
     }
 
+    /// Starts `wasmill run` on a folder of pipeline files.
+    pub(crate) fn fleet(folder: &Path) -> Process {
+        let port = free_port();
+        let http = format!("127.0.0.1:{port}");
+        let once: &[&str] = if is_exactly_once() { &["--set", "delivery=\"exactly_once\""] } else { &[] };
+        let arguments = [&["run", folder.to_str().unwrap(), "--http", &http], once].concat();
+        let state = folder.join("../state");
+        Process::start(&arguments, &[("WASMILL_STATE", state.to_str().unwrap())], port)
+    }
+
     /// Starts wasmill with these arguments; it serves metrics on `port`.
     fn start(arguments: &[&str], variables: &[(&str, &str)], port: u16) -> Process {
         Process::start_with(&[], arguments, variables, port, Stdio::piped())
