@@ -111,6 +111,12 @@ impl Drop for Server {
     }
 }
 
+/// The value of a key in a query, as it is written; empty if it has none.
+fn in_query<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    let mut pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
 /// The maximum number of connections. Each request is answered quickly, so at this number the oldest connection is idle.
 const CONNECTIONS_MAX: usize = 64;
 /// The time limit for a request to arrive, also for later requests of the same connection.

@@ -22,6 +22,8 @@ use percent_encoding::percent_decode_str;
 
 use super::HealthCheck;
 use super::Served;
+use super::in_query;
+use super::state;
 use super::state::Desk;
 use crate::metrics;
 use crate::metrics::Metrics;
@@ -63,7 +65,7 @@ pub(super) fn router(pipelines: Vec<Served>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
-        .route("/state/{*path}", get(state))
+        .route("/state/{*path}", get(state_page))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .layer(middleware::from_fn(without_body))
         .with_state(pages)
@@ -91,21 +93,13 @@ async fn readyz(State(pages): State<Shared>, RawQuery(query): RawQuery) -> Respo
     probe(&pages, query.as_deref(), ("/readyz", "ready"), |health| (health.ready, &health.checks, &health.partitions))
 }
 
-async fn state(State(pages): State<Shared>, uri: Uri) -> Response {
+async fn state_page(State(pages): State<Shared>, uri: Uri) -> Response {
     let named = match chosen(&pages, uri.query()) {
         Ok(named) => named,
         Err(unknown) => return unknown.into_response(),
     };
-    let has_step: Vec<&Page> = named.iter().copied().filter(|page| page.desk.has_step_of(&uri)).collect();
-    match (&has_step[..], &named[..]) {
-        ([page], _) | (_, [page]) => page.desk.respond(&uri).await,
-        ([], _) => (StatusCode::NOT_FOUND, "no pipeline that runs here has such a step with windows\n").into_response(),
-        (several, _) => {
-            let names = names(several.iter().copied());
-            let text = format!("several pipelines have such a step: name one with `?pipeline=`: {names}\n");
-            (StatusCode::BAD_REQUEST, text).into_response()
-        }
-    }
+    let desks: Vec<_> = named.iter().map(|page| (&*page.name, &page.desk)).collect();
+    state::respond(&desks, &uri).await
 }
 
 async fn version(State(pages): State<Shared>) -> String {
@@ -115,11 +109,8 @@ async fn version(State(pages): State<Shared>) -> String {
 
 /// The pipelines that a query asks about: the one that it names, or all.
 fn chosen<'a>(pages: &'a [Page], query: Option<&str>) -> Result<Vec<&'a Page>, (StatusCode, String)> {
-    let pairs = query.unwrap_or_default().split('&');
-    let Some(name) = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == "pipeline") else {
-        return Ok(pages.iter().collect());
-    };
-    let name = percent_decode_str(name.1).decode_utf8_lossy();
+    let Some(name) = in_query(query, "pipeline") else { return Ok(pages.iter().collect()) };
+    let name = percent_decode_str(name).decode_utf8_lossy();
     let found: Vec<&Page> = pages.iter().filter(|page| *page.name == *name).collect();
     if found.is_empty() {
         let text = format!("there is no pipeline `{name}`: there are {}\n", names(pages));
@@ -160,17 +151,13 @@ fn probe(
         lines.iter().for_each(|line| write(&mut verbose, format_args!("{line}")));
     }
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = match (is_verbose(query), failing.is_empty()) {
+    let text = match (in_query(query, "verbose").is_some(), failing.is_empty()) {
         (true, _) => verbose,
         (false, true) => "ok\n".to_owned(),
         (false, false) if pages.len() == 1 => format!("not {word}; {path}?verbose says why\n"),
         (false, false) => format!("not {word}: {}; {path}?verbose says why\n", names(failing)),
     };
     (status, text).into_response()
-}
-
-fn is_verbose(query: Option<&str>) -> bool {
-    query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")))
 }
 
 fn checks(checks: &[Check], to: &mut String) {

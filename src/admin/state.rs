@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::in_query;
 use crate::pipeline::AppliedUpTo;
 use crate::pipeline::CellReader;
 use crate::pipeline::GroupMember;
@@ -50,8 +51,36 @@ const LIMIT_MAX: usize = 1_000;
 /// A list has no further entry when its keys and cells have this many bytes.
 const BYTES_MAX: usize = 4 << 20;
 
-/// Where questions about the state go.
-#[derive(Clone)]
+const NOT_SERVED: &str = "state is not served at this address: `http.state` is `false`, which is the default unless `http.listen` is a loopback address";
+
+/// The response for a path below `/state/`: that of the only pipeline, or of the one that has the step.
+pub(super) async fn respond(desks: &[(&str, &Desk)], uri: &Uri) -> Response {
+    if let [(_, desk)] = desks {
+        return desk.respond(uri).await;
+    }
+    if desks.iter().all(|(_, desk)| desk.running.is_none()) {
+        return failed(StatusCode::FORBIDDEN, NOT_SERVED, json!({}));
+    }
+    let step = match request(uri) {
+        Ok(Request { step, .. }) => step,
+        Err(what) => return failed(StatusCode::BAD_REQUEST, what, json!({})),
+    };
+    let with_step: Vec<_> = desks.iter().filter(|(_, desk)| desk.has_step(&step)).collect();
+    match with_step[..] {
+        [(_, desk)] => desk.respond(uri).await,
+        [] => {
+            let what = format!("no pipeline that runs here and serves its state has a step `{step}` with windows");
+            failed(StatusCode::NOT_FOUND, &what, json!({}))
+        }
+        [..] => {
+            let names: Vec<&str> = with_step.iter().map(|(name, _)| *name).collect();
+            let what = format!("several pipelines have a step `{step}` with windows: name one with `?pipeline=`");
+            failed(StatusCode::BAD_REQUEST, &what, json!({ "pipelines": names }))
+        }
+    }
+}
+
+/// Where questions about the state of a pipeline go.
 pub(super) struct Desk {
     /// `None` if state is not served.
     running: Option<Arc<Running>>,
@@ -70,18 +99,15 @@ impl Desk {
         Desk { running, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
-    /// Whether the pipeline runs, and has the step with windows that a path names.
-    pub(super) fn has_step_of(&self, uri: &Uri) -> bool {
-        let name = request(uri).ok().map(|request| request.step);
-        let running = self.running.as_ref().and_then(|running| running());
-        running.is_some_and(|pipeline| pipeline.windowed().is_some_and(|step| Some(&step.0) == name.as_ref()))
+    /// Whether its pipeline runs, and has this step with windows.
+    fn has_step(&self, step: &str) -> bool {
+        let pipeline = self.running.as_ref().and_then(|running| running());
+        pipeline.is_some_and(|pipeline| pipeline.windowed().is_some_and(|windowed| windowed.0 == step))
     }
 
-    /// The response for a path below `/state/`.
-    pub(super) async fn respond(&self, uri: &Uri) -> Response {
+    async fn respond(&self, uri: &Uri) -> Response {
         let Some(running) = &self.running else {
-            let what = "state is not served at this address: `http.state` is `false`, which is the default unless `http.listen` is a loopback address";
-            return failed(StatusCode::FORBIDDEN, what, json!({}));
+            return failed(StatusCode::FORBIDDEN, NOT_SERVED, json!({}));
         };
         let Request { step, wanted } = match request(uri) {
             Ok(request) => request,
@@ -194,8 +220,7 @@ fn request(uri: &Uri) -> Result<Request, &'static str> {
     let (step, key) = path.split_once('/').map_or((path, None), |(step, key)| (step, Some(key)));
     let step = decoded(step).and_then(|step| String::from_utf8(step).ok());
     let step = step.filter(|step| !step.is_empty()).ok_or("the path is /state/STEP/KEY or /state/STEP")?;
-    let pairs = || uri.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let of = |name: &str| pairs().find(|(key, _)| *key == name).map(|(_, value)| value);
+    let of = |name: &str| in_query(uri.query(), name);
     if let Some(key) = key {
         let key = decoded(key).ok_or("a `%` in the key is not followed by two hexadecimal digits")?;
         if of("null").is_some() && !key.is_empty() {

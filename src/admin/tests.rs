@@ -127,7 +127,19 @@ fn probes_are_about_all_pipelines_or_about_the_one_that_is_named() {
     assert_eq!(ask(&server, "/readyz?pipeline=order"), (404, unknown.into()));
     assert_eq!(ask(&server, "/state/count/a?pipeline=order"), (404, unknown.into()));
     assert_eq!(ask(&server, "/state/count/a?pipeline=orders").0, 403);
-    assert_eq!(ask(&server, "/state/count/a").0, 404);
+    assert_eq!(ask(&server, "/state/count/a").0, 403, "none of them serves its state");
+}
+
+#[test]
+fn a_question_about_state_finds_its_pipeline_among_several() {
+    let starting = |name| Served { state: Some(Arc::new(|| None)), ..served(name, &Arc::default()) };
+    let server = Server::start(ANY, vec![starting("orders"), served("refunds", &Arc::default())]).unwrap();
+    let (status, text) = ask(&server, "/state/count/a");
+    assert_eq!(status, 404);
+    assert!(text.starts_with("{\"error\":\"no pipeline that runs here") && text.contains("`count`"), "{text}");
+    assert_eq!(ask(&server, "/state/count/%f").0, 400);
+    assert_eq!(ask(&server, "/state/count/a?pipeline=orders").0, 503, "it is starting");
+    assert_eq!(ask(&server, "/state/count/a?pipeline=refunds").0, 403);
 }
 
 /// One text has the metrics of all, each name with its help once, and those of the process once.

@@ -5,6 +5,7 @@
 //! process. One that can't start, stops at a record or panics is failed, and probes and metrics show it with the reason. Only a signal
 //! ends the process: it drains all of them.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::panic;
 use std::panic::AssertUnwindSafe;
@@ -25,7 +26,6 @@ use super::instance::Instances;
 use super::load;
 use super::service;
 use super::service::Written;
-use super::signals::Call;
 use super::signals::Signals;
 use crate::admin;
 use crate::admin::Served;
@@ -38,6 +38,7 @@ use crate::pipeline::Check;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::plugin::Engine;
+use crate::reload::Reloader;
 use crate::telemetry;
 
 /// What is the same for all pipelines of a process.
@@ -55,7 +56,7 @@ pub(super) struct Shared<'a> {
 /// All pipelines of the process.
 struct Fleet {
     members: Vec<Member>,
-    /// Locked for copies and for one decision at a time. A [`Call`] may be called under it.
+    /// Locked for copies and for one decision at a time. Pipelines are told to drain or to reload under it, which sends a message.
     stages: Mutex<Stages>,
     /// Notified when something of `stages` changed.
     changed: Condvar,
@@ -81,7 +82,7 @@ enum Stage {
     Starting,
     Running {
         handle: Handle,
-        reload: Call,
+        reloader: Reloader,
     },
     Ended(Result<(), Exit>),
 }
@@ -242,6 +243,11 @@ fn fleet(read: Vec<(PathBuf, Result<Written, Exit>)>) -> (Fleet, Vec<(usize, Wri
     (Fleet { members, stages: Mutex::new(stages), changed: Condvar::new() }, all)
 }
 
+/// The state of a pipeline that has ended. One that was drained late is not a failed one.
+fn ended_as(exit: Option<&Exit>) -> State {
+    if exit.is_none_or(|exit| matches!(exit, Exit::DeadlinePassed(_))) { State::Stopped } else { State::Failed }
+}
+
 fn say_failed(exit: &Exit) {
     tracing::error!("the pipeline has failed, and the others run on: {}", exit.message().trim_end());
 }
@@ -278,7 +284,7 @@ impl Fleet {
             Stage::Starting => return service::starting(&name),
             Stage::Running { handle, .. } => return handle.health(),
             Stage::Ended(Ok(())) => "stopped".to_owned(),
-            Stage::Ended(Err(exit)) => format!("failed: {}", exit.message().trim_end()),
+            Stage::Ended(Err(exit)) => format!("{}: {}", ended_as(Some(exit)).label(), exit.message().trim_end()),
         };
         // What has ended doesn't make the process restart.
         Health { live: true, ready: false, checks: vec![Check { ok: false, name, detail }], ..Health::default() }
@@ -315,14 +321,9 @@ impl Fleet {
             if stages.draining {
                 handle.drain();
             }
-            stages.of[number] = Stage::Running { handle: handle.clone(), reload: reloader.asker() };
+            stages.of[number] = Stage::Running { handle: handle.clone(), reloader };
         }
-        let ended = service::said_last(handle.wait(), &handle);
-        // A reload that is under way doesn't delay the end.
-        if let Err(error) = telemetry::spawn("reaper", move || drop(reloader)) {
-            tracing::error!("failed to start a thread that ends reloads: {error}");
-        }
-        ended
+        service::said_last(handle.wait(), &handle)
     }
 
     /// Waits until a core is free for compiling, and takes it until the value is dropped.
@@ -334,18 +335,17 @@ impl Fleet {
     }
 
     fn end(&self, number: usize, ended: Result<(), Exit>) {
-        let metrics = &self.members[number].metrics;
-        match &ended {
-            Ok(()) => metrics.set_state(State::Stopped),
-            // Drained, but late: the worker has said so.
-            Err(Exit::DeadlinePassed(_)) => metrics.set_state(State::Stopped),
-            Err(exit) => {
-                metrics.set_state(State::Failed);
-                say_failed(exit);
-            }
+        let state = ended_as(ended.as_ref().err());
+        self.members[number].metrics.set_state(state);
+        if let Err(exit) = &ended
+            && state == State::Failed
+        {
+            say_failed(exit);
         }
-        self.lock().of[number] = Stage::Ended(ended);
+        let before = mem::replace(&mut self.lock().of[number], Stage::Ended(ended));
         self.changed.notify_all();
+        // A reload that is under way is waited for here, where it delays nothing.
+        drop(before);
     }
 
     /// Drains every pipeline. Those that load their plugins don't start.
@@ -364,8 +364,8 @@ impl Fleet {
     /// Has every running pipeline read its file again.
     fn reload(&self) {
         for stage in &self.lock().of {
-            if let Stage::Running { reload, .. } = stage {
-                reload();
+            if let Stage::Running { reloader, .. } = stage {
+                reloader.asker()();
             }
         }
     }

@@ -22,6 +22,7 @@ use super::consumer::Records;
 use super::consumer::WaitResult;
 use super::probe;
 use super::probe::Unanswered;
+use super::probe::left_ms;
 use super::probe::now;
 use super::settings::Isolation;
 use super::sys;
@@ -66,21 +67,19 @@ pub(super) fn leaders(
                 )));
             }
             let count = i32::try_from(partitions).unwrap_or(i32::MAX);
-            return match client.create_topic(topic, count, &SETTINGS, timeout_ms) {
-                Ok(()) => {
-                    tracing::info!("created the changelog topic `{topic}` with {partitions} partitions");
-                    created(client, topic, timeout_ms).map(Ok)
-                }
+            match client.create_topic(topic, count, &SETTINGS, timeout_ms) {
+                Ok(()) => tracing::info!("created the changelog topic `{topic}` with {partitions} partitions"),
                 // Another process was faster.
-                Err(error) if error.code == code::TOPIC_ALREADY_EXISTS => created(client, topic, timeout_ms).map(Ok),
+                Err(error) if error.code == code::TOPIC_ALREADY_EXISTS => {}
                 Err(error) if error.code == code::TOPIC_AUTHORIZATION_FAILED => {
                     let command = commands.create_changelog(topic, partitions);
-                    Ok(Err(format!(
+                    return Ok(Err(format!(
                         "no permission to create the changelog topic `{topic}`; have it created: {command}"
-                    )))
+                    )));
                 }
-                Err(error) => Err(error),
-            };
+                Err(error) => return Err(error),
+            }
+            created(client, topic, timeout_ms)?
         }
         Err(error) if error.code == code::TOPIC_AUTHORIZATION_FAILED => {
             let command = commands.remedy(&error.code.name(), "changelog", topic);
@@ -109,7 +108,7 @@ pub(super) fn leaders(
 fn created(client: &Arc<Client>, topic: &str, timeout_ms: i32) -> Result<Vec<i32>, Error> {
     let deadline = now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     loop {
-        match client.leaders(topic, timeout_ms) {
+        match client.leaders(topic, left_ms(deadline)) {
             Ok(leaders) if leaders.iter().all(|leader| *leader >= 0) => return Ok(leaders),
             Err(error) if ![code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
                 return Err(error);

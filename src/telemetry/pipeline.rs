@@ -25,7 +25,12 @@ pub fn set_pipeline(name: &str) {
 
 /// Runs something for one of several pipelines, which the log lines of this thread name meanwhile, and those of threads that it starts.
 pub fn in_pipeline<T>(name: Arc<str>, run: impl FnOnce() -> T) -> T {
-    let before = OF_THREAD.replace(Some(name));
+    within(Some(name), run)
+}
+
+/// Runs something for this pipeline, or for none in particular.
+pub(super) fn within<T>(pipeline: Option<Arc<str>>, run: impl FnOnce() -> T) -> T {
+    let before = OF_THREAD.replace(pipeline);
     let done = run();
     OF_THREAD.set(before);
     done
@@ -40,10 +45,7 @@ pub fn spawn<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     let pipeline = of_thread();
-    thread::Builder::new().name(name.into()).spawn(move || {
-        OF_THREAD.set(pipeline);
-        run()
-    })
+    thread::Builder::new().name(name.into()).spawn(move || within(pipeline, run))
 }
 
 /// The pipeline of this thread, if it is one of several.
