@@ -313,8 +313,8 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
         config.insert(IGNORED.into(), ignored);
     }
     // Several heartbeats must fit into the session timeout. A member learns of a rebalance with its next heartbeat, and meanwhile the
-    // partitions of one that left have no owner.
-    let heartbeat = (input.session_timeout / 3).min(Duration::from_secs(1));
+    // partitions of one that left have no owner. A cooperative rebalance has two such waits.
+    let heartbeat = (input.session_timeout / 3).min(Duration::from_millis(500));
     config.entry("heartbeat.interval.ms".into()).or_insert_with(|| millis(heartbeat));
     config
 }

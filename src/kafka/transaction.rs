@@ -177,14 +177,17 @@ impl Calls {
         match self.until_done(|| self.client.init_transactions(CALL_MS)) {
             None => return,
             Some(Ok(())) => report(TransactionReport::Ready),
-            Some(Err(error)) => return report(self.failed(&error)),
+            Some(Err(failed)) => return report(self.failed(&failed.error)),
         }
         while let Ok(order) = inbox.recv() {
             match order {
                 Order::Commit(offsets, membership) => match self.commit(&offsets, &membership.0) {
                     None => return,
                     Some(Ok(())) => report(TransactionReport::Committed(offsets)),
-                    Some(Err(error)) => return report(self.failed(&error)),
+                    Some(Err(failed)) => {
+                        self.abort(&failed);
+                        return report(self.failed(&failed.error));
+                    }
                 },
                 Order::Check => {
                     self.is_checking.store(false, Ordering::Relaxed);
@@ -221,7 +224,18 @@ impl Calls {
         Some(Denial::Topic(output, classify::delivery(error.code, &error.code.to_string(), name)))
     }
 
-    fn commit(&self, offsets: &[Position], group: &GroupMetadata) -> Option<Result<(), Error>> {
+    /// Aborts a transaction that can't be committed any more, such as that of a member whose group has rebalanced meanwhile: otherwise
+    /// the next producer finds it open, has the brokers abort it, and asks for its id again a second or two later. One try, as that
+    /// remains.
+    fn abort(&self, failed: &TransactionError) {
+        if failed.requires_abort
+            && let Err(TransactionError { error, .. }) = self.timed(|| self.client.abort_transaction(CALL_MS))
+        {
+            tracing::debug!("failed to abort a transaction, which the next producer does: {error}");
+        }
+    }
+
+    fn commit(&self, offsets: &[Position], group: &GroupMetadata) -> Option<Result<(), TransactionError>> {
         let mut list = PartitionList::new();
         for Position { partition, offset, leader_epoch, note } in offsets {
             list.add_with_note(&partition.topic, partition.partition, offset.0, *leader_epoch, note);
@@ -243,13 +257,16 @@ impl Calls {
     }
 
     /// Repeats a call while that may help; `None` if the producer was dropped meanwhile.
-    fn until_done(&self, mut call: impl FnMut() -> Result<(), TransactionError>) -> Option<Result<(), Error>> {
+    fn until_done(
+        &self,
+        mut call: impl FnMut() -> Result<(), TransactionError>,
+    ) -> Option<Result<(), TransactionError>> {
         loop {
             match call() {
                 Ok(()) => return Some(Ok(())),
                 Err(TransactionError { is_retriable: true, .. }) if !self.stop.load(Ordering::Relaxed) => {}
                 Err(_) if self.stop.load(Ordering::Relaxed) => return None,
-                Err(TransactionError { error, .. }) => return Some(Err(error)),
+                Err(failed) => return Some(Err(failed)),
             }
         }
     }

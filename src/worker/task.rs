@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,8 +61,8 @@ pub(super) struct Offsets {
 pub(super) struct Log {
     /// The offset after the last record.
     pub(super) end: i64,
-    /// The offset after the last record that no open transaction holds back, if known.
-    pub(super) stable: Option<i64>,
+    /// What an open transaction holds back, as of the last statistics. `end` is newer, and mustn't be compared with it.
+    pub(super) unstable: Range<i64>,
     pub(super) is_leaderless: bool,
     /// Set while records are uncommitted: the committed offset when it last advanced, and when that was, in milliseconds since
     /// 1970-01-01 UTC.
@@ -99,7 +100,7 @@ impl PartitionTask {
                 topic: None,
                 note: Arc::default(),
             },
-            log: Log { end: end.0, stable: None, is_leaderless: false, behind: None },
+            log: Log { end: end.0, unstable: 0..0, is_leaderless: false, behind: None },
             lag: Lag::new(state.next(), state.low()),
             dead_letters: DeadLetters::default(),
             windows: None,
@@ -139,8 +140,9 @@ impl PartitionTask {
 
     /// How many records an open transaction holds back, if everything before them is settled.
     pub(super) fn behind_a_transaction(&self) -> Option<i64> {
-        let stable = self.log.stable.filter(|&stable| self.in_flight() == 0 && self.state.low().0 >= stable)?;
-        Some(self.log.end - stable).filter(|&records| records > 0)
+        let Range { start, end } = self.log.unstable.clone();
+        let low = self.state.low().0;
+        Some(end - start).filter(|_| self.in_flight() == 0 && start <= low && low < end)
     }
 
     /// Sets the topic's id.
@@ -296,12 +298,12 @@ mod tests {
     fn records_held_back_by_an_open_transaction_are_lag_and_have_a_reason() {
         let mut task = behind(&[]);
         assert_eq!(task.behind_a_transaction(), None, "it isn't known");
-        task.log.stable = Some(0);
+        task.log.unstable = 0..100;
         assert_eq!((task.lag_records(), task.behind_a_transaction()), (100, Some(100)));
-        task.log.stable = Some(40);
+        task.log.unstable = 40..100;
         assert_eq!(task.behind_a_transaction(), None, "there are records to be read yet");
-        task.log.stable = Some(100);
-        assert_eq!(task.behind_a_transaction(), None);
+        task.log.unstable = 0..0;
+        assert_eq!(task.behind_a_transaction(), None, "more records came since, and all before them could be read");
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Shell {
         for stats::LogEnd { partition, end, stable } in &stats.ends {
             if let Some(task) = self.flow.tasks.iter_mut().find(|task| task.partition == *partition) {
                 task.log.end = task.log.end.max(end.0);
-                task.log.stable = stable.map(|stable| stable.0);
+                task.log.unstable = stable.unwrap_or(*end).0..end.0;
                 if *end < task.lag.committed() {
                     // A log that ends below its committed offset may belong to another topic.
                     self.positions.watched = None;

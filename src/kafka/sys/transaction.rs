@@ -76,6 +76,12 @@ impl Client {
         // SAFETY: the client is alive.
         taken(unsafe { rd::rd_kafka_commit_transaction(self.handle.as_ptr(), timeout_ms) })
     }
+
+    /// Aborts the open transaction. Outputs that aren't acknowledged fail.
+    pub(crate) fn abort_transaction(&self, timeout_ms: c_int) -> Result<(), TransactionError> {
+        // SAFETY: the client is alive.
+        taken(unsafe { rd::rd_kafka_abort_transaction(self.handle.as_ptr(), timeout_ms) })
+    }
 }
 
 /// Consumes an error object; null is success.
