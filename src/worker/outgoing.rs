@@ -111,6 +111,12 @@ impl Outgoing {
         self.cursor.peek(&self.effects, routes, &self.batch, self.start, limit)
     }
 
+    /// Whether nothing is left to send, now or later.
+    pub(super) fn is_empty(&mut self, routes: &Routes) -> bool {
+        self.dead_letters.is_empty()
+            && self.cursor.peek(&self.effects, routes, &self.batch, self.start, self.records).is_none()
+    }
+
     /// Allows sending what belongs to records below this offset, and nothing else.
     pub(super) fn allow(&mut self, below: Offset) {
         let offsets = &self.batch.offsets()[self.start..self.start + self.len];

@@ -74,6 +74,10 @@ impl Shell {
         let Some(whole) = ran else { return };
         let records = whole.seqs().below(upto);
         let mut outgoing = Outgoing::new(whole, records, dead_letters);
+        // Such as a run of records that were filtered or folded: it has no reason to wait for a transaction, and what waits is kept.
+        if outgoing.is_empty(&self.settings.routes) {
+            return;
+        }
         if self.flow.backlog.is_empty() {
             match self.send(now, &mut outgoing) {
                 Sending::Done => return,

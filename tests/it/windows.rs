@@ -177,6 +177,33 @@ fn a_state_that_outgrows_its_memory_stops_the_pipeline_and_loses_nothing() {
     assert_totals(&setup, 40_000, 0);
 }
 
+/// A folded record has nothing that could wait for the transaction which is being committed: what is in flight are records on their way
+/// to an executor, and the few cells that they change.
+#[test]
+fn folded_records_are_not_kept_while_a_transaction_is_committed() {
+    const RECORDS: i64 = 100_000;
+    const KEYS: i64 = 100;
+    const RECORD_BYTES: f64 = 150.0;
+    const CELLS_BYTES: f64 = 1e5;
+    broker::brokers();
+    let setup = setup("waiting", 2, 2, Delivery::ExactlyOnce);
+    let base = some_hours_ago();
+    for chunk in 0..RECORDS / 2000 {
+        let orders: Vec<Raw> =
+            (chunk * 2000..(chunk + 1) * 2000).map(|n| order(base, u64::try_from(n % KEYS).unwrap(), n)).collect();
+        java::produce(&setup.input, usize::try_from(chunk % 2).unwrap(), &orders);
+    }
+    let mut process = setup.run();
+    let mut most = 0.0_f64;
+    process.wait("the lag to reach zero", RECOVERY, |process| {
+        let [records, bytes] =
+            ["records", "bytes"].map(|what| process.metric(&format!("wasmill_in_flight_{what}")).unwrap_or(0.0));
+        most = most.max(bytes - records * RECORD_BYTES);
+        process.metric("wasmill_consumer_lag_records") == Some(0.0)
+    });
+    assert!(most < CELLS_BYTES, "{most} bytes are in flight, besides the records");
+}
+
 /// Keys may move when the input gets more partitions, so the pipeline stops: while it runs, and when it starts again.
 #[test]
 fn an_input_that_gets_more_partitions_stops_the_pipeline() {
