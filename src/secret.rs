@@ -1,4 +1,4 @@
-//! A value that is never printed: a setting that contains `${...}`, or one that may hold a secret.
+//! A value that is never printed: a setting that is a secret or may hold one.
 //!
 //! `Debug` prints stars and there is no `Display`, so a struct that holds a secret can be printed. Invariant: the text can be
 //! read only through the field `.0`, and nothing here does that. [`Hidden`] removes such values from texts of a plugin or of
@@ -30,18 +30,25 @@ pub struct Hidden(Arc<[String]>);
 impl Hidden {
     /// Hides these values, both bare and escaped as in a quoted string.
     pub fn new(values: impl IntoIterator<Item = String>) -> Hidden {
-        let values = values.into_iter().filter(|value| value.chars().count() >= HIDDEN_CHARS_MIN);
-        let mut values: Vec<String> = values.flat_map(|value| [value.escape_debug().to_string(), value]).collect();
+        let mut values: Vec<String> =
+            values.into_iter().flat_map(|value| [value.escape_debug().to_string(), value]).collect();
         // The longest first: a value may be part of another.
         values.sort_by_key(|value| Reverse(value.len()));
         values.dedup();
         Hidden(values.into())
     }
 
+    /// Whether the text is one of the values, however short.
+    #[must_use]
+    pub fn holds(&self, text: &str) -> bool {
+        self.0.iter().any(|value| value == text)
+    }
+
     /// The text with each secret value replaced by `***`.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
+        let values = self.0.iter().filter(|value| value.chars().count() >= HIDDEN_CHARS_MIN);
+        values.fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
     }
 }
 
@@ -73,5 +80,6 @@ mod tests {
         let hidden = Hidden::new(["pass", "pass\"word", "x"].map(String::from));
         assert_eq!(hidden.hide("x: pass, pass\"word, \"pass\\\"word\""), "x: ***, ***, \"***\"");
         assert_eq!(format!("{hidden:?}"), "***");
+        assert!(hidden.holds("x") && hidden.holds("pass") && !hidden.holds("word"));
     }
 }

@@ -26,7 +26,7 @@ enum Verb {
 
 /// Prints every value that takes effect, and where it came from: a line of the file, `--set`, or the default.
 ///
-/// The output is TOML that can be pasted back, except for passwords and values that came from `${...}`, which are shown as `***`.
+/// The output is TOML that can be pasted back, except for secrets, which are shown as `***`: passwords, and what came from `${file:..}`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill config show orders.toml

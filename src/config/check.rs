@@ -13,6 +13,7 @@ pub(super) mod topics;
 mod value;
 mod windows;
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +30,6 @@ use super::near::near;
 use super::raw;
 use super::raw::Text;
 use super::report::Report;
-use super::source;
 use super::source::Source;
 use super::source::Span;
 use crate::kafka::settings::Guarantee;
@@ -214,24 +214,31 @@ impl Check<'_> {
         Reload { watch: is(&raw.watch), test: is(&raw.test) }
     }
 
-    /// A value for a message. A value from `${...}` is not shown.
+    /// A value for a message, with the references that it came from. A secret is not shown.
     fn shown(&self, text: &Text) -> String {
         self.shown_at(text.get_ref(), &text.span())
     }
 
     fn shown_at(&self, text: &str, span: &Range<usize>) -> String {
-        if self.secrets.touch(span) { "`***`".to_owned() } else { format!("`{text}`") }
+        if self.secrets.touch(span) {
+            return format!("`***`{}", self.origin(span));
+        }
+        let shown = text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+        format!("`{}`{}", shown.collect::<String>(), self.origin(span))
     }
 
-    /// An address for a message about it. An address from a variable is shown, because the person who set it must see the
-    /// result, unless the variable's name marks a secret or the address contains a user and password.
-    fn shown_address(&self, text: &Text) -> String {
-        let is_open = |reference: &String| !reference.contains(':') && !source::is_secret(reference, false);
-        let references = self.secrets.references(&text.span());
-        if references.iter().all(is_open) && !text.get_ref().contains('@') {
-            return format!("`{}`", text.get_ref());
+    /// Like [`Check::shown`], for a number.
+    fn shown_number(&self, number: impl Display, span: &Range<usize>) -> String {
+        match self.secrets.touch(span) {
+            true => format!("`***`{}", self.origin(span)),
+            false => format!("{number}{}", self.origin(span)),
         }
-        self.shown(text)
+    }
+
+    /// The references that a value came from, if it did: " from `${VAR}`".
+    fn origin(&self, span: &Range<usize>) -> String {
+        let references = self.secrets.references(span);
+        if references.is_empty() { String::new() } else { format!(" from `{}`", references.join("` and `")) }
     }
 
     /// Reports a missing key, unless the key may only be misspelt.

@@ -1,11 +1,12 @@
 //! Fills in `${...}` in string values after parsing, so that the inserted text can never become a key or another value.
 //!
-//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `${file:/path}` are references; `$${` is a literal `${`. In a
-//! list, a reference to `a,b` becomes two items, since environment variables can't hold lists. Inserted text is a
-//! secret: [`Secrets`] remembers its span, and no message shows it.
+//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `${file:/path}` are references; `$${` is a literal `${`. All
+//! values stay strings here; `typed` reads them as the types of their keys. [`Secrets`] remembers the span of each
+//! value with a reference, and which of them are secret: no message shows those.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
@@ -18,37 +19,83 @@ use toml::de::DeValue;
 use super::referenced::Held;
 use super::referenced::Referenced;
 use super::report::Report;
+use super::source;
 use crate::secret::Hidden;
 
 /// The largest file that `${file:..}` reads.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The values that contain text from `${...}`.
+/// The values that contain text from `${...}`, and which of them are secret.
+///
+/// Secret is what came from a file, and what came from a variable into a key that marks a secret by its name. Such a
+/// variable is secret in other keys, too: a password that is also part of a topic's name stays hidden there.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<Filled>);
 
 struct Filled {
     place: Range<usize>,
-    /// The references as written, without defaults and messages.
-    references: Vec<String>,
-    /// The inserted texts.
-    values: Vec<String>,
+    /// The whole value.
+    text: String,
+    pieces: Vec<Piece>,
+    /// The items that the value became in a list.
+    items: Vec<String>,
+}
+
+/// What one reference inserted.
+struct Piece {
+    /// The reference as written, without its default or message.
+    reference: String,
+    value: String,
+    is_secret: bool,
+}
+
+impl Filled {
+    fn is_secret(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.is_secret)
+    }
 }
 
 impl Secrets {
-    /// Whether a value came from `${...}` or contains one that did.
+    /// Whether a value is secret or contains one that is.
     pub(super) fn touch(&self, span: &Range<usize>) -> bool {
-        self.0.iter().any(|secret| span.start <= secret.place.start && secret.place.end <= span.end)
+        let is_inside = |place: &Range<usize>| span.start <= place.start && place.end <= span.end;
+        self.0.iter().any(|filled| is_inside(&filled.place) && filled.is_secret())
     }
 
     /// The references in a value.
-    pub(super) fn references(&self, span: &Range<usize>) -> &[String] {
-        self.0.iter().find(|secret| secret.place == *span).map_or(&[], |secret| &secret.references)
+    pub(super) fn references(&self, span: &Range<usize>) -> Vec<&str> {
+        let filled = self.0.iter().find(|filled| filled.place == *span);
+        filled.into_iter().flat_map(|filled| &filled.pieces).map(|piece| piece.reference.as_str()).collect()
     }
 
-    /// All inserted texts.
+    /// Whether a value is one reference and nothing else.
+    pub(super) fn is_alone(&self, span: &Range<usize>) -> bool {
+        let filled = self.0.iter().find(|filled| filled.place == *span);
+        filled.is_some_and(|filled| matches!(&filled.pieces[..], [piece] if piece.value == filled.text))
+    }
+
+    /// All secret texts: whole values, their items in a list, and what was inserted into them.
     pub(super) fn hidden(&self) -> Hidden {
-        Hidden::new(self.0.iter().flat_map(|secret| secret.values.iter().cloned()))
+        let secret = || self.0.iter().filter(|filled| filled.is_secret());
+        let pieces = secret().flat_map(|filled| &filled.pieces).filter(|piece| piece.is_secret);
+        let pieces = pieces.map(|piece| &piece.value);
+        Hidden::new(secret().flat_map(|filled| filled.items.iter().chain([&filled.text])).chain(pieces).cloned())
+    }
+
+    /// Notes the items that a value became in a list.
+    pub(super) fn split(&mut self, span: &Range<usize>, items: &[String]) {
+        if let Some(filled) = self.0.iter_mut().find(|filled| filled.place == *span) {
+            filled.items = items.to_vec();
+        }
+    }
+
+    /// Makes each variable that is secret in one key secret in all of them.
+    fn spread(&mut self) {
+        let pieces = self.0.iter().flat_map(|filled| &filled.pieces).filter(|piece| piece.is_secret);
+        let references: BTreeSet<String> = pieces.map(|piece| piece.reference.clone()).collect();
+        for piece in self.0.iter_mut().flat_map(|filled| &mut filled.pieces) {
+            piece.is_secret |= references.contains(&piece.reference);
+        }
     }
 }
 
@@ -70,23 +117,16 @@ impl<'a> Values<'a> {
     /// Replaces every `${...}` in a tree. A value that can't be filled in is reported and removed, so that no later
     /// check reports it again.
     pub(super) fn fill(&self, table: &mut DeTable<'_>, secrets: &mut Secrets, report: &mut Report) {
-        let mut out = Vec::new();
-        for (key, value) in table.iter_mut() {
-            // Settings of a plugin are passed on unchanged, commas included.
-            let lists = if key.get_ref() == "step" { Lists::AsTheyAre } else { Lists::Split };
-            if !self.fill_value(value, lists, secrets, report) {
-                out.push(key.get_ref().clone());
-            }
-        }
-        for key in out {
-            table.remove(key.as_ref());
-        }
+        self.fill_table(table, false, secrets, report);
+        secrets.spread();
     }
 
-    fn fill_table(&self, table: &mut DeTable<'_>, lists: Lists, secrets: &mut Secrets, report: &mut Report) {
+    /// `inherited`: whether the key around the table marks a secret.
+    fn fill_table(&self, table: &mut DeTable<'_>, inherited: bool, secrets: &mut Secrets, report: &mut Report) {
         let mut out = Vec::new();
         for (key, value) in table.iter_mut() {
-            if !self.fill_value(value, lists, secrets, report) {
+            let is_marked = source::takes_secrets(key.get_ref(), inherited);
+            if !self.fill_value(value, is_marked, secrets, report) {
                 out.push(key.get_ref().clone());
             }
         }
@@ -99,7 +139,7 @@ impl<'a> Values<'a> {
     fn fill_value(
         &self,
         value: &mut Spanned<DeValue<'_>>,
-        lists: Lists,
+        is_marked: bool,
         secrets: &mut Secrets,
         report: &mut Report,
     ) -> bool {
@@ -107,10 +147,11 @@ impl<'a> Values<'a> {
         match value.get_mut() {
             DeValue::String(text) => {
                 if text.contains("${") {
-                    match self.filled(text) {
-                        Ok((filled, references, values)) => {
-                            if !references.is_empty() {
-                                secrets.0.push(Filled { place: span.clone(), references, values });
+                    match self.filled(text, is_marked) {
+                        Ok((filled, pieces)) => {
+                            if !pieces.is_empty() {
+                                let (place, text) = (span.clone(), filled.clone());
+                                secrets.0.push(Filled { place, text, pieces, items: Vec::new() });
                             }
                             *text = Cow::Owned(filled);
                         }
@@ -130,27 +171,21 @@ impl<'a> Values<'a> {
                 }
             }
             DeValue::Array(items) => {
-                let mut kept = Vec::new();
-                for mut item in std::mem::replace(items, DeArray::new()) {
-                    if self.fill_value(&mut item, lists, secrets, report) {
-                        match lists {
-                            Lists::Split => kept.extend(split(item, secrets)),
-                            Lists::AsTheyAre => kept.push(item),
-                        }
-                    }
-                }
-                *items = kept.into_iter().collect();
+                let kept = std::mem::replace(items, DeArray::new()).into_iter();
+                *items = kept
+                    .filter_map(|mut item| self.fill_value(&mut item, is_marked, secrets, report).then_some(item))
+                    .collect();
             }
-            DeValue::Table(table) => self.fill_table(table, lists, secrets, report),
+            DeValue::Table(table) => self.fill_table(table, is_marked, secrets, report),
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
         }
         true
     }
 
-    /// The text, its references, and the inserted texts.
-    fn filled(&self, text: &str) -> Result<(String, Vec<String>, Vec<String>), Problem> {
+    /// The text, and what was inserted into it. `is_marked`: whether its key marks a secret.
+    fn filled(&self, text: &str, is_marked: bool) -> Result<(String, Vec<Piece>), Problem> {
         let mut filled = String::new();
-        let (mut references, mut values) = (Vec::new(), Vec::new());
+        let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             if let Some(before) = rest[..at].strip_suffix('$') {
@@ -166,15 +201,13 @@ impl<'a> Values<'a> {
             })?;
             let value = self.value(&inside[..end])?;
             filled.push_str(&value);
-            values.push(value);
-            references.push(match inside[..end].strip_prefix("file:") {
-                Some(_) => format!("${{{}}}", &inside[..end]),
-                None => format!("${{{}}}", inside[..end].split(':').next().unwrap_or_default()),
-            });
+            let is_file = inside.starts_with("file:");
+            let named = if is_file { &inside[..end] } else { inside[..end].split(':').next().unwrap_or_default() };
+            pieces.push(Piece { reference: format!("${{{named}}}"), value, is_secret: is_file || is_marked });
             rest = &inside[end + 1..];
         }
         filled.push_str(rest);
-        Ok((filled, references, values))
+        Ok((filled, pieces))
     }
 
     fn value(&self, inside: &str) -> Result<String, Problem> {
@@ -242,29 +275,6 @@ impl<'a> Values<'a> {
         }
         Ok(text)
     }
-}
-
-/// How list items from `${...}` are treated.
-#[derive(Clone, Copy)]
-enum Lists {
-    /// An item with commas is split into several, because environment variables can't hold lists.
-    Split,
-    AsTheyAre,
-}
-
-/// The items that a list's item becomes. A pattern may contain commas, so it is not split.
-fn split<'a>(item: Spanned<DeValue<'a>>, secrets: &Secrets) -> Vec<Spanned<DeValue<'a>>> {
-    let span = item.span();
-    let DeValue::String(text) = item.get_ref() else { return vec![item] };
-    if secrets.references(&span).is_empty() || text.starts_with('^') {
-        return vec![item];
-    }
-    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() || !text.contains(',') {
-        return vec![item];
-    }
-    let part = |part: &str| Spanned::new(span.clone(), DeValue::String(Cow::Owned(part.to_owned())));
-    parts.into_iter().map(part).collect()
 }
 
 /// The bytes of a referenced file, which must be regular and small.

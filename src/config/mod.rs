@@ -4,7 +4,7 @@
 //! what they mean. [`examine`] does the same, and also returns what is usable of a file with mistakes. All mistakes are
 //! reported in one run. Only files are opened here: other modules ask brokers and inspect components, and add their
 //! findings to a [`Report`] at the spans that [`Pipeline`] keeps. Invariant: a `Pipeline` holds no option that means
-//! "default", and no value from `${...}` is ever shown.
+//! "default", and no secret is ever shown.
 
 mod cases;
 mod check;
@@ -22,6 +22,7 @@ mod show;
 mod usable;
 mod source;
 mod step;
+mod typed;
 #[cfg(test)]
 mod tests;
 
@@ -120,7 +121,7 @@ impl Pipeline {
         self.windowed.as_ref().filter(|windowed| windowed.is_native())
     }
 
-    /// Whether a value may be shown: not if it came from `${...}`.
+    /// Whether a value may be shown: not if it is a secret, or holds one.
     #[must_use]
     pub fn is_shown(&self, span: Span) -> bool {
         !self.secrets.touch(&(span.start..span.end))
@@ -133,8 +134,7 @@ impl Pipeline {
         line.map_or_else(|| self.file.display().to_string(), |line| format!("{}:{}", line.origin, line.number))
     }
 
-    /// Hides values from `${...}` in a text that may repeat the pipeline's values, such as an error message of
-    /// librdkafka.
+    /// Hides secrets in a text that may repeat the pipeline's values, such as an error message of librdkafka.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         self.kafka.hidden.hide(text)
@@ -376,6 +376,9 @@ fn check_source(
     let values = interpolate::Values::new(env, folder);
     values.fill(document.get_mut(), &mut secrets, report);
     referenced.extend(values.files.into_inner());
+    let typed = typed::read(document.get_ref(), &mut secrets, report);
+    let mut document = document;
+    typed.put(document.get_mut());
     let is_filled = report.is_empty();
     let mut read = fields::read(document, report)?;
     // Values that couldn't be filled in were removed, but they aren't missing.

@@ -1,7 +1,7 @@
 //! The findings about a pipeline: all mistakes, each with its place, its reason and what to do.
 //!
 //! A report is mainly for people ([`std::fmt::Display`]); [`Report::findings`] returns the same for programs. Findings
-//! must not contain values from `${...}`; the code that adds a finding omits them.
+//! must not contain secrets; the code that adds a finding omits them.
 
 use std::fmt;
 use std::ops::Range;

@@ -23,6 +23,7 @@ use super::report::Report;
 use super::schema::schema;
 use super::source;
 use super::source::Source;
+use super::typed;
 use crate::kafka::settings::Guarantee;
 use crate::partition::OnFailure;
 use crate::sink::Dialect;
@@ -42,6 +43,9 @@ pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsS
     let mut secrets = Secrets::default();
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     Values::new(env, folder).fill(document.get_mut(), &mut secrets, &mut report);
+    let typed = typed::read(document.get_ref(), &mut secrets, &mut report);
+    let mut document = document;
+    typed.put(document.get_mut());
     let mut page = Page { pipeline: &pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
     page.file(document.get_ref());
     Ok(page.text(path))
@@ -134,7 +138,7 @@ impl Page<'_> {
             (_, Some(table)) if !table.is_empty() => self.entries(at.path, at.key, schema, Some(table), at.secret),
             (Some(value), _) => {
                 let text = self.value(value, at.secret);
-                let is_shown = !at.secret && self.secrets.references(&value.span()).is_empty();
+                let is_shown = !at.secret && !self.secrets.touch(&value.span());
                 let comes_to =
                     schema["x-unit"].as_str().filter(|_| is_shown).and_then(|unit| comes_to(unit, value.get_ref()));
                 match comes_to.filter(|comes_to| *comes_to != text) {
@@ -207,8 +211,12 @@ impl Page<'_> {
 
     /// The value in TOML, on one line.
     fn value(&self, value: &Spanned<DeValue<'_>>, secret: bool) -> String {
+        let is_hidden = self.secrets.touch(&value.span());
         match value.get_ref() {
-            DeValue::String(_) if secret || !self.secrets.references(&value.span()).is_empty() => quoted("***"),
+            DeValue::String(_) if secret => quoted("***"),
+            DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) if is_hidden => {
+                quoted("***")
+            }
             DeValue::String(text) => quoted(text),
             DeValue::Integer(number) => number.to_string(),
             DeValue::Float(number) => number.to_string(),
@@ -242,7 +250,11 @@ impl Page<'_> {
     }
 
     fn references(&self, value: &Spanned<DeValue<'_>>, parts: &mut Vec<String>) {
-        parts.extend(self.secrets.references(&value.span()).iter().cloned());
+        for reference in self.secrets.references(&value.span()) {
+            if !parts.iter().any(|part| part == reference) {
+                parts.push(reference.to_owned());
+            }
+        }
         match value.get_ref() {
             DeValue::Array(items) => items.iter().for_each(|item| self.references(item, parts)),
             DeValue::Table(table) => table.iter().for_each(|(_, item)| self.references(item, parts)),

@@ -132,13 +132,18 @@ fn secrets(table: &DeTable<'_>, inherited: bool, left: usize, spans: &mut Vec<Ra
     }
 }
 
-/// Whether the value of this key is hidden; `inherited` says whether the table around it is.
+/// Whether a string that is written under this key is hidden; `inherited` says whether the table around it is.
 pub(super) fn is_secret(key: &str, inherited: bool) -> bool {
     let name = key.to_ascii_lowercase();
     // In `sasl`, a misspelt key may be the password.
     let plain = name == "mechanism" || name == "username";
-    let secret = inherited || ["password", "secret", "token", "sasl"].iter().any(|word| name.contains(word));
-    secret && !plain
+    takes_secrets(key, inherited) && !plain
+}
+
+/// Whether a value from `${...}` under this key is a secret; `inherited` says whether those in the table around it are.
+pub(super) fn takes_secrets(key: &str, inherited: bool) -> bool {
+    let name = key.to_ascii_lowercase();
+    inherited || ["password", "secret", "token", "sasl"].iter().any(|word| name.contains(word))
 }
 
 fn collect(value: &Spanned<DeValue<'_>>, secret: bool, left: usize, spans: &mut Vec<Range<usize>>) {

@@ -2,6 +2,7 @@
 
 mod further;
 mod on_error;
+mod references;
 mod windows;
 
 use std::collections::BTreeMap;

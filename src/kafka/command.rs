@@ -32,11 +32,11 @@ pub enum Resource<'a> {
 }
 
 impl Commands {
-    /// For the cluster of these settings.
+    /// For the cluster of these settings, without secrets.
     #[must_use]
     pub fn of(settings: &Settings) -> Commands {
-        let user = settings.sasl.as_ref().map(|sasl| sasl.username.clone());
-        Commands::shown(settings, settings.brokers.join(","), user)
+        let brokers = settings.hidden.hide(&settings.brokers.join(","));
+        Commands::shown(settings, brokers, settings.shown_user())
     }
 
     /// Like [`Commands::of`], but with the given text for brokers and user, for output that must not show the real

@@ -4,6 +4,7 @@
 //! that would break a guarantee.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,12 @@ impl Settings {
     pub fn changelog_index(&self) -> Option<usize> {
         self.changelog.as_ref().map(|_| self.outputs.len() + usize::from(self.dead_letter.is_some()))
     }
+
+    /// The user for messages, unless it is a secret.
+    #[must_use]
+    pub fn shown_user(&self) -> Option<String> {
+        self.sasl.as_ref().map(|sasl| &sasl.username).filter(|user| !self.hidden.holds(user)).cloned()
+    }
 }
 
 /// What is promised about the outputs of a record.
@@ -93,8 +100,8 @@ pub struct Tls {
     pub key: Option<String>,
 }
 
-/// SASL of the connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// SASL of the connection. Its `Debug` omits the user and the password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sasl {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub mechanism: String,
@@ -102,6 +109,12 @@ pub struct Sasl {
     pub username: String,
     /// The password.
     pub password: Secret,
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sasl").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
 }
 
 /// The input of a pipeline.

@@ -239,8 +239,9 @@ fn no_secret_is_shown_or_sent_unencrypted() {
     let said = text(&done);
     assert_eq!(done.status.code(), Some(78), "{said}");
     assert!(said.contains("no broker was asked") && !said.contains("hunter2"), "{said}");
-    // A topic from the environment is asked about, and reported by its position only.
-    fs::write(folder.path().join("a.toml"), pipeline("\"in-${CHECK_PASSWORD}\"", "out", "")).unwrap();
+    // A topic from a file is asked about, and reported by its position only.
+    fs::write(folder.path().join("topic"), "in-hunter2").unwrap();
+    fs::write(folder.path().join("a.toml"), pipeline("\"${file:topic}\"", "out", "")).unwrap();
     let done = check(folder.path(), &["a.toml"]);
     let said = text(&done);
     assert_eq!(done.status.code(), Some(78), "{said}");

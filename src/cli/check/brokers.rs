@@ -417,8 +417,7 @@ pub(in crate::cli) fn commands(pipeline: &Pipeline) -> Commands {
     let kafka = &pipeline.kafka;
     let is_shown = pipeline.is_shown(pipeline.spans.brokers);
     let brokers = if is_shown { kafka.brokers.join(",") } else { "BROKERS".to_owned() };
-    let user = kafka.sasl.as_ref().map(|sasl| pipeline.hide(&sasl.username)).filter(|user| user != "***");
-    Commands::shown(kafka, brokers, user)
+    Commands::shown(kafka, brokers, kafka.shown_user())
 }
 
 /// An existing topic whose name is similar.

@@ -71,7 +71,7 @@ fn brokers(check: &mut Check<'_>, brokers: Option<&Spanned<Vec<Text>>>, at: Span
     }
     for broker in brokers.get_ref() {
         if let Some((why, help)) = wrong_broker(broker.get_ref()) {
-            let shown = check.shown_address(broker);
+            let shown = check.shown(broker);
             check.report.add(broker.span().into(), format!("{shown} is not a broker's address: {why}"), help);
         }
     }

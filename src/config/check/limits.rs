@@ -104,7 +104,8 @@ fn rejects_max(check: &mut Check<'_>, share: &Spanned<f64>) -> Option<usize> {
         let is_within = |records: u16| f64::from(records) <= value * f64::from(BreakerTripped::WINDOW) + 1e-6;
         return (0..BreakerTripped::WINDOW).rev().find(|&records| is_within(records)).map(usize::from);
     }
-    let message = format!("`max_reject_share`: {value} is out of range");
+    let shown = check.shown_number(value, &share.span());
+    let message = format!("`max_reject_share`: {shown} is out of range");
     check.report.add(share.span().into(), message, "write a number above 0 and below 1, such as 0.5, or leave it out");
     None
 }
@@ -115,7 +116,9 @@ pub(super) fn retries(check: &mut Check<'_>, raw: &Spanned<raw::Retries>) -> Opt
         raw::Retries::Word(word) if word == "forever" => Some(Retries::Forever),
         raw::Retries::Times(_) | raw::Retries::Word(_) => {
             let help = "write a number from 0 to 4294967295, or \"forever\"";
-            check.report.add(raw.span().into(), "`retries` is neither a number of times nor \"forever\"", help);
+            let origin = check.origin(&raw.span());
+            let message = format!("`retries`{origin} is neither a number of times nor \"forever\"");
+            check.report.add(raw.span().into(), message, help);
             None
         }
     }
@@ -158,7 +161,7 @@ pub(super) fn times(
     }
 }
 
-/// A step's name, or `***` if it came from `${...}`.
+/// A step's name, or `***` if it is a secret.
 fn shown(check: &Check<'_>, raw: &Spanned<raw::Step>, step: &Settings) -> String {
     let text =
         raw.get_ref().name.as_ref().or_else(|| raw.get_ref().wasm.as_ref()).or_else(|| raw.get_ref().r#use.as_ref());

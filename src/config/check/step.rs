@@ -152,7 +152,8 @@ fn component(check: &mut Check<'_>, wasm: &Text) -> PathBuf {
     if let Some(scheme) = scheme(wasm) {
         let (message, help) = if scheme == bundled::SCHEME {
             let message = "`wasm` names a file, and this is a plugin that comes with wasmill".to_owned();
-            (message, format!("write `use = \"{}\"`", wasm.get_ref()))
+            let is_secret = check.secrets.touch(&wasm.span());
+            (message, format!("write `use = \"{}\"`", if is_secret { "***" } else { wasm.get_ref() }))
         } else {
             let message = format!("components from `{scheme}` are not supported yet");
             (message, "name a file: `wasm = \"plugins/mask.wasm\"`".to_owned())

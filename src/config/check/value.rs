@@ -81,7 +81,8 @@ pub(super) fn number(
     let number = number?;
     let value = usize::try_from(*number.get_ref()).ok().filter(|value| (min..=max).contains(value));
     if value.is_none() {
-        let message = format!("`{key}`: {} is out of range", number.get_ref());
+        let shown = check.shown_number(number.get_ref(), &number.span());
+        let message = format!("`{key}`: {shown} is out of range");
         check.report.add(number.span().into(), message, format!("write a number from {min} to {max}"));
     }
     value

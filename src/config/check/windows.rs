@@ -164,6 +164,12 @@ fn selector<T>(
 ) -> Option<T> {
     match parse(text.get_ref()) {
         Ok(selector) => Some(selector),
+        // Its reason holds the text.
+        Err(_) if check.secrets.touch(&text.span()) => {
+            let message = format!("`{key}`: {} can't be used", check.shown(text));
+            check.report.add(text.span().into(), message, "write for example `json:/customer` or `header:id`");
+            None
+        }
         Err(why) => {
             let (message, help) = why.split_once("; ").unwrap_or((&why, "see the documentation of the step"));
             check.report.add(text.span().into(), format!("`{key}`: {message}"), help);
@@ -192,7 +198,12 @@ fn functions(check: &mut Check<'_>, step: &raw::Step, at: Span) -> Functions {
     match Functions::parse(texts) {
         Ok(functions) => functions,
         Err(errors) => {
-            for error in errors {
+            let hides = check.secrets.touch(&(span.start..span.end));
+            if hides {
+                let message = "`settings` holds a secret, and a text that is no function";
+                check.report.add(span, message, "write `settings = { orders = \"count\" }`");
+            }
+            for error in errors.into_iter().filter(|_| !hides) {
                 let text = error.to_string();
                 let (message, help) =
                     text.split_once("; ").unwrap_or((&text, "write `settings = { orders = \"count\" }`"));

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The output of `config show`, without the directory's name.
-fn shown(case: &Case, text: &str) -> String {
+pub(super) fn shown(case: &Case, text: &str) -> String {
     let path = case.folder.path().join("orders.toml");
     fs::write(&path, text).unwrap();
     let env = |name: &str| case.env.get(name).map(Into::into);
@@ -13,13 +13,14 @@ fn shown(case: &Case, text: &str) -> String {
 
 #[test]
 fn every_value_is_shown_with_its_origin() {
-    let case = Case::new().set("limits.parallelism=3").set("step.0.timeout=50ms");
+    let mut case = Case::new().set("limits.parallelism=3").set("step.0.timeout=50ms");
+    case.env.insert("REGION", "eu-1");
     let text = with("topics", "instance_id = \"${HOSTNAME:-}\"\nlibrdkafka = { \"fetch.min.bytes\" = 1 }\ntopics")
         .replace(
             "brokers",
             "sasl = { mechanism = \"SCRAM-SHA-256\", username = \"${KAFKA_USER}\", password = \"hunter2\" }\nbrokers",
         )
-        .replace("wasm =", "settings = { fields = [\"a\", \"x${KAFKA_USER}\"], token = \"hunter2\" }\nwasm =");
+        .replace("wasm =", "settings = { fields = [\"a\", \"x${REGION}\"], token = \"hunter2\" }\nwasm =");
     let page = shown(&case, &text);
     let lines: Vec<String> = page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for line in [
@@ -33,11 +34,11 @@ fn every_value_is_shown_with_its_origin() {
         "sasl.username = \"***\" # ${KAFKA_USER}, orders.toml:2",
         "sasl.password = \"***\" # orders.toml:2",
         "group = \"orders\" # default: the pipeline's name",
-        "instance_id = \"***\" # ${HOSTNAME}, orders.toml:5",
+        "instance_id = \"\" # ${HOSTNAME}, orders.toml:5",
         "librdkafka.\"fetch.min.bytes\" = 1 # orders.toml:6",
         "[[step]]",
         "name = \"mask\" # default: the component's file name without `.wasm`, or what follows `std:`",
-        "settings.fields = [\"a\", \"***\"] # ${KAFKA_USER}, orders.toml:9",
+        "settings.fields = [\"a\", \"xeu-1\"] # ${REGION}, orders.toml:9",
         "settings.token = \"***\" # orders.toml:9",
         "timeout = \"50ms\" # --set",
         "[output.main]",
@@ -79,7 +80,7 @@ fn dependent_defaults_and_normalized_units_are_shown() {
 #[test]
 fn a_list_item_from_a_variable_is_split_at_commas_except_in_plugin_settings() {
     let mut case = Case::new();
-    case.env.extend([("LIST", "a:1, b:2,"), ("TOPICS", "one,two"), ("PATTERN", "^x{1,2}$")]);
+    case.env.extend([("LIST", "a:1, b:2"), ("TOPICS", "one,two"), ("PATTERN", "^x{1,2}$")]);
     let text = with("[\"localhost:9092\"]", "[\"${LIST}\", \"c:3\"]")
         .replace("topics = [\"orders\"]", "topics = [\"${TOPICS}\", \"${PATTERN}\", \"orders\"]")
         .replace("wasm =", "settings = { list = [\"${TOPICS}\"] }\nwasm =");
