@@ -83,9 +83,12 @@ fn values_that_violate_the_schema_are_found() {
     let whole = "[kafka]\nbrokers = [\"a:1\"]\n[input]\ntopics = [\"t\"]\n[[step]]\nwasm = \"p.wasm\"\n[output.main]\ntopic = \"u\"\n";
     for (old, new, expected) in [
         ("topics", "topic", "`topic` is not known"),
-        ("[\"t\"]", "\"t\"", "is no array"),
+        ("[\"t\"]", "\"t\"", "fits none"),
         ("topic = \"u\"", "topic = \"u\"\ncompression = \"zip\"", "fits none"),
-        ("wasm = \"p.wasm\"", "batch = 5000", "is above 4096"),
+        ("wasm = \"p.wasm\"", "wasm = \"p.wasm\"\nbatch = 5000", "fits none"),
+        ("wasm = \"p.wasm\"", "wasm = \"p.wasm\"\nbatch = \"50\"", "fits none"),
+        ("brokers", "insecure = \"true\"\nbrokers", "fits none"),
+        ("topic = \"u\"", "topic = \"u\"\ncompression = 5", "is no string"),
         ("wasm = \"p.wasm\"", "batch = 50", "fits none"),
         ("[output.main]", "[output.other]", "`main` is missing"),
         ("[kafka]\n", "[on_error]\nretries = \"often\"\n[kafka]\n", "fits none"),
@@ -97,6 +100,18 @@ fn values_that_violate_the_schema_are_found() {
         fits(&schema, &value, "file", true, &mut problems);
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{new}: {problems:?}");
     }
+}
+
+/// A reference stands for a number, for `true` and `false`, for a list, and for one of several words.
+#[test]
+fn the_schema_accepts_references() {
+    let text = "delivery = \"${A}\"\n[kafka]\nbrokers = \"${B}\"\ntls = \"${A}\"\ninsecure = \"${A}\"\n[input]\ntopics = [\"${B}\", \"t\"]\n\
+                [limits]\nparallelism = \"${N:-4}\"\nmax_in_flight = { records = \"${N}\", bytes = \"${S}\" }\n\
+                [on_error]\nretries = \"${N}\"\nmax_reject_share = \"${F}\"\n[state]\ncreate = \"${A}\"\n\
+                [[step]]\nwasm = \"p.wasm\"\nbatch = \"${N}\"\nallow = { clock = \"${A}\" }\n[output.main]\ntopic = \"u\"\n";
+    let mut problems = Vec::new();
+    fits(&config::schema(), &json(&toml::Value::Table(text.parse().unwrap())), "file", true, &mut problems);
+    assert!(problems.is_empty(), "{problems:#?}");
 }
 
 /// The pipelines of the examples and of the Markdown files, with a flag for whether it is complete or a fragment.
@@ -158,7 +173,7 @@ fn fits(schema: &Json, value: &Json, at: &str, whole: bool, problems: &mut Vec<S
             }
             "pattern" => {
                 assert_eq!(wanted, "\\$\\{", "this test knows one pattern");
-                if !value.as_str().is_some_and(|text| text.contains("${")) {
+                if value.as_str().is_some_and(|text| !text.contains("${")) {
                     problems.push(format!("{at} is no reference"));
                 }
             }

@@ -11,6 +11,7 @@ use schemars::Schema;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use schemars::json_schema;
+use serde_json::Map;
 use serde_json::Value as Json;
 use serde_json::json;
 
@@ -23,6 +24,7 @@ pub fn schema() -> Json {
     settings.inline_subschemas = true;
     let mut schema = Json::from(settings.into_generator().into_root_schema_for::<raw::Pipeline>());
     tidy(&mut schema);
+    permit_references(&mut schema);
     if let Some(root) = schema.as_object_mut() {
         root.insert("title".into(), json!("A pipeline of wasmill"));
         // These have a default for serde, so that a missing one is reported together with other missing keys.
@@ -55,7 +57,7 @@ fn tidy(schema: &mut Json) {
                 }
             }
             if let Some(words) = object.remove("enum") {
-                object.insert("anyOf".into(), json!([{"enum": words}, {"pattern": "\\$\\{"}]));
+                object.insert("anyOf".into(), json!([{"enum": words}, reference()]));
             }
             if let Some(Json::String(text)) = object.get_mut("description") {
                 *text = text.replace('\n', " ");
@@ -72,6 +74,38 @@ fn tidy_inside(schema: &mut Json) {
     if !schema.as_array().is_some_and(|items| items.iter().any(made)) {
         tidy(schema);
     }
+}
+
+/// Permits a reference in place of a number, of `true` and `false`, and of a list of strings.
+fn permit_references(schema: &mut Json) {
+    let Some(object) = schema.as_object_mut() else { return };
+    for inside in ["properties", "items", "additionalProperties", "anyOf"] {
+        match object.get_mut(inside) {
+            Some(Json::Object(keys)) if inside == "properties" => keys.values_mut().for_each(permit_references),
+            Some(Json::Array(either)) => {
+                either.iter_mut().filter(|one| one["type"] == "object").for_each(permit_references);
+                if either.iter().any(|one| one["type"] == "boolean") {
+                    either.push(reference());
+                }
+            }
+            Some(one) => permit_references(one),
+            None => {}
+        }
+    }
+    let is_scalar = ["integer", "number", "boolean"].iter().any(|name| object.get("type").is_some_and(|is| is == name));
+    let is_list = object.get("items").is_some_and(|items| items["type"] == "string");
+    if is_scalar || is_list {
+        let is_rule = |name: &str| !["description", "default", "examples"].contains(&name) && !name.starts_with("x-");
+        let (rules, mut about): (Map<_, _>, Map<_, _>) =
+            std::mem::take(object).into_iter().partition(|(name, _)| is_rule(name));
+        about.insert("anyOf".into(), json!([rules, reference()]));
+        *object = about;
+    }
+}
+
+/// The schema of a text with a reference.
+fn reference() -> Json {
+    json!({"type": "string", "pattern": "\\$\\{"})
 }
 
 /// The schema of a time: `"200ms"`.
@@ -114,7 +148,7 @@ impl JsonSchema for raw::Retries {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "anyOf": [{"type": "integer", "minimum": 0, "maximum": u32::MAX}, {"enum": ["forever"]}, {"pattern": "\\$\\{"}]
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": u32::MAX}, {"enum": ["forever"]}, reference()]
         })
     }
 }
