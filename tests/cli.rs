@@ -189,6 +189,8 @@ fn a_list_may_be_a_comma_separated_environment_variable() {
     let (code, said) = check("a.example:9092,b.example");
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("`b.example` from `${KAFKA_BROKERS}` is not a broker's address: it has no port"), "{said}");
+    let (_, said) = check("user:canary@a.example");
+    assert!(said.contains("`***@a.example` from `${KAFKA_BROKERS}`") && !said.contains("canary"), "{said}");
     let (_, said) = check("a.example:9092,,b.example:9092");
     let message = "`${KAFKA_BROKERS}` is \"a.example:9092,,b.example:9092\", and `kafka.brokers` has no empty items";
     assert!(said.contains(message), "{said}");

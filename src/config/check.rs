@@ -223,8 +223,7 @@ impl Check<'_> {
         if self.secrets.touch(span) {
             return format!("`***`{}", self.origin(span));
         }
-        let shown = text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
-        format!("`{}`{}", shown.collect::<String>(), self.origin(span))
+        in_backticks(text) + &self.origin(span)
     }
 
     /// Like [`Check::shown`], for a number.
@@ -271,6 +270,12 @@ impl Check<'_> {
         }
         path
     }
+}
+
+/// A text in backticks, on one line.
+fn in_backticks(text: &str) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+    format!("`{}`", shown.collect::<String>())
 }
 
 /// The name of a file next to a missing one that was probably meant, with the same directory as written.

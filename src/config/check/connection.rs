@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::Check;
+use super::in_backticks;
 use super::value;
 use crate::config::raw;
 use crate::config::raw::Text;
@@ -71,7 +72,13 @@ fn brokers(check: &mut Check<'_>, brokers: Option<&Spanned<Vec<Text>>>, at: Span
     }
     for broker in brokers.get_ref() {
         if let Some((why, help)) = wrong_broker(broker.get_ref()) {
-            let shown = check.shown(broker);
+            // Here is no place for a user and a password, so somebody may have written them.
+            let shown = match broker.get_ref().rsplit_once('@') {
+                Some((_, host)) if !check.secrets.touch(&broker.span()) => {
+                    in_backticks(&format!("***@{host}")) + &check.origin(&broker.span())
+                }
+                Some(_) | None => check.shown(broker),
+            };
             check.report.add(broker.span().into(), format!("{shown} is not a broker's address: {why}"), help);
         }
     }
