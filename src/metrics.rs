@@ -21,6 +21,7 @@ use prometheus::Gauge;
 use prometheus::GaugeVec;
 use prometheus::Histogram;
 use prometheus::HistogramVec;
+use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use prometheus::IntGauge;
 use prometheus::IntGaugeVec;
@@ -152,6 +153,8 @@ pub struct Metrics {
     pub plugin_memory_limit_bytes: IntGaugeVec,
     /// `step`, `reason` = start, reload, trap: instances created.
     pub plugin_instantiations: IntCounterVec,
+    /// Starts of the pipeline after it had failed.
+    pub restarts: IntCounter,
     /// `result` = ok, failed: reloads of the file and its components.
     pub config_reloads: IntCounterVec,
     /// `step`: seconds that an executor paused to swap in another version.
@@ -462,6 +465,10 @@ impl Metrics {
                 "Plugin instances created: at the start, for a new version, or to replace an instance after a fault.",
                 &["step", "reason"],
                 &[steps, INSTANTIATIONS],
+            ),
+            restarts: t.single_counter(
+                "pipeline_restarts_total",
+                "Starts of the pipeline after it had failed, by `[service] restart`.",
             ),
             config_reloads: t.counter(
                 "config_reloads_total",

@@ -2,9 +2,11 @@
 //!
 //! Each has a thread that loads its plugins, starts it and waits for its end, and a worker, executors, clients and limits of its own. They
 //! share the engine, the cache of compiled components and the HTTP server. Invariant: nothing that one of them does ends another one, or the
-//! process. One that can't start, stops at a record or panics is failed, and probes and metrics show it with the reason. Only a signal
-//! ends the process: it drains all of them.
+//! process. One that can't start, stops at a record or panics is failed, and probes and metrics show it with the reason. If the folder's
+//! `wasmill.toml` says so, its file is read again after a wait, and it is started again. Only a signal ends the process: it drains all of
+//! them.
 
+use std::env;
 use std::mem;
 use std::net::SocketAddr;
 use std::panic;
@@ -17,6 +19,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use super::args::Compiled;
 use super::args::PipelineFile;
@@ -30,6 +34,8 @@ use super::signals::Signals;
 use crate::admin;
 use crate::admin::Served;
 use crate::config;
+use crate::config::Process;
+use crate::config::Restart;
 use crate::config::Span;
 use crate::kafka;
 use crate::metrics::Metrics;
@@ -42,19 +48,22 @@ use crate::reload::Reloader;
 use crate::telemetry;
 
 /// What is the same for all pipelines of a process.
-pub(super) struct Shared<'a> {
+pub(super) struct Shared {
     /// Values that override those of each file.
-    pub(super) set: &'a [String],
+    pub(super) set: Vec<String>,
     /// The address of metrics and probes, instead of the files'.
     pub(super) http: Option<SocketAddr>,
-    pub(super) compiled: &'a Compiled,
     /// Whether the files are watched.
     pub(super) watch: bool,
     pub(super) instances: Arc<Instances>,
+    /// How failed pipelines are started again.
+    pub(super) restart: Option<Restart>,
 }
 
 /// All pipelines of the process.
 struct Fleet {
+    shared: Shared,
+    engine: Engine,
     members: Vec<Member>,
     /// Locked for copies and for one decision at a time. Pipelines are told to drain or to reload under it, which sends a message.
     stages: Mutex<Stages>,
@@ -64,6 +73,7 @@ struct Fleet {
 
 struct Member {
     name: Arc<str>,
+    path: PathBuf,
     metrics: Arc<Metrics>,
     serves_state: bool,
 }
@@ -75,6 +85,8 @@ struct Stages {
     loading: usize,
     /// Of each member.
     of: Vec<Stage>,
+    /// What each member was last started with; `None` while its file has never been valid.
+    configs: Vec<Option<config::Pipeline>>,
 }
 
 enum Stage {
@@ -84,7 +96,8 @@ enum Stage {
         handle: Handle,
         reloader: Reloader,
     },
-    Ended(Result<(), Exit>),
+    /// With the time at which it is started again, if it is.
+    Ended(Result<(), Exit>, Option<Instant>),
 }
 
 /// The files that the arguments stand for. A folder stands for its pipeline files.
@@ -113,20 +126,52 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Exit> {
     Ok(files)
 }
 
+/// The file of the process in a folder of pipelines.
+const OWN_FILE: &str = "wasmill.toml";
+
 fn is_pipeline(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     // Editors and volumes of Kubernetes have hidden files.
-    let is_other = name == "wasmill.toml" || name.ends_with(".test.toml") || name.starts_with('.');
+    let is_other = name == OWN_FILE || name.ends_with(".test.toml") || name.starts_with('.');
     name.ends_with(".toml") && !is_other && file.is_file()
+}
+
+/// The settings of the process: those of the `wasmill.toml` in one of the folders.
+///
+/// # Errors
+/// If the file is invalid, or several folders have one.
+pub(super) fn settings(paths: &[PathBuf]) -> Result<Process, Exit> {
+    let found: Vec<PathBuf> = paths.iter().map(|path| path.join(OWN_FILE)).filter(|file| file.is_file()).collect();
+    match &found[..] {
+        [] => Ok(Process::default()),
+        [file] => config::process(file, &|name| env::var_os(name)).map_err(|report| Exit::Invalid(report.to_string())),
+        [first, second, ..] => {
+            let [first, second] = [first, second].map(|file| file.display());
+            Err(Exit::Invalid(format!(
+                "{second}: a process has one such file, and {first} is another: remove one of them"
+            )))
+        }
+    }
 }
 
 /// Runs the pipelines of these files until a signal has drained them.
 ///
 /// # Errors
 /// If no file is valid, two of them are in each other's way, or nothing can be served. Or if not all records were committed at the end.
-pub(super) fn run(files: Vec<PathBuf>, shared: &Shared<'_>, signals: &Arc<Signals>) -> Result<(), Exit> {
+pub(super) fn run(
+    files: Vec<PathBuf>,
+    shared: Shared,
+    compiled: &Compiled,
+    signals: &Arc<Signals>,
+) -> Result<(), Exit> {
     signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
-    let read: Vec<_> = files.into_iter().map(|path| read(path, shared)).collect();
+    let read: Vec<_> = files
+        .into_iter()
+        .map(|path| {
+            let read = shared.read(&path);
+            (path, read)
+        })
+        .collect();
     let valid: Vec<&config::Pipeline> = read.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.config)).collect();
     apart(&valid)?;
     let listen = match &valid[..] {
@@ -136,25 +181,27 @@ pub(super) fn run(files: Vec<PathBuf>, shared: &Shared<'_>, signals: &Arc<Signal
         }
         valid => address(valid)?,
     };
-    let engine = load::engine(shared.compiled)?;
-    let (fleet, written) = fleet(read);
+    let engine = load::engine(compiled)?;
+    let (fleet, begun) = fleet(read, shared, engine);
     let fleet = Arc::new(fleet);
     let _server = service::serve(listen, fleet.served())?;
     signals.begin();
-    for (number, written) in written {
-        fleet.start(number, written, &engine, shared.watch);
+    for (number, begun) in begun.into_iter().enumerate() {
+        fleet.start(number, begun);
     }
     let (drained, reloaded) = (Arc::clone(&fleet), Arc::clone(&fleet));
     signals.run(Arc::new(move || drained.drain()), Arc::new(move || reloaded.reload()));
     fleet.wait()
 }
 
-/// Reads a file, and checks it.
-fn read(path: PathBuf, shared: &Shared<'_>) -> (PathBuf, Result<Written, Exit>) {
-    let file = PipelineFile { path: path.clone(), set: shared.set.to_vec() };
-    let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
-    let instances = Arc::clone(&shared.instances);
-    (path, load::written(&file, shared.http, move |config| instances.name(config), probe))
+impl Shared {
+    /// Reads a file, and checks it.
+    fn read(&self, path: &Path) -> Result<Written, Exit> {
+        let file = PipelineFile { path: path.to_owned(), set: self.set.clone() };
+        let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
+        let instances = Arc::clone(&self.instances);
+        load::written(&file, self.http, move |config| instances.name(config), probe)
+    }
 }
 
 /// Refuses two pipelines with one name, or with one consumer group.
@@ -208,39 +255,34 @@ fn address(pipelines: &[&config::Pipeline]) -> Result<SocketAddr, Exit> {
     }
 }
 
-/// The members in the order of their files, and what runs. A file that is invalid is a member that failed.
-fn fleet(read: Vec<(PathBuf, Result<Written, Exit>)>) -> (Fleet, Vec<(usize, Written)>) {
+/// The members in the order of their files, and what each begins with. A file that is invalid is a member that failed.
+fn fleet(
+    read: Vec<(PathBuf, Result<Written, Exit>)>,
+    shared: Shared,
+    engine: Engine,
+) -> (Fleet, Vec<Result<Written, Exit>>) {
     let taken: Vec<String> =
         read.iter().filter_map(|(_, read)| Some(read.as_ref().ok()?.config.name.clone())).collect();
-    let (mut members, mut stages, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, (path, read)) in read.into_iter().enumerate() {
-        match read {
-            Ok(written) => {
-                let config = &written.config;
-                members.push(Member {
-                    name: config.name.as_str().into(),
-                    metrics: service::metrics(config),
-                    serves_state: config.serves_state,
-                });
-                stages.push(Stage::Starting);
-                all.push((number, written));
-            }
-            Err(exit) => {
+    let (mut members, mut begun, mut configs) = (Vec::new(), Vec::new(), Vec::new());
+    for (path, read) in read {
+        let (name, metrics, serves_state) = match &read {
+            Ok(Written { config, .. }) => (config.name.clone(), service::metrics(config), config.serves_state),
+            Err(_) => {
                 // The name that it has unless the file says otherwise.
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 let name = if taken.contains(&name) { path.display().to_string() } else { name };
                 let metrics = Metrics::new(&name, &[], &[]);
                 metrics.set_librdkafka(&kafka::version());
-                metrics.set_state(State::Failed);
-                let name: Arc<str> = name.into();
-                members.push(Member { name: Arc::clone(&name), metrics, serves_state: false });
-                telemetry::in_pipeline(name, || say_failed(&exit));
-                stages.push(Stage::Ended(Err(exit)));
+                (name, metrics, false)
             }
-        }
+        };
+        configs.push(read.as_ref().ok().map(|written| written.config.clone()));
+        members.push(Member { name: name.into(), path, metrics, serves_state });
+        begun.push(read);
     }
-    let stages = Stages { draining: false, loading: 0, of: stages };
-    (Fleet { members, stages: Mutex::new(stages), changed: Condvar::new() }, all)
+    let of = members.iter().map(|_| Stage::Starting).collect();
+    let stages = Mutex::new(Stages { draining: false, loading: 0, of, configs });
+    (Fleet { shared, engine, members, stages, changed: Condvar::new() }, begun)
 }
 
 /// The state of a pipeline that has ended. One that was drained late is not a failed one.
@@ -248,8 +290,29 @@ fn ended_as(exit: Option<&Exit>) -> State {
     if exit.is_none_or(|exit| matches!(exit, Exit::DeadlinePassed(_))) { State::Stopped } else { State::Failed }
 }
 
-fn say_failed(exit: &Exit) {
-    tracing::error!("the pipeline has failed, and the others run on: {}", exit.message().trim_end());
+#[expect(clippy::disallowed_methods, reason = "a command that waits")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The waits before a pipeline is started again.
+#[derive(Debug)]
+struct Waits {
+    restart: Restart,
+    next: Duration,
+}
+
+impl Waits {
+    fn new(restart: Restart) -> Waits {
+        Waits { restart, next: restart.from }
+    }
+
+    /// The wait after it ran for this long: twice the last one, and the first one again if it ran for longer than the longest wait.
+    fn after(&mut self, ran: Duration) -> Duration {
+        let wait = if ran > self.restart.to { self.restart.from } else { self.next };
+        self.next = (wait * 2).min(self.restart.to);
+        wait
+    }
 }
 
 impl Fleet {
@@ -274,7 +337,7 @@ impl Fleet {
     fn handle(&self, number: usize) -> Option<Handle> {
         match &self.lock().of[number] {
             Stage::Running { handle, .. } => Some(handle.clone()),
-            Stage::Starting | Stage::Ended(_) => None,
+            Stage::Starting | Stage::Ended(..) => None,
         }
     }
 
@@ -283,38 +346,90 @@ impl Fleet {
         let detail = match &self.lock().of[number] {
             Stage::Starting => return service::starting(&name),
             Stage::Running { handle, .. } => return handle.health(),
-            Stage::Ended(Ok(())) => "stopped".to_owned(),
-            Stage::Ended(Err(exit)) => format!("{}: {}", ended_as(Some(exit)).label(), exit.message().trim_end()),
+            Stage::Ended(Ok(()), _) => "stopped".to_owned(),
+            Stage::Ended(Err(exit), again) => {
+                let left = again.map(|again| again.saturating_duration_since(now()).as_secs());
+                let again = left.map_or_else(String::new, |left| format!(" (started again in {left} s)"));
+                format!("{}{again}: {}", ended_as(Some(exit)).label(), exit.message().trim_end())
+            }
         };
         // What has ended doesn't make the process restart.
         Health { live: true, ready: false, checks: vec![Check { ok: false, name, detail }], ..Health::default() }
     }
 
     /// Starts the thread of a pipeline.
-    fn start(self: &Arc<Fleet>, number: usize, written: Written, engine: &Engine, watch: bool) {
-        let (fleet, engine) = (Arc::clone(self), engine.clone());
+    fn start(self: &Arc<Fleet>, number: usize, begun: Result<Written, Exit>) {
+        let fleet = Arc::clone(self);
         let run = move || {
-            telemetry::in_pipeline(Arc::clone(&fleet.members[number].name), || {
-                let ended = panic::catch_unwind(AssertUnwindSafe(|| fleet.run_one(number, written, &engine, watch)));
-                let ended = ended.unwrap_or_else(|_| Err(Exit::Bug("its thread panicked; see the log".to_owned())));
-                fleet.end(number, ended);
-            });
+            telemetry::in_pipeline(Arc::clone(&fleet.members[number].name), || fleet.keep(number, begun));
         };
         if let Err(error) = thread::Builder::new().name(format!("pipeline-{number}")).spawn(run) {
-            self.end(number, Err(Exit::no_thread("runs a pipeline", &error)));
+            self.end(number, Err(Exit::no_thread("runs a pipeline", &error)), None);
         }
     }
 
+    /// Runs a pipeline until it has ended for good.
+    fn keep(&self, number: usize, mut begun: Result<Written, Exit>) {
+        let mut waits = self.shared.restart.map(Waits::new);
+        loop {
+            let start = now();
+            let ran = panic::catch_unwind(AssertUnwindSafe(|| self.run_one(number, begun?)));
+            let ended = ran.unwrap_or_else(|_| Err(Exit::Bug("its thread panicked; see the log".to_owned())));
+            let has_failed = ended_as(ended.as_ref().err()) == State::Failed;
+            let wait =
+                waits.as_mut().filter(|_| has_failed).map(|waits| waits.after(now().saturating_duration_since(start)));
+            self.end(number, ended, wait);
+            if wait.is_none_or(|wait| !self.waits(wait)) {
+                return;
+            }
+            self.members[number].metrics.restarts.inc();
+            begun = self.begin_again(number);
+        }
+    }
+
+    /// Waits. `false` if the process is drained meanwhile.
+    fn waits(&self, wait: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, |stages| !stages.draining);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.draining
+    }
+
+    /// Reads the file of a failed pipeline again.
+    ///
+    /// # Errors
+    /// If it is invalid, or in the way of another pipeline.
+    fn begin_again(&self, number: usize) -> Result<Written, Exit> {
+        let Member { name, path, metrics, .. } = &self.members[number];
+        metrics.set_state(State::Starting);
+        let mut stages = self.lock();
+        stages.of[number] = Stage::Starting;
+        drop(stages);
+        let written = self.shared.read(path)?;
+        let config = &written.config;
+        if *config.name != **name {
+            let place = config.place(config.spans.name);
+            let what = format!("{place}: its name is now `{}`, and metrics have it as `{name}`", config.name);
+            return Err(Exit::Invalid(format!("{what}: start the process again")));
+        }
+        let mut stages = self.lock();
+        let others = stages.configs.iter().enumerate().filter(|(other, _)| *other != number);
+        let mut all: Vec<&config::Pipeline> = others.filter_map(|(_, config)| config.as_ref()).collect();
+        all.push(config);
+        apart(&all)?;
+        stages.configs[number] = Some(config.clone());
+        service::add(config, metrics);
+        Ok(written)
+    }
+
     /// Loads a pipeline's plugins, starts it and waits for its end.
-    fn run_one(&self, number: usize, written: Written, engine: &Engine, watch: bool) -> Result<(), Exit> {
+    fn run_one(&self, number: usize, written: Written) -> Result<(), Exit> {
         let steps = {
             let _turn = self.turn();
-            load::steps_of(engine, &written.config)?
+            load::steps_of(&self.engine, &written.config)?
         };
         if self.lock().draining {
             return Ok(());
         }
-        let watch = watch || written.config.reload.watch;
+        let watch = self.shared.watch || written.config.reload.watch;
         let (handle, reloader) = service::start(&steps, written, watch, &self.members[number].metrics)?;
         {
             let mut stages = self.lock();
@@ -334,15 +449,20 @@ impl Fleet {
         Turn(self)
     }
 
-    fn end(&self, number: usize, ended: Result<(), Exit>) {
+    /// A pipeline has ended, and is started again after this wait, if there is one.
+    fn end(&self, number: usize, ended: Result<(), Exit>, wait: Option<Duration>) {
         let state = ended_as(ended.as_ref().err());
         self.members[number].metrics.set_state(state);
         if let Err(exit) = &ended
             && state == State::Failed
         {
-            say_failed(exit);
+            tracing::error!("the pipeline has failed, and the others run on: {}", exit.message().trim_end());
         }
-        let before = mem::replace(&mut self.lock().of[number], Stage::Ended(ended));
+        if let Some(wait) = wait {
+            tracing::info!("the pipeline is started again in {wait:?}");
+        }
+        let again = wait.map(|wait| now() + wait);
+        let before = mem::replace(&mut self.lock().of[number], Stage::Ended(ended, again));
         self.changed.notify_all();
         // A reload that is under way is waited for here, where it delays nothing.
         drop(before);
@@ -376,11 +496,11 @@ impl Fleet {
     /// If one of them didn't commit all of its records in time.
     fn wait(&self) -> Result<(), Exit> {
         let is_busy =
-            |stages: &mut Stages| !stages.draining || stages.of.iter().any(|stage| !matches!(stage, Stage::Ended(_)));
+            |stages: &mut Stages| !stages.draining || stages.of.iter().any(|stage| !matches!(stage, Stage::Ended(..)));
         let stages = self.changed.wait_while(self.lock(), is_busy).unwrap_or_else(PoisonError::into_inner);
         let late = |(member, stage): (&Member, &Stage)| match stage {
-            Stage::Ended(Err(Exit::DeadlinePassed(why))) => Some(format!("pipeline `{}`: {why}", member.name)),
-            Stage::Starting | Stage::Running { .. } | Stage::Ended(_) => None,
+            Stage::Ended(Err(Exit::DeadlinePassed(why)), _) => Some(format!("pipeline `{}`: {why}", member.name)),
+            Stage::Starting | Stage::Running { .. } | Stage::Ended(..) => None,
         };
         let late: Vec<String> = self.members.iter().zip(&stages.of).filter_map(late).collect();
         if late.is_empty() { Ok(()) } else { Err(Exit::DeadlinePassed(late.join("\n"))) }
@@ -443,6 +563,28 @@ mod tests {
         let message = address(&[&one, &other]).unwrap_err().message().to_owned();
         assert!(message.contains("c.toml:2: metrics and probes would listen on 127.0.0.1:9200"), "{message}");
         assert!(message.contains("a.toml on 127.0.0.1:9108"), "{message}");
+    }
+
+    #[test]
+    fn the_wait_before_a_start_doubles_up_to_the_longest_and_begins_anew_after_a_long_run() {
+        let [from, to] = [10, 35].map(Duration::from_secs);
+        let mut waits = Waits::new(Restart { from, to });
+        let ran = [0, 1, 35, 2, 36, 0].map(|ran| waits.after(Duration::from_secs(ran)).as_secs());
+        assert_eq!(ran, [10, 20, 35, 35, 10, 20]);
+    }
+
+    #[test]
+    fn a_process_has_the_settings_of_the_one_folder_that_has_some() {
+        let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let paths = [&one, &two].map(|folder| folder.path().to_owned());
+        assert_eq!(settings(&paths).unwrap(), Process::default());
+        fs::write(two.path().join(OWN_FILE), "[http]\nlisten = \"0.0.0.0:9200\"\n").unwrap();
+        assert_eq!(settings(&paths).unwrap().http.map(|http| http.port()), Some(9200));
+        fs::write(one.path().join(OWN_FILE), "").unwrap();
+        let message = settings(&paths).unwrap_err().message().to_owned();
+        assert!(message.contains("a process has one such file"), "{message}");
+        let message = settings(&[one.path().join("none.toml")]).map(|own| own.restart);
+        assert_eq!(message.unwrap(), None, "a file has no such file beside it");
     }
 
     #[test]

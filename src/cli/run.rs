@@ -55,10 +55,15 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let path = match &args.paths[..] {
         [path] if !path.is_dir() => path.clone(),
         paths => {
-            let Args { http, compiled, watch, .. } = args;
-            let instances = Arc::new(instances);
-            let shared = Shared { set: &args.set, http: http.listen, compiled, watch: *watch, instances };
-            return fleet::run(fleet::files(paths)?, &shared, signals);
+            let own = fleet::settings(paths)?;
+            let shared = Shared {
+                set: args.set.clone(),
+                http: args.http.listen.or(own.http),
+                watch: args.watch,
+                instances: Arc::new(instances),
+                restart: own.restart,
+            };
+            return fleet::run(fleet::files(paths)?, shared, &args.compiled, signals);
         }
     };
     let file = PipelineFile { path, set: args.set.clone() };

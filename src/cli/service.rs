@@ -98,13 +98,18 @@ pub(super) fn metrics(config: &config::Pipeline) -> Arc<Metrics> {
     let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).chain(native).collect();
     let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
     let metrics = Metrics::new(&config.name, &steps, &outputs);
-    config.windowed.iter().for_each(|windowed| metrics.add_windowed(&windowed.name));
     metrics.set_librdkafka(&kafka::version());
+    add(config, &metrics);
+    metrics
+}
+
+/// Adds what the pipeline reads and keeps to its metrics, at 0.
+pub(super) fn add(config: &config::Pipeline, metrics: &Metrics) {
+    config.windowed.iter().for_each(|windowed| metrics.add_windowed(&windowed.name));
     // Topics that match a pattern are added when they are found.
     for topic in config.kafka.input.topics.iter().filter(|topic| !topic.starts_with('^')) {
         metrics.add_topic(topic);
     }
-    metrics
 }
 
 /// Serves metrics and probes of these pipelines.

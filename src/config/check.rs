@@ -9,6 +9,7 @@ mod http;
 mod limits;
 mod outputs;
 mod step;
+pub(super) mod process;
 pub(super) mod topics;
 mod value;
 mod windows;
@@ -54,7 +55,7 @@ struct Check<'a> {
 
 /// Checks the raw file. Where the report has a finding, the pipeline holds a default or the wrong value.
 pub(super) fn pipeline(
-    read: Read,
+    read: Read<raw::Pipeline>,
     path: &Path,
     source: &Arc<Source>,
     secrets: &Arc<Secrets>,

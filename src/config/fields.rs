@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::DeArray;
 use toml::de::DeTable;
@@ -13,7 +13,6 @@ use toml::de::DeValue;
 use toml::de::Deserializer;
 
 use super::near::near;
-use super::raw;
 use super::report::Report;
 use super::reserved;
 
@@ -21,15 +20,15 @@ use super::reserved;
 const MISTAKES_MAX: usize = 20;
 
 /// The raw file, and whether it is complete. After a mistake, a key that seems to be missing may only be misspelt.
-pub(super) struct Read {
-    pub(super) raw: raw::Pipeline,
+pub(super) struct Read<T> {
+    pub(super) raw: T,
     pub(super) whole: bool,
 }
 
 /// Reads the tree. `None` if there are too many mistakes.
-pub(super) fn read(mut document: Spanned<DeTable<'_>>, report: &mut Report) -> Option<Read> {
+pub(super) fn read<T: DeserializeOwned>(mut document: Spanned<DeTable<'_>>, report: &mut Report) -> Option<Read<T>> {
     for mistakes in 0..=MISTAKES_MAX {
-        let error = match raw::Pipeline::deserialize(Deserializer::from(document.clone())) {
+        let error = match T::deserialize(Deserializer::from(document.clone())) {
             Ok(raw) => return Some(Read { raw, whole: mistakes == 0 }),
             Err(error) => error,
         };

@@ -2,6 +2,7 @@
 
 mod further;
 mod on_error;
+mod process;
 mod references;
 mod windows;
 

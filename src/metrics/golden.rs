@@ -212,6 +212,10 @@ const GUIDE: &[Section] = &[
                 "`failed`: the old version keeps running; the log and `/readyz?verbose` have the reason.",
             ),
             ("wasmill_plugin_swap_seconds", "No record waits longer than this for a swap."),
+            (
+                "wasmill_pipeline_restarts_total",
+                "If it grows, the pipeline fails again and again: `/readyz?verbose` has the reason.",
+            ),
             ("wasmill_config_reloads_total", "`failed`: nothing has changed; the pipeline keeps running as it was."),
             ("wasmill_config_last_reload_successful", "While it is 0, the running pipeline differs from the files."),
             ("wasmill_plugin_compile_seconds", "This is most of the time from the start until the pipeline is ready."),

@@ -9,6 +9,7 @@ use prometheus::GaugeVec;
 use prometheus::Histogram;
 use prometheus::HistogramOpts;
 use prometheus::HistogramVec;
+use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use prometheus::IntGauge;
 use prometheus::IntGaugeVec;
@@ -66,6 +67,10 @@ impl<'a> Table<'a> {
         buckets: &[f64],
     ) -> HistogramVec {
         self.rows(HistogramVec::new(self.histogram_opts(name, help, buckets), labels).expect(SOUND), values)
+    }
+
+    pub(super) fn single_counter(&self, name: &str, help: &str) -> IntCounter {
+        self.registered(IntCounter::with_opts(self.opts(name, help)).expect(SOUND))
     }
 
     pub(super) fn single_gauge(&self, name: &str, help: &str) -> IntGauge {

@@ -156,6 +156,52 @@ fn a_reload_changes_the_pipeline_whose_file_changed() {
     drop(feeds);
 }
 
+/// With `[service] restart` a failed pipeline is started again with its file as it is then, and the others are not touched.
+#[test]
+fn a_failed_pipeline_is_started_again_with_its_file_as_it_is_then() {
+    let [fails, breaks, stays] = ["fails", "breaks", "stays"].map(|name| {
+        let [input, output] = ["in", "out"].map(|topic| java::create(&format!("fleet-{name}-{topic}"), 1, &[]));
+        (Pipeline::new(&input, &output, &unique(&format!("fleet-{name}")), ""), input, output)
+    });
+    let folder = Folder::new();
+    folder.write("wasmill", "[service]\nrestart = { from = \"200ms\", to = \"1s\" }\n");
+    folder.add("fails", &fails.0);
+    folder.add("stays", &stays.0);
+    let text = fs::read_to_string(breaks.0.file()).unwrap();
+    folder.write("breaks", &text.replace("[input]", "[input"));
+    fs::rename(folder.0.path().join("plugin.wasm"), folder.0.path().join("away.wasm")).unwrap();
+    fs::write(folder.0.path().join("stays.wasm"), component::forward()).unwrap();
+    let own = fs::read_to_string(stays.0.file()).unwrap();
+    folder.write("stays", &own.replace("../plugin.wasm", "../stays.wasm"));
+
+    let mut process = folder.run();
+    process.wait("three starts of each that fails", LIMIT, |process| {
+        ["fails", "breaks"].iter().all(|pipeline| restarts(process, pipeline) >= 2)
+    });
+    assert_eq!(state(&process, "stays").as_deref(), Some("running"));
+    let (status, why) = process.get("/readyz?verbose&pipeline=breaks").unwrap();
+    assert_eq!(status, 503, "{why}");
+    fs::rename(folder.0.path().join("away.wasm"), folder.0.path().join("plugin.wasm")).unwrap();
+    folder.write("breaks", &text);
+    process.wait("all to run", LIMIT, |process| {
+        ["fails", "breaks", "stays"].iter().all(|pipeline| state(process, pipeline).as_deref() == Some("running"))
+    });
+    let all = [&fails, &breaks, &stays];
+    let feeds = all.map(|(_, input, _)| Feed::fill(input, 100));
+    process.wait("all to deliver", LIMIT, |_| all.iter().all(|(_, _, output)| java::records(output) == [100]));
+    assert_eq!(restarts(&process, "stays"), 0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+    drop(feeds);
+}
+
+/// How often a pipeline was started after it had failed.
+fn restarts(process: &Process, pipeline: &str) -> u64 {
+    let Some((_, body)) = process.get("/metrics") else { return 0 };
+    let beginning = format!("wasmill_pipeline_restarts_total{{pipeline=\"{pipeline}\"}} ");
+    body.lines().find_map(|line| line.strip_prefix(&beginning)?.parse().ok()).unwrap_or(0)
+}
+
 /// Each would get a part of the other's records. A process with such files does nothing.
 #[test]
 fn two_files_with_one_group_are_refused() {

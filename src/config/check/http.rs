@@ -39,7 +39,7 @@ pub(super) fn http(check: &mut Check<'_>, raw: &raw::Http, has_windows: bool) ->
     Http { listen, serves_state, advertise, span: spans.into_iter().flatten().next().map(Span::from) }
 }
 
-fn address(check: &mut Check<'_>, listen: &Text) -> SocketAddr {
+pub(super) fn address(check: &mut Check<'_>, listen: &Text) -> SocketAddr {
     listen.get_ref().parse().unwrap_or_else(|_| {
         let shown = check.shown(listen);
         check.report.add(
