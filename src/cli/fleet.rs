@@ -375,9 +375,9 @@ impl Fleet {
             let start = now();
             let ran = panic::catch_unwind(AssertUnwindSafe(|| self.run_one(number, begun?)));
             let ended = ran.unwrap_or_else(|_| Err(Exit::Bug("its thread panicked; see the log".to_owned())));
-            let has_failed = ended_as(ended.as_ref().err()) == State::Failed;
-            let wait =
-                waits.as_mut().filter(|_| has_failed).map(|waits| waits.after(now().saturating_duration_since(start)));
+            let goes_on = ended_as(ended.as_ref().err()) == State::Failed && !self.lock().draining;
+            let ran = now().saturating_duration_since(start);
+            let wait = waits.as_mut().filter(|_| goes_on).map(|waits| waits.after(ran));
             self.end(number, ended, wait);
             if wait.is_none_or(|wait| !self.waits(wait)) {
                 return;
