@@ -400,9 +400,7 @@ impl Fleet {
     fn begin_again(&self, number: usize) -> Result<Written, Exit> {
         let Member { name, path, metrics, .. } = &self.members[number];
         metrics.set_state(State::Starting);
-        let mut stages = self.lock();
-        stages.of[number] = Stage::Starting;
-        drop(stages);
+        self.lock().of[number] = Stage::Starting;
         let written = self.shared.read(path)?;
         let config = &written.config;
         if *config.name != **name {
@@ -583,8 +581,7 @@ mod tests {
         fs::write(one.path().join(OWN_FILE), "").unwrap();
         let message = settings(&paths).unwrap_err().message().to_owned();
         assert!(message.contains("a process has one such file"), "{message}");
-        let message = settings(&[one.path().join("none.toml")]).map(|own| own.restart);
-        assert_eq!(message.unwrap(), None, "a file has no such file beside it");
+        assert_eq!(settings(&[one.path().join("a.toml")]).unwrap(), Process::default(), "a file is no folder");
     }
 
     #[test]

@@ -381,8 +381,7 @@ fn check_source(
     values.fill(document.get_mut(), &mut secrets, report);
     referenced.extend(values.files.into_inner());
     let typed = typed::read(document.get_ref(), &mut secrets, report);
-    let mut document = document;
-    typed.put(document.get_mut());
+    let document = typed.put(document);
     let is_filled = report.is_empty();
     let mut read = fields::read(document, report)?;
     // Values that couldn't be filled in were removed, but they aren't missing.

@@ -44,8 +44,7 @@ pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsS
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     Values::new(env, folder).fill(document.get_mut(), &mut secrets, &mut report);
     let typed = typed::read(document.get_ref(), &mut secrets, &mut report);
-    let mut document = document;
-    typed.put(document.get_mut());
+    let document = typed.put(document);
     let mut page = Page { pipeline: &pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
     page.file(document.get_ref());
     Ok(page.text(path))

@@ -51,7 +51,12 @@ pub(super) fn read(table: &DeTable<'_>, secrets: &mut Secrets, report: &mut Repo
 
 impl Typed {
     /// Puts the values into the tree in place of their texts. Those that were reported are removed.
-    pub(super) fn put<'t>(&'t self, table: &mut DeTable<'t>) {
+    pub(super) fn put<'t>(&'t self, mut document: Spanned<DeTable<'t>>) -> Spanned<DeTable<'t>> {
+        self.put_table(document.get_mut());
+        document
+    }
+
+    fn put_table<'t>(&'t self, table: &mut DeTable<'t>) {
         let mut out = Vec::new();
         for (key, value) in table.iter_mut() {
             if !self.put_value(value) {
@@ -89,7 +94,7 @@ impl Typed {
                 }
                 *items = kept.into_iter().collect();
             }
-            DeValue::Table(table) => self.put(table),
+            DeValue::Table(table) => self.put_table(table),
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
         }
         true

@@ -1,8 +1,8 @@
 //! Suppressed log lines that would go uncounted because their source has gone silent, such as a plugin that stopped logging.
 //!
 //! A source of suppressed lines registers once. The thread that writes log lines calls it each second, and once more at the end; a
-//! process without that thread never calls it. What it logs is about the pipeline for which it registered. This file decides nothing. Invariant: the lock isn't held during such a call, since the
-//! source logs.
+//! process without that thread never calls it. What it logs is about the pipeline for which it registered. This file decides nothing.
+//! Invariant: the lock isn't held during such a call, since the source logs.
 
 use std::sync::Arc;
 use std::sync::Mutex;

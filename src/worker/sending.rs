@@ -74,7 +74,7 @@ impl Shell {
         let Some(whole) = ran else { return };
         let records = whole.seqs().below(upto);
         let mut outgoing = Outgoing::new(whole, records, dead_letters);
-        // Such as a run of records that were filtered or folded: it has no reason to wait for a transaction, and what waits is kept.
+        // Such as records that were filtered or folded: in the backlog they would keep their batch while a transaction is committed.
         if outgoing.is_empty(&self.settings.routes) {
             return;
         }

@@ -302,6 +302,8 @@ mod tests {
         assert_eq!((task.lag_records(), task.behind_a_transaction()), (100, Some(100)));
         task.log.unstable = 40..100;
         assert_eq!(task.behind_a_transaction(), None, "there are records to be read yet");
+        task.log.unstable = 100..100;
+        assert_eq!(task.behind_a_transaction(), None);
         task.log.unstable = 0..0;
         assert_eq!(task.behind_a_transaction(), None, "more records came since, and all before them could be read");
     }
