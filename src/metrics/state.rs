@@ -9,6 +9,8 @@ pub enum State {
     Waiting,
     /// Records flow, or would if there were any.
     Running,
+    /// An operator has paused it.
+    Paused,
     /// A person must act: a permission or a topic is missing.
     Halted,
     /// Finishes what is in flight and takes nothing new.
@@ -21,10 +23,11 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of a pipeline's life.
-    pub const ALL: [State; 7] = [
+    pub const ALL: [State; 8] = [
         State::Starting,
         State::Waiting,
         State::Running,
+        State::Paused,
         State::Halted,
         State::Draining,
         State::Failed,
@@ -38,6 +41,7 @@ impl State {
             State::Starting => "starting",
             State::Waiting => "waiting",
             State::Running => "running",
+            State::Paused => "paused",
             State::Halted => "halted",
             State::Draining => "draining",
             State::Failed => "failed",

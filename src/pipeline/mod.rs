@@ -34,23 +34,26 @@ use crate::plugin::bundled;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
+use crate::worker::Pauser;
 use crate::worker::Replacement;
 use crate::worker::StateAsker;
 use crate::worker::Status;
 use crate::worker::Swapper;
-use crate::worker::WindowedStatus;
 use crate::worker::Worker;
 
 pub use crate::worker::AppliedUpTo;
 pub use crate::worker::End;
 pub use crate::worker::GroupMember;
 pub use crate::worker::KeyCells;
+pub use crate::worker::LastFailure;
 pub use crate::worker::ListPosition;
 pub use crate::worker::ListedCell;
+pub use crate::worker::PartitionStatus;
 pub use crate::worker::StateAnswer;
 pub use crate::worker::StateQuestion;
 pub use crate::worker::StateReply;
 pub use crate::worker::WantedState;
+pub use crate::worker::WindowedStatus;
 
 /// Why a pipeline doesn't start.
 #[derive(Debug)]
@@ -105,6 +108,7 @@ pub struct Handle {
     swap: Swapper,
     change: Changer,
     resume: Arc<dyn Fn() + Send + Sync>,
+    pause: Pauser,
     asker: StateAsker,
     /// The step with windows. A reload doesn't change it.
     windowed: Option<Arc<(String, CellReader)>>,
@@ -137,6 +141,7 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         swap: worker.swapper(),
         change: worker.changer(),
         resume: worker.resumer(),
+        pause: worker.pauser(),
         asker: worker.asker(),
         windowed,
         metrics: Arc::clone(metrics),
@@ -296,7 +301,8 @@ impl Handle {
             .into();
         let live = threads.iter().all(|thread| thread.ok);
         let (answers, acknowledged) = (self.status.has_answers(), self.status.has_acknowledgements());
-        let running = state == State::Running;
+        // One that an operator has paused is as it should be.
+        let running = matches!(state, State::Running | State::Paused);
         // Why a broker is unavailable, as long as that prevents the pipeline from running.
         let trouble = self.status.trouble().filter(|_| !(running && answers));
         let mut checks = vec![
@@ -326,6 +332,30 @@ impl Handle {
     /// Makes the pipeline go on if a record holds it.
     pub fn resume(&self) {
         (self.resume)();
+    }
+
+    /// Pauses reading, or lets it go on. What is in flight is finished and committed, and the partitions are kept. A reload changes nothing
+    /// about it.
+    pub fn pause(&self, is_paused: bool) {
+        (self.pause)(is_paused);
+    }
+
+    /// The pipeline's state, and why it is in it.
+    #[must_use]
+    pub fn state(&self) -> (State, String) {
+        self.status.state()
+    }
+
+    /// Its assigned partitions, and the last record that failed.
+    #[must_use]
+    pub fn progress(&self) -> (Vec<PartitionStatus>, Option<LastFailure>) {
+        (self.status.assigned(), self.status.failed())
+    }
+
+    /// The partitions of its step with windows.
+    #[must_use]
+    pub fn watermarks(&self) -> Vec<WindowedStatus> {
+        self.status.windowed()
     }
 
     /// Starts a shutdown: the pipeline finishes what is in flight, commits, leaves the group and ends.

@@ -6,6 +6,7 @@ use super::Shell;
 use super::blocked::Action;
 use super::blocked::Event;
 use super::blocked::RETRY_EVERY;
+use super::monitor::RUNNING;
 use super::task::PartitionTask;
 use crate::failpoint;
 use crate::failure::Class;
@@ -74,7 +75,7 @@ impl Shell {
                     self.flow.denied = None;
                     tracing::info!("the halt is over, processing resumes");
                     if !self.session.is_ending() {
-                        self.monitor.set_state(State::Running, "running");
+                        self.monitor.set_state(State::Running, RUNNING);
                     }
                 }
             }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Shell;
 use super::blocked;
 use super::end::End;
+use super::monitor::RUNNING;
 use super::session;
 use super::session::Action;
 use super::task::PartitionTask;
@@ -205,7 +206,7 @@ impl Shell {
         self.monitor.status.set_joined(true);
         // While brokers are silent the state stays as it is: no partition was lost, so this is no new start.
         if !self.session.is_ending() && !self.blocked.is_blocked() && self.monitor.status.silence().is_none() {
-            self.monitor.set_state(State::Running, "running");
+            self.monitor.set_state(State::Running, RUNNING);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! At the bound the worker reads only one record every half second. That keeps rebalances served and the poll interval met, where
 //! pausing at once would discard the prefetched records. If the bound lasts, all partitions are paused: then the poll returns
-//! only events, and memory does not grow however long it lasts.
+//! only events, and memory does not grow however long it lasts. They are paused at once when an operator pauses the pipeline.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -16,6 +16,8 @@ pub(super) struct Intake {
     full_since: Option<Instant>,
     /// Whether that is long enough ago for partitions to be paused.
     is_lasting: bool,
+    /// Whether an operator has paused the pipeline.
+    is_paused: bool,
     /// The size in bytes of the largest record of the last read.
     largest: usize,
     /// Whether no more records were available.
@@ -50,7 +52,17 @@ pub(super) const LASTING: Duration = Duration::from_secs(5);
 
 impl Intake {
     pub(super) fn new() -> Intake {
-        Intake { trickled: None, full_since: None, is_lasting: false, largest: 1, is_empty: false }
+        Intake { trickled: None, full_since: None, is_lasting: false, is_paused: false, largest: 1, is_empty: false }
+    }
+
+    /// An operator pauses the pipeline, or lets it go on.
+    pub(super) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Whether an operator has paused the pipeline.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// Whether the bound is reached now.
@@ -58,9 +70,9 @@ impl Intake {
         self.full_since.is_some()
     }
 
-    /// Whether the bound has lasted long enough for partitions to be paused.
-    pub(super) fn is_lasting(&self) -> bool {
-        self.is_lasting
+    /// Whether partitions are paused: the bound has lasted long enough, or an operator has paused the pipeline.
+    pub(super) fn pauses(&self) -> bool {
+        self.is_lasting || self.is_paused
     }
 
     /// Whether the last read took all records that were available.
@@ -86,12 +98,17 @@ impl Intake {
         let records = most.records.saturating_sub(in_flight.records);
         let bytes = most.bytes.saturating_sub(in_flight.bytes);
         if records > 0 && bytes > 0 && !is_backed_up {
-            *self = Intake { largest: self.largest, ..Intake::new() };
+            *self = Intake { largest: self.largest, is_paused: self.is_paused, ..Intake::new() };
+            if self.is_paused {
+                // Nothing more comes: a transaction needn't wait for it.
+                self.is_empty = true;
+                return Plan::Nothing;
+            }
             return Plan::Take(Amount { records: records.min(RECORDS_MAX), bytes });
         }
         let since = *self.full_since.get_or_insert(now);
         self.is_lasting = now.saturating_duration_since(since) >= lasting;
-        if self.trickled.is_some_and(|last| now.saturating_duration_since(last) < TRICKLE) {
+        if self.is_paused || self.trickled.is_some_and(|last| now.saturating_duration_since(last) < TRICKLE) {
             return Plan::Nothing;
         }
         self.trickled = Some(now);
@@ -128,6 +145,7 @@ mod tests {
         fn what_is_in_flight_stays_at_its_bound_however_long_an_outage_lasts(
             turns in prop::collection::vec((0_u64..700, 0_usize..3000, 1_usize..20_000, any::<bool>()), 1..60),
             outage_from in 0_usize..60,
+            paused in 0_usize..60,
         ) {
             let mut now = clock::now();
             let mut intake = Intake::new();
@@ -137,6 +155,8 @@ mod tests {
             for (turn, (ms, done, size, is_backed_up)) in turns.into_iter().enumerate() {
                 now += Duration::from_millis(ms);
                 let is_outage = turn >= outage_from;
+                let is_paused = (paused..paused + 5).contains(&turn);
+                intake.set_paused(is_paused);
                 if !is_outage {
                     flight.drain(..done.min(flight.len()));
                 }
@@ -147,8 +167,11 @@ mod tests {
                 let plan = intake.plan(now, in_flight, MOST, is_backed_up, LASTING);
                 prop_assert_eq!(intake.is_at_bound(), is_full);
                 let lasts = full_since.is_some_and(|since| now - since >= LASTING);
-                prop_assert_eq!(intake.is_lasting(), lasts, "it pauses after five seconds at the bound, and not before");
+                prop_assert_eq!(
+                    intake.pauses(), lasts || is_paused, "it pauses after five seconds at the bound, and not before"
+                );
                 match plan {
+                    _ if is_paused => prop_assert_eq!(plan, Plan::Nothing),
                     Plan::Take(mut left) => {
                         prop_assert!(!is_full, "read at the bound");
                         trickled = 0;
@@ -169,7 +192,7 @@ mod tests {
                     Plan::TakeOne => {
                         prop_assert!(is_full);
                         // Paused partitions return no records.
-                        if !intake.is_lasting() {
+                        if !intake.pauses() {
                             flight.push(size);
                             trickled += 1;
                         }

@@ -75,6 +75,8 @@ pub use end::End;
 pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
+pub use status::LastFailure;
+pub use status::PartitionStatus;
 pub use status::Status;
 pub use status::WindowedStatus;
 pub use windows::AppliedUpTo;
@@ -159,8 +161,10 @@ enum Event {
     Restored(Restored),
     /// Somebody asks about the committed state.
     Asked(Box<AskedState>),
-    /// A person says that a held record may be tried again.
+    /// An operator says that a held record may be tried again.
     GoOn,
+    /// An operator pauses reading, or lets it go on.
+    Pause(bool),
     /// Shut down cleanly.
     Drain,
 }
@@ -178,6 +182,9 @@ pub struct Replacement {
 
 /// Swaps steps: takes the replacements of each executor, which puts them in place between two of its calls.
 pub type Swapper = Arc<dyn Fn(Vec<Vec<Replacement>>) + Send + Sync>;
+
+/// Pauses reading, or lets it go on.
+pub type Pauser = Arc<dyn Fn(bool) + Send + Sync>;
 
 /// Asks about the committed state of a step: the answer is passed to the reply on the worker's thread, soon, or never if the worker ends.
 pub type StateAsker = Arc<dyn Fn(StateQuestion, StateReply) + Send + Sync>;
@@ -250,6 +257,14 @@ impl Worker {
         let inbox = self.inbox.clone();
         // Sending fails only if the worker has ended.
         Arc::new(move || drop(inbox.send(Event::GoOn)))
+    }
+
+    /// Returns a function that pauses reading, or lets it go on. What is in flight is finished and committed, and the partitions are kept.
+    #[must_use]
+    pub fn pauser(&self) -> Pauser {
+        let inbox = self.inbox.clone();
+        // Sending fails only if the worker has ended.
+        Arc::new(move |is_paused| drop(inbox.send(Event::Pause(is_paused))))
     }
 
     /// Returns a function that asks about the committed state of a step with windows.

@@ -9,6 +9,9 @@ use prometheus::local::LocalHistogram;
 
 use super::clock;
 use super::intake::Amount;
+use super::status::LastFailure;
+use super::status::PARTITIONS_MAX;
+use super::status::PartitionStatus;
 use super::status::Status;
 use super::task::PartitionTask;
 use super::windows::Asking;
@@ -19,6 +22,7 @@ use crate::kafka::producer::Produced;
 use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::partition::Retried;
+use crate::record::Offset;
 use crate::record::TopicPartition;
 use crate::telemetry::RateLimit;
 use crate::telemetry::rate_limit;
@@ -36,7 +40,18 @@ pub(super) struct Monitor {
     logged: RateLimit,
     /// The retried record that was last named in the log.
     named: Named,
+    /// Whether an operator has paused reading.
+    is_paused: bool,
+    /// When the last failed record was put into the status.
+    shown: Option<Instant>,
 }
+
+/// Not every record of a flood of failures is put into the status.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a pipeline runs, and why it is paused.
+pub(super) const RUNNING: &str = "running";
+const PAUSED: &str = "an operator has paused it; what was read is finished, and its partitions are kept";
 
 impl Monitor {
     pub(super) fn new(metrics: Arc<Metrics>, status: Arc<Status>) -> Monitor {
@@ -46,6 +61,8 @@ impl Monitor {
             asking: Asking::default(),
             logged: RateLimit::default(),
             named: Named::default(),
+            is_paused: false,
+            shown: None,
             metrics,
             status,
         }
@@ -69,10 +86,20 @@ impl Monitor {
         self.count_out(now + rate_limit::EVERY);
     }
 
-    /// Sets the pipeline's state and the reason for it.
+    /// Sets the pipeline's state and the reason for it. One that would be running is paused while reading is paused.
     pub(super) fn set_state(&self, state: State, why: impl Into<String>) {
+        let is_paused = self.is_paused && state == State::Running;
+        let (state, why) = if is_paused { (State::Paused, PAUSED.to_owned()) } else { (state, why.into()) };
         self.metrics.set_state(state);
         self.status.set_state(state, why);
+    }
+
+    /// Reading is paused, or goes on.
+    pub(super) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        if let (State::Running | State::Paused, _) = self.status.state() {
+            self.set_state(State::Running, RUNNING);
+        }
     }
 
     /// Adds the time that this many partitions waited for this reason.
@@ -150,8 +177,19 @@ impl Monitor {
         self.metrics.gap_age_seconds.set(oldest.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64()));
         let unix_ms = clock::unix_ms();
         let mut ages: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut assigned = Vec::with_capacity(tasks.len().min(PARTITIONS_MAX));
         for task in tasks {
             let age = task.lag_ms(unix_ms);
+            if assigned.len() < PARTITIONS_MAX {
+                assigned.push(PartitionStatus {
+                    partition: task.partition.clone(),
+                    committed: task.lag.committed(),
+                    settled: task.state.low(),
+                    end: Offset(task.log.end),
+                    lag_ms: age,
+                    in_flight: task.in_flight(),
+                });
+            }
             let TopicPartition { topic, partition } = &task.partition;
             self.metrics.set_lag(topic, *partition, task.lag_records());
             let oldest = ages.entry(topic).or_default();
@@ -160,6 +198,7 @@ impl Monitor {
         for (topic, age) in ages {
             self.metrics.set_lag_seconds(topic, seconds(age));
         }
+        self.status.set_assigned(assigned);
     }
 
     /// Logs the record that has been retried the longest, if that is long enough, and shows it to probes.
@@ -207,6 +246,11 @@ impl Monitor {
         failure: &Failure,
         what: &str,
     ) {
+        if self.shown.is_none_or(|at| now.saturating_duration_since(at) >= SHOWN_EVERY) {
+            self.shown = Some(now);
+            let (partition, what) = (partition.clone(), format!("{what}: {failure}"));
+            self.status.set_failed(LastFailure { at_ms: clock::unix_ms(), partition, offset, what });
+        }
         let step = failure.step.as_deref().unwrap_or_default();
         if self.may_log(now, &format!("{what}, step `{step}`, {}", failure.kind.label())) {
             tracing::warn!(

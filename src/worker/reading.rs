@@ -56,13 +56,27 @@ impl Shell {
         }
     }
 
-    /// Pauses all partitions if the bound on what is in flight has lasted.
+    /// Pauses all partitions if the bound on what is in flight has lasted, or an operator wants it.
     fn pause_all(&mut self) {
-        if self.intake.is_lasting() {
+        if self.intake.pauses() {
             for task in self.flow.tasks.iter_mut().filter(|task| !task.reader.paused) {
                 task.reader.paused = true;
                 self.io.consumer.pause(&task.partition);
             }
+        }
+    }
+
+    /// An operator pauses reading, or lets it go on.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        if self.intake.is_paused() == is_paused {
+            return;
+        }
+        self.intake.set_paused(is_paused);
+        self.monitor.set_paused(is_paused);
+        if is_paused {
+            tracing::info!("paused by an operator: what is in flight is finished, and nothing more is read");
+        } else {
+            tracing::info!("an operator has resumed it: records are read again");
         }
     }
 

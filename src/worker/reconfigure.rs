@@ -182,6 +182,8 @@ impl Shell {
             next.io.drop_producer();
             next.make_producer(clock::now());
         }
+        next.intake.set_paused(self.intake.is_paused());
+        next.monitor.set_paused(self.intake.is_paused());
         self.monitor.status.set_joined(false);
         self.monitor.set_state(State::Starting, "restarting with other settings");
         let _ = reply.send(Ok(()));

@@ -30,7 +30,7 @@ impl Shell {
         let mut busy = false;
         for index in 0..self.flow.tasks.len() {
             let task = &self.flow.tasks[index];
-            let may_read = !self.intake.is_lasting() && !task.state.waits(now) && task.is_restored();
+            let may_read = !self.intake.pauses() && !task.state.waits(now) && task.is_restored();
             if self.flow.tasks[index].reader.paused && may_read {
                 self.flow.tasks[index].reader.paused = false;
                 self.io.consumer.resume(&self.flow.tasks[index].partition);

@@ -183,6 +183,7 @@ impl Shell {
             Event::Change { change, reply } => self.begin_change(now, *change, reply),
             Event::Restored(restored) => self.on_restored(now, restored),
             Event::Asked(asked) => self.on_asked(now, *asked),
+            Event::Pause(is_paused) => self.pause(is_paused),
             Event::GoOn => self.tell_blocked(now, blocked::Event::ToldToGoOn),
             Event::Drain => {
                 // Shutting down cancels a pending restart.

@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::clock;
 use crate::kafka::changelog::ReadProgress;
 use crate::metrics::State;
+use crate::record::Offset;
 use crate::record::TopicPartition;
 
 /// A worker whose loop doesn't turn for this long is not alive.
@@ -21,6 +22,8 @@ const ANSWER_MS_MAX: i64 = 15_000;
 /// A thread that makes no progress for this many checks, one each second, is not alive. Checks are counted instead of time: after
 /// a process was stopped and continued, its threads get to run before they are judged.
 const LOOKS_MAX: u32 = 10;
+/// The most partitions that the status has a place for.
+pub(super) const PARTITIONS_MAX: usize = 1000;
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub struct Status {
     /// The record that has been retried the longest: since when, and the text about it. Locked as `state` is.
     retried: Mutex<Option<(i64, String)>>,
     /// What is said about partitions. Locked as `state` is.
-    partitions: Mutex<PartitionStatus>,
+    partitions: Mutex<OfPartitions>,
     /// The worker locks it to change it, and probes lock it to copy it; never together with another lock.
     state: Mutex<(State, String)>,
 }
@@ -65,10 +68,42 @@ impl Default for Status {
 
 /// What is said about partitions.
 #[derive(Debug, Default)]
-struct PartitionStatus {
+struct OfPartitions {
     /// Which partitions are held back, and why.
     held: Option<String>,
     windowed: Vec<WindowedStatus>,
+    assigned: Vec<PartitionStatus>,
+    failed: Option<LastFailure>,
+}
+
+/// An assigned partition, as of the last second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The partition of the input.
+    pub partition: TopicPartition,
+    /// Every record below this offset is committed.
+    pub committed: Offset,
+    /// Every record below this offset is settled.
+    pub settled: Offset,
+    /// The offset after the last record.
+    pub end: Offset,
+    /// The age of the oldest record that is not committed, in ms; 0 without one.
+    pub lag_ms: i64,
+    /// Records that were read and are not settled.
+    pub in_flight: usize,
+}
+
+/// The last record that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When, in ms since 1970-01-01 UTC.
+    pub at_ms: i64,
+    /// The record's partition.
+    pub partition: TopicPartition,
+    /// The record's offset.
+    pub offset: i64,
+    /// What was done about it, and why it failed.
+    pub what: String,
 }
 
 /// A partition of a step with windows.
@@ -161,6 +196,26 @@ impl Status {
 
     pub(super) fn set_held(&self, held: Option<String>) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).held = held;
+    }
+
+    /// The assigned partitions: the first [`PARTITIONS_MAX`].
+    #[must_use]
+    pub fn assigned(&self) -> Vec<PartitionStatus> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).assigned.clone()
+    }
+
+    pub(super) fn set_assigned(&self, assigned: Vec<PartitionStatus>) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).assigned = assigned;
+    }
+
+    /// The last record that failed, or one of the last second.
+    #[must_use]
+    pub fn failed(&self) -> Option<LastFailure> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).failed.clone()
+    }
+
+    pub(super) fn set_failed(&self, failed: LastFailure) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(failed);
     }
 
     /// The partitions of the step with windows: the first hundred, and all that are being restored.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Shell;
 use super::end::End;
+use super::monitor::RUNNING;
 use super::session;
 use super::status::Alive;
 use super::status::Heartbeat;
@@ -99,6 +100,7 @@ impl Shell {
         let if_so = |is_so: bool| if is_so { all } else { 0 };
         self.monitor.count_waiting("retry", retry, since);
         self.monitor.count_waiting("halt", if_so(self.blocked.is_blocked()), since);
+        self.monitor.count_waiting("paused", if_so(self.intake.is_paused()), since);
         self.monitor.count_waiting("in_flight", if_so(self.intake.is_at_bound()), since);
     }
 
@@ -133,7 +135,7 @@ impl Shell {
         }
         let (state, _) = self.monitor.status.state();
         match self.monitor.status.silence() {
-            Some(silence) if matches!(state, State::Running | State::Starting) => {
+            Some(silence) if matches!(state, State::Running | State::Paused | State::Starting) => {
                 tracing::warn!("{silence}; nothing is lost, and the pipeline resumes when brokers answer");
                 self.monitor.set_state(State::Waiting, silence);
             }
@@ -141,7 +143,7 @@ impl Shell {
                 if state == State::Waiting {
                     tracing::info!("brokers answer again");
                 }
-                self.monitor.set_state(State::Running, "running");
+                self.monitor.set_state(State::Running, RUNNING);
             }
             Some(_) | None => {}
         }
