@@ -32,9 +32,11 @@ use prometheus::proto::MetricFamily;
 
 use crate::failure::Kind;
 
+pub use state::CurrentState;
 pub use state::State;
 
 use custom::Custom;
+use state::StateCell;
 use table::PIPELINE;
 use table::Table;
 
@@ -44,6 +46,7 @@ pub struct Metrics {
     registry: Registry,
     custom: Custom,
     librdkafka: OnceLock<String>,
+    state: StateCell,
 
     /// `topic`: records taken from Kafka; records that are read again count again.
     pub records_consumed: IntCounterVec,
@@ -534,6 +537,7 @@ impl Metrics {
             build_info: t.build_info(),
             custom: Custom::new(t, steps),
             librdkafka: OnceLock::new(),
+            state: StateCell::default(),
             registry: table.finish(),
         };
         metrics.dead_letters.with_label_values(&["", Kind::Refused.label()]);
@@ -594,9 +598,22 @@ impl Metrics {
 
     /// Sets the state of the pipeline.
     pub fn set_state(&self, state: State) {
+        self.state.set(state);
         for other in State::ALL {
             self.pipeline_state.with_label_values(&[other.label()]).set(i64::from(other == state));
         }
+    }
+
+    /// The state of the pipeline, and since when it is in it.
+    #[must_use]
+    pub fn state(&self) -> CurrentState {
+        self.state.get()
+    }
+
+    /// The families of all series, as `/metrics` shows them.
+    #[must_use]
+    pub fn families(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     /// Sets whether records would flow.

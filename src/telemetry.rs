@@ -8,6 +8,7 @@ mod kept_back;
 mod lines;
 mod pipeline;
 pub mod rate_limit;
+mod recent;
 
 use std::backtrace::Backtrace;
 use std::backtrace::BacktraceStatus;
@@ -21,6 +22,8 @@ use std::thread;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use kept_back::KeepsBack;
 pub use kept_back::ask_now_and_then;
@@ -28,9 +31,13 @@ pub use pipeline::in_pipeline;
 pub use pipeline::set_pipeline;
 pub use pipeline::spawn;
 pub use rate_limit::RateLimit;
+pub use recent::RecentLine;
+pub use recent::forget;
+pub use recent::recent;
 
 use format::Human;
 use format::Json;
+use recent::Recent;
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +116,10 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A second subscriber is refused. Only a test that runs two commands in one process has one.
     let _ = if style.json {
-        lines.json().with_ansi(false).map_event_format(|_| Json::default()).try_init()
+        lines.json().with_ansi(false).map_event_format(|_| Json::default()).finish().with(Recent).try_init()
     } else {
-        lines.compact().with_target(false).with_ansi(style.color).map_event_format(Human).try_init()
+        let lines = lines.compact().with_target(false).with_ansi(style.color).map_event_format(Human);
+        lines.finish().with(Recent).try_init()
     };
     Ok(style)
 }

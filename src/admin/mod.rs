@@ -1,13 +1,20 @@
-//! The HTTP server of a process: metrics, probes and the version, on a thread of its own.
+//! The HTTP server of a process: metrics, probes, the API and the version, on a thread of its own.
 //!
-//! State of steps with windows is data, so it is served only where the file permits it.
-//! The server only reads: it can't block or starve the data path, and no path changes anything. The number of connections is bounded, and a
+//! State of steps with windows is data, so it is served only where the file permits it. What changes something is for whoever has the token.
+//! The server can't block or starve the data path: it reads, and sends messages to pipelines. The number of connections is bounded, and a
 //! connection above the bound closes the oldest one. So a client that opens many connections can't use up the descriptors that Kafka needs,
 //! and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would
 //! restart all processes. A pipeline decides whether it is healthy; the server asks it for each request.
 
+mod access;
+mod api;
+mod board;
+mod openapi;
+mod page;
 mod pages;
+mod series;
 mod state;
+pub mod view;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +25,9 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
+use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
@@ -27,25 +36,14 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::metrics::Metrics;
-use crate::pipeline::Health;
-
-pub use state::Running;
-
-/// Called for each probe.
-pub type HealthCheck = dyn Fn() -> Health + Send + Sync;
-
-/// A pipeline of the process.
-pub struct Served {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its metrics.
-    pub metrics: Arc<Metrics>,
-    /// Its health.
-    pub health: Arc<HealthCheck>,
-    /// Where questions about its state go, if they are answered.
-    pub state: Option<Arc<Running>>,
-}
+pub use access::Access;
+pub use board::Board;
+pub use board::Look;
+pub use board::Operation;
+pub use board::Refused;
+pub use board::Served;
+use page::history::History;
+use pages::Site;
 
 /// The listening thread; dropping it stops and joins it.
 #[derive(Debug)]
@@ -71,14 +69,15 @@ impl Server {
     ///
     /// # Errors
     /// See [`ServeError`].
-    pub fn start(listen: SocketAddr, pipelines: Vec<Served>) -> Result<Server, ServeError> {
+    pub fn start(listen: SocketAddr, board: Arc<dyn Board>, access: Access) -> Result<Server, ServeError> {
         let listener = bind(listen).map_err(ServeError::Address)?;
         listener.set_nonblocking(true).map_err(ServeError::Address)?;
         let local_addr = listener.local_addr().map_err(ServeError::Address)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(ServeError::Loop)?;
         let (stop, stopped) = oneshot::channel();
-        let pages = pages::router(pipelines);
+        let site = Arc::new(Site { board, access, history: History::default() });
+        let pages = pages::router(Arc::clone(&site));
         let serve = move || {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {
@@ -86,6 +85,7 @@ impl Server {
                     Ok(listener) => drop(tokio::spawn(accept(listener, pages))),
                     Err(error) => tracing::error!(%error, "metrics and probes can't be served"),
                 }
+                drop(tokio::spawn(async move { site.sample().await }));
                 // An error means that the owner is gone, which is a request to stop, too.
                 let _ = stopped.await;
             });
@@ -130,12 +130,14 @@ async fn accept(listener: tokio::net::TcpListener, pages: Router) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 open.retain(|connection| !connection.is_finished());
                 if open.len() == CONNECTIONS_MAX {
                     open.pop_front().iter().for_each(AbortHandle::abort);
                 }
-                open.push_back(tokio::spawn(talk(stream, pages.clone())).abort_handle());
+                open.push_back(
+                    tokio::spawn(talk(stream, pages.clone().layer(Extension(ConnectInfo(from))))).abort_handle(),
+                );
             }
             Err(_) => tokio::time::sleep(BREATH).await,
         }

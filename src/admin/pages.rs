@@ -20,55 +20,73 @@ use axum::response::Response;
 use axum::routing::get;
 use percent_encoding::percent_decode_str;
 
-use super::HealthCheck;
+use super::Access;
+use super::Board;
 use super::Served;
+use super::api;
 use super::in_query;
+use super::page;
+use super::page::history;
+use super::page::history::History;
 use super::state;
-use super::state::Desk;
+use super::view;
 use crate::metrics;
-use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
 
 /// The list of pages, one per line.
-macro_rules! pages {
+macro_rules! list {
     () => {
-        "/metrics          in Prometheus' text format
+        "/                 this page; in a browser with buttons, and /pipelines/NAME for each pipeline
+/metrics          in Prometheus' text format
 /livez            200 while the process works; ?verbose shows its threads
 /readyz           200 while records would flow; ?verbose says what is missing; ?pipeline=NAME asks for one
 /state/STEP/KEY   committed values of a step with windows; /state/STEP lists them
+/api/v1/pipelines states, lag, partitions and steps as JSON; /api/v1/openapi.json describes the API
 /version          what runs here
 "
     };
 }
 
-const FIRST: &str = concat!("wasmill; available:\n", pages!());
-const NOT_FOUND: &str = concat!("not found; available:\n", pages!());
+pub(super) const LIST: &str = list!();
+const NOT_FOUND: &str = concat!("not found; available:\n", list!());
 
-/// A pipeline, and where questions about its state go.
-struct Page {
-    name: Arc<str>,
-    metrics: Arc<Metrics>,
-    health: Arc<HealthCheck>,
-    desk: Desk,
+/// What is served.
+pub(super) struct Site {
+    pub(super) board: Arc<dyn Board>,
+    pub(super) access: Access,
+    pub(super) history: History,
 }
 
-/// All pipelines of the process, in the order of the command line.
-type Shared = Arc<[Page]>;
+impl Site {
+    /// Takes samples of all pipelines, until it is dropped.
+    pub(super) async fn sample(&self) {
+        let mut ticks = tokio::time::interval(history::EVERY);
+        loop {
+            let at = ticks.tick().await;
+            let pipelines = self.board.pipelines();
+            let samples: Vec<_> =
+                pipelines.into_iter().map(|served| (Arc::clone(&served), view::summary(&served))).collect();
+            self.history.sample(at, &samples);
+        }
+    }
+}
 
-pub(super) fn router(pipelines: Vec<Served>) -> Router {
-    let page = |Served { name, metrics, health, state }| Page { name, metrics, health, desk: Desk::new(state) };
-    let pages: Shared = pipelines.into_iter().map(page).collect();
+/// Shared by all requests.
+type Shared = Arc<Site>;
+
+pub(super) fn router(site: Arc<Site>) -> Router {
     Router::new()
-        .route("/", get(async || FIRST))
         .route("/metrics", get(metrics_page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .route("/state/{*path}", get(state_page))
+        .merge(api::router())
+        .merge(page::router())
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .layer(middleware::from_fn(without_body))
-        .with_state(pages)
+        .with_state(site)
 }
 
 /// No path here takes a body, so a request with one is refused.
@@ -79,75 +97,69 @@ async fn without_body(request: Request, next: Next) -> Response {
     (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "no path accepts a request body\n").into_response()
 }
 
-async fn metrics_page(State(pages): State<Shared>) -> impl IntoResponse {
-    pages.iter().for_each(|page| page.metrics.set_ready((page.health)().ready));
-    let exposition = metrics::exposition(pages.iter().map(|page| &*page.metrics));
+async fn metrics_page(State(site): State<Shared>) -> impl IntoResponse {
+    let pipelines = site.board.pipelines();
+    pipelines.iter().for_each(|served| served.metrics.set_ready(served.look().health.ready));
+    let exposition = metrics::exposition(pipelines.iter().map(|served| &*served.metrics));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exposition)
 }
 
-async fn livez(State(pages): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    probe(&pages, query.as_deref(), ("/livez", "live"), |health| (health.live, &health.threads, &[]))
+async fn livez(State(site): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let look = |health: &'_ Health| (health.live, health.threads.clone(), Vec::new());
+    probe(&site, query.as_deref(), ("/livez", "live"), look)
 }
 
-async fn readyz(State(pages): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    probe(&pages, query.as_deref(), ("/readyz", "ready"), |health| (health.ready, &health.checks, &health.partitions))
+async fn readyz(State(site): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let look = |health: &'_ Health| (health.ready, health.checks.clone(), health.partitions.clone());
+    probe(&site, query.as_deref(), ("/readyz", "ready"), look)
 }
 
-async fn state_page(State(pages): State<Shared>, uri: Uri) -> Response {
-    let named = match chosen(&pages, uri.query()) {
-        Ok(named) => named,
-        Err(unknown) => return unknown.into_response(),
-    };
-    let desks: Vec<_> = named.iter().map(|page| (&*page.name, &page.desk)).collect();
-    state::respond(&desks, &uri).await
+async fn state_page(State(site): State<Shared>, uri: Uri) -> Response {
+    match chosen(&site, uri.query()) {
+        Ok(named) => state::respond(&named, &uri).await,
+        Err(unknown) => unknown.into_response(),
+    }
 }
 
-async fn version(State(pages): State<Shared>) -> String {
+async fn version(State(site): State<Shared>) -> String {
     let line = |(part, version): (&str, &str)| format!("{part} {version}\n");
-    pages.first().map_or_else(String::new, |page| page.metrics.versions().map(line).concat())
+    site.board.pipelines().first().map_or_else(String::new, |served| served.metrics.versions().map(line).concat())
 }
 
 /// The pipelines that a query asks about: the one that it names, or all.
-fn chosen<'a>(pages: &'a [Page], query: Option<&str>) -> Result<Vec<&'a Page>, (StatusCode, String)> {
-    let Some(name) = in_query(query, "pipeline") else { return Ok(pages.iter().collect()) };
+fn chosen(site: &Site, query: Option<&str>) -> Result<Vec<Arc<Served>>, (StatusCode, String)> {
+    let all = site.board.pipelines();
+    let Some(name) = in_query(query, "pipeline") else { return Ok(all) };
     let name = percent_decode_str(name).decode_utf8_lossy();
-    let found: Vec<&Page> = pages.iter().filter(|page| *page.name == *name).collect();
-    if found.is_empty() {
-        let text = format!("there is no pipeline `{name}`: there are {}\n", names(pages));
-        return Err((StatusCode::NOT_FOUND, text));
+    match all.iter().find(|served| *served.name == *name) {
+        Some(found) => Ok(vec![Arc::clone(found)]),
+        None => Err((StatusCode::NOT_FOUND, format!("there is no pipeline `{name}`: there are {}\n", names(&all)))),
     }
-    Ok(found)
 }
 
-fn names<'a>(pages: impl IntoIterator<Item = &'a Page>) -> String {
-    pages.into_iter().map(|page| format!("`{}`", page.name)).collect::<Vec<_>>().join(", ")
+fn names<'a>(pipelines: impl IntoIterator<Item = &'a Arc<Served>>) -> String {
+    pipelines.into_iter().map(|served| format!("`{}`", served.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// What a probe looks at: whether it passes, the checks behind that, and further lines.
-type Looked<'a> = (bool, &'a [Check], &'a [String]);
+type Looked = (bool, Vec<Check>, Vec<String>);
 
 /// Answers a probe about one pipeline or about all of them. With several, the checks of each have a line with its name above them.
-fn probe(
-    pages: &[Page],
-    query: Option<&str>,
-    (path, word): (&str, &str),
-    look: impl Fn(&Health) -> Looked<'_>,
-) -> Response {
-    let pages = match chosen(pages, query) {
+fn probe(site: &Site, query: Option<&str>, (path, word): (&str, &str), look: impl Fn(&Health) -> Looked) -> Response {
+    let pages = match chosen(site, query) {
         Ok(pages) => pages,
         Err(unknown) => return unknown.into_response(),
     };
     let (mut failing, mut verbose) = (Vec::new(), String::new());
     for page in &pages {
-        let health = (page.health)();
-        let (ok, list, lines) = look(&health);
+        let (ok, list, lines) = look(&page.look().health);
         if !ok {
-            failing.push(*page);
+            failing.push(page);
         }
         if pages.len() > 1 {
             write(&mut verbose, format_args!("pipeline {}: {}{word}", page.name, if ok { "" } else { "not " }));
         }
-        checks(list, &mut verbose);
+        checks(&list, &mut verbose);
         lines.iter().for_each(|line| write(&mut verbose, format_args!("{line}")));
     }
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -22,6 +22,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Look;
+use super::Served;
 use super::in_query;
 use crate::pipeline::AppliedUpTo;
 use crate::pipeline::CellReader;
@@ -35,9 +37,6 @@ use crate::pipeline::StateWindow;
 use crate::pipeline::WantedState;
 use crate::pipeline::json_key;
 use crate::pipeline::json_time;
-
-/// Returns the running pipeline; `None` before it has started.
-pub type Running = dyn Fn() -> Option<Handle> + Send + Sync;
 
 /// The most questions that wait for an answer at a time.
 const WAITING_MAX: usize = 8;
@@ -54,36 +53,43 @@ const BYTES_MAX: usize = 4 << 20;
 const NOT_SERVED: &str = "state is not served at this address: `http.state` is `false`, which is the default unless `http.listen` is a loopback address";
 
 /// The response for a path below `/state/`: that of the only pipeline, or of the one that has the step.
-pub(super) async fn respond(desks: &[(&str, &Desk)], uri: &Uri) -> Response {
-    if let [(_, desk)] = desks {
-        return desk.respond(uri).await;
+pub(super) async fn respond(pipelines: &[Arc<Served>], uri: &Uri) -> Response {
+    if let [pipeline] = pipelines {
+        return pipeline.desk.respond(pipeline.look(), uri).await;
     }
-    if desks.iter().all(|(_, desk)| desk.running.is_none()) {
+    let looks: Vec<(&Arc<Served>, Look)> = pipelines.iter().map(|pipeline| (pipeline, pipeline.look())).collect();
+    if looks.iter().all(|(_, look)| !look.serves_state) {
         return failed(StatusCode::FORBIDDEN, NOT_SERVED, json!({}));
     }
     let step = match request(uri) {
         Ok(Request { step, .. }) => step,
         Err(what) => return failed(StatusCode::BAD_REQUEST, what, json!({})),
     };
-    let with_step: Vec<_> = desks.iter().filter(|(_, desk)| desk.has_step(&step)).collect();
-    match with_step[..] {
-        [(_, desk)] => desk.respond(uri).await,
-        [] => {
+    let mut with_step: Vec<_> = looks.into_iter().filter(|(_, look)| look.has_step(&step)).collect();
+    match (with_step.pop(), &with_step[..]) {
+        (Some((pipeline, look)), []) => pipeline.desk.respond(look, uri).await,
+        (None, _) => {
             let what = format!("no pipeline that runs here and serves its state has a step `{step}` with windows");
             failed(StatusCode::NOT_FOUND, &what, json!({}))
         }
-        [..] => {
-            let names: Vec<&str> = with_step.iter().map(|(name, _)| *name).collect();
+        (Some(last), others) => {
+            let names: Vec<&str> = others.iter().chain([&last]).map(|(pipeline, _)| &*pipeline.name).collect();
             let what = format!("several pipelines have a step `{step}` with windows: name one with `?pipeline=`");
             failed(StatusCode::BAD_REQUEST, &what, json!({ "pipelines": names }))
         }
     }
 }
 
+impl Look {
+    /// Whether the pipeline runs, serves its state, and has this step with windows.
+    fn has_step(&self, step: &str) -> bool {
+        let running = self.running.as_ref().filter(|_| self.serves_state);
+        running.and_then(Handle::windowed).is_some_and(|windowed| windowed.0 == step)
+    }
+}
+
 /// Where questions about the state of a pipeline go.
 pub(super) struct Desk {
-    /// `None` if state is not served.
-    running: Option<Arc<Running>>,
     waiting: Arc<Semaphore>,
 }
 
@@ -94,27 +100,23 @@ struct Request {
     wanted: WantedState,
 }
 
+impl Default for Desk {
+    fn default() -> Desk {
+        Desk { waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+    }
+}
+
 impl Desk {
-    pub(super) fn new(running: Option<Arc<Running>>) -> Desk {
-        Desk { running, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
-    }
-
-    /// Whether its pipeline runs, and has this step with windows.
-    fn has_step(&self, step: &str) -> bool {
-        let pipeline = self.running.as_ref().and_then(|running| running());
-        pipeline.is_some_and(|pipeline| pipeline.windowed().is_some_and(|windowed| windowed.0 == step))
-    }
-
-    async fn respond(&self, uri: &Uri) -> Response {
-        let Some(running) = &self.running else {
+    async fn respond(&self, look: Look, uri: &Uri) -> Response {
+        if !look.serves_state {
             return failed(StatusCode::FORBIDDEN, NOT_SERVED, json!({}));
-        };
+        }
         let Request { step, wanted } = match request(uri) {
             Ok(request) => request,
             Err(what) => return failed(StatusCode::BAD_REQUEST, what, json!({})),
         };
-        let Some(pipeline) = running() else {
-            return busy("the pipeline is starting", json!({}));
+        let Some(pipeline) = look.running else {
+            return busy("the pipeline doesn't run", json!({}));
         };
         let Some((name, reader)) = pipeline.windowed().cloned() else {
             return failed(StatusCode::NOT_FOUND, "the pipeline has no step with windows", json!({}));

@@ -8,38 +8,79 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::Access;
+use super::Board;
+use super::Look;
+use super::Operation;
+use super::Refused;
 use super::ServeError;
 use super::Served;
 use super::Server;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
+use crate::secret::Secret;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn ask(server: &Server, path: &str) -> (u16, String) {
+    send(server, "GET", path, "Host: localhost")
+}
+
+fn send(server: &Server, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.local_addr()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// A pipeline that doesn't serve its state.
-fn served(name: &str, health: &Arc<Mutex<Health>>) -> Served {
-    let health = Arc::clone(health);
-    Served {
-        name: name.into(),
-        metrics: Metrics::new(name, &["mask"], &["main"]),
-        health: Arc::new(move || health.lock().unwrap().clone()),
-        state: None,
+/// A pipeline, and what it was asked for.
+struct Asked(Vec<Arc<Served>>, Mutex<Vec<(String, Operation)>>);
+
+impl Board for Asked {
+    fn pipelines(&self) -> Vec<Arc<Served>> {
+        self.0.clone()
+    }
+
+    fn operate(&self, pipeline: &str, operation: &Operation) -> Result<String, Refused> {
+        if !self.0.iter().any(|served| *served.name == *pipeline) {
+            return Err(Refused::Unknown);
+        }
+        self.1.lock().unwrap().push((pipeline.to_owned(), *operation));
+        if *operation == Operation::Start { Err(Refused::Conflict("it runs".into())) } else { Ok("done".into()) }
     }
 }
 
+/// A pipeline that isn't there yet.
+fn serves(name: &str, health: &Arc<Mutex<Health>>, serves_state: bool) -> Arc<Served> {
+    let health = Arc::clone(health);
+    let look = move || Look {
+        health: health.lock().unwrap().clone(),
+        reason: "it loads its plugins".into(),
+        file: "orders.toml".into(),
+        running: None,
+        serves_state,
+    };
+    Served::new(name.into(), Metrics::new(name, &["mask"], &["main"]), look)
+}
+
+fn served(name: &str, health: &Arc<Mutex<Health>>) -> Arc<Served> {
+    serves(name, health, false)
+}
+
+fn started(address: SocketAddr, pipelines: Vec<Arc<Served>>) -> Result<Server, ServeError> {
+    Server::start(address, Arc::new(Asked(pipelines, Mutex::default())), Access::default())
+}
+
+fn start(pipelines: Vec<Arc<Served>>) -> Server {
+    started(ANY, pipelines).unwrap()
+}
+
 fn server(health: &Arc<Mutex<Health>>) -> Server {
-    Server::start(ANY, vec![served("orders", health)]).unwrap()
+    start(vec![served("orders", health)])
 }
 
 fn check(ok: bool, name: &str, detail: &str) -> Check {
@@ -95,7 +136,7 @@ fn metrics_and_version_are_served_and_other_paths_list_them() {
     assert_eq!(status, 404);
     let (status, first) = ask(&server, "/");
     assert_eq!(status, 200, "{first}");
-    for page in ["/metrics ", "/livez ", "/readyz ", "/state/STEP/KEY ", "/version "] {
+    for page in ["/metrics ", "/livez ", "/readyz ", "/state/STEP/KEY ", "/api/v1/pipelines ", "/version "] {
         let is_there = |text: &str| text.lines().any(|line| line.starts_with(page));
         assert!(is_there(&text) && is_there(&first), "{page} is in each of\n{text}\n{first}");
     }
@@ -107,7 +148,7 @@ fn probes_are_about_all_pipelines_or_about_the_one_that_is_named() {
         let checks = vec![check(ready, "pipeline", "failed: a record stopped it")];
         Arc::new(Mutex::new(Health { live: true, ready, checks, ..Health::default() }))
     });
-    let server = Server::start(ANY, vec![served("orders", &well), served("re funds", &failed)]).unwrap();
+    let server = start(vec![served("orders", &well), served("re funds", &failed)]);
     assert_eq!(ask(&server, "/livez"), (200, "ok\n".into()));
     assert_eq!(ask(&server, "/readyz"), (503, "not ready: `re funds`; /readyz?verbose says why\n".into()));
     assert_eq!(
@@ -132,8 +173,8 @@ fn probes_are_about_all_pipelines_or_about_the_one_that_is_named() {
 
 #[test]
 fn a_question_about_state_finds_its_pipeline_among_several() {
-    let starting = |name| Served { state: Some(Arc::new(|| None)), ..served(name, &Arc::default()) };
-    let server = Server::start(ANY, vec![starting("orders"), served("refunds", &Arc::default())]).unwrap();
+    let starting = serves("orders", &Arc::default(), true);
+    let server = start(vec![starting, served("refunds", &Arc::default())]);
     let (status, text) = ask(&server, "/state/count/a");
     assert_eq!(status, 404);
     assert!(text.starts_with("{\"error\":\"no pipeline that runs here") && text.contains("`count`"), "{text}");
@@ -146,7 +187,7 @@ fn a_question_about_state_finds_its_pipeline_among_several() {
 #[test]
 fn the_metrics_of_all_pipelines_are_in_one_text() {
     let pipelines = ["orders", "refunds"].map(|name| served(name, &Arc::default()));
-    let (_, text) = ask(&Server::start(ANY, pipelines.into()).unwrap(), "/metrics");
+    let (_, text) = ask(&start(pipelines.into()), "/metrics");
     let count = |beginning: &str| text.lines().filter(|line| line.starts_with(beginning)).count();
     assert_eq!(count("# HELP wasmill_ready "), 1, "{text}");
     assert_eq!(count("wasmill_ready{"), 2, "{text}");
@@ -167,10 +208,9 @@ fn state_is_refused_unless_the_file_permits_it() {
     let (status, text) = ask(&refusing, "/state/per-minute/c1");
     assert_eq!(status, 403);
     assert!(text.starts_with('{') && text.contains("`http.state` is `false`"), "{text}");
-    let starting = Served { state: Some(Arc::new(|| None)), ..served("orders", &Arc::default()) };
-    let starting = Server::start(ANY, vec![starting]).unwrap();
+    let starting = start(vec![serves("orders", &Arc::default(), true)]);
     let (status, text) = ask(&starting, "/state/per-minute/c1");
-    assert_eq!((status, text.as_str()), (503, "{\"error\":\"the pipeline is starting\"}\n"));
+    assert_eq!((status, text.as_str()), (503, "{\"error\":\"the pipeline doesn't run\"}\n"));
     assert_eq!(ask(&starting, "/state/per-minute?limit=0").0, 400);
 }
 
@@ -178,7 +218,7 @@ fn state_is_refused_unless_the_file_permits_it() {
 fn a_taken_address_is_an_error_and_a_dropped_server_frees_it() {
     let first = server(&Arc::default());
     let addr = first.local_addr();
-    let again = || Server::start(addr, vec![served("orders", &Arc::default())]);
+    let again = || started(addr, vec![served("orders", &Arc::default())]);
     let taken = again().unwrap_err();
     assert!(matches!(&taken, ServeError::Address(why) if why.kind() == std::io::ErrorKind::AddrInUse), "{taken:?}");
     // An open connection doesn't keep the address in use.
@@ -223,4 +263,60 @@ fn a_body_is_not_taken() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[test]
+fn operations_reach_their_pipeline_and_refusals_say_why() {
+    let board = Arc::new(Asked(vec![served("orders", &Arc::default())], Mutex::default()));
+    let server = Server::start(ANY, Arc::clone(&board) as Arc<dyn Board>, Access::default()).unwrap();
+    let post = |path: &str| send(&server, "POST", path, "Host: localhost");
+    let (status, text) = post("/api/v1/pipelines/orders/pause");
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("\"result\":\"done\""), "{text}");
+    assert_eq!(*board.1.lock().unwrap(), [("orders".to_owned(), Operation::Pause)]);
+    for (path, status, why) in [
+        ("/api/v1/pipelines/orders/start", 409, "it runs"),
+        ("/api/v1/pipelines/order/pause", 404, "there is no pipeline `order`: there are `orders`"),
+        ("/api/v1/pipelines/orders/paws", 404, "there are pause, resume"),
+        ("/api/v1/pipelines/orders/pause?force=1", 400, "takes no parameters"),
+    ] {
+        let (found, text) = post(path);
+        assert_eq!(found, status, "{text}");
+        assert!(text.contains(why) && text.contains(&format!("\"status\":{status}")), "{text}");
+    }
+    assert_eq!(ask(&server, "/api/v1/pipelines/orders/pause").0, 405, "a link changes nothing");
+    let page = send(&server, "POST", "/api/v1/pipelines/orders/stop", "Host: localhost\r\nOrigin: http://evil.example");
+    assert_eq!(page.0, 403, "{}", page.1);
+    assert_eq!(board.1.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_token_is_asked_for_where_something_changes() {
+    let access = Access::new(Some(Secret("0123456789abcdef".into())));
+    let board = Asked(vec![served("orders", &Arc::default())], Mutex::default());
+    let server = Server::start(ANY, Arc::new(board), access).unwrap();
+    let post = |headers: &str| send(&server, "POST", "/api/v1/pipelines/orders/pause", headers);
+    assert_eq!(post("Host: localhost").0, 401);
+    assert_eq!(post("Host: localhost\r\nAuthorization: Bearer 0123456789abcdee").0, 401);
+    assert_eq!(post("Host: mill\r\nAuthorization: Bearer 0123456789abcdef").0, 200);
+    assert_eq!(ask(&server, "/api/v1/pipelines").0, 200, "states are for whoever reaches the server");
+}
+
+#[test]
+fn pipelines_are_listed_and_shown_as_json() {
+    let health = Arc::new(Mutex::new(Health {
+        live: true,
+        checks: vec![check(false, "brokers", "none answers")],
+        ..Health::default()
+    }));
+    let server = server(&health);
+    let (_, text) = ask(&server, "/api/v1/pipelines");
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let one = &all["pipelines"][0];
+    assert_eq!((one["name"].as_str(), one["state"].as_str()), (Some("orders"), Some("starting")), "{text}");
+    let (_, text) = ask(&server, "/api/v1/pipelines/orders");
+    let one: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(one["checks"][0]["detail"], "none answers", "{text}");
+    assert_eq!(one["steps"][0]["name"], "mask", "{text}");
+    assert_eq!(one["outputs"][0]["name"], "main", "{text}");
 }

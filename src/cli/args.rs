@@ -17,6 +17,7 @@ use super::exit_code::CODES;
 use super::inspect;
 use super::man;
 use super::new;
+use super::operate;
 use super::run;
 use super::schema;
 use super::state;
@@ -54,6 +55,24 @@ pub(super) enum Verb {
     Dlq(dlq::Args),
     /// Ask a running pipeline for its state, or create its changelog topic
     State(state::Args),
+    /// Show what the pipelines of a process do
+    Status(operate::Status),
+    /// Show it again and again
+    Top(operate::Status),
+    /// Print the last log lines of a pipeline
+    Logs(operate::Logs),
+    /// Stop reading; what is in flight is finished and committed, and the partitions are kept
+    Pause(operate::Act),
+    /// Go on after a pause, or try a record again that holds the pipeline
+    Resume(operate::Act),
+    /// Drain a pipeline and start it anew from its file; also one that has failed
+    Restart(operate::Act),
+    /// Drain a pipeline; it leaves its group and stays stopped
+    Stop(operate::Act),
+    /// Start a pipeline that was stopped or has failed
+    Start(operate::Act),
+    /// Have a pipeline read its file again, as HUP does
+    Reload(operate::Act),
     /// Check that a plugin keeps the contract, without a broker or a pipeline
     Conformance(conformance::Args),
     /// Show what a component is and what it needs

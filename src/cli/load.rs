@@ -42,6 +42,11 @@ pub(super) fn written(
     Ok(Written { config: config.map_err(Exit::Invalid)?, files, load: Box::new(load), probe })
 }
 
+/// The files that a pipeline depends on, as far as its own file can be read.
+pub(super) fn referenced(file: &PipelineFile) -> Vec<PathBuf> {
+    examined(file, None).referenced.into_iter().map(|referenced| referenced.path).collect()
+}
+
 fn examined(file: &PipelineFile, http: Option<SocketAddr>) -> config::Examined {
     let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
     config::examine(&file.path, &overrides, &|name| env::var_os(name))

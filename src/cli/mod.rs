@@ -15,11 +15,13 @@ mod dev;
 mod dlq;
 mod exit_code;
 mod fleet;
+mod http;
 mod inspect;
 mod instance;
 mod load;
 mod man;
 mod new;
+mod operate;
 mod print;
 mod rate;
 mod run;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 
+use crate::admin::Operation;
 use crate::telemetry;
 use crate::telemetry::Style;
 
@@ -93,6 +96,15 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
         Verb::Check(args) => check::run(args),
         Verb::Dlq(args) => dlq::run(args, signals),
         Verb::State(args) => state::run(args),
+        Verb::Status(args) => operate::status(args, false),
+        Verb::Top(args) => operate::status(args, true),
+        Verb::Logs(args) => operate::logs(args),
+        Verb::Pause(args) => operate::act(args, Operation::Pause),
+        Verb::Resume(args) => operate::act(args, Operation::Resume),
+        Verb::Restart(args) => operate::act(args, Operation::Restart),
+        Verb::Stop(args) => operate::act(args, Operation::Stop),
+        Verb::Start(args) => operate::act(args, Operation::Start),
+        Verb::Reload(args) => operate::act(args, Operation::Reload),
         Verb::Conformance(args) => conformance::run(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),

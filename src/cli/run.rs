@@ -7,16 +7,12 @@ use clap::Args as ClapArgs;
 
 use super::args::Compiled;
 use super::args::Http;
-use super::args::PipelineFile;
-use super::check;
 use super::exit_code::Exit;
 use super::fleet;
 use super::fleet::Shared;
 use super::instance::Instances;
-use super::load;
-use super::service::Service;
 use super::signals::Signals;
-use crate::config;
+use crate::admin::Access;
 
 /// Runs a pipeline until a signal shuts it down or a record stops it. Or runs several in one process, until a signal: one that fails
 /// stays in probes and metrics as failed, and the others run on.
@@ -45,32 +41,23 @@ pub(super) struct Args {
     /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
+    /// The settings of the process; by default `wasmill.toml` in a folder of pipelines, if there is one
+    #[arg(long, value_name = "FILE", env = "WASMILL_SERVICE")]
+    service: Option<PathBuf>,
     /// The folder of the lock files that `delivery = "exactly_once"` takes; by default `wasmill` in the user's state folder
     #[arg(long, value_name = "DIR", env = "WASMILL_STATE")]
     state: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
-    let instances = Instances::new(args.state.clone());
-    let path = match &args.paths[..] {
-        [path] if !path.is_dir() => path.clone(),
-        paths => {
-            let own = fleet::settings(paths)?;
-            let shared = Shared {
-                set: args.set.clone(),
-                http: args.http.listen.or(own.http),
-                watch: args.watch,
-                instances: Arc::new(instances),
-                restart: own.restart,
-            };
-            return fleet::run(fleet::files(paths)?, shared, &args.compiled, signals);
-        }
+    let own = fleet::settings(&args.paths, args.service.as_deref())?;
+    let shared = Shared {
+        set: args.set.clone(),
+        http: args.http.listen.or(own.http),
+        access: Access::new(own.token),
+        watch: args.watch,
+        instances: Arc::new(Instances::new(args.state.clone())),
+        restart: own.restart,
     };
-    let file = PipelineFile { path, set: args.set.clone() };
-    let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
-    let written = load::written(&file, args.http.listen, move |config| instances.name(config), probe)?;
-    let service = Service::listen(&written.config, signals)?;
-    let steps = load::steps(&written.config, &args.compiled)?;
-    let watch = args.watch || written.config.reload.watch;
-    service.start(&steps, written, watch)?.wait()
+    fleet::run(&args.paths, shared, &args.compiled, signals)
 }

@@ -14,6 +14,11 @@ use super::exit_code::Exit;
 use super::settings;
 use super::signals::Signals;
 use crate::admin;
+use crate::admin::Access;
+use crate::admin::Board;
+use crate::admin::Look;
+use crate::admin::Operation;
+use crate::admin::Refused;
 use crate::admin::Served;
 use crate::config;
 use crate::config::Referenced;
@@ -62,15 +67,18 @@ impl Service {
         telemetry::set_pipeline(&config.name);
         let metrics = metrics(config);
         let started: Arc<OnceLock<Handle>> = Arc::default();
-        let (in_health, in_state) = (Arc::clone(&started), Arc::clone(&started));
-        let name = format!("pipeline/{}", config.name);
-        let served = Served {
-            name: config.name.as_str().into(),
-            metrics: Arc::clone(&metrics),
-            health: Arc::new(move || in_health.get().map_or_else(|| starting(&name), Handle::health)),
-            state: config.serves_state.then(|| Arc::new(move || in_state.get().cloned()) as Arc<admin::Running>),
+        let (in_look, in_board) = (Arc::clone(&started), Arc::clone(&started));
+        let (name, file, serves_state) = (config.name.clone(), config.file.clone(), config.serves_state);
+        let look = move || {
+            let running = in_look.get().cloned();
+            let health = running.as_ref().map_or_else(|| starting(&format!("pipeline/{name}")), Handle::health);
+            let reason =
+                running.as_ref().map_or_else(|| "it loads its plugins".to_owned(), |running| running.state().1);
+            Look { health, reason, file: file.clone(), running, serves_state }
         };
-        let server = serve(config.http, vec![served])?;
+        let served = Served::new(config.name.as_str().into(), Arc::clone(&metrics), look);
+        let board = Single { served, started: in_board };
+        let server = serve(config.http, Arc::new(board), Access::default())?;
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
     }
 
@@ -89,6 +97,39 @@ impl Service {
         let drained = handle.clone();
         signals.run(Arc::new(move || drained.drain()), reloader.asker());
         Ok(Running { handle, metrics, _reloader: reloader, _server: server })
+    }
+}
+
+/// The board of a process that runs one pipeline and ends with it.
+struct Single {
+    served: Arc<Served>,
+    started: Arc<OnceLock<Handle>>,
+}
+
+impl Board for Single {
+    fn pipelines(&self) -> Vec<Arc<Served>> {
+        vec![Arc::clone(&self.served)]
+    }
+
+    fn operate(&self, pipeline: &str, operation: &Operation) -> Result<String, Refused> {
+        if *self.served.name != *pipeline {
+            return Err(Refused::Unknown);
+        }
+        let running = self.started.get().ok_or_else(|| Refused::Conflict("it is starting".to_owned()))?;
+        match operation {
+            Operation::Pause => running.pause(true),
+            Operation::Resume => {
+                running.pause(false);
+                running.resume();
+            }
+            Operation::Restart | Operation::Stop | Operation::Start | Operation::Reload => {
+                let what = format!(
+                    "`dev` has no `{operation}`: it reads files again when they change, and ends with its pipeline"
+                );
+                return Err(Refused::Conflict(what));
+            }
+        }
+        Ok(operation.meaning().to_owned())
     }
 }
 
@@ -113,8 +154,8 @@ pub(super) fn add(config: &config::Pipeline, metrics: &Metrics) {
 }
 
 /// Serves metrics and probes of these pipelines.
-pub(super) fn serve(listen: SocketAddr, pipelines: Vec<Served>) -> Result<admin::Server, Exit> {
-    let server = admin::Server::start(listen, pipelines).map_err(|error| match error {
+pub(super) fn serve(listen: SocketAddr, board: Arc<dyn Board>, access: Access) -> Result<admin::Server, Exit> {
+    let server = admin::Server::start(listen, board, access).map_err(|error| match error {
         admin::ServeError::Address(error) => Exit::Invalid(format!(
             "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
         )),
@@ -154,26 +195,24 @@ pub(super) fn start(
 }
 
 impl Running {
-    /// Waits until the pipeline has ended.
-    pub(super) fn wait(self) -> Result<(), Exit> {
-        let end = self.handle.wait();
-        self.end(end)
-    }
-
     /// Logs how the pipeline ended, and stops everything around it.
     pub(super) fn end(self, end: End) -> Result<(), Exit> {
         let exit = said_last(end, &self.handle);
-        // Stopped on another thread, so that neither a running reload nor a slow HTTP client delays the end.
-        let (over, wait) = mpsc::channel::<()>();
-        let dropped = thread::Builder::new().name("reaper".into()).spawn(move || {
-            drop(self);
-            drop(over);
-        });
-        if dropped.is_ok() {
-            // Returns when the other end of the channel is dropped, or after the time limit.
-            let _ = wait.recv_timeout(LETTING_GO_MAX);
-        }
+        let_go(self);
         exit
+    }
+}
+
+/// Drops something on another thread, so that neither a running reload nor a slow HTTP client delays the end.
+pub(super) fn let_go(what: impl Send + 'static) {
+    let (over, wait) = mpsc::channel::<()>();
+    let dropped = thread::Builder::new().name("reaper".into()).spawn(move || {
+        drop(what);
+        drop(over);
+    });
+    if dropped.is_ok() {
+        // Returns when the other end of the channel is dropped, or after the time limit.
+        let _ = wait.recv_timeout(LETTING_GO_MAX);
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod connection;
 mod dead_letter;
-mod http;
+pub(super) mod http;
 mod limits;
 mod outputs;
 pub(super) mod process;

@@ -50,6 +50,7 @@ pub use cases::Expect;
 pub use cases::Written;
 pub use cases::cases;
 pub use cases::cases_path;
+pub use check::http::LISTEN as HTTP_LISTEN;
 pub use check::topics::reads;
 pub use near::near;
 pub use process::Process;

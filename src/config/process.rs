@@ -19,12 +19,15 @@ use super::interpolate::Values;
 use super::raw::Text;
 use super::report::Report;
 use super::source;
+use crate::secret::Secret;
 
 /// The settings of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// The address of metrics and probes.
     pub http: Option<SocketAddr>,
+    /// Whoever has it may change something. `None`: whoever is on this machine.
+    pub token: Option<Secret>,
     /// How a failed pipeline is started again. `None`: it stays failed.
     pub restart: Option<Restart>,
 }
@@ -51,6 +54,7 @@ pub(super) struct Raw {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Http {
     pub(super) listen: Option<Text>,
+    pub(super) token: Option<Text>,
 }
 
 #[derive(Default, Deserialize)]

@@ -1,5 +1,10 @@
 //! The states of a pipeline, as `wasmill_pipeline_state` shows them. Other modules decide which one applies.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
 /// The state of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -19,6 +24,45 @@ pub enum State {
     Failed,
     /// Shut down on request.
     Stopped,
+}
+
+/// The current state, and since when it is the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CurrentState {
+    /// The state.
+    pub state: State,
+    /// Since when, in ms since 1970-01-01 UTC.
+    pub since_ms: i64,
+}
+
+/// Keeps the current state. Locked for a copy.
+#[derive(Debug)]
+pub(super) struct StateCell(Mutex<CurrentState>);
+
+impl Default for StateCell {
+    fn default() -> StateCell {
+        StateCell(Mutex::new(CurrentState { state: State::Starting, since_ms: unix_ms() }))
+    }
+}
+
+impl StateCell {
+    pub(super) fn get(&self) -> CurrentState {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the state. If it is the current one, the time since when stays.
+    pub(super) fn set(&self, state: State) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.state != state {
+            *current = CurrentState { state, since_ms: unix_ms() };
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a time that is shown to people")]
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl State {

@@ -100,7 +100,8 @@ impl StartError {
 /// A running pipeline. Clones of a handle refer to the same pipeline.
 #[derive(Clone)]
 pub struct Handle {
-    name: Arc<str>,
+    /// Locked to copy or replace it.
+    config: Arc<Mutex<Arc<config::Pipeline>>>,
     status: Arc<Status>,
     /// The first caller of `wait` takes it out; locked only for that, and no other lock is taken under it.
     worker: Arc<Mutex<Option<Worker>>>,
@@ -130,12 +131,12 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
     for risk in config.kafka.risks() {
         tracing::warn!("{risk}");
     }
-    let name = config.name.clone().into();
+    let kept = Arc::new(Mutex::new(Arc::new(config.clone())));
     let settings = settings(config, steps);
     let windowed = settings.windowed.as_deref().and_then(|step| asking::reader(step, steps.last())).map(Arc::new);
     let worker = Worker::start(settings, 0, executors, Arc::clone(metrics)).map_err(StartError::Kafka)?;
     Ok(Handle {
-        name,
+        config: kept,
         status: Arc::clone(worker.status()),
         drain: worker.drainer(),
         swap: worker.swapper(),
@@ -262,6 +263,7 @@ impl Handle {
     pub fn change(&self, config: config::Pipeline, steps: &[Step], anew: bool) -> Result<(), StartError> {
         let parallelism = config.limits.parallelism;
         let executors = executors(steps, parallelism)?;
+        let next = Arc::new(config.clone());
         let change = worker::Change { settings: settings(config, steps), instances: executors, anew };
         let (reply, answer) = mpsc::channel();
         (self.change)(change, reply);
@@ -269,6 +271,7 @@ impl Handle {
         let answer = answer.recv().unwrap_or_else(|_| Err("the pipeline has ended".to_owned()));
         answer.map_err(StartError::Kafka)?;
         self.parallelism.store(parallelism, Ordering::Relaxed);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = next;
         steps.iter().for_each(|step| describe(&self.metrics, step));
         self.read_cells_with(steps.iter());
         Ok(())
@@ -307,7 +310,7 @@ impl Handle {
         let trouble = self.status.trouble().filter(|_| !(running && answers));
         let mut checks = vec![
             check(true, "config", ""),
-            check(running, &format!("pipeline/{}", self.name), &format!("{}: {why}", state.label())),
+            check(running, &format!("pipeline/{}", self.config().name), &format!("{}: {why}", state.label())),
             check(answers && trouble.is_none(), "brokers", trouble.as_deref().unwrap_or("none has answered for 15 s")),
             check(acknowledged, "outputs", "none was acknowledged for 15 s"),
         ];
@@ -338,6 +341,12 @@ impl Handle {
     /// about it.
     pub fn pause(&self, is_paused: bool) {
         (self.pause)(is_paused);
+    }
+
+    /// Its configuration. A reload changes it.
+    #[must_use]
+    pub fn config(&self) -> Arc<config::Pipeline> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The pipeline's state, and why it is in it.

@@ -8,11 +8,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Asked;
-use super::http::HttpAnswer;
 use super::list;
 use super::member;
 use super::member::Place;
 use crate::cli::exit_code::Exit;
+use crate::cli::http::HttpAnswer;
 use crate::cli::print;
 use crate::telemetry;
 

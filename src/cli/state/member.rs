@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Asked;
-use super::http;
-use super::http::HttpAnswer;
 use crate::cli::exit_code::Exit;
+use crate::cli::http;
+use crate::cli::http::HttpAnswer;
 use crate::cli::load;
 use crate::kafka::settings::is_address;
 

@@ -2,7 +2,6 @@
 
 mod create;
 mod get;
-mod http;
 mod list;
 mod member;
 

@@ -13,7 +13,7 @@ use crate::config::source::Span;
 use crate::kafka::settings;
 
 /// The default address: only processes of this machine reach it.
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9108);
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9108);
 
 /// `[http]`, checked.
 pub(super) struct Http {

@@ -13,18 +13,35 @@ use crate::config::process::Process;
 use crate::config::process::Raw;
 use crate::config::process::Restart;
 use crate::config::process::Waits;
+use crate::config::raw::Text;
 use crate::config::report::Report;
+use crate::secret::Secret;
 
 /// The waits before a failed pipeline is started again, where the file names only one of them.
 const FROM: Duration = Duration::from_secs(10);
 const TO: Duration = Duration::from_secs(5 * 60);
+/// With a try each half second, shorter tokens could be found.
+const TOKEN_MIN: usize = 16;
 
 /// Checks the raw file. Where the report has a finding, the result holds a default.
 pub(in crate::config) fn process(raw: Raw, secrets: &Secrets, report: &mut Report) -> Process {
     let check = &mut Check { report, secrets, folder: Path::new(""), whole: true };
     let listen = raw.http.listen.map(|listen| http::address(check, &listen));
+    let token = raw.http.token.and_then(|token| secret(check, &token));
     let restart = raw.service.restart.map(|restart| waits(check, &restart));
-    Process { http: listen, restart }
+    Process { http: listen, token, restart }
+}
+
+/// A token that can be sent in a header, and can't be guessed by trying.
+fn secret(check: &mut Check<'_>, token: &Text) -> Option<Secret> {
+    let text = token.get_ref().trim_end();
+    let help = match text {
+        _ if text.len() < TOKEN_MIN => "write 16 characters or more, such as the output of `openssl rand -hex 16`",
+        _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => "use letters, digits and punctuation of ASCII only",
+        _ => return Some(Secret(text.to_owned())),
+    };
+    check.report.add(token.span().into(), "`http.token` can't be used", help);
+    None
 }
 
 fn waits(check: &mut Check<'_>, restart: &Spanned<Waits>) -> Restart {

@@ -22,6 +22,8 @@ fn the_waits_before_a_start_have_defaults_in_their_order() {
         assert_eq!((from.as_secs(), to.as_secs()), expected, "{text}");
     }
     assert_eq!(process("").unwrap(), Process::default());
+    let token = process("http.token = \"0123456789abcdef\"").unwrap().token;
+    assert_eq!(token.map(|token| token.0).as_deref(), Some("0123456789abcdef"));
     assert_eq!(process("http.listen = \"${LISTEN}\"").unwrap().http.map(|http| http.port()), Some(9200));
 }
 
@@ -33,6 +35,8 @@ fn each_mistake_is_reported_at_its_place() {
         ("[service]\nrestart = \"10s\"", "`service.restart`: expected a table such as { from"),
         ("[service]\nrestarts = {}", "unknown field `restarts`"),
         ("[http]\nlisten = \"here\"", "`here` is not an address to listen at"),
+        ("[http]\ntoken = \"short\"", "`http.token` can't be used"),
+        ("[http]\ntoken = \"with a space in the middle\"", "`http.token` can't be used"),
         ("[http]\nlisten = \"${NONE}\"", "the environment variable `NONE` is not set"),
         ("[input]\ntopics = [\"a\"]", "unknown field `input`"),
         ("[http", "not valid TOML"),

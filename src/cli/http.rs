@@ -6,9 +6,11 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use http_body_util::Empty;
 use http_body_util::Limited;
+use hyper::Method;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::header::AUTHORIZATION;
 use hyper::header::HOST;
 use hyper::header::LOCATION;
 use hyper_util::rt::TokioIo;
@@ -35,20 +37,38 @@ const BYTES_MAX: usize = 64 << 20;
 /// # Errors
 /// Why there is no answer.
 pub(super) fn get(address: &str, path: &str) -> Result<HttpAnswer, String> {
+    send(address, &Method::GET, path, None)
+}
+
+/// Sends a request without a body, with a token if there is one. `address` is `host:port`.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) fn send(address: &str, method: &Method, path: &str, token: Option<&str>) -> Result<HttpAnswer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(told)?;
     runtime.block_on(async {
         let stream = timeout(CONNECT, TcpStream::connect(address)).await;
         let stream = stream.map_err(|_| format!("no connection within {CONNECT:?}"))?.map_err(told)?;
-        let answer = timeout(ANSWER, ask(stream, address, path)).await;
+        let answer = timeout(ANSWER, ask(stream, address, method, path, token)).await;
         answer.map_err(|_| format!("no answer within {ANSWER:?}"))?
     })
 }
 
-async fn ask(stream: TcpStream, address: &str, path: &str) -> Result<HttpAnswer, String> {
+async fn ask(
+    stream: TcpStream,
+    address: &str,
+    method: &Method,
+    path: &str,
+    token: Option<&str>,
+) -> Result<HttpAnswer, String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
     // It ends with the runtime, or with the answer.
     tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, address).body(Empty::<Bytes>::new()).map_err(told)?;
+    let mut request = Request::builder().method(method).uri(path).header(HOST, address);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(told)?;
     let response = sender.send_request(request).await.map_err(unreadable)?;
     let status = response.status().as_u16();
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).map(str::to_owned);

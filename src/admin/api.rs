@@ -1,0 +1,135 @@
+//! `/api/v1/`: pipelines as JSON, and what an operator may do with them. `openapi.json` describes it.
+//!
+//! Errors are `application/problem+json`. Nothing takes a body: what an operation needs is in its path and query.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use axum::routing::post;
+use serde::Serialize;
+
+use super::access;
+use super::access::Denied;
+use super::board::Operation;
+use super::board::Refused;
+use super::board::Served;
+use super::in_query;
+use super::openapi;
+use super::pages::Site;
+use super::view;
+
+pub(super) fn router() -> Router<Arc<Site>> {
+    Router::new()
+        .route("/api/v1/openapi.json", get(async || json(&openapi::document())))
+        .route("/api/v1/version", get(version))
+        .route("/api/v1/pipelines", get(list))
+        .route("/api/v1/pipelines/{name}", get(one))
+        .route("/api/v1/pipelines/{name}/logs", get(logs))
+        .route("/api/v1/pipelines/{name}/{operation}", post(operate))
+}
+
+/// An error for programs and people.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let (kind, title) = ("about:blank".to_owned(), title.to_owned());
+    let problem = view::Problem { kind, title, status: status.as_u16(), detail: detail.to_owned() };
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    (status, [(CONTENT_TYPE, "application/problem+json")], format!("{body}\n")).into_response()
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], format!("{text}\n")).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn version(State(site): State<Arc<Site>>) -> Response {
+    let pipelines = site.board.pipelines();
+    let versions =
+        pipelines.first().map(|first| first.metrics.versions().map(|(part, version)| (part, version.to_owned())));
+    let map: serde_json::Map<String, serde_json::Value> =
+        versions.into_iter().flatten().map(|(part, version)| (part.to_owned(), version.into())).collect();
+    json(&map)
+}
+
+async fn list(State(site): State<Arc<Site>>) -> Response {
+    let pipelines = site.board.pipelines().iter().map(|served| view::summary(served)).collect();
+    json(&view::Pipelines { pipelines })
+}
+
+async fn one(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Response {
+    let pipelines = site.board.pipelines();
+    match pipelines.iter().find(|served| *served.name == *name) {
+        Some(served) => json(&view::detail(served)),
+        None => unknown(&pipelines, &name),
+    }
+}
+
+async fn logs(State(site): State<Arc<Site>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let pipelines = site.board.pipelines();
+    if !pipelines.iter().any(|served| *served.name == *name) {
+        return unknown(&pipelines, &name);
+    }
+    match in_query(uri.query(), "after").map_or(Ok(0), str::parse) {
+        Ok(after) => json(&view::logs(&name, after)),
+        Err(_) => problem(StatusCode::BAD_REQUEST, "`after` is the number of a line, such as `?after=17`"),
+    }
+}
+
+fn unknown(pipelines: &[Arc<Served>], name: &str) -> Response {
+    let names: Vec<String> = pipelines.iter().map(|served| format!("`{}`", served.name)).collect();
+    let there = if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
+    problem(StatusCode::NOT_FOUND, &format!("there is no pipeline `{name}`: {there}"))
+}
+
+async fn operate(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path((name, operation)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    if let Some(refused) = refused(&site, from, &headers).await {
+        return refused;
+    }
+    let Some(operation) = Operation::ALL.into_iter().find(|known| known.label() == operation) else {
+        let known: Vec<&str> = Operation::ALL.map(Operation::label).into();
+        let what = format!("there is no operation `{operation}`: there are {}", known.join(", "));
+        return problem(StatusCode::NOT_FOUND, &what);
+    };
+    if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
+        return problem(StatusCode::BAD_REQUEST, &format!("`{operation}` takes no parameters, and got `{query}`"));
+    }
+    tracing::info!(%from, "an operator asks for `{operation}` of pipeline `{name}`");
+    match site.board.operate(&name, &operation) {
+        Ok(result) => json(&view::Operated { pipeline: name, operation: operation.label().to_owned(), result }),
+        Err(Refused::Unknown) => unknown(&site.board.pipelines(), &name),
+        Err(Refused::Conflict(why)) => problem(StatusCode::CONFLICT, &why),
+    }
+}
+
+/// The response to a request that may not change anything: to a wrong token after a while.
+pub(super) async fn refused(site: &Site, from: SocketAddr, headers: &HeaderMap) -> Option<Response> {
+    let denied = site.access.judge(from, headers).err()?;
+    if denied == Denied::WrongToken {
+        tracing::warn!(%from, "a request with a wrong token was refused");
+        tokio::time::sleep(access::DELAY).await;
+    }
+    let status = match denied {
+        Denied::NoToken | Denied::WrongToken => StatusCode::UNAUTHORIZED,
+        Denied::Elsewhere | Denied::OtherPage => StatusCode::FORBIDDEN,
+    };
+    Some(problem(status, denied.text()))
+}

@@ -1,0 +1,134 @@
+//! What the server asks of the process that it is in: its pipelines, and what an operator wants of them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::state::Desk;
+use crate::metrics::Metrics;
+use crate::pipeline::Handle;
+use crate::pipeline::Health;
+
+/// The pipelines of a process. Its methods are called on the server's threads.
+pub trait Board: Send + Sync {
+    /// All pipelines, in the order in which they are shown.
+    fn pipelines(&self) -> Vec<Arc<Served>>;
+
+    /// Does what an operator asks for, or begins it. Returns what is done now, for people.
+    ///
+    /// # Errors
+    /// If it can't be done.
+    fn operate(&self, pipeline: &str, operation: &Operation) -> Result<String, Refused>;
+}
+
+/// A pipeline of the process.
+pub struct Served {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    look: Box<dyn Fn() -> Look + Send + Sync>,
+    pub(super) desk: Desk,
+}
+
+/// A pipeline as it is now.
+pub struct Look {
+    /// What probes say of it.
+    pub health: Health,
+    /// Why it is in its state.
+    pub reason: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// The pipeline, if it runs.
+    pub running: Option<Handle>,
+    /// Whether its state is shown to everybody who can reach the server.
+    pub serves_state: bool,
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Stop reading: what is in flight is finished and committed, and the partitions are kept.
+    Pause,
+    /// Go on after a pause, or after a record that holds the pipeline.
+    Resume,
+    /// Drain it, and start it anew from its file.
+    Restart,
+    /// Drain it. It leaves its group, and stays stopped.
+    Stop,
+    /// Start one that has stopped or failed, from its file.
+    Start,
+    /// Read its file again, as HUP does.
+    Reload,
+}
+
+/// Why an operation isn't done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such pipeline.
+    Unknown,
+    /// The pipeline is in a state in which this can't be done: which, and what can be.
+    Conflict(String),
+}
+
+impl Served {
+    /// A pipeline; `look` is called on the server's threads, for each request about it.
+    #[must_use]
+    pub fn new(name: Arc<str>, metrics: Arc<Metrics>, look: impl Fn() -> Look + Send + Sync + 'static) -> Arc<Served> {
+        Arc::new(Served { name, metrics, look: Box::new(look), desk: Desk::default() })
+    }
+
+    /// The pipeline as it is now.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        (self.look)()
+    }
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 6] =
+        [Operation::Pause, Operation::Resume, Operation::Restart, Operation::Stop, Operation::Start, Operation::Reload];
+
+    /// Its name in the path of the API and on the command line.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Operation::Pause => "pause",
+            Operation::Resume => "resume",
+            Operation::Restart => "restart",
+            Operation::Stop => "stop",
+            Operation::Start => "start",
+            Operation::Reload => "reload",
+        }
+    }
+
+    /// What it does, for a person who is about to ask for it.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Operation::Pause => {
+                "stops reading; what is in flight is finished and committed, and the partitions are kept. It goes on with resume, and after \
+                 a restart of the process"
+            }
+            Operation::Resume => "goes on reading after a pause, and tries a record again that holds the pipeline",
+            Operation::Restart => {
+                "finishes what is in flight, commits, leaves the group, and starts again from the file; starts a failed pipeline"
+            }
+            Operation::Stop => {
+                "finishes what is in flight, commits and leaves the group. It stays stopped until start, or a restart of the process"
+            }
+            Operation::Start => "starts a pipeline that was stopped or has failed, from its file",
+            Operation::Reload => {
+                "reads the file again and applies what has changed; a failed pipeline is started with it. If the file is invalid, nothing \
+                 changes"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}

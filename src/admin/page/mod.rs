@@ -1,0 +1,251 @@
+//! The page for people: whether everything is well, what is stuck and why, and what is safe to do.
+//!
+//! It is rendered here, needs nothing from elsewhere, and every figure is one of `/metrics`. Programs that ask for text get a table.
+
+mod advice;
+pub(super) mod history;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::header::REFERRER_POLICY;
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
+use tokio::time::Instant;
+
+use super::board::Operation;
+use super::board::Served;
+use super::pages;
+use super::pages::Site;
+use super::view;
+use super::view::CheckView;
+use super::view::Detail;
+use super::view::Logs;
+use super::view::StepView;
+use super::view::Summary;
+use advice::Advice;
+use advice::Tone;
+
+/// Everything comes from this server: nothing else may be loaded, and no other page may show this one.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; frame-ancestors 'none'; \
+                      form-action 'none'; base-uri 'none'";
+
+pub(super) fn router() -> Router<Arc<Site>> {
+    let script =
+        async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../../../templates/page.js"));
+    let style = async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../../../templates/page.css"));
+    Router::new()
+        .route("/", get(overview))
+        .route("/pipelines/{name}", get(pipeline))
+        .route("/page.js", get(script))
+        .route("/page.css", get(style))
+}
+
+/// A pipeline in the overview.
+struct Row {
+    summary: Summary,
+    advice: Advice,
+    /// Its page.
+    link: String,
+    lag_age: String,
+    rate_in: String,
+    rate_out: String,
+    /// The curve of its lag.
+    spark: String,
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    version: &'static str,
+    /// Whether everything is well, in one line.
+    headline: String,
+    tone: Tone,
+    /// Those that are not well, the worst first.
+    stuck: Vec<Row>,
+    rows: Vec<Row>,
+}
+
+#[derive(Template)]
+#[template(path = "pipeline.html")]
+struct OfPipeline {
+    version: &'static str,
+    row: Row,
+    detail: Detail,
+    steps: Vec<StepRow>,
+    buttons: Vec<Button>,
+    log: Logs,
+}
+
+struct Button {
+    operation: Operation,
+    /// Whether it is what is safe to do.
+    helps: bool,
+}
+
+struct StepRow {
+    view: StepView,
+    /// Its plugin, with version and digest.
+    plugin: String,
+    p50: String,
+    p99: String,
+    memory: String,
+}
+
+async fn overview(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let pipelines = site.board.pipelines();
+    let rows = || pipelines.iter().map(|served| row(&site, served)).collect::<Vec<Row>>();
+    let all = rows();
+    if !wants_html(&headers) {
+        return table(&all).into_response();
+    }
+    let mut stuck: Vec<Row> = rows().into_iter().filter(|row| row.advice.tone > Tone::Well).collect();
+    stuck.sort_by_key(|row| std::cmp::Reverse(row.advice.tone));
+    let tone = stuck.first().map_or(Tone::Well, |row| row.advice.tone);
+    let headline = headline(&all);
+    html(&Overview { version: env!("CARGO_PKG_VERSION"), headline, tone, stuck, rows: all })
+}
+
+async fn pipeline(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Response {
+    let pipelines = site.board.pipelines();
+    let Some(served) = pipelines.iter().find(|served| *served.name == *name) else {
+        return (StatusCode::NOT_FOUND, format!("there is no pipeline `{name}`; / lists them\n")).into_response();
+    };
+    let detail = view::detail(served);
+    let row = row_of(&site, detail.summary.clone(), &detail.checks);
+    let steps = detail.steps.iter().map(|step| step_row(step, &detail.summary)).collect();
+    let fitting = Operation::ALL.into_iter().filter(|operation| fits(*operation, &detail.summary.state));
+    let helps = |operation| row.advice.operation == Some(operation);
+    let buttons = fitting.map(|operation| Button { operation, helps: helps(operation) }).collect();
+    let log = view::logs(&name, 0);
+    html(&OfPipeline { version: env!("CARGO_PKG_VERSION"), row, detail, steps, buttons, log })
+}
+
+/// Whether an operation does something in this state.
+fn fits(operation: Operation, state: &str) -> bool {
+    let runs = !matches!(state, "failed" | "stopped" | "draining");
+    match operation {
+        Operation::Pause => runs && state != "paused",
+        Operation::Resume => matches!(state, "paused" | "halted"),
+        Operation::Restart | Operation::Stop => runs || state == "failed",
+        Operation::Start => !runs,
+        Operation::Reload => runs || state == "failed",
+    }
+}
+
+fn row(site: &Site, served: &Served) -> Row {
+    let health = served.look().health;
+    let checks: Vec<CheckView> = health.checks.iter().map(view::check).collect();
+    row_of(site, view::summary(served), &checks)
+}
+
+fn row_of(site: &Site, summary: Summary, checks: &[CheckView]) -> Row {
+    let (rates, spark) = site.history.of(Instant::now(), &summary);
+    Row {
+        advice: advice::advice(&summary, checks),
+        link: format!("/pipelines/{}", utf8_percent_encode(&summary.name, NON_ALPHANUMERIC)),
+        lag_age: if summary.lag.seconds > 0.0 { format!("{:.0} s", summary.lag.seconds) } else { String::new() },
+        rate_in: format!("{:.0}", rates.consumed),
+        rate_out: format!("{:.0}", rates.produced),
+        spark,
+        summary,
+    }
+}
+
+fn step_row(step: &StepView, summary: &Summary) -> StepRow {
+    let plugin = summary.plugins.iter().find(|plugin| plugin.step == step.name);
+    let plugin = plugin.map_or_else(String::new, |plugin| {
+        format!("{} {} ({})", plugin.plugin, plugin.version, plugin.digest).replace("  ", " ")
+    });
+    StepRow {
+        plugin,
+        p50: time(step.p50),
+        p99: time(step.p99),
+        memory: format!("{} of {} MiB", step.memory_bytes >> 20, (step.memory_limit_bytes * step.instances) >> 20),
+        view: step.clone(),
+    }
+}
+
+/// A time in the unit that people read best.
+fn time(seconds: Option<f64>) -> String {
+    match seconds {
+        None => String::new(),
+        Some(seconds) if seconds < 0.001 => format!("{:.0} µs", seconds * 1e6),
+        Some(seconds) if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),
+        Some(seconds) => format!("{seconds:.1} s"),
+    }
+}
+
+/// Whether everything is well, in one line.
+fn headline(rows: &[Row]) -> String {
+    let of = |tone| rows.iter().filter(|row| row.advice.tone == tone).count();
+    let (act, wait) = (of(Tone::Act), of(Tone::Wait));
+    match (rows.len(), act, wait) {
+        (0, _, _) => "There is no pipeline: put a file into the folder".to_owned(),
+        (_, 0, 0) => "Everything is well".to_owned(),
+        (all, 0, wait) => format!("{wait} of {all} pipelines wait; nothing has to be done"),
+        (all, act, _) => format!("{act} of {all} pipelines need a person"),
+    }
+}
+
+/// The overview for a terminal.
+fn table(rows: &[Row]) -> String {
+    let header = ["pipeline", "state", "lag", "in/s", "out/s", "failures", "dead letters"].map(str::to_owned);
+    let cells = rows.iter().map(|Row { summary, rate_in, rate_out, .. }| {
+        [
+            summary.name.clone(),
+            summary.state.clone(),
+            summary.lag.records.to_string(),
+            rate_in.clone(),
+            rate_out.clone(),
+            summary.records.failures.to_string(),
+            summary.records.dead_lettered.to_string(),
+        ]
+    });
+    let lines: Vec<[String; 7]> = std::iter::once(header).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let text = |line: &[String; 7]| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let mut page: String = lines.iter().map(text).collect();
+    for row in rows.iter().filter(|row| row.advice.tone > Tone::Well) {
+        page.push_str(&format!("\n{}: {}\n  {}\n", row.summary.name, row.advice.why, row.advice.safe));
+    }
+    page.push('\n');
+    page + pages::LIST
+}
+
+/// A browser says that it takes HTML; curl doesn't.
+fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
+}
+
+fn html(page: &impl Template) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    match page.render() {
+        Ok(text) => (headers, text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("the page can't be made: {error}\n")).into_response(),
+    }
+}

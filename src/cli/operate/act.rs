@@ -1,0 +1,36 @@
+//! `wasmill pause`, `resume`, `restart`, `stop`, `start` and `reload`.
+
+use clap::Args as ClapArgs;
+use hyper::Method;
+
+use super::Process;
+use super::path;
+use crate::admin::Operation;
+use crate::admin::view::Operated;
+use crate::cli::exit_code::Exit;
+use crate::telemetry;
+
+/// What is asked for, of which pipeline.
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct Act {
+    /// The name of the pipeline, as `wasmill status` lists it
+    #[arg(value_name = "NAME", env = "WASMILL_NAME")]
+    name: String,
+    #[command(flatten)]
+    process: Process,
+    /// The token of `[http] token` in the process's wasmill.toml
+    #[arg(long, value_name = "TOKEN", env = "WASMILL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// Asks the process for an operation.
+///
+/// # Errors
+/// If it isn't done.
+pub(in crate::cli) fn run(args: &Act, operation: Operation) -> Result<(), Exit> {
+    let path = format!("{}/{operation}", path(&args.name));
+    let token = args.token.as_deref().map(str::trim);
+    let done: Operated = args.process.ask(&Method::POST, &path, token)?;
+    telemetry::tell(&format!("{}: {}", done.pipeline, done.result));
+    Ok(())
+}
