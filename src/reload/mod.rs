@@ -33,6 +33,7 @@ use crate::failpoint::Point;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::plugin::Step;
+use crate::plugin::bundled;
 use crate::telemetry;
 use difference::Difference;
 use watch::Watch;
@@ -209,8 +210,8 @@ impl Reload {
         let mut reload =
             Reload { config, steps, load, verify, probe, handle, metrics, seen: Digests::new(), looks: Vec::new() };
         reload.see(&files);
-        // A component may have changed after it was loaded.
-        for step in &reload.steps {
+        // A component may have changed after it was loaded. Those that come with wasmill are no files.
+        for step in reload.steps.iter().filter(|step| bundled::name(&step.settings().wasm).is_none()) {
             reload.seen.insert(step.settings().wasm.clone(), Some(step.digest().to_string()));
         }
         reload
@@ -350,7 +351,9 @@ impl Reload {
         let mut changed = Vec::new();
         for (number, settings) in config.steps.iter().enumerate() {
             let step = &self.steps[number];
-            let is_same_file = config::digest(&settings.wasm).is_some_and(|digest| digest == **step.digest());
+            let is_bundled = bundled::name(&settings.wasm).is_some() && settings.wasm == step.settings().wasm;
+            let is_same_file =
+                is_bundled || config::digest(&settings.wasm).is_some_and(|digest| digest == **step.digest());
             if is_same_file && settings == step.settings() {
                 continue;
             }

@@ -25,6 +25,7 @@ mod logging;
 mod mask;
 mod membership;
 mod memory;
+mod operators;
 mod oracle;
 mod order;
 mod outputs;

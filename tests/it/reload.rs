@@ -63,6 +63,23 @@ fn a_version_each_second_under_load_loses_and_repeats_nothing_and_leaves_the_gro
     say(&format!("swap: {} records by {versions} versions, {pauses}", tally.fresh));
 }
 
+/// It is no file that could change.
+#[test]
+fn a_plugin_that_comes_with_wasmill_is_not_loaded_again() {
+    let [input, output] = ["in", "out"].map(|topic| java::create(&format!("bundled-{topic}"), 1, &[]));
+    let group = unique("bundled");
+    java::permit(&[&input], &[&output], &group);
+    let pipeline = Pipeline::of(&format!(
+        "[[step]]\nuse = \"std:mask\"\nsettings = {{ fields = [\"/email\"] }}\n\n[output.main]\ntopic = \"{output}\"\n\n\
+         [input]\ntopics = [\"{input}\"]\ngroup = \"{group}\"\n"
+    ));
+    let mut process = pipeline.run_with(&["--watch"]);
+    process.ready();
+    process.hang_up();
+    process.wait("the reload", LIMIT, |process| process.log().contains("reloaded: nothing has changed"));
+    assert!(!process.log().contains("new settings"), "{}", process.log());
+}
+
 /// Ends the feed and the process: every record was output once and in order.
 fn ends_whole(mut process: Process, reader: &Reader, feed: &Feed, group: &str, input: &str) {
     feed.stop();

@@ -68,7 +68,8 @@ impl History {
         let samples: Vec<Sample> = all.get(&*summary.name).into_iter().flatten().copied().collect();
         drop(all);
         let current = Sample::of(now, summary);
-        let before = samples.len().checked_sub(2).or_else(|| samples.len().checked_sub(1)).and_then(|at| samples.get(at));
+        let before =
+            samples.len().checked_sub(2).or_else(|| samples.len().checked_sub(1)).and_then(|at| samples.get(at));
         let rates = before.map_or_else(Rates::default, |before| rates(*before, current));
         let lags: Vec<u64> = samples.iter().map(|sample| sample.lag).chain([current.lag]).collect();
         (rates, curve(&lags))

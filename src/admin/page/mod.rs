@@ -197,8 +197,8 @@ fn headline(rows: &[Row]) -> String {
     match (rows.len(), act, wait) {
         (0, _, _) => "There is no pipeline: put a file into the folder".to_owned(),
         (_, 0, 0) => "Everything is well".to_owned(),
-        (all, 0, wait) => format!("{wait} of {all} pipelines wait; nothing has to be done"),
-        (all, act, _) => format!("{act} of {all} pipelines need a person"),
+        (all, 0, wait) => format!("Nothing has to be done; not all is running: {wait} of {all} pipelines"),
+        (all, act, _) => format!("A person is needed for {act} of {all} pipelines"),
     }
 }
 

@@ -201,7 +201,8 @@ impl Lifecycle {
             }
             Some(Next::Begin) if !self.is_ending => self.begin(),
             Some(Next::Stay | Next::Begin) => {
-                self.phase = Phase::Ended { has_failed, again: None };
+                // An operator's stop holds, however it ended.
+                self.phase = Phase::Ended { has_failed: has_failed && self.is_ending, again: None };
                 None
             }
             None => {

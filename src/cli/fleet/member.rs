@@ -185,41 +185,43 @@ impl Fleet {
 
     /// Starts the thread of a pipeline.
     pub(super) fn start(self: &Arc<Fleet>, number: u64, begun: Result<Written, Exit>) {
-        let Some(name) = self.name(number) else { return };
         let fleet = Arc::clone(self);
         let run = move || fleet.keep(number, begun);
-        let named = move || if name.is_empty() { run() } else { telemetry::in_pipeline(name, run) };
-        if let Err(error) = thread::Builder::new().name(format!("pipeline-{number}")).spawn(named) {
+        if let Err(error) = thread::Builder::new().name(format!("pipeline-{number}")).spawn(run) {
             self.end(number, Err(Exit::no_thread("runs a pipeline", &error)), None);
         }
     }
 
-    /// The name that log lines have from the thread of a pipeline; empty for the only one of the process, which all lines name.
-    fn name(&self, number: u64) -> Option<Arc<str>> {
+    /// Runs something for a pipeline, which log lines name meanwhile. All lines name the only one of a process anyway.
+    fn within<T>(&self, number: u64, run: impl FnOnce() -> T) -> T {
         let inner = self.lock();
-        let member = inner.members.iter().find(|member| member.number == number)?;
-        Some(if self.is_alone { "".into() } else { Arc::clone(&member.served.name) })
+        let member = inner.members.iter().find(|member| member.number == number).filter(|_| !self.is_alone);
+        let name = member.map(|member| Arc::clone(&member.served.name));
+        drop(inner);
+        match name {
+            Some(name) => telemetry::in_pipeline(name, run),
+            None => run(),
+        }
     }
 
     /// Runs a pipeline until it is gone or the process ends.
     fn keep(self: &Arc<Fleet>, number: u64, mut begun: Result<Written, Exit>) {
         let mut waits = self.shared.restart.map(Waits::new);
         loop {
-            let start = now();
-            let ran = panic::catch_unwind(AssertUnwindSafe(|| self.run_one(number, begun?)));
-            let ended = ran.unwrap_or_else(|_| Err(Exit::Bug("its thread panicked; see the log".to_owned())));
-            let has_failed = ended_as(ended.as_ref().err()) == State::Failed;
-            let ran = now().saturating_duration_since(start);
-            let wait = waits.as_mut().filter(|_| has_failed).map(|waits| waits.after(ran));
-            self.end(number, ended, wait);
+            let has_failed = self.within(number, || {
+                let start = now();
+                let ran = panic::catch_unwind(AssertUnwindSafe(|| self.run_one(number, begun?)));
+                let ended = ran.unwrap_or_else(|_| Err(Exit::Bug("its thread panicked; see the log".to_owned())));
+                let has_failed = ended_as(ended.as_ref().err()) == State::Failed;
+                let ran = now().saturating_duration_since(start);
+                let wait = waits.as_mut().filter(|_| has_failed).map(|waits| waits.after(ran));
+                self.end(number, ended, wait);
+                has_failed
+            });
             if !self.waits(number) {
                 return;
             }
-            let begin = || self.begin_again(number, has_failed);
-            begun = match self.name(number) {
-                Some(name) if !name.is_empty() => telemetry::in_pipeline(name, begin),
-                Some(_) | None => begin(),
-            };
+            begun = self.within(number, || self.begin_again(number, has_failed));
         }
     }
 

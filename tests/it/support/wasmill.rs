@@ -211,10 +211,15 @@ impl Process {
 
     /// Starts `wasmill run` on a folder of pipeline files.
     pub(crate) fn fleet(folder: &Path) -> Process {
+        Process::fleet_with(folder, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn fleet_with(folder: &Path, more: &[&str]) -> Process {
         let port = free_port();
         let http = format!("127.0.0.1:{port}");
         let once: &[&str] = if is_exactly_once() { &["--set", "delivery=\"exactly_once\""] } else { &[] };
-        let arguments = [&["run", folder.to_str().unwrap(), "--http", &http], once].concat();
+        let arguments = [&["run", folder.to_str().unwrap(), "--http", &http], once, more].concat();
         let state = folder.join("../state");
         Process::start(&arguments, &[("WASMILL_STATE", state.to_str().unwrap())], port)
     }
