@@ -64,6 +64,60 @@ fn config_show_reports_mistakes_with_78_and_schema_prints_json() {
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
 }
 
+/// `check` and `run` refuse the same, with both places, and the flag has a variable.
+#[test]
+fn a_pipeline_that_violates_the_policy_is_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("p.wasm"), component("batch-handler", "")).unwrap();
+    let pipeline = "[kafka]\nbrokers = [\"127.0.0.1:1\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
+                    [output.main]\ntopic = \"payments\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+    fs::write(path("pipe.toml"), pipeline).unwrap();
+    let policy = "[[rule]]\npipelines = [\"*\"]\nbrokers = [\"127.0.0.1:1\"]\ntopics = { read = [\"*\"], write = [\"orders\"] }\n\
+                  groups = [\"*\"]\n";
+    fs::write(path("policy.toml"), policy).unwrap();
+    for arguments in [&["check", "--offline"][..], &["run"]] {
+        let output = wasmill(&[arguments, &[&path("pipe.toml"), "--policy", &path("policy.toml")]].concat());
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {told}");
+        for part in [
+            "writing the topic `payments` is not permitted",
+            "pipe.toml:8:9",
+            "policy.toml:4: `topics.write` permits `orders`",
+        ] {
+            assert!(told.contains(part), "{arguments:?}: {part} in: {told}");
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    let output =
+        command.args(["check", "--offline", &path("pipe.toml")]).env("WASMILL_POLICY", path("policy.toml")).output();
+    assert_eq!(output.unwrap().status.code(), Some(78));
+    let set = [
+        "check",
+        "--offline",
+        &path("pipe.toml"),
+        "--policy",
+        &path("policy.toml"),
+        "--set",
+        "output.main.topic=orders",
+    ];
+    assert!(!text(&wasmill(&set)).contains("not permitted"));
+    // A wrong policy is one error, and nothing runs without it.
+    fs::write(path("policy.toml"), policy.replace("groups", "group")).unwrap();
+    for verb in ["check", "run"] {
+        let output = wasmill(&[verb, &path("pipe.toml"), "--policy", &path("policy.toml")]);
+        let told = text(&output);
+        assert_eq!(
+            (output.status.code(), told.matches("did you mean `groups`?").count()),
+            (Some(78), 1),
+            "{verb}: {told}"
+        );
+        assert!(told.contains("policy.toml:5:1"), "{told}");
+    }
+    let schema: serde_json::Value = serde_json::from_slice(&wasmill(&["schema", "policy"]).stdout).unwrap();
+    assert_eq!(schema["title"], "A policy of wasmill");
+}
+
 #[test]
 fn wrong_use_of_the_command_line_is_2() {
     assert_eq!(wasmill(&["run", "--no-such-flag"]).status.code(), Some(2));

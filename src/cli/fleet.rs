@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) set: Vec<String>,
     /// The address of metrics and probes, instead of the files'.
     pub(super) http: Option<SocketAddr>,
+    /// The policy file, if there is one.
+    pub(super) policy: Option<PathBuf>,
     /// Whether the files are watched.
     pub(super) watch: bool,
     pub(super) instances: Arc<Instances>,
@@ -200,7 +202,7 @@ impl Shared {
         let file = PipelineFile { path: path.to_owned(), set: self.set.clone() };
         let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
         let instances = Arc::clone(&self.instances);
-        load::written(&file, self.http, move |config| instances.name(config), probe)
+        load::written(&file, self.http, self.policy.clone(), move |config| instances.name(config), probe)
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use super::args::Compiled;
 use super::args::Http;
 use super::args::PipelineFile;
+use super::args::Policy;
 use super::check;
 use super::exit_code::Exit;
 use super::fleet;
@@ -29,6 +30,7 @@ use crate::config;
   wasmill run orders.toml
   wasmill run orders.toml --watch
   wasmill run pipelines/ --http 0.0.0.0:9108
+  wasmill run pipelines/ --policy policy.toml
   wasmill run orders.toml --set input.group=orders-2 --http 0.0.0.0:9108
   WASMILL_LOG=wasmill::kafka=debug,info wasmill run orders.toml --log-format json")]
 pub(super) struct Args {
@@ -42,6 +44,8 @@ pub(super) struct Args {
     http: Http,
     #[command(flatten)]
     compiled: Compiled,
+    #[command(flatten)]
+    policy: Policy,
     /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
@@ -51,6 +55,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
+    // A wrong policy is one error, and not one for each pipeline.
+    load::policy(args.policy.file.as_deref())?;
     let instances = Instances::new(args.state.clone());
     let path = match &args.paths[..] {
         [path] if !path.is_dir() => path.clone(),
@@ -59,6 +65,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
             let shared = Shared {
                 set: args.set.clone(),
                 http: args.http.listen.or(own.http),
+                policy: args.policy.file.clone(),
                 watch: args.watch,
                 instances: Arc::new(instances),
                 restart: own.restart,
@@ -66,9 +73,9 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
             return fleet::run(fleet::files(paths)?, shared, &args.compiled, signals);
         }
     };
-    let file = PipelineFile { path, set: args.set.clone() };
+    let (file, policy) = (PipelineFile { path, set: args.set.clone() }, args.policy.file.clone());
     let probe = Box::new(|_: &config::Pipeline, new: &config::Pipeline| check::online(new));
-    let written = load::written(&file, args.http.listen, move |config| instances.name(config), probe)?;
+    let written = load::written(&file, args.http.listen, policy, move |config| instances.name(config), probe)?;
     let service = Service::listen(&written.config, signals)?;
     let steps = load::steps(&written.config, &args.compiled)?;
     let watch = args.watch || written.config.reload.watch;

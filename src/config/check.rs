@@ -8,6 +8,7 @@ mod dead_letter;
 mod http;
 mod limits;
 mod outputs;
+pub(super) mod policy;
 pub(super) mod process;
 mod step;
 pub(super) mod topics;

@@ -2,6 +2,7 @@
 
 mod further;
 mod on_error;
+mod policy;
 mod process;
 mod references;
 mod windows;
