@@ -161,6 +161,7 @@ fn instance(engine: &Engine, wasm: &Path, settings: &str) -> Instance {
         timeout: Duration::from_secs(10),
         memory_bytes: 64 << 20,
         batch_records: 128,
+        demands: Vec::new(),
         hidden: wasmill::secret::Hidden::default(),
     };
     Step::load(engine, settings).unwrap().instantiate().unwrap()

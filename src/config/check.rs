@@ -8,6 +8,7 @@ mod dead_letter;
 mod http;
 mod limits;
 mod outputs;
+mod plugins;
 pub(super) mod policy;
 pub(super) mod process;
 mod step;
@@ -99,7 +100,9 @@ pub(super) fn pipeline(
     }
     let routes = routes.unwrap_or_else(|| Routes::only_main(raw.step.len()));
     let ports = routes.ports();
-    let (steps, step_spans, windowed) = step::steps(check, &raw.step, &ports, &raw.state);
+    let (mut steps, step_spans, windowed) = step::steps(check, &raw.step, &ports, &raw.state);
+    let (signed, signers) = plugins::plugins(check, &raw.plugins);
+    steps.iter_mut().for_each(|step| step.demands.extend(signed.clone()));
     let commit_every = if is_exactly_once {
         limits::transaction_every(check, &raw.limits)
     } else {
@@ -165,6 +168,7 @@ pub(super) fn pipeline(
         reload,
         shutdown_timeout,
         connection,
+        signers,
         source: Arc::clone(source),
         secrets: Arc::clone(secrets),
         spans: Spans {
@@ -275,7 +279,7 @@ impl Check<'_> {
 }
 
 /// A text in backticks, on one line.
-fn in_backticks(text: &str) -> String {
+pub(super) fn in_backticks(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
     format!("`{}`", shown.collect::<String>())
 }

@@ -109,6 +109,8 @@ pub struct Pipeline {
     pub shutdown_timeout: Duration,
     /// The certificates and keys of the connection, with their digests when the file was read.
     pub connection: Vec<Referenced>,
+    /// The files of the keys in `[plugins]`, with their digests when the file was read.
+    pub signers: Vec<Referenced>,
     /// The texts that it was read from.
     pub source: Arc<Source>,
     /// The spans of the values that can only be checked later.

@@ -27,6 +27,7 @@ use super::schema;
 use super::source;
 use super::source::Source;
 use super::source::Span;
+use crate::plugin::Demand;
 use globs::Globs;
 
 /// A checked policy file.
@@ -94,7 +95,7 @@ pub(super) enum Bounded {
 #[derive(Clone, Debug)]
 pub(super) struct PluginRule {
     pub(super) at: Span,
-    pub(super) bundled: bool,
+    pub(super) demand: Demand,
 }
 
 /// Reads and checks a policy file.
@@ -105,9 +106,9 @@ pub fn policy(path: &Path) -> Result<PolicyFile, Report> {
     let source = Arc::new(source(path, &Overrides::default())?);
     let mut report = Report::new(Arc::clone(&source));
     let held = source.texts().first().map_or(Held::Unread, |file| Held::of(file.text.as_bytes()));
-    let referenced = vec![Referenced { path: path.to_owned(), held }];
+    let mut referenced = vec![Referenced { path: path.to_owned(), held }];
     let read = document::parse(&source, &mut report).and_then(|document| fields::read(document, &mut report));
-    let rules = read.map(|read: Read<raw::Written>| check::policy::rules(read, path, &mut report));
+    let rules = read.map(|read: Read<raw::Written>| check::policy::rules(read, path, &mut referenced, &mut report));
     match rules.filter(|_| report.is_empty()) {
         Some(rules) => Ok(PolicyFile { path: path.to_owned(), source, referenced, rules }),
         None => Err(report),

@@ -103,6 +103,7 @@ pub fn load(
         timeout,
         memory_bytes: MEMORY_BYTES,
         batch_records: BATCHES[BATCHES.len() - 1],
+        demands: Vec::new(),
         hidden: Hidden::default(),
     };
     Step::load(engine, settings)

@@ -148,6 +148,7 @@ pub(crate) fn settings() -> Settings {
         timeout: Duration::from_secs(60),
         memory_bytes: 16 << 20,
         batch_records: 128,
+        demands: Vec::new(),
         hidden: wasmill::secret::Hidden::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! A policy file: its globs, its bounds, and what a rule has to have.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -7,9 +8,11 @@ use glob::Pattern;
 use toml::Spanned;
 
 use super::Check;
+use super::plugins;
 use super::value;
 use crate::config::fields::Read;
 use crate::config::interpolate::Secrets;
+use crate::config::near::near;
 use crate::config::policy::Bound;
 use crate::config::policy::Bounded;
 use crate::config::policy::Lists;
@@ -26,23 +29,39 @@ use crate::config::policy::raw::WrittenRule;
 use crate::config::raw::Number;
 use crate::config::raw::Size;
 use crate::config::raw::Text;
+use crate::config::referenced::Referenced;
 use crate::config::report::Report;
 use crate::config::source::Span;
+use crate::plugin::Demand;
+use crate::plugin::Signer;
 
 /// The rules of a policy file. Where the report has a finding, they permit less or more than is meant.
-pub(in crate::config) fn rules(read: Read<Written>, path: &Path, report: &mut Report) -> Vec<PolicyRule> {
+pub(in crate::config) fn rules(
+    read: Read<Written>,
+    path: &Path,
+    referenced: &mut Vec<Referenced>,
+    report: &mut Report,
+) -> Vec<PolicyRule> {
     let secrets = Secrets::default();
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let check = &mut Check { report, secrets: &secrets, folder, whole: read.whole };
-    let Written { rule } = read.raw;
+    let Written { signers, rule } = read.raw;
+    let known = |(name, key): (&Spanned<String>, &Text)| {
+        let signer = plugins::signer(check, key, name.get_ref(), referenced);
+        (name.get_ref().clone(), signer)
+    };
+    let signers: Signers = signers.iter().map(known).collect();
     if rule.is_empty() {
         let help = "write a `[[rule]]` with the `pipelines` that it is for; a pipeline without a rule is refused";
         check.missing(Span::START, "[[rule]]", help);
     }
-    rule.into_iter().map(|rule| self::rule(check, rule)).collect()
+    rule.into_iter().map(|rule| self::rule(check, rule, &signers)).collect()
 }
 
-fn rule(check: &mut Check<'_>, raw: Spanned<WrittenRule>) -> PolicyRule {
+/// Signers by name; `None` for one whose key was reported.
+type Signers = BTreeMap<String, Option<Signer>>;
+
+fn rule(check: &mut Check<'_>, raw: Spanned<WrittenRule>, signers: &Signers) -> PolicyRule {
     let at: Span = raw.span().into();
     let raw = raw.into_inner();
     let needed = |check: &mut Check<'_>, list: &Option<Texts>, key: &str, all: &str| {
@@ -74,14 +93,30 @@ fn rule(check: &mut Check<'_>, raw: Spanned<WrittenRule>) -> PolicyRule {
         random: is(&raw.allow.random),
         insecure: is(&raw.insecure),
         bounds: bounds(check, &raw.limits),
-        plugins: raw.plugins.as_ref().map(plugins),
+        plugins: raw.plugins.as_ref().map(|plugins| self::plugins(check, plugins, signers)),
     }
 }
 
-fn plugins(raw: &Spanned<WrittenPlugins>) -> PluginRule {
-    let WrittenPlugins { bundled } = raw.get_ref();
+fn plugins(check: &mut Check<'_>, raw: &Spanned<WrittenPlugins>, signers: &Signers) -> PluginRule {
+    let WrittenPlugins { bundled, sha256, signed_by } = raw.get_ref();
+    let texts = |texts: &Option<Texts>| texts.iter().flat_map(|texts| texts.get_ref()).cloned().collect::<Vec<_>>();
+    let digests = texts(sha256).iter().filter_map(|text| plugins::digest_of(check, text, "plugins.sha256")).collect();
+    let mut named = Vec::new();
+    for name in texts(signed_by) {
+        match signers.get(name.get_ref()) {
+            Some(signer) => named.extend(signer.clone()),
+            None => {
+                let help = match near(name.get_ref(), signers.keys().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "name the key under `[signers]`: `team-a = \"keys/team-a.pub\"`".to_owned(),
+                };
+                check.report.add(name.span().into(), format!("there is no signer `{}`", name.get_ref()), help);
+            }
+        }
+    }
+    let place = format!("{}: `plugins`", check.report.place(raw.span().into()));
     let bundled = bundled.as_ref().is_some_and(|bundled| *bundled.get_ref());
-    PluginRule { at: raw.span().into(), bundled }
+    PluginRule { at: raw.span().into(), demand: Demand { place, digests, signers: named, bundled } }
 }
 
 /// A list of globs. One that is wrong is reported, and permits nothing.

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use toml::Spanned;
 
 use super::Check;
+use super::plugins;
 use super::value;
 use super::windows;
 use crate::config::StepSpans;
@@ -109,6 +110,7 @@ fn step(
         timeout: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
         memory_bytes: memory.unwrap_or(MEMORY_BYTES),
         batch_records: value::number(check, step.batch.as_ref(), "batch", 1, 4096).unwrap_or(BATCH_RECORDS),
+        demands: plugins::sha256(check, step.sha256.as_ref()).into_iter().collect(),
         hidden: check.secrets.hidden(),
     };
     (settings, spans)

@@ -16,8 +16,11 @@ use super::PolicyRule;
 use super::globs::Globs;
 use crate::config::Examined;
 use crate::config::Pipeline;
+use crate::config::Referenced;
 use crate::config::Usable;
+use crate::config::check::in_backticks;
 use crate::config::document;
+use crate::config::referenced;
 use crate::config::report::Report;
 use crate::config::show;
 use crate::config::source::Span;
@@ -25,7 +28,7 @@ use crate::plugin::Settings;
 use crate::plugin::bundled;
 
 pub(super) fn judge(policy: &PolicyFile, examined: &mut Examined) {
-    let Examined { report, pipeline: Some((pipeline, usable)), .. } = examined else { return };
+    let Examined { report, pipeline: Some((pipeline, usable)), referenced } = examined else { return };
     let Some(rule) = policy.rules.iter().find(|rule| rule.is_for(pipeline)) else {
         refuse_unnamed(policy, pipeline, report);
         *usable = unusable(pipeline);
@@ -42,6 +45,11 @@ pub(super) fn judge(policy: &PolicyFile, examined: &mut Examined) {
     judge.plugins();
     judge.keys();
     judge.bounds();
+    let demand = rule.plugins.as_ref().map(|plugins| &plugins.demand);
+    for step in &mut pipeline.steps {
+        step.demands.extend(demand.cloned());
+    }
+    referenced.extend(referenced::signatures(pipeline).map(Referenced::unread));
     // No password goes to other brokers, and no secret of others into a message of a plugin.
     if refused.contains(&true) {
         let components = usable.steps.iter().map(|step| step.component).collect::<Vec<_>>();
@@ -130,7 +138,7 @@ impl Judge<'_> {
     /// A value for a message.
     fn shown(&self, value: &str, at: Span) -> String {
         match self.pipeline.is_shown(at) {
-            true => format!("`{}`", value.escape_debug()),
+            true => in_backticks(value),
             false => "`***`".to_owned(),
         }
     }
@@ -224,7 +232,7 @@ impl Judge<'_> {
         if globs.permit(value) {
             return false;
         }
-        let message = format!("{what} `{}` is not permitted", name.escape_debug());
+        let message = format!("{what} {} is not permitted", in_backticks(name));
         self.report.add(at, message, self.permitted(key, globs));
         true
     }
@@ -268,11 +276,16 @@ impl Judge<'_> {
     fn plugins(&mut self) {
         let Some(plugins) = &self.rule.plugins else { return };
         for (settings, spans) in self.pipeline.steps.iter().zip(&self.pipeline.spans.steps) {
-            if bundled::name(&settings.wasm).is_some() && !plugins.bundled {
-                let message = format!("step `{}`: a plugin that comes with wasmill is not permitted", settings.name);
-                let help = format!("{}: `plugins` has no `bundled = true`", self.policy.place(plugins.at));
-                self.report.add(spans.wasm, message, help);
-            }
+            let (demand, place) = (&plugins.demand, self.policy.place(plugins.at));
+            let (what, lacks) = match bundled::name(&settings.wasm) {
+                // The bytes of a component are looked at where it is loaded.
+                None if !(demand.digests.is_empty() && demand.signers.is_empty()) => continue,
+                Some(_) if demand.bundled || !demand.digests.is_empty() => continue,
+                None => ("a plugin of one's own", "neither `sha256` nor `signed_by`"),
+                Some(_) => ("a plugin that comes with wasmill", "no `bundled = true`"),
+            };
+            let message = format!("step `{}`: {what} is not permitted", settings.name);
+            self.report.add(spans.wasm, message, format!("{place}: `plugins` has {lacks}"));
         }
     }
 

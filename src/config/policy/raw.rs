@@ -1,5 +1,7 @@
 //! A policy file as it is written. Like `config/raw.rs`: the doc comments are shown to users.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
@@ -16,6 +18,10 @@ pub(in crate::config) type Texts = Spanned<Vec<Text>>;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(in crate::config) struct Written {
+    /// Who may sign plugins, by names for `signed_by`: a public key of minisign, as its file or as the line itself.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>", extend("examples" = [{"team-a": "keys/team-a.pub"}]))]
+    pub(in crate::config) signers: BTreeMap<Spanned<String>, Text>,
     /// The rules. The first one that names a pipeline holds for it; a pipeline that none names is refused.
     #[serde(default)]
     #[schemars(with = "Vec<WrittenRule>", extend("minItems" = 1))]
@@ -143,4 +149,13 @@ pub(in crate::config) struct WrittenPlugins {
     /// Whether steps may run the plugins that come with wasmill.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(in crate::config) bundled: Option<Spanned<bool>>,
+    /// The SHA-256 of components that steps may run, in hexadecimal.
+    #[schemars(
+        with = "Option<Vec<String>>",
+        extend("x-default" = "none", "examples" = [["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]])
+    )]
+    pub(in crate::config) sha256: Option<Texts>,
+    /// The names of signers. Steps may run the components that one of them has signed: `mask.wasm.minisig` beside `mask.wasm`.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["team-a"]]))]
+    pub(in crate::config) signed_by: Option<Texts>,
 }

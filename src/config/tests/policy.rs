@@ -13,7 +13,9 @@ references = { env = ["ORDERS_*"], files = ["secrets/orders/*"] }
 allow = { env = ["ORDERS_*"], clock = true }
 librdkafka = ["client.*"]
 limits = { parallelism = 4, memory = "32 MiB", timeout = "500ms", max_in_flight = { bytes = "1 GiB" } }
-plugins = {}
+plugins = { sha256 = ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"], signed_by = ["team-a"] }
+[signers]
+team-a = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
 "#;
 
 const PERMITTED: &str = r#"[kafka]
@@ -88,8 +90,8 @@ fn each_thing_that_a_rule_does_not_permit_is_reported_with_both_places() {
         ),
         (
             "^returns\\\\..*",
-            "^orders\\\\..*",
-            r"reading the topic `^orders\\..*` is not",
+            "^rest\\\\..*",
+            r"reading the topic `^rest\..*` is not",
             "a pattern needs exactly its text there, or `*`",
         ),
         (
@@ -229,12 +231,12 @@ fn a_rule_is_chosen_by_the_name_and_the_file_and_without_one_nothing_is_permitte
 fn the_changelog_of_a_step_with_windows_and_its_memory_are_judged() {
     let windows = PERMITTED.replace(
         "[output.main]",
-        "[[step]]\nname = \"sum\"\nuse = \"std:aggregate\"\nwindow = { size = \"1m\" }\nsettings = { n = \"count()\" }\n[output.main]",
+        "[[step]]\nname = \"sum\"\nuse = \"std:aggregate\"\nwindow = { size = \"1m\" }\nsettings = { n = \"count\" }\n[output.main]",
     );
     let policy = POLICY
         .replace("[limits]", "")
         .replace("memory = \"32 MiB\"", "memory = \"32 MiB\", state_memory = \"1 MiB\", steps = 1");
-    let (found, _) = judged(&policy, &windows.replace("^returns\\\\..*", "orders.b"), &[]);
+    let (found, _) = judged(&policy, &windows.replace(", \"^returns\\\\..*\"", ""), &[]);
     for part in [
         "writing the changelog topic `orders-clean.sum.changelog` is not permitted",
         "`state.memory` is \"512 MiB\" by default",
@@ -266,7 +268,10 @@ fn a_policy_has_its_own_mistakes_with_places_and_suggestions() {
         ("clock = true", "clok = true", "did you mean `clock`?"),
         ("parallelism = 4", "parallelism = 0", "`limits.parallelism`: 0 is out of range"),
         ("32 MiB", "32 MuB", "`limits.memory`: `32 MuB` is not a size"),
-        ("plugins = {}", "plugins = true", "expected a table, found"),
+        ("signed_by = [\"team-a\"]", "signed_by = [\"team-b\"]", "there is no signer `team-b`"),
+        ("\"team-a\"]", "\"team-b\"]", "did you mean `team-a`?"),
+        ("\"RWQf6", "\"RXQf6", "the key `RXQf6"),
+        ("e3b0c4", "e3b0", "`plugins.sha256`: `e3b0"),
         ("[[rule]]", "[rule]", "expected"),
     ] {
         assert!(POLICY.contains(old), "{old}");
