@@ -109,6 +109,10 @@ pub(super) fn pipeline(
         limits::commit_every(check, &raw.limits)
     };
     let (limits, policy) = limits::limits(check, &raw.limits, &raw.on_error);
+    for step in &mut steps {
+        step.outputs_per_record = limits.outputs_per_record;
+        step.output_bytes_per_record = limits.output_bytes_per_record;
+    }
     let (policy, dialect) = dead_letter::policy(check, &raw.on_error, policy);
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
 

@@ -31,6 +31,7 @@ mod tests;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -243,6 +244,12 @@ pub struct Limits {
     pub max_in_flight_records: usize,
     /// Bytes of these records and of their outputs.
     pub max_in_flight_bytes: usize,
+    /// The most outputs that a step may make of one record.
+    pub outputs_per_record: u64,
+    /// The most bytes of these outputs.
+    pub output_bytes_per_record: u64,
+    /// How many records are read in a second, at most.
+    pub records_per_second: Option<NonZeroU32>,
     /// The longest time that a revoke waits for records in flight.
     pub drain_timeout: Duration,
 }

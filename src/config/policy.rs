@@ -89,6 +89,9 @@ pub(super) enum Bounded {
     Timeout,
     Batch,
     StateMemory,
+    Outputs,
+    OutputBytes,
+    Rate,
 }
 
 /// Which plugins a rule permits.

@@ -348,6 +348,18 @@ pub(super) struct Limits {
     /// How much may be in flight.
     #[serde(default)]
     pub(super) max_in_flight: MaxInFlight,
+    /// The most outputs that a step may make of one record. A record with more fails, as `bad-output`.
+    #[schemars(
+        with = "Option<i64>",
+        extend("minimum" = 1, "maximum" = 1_000_000, "default" = 10_000, "examples" = [100])
+    )]
+    pub(super) outputs_per_record: Option<Number>,
+    /// The most bytes that these outputs may have, with what they take from the record: 64 MiB at most.
+    #[schemars(with = "Option<Size>", extend("default" = "16 MiB", "examples" = ["1 MiB"]))]
+    pub(super) output_bytes_per_record: Option<Spanned<Size>>,
+    /// How many records a process reads in a second, at most. Each process of a group reads at this rate.
+    #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 10_000_000, "examples" = [1_000]))]
+    pub(super) records_per_second: Option<Number>,
     /// How often offsets are committed. Records that were settled after the last commit are repeated after a crash.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["500ms"]))]
     pub(super) commit_every: Option<Text>,

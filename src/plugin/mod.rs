@@ -100,6 +100,10 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// The most records in one call.
     pub batch_records: usize,
+    /// The most outputs for one record.
+    pub outputs_per_record: u64,
+    /// The most bytes of the outputs for one record, with what they take from it.
+    pub output_bytes_per_record: u64,
     /// What the bytes of the component have to be. All of it has to hold.
     pub demands: Vec<Demand>,
     /// Values passed to the plugin that must not appear in its messages.

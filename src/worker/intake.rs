@@ -7,6 +7,8 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use super::rate::Rate;
+
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
@@ -20,6 +22,8 @@ pub(super) struct Intake {
     largest: usize,
     /// Whether no more records were available.
     is_empty: bool,
+    /// How fast records may be read.
+    pub(super) rate: Rate,
 }
 
 /// A number of records and their bytes.
@@ -50,7 +54,14 @@ pub(super) const LASTING: Duration = Duration::from_secs(5);
 
 impl Intake {
     pub(super) fn new() -> Intake {
-        Intake { trickled: None, full_since: None, is_lasting: false, largest: 1, is_empty: false }
+        Intake {
+            trickled: None,
+            full_since: None,
+            is_lasting: false,
+            largest: 1,
+            is_empty: false,
+            rate: Rate::default(),
+        }
     }
 
     /// Whether the bound is reached now.
@@ -86,7 +97,8 @@ impl Intake {
         let records = most.records.saturating_sub(in_flight.records);
         let bytes = most.bytes.saturating_sub(in_flight.bytes);
         if records > 0 && bytes > 0 && !is_backed_up {
-            *self = Intake { largest: self.largest, ..Intake::new() };
+            let rate = std::mem::take(&mut self.rate);
+            *self = Intake { largest: self.largest, rate, ..Intake::new() };
             return Plan::Take(Amount { records: records.min(RECORDS_MAX), bytes });
         }
         let since = *self.full_since.get_or_insert(now);

@@ -164,20 +164,23 @@ fn glob(check: &mut Check<'_>, raw: &Text, above: &str) -> Option<Glob> {
 fn bounds(check: &mut Check<'_>, raw: &WrittenLimits) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let in_flight = &raw.max_in_flight;
-    let numbers: [(Option<&Number>, &str, Bounded); 4] = [
+    let numbers: [(Option<&Number>, &str, Bounded); 6] = [
         (raw.steps.as_ref(), "limits.steps", Bounded::Steps),
         (raw.parallelism.as_ref(), "limits.parallelism", Bounded::Parallelism),
         (in_flight.records.as_ref(), "limits.max_in_flight.records", Bounded::Records),
         (raw.batch.as_ref(), "limits.batch", Bounded::Batch),
+        (raw.outputs_per_record.as_ref(), "limits.outputs_per_record", Bounded::Outputs),
+        (raw.records_per_second.as_ref(), "limits.records_per_second", Bounded::Rate),
     ];
     for (number, name, key) in numbers {
         if let Some((most, number)) = value::number(check, number, name, 1, usize::MAX).zip(number) {
             bounds.push(Bound { key, most: most as u64, at: number.span().into() });
         }
     }
-    let sizes: [(Option<&Spanned<Size>>, &str, Bounded); 3] = [
+    let sizes: [(Option<&Spanned<Size>>, &str, Bounded); 4] = [
         (in_flight.bytes.as_ref(), "limits.max_in_flight.bytes", Bounded::Bytes),
         (raw.memory.as_ref(), "limits.memory", Bounded::Memory),
+        (raw.output_bytes_per_record.as_ref(), "limits.output_bytes_per_record", Bounded::OutputBytes),
         (raw.state_memory.as_ref(), "limits.state_memory", Bounded::StateMemory),
     ];
     for (size, name, key) in sizes {

@@ -100,6 +100,9 @@ fn real(path: &Path) -> Option<String> {
     path.canonicalize().ok()?.into_os_string().into_string().ok()
 }
 
+/// The value of a limit that isn't set and has no default.
+const UNLIMITED: u64 = u64::MAX;
+
 struct Judge<'a> {
     policy: &'a PolicyFile,
     rule: &'a PolicyRule,
@@ -346,6 +349,12 @@ impl Judge<'_> {
             Bounded::Parallelism => one(&["limits", "parallelism"], limits.parallelism as u64),
             Bounded::Records => one(&["limits", "max_in_flight", "records"], limits.max_in_flight_records as u64),
             Bounded::Bytes => one(&["limits", "max_in_flight", "bytes"], limits.max_in_flight_bytes as u64),
+            Bounded::Outputs => one(&["limits", "outputs_per_record"], limits.outputs_per_record),
+            Bounded::OutputBytes => one(&["limits", "output_bytes_per_record"], limits.output_bytes_per_record),
+            Bounded::Rate => {
+                let rate = limits.records_per_second.map_or(UNLIMITED, |rate| rate.get().into());
+                one(&["limits", "records_per_second"], rate)
+            }
             Bounded::Memory => each("memory", &|step| step.memory_bytes),
             Bounded::Timeout => each("timeout", &|step| u64::try_from(step.timeout.as_millis()).unwrap_or(u64::MAX)),
             Bounded::Batch => each("batch", &|step| step.batch_records as u64),
@@ -360,8 +369,14 @@ impl Bounded {
     /// A value of the key as it may be written.
     fn in_words(self, value: u64) -> String {
         match self {
-            Bounded::Steps | Bounded::Parallelism | Bounded::Records | Bounded::Batch => value.to_string(),
-            Bounded::Bytes | Bounded::Memory | Bounded::StateMemory => show::in_bytes(value),
+            _ if value == UNLIMITED => "unlimited".to_owned(),
+            Bounded::Steps
+            | Bounded::Parallelism
+            | Bounded::Records
+            | Bounded::Batch
+            | Bounded::Outputs
+            | Bounded::Rate => value.to_string(),
+            Bounded::Bytes | Bounded::Memory | Bounded::StateMemory | Bounded::OutputBytes => show::in_bytes(value),
             Bounded::Timeout => format!("\"{}\"", humantime::format_duration(Duration::from_millis(value))),
         }
     }

@@ -127,6 +127,15 @@ pub(in crate::config) struct WrittenLimits {
     /// The largest `batch` of a step.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "examples" = [512]))]
     pub(in crate::config) batch: Option<Number>,
+    /// The largest `limits.outputs_per_record`.
+    #[schemars(with = "Option<i64>", extend("minimum" = 1, "examples" = [100]))]
+    pub(in crate::config) outputs_per_record: Option<Number>,
+    /// The largest `limits.output_bytes_per_record`.
+    #[schemars(with = "Option<Size>", extend("examples" = ["1 MiB"]))]
+    pub(in crate::config) output_bytes_per_record: Option<Spanned<Size>>,
+    /// The largest `limits.records_per_second`, which a pipeline then has to set.
+    #[schemars(with = "Option<i64>", extend("minimum" = 1, "examples" = [1_000]))]
+    pub(in crate::config) records_per_second: Option<Number>,
     /// The largest `state.memory`, for a pipeline with windows.
     #[schemars(with = "Option<Size>", extend("examples" = ["1 GiB"]))]
     pub(in crate::config) state_memory: Option<Spanned<Size>>,

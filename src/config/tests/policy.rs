@@ -207,6 +207,27 @@ fn all_violations_are_reported_at_once_and_no_override_gets_around_the_policy() 
 }
 
 #[test]
+fn a_limit_without_a_default_has_to_be_set_and_what_plugins_produce_is_bounded() {
+    let bounded =
+        "records_per_second = 1_000, outputs_per_record = 100, output_bytes_per_record = \"1 MiB\", parallelism = 4";
+    let policy = POLICY.replace("parallelism = 4", bounded);
+    let (found, _) = judged(&policy, PERMITTED, &[]);
+    for part in [
+        "`limits.records_per_second` is unlimited by default, which is more",
+        "`limits.outputs_per_record` is 10000 by default",
+        "`limits.output_bytes_per_record` is \"16 MiB\" by default",
+        "policy.toml:9: the rule permits 1000 at most",
+    ] {
+        assert!(found.contains(part), "{part} in:\n{found}");
+    }
+    let set =
+        ["limits.records_per_second=1000", "limits.outputs_per_record=100", "limits.output_bytes_per_record=1MiB"];
+    assert_eq!(judged(&policy, PERMITTED, &set).0, "");
+    let (found, _) = judged(&policy, PERMITTED, &[&set[1..], &["limits.records_per_second=1001"]].concat());
+    assert!(found.contains("`limits.records_per_second` is 1001, which is more"), "{found}");
+}
+
+#[test]
 fn a_rule_is_chosen_by_the_name_and_the_file_and_without_one_nothing_is_permitted() {
     let named = |name: &str| format!("name = \"{name}\"\n{PERMITTED}");
     assert_eq!(judged(POLICY, &named("orders-2"), &[]).0, "");
