@@ -448,7 +448,6 @@ fn keys_of_later_versions_are_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
-        (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow.http"),
         (with("wasm =", "repartition = { partitions = 1 }\nwasm ="), "step.repartition"),
     ] {

@@ -214,20 +214,23 @@ impl Judge<'_> {
             let name = reference.trim_start_matches("${").trim_end_matches('}');
             refused |= match name.strip_prefix("file:") {
                 None => self.named("the variable", name, name, at, ("references.env", &lists.env_references)),
-                Some(path) => self.file(path, at),
+                Some(path) => {
+                    let folder = self.pipeline.file.parent().unwrap_or_else(|| Path::new(""));
+                    self.file(path, &folder.join(path), at)
+                }
             };
         }
         for file in &self.pipeline.connection {
             let at = self.pipeline.spans.brokers;
-            refused |= self.file(&file.path.display().to_string(), at);
+            refused |= self.file(&file.path.display().to_string(), &file.path, at);
         }
         refused
     }
 
-    fn file(&mut self, path: &str, at: Span) -> bool {
-        let folder = self.pipeline.file.parent().unwrap_or_else(|| Path::new(""));
-        let value = real(&folder.join(path)).unwrap_or_else(|| path.to_owned());
-        self.named("the file", path, &value, at, ("references.files", &self.rule.lists.file_references))
+    /// A file that is named like this in the pipeline, and opened at this path. What doesn't exist is compared as it is named.
+    fn file(&mut self, name: &str, path: &Path, at: Span) -> bool {
+        let value = real(path).unwrap_or_else(|| name.to_owned());
+        self.named("the file", name, &value, at, ("references.files", &self.rule.lists.file_references))
     }
 
     /// Like [`Judge::listed`], for a name that is no secret, unlike what it stands for.

@@ -174,12 +174,6 @@ fn each_thing_that_a_rule_does_not_permit_is_reported_with_both_places() {
             "policy.toml:9",
         ),
         (
-            "wasm = \"mask.wasm\"",
-            "name = \"mask\"\nuse = \"std:jq\"",
-            "a plugin that comes with wasmill is not",
-            "policy.toml:10: `plugins` has no `bundled = true`",
-        ),
-        (
             "brokers =",
             "insecure = true\nsasl = { mechanism = \"PLAIN\", username = \"a\", password = \"b\" }\nbrokers =",
             "`insecure` is not permitted",
@@ -192,6 +186,32 @@ fn each_thing_that_a_rule_does_not_permit_is_reported_with_both_places() {
         assert_eq!(found.matches("error: ").count(), 1, "{new}:\n{found}");
         assert!(found.contains("orders.toml:") && !found.contains("hunter2"), "{found}");
     }
+}
+
+/// The certificates and keys of the connection are files that a team could name to pass for another one.
+#[test]
+fn the_files_of_the_connection_are_judged_like_references() {
+    let with = |ca: &str| PERMITTED.replace("librdkafka", &format!("tls = {{ ca = \"{ca}\" }}\nlibrdkafka"));
+    assert_eq!(judged(POLICY, &with("secrets/orders/key"), &[]).0, "");
+    let (found, asks) = judged(POLICY, &with("secrets/other"), &[]);
+    assert!(found.contains("secrets/other` is not permitted") && !asks, "{found}");
+}
+
+/// The bytes of components are looked at where they are loaded, if there is something to compare them with.
+#[test]
+fn without_digests_and_signers_only_bundled_plugins_can_be_permitted() {
+    let policy = |plugins: &str| {
+        let line = POLICY.lines().find(|line| line.starts_with("plugins")).unwrap();
+        POLICY.replace(line, &format!("plugins = {plugins}"))
+    };
+    let bundled = PERMITTED.replace("wasm = \"mask.wasm\"", "use = \"std:jq\"");
+    let (found, _) = judged(&policy("{ signed_by = [\"team-a\"] }"), &bundled, &[]);
+    assert!(found.contains("a plugin that comes with wasmill is not permitted"), "{found}");
+    assert!(found.contains("policy.toml:10: `plugins` has no `bundled = true`"), "{found}");
+    let (found, _) = judged(&policy("{ bundled = true }"), PERMITTED, &[]);
+    assert!(found.contains("step `mask`: a plugin of one's own is not permitted"), "{found}");
+    let (found, _) = judged(&policy("{ bundled = true }"), &bundled, &[]);
+    assert!(!found.contains("not permitted"), "{found}");
 }
 
 #[test]
@@ -238,7 +258,12 @@ fn a_rule_is_chosen_by_the_name_and_the_file_and_without_one_nothing_is_permitte
     let (found, _) = judged(POLICY, PERMITTED, &["name=payments"]);
     assert!(found.contains(expected), "{found}");
     // The first rule holds, also if a later one permits more.
-    let all = POLICY.replace("[\"orders\", \"orders-*\"]", "[\"*\"]").replace("[\"orders-*\"]", "[\"*\"]");
+    let all = POLICY
+        .split("[signers]")
+        .next()
+        .unwrap()
+        .replace("[\"orders\", \"orders-*\"]", "[\"*\"]")
+        .replace("[\"orders-*\"]", "[\"*\"]");
     let (found, _) = judged(&format!("{POLICY}{all}"), &PERMITTED.replace("orders-clean", "other"), &[]);
     assert!(found.contains("policy.toml:5: `groups`"), "{found}");
     // A name alone isn't enough where the rule names files.
