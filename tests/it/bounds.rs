@@ -1,5 +1,4 @@
 //! What a platform bounds for pipelines that it doesn't trust: how fast they read, and what their files may name, also after a reload.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::time::Duration;
