@@ -209,7 +209,7 @@ const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 
 const OUTCOMES: &[&str] = &["emitted", "filtered", "skipped", "dead_lettered", "failed"];
 const STAGES: &[&str] = &["step", "produce"];
-const REASONS: &[&str] = &["in_flight", "retry", "halt", "paused"];
+const REASONS: &[&str] = &["in_flight", "retry", "halt", "paused", "rate"];
 const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
 const RESULTS: &[&str] = &["ok", "error"];
 const INSTANTIATIONS: &[&str] = &["start", "reload", "trap"];

@@ -49,6 +49,10 @@ pub struct Caps {
     pub outputs: u64,
     /// The maximum size of all outputs, with references resolved.
     pub bytes: u64,
+    /// The maximum number of outputs of one record.
+    pub outputs_per_record: u64,
+    /// The maximum size of the outputs of one record, with references resolved.
+    pub bytes_per_record: u64,
 }
 
 /// Checks an outcome of `input` for a step that has `ports` ports.
@@ -64,6 +68,9 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     let m: u64 = counts.iter().map(|&count| u64::from(count)).sum();
     if m > caps.outputs {
         return Err(format!("{m} outputs in one call, where {} are allowed", caps.outputs));
+    }
+    if m > caps.outputs_per_record {
+        count_per_record(&counts, caps)?;
     }
     column_length("ports", outputs.ports.len(), m)?;
     column_length("partitions", outputs.partitions.len(), m)?;
@@ -122,6 +129,37 @@ fn some_of(counts: &[u32]) -> Vec<u32> {
     indexes
 }
 
+/// Checks the number of outputs of each record.
+fn count_per_record(counts: &[u32], caps: Caps) -> Result<(), String> {
+    let is_beyond = |count: u32| u64::from(count) > caps.outputs_per_record;
+    match counts.iter().enumerate().find(|&(_, &count)| is_beyond(count)) {
+        None => Ok(()),
+        Some((record, count)) => Err(format!(
+            "record {record} has {count} outputs, where `limits.outputs_per_record` is {}",
+            caps.outputs_per_record
+        )),
+    }
+}
+
+/// Checks the size of the outputs of each record. `resolved` has the size of each output, in the order of `parents`.
+fn size_per_record(parents: &[u32], resolved: impl Iterator<Item = u64>, caps: Caps) -> Result<(), String> {
+    let (mut record, mut bytes) = (u32::MAX, 0);
+    for (&parent, size) in parents.iter().zip(resolved) {
+        if parent != record {
+            (record, bytes) = (parent, 0);
+        }
+        bytes += size;
+        if bytes > caps.bytes_per_record {
+            return Err(format!(
+                "the outputs of record {record} have more than {} bytes, counting what they take from the input: \
+                 `limits.output_bytes_per_record`",
+                caps.bytes_per_record
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn column_length(name: &str, length: usize, outputs: u64) -> Result<(), String> {
     if length == 0 || length as u64 == outputs {
         return Ok(());
@@ -152,7 +190,11 @@ fn forwards(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], singly: 
         && outputs.layout.len() == 3 * parents.len()
         // Doesn't stop early, so that the compiler can vectorize it.
         && outputs.layout.iter().fold(true, |all, &length| all & (length == SAME))
-        && (singly && input.data.len() as u64 <= caps.bytes || parents.iter().map(bytes).sum::<u64>() <= caps.bytes)
+        && {
+            // Below the bound of one record, no record is beyond it.
+            let most = caps.bytes.min(caps.bytes_per_record);
+            singly && input.data.len() as u64 <= most || parents.iter().map(bytes).sum::<u64>() <= most
+        }
 }
 
 /// Walks `layout` and `data` once and returns where each output ends in both.
@@ -216,6 +258,9 @@ fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps
             caps.bytes
         ));
     }
+    if resolved > caps.bytes_per_record {
+        size_per_record(parents, sizes(input, layout, parents, &ends), caps)?;
+    }
     if !rest.is_empty() {
         return Err(format!("`layout` has {} entries left over", rest.len()));
     }
@@ -223,6 +268,24 @@ fn check_layout(input: &View<'_>, outputs: &OutputColumns, parents: &[u32], caps
         return Err(format!("`data` has {} bytes left over", data_len - data));
     }
     Ok(ends)
+}
+
+/// The size of each output of a checked layout, with references resolved.
+fn sizes<'a>(
+    input: &'a View<'_>,
+    layout: &'a [i32],
+    parents: &'a [u32],
+    ends: &'a [End],
+) -> impl Iterator<Item = u64> + 'a {
+    let starts = std::iter::once(&End::default()).chain(ends).copied().collect::<Vec<_>>();
+    parents.iter().zip(ends).enumerate().map(move |(index, (&parent, end))| {
+        let start = starts[index];
+        let own = u64::from(end.data - start.data);
+        let at = start.layout as usize;
+        let lengths = input.lengths(parent as usize);
+        let taken = |place: usize, bytes: u64| if layout[at + place] == SAME { bytes } else { 0 };
+        own + taken(0, lengths.0) + taken(1, lengths.1) + taken(2, lengths.2)
+    })
 }
 
 /// Keeps the building of a message out of the hot loop.
@@ -246,7 +309,7 @@ mod tests {
     use crate::record::Header;
     use crate::record::TopicPartition;
 
-    const CAPS: Caps = Caps { outputs: 64, bytes: 1 << 12 };
+    const CAPS: Caps = Caps { outputs: 64, bytes: 1 << 12, outputs_per_record: 64, bytes_per_record: 1 << 12 };
 
     fn batch() -> Batch {
         let mut batch = Batch::new(TopicPartition { topic: "orders".into(), partition: 0 });
@@ -392,6 +455,35 @@ mod tests {
         }
     }
 
+    /// Outputs of records 0 and 2, of which the latter has a value of 100 bytes, a key without bytes and a header of one byte.
+    #[test]
+    fn a_record_has_a_bound_of_its_own_that_its_neighbours_do_not_fill() {
+        let batch = batch();
+        let columns = |counts: [u32; 3], layout: &[i32], data: usize| Columns {
+            counts: counts.to_vec(),
+            outputs: OutputColumns { layout: layout.to_vec(), data: vec![0; data], ..OutputColumns::default() },
+            failed: Vec::new(),
+        };
+        let check = |columns: Columns, outputs_per_record: u64, bytes_per_record: u64| {
+            check(&batch.view(), columns, 1, Caps { outputs_per_record, bytes_per_record, ..CAPS }).map(drop)
+        };
+        let three = || columns([2, 0, 2], &[SAME; 12], 0);
+        assert_eq!(check(three(), 2, 202), Ok(()));
+        let refused = check(columns([2, 0, 3], &[SAME; 15], 0), 2, 1000).unwrap_err();
+        assert_eq!(refused, "record 2 has 3 outputs, where `limits.outputs_per_record` is 2");
+        let refused = check(three(), 2, 201).unwrap_err();
+        assert!(refused.contains("record 2 have more than 201 bytes"), "{refused}");
+        // What an output takes from its record counts as what it brings itself.
+        let mixed = || columns([1, 0, 2], &[SAME, SAME, SAME, 3, SAME, 1, 2, 5, NULL, 8, SAME], 18);
+        assert_eq!(check(mixed(), 2, 100 + 10 + 8 + 1), Ok(()));
+        let refused = check(mixed(), 2, 100 + 10 + 8).unwrap_err();
+        assert!(refused.contains("record 2 have more than 118 bytes"), "{refused}");
+        // A single output of each record, forwarded.
+        let forwarded = || columns([1, 1, 1], &[SAME; 9], 0);
+        assert_eq!(check(forwarded(), 1, 101), Ok(()));
+        assert!(check(forwarded(), 1, 100).unwrap_err().contains("record 2 have more than 100 bytes"));
+    }
+
     /// The shortcut for forwarded records and the walk agree.
     #[test]
     fn the_shortcut_for_forwarded_records_agrees_with_the_walk() {
@@ -411,7 +503,7 @@ mod tests {
         }
         assert_eq!(walked.outputs.resolve(1, &batch, 0).headers.len(), 0);
         assert_eq!(forwarded.outputs.resolve(1, &batch, 0).headers.len(), 1);
-        let caps = Caps { outputs: 2, bytes: 201 };
+        let caps = Caps { outputs: 2, bytes: 201, ..CAPS };
         let refusal = check(&batch.view(), columns(&[SAME; 6]), 1, caps).unwrap_err();
         assert_eq!(
             refusal,

@@ -64,6 +64,140 @@ fn config_show_reports_mistakes_with_78_and_schema_prints_json() {
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
 }
 
+/// `check` and `run` refuse the same, with both places, and the flag has a variable.
+#[test]
+fn a_pipeline_that_violates_the_policy_is_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("p.wasm"), component("batch-handler", "")).unwrap();
+    let pipeline = "[kafka]\nbrokers = [\"127.0.0.1:1\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
+                    [output.main]\ntopic = \"payments\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+    fs::write(path("pipe.toml"), pipeline).unwrap();
+    let policy = "[[rule]]\npipelines = [\"*\"]\nbrokers = [\"127.0.0.1:1\"]\ntopics = { read = [\"*\"], write = [\"orders\"] }\n\
+                  groups = [\"*\"]\n";
+    fs::write(path("policy.toml"), policy).unwrap();
+    for arguments in [&["check", "--offline"][..], &["run"]] {
+        let output = wasmill(&[arguments, &[&path("pipe.toml"), "--policy", &path("policy.toml")]].concat());
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {told}");
+        for part in [
+            "writing the topic `payments` is not permitted",
+            "pipe.toml:8:9",
+            "policy.toml:4: `topics.write` permits `orders`",
+        ] {
+            assert!(told.contains(part), "{arguments:?}: {part} in: {told}");
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmill"));
+    let output =
+        command.args(["check", "--offline", &path("pipe.toml")]).env("WASMILL_POLICY", path("policy.toml")).output();
+    assert_eq!(output.unwrap().status.code(), Some(78));
+    let set = [
+        "check",
+        "--offline",
+        &path("pipe.toml"),
+        "--policy",
+        &path("policy.toml"),
+        "--set",
+        "output.main.topic=orders",
+    ];
+    assert!(!text(&wasmill(&set)).contains("not permitted"));
+    // A wrong policy is one error, and nothing runs without it.
+    fs::write(path("policy.toml"), policy.replace("groups", "group")).unwrap();
+    for verb in ["check", "run"] {
+        let output = wasmill(&[verb, &path("pipe.toml"), "--policy", &path("policy.toml")]);
+        let told = text(&output);
+        assert_eq!(
+            (output.status.code(), told.matches("did you mean `groups`?").count()),
+            (Some(78), 1),
+            "{verb}: {told}"
+        );
+        assert!(told.contains("policy.toml:5:1"), "{told}");
+    }
+    let schema: serde_json::Value = serde_json::from_slice(&wasmill(&["schema", "policy"]).stdout).unwrap();
+    assert_eq!(schema["title"], "A policy of wasmill");
+}
+
+/// Nothing is compiled whose bytes aren't those that were asked for. The signature is that of the documentation of minisign-verify, for the
+/// four bytes `test`: with it, the file is refused only because it is no component.
+#[test]
+fn a_component_needs_the_digest_and_the_signature_that_are_demanded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let good = component("batch-handler", "");
+    fs::write(path("p.wasm"), &good).unwrap();
+    fs::write(path("t.wasm"), "test").unwrap();
+    let inspected = text(&wasmill(&["inspect", &path("p.wasm")]));
+    let digest = inspected.lines().find_map(|line| line.strip_prefix("sha256")).unwrap().trim().to_owned();
+    let pipeline = |step: &str, more: &str| {
+        format!(
+            "[kafka]\nbrokers = [\"127.0.0.1:1\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\n{step}\n[output.main]\ntopic = \"clean\"\n{more}"
+        )
+    };
+    let check = |text_of: &str, policy: Option<&str>| {
+        fs::write(path("pipe.toml"), text_of).unwrap();
+        let (file, of_policy) = (path("pipe.toml"), path("policy.toml"));
+        let mut arguments = vec!["check", "--offline", &file];
+        if let Some(plugins) = policy {
+            let rule = format!(
+                "[signers]\nteam-a = \"{KEY}\"\n[[rule]]\npipelines = [\"*\"]\nbrokers = [\"*\"]\ntopics = {{ read = [\"*\"], write = [\"*\"] }}\n\
+                 groups = [\"*\"]\nplugins = {plugins}\n"
+            );
+            fs::write(&of_policy, rule).unwrap();
+            arguments.extend(["--policy", &of_policy]);
+        }
+        let output = wasmill(&arguments);
+        (output.status.code(), text(&output))
+    };
+    let pinned = |digest: &str| pipeline(&format!("wasm = \"p.wasm\"\nsha256 = \"{digest}\""), "");
+    assert_eq!(check(&pinned(&digest), None).0, Some(0));
+    assert_eq!(check(&pinned(&digest.to_uppercase()), None).0, Some(0));
+    let other = "0".repeat(64);
+    let (code, told) = check(&pinned(&other), None);
+    assert_eq!(code, Some(78), "{told}");
+    assert!(
+        told.contains(&format!("its sha256 is {digest}"))
+            && told.contains(&format!("pipe.toml:7: `sha256` wants {other}")),
+        "{told}"
+    );
+    let (code, told) = check(&pinned("abc"), None);
+    assert!(code == Some(78) && told.contains("`sha256`: `abc` is not a SHA-256"), "{told}");
+
+    let signed = pipeline("wasm = \"t.wasm\"", &format!("[plugins]\nkeys = [\"{KEY}\"]\n"));
+    let plain = pipeline("wasm = \"t.wasm\"", "");
+    let by_policy = Some("{ signed_by = [\"team-a\"] }");
+    for (text_of, policy, who) in [
+        (&signed, None, "pipe.toml:10: `plugins.keys` wants a signature by `RWQf6LRCGA9i53ml`"),
+        (&plain, by_policy, "policy.toml:8: `plugins` wants a signature by `team-a`"),
+    ] {
+        let _ = fs::remove_file(path("t.wasm.minisig"));
+        let (code, told) = check(text_of, policy);
+        assert!(code == Some(78) && told.contains(who) && told.contains("there is no "), "{told}");
+        fs::write(path("t.wasm.minisig"), SIGNATURE).unwrap();
+        let (_, told) = check(text_of, policy);
+        assert!(told.contains("neither a WebAssembly component") && !told.contains("signature"), "{told}");
+        fs::write(path("t.wasm"), "tesd").unwrap();
+        let (_, told) = check(text_of, policy);
+        assert!(told.contains("not of these bytes") && !told.contains("neither"), "{told}");
+        fs::write(path("t.wasm"), "test").unwrap();
+    }
+    let (code, told) = check(&pipeline("wasm = \"p.wasm\"", ""), Some(&format!("{{ sha256 = [\"{digest}\"] }}")));
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = check(&pipeline("wasm = \"p.wasm\"", ""), Some("{ bundled = true }"));
+    assert!(code == Some(78) && told.contains("`plugins` has neither `sha256` nor `signed_by`"), "{told}");
+    fs::write(path("a.pub"), format!("untrusted comment: minisign public key\n{KEY}\n")).unwrap();
+    let (_, told) = check(&pipeline("wasm = \"t.wasm\"", "[plugins]\nkeys = [\"a.pub\"]\n"), None);
+    assert!(told.contains("neither a WebAssembly component"), "{told}");
+    let (_, told) = check(&pipeline("wasm = \"t.wasm\"", "[plugins]\nkeys = [\"b.pub\"]\n"), None);
+    assert!(told.contains("the key `b.pub` can't be used: No such file"), "{told}");
+}
+
+const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+const SIGNATURE: &str = "untrusted comment: signature from minisign secret key\n\
+    RUQf6LRCGA9i559r3g7V1qNyJDApGip8MfqcadIgT9CuhV3EMhHoN1mGTkUidF/z7SrlQgXdy8ofjb7bNJJylDOocrCo8KLzZwo=\n\
+    trusted comment: timestamp:1556193335\tfile:test\n\
+    y/rUw2y8/hOUYjZU71eHp/Wo1KZ40fGy2VJEDl34XMJM+TX48Ss/17u3IvIfbVR1FkZZSNCisQbuQY+bHwhEBg==\n";
+
 #[test]
 fn wrong_use_of_the_command_line_is_2() {
     assert_eq!(wasmill(&["run", "--no-such-flag"]).status.code(), Some(2));

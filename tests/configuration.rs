@@ -14,6 +14,8 @@ use wasmill::config;
 
 const SCHEMA: &str = "schemas/pipeline.json";
 const PAGE: &str = "docs/configuration.md";
+const POLICY_SCHEMA: &str = "schemas/policy.json";
+const POLICY_PAGE: &str = "docs/policy.md";
 /// A generated table is between a line that begins like this, followed by the name of the section, and the next line
 /// [`END`].
 const BEGIN: &str = "<!-- generated from the sources by `cargo xtask docs`: ";
@@ -26,25 +28,50 @@ fn the_schema_in_the_repository_is_current() {
 
 #[test]
 fn the_tables_of_the_page_are_current() {
-    let page = fs::read_to_string(root().join(PAGE)).unwrap();
+    let sections = renew(PAGE, &config::schema());
+    let schema = config::schema();
+    for (key, schema) in schema["properties"].as_object().unwrap() {
+        let section = if is_section(schema) { key.as_str() } else { "top level" };
+        assert!(sections.iter().any(|found| found == section), "{PAGE} has no table for `{key}`");
+    }
+}
+
+/// The page has a table for the rules, and words for the signers.
+#[test]
+fn the_schema_and_the_table_of_a_policy_are_current() {
+    let schema = config::policy_schema();
+    same(POLICY_SCHEMA, &format!("{schema:#}\n"));
+    let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["signers", "rule"], "{POLICY_PAGE} describes these");
+    assert_eq!(renew(POLICY_PAGE, &schema), ["rule"]);
+    let page = fs::read_to_string(root().join(POLICY_PAGE)).unwrap();
+    let block = page.split("```toml policy.toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    fs::write(&path, block).unwrap();
+    config::policy(&path).unwrap();
+    let mut problems = Vec::new();
+    fits(&schema, &json(&toml::Value::Table(block.parse().unwrap())), POLICY_PAGE, true, &mut problems);
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// Checks the tables of a page, or with `WASMILL_BLESS` writes them. Returns their sections.
+fn renew(name: &str, schema: &Json) -> Vec<String> {
+    let page = fs::read_to_string(root().join(name)).unwrap();
     let mut new = String::new();
     let mut lines = page.lines();
     let mut sections = Vec::new();
     while let Some(line) = lines.next() {
         writeln!(new, "{line}").unwrap();
         if let Some(section) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(" -->")) {
-            new.push_str(&table(section));
+            new.push_str(&table(schema, section));
             writeln!(new, "{END}").unwrap();
-            assert!(lines.any(|line| line == END), "{PAGE}: `{section}` has no end");
+            assert!(lines.any(|line| line == END), "{name}: `{section}` has no end");
             sections.push(section.to_owned());
         }
     }
-    let schema = config::schema();
-    for (key, schema) in schema["properties"].as_object().unwrap() {
-        let section = if is_section(schema) { key.as_str() } else { "top level" };
-        assert!(sections.iter().any(|found| found == section), "{PAGE} has no table for `{key}`");
-    }
-    same(PAGE, &new);
+    same(name, &new);
+    sections
 }
 
 /// Every key has a description: without one, its line in the table would say nothing.
@@ -60,6 +87,7 @@ fn every_key_is_described() {
         }
     }
     look(&config::schema(), "");
+    look(&config::policy_schema(), "policy");
 }
 
 #[test]
@@ -260,8 +288,7 @@ fn json(value: &toml::Value) -> Json {
 }
 
 /// The table of one section.
-fn table(section: &str) -> String {
-    let schema = config::schema();
+fn table(schema: &Json, section: &str) -> String {
     let mut text = String::from("\n| key | what it is | value | default | example |\n|---|---|---|---|---|\n");
     let properties = &schema["properties"];
     match section {
@@ -270,7 +297,7 @@ fn table(section: &str) -> String {
                 row(&mut text, key, schema, false);
             }
         }
-        "step" => rows(&mut text, "", &properties["step"]["items"]),
+        "step" | "rule" => rows(&mut text, "", &properties[section]["items"]),
         "output" => rows(&mut text, "", &properties["output"]["additionalProperties"]),
         section => rows(&mut text, "", &properties[section]),
     }

@@ -161,6 +161,9 @@ fn instance(engine: &Engine, wasm: &Path, settings: &str) -> Instance {
         timeout: Duration::from_secs(10),
         memory_bytes: 64 << 20,
         batch_records: 128,
+        outputs_per_record: 1_000_000,
+        output_bytes_per_record: 64 << 20,
+        demands: Vec::new(),
         hidden: wasmill::secret::Hidden::default(),
     };
     Step::load(engine, settings).unwrap().instantiate().unwrap()

@@ -185,6 +185,14 @@ pub(super) struct Http {
     pub(super) listen: Option<std::net::SocketAddr>,
 }
 
+/// What pipelines may use.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Policy {
+    /// Refuse pipelines that use more than this policy file permits: brokers, topics, groups, grants, limits, plugins
+    #[arg(long = "policy", value_name = "FILE", env = "WASMILL_POLICY")]
+    pub(super) file: Option<std::path::PathBuf>,
+}
+
 /// Where compiled components are kept.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Compiled {

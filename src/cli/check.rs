@@ -13,12 +13,14 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::args::Compiled;
+use super::args::Policy;
 use super::exit_code::Exit;
 use crate::config;
 use crate::config::Examined;
 use crate::config::Level;
 use crate::config::Overrides;
 use crate::config::Pipeline;
+use crate::config::PolicyFile;
 use crate::config::Report;
 use crate::config::Usable;
 
@@ -33,6 +35,7 @@ use format::Format;
 #[command(after_help = "Examples:
   wasmill check orders.toml && wasmill run orders.toml
   wasmill check --offline pipelines/*.toml
+  wasmill check --policy policy.toml pipelines/*.toml
   wasmill check --deny-warnings --format github pipelines/*.toml
   wasmill check --format json orders.toml | jq '.findings[].message'")]
 pub(super) struct Args {
@@ -52,6 +55,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "human", env = "WASMILL_CHECK_FORMAT")]
     format: Format,
     #[command(flatten)]
+    policy: Policy,
+    #[command(flatten)]
     compiled: Compiled,
 }
 
@@ -66,7 +71,12 @@ struct Checked {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    let mut files: Vec<Checked> = args.paths.iter().map(|path| fields(path, &args.set)).collect();
+    let policy = args.policy.file.as_deref().map(config::policy).transpose();
+    let (policy, mut files) = match policy {
+        Ok(policy) => (policy, Vec::new()),
+        Err(report) => (None, vec![of_policy(args, report)]),
+    };
+    files.extend(args.paths.iter().map(|path| fields(path, &args.set, policy.as_ref())));
     std::thread::scope(|scope| {
         // The brokers are asked while the components are compiled.
         let asked = (!args.offline).then(|| {
@@ -105,11 +115,21 @@ pub(super) fn online(pipeline: &Pipeline) -> Result<(), String> {
     if is_sound { Ok(()) } else { Err(report.to_string()) }
 }
 
-/// The first level: the fields of the file.
-fn fields(path: &std::path::Path, set: &[String]) -> Checked {
+/// A policy file that is wrong. The pipelines are checked without it.
+fn of_policy(args: &Args, report: Report) -> Checked {
+    let file = args.policy.file.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+    Checked { file, report, pipeline: None, notes: Vec::new() }
+}
+
+/// The first level: the fields of the file, and what the policy permits.
+fn fields(path: &std::path::Path, set: &[String], policy: Option<&PolicyFile>) -> Checked {
     let overrides = Overrides { set: set.to_vec(), http: None };
     let env = |name: &str| std::env::var_os(name);
-    let Examined { report, pipeline, referenced: _ } = config::examine(path, &overrides, &env);
+    let mut examined = config::examine(path, &overrides, &env);
+    if let Some(policy) = policy {
+        policy.judge(&mut examined);
+    }
+    let Examined { report, pipeline, referenced: _ } = examined;
     Checked { file: path.display().to_string(), report, pipeline, notes: Vec::new() }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
             Ok(())
         }
     };
-    let mut written = load::written(&args.file, args.http.listen, adapt, Box::new(keeps_its_topics))?;
+    let mut written = load::written(&args.file, args.http.listen, None, adapt, Box::new(keeps_its_topics))?;
     let config = &written.config;
     let input = input_topic(config, args)?;
     let partitions = i32::from(args.partitions.get());

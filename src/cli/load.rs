@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 
 use super::args::Compiled;
@@ -10,6 +11,8 @@ use super::exit_code::Exit;
 use super::service::Written;
 use super::settings;
 use crate::config;
+use crate::config::Held;
+use crate::config::Referenced;
 use crate::plugin::Cache;
 use crate::plugin::Compiler;
 use crate::plugin::Engine;
@@ -20,19 +23,21 @@ use crate::reload::Loaded;
 
 /// Reads and checks a pipeline file.
 pub(super) fn file(file: &PipelineFile, http: Option<SocketAddr>) -> Result<config::Pipeline, Exit> {
-    examined(file, http).valid().map_err(|report| Exit::Invalid(report.to_string()))
+    examined(file, http, None).valid().map_err(|report| Exit::Invalid(report.to_string()))
 }
 
-/// Like [`file`], and returns how to read the file again later. `adapt` modifies the configuration each time.
+/// Like [`file`], and returns how to read the file again later. `adapt` modifies the configuration each time. The policy is read again
+/// each time, too: the pipeline is invalid if the policy is, or if it uses what the policy doesn't permit.
 pub(super) fn written(
     file: &PipelineFile,
     http: Option<SocketAddr>,
+    policy: Option<PathBuf>,
     adapt: impl Fn(&mut config::Pipeline) -> Result<(), String> + Send + 'static,
     probe: reload::Probe,
 ) -> Result<Written, Exit> {
     let file = file.clone();
     let load = move || {
-        let examined = examined(&file, http);
+        let examined = examined(&file, http, policy.as_deref());
         let files = examined.referenced.clone();
         let config = examined.valid().map_err(|report| report.to_string());
         let adapted = config.and_then(|mut config| adapt(&mut config).map(|()| config));
@@ -43,13 +48,29 @@ pub(super) fn written(
 }
 
 /// The files that a pipeline depends on, as far as its own file can be read.
-pub(super) fn referenced(file: &PipelineFile) -> Vec<PathBuf> {
-    examined(file, None).referenced.into_iter().map(|referenced| referenced.path).collect()
+pub(super) fn referenced(file: &PipelineFile, policy: Option<&Path>) -> Vec<PathBuf> {
+    examined(file, None, policy).referenced.into_iter().map(|referenced| referenced.path).collect()
 }
 
-fn examined(file: &PipelineFile, http: Option<SocketAddr>) -> config::Examined {
+fn examined(file: &PipelineFile, http: Option<SocketAddr>, policy: Option<&Path>) -> config::Examined {
     let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
-    config::examine(&file.path, &overrides, &|name| env::var_os(name))
+    let mut examined = config::examine(&file.path, &overrides, &|name| env::var_os(name));
+    match policy.map(|path| (path, config::policy(path))) {
+        None => {}
+        Some((_, Ok(policy))) => policy.judge(&mut examined),
+        Some((path, Err(report))) => {
+            let held = config::digest(path).map_or(Held::Nothing, Held::Digest);
+            examined.referenced.push(Referenced { path: path.to_owned(), held });
+            (examined.report, examined.pipeline) = (report, None);
+        }
+    }
+    examined
+}
+
+/// Reads and checks a policy file.
+pub(super) fn policy(path: Option<&Path>) -> Result<(), Exit> {
+    let policy = path.map(config::policy).transpose();
+    policy.map(drop).map_err(|report| Exit::Invalid(report.to_string()))
 }
 
 /// Compiles the components of a pipeline's steps.

@@ -7,10 +7,12 @@ use clap::Args as ClapArgs;
 
 use super::args::Compiled;
 use super::args::Http;
+use super::args::Policy;
 use super::exit_code::Exit;
 use super::fleet;
 use super::fleet::Shared;
 use super::instance::Instances;
+use super::load;
 use super::signals::Signals;
 use crate::admin::Access;
 
@@ -25,6 +27,7 @@ use crate::admin::Access;
   wasmill run orders.toml
   wasmill run orders.toml --watch
   wasmill run pipelines/ --http 0.0.0.0:9108
+  wasmill run pipelines/ --policy policy.toml
   wasmill run orders.toml --set input.group=orders-2 --http 0.0.0.0:9108
   WASMILL_LOG=wasmill::kafka=debug,info wasmill run orders.toml --log-format json")]
 pub(super) struct Args {
@@ -38,6 +41,8 @@ pub(super) struct Args {
     http: Http,
     #[command(flatten)]
     compiled: Compiled,
+    #[command(flatten)]
+    policy: Policy,
     /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
@@ -50,10 +55,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
+    // A wrong policy is one error, and not one for each pipeline.
+    load::policy(args.policy.file.as_deref())?;
     let own = fleet::settings(&args.paths, args.service.as_deref())?;
     let shared = Shared {
         set: args.set.clone(),
         http: args.http.listen.or(own.http),
+        policy: args.policy.file.clone(),
         access: Access::new(own.token),
         watch: args.watch,
         instances: Arc::new(Instances::new(args.state.clone())),

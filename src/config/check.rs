@@ -8,6 +8,8 @@ mod dead_letter;
 pub(super) mod http;
 mod limits;
 mod outputs;
+mod plugins;
+pub(super) mod policy;
 pub(super) mod process;
 mod step;
 pub(super) mod topics;
@@ -98,13 +100,19 @@ pub(super) fn pipeline(
     }
     let routes = routes.unwrap_or_else(|| Routes::only_main(raw.step.len()));
     let ports = routes.ports();
-    let (steps, step_spans, windowed) = step::steps(check, &raw.step, &ports, &raw.state);
+    let (mut steps, step_spans, windowed) = step::steps(check, &raw.step, &ports, &raw.state);
+    let (signed, signers) = plugins::plugins(check, &raw.plugins);
+    steps.iter_mut().for_each(|step| step.demands.extend(signed.clone()));
     let commit_every = if is_exactly_once {
         limits::transaction_every(check, &raw.limits)
     } else {
         limits::commit_every(check, &raw.limits)
     };
     let (limits, policy) = limits::limits(check, &raw.limits, &raw.on_error);
+    for step in &mut steps {
+        step.outputs_per_record = limits.outputs_per_record;
+        step.output_bytes_per_record = limits.output_bytes_per_record;
+    }
     let (policy, dialect) = dead_letter::policy(check, &raw.on_error, policy);
     limits::times(check, &raw.limits, &limits, &raw.step, &steps, &input);
 
@@ -164,6 +172,7 @@ pub(super) fn pipeline(
         reload,
         shutdown_timeout,
         connection,
+        signers,
         source: Arc::clone(source),
         secrets: Arc::clone(secrets),
         spans: Spans {
@@ -274,7 +283,7 @@ impl Check<'_> {
 }
 
 /// A text in backticks, on one line.
-fn in_backticks(text: &str) -> String {
+pub(super) fn in_backticks(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
     format!("`{}`", shown.collect::<String>())
 }

@@ -68,6 +68,11 @@ impl Secrets {
         filled.into_iter().flat_map(|filled| &filled.pieces).map(|piece| piece.reference.as_str()).collect()
     }
 
+    /// All references, as in `${NAME}` and `${file:PATH}`, each with the place of its value.
+    pub(super) fn all_references(&self) -> impl Iterator<Item = (&Range<usize>, &str)> {
+        self.0.iter().flat_map(|filled| filled.pieces.iter().map(|piece| (&filled.place, piece.reference.as_str())))
+    }
+
     /// Whether a value is one reference and nothing else.
     pub(super) fn is_alone(&self, span: &Range<usize>) -> bool {
         let filled = self.0.iter().find(|filled| filled.place == *span);

@@ -12,6 +12,7 @@ mod document;
 mod fields;
 mod interpolate;
 mod near;
+mod policy;
 mod process;
 mod setting_spans;
 mod raw;
@@ -30,6 +31,7 @@ mod tests;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +55,9 @@ pub use cases::cases_path;
 pub use check::http::LISTEN as HTTP_LISTEN;
 pub use check::topics::reads;
 pub use near::near;
+pub use policy::PolicyFile;
+pub use policy::policy;
+pub use policy::policy_schema;
 pub use process::Process;
 pub use process::Restart;
 pub use process::process;
@@ -106,6 +111,8 @@ pub struct Pipeline {
     pub shutdown_timeout: Duration,
     /// The certificates and keys of the connection, with their digests when the file was read.
     pub connection: Vec<Referenced>,
+    /// The files of the keys in `[plugins]`, with their digests when the file was read.
+    pub signers: Vec<Referenced>,
     /// The texts that it was read from.
     pub source: Arc<Source>,
     /// The spans of the values that can only be checked later.
@@ -238,6 +245,12 @@ pub struct Limits {
     pub max_in_flight_records: usize,
     /// Bytes of these records and of their outputs.
     pub max_in_flight_bytes: usize,
+    /// The most outputs that a step may make of one record.
+    pub outputs_per_record: u64,
+    /// The most bytes of these outputs.
+    pub output_bytes_per_record: u64,
+    /// How many records are read in a second, at most.
+    pub records_per_second: Option<NonZeroU32>,
     /// The longest time that a revoke waits for records in flight.
     pub drain_timeout: Duration,
 }

@@ -62,6 +62,9 @@ pub(super) struct Pipeline {
     #[serde(default)]
     #[schemars(with = "Vec<Step>", extend("minItems" = 1))]
     pub(super) step: Vec<Spanned<Step>>,
+    /// What components have to be.
+    #[serde(default)]
+    pub(super) plugins: Plugins,
     /// The outputs by the names of the plugins' ports: 1 to 64 of `a-z 0-9 _ -`. The last step's port `main` leads to `[output.main]`,
     /// which is required.
     #[serde(default)]
@@ -196,6 +199,12 @@ pub(super) struct Step {
     /// The plugin's file, unless `use` names a plugin that comes with wasmill.
     #[schemars(with = "Option<schema::Path>", extend("examples" = ["plugins/mask.wasm"]))]
     pub(super) wasm: Option<Text>,
+    /// The SHA-256 of the component, in hexadecimal: another component is refused before it is compiled. `wasmill inspect` prints it.
+    #[schemars(
+        with = "Option<String>",
+        extend("examples" = ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
+    )]
+    pub(super) sha256: Option<Text>,
     /// A plugin that comes with wasmill, instead of `wasm`; `wasmill inspect std:` lists them.
     #[schemars(with = "Option<String>", extend("examples" = ["std:jq"]))]
     pub(super) r#use: Option<Text>,
@@ -233,6 +242,15 @@ pub(super) struct Step {
     /// The most records in one call; wasmill doesn't wait for a batch to fill.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 4096, "default" = 128, "examples" = [1]))]
     pub(super) batch: Option<Number>,
+}
+
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Plugins {
+    /// The public keys of minisign, as their files or as the lines themselves. Every component that doesn't come with wasmill needs a
+    /// signature by one of them beside it: `mask.wasm.minisig` for `mask.wasm`.
+    #[schemars(with = "Option<Vec<String>>", extend("minItems" = 1, "examples" = [["keys/team-a.pub"]]))]
+    pub(super) keys: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -330,6 +348,18 @@ pub(super) struct Limits {
     /// How much may be in flight.
     #[serde(default)]
     pub(super) max_in_flight: MaxInFlight,
+    /// The most outputs that a step may make of one record. A record with more fails, as `bad-output`.
+    #[schemars(
+        with = "Option<i64>",
+        extend("minimum" = 1, "maximum" = 1_000_000, "default" = 10_000, "examples" = [100])
+    )]
+    pub(super) outputs_per_record: Option<Number>,
+    /// The most bytes that these outputs may have, with what they take from the record: 64 MiB at most.
+    #[schemars(with = "Option<Size>", extend("default" = "16 MiB", "examples" = ["1 MiB"]))]
+    pub(super) output_bytes_per_record: Option<Spanned<Size>>,
+    /// How many records a process reads in a second, at most. Each process of a group reads at this rate.
+    #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 10_000_000, "examples" = [1_000]))]
+    pub(super) records_per_second: Option<Number>,
     /// How often offsets are committed. Records that were settled after the last commit are repeated after a crash.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["500ms"]))]
     pub(super) commit_every: Option<Text>,

@@ -11,8 +11,10 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::Pipeline;
-use crate::kafka::Settings;
+use crate::kafka;
+use crate::plugin::Settings;
 use crate::plugin::bundled;
+use crate::plugin::signature_of;
 
 /// A file that a pipeline depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,12 @@ pub enum Held {
     Nothing,
     /// The SHA-256 of the content.
     Digest(String),
+}
+
+impl Referenced {
+    pub(super) fn unread(path: PathBuf) -> Referenced {
+        Referenced { path, held: Held::Unread }
+    }
 }
 
 impl Held {
@@ -61,7 +69,7 @@ pub fn digest(path: &Path) -> Option<String> {
 }
 
 /// The certificates and keys of a connection, with their current digests.
-pub(super) fn of_connection(kafka: &Settings) -> Vec<Referenced> {
+pub(super) fn of_connection(kafka: &kafka::Settings) -> Vec<Referenced> {
     let tls = kafka.tls.iter().flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten().map(PathBuf::from);
     let tables = [&kafka.librdkafka, &kafka.input.librdkafka].into_iter();
     let tables = tables.chain(kafka.outputs.iter().map(|output| &output.librdkafka));
@@ -70,17 +78,24 @@ pub(super) fn of_connection(kafka: &Settings) -> Vec<Referenced> {
     tls.chain(passed).map(|path| Referenced { held: held(&path), path }).collect()
 }
 
-/// All files of a pipeline except those in `${file:..}`: certificates, components, and test cases if `reload.test` is
+/// The files of the signatures that a pipeline's components need.
+pub(super) fn signatures(pipeline: &Pipeline) -> impl Iterator<Item = PathBuf> {
+    let is_signed = |step: &&Settings| step.demands.iter().any(|demand| !demand.signers.is_empty());
+    let of_files = |step: &&Settings| bundled::name(&step.wasm).is_none();
+    pipeline.steps.iter().filter(is_signed).filter(of_files).map(|step| signature_of(&step.wasm))
+}
+
+/// All files of a pipeline except those in `${file:..}`: certificates, keys, components and their signatures, and test cases if `reload.test` is
 /// set.
 pub(super) fn of_pipeline(pipeline: &Pipeline) -> Vec<Referenced> {
-    let unread = |path: PathBuf| Referenced { path, held: Held::Unread };
     let components = pipeline
         .steps
         .iter()
         .map(|step| step.wasm.clone())
         .filter(|path| !path.as_os_str().is_empty() && bundled::name(path).is_none());
     let cases = pipeline.reload.test.then(|| super::cases_path(&pipeline.file));
-    pipeline.connection.iter().cloned().chain(components.chain(cases).map(unread)).collect()
+    let read = pipeline.connection.iter().chain(&pipeline.signers).cloned();
+    read.chain(components.chain(signatures(pipeline)).chain(cases).map(Referenced::unread)).collect()
 }
 
 #[cfg(test)]

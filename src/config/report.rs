@@ -124,6 +124,11 @@ impl Report {
         self.findings.sort_by_key(|finding| finding.order);
     }
 
+    /// Where a value is, as `FILE:LINE`.
+    pub(super) fn place(&self, span: Span) -> String {
+        self.source.line(span).map_or_else(String::new, |line| format!("{}:{}", line.origin, line.number))
+    }
+
     /// Whether there are no findings.
     #[must_use]
     pub fn is_empty(&self) -> bool {

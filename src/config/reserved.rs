@@ -10,11 +10,9 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
         }
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
         ["trace" | "otel", ..] => "there are no traces; `traceparent` headers pass through untouched",
-        ["plugins", ..] => "components are compiled at the start and named by `wasm`",
         ["step", "allow", "http" | "files"] => {
             "a plugin can be given `clock`, `random` and `env`, and never files or the network"
         }
-        ["step", "sha256"] => "wasmill doesn't verify a component's digest",
         ["step", "build"] => "build the plugin beforehand, with `wasmill build`",
         ["step", "ttl" | "table" | "repartition"] => "there are windows, and no other state",
         ["output", "*", "topics_allowed"] => "a plugin names a port, and the file its topic",
@@ -28,6 +26,7 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
 pub(super) fn hint(path: &[&str]) -> &'static str {
     match path {
         ["kafka", "brokers"] => "write it as a list: `brokers = [\"localhost:9092\"]`",
+        ["plugins", "keys"] => "write it as a list: `keys = [\"team-a.pub\"]`",
         ["input", "topics"] => "write it as a list: `topics = [\"orders\"]`",
         ["step", "allow", "env"] => "write `env = { REGION = \"eu-1\" }`",
         ["step", "allow"] => "write `allow = { clock = true }`",
@@ -43,9 +42,9 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         | ["on_error", "backoff", "from" | "to"] => "write a time with its unit, such as \"5s\" or \"200ms\"",
         ["limits", "max_in_flight"] => "write `max_in_flight = { records = 25_000, bytes = \"64 MiB\" }`",
         ["on_error", "backoff"] => "write `backoff = { from = \"100ms\", to = \"10s\" }`",
-        ["limits", "parallelism"] | ["limits", "max_in_flight", "records"] | ["step", "batch"] => {
-            "write a whole number"
-        }
+        ["limits", "parallelism" | "outputs_per_record" | "records_per_second"]
+        | ["limits", "max_in_flight", "records"]
+        | ["step", "batch"] => "write a whole number",
         _ => "",
     }
 }

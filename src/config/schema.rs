@@ -1,4 +1,4 @@
-//! The JSON Schema of a pipeline's file, generated from the structs that read it.
+//! The JSON Schemas of a pipeline's file and of a policy, generated from the structs that read them.
 //!
 //! It is draft 7, which editors support best, in one piece without references and in the order of the structs. Shapes
 //! that the derive can't express are written by hand here: values with a unit, and keys that accept two types. The
@@ -20,15 +20,21 @@ use super::raw;
 /// The schema, as JSON.
 #[must_use]
 pub fn schema() -> Json {
+    // These have a default for serde, so that a missing one is reported together with other missing keys.
+    let mut schema = of::<raw::Pipeline>("A pipeline of wasmill", &["kafka", "input", "step", "output"]);
+    permit_references(&mut schema);
+    schema
+}
+
+/// The schema of a file of this type, in which no value may be a reference.
+pub(super) fn of<T: JsonSchema>(title: &str, required: &[&str]) -> Json {
     let mut settings = SchemaSettings::draft07();
     settings.inline_subschemas = true;
-    let mut schema = Json::from(settings.into_generator().into_root_schema_for::<raw::Pipeline>());
+    let mut schema = Json::from(settings.into_generator().into_root_schema_for::<T>());
     tidy(&mut schema);
-    permit_references(&mut schema);
     if let Some(root) = schema.as_object_mut() {
-        root.insert("title".into(), json!("A pipeline of wasmill"));
-        // These have a default for serde, so that a missing one is reported together with other missing keys.
-        root.insert("required".into(), json!(["kafka", "input", "step", "output"]));
+        root.insert("title".into(), json!(title));
+        root.insert("required".into(), json!(required));
     }
     schema
 }

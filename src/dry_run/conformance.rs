@@ -103,6 +103,9 @@ pub fn load(
         timeout,
         memory_bytes: MEMORY_BYTES,
         batch_records: BATCHES[BATCHES.len() - 1],
+        outputs_per_record: 1_000_000,
+        output_bytes_per_record: 64 << 20,
+        demands: Vec::new(),
         hidden: Hidden::default(),
     };
     Step::load(engine, settings)

@@ -70,7 +70,8 @@ const GUIDE: &[Section] = &[
             (
                 "wasmill_waiting_seconds_total",
                 "`in_flight` grows under back-pressure: Steps and Output show which of them is slow. `retry` counts waits \
-                 before retries of records and after failed deliveries.",
+                 before retries of records and after failed deliveries. `rate` grows while `limits.records_per_second` holds the \
+                 reading back.",
             ),
             (
                 "wasmill_dead_letters_total",

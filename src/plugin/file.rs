@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn within(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(super) fn within(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     // Otherwise opening a pipe would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;

@@ -12,6 +12,7 @@ use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::outcome;
+use crate::outcome::Caps;
 use crate::outcome::Outcome;
 use crate::plugin::Settings;
 use crate::plugin::classify;
@@ -82,6 +83,8 @@ impl Instance {
     /// A failure of the whole call, whose effects must be dropped. When its kind [spoils the
     /// instance](Kind::spoils_instance), the instance must not be called again.
     pub fn process(&mut self, input: &View<'_>) -> Result<Outcome, Failure> {
+        let Settings { outputs_per_record, output_bytes_per_record: bytes_per_record, .. } = *self.settings;
+        let caps = Caps { outputs_per_record, bytes_per_record, ..CAPS };
         self.called(
             Entry::Process,
             |plugin, store, step| {
@@ -91,7 +94,7 @@ impl Instance {
                     RawOutcome::Error(text) => Err(text),
                 })
             },
-            |columns, ports| outcome::check(input, columns?, ports, CAPS),
+            |columns, ports| outcome::check(input, columns?, ports, caps),
         )
     }
 

@@ -29,6 +29,7 @@ mod reducer;
 mod schema;
 mod signature;
 mod step;
+mod trust;
 mod world;
 
 pub use artifact::ArtifactError;
@@ -63,6 +64,9 @@ pub use schema::Fault;
 pub use schema::What;
 pub use step::LoadError;
 pub use step::Step;
+pub use trust::Demand;
+pub use trust::Signer;
+pub use trust::signature_of;
 pub use world::Export;
 pub use world::Import;
 pub use world::Misfit;
@@ -96,6 +100,12 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// The most records in one call.
     pub batch_records: usize,
+    /// The most outputs for one record.
+    pub outputs_per_record: u64,
+    /// The most bytes of the outputs for one record, with what they take from it.
+    pub output_bytes_per_record: u64,
+    /// What the bytes of the component have to be. All of it has to hold.
+    pub demands: Vec<Demand>,
     /// Values passed to the plugin that must not appear in its messages.
     pub hidden: Hidden,
 }

@@ -24,6 +24,7 @@ use crate::plugin::host::WasiState;
 use crate::plugin::instance::Instance;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::manifest::StateVersions;
+use crate::plugin::trust;
 use crate::plugin::world;
 use crate::plugin::world::World;
 
@@ -60,6 +61,16 @@ pub enum LoadError {
         path: PathBuf,
         /// The reason.
         source: io::Error,
+    },
+    /// The file has other bytes than are demanded.
+    #[error("step `{step}`: {}: {reason}", path.display())]
+    Untrusted {
+        /// The step.
+        step: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+        /// Which demand isn't met, and what to do.
+        reason: String,
     },
     /// The file isn't a plugin for this step.
     #[error("step `{step}`: {}: {problem}", path.display())]
@@ -108,6 +119,9 @@ impl Step {
             Ok(bytes) => bytes,
             Err(source) => return Err(LoadError::Read { step: settings.name, path: settings.wasm, source }),
         };
+        if let Err(reason) = trust::verify(&settings.demands, &settings.wasm, &bytes) {
+            return Err(LoadError::Untrusted { step: settings.name, path: settings.wasm, reason });
+        }
         let opened =
             artifact::open(&bytes).and_then(|artifact| Ok((artifact.program(&settings.allow)?, artifact.inspection)));
         let ((program, track, world), inspection) = match opened {

@@ -7,6 +7,8 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use super::rate::Rate;
+
 /// See the head of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
@@ -22,6 +24,8 @@ pub(super) struct Intake {
     largest: usize,
     /// Whether no more records were available.
     is_empty: bool,
+    /// How fast records may be read.
+    pub(super) rate: Rate,
 }
 
 /// A number of records and their bytes.
@@ -52,7 +56,15 @@ pub(super) const LASTING: Duration = Duration::from_secs(5);
 
 impl Intake {
     pub(super) fn new() -> Intake {
-        Intake { trickled: None, full_since: None, is_lasting: false, is_paused: false, largest: 1, is_empty: false }
+        Intake {
+            trickled: None,
+            full_since: None,
+            is_lasting: false,
+            is_paused: false,
+            largest: 1,
+            is_empty: false,
+            rate: Rate::default(),
+        }
     }
 
     /// An operator pauses the pipeline, or lets it go on.
@@ -98,7 +110,8 @@ impl Intake {
         let records = most.records.saturating_sub(in_flight.records);
         let bytes = most.bytes.saturating_sub(in_flight.bytes);
         if records > 0 && bytes > 0 && !is_backed_up {
-            *self = Intake { largest: self.largest, is_paused: self.is_paused, ..Intake::new() };
+            let rate = std::mem::take(&mut self.rate);
+            *self = Intake { largest: self.largest, is_paused: self.is_paused, rate, ..Intake::new() };
             if self.is_paused {
                 // Nothing more comes: a transaction needn't wait for it.
                 self.is_empty = true;

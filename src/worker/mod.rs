@@ -45,6 +45,7 @@ mod monitor;
 mod outgoing;
 mod position;
 mod positions;
+mod rate;
 mod reader;
 mod reading;
 mod reconfigure;
@@ -63,6 +64,7 @@ mod transaction;
 mod undelivered;
 mod windows;
 
+use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -132,6 +134,8 @@ pub struct Settings {
     pub max_in_flight_records: usize,
     /// The most bytes in flight: inputs, and outputs that are not acknowledged.
     pub max_in_flight_bytes: usize,
+    /// How many records are read in a second, at most.
+    pub records_per_second: Option<NonZeroU32>,
     /// The longest time that a revoke waits for records in flight.
     pub drain_timeout: Duration,
     /// The longest time that a shutdown waits for records in flight.

@@ -41,18 +41,20 @@ impl Shell {
     pub(super) fn read_records(&mut self, now: Instant) -> bool {
         let most = self.settings.max_in_flight();
         let is_backed_up = self.flow.is_backed_up();
+        let room = self.intake.rate.room(now, self.settings.records_per_second);
         match self.intake.plan(now, self.flow.amount(), most, is_backed_up, failpoint::hasten(LASTING)) {
             Plan::Nothing => {
                 self.pause_all();
                 false
             }
+            Plan::TakeOne | Plan::Take(_) if room == 0 => false,
             Plan::TakeOne => {
                 self.pause_all();
                 let records = self.io.consumer.take(1);
                 self.on_records(now, records);
                 false
             }
-            Plan::Take(left) => self.take_records(now, left),
+            Plan::Take(left) => self.take_records(now, Amount { records: left.records.min(room), ..left }),
         }
     }
 
@@ -135,6 +137,7 @@ impl Shell {
         }
         if count > 0 {
             self.intake.took(largest);
+            self.intake.rate.took(count);
             self.make_known(now);
         }
         // After the records, as handling an error may seek in a partition.

@@ -151,13 +151,16 @@ impl Shell {
         let at_work = self.flow.tasks.iter().any(|task| task.lanes.jobs > 0)
             || !self.flow.backlog.is_empty()
             || self.flow.bytes_out > 0;
-        if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() {
+        // The client's wait would bring a record.
+        let may_read = !self.intake.rate.is_exhausted();
+        if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() && may_read {
             if let Some(woken) = self.io.consumer.wait(self.idle_ms(now, IDLE_POLL_MS)) {
                 self.on_woken(now, woken);
             }
             return;
         }
-        let waits = !at_work && self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
+        let waits = !at_work && (!may_read && in_flight == 0)
+            || !at_work && self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
         if let Ok(event) = self.io.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
             self.on_event(clock::now(), event);
         }

@@ -101,6 +101,7 @@ impl Shell {
         self.monitor.count_waiting("retry", retry, since);
         self.monitor.count_waiting("halt", if_so(self.blocked.is_blocked()), since);
         self.monitor.count_waiting("paused", if_so(self.intake.is_paused()), since);
+        self.monitor.count_waiting("rate", if_so(self.intake.rate.is_exhausted()), since);
         self.monitor.count_waiting("in_flight", if_so(self.intake.is_at_bound()), since);
     }
 

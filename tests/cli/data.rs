@@ -76,6 +76,14 @@ fn try_reads_lines_as_any_system_writes_them() {
 }
 
 #[test]
+fn a_record_with_more_output_than_its_bound_fails_and_its_neighbours_pass() {
+    let bound = ["--set", "limits.output_bytes_per_record=4"];
+    let (code, out, said) = try_(&bound, b"abcd\nabcde\nx\n");
+    assert_eq!((code, values(&out)), (Some(1), vec!["abcd".into(), "x".into()]), "{said}");
+    assert!(said.contains("line 2: step `p`: bad_output: the outputs of record 0 have more than 4 bytes"), "{said}");
+}
+
+#[test]
 fn try_keeps_the_json_of_a_record_byte_for_byte() {
     let json = "{ \"n\" : 115792089237316195423570985008687907853269984665640564039457584007913129639935, \"n\":0.10 }";
     let (code, out, said) = try_(&["--format", "record"], format!("{{\"value\":{json}}}\n").as_bytes());

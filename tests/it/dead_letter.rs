@@ -200,6 +200,32 @@ fn in_order(graves: &[Grave]) {
     }
 }
 
+/// Its neighbours are in the same call, and pass.
+#[test]
+fn a_record_beyond_the_bounds_of_its_outputs_fails_alone() {
+    let case = Case::new("bounds", "");
+    let long = "x".repeat(4_000);
+    let values = ["a", "emit 3", "emit 4", "b", &*long, "c"];
+    let records: Vec<Raw> = values.iter().enumerate().map(|(n, value)| record(n, (*value).to_owned())).collect();
+    java::produce(&case.input, 0, &records);
+    let bounds = ["--set", "limits.outputs_per_record=3", "--set", "limits.output_bytes_per_record=3 KiB"];
+    let mut process = case.pipeline.run_with(&bounds);
+    process.wait("all records to be committed", LIMIT, |_| java::committed(&case.group, &case.input)[0] == 6);
+    let passed: Vec<Raw> = java::dump(&case.output, 0).into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(passed, [0, 1, 1, 1, 3, 5].map(|place| records[place].clone()));
+    let says = ["wasmill.bad-output", "bad-output", "1"].map(String::from);
+    let mut graves = graves(&case.dead, 2);
+    graves.sort_by_key(|(place, _, _)| *place);
+    assert_eq!(graves, [2, 4].map(|place| ((0, i64::try_from(place).unwrap()), says.clone(), records[place].clone())));
+    let headers =
+        (0..PARTITIONS).flat_map(|partition| java::dump(&case.dead, partition)).flat_map(|(_, raw)| raw.headers);
+    let told: Vec<String> =
+        headers.filter_map(|(_, value)| Some(String::from_utf8_lossy(&value?).into_owned())).collect();
+    for reason in ["has 4 outputs, where `limits.outputs_per_record` is 3", "have more than 3072 bytes"] {
+        assert!(told.iter().any(|told| told.contains(reason)), "{reason} in {told:?}");
+    }
+}
+
 #[test]
 fn every_rejected_record_is_counted() {
     let case = Case::new("counts", "");

@@ -5,6 +5,7 @@
 
 mod asking;
 mod at_least_once;
+mod bounds;
 mod canary;
 mod check;
 mod conformance;

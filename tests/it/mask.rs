@@ -77,6 +77,9 @@ fn mask_accepts_the_same_documents_as_serde_json() {
         timeout: Duration::from_secs(60),
         memory_bytes: 64 << 20,
         batch_records: BATCH,
+        outputs_per_record: 1_000_000,
+        output_bytes_per_record: 64 << 20,
+        demands: Vec::new(),
         hidden: Hidden::default(),
     };
     let engine = Engine::new(Compiler::Here).unwrap();

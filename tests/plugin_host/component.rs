@@ -148,6 +148,9 @@ pub(crate) fn settings() -> Settings {
         timeout: Duration::from_secs(60),
         memory_bytes: 16 << 20,
         batch_records: 128,
+        outputs_per_record: 1_000_000,
+        output_bytes_per_record: 64 << 20,
+        demands: Vec::new(),
         hidden: wasmill::secret::Hidden::default(),
     }
 }

@@ -358,7 +358,7 @@ impl Fleet {
 
     /// The files of a pipeline as they are now.
     fn seen(&self, path: &Path) -> Vec<(PathBuf, Option<Identity>)> {
-        let files = load::referenced(&self.shared.file(path));
+        let files = load::referenced(&self.shared.file(path), self.shared.policy.as_deref());
         files.into_iter().map(|file| (file.clone(), folder::identity(&file))).collect()
     }
 }

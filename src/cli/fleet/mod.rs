@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) set: Vec<String>,
     /// The address of metrics and probes, instead of the files'.
     pub(super) http: Option<SocketAddr>,
+    /// The policy file, if there is one.
+    pub(super) policy: Option<PathBuf>,
     /// Who may change something.
     pub(super) access: Access,
     /// Whether the files are watched.
@@ -177,7 +179,7 @@ impl Shared {
             check::online(new)
         });
         let instances = Arc::clone(&self.instances);
-        load::written(&self.file(path), self.http, move |config| instances.name(config), probe)
+        load::written(&self.file(path), self.http, self.policy.clone(), move |config| instances.name(config), probe)
     }
 
     /// A file, with what the command line overrides in it.

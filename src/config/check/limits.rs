@@ -1,5 +1,6 @@
 //! `[limits]` and `[on_error]`, and the timeouts that depend on each other.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -34,6 +35,15 @@ const PARALLELISM_DEFAULT_MIN: usize = 4;
 /// A larger number is probably a mistake: an executor is a thread with its own plugin instances.
 const PARALLELISM_MAX: usize = 1024;
 
+/// Far more than a step that splits records makes, and little for the host.
+pub(super) const OUTPUTS_PER_RECORD: u64 = 10_000;
+pub(super) const OUTPUT_BYTES_PER_RECORD: u64 = 16 << 20;
+/// The bounds of one call, which hold for one record, too.
+const OUTPUTS_MAX: usize = 1_000_000;
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+/// No process reads faster.
+const RECORDS_PER_SECOND_MAX: usize = 10_000_000;
+
 /// Each record in flight costs a few dozen bytes that `max_in_flight.bytes` doesn't count.
 const IN_FLIGHT_RECORDS_MAX: usize = 10_000_000;
 
@@ -62,11 +72,19 @@ pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::O
     let bytes = value::size(check, in_flight.bytes.as_ref(), "max_in_flight.bytes", 1, 1 << 40);
     let bytes = usize::try_from(bytes.unwrap_or(IN_FLIGHT_BYTES)).unwrap_or(usize::MAX);
     let parallelism = value::number(check, raw.parallelism.as_ref(), "parallelism", 1, PARALLELISM_MAX);
+    let outputs = value::number(check, raw.outputs_per_record.as_ref(), "outputs_per_record", 1, OUTPUTS_MAX);
+    let output_bytes =
+        value::size(check, raw.output_bytes_per_record.as_ref(), "output_bytes_per_record", 1, OUTPUT_BYTES_MAX);
+    let rate = raw.records_per_second.as_ref();
+    let rate = value::number(check, rate, "records_per_second", 1, RECORDS_PER_SECOND_MAX);
     let default = || std::thread::available_parallelism().map_or(1, usize::from).max(PARALLELISM_DEFAULT_MIN);
     let limits = Limits {
         parallelism: parallelism.unwrap_or_else(default),
         max_in_flight_records: records.unwrap_or(IN_FLIGHT_RECORDS),
         max_in_flight_bytes: bytes,
+        outputs_per_record: outputs.map_or(OUTPUTS_PER_RECORD, |outputs| outputs as u64),
+        output_bytes_per_record: output_bytes.unwrap_or(OUTPUT_BYTES_PER_RECORD),
+        records_per_second: rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
         drain_timeout: value::duration(check, raw.drain_timeout.as_ref(), "drain_timeout").unwrap_or(DRAIN_TIMEOUT),
     };
     (limits, policy(check, on_error))

@@ -10,6 +10,8 @@ use serde_json::Value as Json;
 use toml::Spanned;
 
 use super::Check;
+use super::limits;
+use super::plugins;
 use super::value;
 use super::windows;
 use crate::config::StepSpans;
@@ -109,6 +111,10 @@ fn step(
         timeout: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
         memory_bytes: memory.unwrap_or(MEMORY_BYTES),
         batch_records: value::number(check, step.batch.as_ref(), "batch", 1, 4096).unwrap_or(BATCH_RECORDS),
+        // Those of `[limits]`, which are the same for all steps.
+        outputs_per_record: limits::OUTPUTS_PER_RECORD,
+        output_bytes_per_record: limits::OUTPUT_BYTES_PER_RECORD,
+        demands: plugins::sha256(check, step.sha256.as_ref()).into_iter().collect(),
         hidden: check.secrets.hidden(),
     };
     (settings, spans)

@@ -76,6 +76,7 @@ pub(super) fn windowed(
         ("timeout", step.timeout.as_ref().map(Spanned::span)),
         ("memory", step.memory.as_ref().map(Spanned::span)),
         ("batch", step.batch.as_ref().map(Spanned::span)),
+        ("sha256", step.sha256.as_ref().map(Spanned::span)),
     ];
     for (key, span) in others {
         if let Some(span) = span.filter(|_| is_native(step)) {

@@ -194,3 +194,55 @@ fn a_step_runs_a_file_or_a_plugin_that_comes_with_wasmill() {
         &["`wasm` names a file, and this is a plugin that comes with wasmill"],
     );
 }
+
+/// The bounds of what plugins produce are those of every step; the rate is off unless it is set.
+#[test]
+fn what_plugins_produce_is_bounded_and_the_rate_of_reading_may_be() {
+    let bounds = |text: &str| {
+        let pipeline = Case::new().load(text).unwrap();
+        let Limits { outputs_per_record, output_bytes_per_record, records_per_second, .. } = pipeline.limits;
+        let step = &pipeline.steps[0];
+        assert_eq!(
+            (step.outputs_per_record, step.output_bytes_per_record),
+            (outputs_per_record, output_bytes_per_record)
+        );
+        (outputs_per_record, output_bytes_per_record, records_per_second.map(NonZeroU32::get))
+    };
+    assert_eq!(bounds(SMALLEST), (10_000, 16 << 20, None));
+    let limits =
+        "[limits]\noutputs_per_record = 100\noutput_bytes_per_record = \"1 MiB\"\nrecords_per_second = 1_000\n";
+    assert_eq!(bounds(&format!("{SMALLEST}{limits}")), (100, 1 << 20, Some(1_000)));
+    for (key, message) in [
+        ("outputs_per_record = 0", "`outputs_per_record`: 0 is out of range"),
+        ("output_bytes_per_record = \"1 GiB\"", "`output_bytes_per_record`: `1 GiB` is too large"),
+        ("records_per_second = 0", "`records_per_second`: 0 is out of range"),
+    ] {
+        titles(&format!("{SMALLEST}[limits]\n{key}\n"), &[message]);
+    }
+}
+
+/// The files that say what components have to be are watched like all others.
+#[test]
+fn keys_and_signatures_are_files_of_the_pipeline() {
+    let case = Case::new();
+    let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+    fs::write(case.folder.path().join("a.pub"), key).unwrap();
+    let digest = "a".repeat(64);
+    let text = with("wasm =", &format!("sha256 = \"{digest}\"\nwasm =")) + "[plugins]\nkeys = [\"a.pub\"]\n";
+    let path = case.folder.path().join("orders.toml");
+    fs::write(&path, &text).unwrap();
+    let examined = examine(&path, &case.overrides, &|_| None);
+    for name in ["a.pub", "plugins/mask.wasm", "plugins/mask.wasm.minisig"] {
+        assert!(examined.referenced.iter().any(|file| file.path.ends_with(name)), "{name}");
+    }
+    let demands = &examined.valid().unwrap().steps[0].demands;
+    assert_eq!(
+        demands.iter().map(|demand| (demand.digests.len(), demand.signers.len())).collect::<Vec<_>>(),
+        [(1, 0), (0, 1)]
+    );
+    assert!(demands[0].place.ends_with("orders.toml:6: `sha256`"), "{}", demands[0].place);
+    assert!(shown(&case, &text).contains("keys = [\"a.pub\"]"));
+    titles(&(SMALLEST.to_owned() + "[plugins]\nkeys = []\n"), &["`plugins.keys` is empty"]);
+    let native = windows::windowed(&format!("{}sha256 = \"{digest}\"", windows::STEP));
+    titles(&native, &["`sha256` is for plugins, and `std:aggregate` runs none"]);
+}

@@ -5,11 +5,11 @@ use crate::aggregate::KeySelector;
 use crate::kafka::settings::Guarantee;
 
 /// A pipeline with windows, with more lines in its step.
-fn windowed(more: &str) -> String {
+pub(super) fn windowed(more: &str) -> String {
     with("wasm = \"plugins/mask.wasm\"", &format!("name = \"per-minute\"\nuse = \"std:aggregate\"\n{more}"))
 }
 
-const STEP: &str = "window = { size = \"1m\" }\nsettings = { orders = \"count\" }\n";
+pub(super) const STEP: &str = "window = { size = \"1m\" }\nsettings = { orders = \"count\" }\n";
 
 #[test]
 fn a_step_with_windows_delivers_exactly_once_and_has_a_changelog() {

@@ -49,8 +49,13 @@ const OUTPUTS_MAX: usize = 1_000_000;
 /// The most bytes of these outputs, including those taken from the input: the default bound of a worker's bytes in
 /// flight.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
-/// The limits of one call's outcome.
-pub(super) const CAPS: Caps = Caps { outputs: OUTPUTS_MAX as u64, bytes: OUTPUT_BYTES_MAX as u64 };
+/// The limits of one call's outcome. Those of a record are the step's.
+pub(super) const CAPS: Caps = Caps {
+    outputs: OUTPUTS_MAX as u64,
+    bytes: OUTPUT_BYTES_MAX as u64,
+    outputs_per_record: OUTPUTS_MAX as u64,
+    bytes_per_record: OUTPUT_BYTES_MAX as u64,
+};
 /// The most bytes copied out of a guest in one call: the data, the columns of all outputs (port, partition, timestamp
 /// and three lengths each), and room for header lengths and failures. Lists can alias each other in guest memory, so
 /// this bounds the host's memory where the guest's own limit doesn't.

@@ -159,7 +159,12 @@ mod tests {
         let batch = batch();
         let step = "mask".into();
         match process(&batch.view(), &step, |_| Ok(Ok(verdicts))).unwrap() {
-            RawOutcome::Outcome(columns) => outcome::check(&batch.view(), columns, 2, Caps { outputs: 4, bytes: 100 }),
+            RawOutcome::Outcome(columns) => outcome::check(
+                &batch.view(),
+                columns,
+                2,
+                Caps { outputs: 4, bytes: 100, outputs_per_record: 4, bytes_per_record: 100 },
+            ),
             RawOutcome::Malformed(text) | RawOutcome::Error(text) => Err(text),
         }
     }
