@@ -90,7 +90,7 @@ fn curve(lags: &[u64]) -> String {
     let most = lags.iter().copied().max().unwrap_or(0).max(1);
     let mut points = String::new();
     for (at, lag) in lags.iter().rev().take(WIDTH).enumerate() {
-        let share = f64::from(u32::try_from(lag.saturating_mul(1000) / most).unwrap_or(1000)) / 1000.0;
+        let share = f64::from(u32::try_from(u128::from(*lag) * 1000 / u128::from(most)).unwrap_or(1000)) / 1000.0;
         // A String takes any text.
         let _ = write!(points, "{},{:.1} ", WIDTH - 1 - at, (HEIGHT - 2.0).mul_add(-share, HEIGHT - 1.0));
     }
