@@ -8,6 +8,7 @@ mod dead_letter;
 mod http;
 mod limits;
 mod outputs;
+mod sasl;
 pub(super) mod process;
 mod step;
 pub(super) mod topics;
