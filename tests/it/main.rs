@@ -25,6 +25,7 @@ mod logging;
 mod mask;
 mod membership;
 mod memory;
+mod oauth;
 mod oracle;
 mod order;
 mod outputs;
