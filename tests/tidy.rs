@@ -141,7 +141,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// The files of the program, and the native contestant of the benchmark.
-const UNSAFE_FILES: [&str; 16] = [
+const UNSAFE_FILES: [&str; 17] = [
     "src/kafka/sys/admin.rs",
     "src/kafka/sys/assignment.rs",
     "src/kafka/sys/callbacks.rs",
@@ -154,6 +154,7 @@ const UNSAFE_FILES: [&str; 16] = [
     "src/kafka/sys/partitions.rs",
     "src/kafka/sys/queue.rs",
     "src/kafka/sys/text.rs",
+    "src/kafka/sys/tokens.rs",
     "src/kafka/sys/topics.rs",
     "src/kafka/sys/transaction.rs",
     "src/plugin/precompiled.rs",

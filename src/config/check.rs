@@ -11,6 +11,7 @@ mod outputs;
 mod plugins;
 pub(super) mod policy;
 pub(super) mod process;
+mod sasl;
 mod step;
 pub(super) mod topics;
 mod value;

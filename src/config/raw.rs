@@ -105,7 +105,8 @@ pub(super) struct Kafka {
     /// How wasmill authenticates; works with and without TLS.
     #[schemars(with = "Option<Sasl>")]
     pub(super) sasl: Option<Spanned<Sasl>>,
-    /// Allows `librdkafka = { "enable.ssl.certificate.verification" = false }` and `PLAIN` without `tls`; nothing else.
+    /// Allows `librdkafka = { "enable.ssl.certificate.verification" = false }`, `PLAIN` and `OAUTHBEARER` without `tls`, and an
+    /// `http://` address in `sasl.oidc.url`; nothing else.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) insecure: Option<Spanned<bool>>,
     /// Settings of librdkafka for all connections.
@@ -134,15 +135,41 @@ pub(super) struct Sasl {
     /// The mechanism.
     #[schemars(
         with = "String",
-        extend("enum" = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], "examples" = ["SCRAM-SHA-512"])
+        extend("enum" = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"], "examples" = ["SCRAM-SHA-512"])
     )]
     pub(super) mechanism: Option<Text>,
-    /// The user.
-    #[schemars(with = "String", extend("examples" = ["${KAFKA_USER}"]))]
+    /// The user. All mechanisms but `OAUTHBEARER` need it.
+    #[schemars(with = "Option<String>", extend("examples" = ["${KAFKA_USER}"]))]
     pub(super) username: Option<Text>,
-    /// The password. Use a reference instead of the text itself.
-    #[schemars(with = "String", extend("examples" = ["${file:/run/secrets/kafka}"]))]
+    /// The user's password. Use a reference instead of the text itself.
+    #[schemars(with = "Option<String>", extend("examples" = ["${file:/run/secrets/kafka}"]))]
     pub(super) password: Option<Text>,
+    /// For `OAUTHBEARER`: the server that gives tokens to a client with a secret. `OAUTHBEARER` needs this or `token_command`.
+    #[schemars(with = "Option<Oidc>")]
+    pub(super) oidc: Option<Spanned<Oidc>>,
+    /// For `OAUTHBEARER`: a command and its arguments, run without a shell. It prints `{"token": "..", "expires_at": ..}`.
+    #[schemars(with = "Option<Vec<String>>", extend("minItems" = 1, "examples" = [["./token.sh", "eu-1"]]))]
+    pub(super) token_command: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Oidc {
+    /// The server's token endpoint.
+    #[schemars(with = "String", extend("examples" = ["https://id.example.com/oauth2/token"]))]
+    pub(super) url: Option<Text>,
+    /// The client's id.
+    #[schemars(with = "String", extend("examples" = ["wasmill"]))]
+    pub(super) client_id: Option<Text>,
+    /// The client's secret. Use a reference instead of the text itself.
+    #[schemars(with = "String", extend("examples" = ["${file:/run/secrets/oidc}"]))]
+    pub(super) client_secret: Option<Text>,
+    /// The scope to ask for.
+    #[schemars(with = "Option<String>", extend("examples" = ["kafka"]))]
+    pub(super) scope: Option<Text>,
+    /// The certificate of the authority (CA) of the server's certificate, PEM.
+    #[schemars(with = "Option<schema::Path>", extend("x-default" = "the system's", "examples" = ["/etc/pki/ca.pem"]))]
+    pub(super) ca: Option<Text>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

@@ -34,6 +34,10 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         ["output", "*", "topic"] => "an output writes one topic: `topic = \"orders.clean\"`",
         ["output", "*"] => "an output has a name: `[output.main]`",
         ["kafka", "tls"] => "write `tls = true`, or `tls = { ca = \"/etc/pki/ca.pem\" }`",
+        ["kafka", "sasl", "token_command"] => "write it as a list: `token_command = [\"./token.sh\", \"eu-1\"]`",
+        ["kafka", "sasl", "oidc"] => {
+            "write `oidc = { url = \"https://..\", client_id = \"..\", client_secret = \"${file:..}\" }`"
+        }
         ["kafka", "sasl"] => "write `sasl = { mechanism = \"PLAIN\", username = \"..\", password = \"..\" }`",
         ["shutdown_timeout"]
         | ["step", "timeout"]

@@ -123,7 +123,8 @@ pub fn create(settings: &Settings, commands: &Commands, limit: Duration) -> Resu
     if let Some(found) = there(answers.changelog.as_ref(), commands, topic, (input, partitions))? {
         return Ok(found);
     }
-    let client = Client::new(Side::Producer, &settings::asker(settings))
+    let tokens = probe::token_hook(settings).map_err(NotCreated::Unanswered)?;
+    let client = Client::new(Side::Producer, &settings::asker(settings), tokens)
         .map_err(|reason| NotCreated::Unanswered(Unanswered::Refused(settings.hidden.hide(&reason))))?;
     let deadline = now() + limit;
     probe::connect(&client, deadline).map_err(NotCreated::Unanswered)?;

@@ -5,23 +5,61 @@
 //! settings. Here they become one [`ConnectionProblem`]. Text that isn't recognized gives `None` and is shown
 //! unchanged. Invariant: no text is longer than a line, and none contains the value of a setting.
 
+use std::borrow::Cow;
+use std::fmt;
+
 /// The text that precedes OpenSSL's error number in the log line that `sys::callbacks::refuse_certificate` causes.
 pub(crate) const X509: &str = "x509 error ";
 
 /// A connection that can't be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionProblem {
-    /// `host:port`, as librdkafka knows it.
-    pub broker: String,
+    /// `host:port`, as librdkafka knows it; `None` if no broker was asked.
+    pub broker: Option<String>,
     /// What is wrong and what to change.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
+    /// Whether the broker refused who logs in.
+    pub is_refused: bool,
 }
 
-/// The problem that a text of librdkafka describes.
-pub(crate) fn trouble(text: &str) -> Option<ConnectionProblem> {
+impl fmt::Display for ConnectionProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.broker {
+            Some(broker) => write!(f, "broker {broker}: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// How librdkafka begins the text about a failed [`fail`](super::sys::TokenTarget::fail).
+const TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token: ";
+const NO_TOKEN: &str = "no new token for the brokers: ";
+const TOKEN_REFUSED: &str = "it refused the token: a wrong one, an expired one, or one for others; see what `kafka.sasl` fetches, and the log of the brokers";
+
+/// The problem that a text of librdkafka describes. `has_token` says whether the client logs in with a token.
+pub(crate) fn trouble(text: &str, has_token: bool) -> Option<ConnectionProblem> {
     let text = text.lines().next().unwrap_or_default();
+    if let Some(text) = no_token(text) {
+        return Some(ConnectionProblem { broker: None, text: text.into(), is_refused: false });
+    }
     let reason = reason(text)?;
-    Some(ConnectionProblem { broker: broker(text).to_owned(), text: reason })
+    let is_refused = reason == LOGIN_REFUSED;
+    let reason = if is_refused && has_token { TOKEN_REFUSED } else { reason };
+    Some(ConnectionProblem { broker: Some(broker(text).to_owned()), text: reason.into(), is_refused })
+}
+
+/// What to do about a refused connection, for a client that logs in with a token; `None` if the text is about something else.
+#[must_use]
+pub fn token_help(text: &str) -> Option<&'static str> {
+    if text.starts_with(NO_TOKEN) {
+        return Some("run the command, or ask the server, as the user who runs wasmill");
+    }
+    (reason(text) == Some(LOGIN_REFUSED)).then_some(TOKEN_REFUSED)
+}
+
+/// Why there is no token, if that is what the text says.
+pub(crate) fn no_token(text: &str) -> Option<String> {
+    text.split_once(TOKEN).map(|(_, why)| format!("{NO_TOKEN}{why}"))
 }
 
 /// Whether the text only repeats what another line says better: a failed TLS verification, of this client or of the
@@ -80,8 +118,11 @@ fn reason(text: &str) -> Option<&'static str> {
     }
     let sasl =
         has("SASL") && (has("authentication error") || has("authentication failed") || has("Authentication failed"));
-    sasl.then_some("it refused the user or the password: change `kafka.sasl.username` and `kafka.sasl.password`")
+    sasl.then_some(LOGIN_REFUSED)
 }
+
+const LOGIN_REFUSED: &str =
+    "it refused the user or the password: change `kafka.sasl.username` and `kafka.sasl.password`";
 
 /// The broker in `[thrd:NAME]: sasl_ssl://HOST:PORT/bootstrap: text`.
 fn broker(text: &str) -> &str {
@@ -98,8 +139,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, part: &str) {
-        let trouble = trouble(text).expect("it is known");
-        assert_eq!(trouble.broker, "127.0.0.1:9093");
+        let trouble = trouble(text, false).expect("it is known");
+        assert_eq!(trouble.broker.as_deref(), Some("127.0.0.1:9093"));
         assert!(trouble.text.contains(part), "{text}: {}", trouble.text);
     }
 
@@ -134,13 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_token_and_one_that_is_missing_are_told_apart() {
+        let refused = "sasl_ssl://127.0.0.1:9093/bootstrap: SASL authentication error: {\"status\":\"invalid_token\"} (after 1ms in state AUTH_REQ)";
+        let trouble = trouble(refused, true).unwrap();
+        assert!(trouble.is_refused && trouble.to_string().starts_with("broker 127.0.0.1:9093: it refused the token"));
+        // What a command says is not taken for a text of librdkafka's.
+        let text = format!("{TOKEN}the command of `kafka.sasl.token_command` failed: SASL authentication error");
+        let trouble = super::trouble(&text, true).unwrap();
+        assert!(!trouble.is_refused && trouble.broker.is_none());
+        assert!(trouble.to_string().starts_with("no new token for the brokers: the command of"), "{trouble}");
+    }
+
+    #[test]
     fn a_failed_verification_is_reported_once_however_early_it_fails() {
         for early in ["", "SSL handshake failed: "] {
             let text = format!(
                 "ssl://127.0.0.1:9093/bootstrap: {early}error:0A000086:SSL routines::certificate verify failed: more \
                  (after 3ms in state SSL_HANDSHAKE)"
             );
-            assert!(is_duplicate(&text) && trouble(&text).is_none(), "{text}");
+            assert!(is_duplicate(&text) && trouble(&text, false).is_none(), "{text}");
         }
     }
 
@@ -148,12 +201,12 @@ mod tests {
     fn a_silent_broker_is_not_taken_for_an_old_version() {
         let text =
             "127.0.0.1:9092/1: ApiVersionRequest failed: Local: Timed out: probably due to broker version < 0.10 (see";
-        assert!(is_duplicate(text) && trouble(text).is_none());
+        assert!(is_duplicate(text) && trouble(text, false).is_none());
     }
 
     #[test]
     fn unknown_texts_are_not_a_connection_problem() {
-        assert_eq!(trouble("127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), None);
-        assert_eq!(trouble(""), None);
+        assert_eq!(trouble("127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused", false), None);
+        assert_eq!(trouble("", false), None);
     }
 }

@@ -34,6 +34,8 @@ pub struct Consumer {
     records: Queue,
     /// All other events of the client.
     events: Queue,
+    /// Whether it logs in with a token.
+    has_token: bool,
 }
 
 /// A commit in flight, with its own queue for the answer. Dropping it discards the answer.
@@ -169,7 +171,7 @@ fn look<R>(message: sys::Message<'_>, see: impl FnOnce(&FetchedRecord<'_>) -> R)
         let unread = unread.map(|(topic, partition)| {
             (TopicPartition { topic: topic.as_str().into(), partition: *partition }, Offset(message.offset()))
         });
-        return Next::Failed(failed_partition(code, message.error_text(), partition, false), unread);
+        return Next::Failed(failed_partition(code, message.error_text(), partition, false, false), unread);
     }
     Next::Record(see(&FetchedRecord {
         topic: message.topic(),
@@ -220,9 +222,10 @@ impl Consumer {
     /// # Errors
     /// librdkafka's error message about a setting that it rejects.
     pub fn new(settings: &Settings, worker: usize) -> Result<Consumer, String> {
-        let client = Client::new(Side::Consumer, &settings::consumer(settings, worker))
+        let client = Client::new(Side::Consumer, &settings::consumer(settings, worker), settings.token_hook()?)
             .map_err(|reason| settings.hidden.hide(&reason))?;
-        Ok(Consumer { records: client.records(), events: client.queue(), client })
+        let has_token = settings.tokens().is_some();
+        Ok(Consumer { records: client.records(), events: client.queue(), client, has_token })
     }
 
     pub(crate) fn client(&self) -> &Arc<Client> {
@@ -254,7 +257,7 @@ impl Consumer {
         match event.kind() {
             EventKind::Fetch => Some(WaitResult::Records(Records(Held::Waited(event)))),
             EventKind::Rebalance => Some(WaitResult::Other(self.rebalance(event.code(), event.partitions().entries()))),
-            EventKind::Error => Some(WaitResult::Other(error(&event))),
+            EventKind::Error => Some(WaitResult::Other(self.error(&event))),
             EventKind::Stats | EventKind::Log | EventKind::Delivery | EventKind::OffsetCommit | EventKind::Other => {
                 None
             }
@@ -265,7 +268,9 @@ impl Consumer {
     pub fn poll(&self) -> Option<ConsumerEvent> {
         match self.client.next_callback_event() {
             Some(CallbackEvent::Rebalance { code, partitions }) => return Some(self.rebalance(code, partitions)),
-            Some(CallbackEvent::Error { code, text }) => return Some(failed_partition(code, text, None, false)),
+            Some(CallbackEvent::Error { code, text }) => {
+                return Some(failed_partition(code, text, None, false, self.has_token));
+            }
             None => {}
         }
         loop {
@@ -273,7 +278,7 @@ impl Consumer {
             let polled = match event.kind() {
                 EventKind::Stats => stats::parse(&event.stats()).map(ConsumerEvent::Stats),
                 EventKind::Log => log_line(&event).map(ConsumerEvent::Error),
-                EventKind::Error => Some(error(&event)),
+                EventKind::Error => Some(self.error(&event)),
                 EventKind::Fetch
                 | EventKind::Rebalance
                 | EventKind::Delivery
@@ -284,6 +289,11 @@ impl Consumer {
                 return polled;
             }
         }
+    }
+
+    fn error(&self, event: &sys::Event) -> ConsumerEvent {
+        let (partition, is_fatal) = (event.error_partition(), event.is_fatal());
+        failed_partition(event.code(), event.error_text(), partition, is_fatal, self.has_token)
     }
 
     fn rebalance(&self, code: Code, partitions: Vec<sys::Entry>) -> ConsumerEvent {
@@ -481,11 +491,13 @@ fn judge_commit(code: Code, entries: Vec<sys::Entry>) -> Committed {
     }
 }
 
-fn error(event: &sys::Event) -> ConsumerEvent {
-    failed_partition(event.code(), event.error_text(), event.error_partition(), event.is_fatal())
-}
-
-fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, is_fatal: bool) -> ConsumerEvent {
+fn failed_partition(
+    code: Code,
+    text: String,
+    partition: Option<(String, i32)>,
+    is_fatal: bool,
+    has_token: bool,
+) -> ConsumerEvent {
     if let (code::AUTO_OFFSET_RESET, Some((topic, partition))) = (code, &partition) {
         // All resets have this code. Only the text gives the reason (`rd_kafka_offset_reset`).
         let is_cut = text.contains("log truncation");
@@ -507,7 +519,7 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
         Concern::Membership(refusal)
     } else if denied.contains(&code) {
         Concern::Denied
-    } else if let Some(problem) = connection::trouble(&text) {
+    } else if let Some(problem) = connection::trouble(&text, has_token) {
         Concern::Connection(problem)
     } else if code == code::ALL_BROKERS_DOWN || connection::is_duplicate(&text) {
         Concern::Duplicate
@@ -521,7 +533,8 @@ fn failed_partition(code: Code, text: String, partition: Option<(String, i32)>, 
 /// event says why.
 pub(super) fn log_line(event: &sys::Event) -> Option<ClientError> {
     let (level, facility, line) = event.log();
-    let problem = connection::trouble(&line);
+    // Only what is said about a certificate is used.
+    let problem = connection::trouble(&line, false);
     if problem.is_some() || connection::is_duplicate(&line) {
         tracing::debug!(target: "librdkafka", facility, "{line}");
         return problem.filter(|_| line.contains(connection::X509)).map(|problem| ClientError {
@@ -584,7 +597,8 @@ mod tests {
 
     #[test]
     fn a_truncated_log_is_distinguished_from_deleted_records() {
-        let gone = |text: &str| failed_partition(code::AUTO_OFFSET_RESET, text.into(), Some(("t".into(), 3)), false);
+        let gone =
+            |text: &str| failed_partition(code::AUTO_OFFSET_RESET, text.into(), Some(("t".into(), 3)), false, false);
         for (text, cut) in [
             ("Partition log truncation detected at 7: broker end offset is 5: Local: Partition log truncation", true),
             ("fetch failed due to requested offset not available on the broker: Broker: Offset out of range", false),

@@ -117,7 +117,7 @@ impl Feeder {
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
         );
-        let client = Client::new(Side::Producer, &config)?;
+        let client = Client::new(Side::Producer, &config, None)?;
         Ok(Feeder { topic: Topic::new(&client, topic, &BTreeMap::new())?, queue: client.queue(), client })
     }
 
@@ -233,7 +233,7 @@ impl Tail {
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
         );
-        let client = Client::new(Side::Consumer, &config)?;
+        let client = Client::new(Side::Consumer, &config, None)?;
         let mut list = PartitionList::new();
         for &(topic, partitions) in topics {
             for partition in 0..partitions {

@@ -727,7 +727,7 @@ mod tests {
         };
         let config = BTreeMap::from([("bootstrap.servers".to_owned(), broker.bootstrap().to_owned())]);
         let mut asker = LookupThread {
-            client: Client::new(Side::Producer, &config).unwrap(),
+            client: Client::new(Side::Producer, &config, None).unwrap(),
             settings: settings.clone(),
             stop: Arc::default(),
             known: None,

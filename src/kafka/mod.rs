@@ -15,6 +15,7 @@ pub mod limits;
 pub mod lookup;
 pub mod members;
 pub mod membership;
+mod oidc;
 pub mod offset_metadata;
 pub mod partitioner;
 pub mod probe;
@@ -23,6 +24,9 @@ pub mod settings;
 pub mod stats;
 mod sys;
 mod tag;
+mod token;
+mod token_command;
+mod token_keeper;
 pub mod topic_reader;
 pub mod transaction;
 

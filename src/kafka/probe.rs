@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::Settings;
 use super::classify::code;
+use super::connection;
 use super::settings;
 use super::sys::Client;
 use super::sys::Code;
@@ -18,6 +19,7 @@ use super::sys::Described;
 use super::sys::Error;
 use super::sys::Event;
 use super::sys::EventKind;
+use super::sys::OnTokenNeeded;
 use super::sys::Queue;
 use super::sys::Side;
 
@@ -125,7 +127,7 @@ const LAST_MS: i32 = 1000;
 /// # Errors
 /// If no broker answers.
 pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<Answers, Unanswered> {
-    let client = Client::new(Side::Producer, &settings::asker(settings))
+    let client = Client::new(Side::Producer, &settings::asker(settings), token_hook(settings)?)
         .map_err(|reason| Unanswered::Refused(settings.hidden.hide(&reason)))?;
     let deadline = now() + limit;
     connect(&client, deadline)?;
@@ -163,6 +165,11 @@ pub fn ask(settings: &Settings, question: &Question, limit: Duration) -> Result<
         }
     }
     Ok(answers)
+}
+
+/// What gets the client its tokens.
+pub(super) fn token_hook(settings: &Settings) -> Result<Option<OnTokenNeeded>, Unanswered> {
+    settings.token_hook().map_err(Unanswered::Refused)
 }
 
 /// Asks about a changelog topic.
@@ -207,7 +214,7 @@ fn ask_of_group(client: &Arc<Client>, group: &str, deadline: Instant) -> (ProbeA
 fn ask_of_transactions(settings: &Settings, prefix: &str, deadline: Instant) -> ProbeAnswer {
     let mut config = settings::asker(settings);
     config.insert("transactional.id".into(), format!("{prefix}check"));
-    let client = match Client::new(Side::Producer, &config) {
+    let client = match settings.token_hook().and_then(|tokens| Client::new(Side::Producer, &config, tokens)) {
         Ok(client) => client,
         Err(reason) => return ProbeAnswer::Unknown(settings.hidden.hide(&reason)),
     };
@@ -271,7 +278,8 @@ fn hear(event: &Event, heard: &mut Option<String>, down_since: &mut Option<Insta
     }
     match event.code() {
         code::AUTHENTICATION | code::SASL_AUTHENTICATION_FAILED | code::SSL => {
-            return Err(Unanswered::Refused(event.error_text()));
+            let text = event.error_text();
+            return Err(Unanswered::Refused(connection::no_token(&text).unwrap_or(text)));
         }
         code::ALL_BROKERS_DOWN => *down_since = down_since.or_else(|| Some(now())),
         _ => *heard = Some(event.error_text()),

@@ -300,7 +300,7 @@ impl Producer {
         };
         let config = settings::producer(settings, worker, queue_bytes, limits, batching);
         let hide = |reason: String| settings.hidden.hide(&reason);
-        let client = Client::producer(&config, OnDelivered(Box::new(seen))).map_err(hide)?;
+        let client = Client::producer(&config, OnDelivered(Box::new(seen)), settings.token_hook()?).map_err(hide)?;
         let topics: Result<Vec<OutputTopic>, String> = settings
             .written()
             .map(|output| {

@@ -12,6 +12,12 @@ use super::limits::Batching;
 use super::limits::TopicLimits;
 use super::members;
 pub use super::members::is_address;
+use super::sys::OnTokenNeeded;
+pub use super::token::OidcClient;
+pub use super::token::TokenCommand;
+pub use super::token::TokenOrigin;
+pub use super::token::TokenSource;
+pub use super::token_keeper::Tokens;
 use crate::secret::Hidden;
 use crate::secret::Secret;
 
@@ -65,7 +71,22 @@ impl Settings {
     /// The user for messages, unless it is a secret.
     #[must_use]
     pub fn shown_user(&self) -> Option<String> {
-        self.sasl.as_ref().map(|sasl| &sasl.username).filter(|user| !self.hidden.holds(user)).cloned()
+        let Some(Sasl::Password { username, .. }) = &self.sasl else { return None };
+        Some(username).filter(|user| !self.hidden.holds(user)).cloned()
+    }
+
+    /// What keeps the token, if clients log in with one.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Tokens> {
+        match &self.sasl {
+            Some(Sasl::Token(tokens)) => Some(tokens),
+            Some(Sasl::Password { .. }) | None => None,
+        }
+    }
+
+    /// What a client calls for its tokens, if it logs in with one. The error says why it can't be made.
+    pub(super) fn token_hook(&self) -> Result<Option<OnTokenNeeded>, String> {
+        self.tokens().map(Tokens::hook).transpose()
     }
 }
 
@@ -102,18 +123,34 @@ pub struct Tls {
 
 /// SASL of the connection. Its `Debug` omits the user and the password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub mechanism: String,
-    /// The user.
-    pub username: String,
-    /// The password.
-    pub password: Secret,
+pub enum Sasl {
+    /// With a password.
+    Password {
+        /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+        mechanism: String,
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// `OAUTHBEARER`: with a token, which expires.
+    Token(Tokens),
+}
+
+impl Sasl {
+    /// Kafka's name of the mechanism.
+    #[must_use]
+    pub fn mechanism(&self) -> &str {
+        match self {
+            Sasl::Password { mechanism, .. } => mechanism,
+            Sasl::Token(_) => "OAUTHBEARER",
+        }
+    }
 }
 
 impl fmt::Debug for Sasl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sasl").field("mechanism", &self.mechanism).finish_non_exhaustive()
+        f.debug_struct("Sasl").field("mechanism", &self.mechanism()).finish_non_exhaustive()
     }
 }
 
@@ -218,10 +255,18 @@ impl Settings {
         if self.tls.is_some() && self.librdkafka.get(VERIFICATION).is_some_and(|value| value.0 != "true") {
             risks.push("INSECURE: brokers' certificates are not verified, so anyone on the network can read and change the records");
         }
-        if self.tls.is_none() && self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == "PLAIN") {
-            risks.push("INSECURE: PLAIN without TLS sends the password in clear: set `kafka.tls`");
-        } else if self.tls.is_none() && self.sasl.is_some() {
-            risks.push("`kafka.sasl` without `kafka.tls`: the password is not sent, but anyone on the network can read the records");
+        match self.sasl.as_ref().filter(|_| self.tls.is_none()).map(Sasl::mechanism) {
+            None => {}
+            Some("PLAIN") => risks.push("INSECURE: PLAIN without TLS sends the password in clear: set `kafka.tls`"),
+            Some("OAUTHBEARER") => {
+                risks.push("INSECURE: OAUTHBEARER without TLS sends the token in clear: set `kafka.tls`");
+            }
+            Some(_) => risks.push(
+                "`kafka.sasl` without `kafka.tls`: the password is not sent, but anyone on the network can read the records",
+            ),
+        }
+        if self.tokens().is_some_and(|tokens| tokens.source().origin.sends_secret_in_clear()) {
+            risks.push("INSECURE: `kafka.sasl.oidc.url` without TLS sends the client's secret in clear");
         }
         risks
     }
@@ -258,6 +303,8 @@ pub fn refused(key: &str, value: &str, insecure: bool) -> Option<&'static str> {
         "compression.codec" | "compression.type" => "set `compression` of the output",
         "partitioner" => "set `partition` of the output",
         "sasl.username" | "sasl.password" | "sasl.mechanism" | "sasl.mechanisms" => "set `kafka.sasl`",
+        "enable.sasl.oauthbearer.unsecure.jwt" => "set `kafka.sasl`",
+        _ if key.starts_with("sasl.oauthbearer.") => "set `kafka.sasl`",
         "security.protocol" => "set `kafka.tls` and `kafka.sasl`",
         "enable.ssl.certificate.verification" if value != "true" && !insecure => {
             "anyone on the network could read and change the records"
@@ -458,9 +505,11 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
         }
     }
     if let Some(sasl) = &settings.sasl {
-        config.insert("sasl.mechanisms".into(), sasl.mechanism.clone());
-        config.insert("sasl.username".into(), sasl.username.clone());
-        config.insert("sasl.password".into(), sasl.password.0.clone());
+        config.insert("sasl.mechanisms".into(), sasl.mechanism().into());
+    }
+    if let Some(Sasl::Password { username, password, .. }) = &settings.sasl {
+        config.insert("sasl.username".into(), username.clone());
+        config.insert("sasl.password".into(), password.0.clone());
     }
     config
 }

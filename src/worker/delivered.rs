@@ -54,7 +54,7 @@ impl Shell {
             ProducerReport::Fatal { reason } => self.recover_producer(now, &reason),
             ProducerReport::Error { name, text } => {
                 self.monitor.metrics.kafka_errors.with_label_values(&[&name]).inc();
-                if let Some(trouble) = connection::trouble(&text) {
+                if let Some(trouble) = connection::trouble(&text, self.settings.kafka.tokens().is_some()) {
                     self.on_trouble(now, &trouble);
                 } else if connection::is_duplicate(&text) || connection::is_consequence(&text) {
                     // Logged elsewhere with its reason.

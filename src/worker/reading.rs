@@ -286,7 +286,10 @@ impl Shell {
 
     /// Logs that a broker can't be reached: one line in ten seconds for each broker and reason, whichever client reports it.
     pub(super) fn on_trouble(&mut self, now: Instant, trouble: &ConnectionProblem) {
-        let text = format!("broker {}: {}", trouble.broker, trouble.text);
+        if let Some(tokens) = self.settings.kafka.tokens().filter(|_| trouble.is_refused) {
+            tokens.renew();
+        }
+        let text = trouble.to_string();
         self.say_trouble(now, &text);
         self.monitor.status.set_trouble(text);
     }

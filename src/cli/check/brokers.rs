@@ -19,6 +19,7 @@ use crate::kafka::changelog_topic;
 use crate::kafka::changelog_topic::ChangelogFault;
 use crate::kafka::command::Resource;
 use crate::kafka::command::quoted;
+use crate::kafka::connection;
 use crate::kafka::membership;
 use crate::kafka::probe;
 use crate::kafka::probe::Answers;
@@ -182,11 +183,12 @@ impl Judge<'_> {
                     commands.ask_versions()
                 ),
             ),
-            Unanswered::Refused(reason) => self.report.add(
-                at,
-                format!("the connection to the brokers failed{}", said(reason)),
-                "set `kafka.tls` and `kafka.sasl` as the listener at this address requires",
-            ),
+            Unanswered::Refused(reason) => {
+                let login = "set `kafka.tls` and `kafka.sasl` as the listener at this address requires";
+                let token = self.pipeline.kafka.tokens().and_then(|_| connection::token_help(&reason));
+                let help = token.unwrap_or(login);
+                self.report.add(at, format!("the connection to the brokers failed{}", said(reason)), help);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! `[kafka]`: brokers, TLS, SASL, and the keys passed on to librdkafka.
+//! `[kafka]`: brokers, TLS, and the keys passed on to librdkafka.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::Check;
 use super::in_backticks;
+use super::sasl;
 use super::value;
 use crate::config::raw;
 use crate::config::raw::Text;
@@ -28,23 +29,22 @@ pub(super) struct Connection {
 pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> Connection {
     let insecure = kafka.insecure.as_ref().is_some_and(|insecure| *insecure.get_ref());
     let unverified = kafka.librdkafka.keys().any(|key| key.get_ref() == VERIFICATION);
-    let is_plain =
-        |sasl: &Spanned<raw::Sasl>| sasl.get_ref().mechanism.as_ref().is_some_and(|text| text.get_ref() == "PLAIN");
     let encrypted = kafka.tls.as_ref().is_some_and(|tls| !matches!(tls, raw::Tls::Switch(false)));
-    let in_clear = kafka.sasl.as_ref().filter(|sasl| is_plain(sasl) && !encrypted);
-    if let Some(sasl) = in_clear.filter(|_| !insecure) {
+    let in_clear = kafka.sasl.as_ref().map_or_else(Vec::new, |sasl| sasl::in_clear(sasl, encrypted));
+    for (span, message, what) in in_clear.iter().filter(|_| !insecure) {
         check.report.add(
-            sasl.span().into(),
-            "`PLAIN` without `tls` sends the password in clear",
-            "set `tls` under `[kafka]`; to accept that anyone on the network can read the password, set `insecure = true`",
+            *span,
+            *message,
+            format!("{what}; to accept that anyone on the network can read it, set `insecure = true` under `[kafka]`"),
         );
     }
-    if let Some(key) = kafka.insecure.as_ref().filter(|_| insecure && !unverified && in_clear.is_none()) {
+    if let Some(key) = kafka.insecure.as_ref().filter(|_| insecure && !unverified && in_clear.is_empty()) {
         check.report.add(
             key.span().into(),
             "`insecure` alone changes nothing",
             format!(
-                "remove it; it only permits `librdkafka = {{ \"{VERIFICATION}\" = false }}`, and `PLAIN` without `tls`"
+                "remove it; it only permits `librdkafka = {{ \"{VERIFICATION}\" = false }}`, `PLAIN` and `OAUTHBEARER` without \
+                 `tls`, and an `http://` address in `sasl.oidc.url`"
             ),
         );
     }
@@ -56,7 +56,7 @@ pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> 
         brokers: brokers(check, kafka.brokers.as_ref(), at),
         client_id: kafka.client_id.map(Spanned::into_inner),
         tls: kafka.tls.and_then(|tls| self::tls(check, tls)),
-        sasl: kafka.sasl.and_then(|sasl| self::sasl(check, sasl)),
+        sasl: kafka.sasl.and_then(|sasl| sasl::sasl(check, sasl)),
         librdkafka: passed(check, kafka.librdkafka, insecure),
     }
 }
@@ -128,21 +128,6 @@ fn tls(check: &mut Check<'_>, tls: raw::Tls) -> Option<Tls> {
         cert: path(files.cert, "the client's certificate"),
         key: path(files.key, "the client's key"),
     })
-}
-
-fn sasl(check: &mut Check<'_>, sasl: Spanned<raw::Sasl>) -> Option<Sasl> {
-    const MECHANISMS: [(&str, &str); 3] =
-        [("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256"), ("SCRAM-SHA-512", "SCRAM-SHA-512")];
-    let at: Span = sasl.span().into();
-    let sasl = sasl.into_inner();
-    let parts = [("mechanism", &sasl.mechanism), ("username", &sasl.username), ("password", &sasl.password)];
-    for (key, _) in parts.iter().filter(|(_, text)| text.is_none()) {
-        check.missing(at, &format!("kafka.sasl.{key}"), "`sasl` needs `mechanism`, `username` and `password`");
-    }
-    let mechanism = value::one_of(check, sasl.mechanism.as_ref(), "mechanism", &MECHANISMS, &["OAUTHBEARER", "GSSAPI"]);
-    let username = value::filled(check, sasl.username.as_ref(), "username");
-    let password = value::filled(check, sasl.password.as_ref(), "password");
-    Some(Sasl { mechanism: mechanism?.to_owned(), username: username?, password: Secret(password?) })
 }
 
 /// A table for librdkafka. Keys that would break a guarantee are reported.

@@ -1,4 +1,4 @@
-//! UNSAFE. The functions that librdkafka calls, and the data that they keep for the client.
+//! UNSAFE. The functions that librdkafka calls, except for that of `tokens.rs`, and the data that they keep for the client.
 //!
 //! JUSTIFICATION: librdkafka reports four things only to a callback: why OpenSSL refuses a certificate, a rebalance or
 //! an error that [`Queue::take`](super::Queue::take) meets, and the moment at which a message is delivered.
@@ -21,6 +21,7 @@ use std::sync::PoisonError;
 
 use rdkafka_sys as rd;
 
+use super::client::CallbackData;
 use super::errors::Code;
 use super::messages::Sent;
 use super::partitions::Entry;
@@ -103,11 +104,11 @@ pub(super) unsafe extern "C" fn keep_rebalance(
     partitions: *mut rd::RDKafkaTopicPartitionList,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the client's `pending`, which lives until the client is destroyed. The list is null or alive, and is
+    // SAFETY: `opaque` is the client's data, which lives until the client is destroyed. The list is null or alive, and is
     // copied.
     let (pending, partitions) = unsafe {
         let list = if partitions.is_null() { PartitionList::new() } else { PartitionList::copy(partitions) };
-        (&*opaque.cast::<CallbackEvents>(), list.entries())
+        (&(*opaque.cast::<CallbackData>()).pending, list.entries())
     };
     pending
         .lock()
@@ -123,8 +124,8 @@ pub(super) unsafe extern "C" fn keep_error(
     reason: *const c_char,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the client's `pending`, which lives until the client is destroyed. The string lives as long as the call.
-    let (pending, text) = unsafe { (&*opaque.cast::<CallbackEvents>(), text(reason)) };
+    // SAFETY: `opaque` is the client's data, which lives until the client is destroyed. The string lives as long as the call.
+    let (pending, text) = unsafe { (&(*opaque.cast::<CallbackData>()).pending, text(reason)) };
     pending.lock().unwrap_or_else(PoisonError::into_inner).push_back(CallbackEvent::Error { code: Code(code), text });
 }
 

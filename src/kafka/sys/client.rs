@@ -31,6 +31,8 @@ use super::errors::Error;
 use super::messages::Sent;
 use super::queue::Queue;
 use super::text::text;
+use super::tokens::OnTokenNeeded;
+use super::tokens::TokenNeed;
 
 /// Whether a client consumes or produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +45,19 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(super) handle: NonNull<rd::rd_kafka_t>,
-    /// The data of [`callbacks::keep_rebalance`] and [`callbacks::keep_error`]. Boxed, because librdkafka holds its
-    /// address.
-    pending: Box<CallbackEvents>,
+    /// Boxed, because librdkafka holds its address.
+    data: Box<CallbackData>,
     /// The data of the interceptors, boxed for the same reason.
     ends: Option<Box<Ends>>,
+}
+
+/// The data of a client's callbacks.
+#[derive(Debug, Default)]
+pub(super) struct CallbackData {
+    /// What [`callbacks::keep_rebalance`] and [`callbacks::keep_error`] met.
+    pub(super) pending: CallbackEvents,
+    /// With OAUTHBEARER.
+    pub(super) tokens: Option<TokenNeed>,
 }
 
 // SAFETY: rdkafka.h: "librdkafka is completely thread-safe"; the handle is destroyed once, by the last owner.
@@ -57,9 +67,14 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Creates a client that reports everything, log lines included, as events on its queue.
-    pub(crate) fn new(side: Side, config: &BTreeMap<String, String>) -> Result<Arc<Client>, String> {
-        Client::with(side, config, None)
+    /// Creates a client that reports everything, log lines included, as events on its queue. With OAUTHBEARER, `tokens` is called
+    /// for its tokens.
+    pub(crate) fn new(
+        side: Side,
+        config: &BTreeMap<String, String>,
+        tokens: Option<OnTokenNeeded>,
+    ) -> Result<Arc<Client>, String> {
+        Client::with(side, config, None, tokens)
     }
 
     /// Creates a producer that passes delivered messages to `delivered` and then frees them. Undelivered messages are
@@ -67,14 +82,23 @@ impl Client {
     ///
     /// By the time of its acknowledgement, a message is no longer in a core's cache. `delivered` reads it right after
     /// librdkafka has read it; another thread would have to load it a second time.
-    pub(crate) fn producer(config: &BTreeMap<String, String>, delivered: OnDelivered) -> Result<Arc<Client>, String> {
+    pub(crate) fn producer(
+        config: &BTreeMap<String, String>,
+        delivered: OnDelivered,
+        tokens: Option<OnTokenNeeded>,
+    ) -> Result<Arc<Client>, String> {
         let mut config = config.clone();
         config.insert("delivery.report.only.error".into(), "true".into());
         let ends = Ends { delivered, said: Mutex::default() };
-        Client::with(Side::Producer, &config, Some(Box::new(ends)))
+        Client::with(Side::Producer, &config, Some(Box::new(ends)), tokens)
     }
 
-    fn with(side: Side, config: &BTreeMap<String, String>, ends: Option<Box<Ends>>) -> Result<Arc<Client>, String> {
+    fn with(
+        side: Side,
+        config: &BTreeMap<String, String>,
+        ends: Option<Box<Ends>>,
+        tokens: Option<OnTokenNeeded>,
+    ) -> Result<Arc<Client>, String> {
         // SAFETY: `conf` is ours until `rd_kafka_new` takes it over by succeeding; until then it is destroyed on
         // every way out. All strings outlive their calls, and `reason` is as long as is said.
         unsafe {
@@ -97,9 +121,13 @@ impl Client {
             if config.get("enable.ssl.certificate.verification").is_none_or(|value| value == "true") {
                 rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(callbacks::refuse_certificate));
             }
-            let pending = Box::<CallbackEvents>::default();
+            let tokens = tokens.map(TokenNeed::new);
+            let data = Box::new(CallbackData { tokens, ..CallbackData::default() });
+            rd::rd_kafka_conf_set_opaque(conf, (&raw const *data).cast_mut().cast());
+            if let Some(need) = &data.tokens {
+                need.hook(conf);
+            }
             if side == Side::Consumer {
-                rd::rd_kafka_conf_set_opaque(conf, (&raw const *pending).cast_mut().cast());
                 codes::rd_kafka_conf_set_rebalance_cb(conf, Some(callbacks::keep_rebalance));
                 codes::rd_kafka_conf_set_error_cb(conf, Some(callbacks::keep_error));
             }
@@ -134,7 +162,11 @@ impl Client {
             };
             // A null queue stands for the main queue.
             rd::rd_kafka_set_log_queue(handle.as_ptr(), ptr::null_mut());
-            Ok(Arc::new(Client { handle, pending, ends }))
+            let client = Arc::new(Client { handle, data, ends });
+            if let Some(need) = &client.data.tokens {
+                need.open(handle).map_err(|error| error.to_string())?;
+            }
+            Ok(client)
         }
     }
 
@@ -161,7 +193,7 @@ impl Client {
 
     /// The oldest event other than messages that [`Queue::take`] met.
     pub(crate) fn next_callback_event(&self) -> Option<CallbackEvent> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.data.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     /// Why a message was not delivered: the broker's error message if it sent one, otherwise that of the code.
@@ -201,6 +233,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        if let Some(need) = &self.data.tokens {
+            need.close();
+        }
         // Without the flag, destroying a consumer that wasn't closed waits indefinitely for the group.
         // SAFETY: this is the last owner: queues, events and topics hold shares of the client.
         unsafe { rd::rd_kafka_destroy_flags(self.handle.as_ptr(), rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int) }

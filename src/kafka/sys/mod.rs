@@ -23,6 +23,7 @@ mod metadata;
 mod partitions;
 mod queue;
 mod text;
+mod tokens;
 mod topics;
 mod transaction;
 
@@ -44,6 +45,9 @@ pub(crate) use messages::Sent;
 pub(crate) use partitions::Entry;
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::Queue;
+pub(crate) use tokens::OnTokenNeeded;
+pub(crate) use tokens::TokenParts;
+pub(crate) use tokens::TokenTarget;
 pub(crate) use topics::Topic;
 pub(crate) use transaction::GroupMetadata;
 pub(crate) use transaction::TransactionError;

@@ -1,4 +1,5 @@
 //! The TLS and SASL ports that a node has in addition to its plain one, with newly generated certificates.
+//! The port for tokens has no TLS, and takes tokens without a signature.
 //!
 //! Each port advertises itself to clients, so that a connection stays on its port. The test's own clients use
 //! the plain port.
@@ -31,7 +32,12 @@ pub(crate) struct Secured {
     pub(crate) elsewhere: u16,
     /// TLS only.
     pub(crate) tls: u16,
+    /// SASL with a token, without TLS.
+    pub(crate) token: u16,
 }
+
+/// How long a connection of the port for tokens lasts without another login.
+const LOGIN_MS: u32 = 5000;
 
 impl Secured {
     pub(super) fn make(folder: &Path) -> Result<Secured, String> {
@@ -59,8 +65,8 @@ impl Secured {
             return Err(format!("making certificates: {}", String::from_utf8_lossy(&output.stderr)));
         }
         let ports = || free_ports().map_err(|e| format!("looking for free ports: {e}"));
-        let ([mutual, sasl, expired], [elsewhere, tls, _]) = (ports()?, ports()?);
-        Ok(Secured { folder: folder.to_owned(), mutual, sasl, expired, elsewhere, tls })
+        let ([mutual, sasl, expired], [elsewhere, tls, token]) = (ports()?, ports()?);
+        Ok(Secured { folder: folder.to_owned(), mutual, sasl, expired, elsewhere, tls, token })
     }
 
     /// Adds the listeners to a node's properties.
@@ -89,6 +95,16 @@ impl Secured {
             ));
         }
         let module = "org.apache.kafka.common.security";
+        addresses.push_str(&format!(",TOKEN://127.0.0.1:{}", self.token));
+        map.push_str(",TOKEN:SASL_PLAINTEXT");
+        let handler = "oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
+        let prefix = "listener.name.token";
+        more.push_str(&format!(
+            "{prefix}.sasl.enabled.mechanisms=OAUTHBEARER\n\
+             {prefix}.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required;\n\
+             {prefix}.oauthbearer.sasl.server.callback.handler.class={module}.{handler}\n\
+             {prefix}.oauthbearer.connections.max.reauth.ms={LOGIN_MS}\n"
+        ));
         for mechanism in ["scram-sha-256", "scram-sha-512"] {
             more.push_str(&format!(
                 "listener.name.login.{mechanism}.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"
