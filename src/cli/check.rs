@@ -14,6 +14,7 @@ use clap::Args as ClapArgs;
 
 use super::args::Compiled;
 use super::exit_code::Exit;
+use super::fleet;
 use crate::config;
 use crate::config::Examined;
 use crate::config::Level;
@@ -32,11 +33,11 @@ use format::Format;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill check orders.toml && wasmill run orders.toml
-  wasmill check --offline pipelines/*.toml
+  wasmill check --offline pipelines/
   wasmill check --deny-warnings --format github pipelines/*.toml
   wasmill check --format json orders.toml | jq '.findings[].message'")]
 pub(super) struct Args {
-    /// The pipeline files; in the variable, write one on each line
+    /// The pipeline files, or folders of them; in the variable, write one on each line
     #[arg(value_name = "FILE", required = true, value_delimiter = '\n', env = "WASMILL_FILE")]
     paths: Vec<PathBuf>,
     /// Override a value in every file, as in `--set limits.parallelism=2`; in the variable, write one on each line
@@ -66,7 +67,10 @@ struct Checked {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
-    let mut files: Vec<Checked> = args.paths.iter().map(|path| fields(path, &args.set)).collect();
+    // A mistake in the process's own file is one, too.
+    fleet::settings(&args.paths)?;
+    let paths = fleet::files(&args.paths)?;
+    let mut files: Vec<Checked> = paths.iter().map(|path| fields(path, &args.set)).collect();
     std::thread::scope(|scope| {
         // The brokers are asked while the components are compiled.
         let asked = (!args.offline).then(|| {

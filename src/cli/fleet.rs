@@ -45,6 +45,7 @@ use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::plugin::Engine;
 use crate::reload::Reloader;
+use crate::reload::UntilDone;
 use crate::telemetry;
 
 /// What is the same for all pipelines of a process.
@@ -184,13 +185,15 @@ pub(super) fn run(
     let engine = load::engine(compiled)?;
     let (fleet, begun) = fleet(read, shared, engine);
     let fleet = Arc::new(fleet);
-    let _server = service::serve(listen, fleet.served())?;
+    let _server = service::serve(listen, fleet.served(), signals)?;
     signals.begin();
     for (number, begun) in begun.into_iter().enumerate() {
         fleet.start(number, begun);
     }
     let (drained, reloaded) = (Arc::clone(&fleet), Arc::clone(&fleet));
-    signals.run(Arc::new(move || drained.drain()), Arc::new(move || reloaded.reload()));
+    signals.run(Arc::new(move || drained.drain()), Arc::new(move |until_done| reloaded.reload(&until_done)));
+    fleet.begun();
+    signals.ready();
     fleet.wait()
 }
 
@@ -436,6 +439,7 @@ impl Fleet {
             }
             stages.of[number] = Stage::Running { handle: handle.clone(), reloader };
         }
+        self.changed.notify_all();
         service::said_last(handle.wait(), &handle)
     }
 
@@ -480,12 +484,19 @@ impl Fleet {
     }
 
     /// Has every running pipeline read its file again.
-    fn reload(&self) {
+    fn reload(&self, until_done: &UntilDone) {
         for stage in &self.lock().of {
             if let Stage::Running { reloader, .. } = stage {
-                reloader.asker()();
+                reloader.asker()(Arc::clone(until_done));
             }
         }
+    }
+
+    /// Waits until every pipeline has been started or has failed, or a signal drains them.
+    fn begun(&self) {
+        let is_starting =
+            |stages: &mut Stages| !stages.draining && stages.of.iter().any(|stage| matches!(stage, Stage::Starting));
+        drop(self.changed.wait_while(self.lock(), is_starting));
     }
 
     /// Waits until a signal has drained all pipelines.

@@ -20,6 +20,7 @@ mod instance;
 mod load;
 mod man;
 mod new;
+mod notify;
 mod print;
 mod rate;
 mod run;

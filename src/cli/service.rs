@@ -70,7 +70,7 @@ impl Service {
             health: Arc::new(move || in_health.get().map_or_else(|| starting(&name), Handle::health)),
             state: config.serves_state.then(|| Arc::new(move || in_state.get().cloned()) as Arc<admin::Running>),
         };
-        let server = serve(config.http, vec![served])?;
+        let server = serve(config.http, vec![served], signals)?;
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
     }
 
@@ -88,6 +88,7 @@ impl Service {
         let _ = started.set(handle.clone());
         let drained = handle.clone();
         signals.run(Arc::new(move || drained.drain()), reloader.asker());
+        signals.ready();
         Ok(Running { handle, metrics, _reloader: reloader, _server: server })
     }
 }
@@ -112,8 +113,9 @@ pub(super) fn add(config: &config::Pipeline, metrics: &Metrics) {
     }
 }
 
-/// Serves metrics and probes of these pipelines.
-pub(super) fn serve(listen: SocketAddr, pipelines: Vec<Served>) -> Result<admin::Server, Exit> {
+/// Serves metrics and probes of these pipelines. A service manager that watches the process is told while all of them are alive.
+pub(super) fn serve(listen: SocketAddr, pipelines: Vec<Served>, signals: &Signals) -> Result<admin::Server, Exit> {
+    let health = pipelines.iter().map(|pipeline| Arc::clone(&pipeline.health)).collect();
     let server = admin::Server::start(listen, pipelines).map_err(|error| match error {
         admin::ServeError::Address(error) => Exit::Invalid(format!(
             "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
@@ -124,6 +126,7 @@ pub(super) fn serve(listen: SocketAddr, pipelines: Vec<Served>) -> Result<admin:
         admin::ServeError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
     })?;
     tracing::info!(address = %server.local_addr(), "metrics and probes are served");
+    signals.watch(health);
     Ok(server)
 }
 

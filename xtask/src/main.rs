@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod deploy;
 mod dist;
 mod docs;
 mod faults;

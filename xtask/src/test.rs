@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread;
 
 use crate::demo;
+use crate::deploy;
 use crate::dist;
 use crate::faults;
 use crate::kafka;
@@ -95,6 +96,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     let beside = thread::spawn(move || {
         tools::for_alerts()?;
         tools::for_jq()?;
+        tools::for_unit()?;
         kafka::prepare()?;
         wasm::prepare()?;
         wasm::build_for_tests()?;
@@ -121,6 +123,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         let mut promtool = toolchain::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
+    stages.run("the unit, by systemd's rules", || deploy::unit(root))?;
     stages.run("integration tests, on the mock and on a real broker", || {
         host(&[&INTEGRATION[..], &["--", "--test-threads", &threads]].concat())
     })?;
