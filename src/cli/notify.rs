@@ -172,7 +172,7 @@ fn send(news: &News) {
         News::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     };
     if let Err(error) = sent {
-        tracing::warn!("the service manager at NOTIFY_SOCKET wasn't told `{news:?}`: {error}");
+        tracing::warn!("the service manager at NOTIFY_SOCKET wasn't told {news:?}: {error}");
     }
 }
 

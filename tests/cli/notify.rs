@@ -138,7 +138,7 @@ fn a_socket_that_nobody_reads_is_no_reason_to_stop() {
     command.args(["run", &file, "--http", "127.0.0.1:0"]).env("NOTIFY_SOCKET", folder.path().join("nobody"));
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("the service manager at NOTIFY_SOCKET wasn't told `Ready`")));
+    assert!(lines.any(|line| line.contains("the service manager at NOTIFY_SOCKET wasn't told Ready")));
     let status = Command::new("kill").arg(process.id().to_string()).status().unwrap();
     assert!(status.success());
     assert_eq!(process.wait().unwrap().code(), Some(0), "{:?}", lines.collect::<Vec<_>>());
