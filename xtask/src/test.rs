@@ -11,6 +11,7 @@ use crate::demo;
 use crate::deploy;
 use crate::dist;
 use crate::faults;
+use crate::image;
 use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
@@ -29,12 +30,14 @@ pub(crate) enum Length {
 }
 
 /// All integration tests except the fault matrix, which needs other arguments.
-const INTEGRATION: [&str; 11] = [
+const INTEGRATION: [&str; 13] = [
     "--workspace",
     "--test",
     "cli",
     "--test",
     "configuration",
+    "--test",
+    "deploy",
     "--test",
     "it",
     "--test",
@@ -124,6 +127,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
     stages.run("the unit, by systemd's rules", || deploy::unit(root))?;
+    stages.run("the image, without a container engine", || image::attempt(root))?;
     stages.run("integration tests, on the mock and on a real broker", || {
         host(&[&INTEGRATION[..], &["--", "--test-threads", &threads]].concat())
     })?;
@@ -137,6 +141,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         stage::succeed(faults::matrix(&mut linted(root, "test", &[])).arg("--slice"))
     })?;
     if length == Length::Full {
+        stages.run("the manifests, built by Kustomize", || deploy::kustomizations(root))?;
         stages.run("an installation", || install(root))?;
         stages.run("a release's archive", dist::run)?;
     }
