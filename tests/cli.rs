@@ -3,6 +3,8 @@
 
 #[path = "cli/data.rs"]
 mod data;
+#[path = "cli/notify.rs"]
+mod notify;
 #[path = "cli/signals.rs"]
 mod signals;
 #[path = "cli/told.rs"]
@@ -273,8 +275,15 @@ fn a_valid_pipeline_passes() {
     let text_of = "[kafka]\nbrokers = [\"localhost:9092\"]\n[input]\ntopics = [\"orders\"]\n[[step]]\nwasm = \"p.wasm\"\n\
                    [output.main]\ntopic = \"orders.clean\"\n";
     fs::write(&file, text_of).unwrap();
-    let output = wasmill(&["check", "--offline", file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    for what in [&*file, folder.path()] {
+        let output = wasmill(&["check", "--offline", what.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+    // A folder is checked with the file of the process.
+    fs::write(folder.path().join("wasmill.toml"), "[http]\nlisten = \"nowhere\"\n").unwrap();
+    let output = wasmill(&["check", "--offline", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(text(&output).contains("wasmill.toml:2"), "{}", text(&output));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use clap::Args as ClapArgs;
 use super::args::Compiled;
 use super::args::Policy;
 use super::exit_code::Exit;
+use super::fleet;
 use crate::config;
 use crate::config::Examined;
 use crate::config::Level;
@@ -34,12 +35,12 @@ use format::Format;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill check orders.toml && wasmill run orders.toml
-  wasmill check --offline pipelines/*.toml
-  wasmill check --policy policy.toml pipelines/*.toml
+  wasmill check --offline pipelines/
+  wasmill check --policy policy.toml pipelines/
   wasmill check --deny-warnings --format github pipelines/*.toml
   wasmill check --format json orders.toml | jq '.findings[].message'")]
 pub(super) struct Args {
-    /// The pipeline files; in the variable, write one on each line
+    /// The pipeline files, or folders of them; in the variable, write one on each line
     #[arg(value_name = "FILE", required = true, value_delimiter = '\n', env = "WASMILL_FILE")]
     paths: Vec<PathBuf>,
     /// Override a value in every file, as in `--set limits.parallelism=2`; in the variable, write one on each line
@@ -71,12 +72,15 @@ struct Checked {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    // A mistake in the process's own file is one, too.
+    fleet::settings(&args.paths, None)?;
+    let paths = fleet::files(&args.paths, false)?;
     let policy = args.policy.file.as_deref().map(config::policy).transpose();
     let (policy, mut files) = match policy {
         Ok(policy) => (policy, Vec::new()),
         Err(report) => (None, vec![of_policy(args, report)]),
     };
-    files.extend(args.paths.iter().map(|path| fields(path, &args.set, policy.as_ref())));
+    files.extend(paths.iter().map(|path| fields(path, &args.set, policy.as_ref())));
     std::thread::scope(|scope| {
         // The brokers are asked while the components are compiled.
         let asked = (!args.offline).then(|| {

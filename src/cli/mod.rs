@@ -21,6 +21,7 @@ mod instance;
 mod load;
 mod man;
 mod new;
+mod notify;
 mod operate;
 mod print;
 mod rate;

@@ -78,7 +78,7 @@ impl Service {
         };
         let served = Served::new(config.name.as_str().into(), Arc::clone(&metrics), look);
         let board = Single { served, started: in_board };
-        let server = serve(config.http, Arc::new(board), Access::default())?;
+        let server = serve(config.http, Arc::new(board), Access::default(), signals)?;
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
     }
 
@@ -96,6 +96,7 @@ impl Service {
         let _ = started.set(handle.clone());
         let drained = handle.clone();
         signals.run(Arc::new(move || drained.drain()), reloader.asker());
+        signals.ready();
         Ok(Running { handle, metrics, _reloader: reloader, _server: server })
     }
 }
@@ -153,8 +154,14 @@ pub(super) fn add(config: &config::Pipeline, metrics: &Metrics) {
     }
 }
 
-/// Serves metrics and probes of these pipelines.
-pub(super) fn serve(listen: SocketAddr, board: Arc<dyn Board>, access: Access) -> Result<admin::Server, Exit> {
+/// Serves metrics and probes of these pipelines. A service manager that watches the process is told while all of them are alive.
+pub(super) fn serve(
+    listen: SocketAddr,
+    board: Arc<dyn Board>,
+    access: Access,
+    signals: &Signals,
+) -> Result<admin::Server, Exit> {
+    let watched = Arc::clone(&board);
     let server = admin::Server::start(listen, board, access).map_err(|error| match error {
         admin::ServeError::Address(error) => Exit::Invalid(format!(
             "listen on {listen} for metrics and probes: {error}; set another address with `[http] listen` or --http"
@@ -165,6 +172,7 @@ pub(super) fn serve(listen: SocketAddr, board: Arc<dyn Board>, access: Access) -
         admin::ServeError::Thread(error) => Exit::no_thread("serves metrics and probes", &error),
     })?;
     tracing::info!(address = %server.local_addr(), "metrics and probes are served");
+    signals.watch(Arc::new(move || watched.pipelines().iter().all(|served| served.look().health.live)));
     Ok(server)
 }
 

@@ -19,6 +19,9 @@ use signal_hook::iterator;
 use signal_hook::low_level;
 
 use super::exit_code::Exit;
+use super::notify::IsAlive;
+use super::notify::Notifier;
+use crate::reload::Asker;
 use crate::telemetry;
 
 /// A callback of the signal thread. It may take a lock, but must not wait for anything slow.
@@ -30,6 +33,7 @@ pub(super) struct Signals {
     /// Locked for one decision at a time, by the signal thread and by the command when it enters its next phase. A [`Call`] may be called
     /// under it.
     phase: Arc<Mutex<Phase>>,
+    notifier: Notifier,
 }
 
 /// Why signals can't be handled.
@@ -54,7 +58,7 @@ enum Phase {
     },
     Running {
         drain: Call,
-        reload: Call,
+        reload: Asker,
         draining: bool,
     },
 }
@@ -106,15 +110,16 @@ impl Signals {
         let mut signals = iterator::Signals::new([SIGTERM, SIGINT]).map_err(StartError::Handler)?;
         let handle = signals.handle();
         let phase = Arc::new(Mutex::new(Phase::Alone));
-        let seen = Arc::clone(&phase);
+        let notifier = Notifier::start().map_err(StartError::Thread)?;
+        let (seen, told) = (Arc::clone(&phase), notifier.clone());
         let wait = move || {
             for signal in &mut signals {
-                heed(&seen, signal);
+                heed(&seen, &told, signal);
             }
         };
         // The thread is never joined: it serves signals until the process ends.
         thread::Builder::new().name("signals".into()).spawn(wait).map_err(StartError::Thread)?;
-        Ok(Signals { handle, phase })
+        Ok(Signals { handle, phase, notifier })
     }
 
     /// Marks the command as a service: HUP doesn't end it.
@@ -134,7 +139,7 @@ impl Signals {
     }
 
     /// Marks that the pipeline runs: TERM and INT drain it, HUP reloads. Signals that arrived before are handled now.
-    pub(super) fn run(&self, drain: Call, reload: Call) {
+    pub(super) fn run(&self, drain: Call, reload: Asker) {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (asked, ended) = match *phase {
             Phase::Beginning { asked, ended } => (asked, ended),
@@ -143,10 +148,21 @@ impl Signals {
         if let Some(signal) = ended {
             say_draining(signal);
             drain();
+            self.notifier.stopping();
         } else if asked {
-            reload();
+            reload(self.notifier.reloading());
         }
         *phase = Phase::Running { drain, reload, draining: ended.is_some() };
+    }
+
+    /// Tells the service manager that the process serves, and that its pipelines have been started.
+    pub(super) fn ready(&self) {
+        self.notifier.ready();
+    }
+
+    /// Tells the service manager, from now on, while this says that the process is alive.
+    pub(super) fn watch(&self, is_alive: Arc<IsAlive>) {
+        self.notifier.watch(is_alive);
     }
 
     fn enter(&self, phase: Phase) {
@@ -154,7 +170,7 @@ impl Signals {
     }
 }
 
-fn heed(phase: &Mutex<Phase>, signal: i32) {
+fn heed(phase: &Mutex<Phase>, notifier: &Notifier, signal: i32) {
     let mut phase = phase.lock().unwrap_or_else(PoisonError::into_inner);
     match (phase.on(signal), &*phase) {
         (Deed::Die, _) => die(signal),
@@ -167,8 +183,9 @@ fn heed(phase: &Mutex<Phase>, signal: i32) {
         (Deed::Drain, Phase::Running { drain, .. }) => {
             say_draining(signal);
             drain();
+            notifier.stopping();
         }
-        (Deed::Reload, Phase::Running { reload, .. }) => reload(),
+        (Deed::Reload, Phase::Running { reload, .. }) => reload(notifier.reloading()),
         (Deed::Nothing | Deed::Drain | Deed::Reload, _) => {}
     }
 }
@@ -199,7 +216,7 @@ mod tests {
     use super::*;
 
     fn running() -> Phase {
-        Phase::Running { drain: Arc::new(|| ()), reload: Arc::new(|| ()), draining: false }
+        Phase::Running { drain: Arc::new(|| ()), reload: Arc::new(|_| ()), draining: false }
     }
 
     #[test]

@@ -81,9 +81,15 @@ pub struct Reloader {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is dropped when a reload that was asked for has ended, whether or not it succeeded.
+pub type UntilDone = Arc<dyn Send + Sync>;
+
+/// Asks for a reload.
+pub type Asker = Arc<dyn Fn(UntilDone) + Send + Sync>;
+
 enum Event {
     /// A reload was requested.
-    Asked,
+    Asked(UntilDone),
     /// Something happened in a watched folder.
     Touched,
     Stop,
@@ -115,10 +121,10 @@ impl Reloader {
 
     /// A function that requests a reload, whether or not a file has changed.
     #[must_use]
-    pub fn asker(&self) -> Arc<dyn Fn() + Send + Sync> {
+    pub fn asker(&self) -> Asker {
         let inbox = self.inbox.clone();
         // Sending fails only if the thread has ended.
-        Arc::new(move || drop(inbox.send(Event::Asked)))
+        Arc::new(move |until_done| drop(inbox.send(Event::Asked(until_done))))
     }
 }
 
@@ -230,7 +236,10 @@ impl Reload {
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match event {
-                Ok(Event::Asked) => self.reload(),
+                Ok(Event::Asked(until_done)) => {
+                    self.reload();
+                    drop(until_done);
+                }
                 // Moves the check forward but never back: something else in the folder may be written all the time.
                 Ok(Event::Touched) => look_at = look_at.map(|at| at.min(now() + QUIET)),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,

@@ -23,7 +23,7 @@ fn now() -> Instant {
 }
 
 /// Polls until there is a result.
-fn wait<T>(what: &str, longest: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, longest: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let until = now() + longest;
     loop {
         if let Some(found) = look() {
@@ -34,7 +34,7 @@ fn wait<T>(what: &str, longest: Duration, mut look: impl FnMut() -> Option<T>) -
     }
 }
 
-fn children(process: u32) -> Vec<u32> {
+pub(crate) fn children(process: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().filter_map(Result::ok);
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
@@ -94,7 +94,7 @@ impl Drop for First {
 }
 
 /// A plugin that takes long to compile: more than a thousand functions of hundreds of multiplications, which are never called.
-fn large() -> Vec<u8> {
+pub(crate) fn large() -> Vec<u8> {
     let mut functions = String::new();
     for number in 0..1_500 {
         functions.push_str("(func (param i32) (result i32) local.get 0");

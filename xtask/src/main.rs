@@ -5,9 +5,11 @@
 
 mod bench;
 mod demo;
+mod deploy;
 mod dist;
 mod docs;
 mod faults;
+mod image;
 #[expect(dead_code, reason = "the tests that share it do more with a node")]
 mod kafka;
 mod stage;
@@ -31,7 +33,9 @@ usage: cargo xtask TASK
                                 break things under load and write docs/fault-report.md; --slice: what `test` runs of it
   bench [boundary|end_to_end|analysis]
                                 the benchmarks against native code and against Kafka Streams; what follows goes to the one that is named
+  deploy                        have systemd and Kustomize look at what is in deploy/
   dist                          make a release: target/dist/wasmill-VERSION-TARGET.tar.gz and its checksum
+  image                         try what goes into the container image: in a root of its own, read-only, as its user
   docs                          renew what is generated: the bindings of the contract for Rust, schemas/, the tables of
                                 docs/configuration.md, the demo's screen in the README
   plugins                       build the plugins into plugins/target/wasm/
@@ -47,7 +51,9 @@ fn main() -> ExitCode {
         ["test", "--full"] => test::run(test::Length::Full),
         ["faults", ref which @ ..] => faults::run(which),
         ["bench", ref which @ ..] => bench::run(which),
+        ["deploy"] => deploy::run(),
         ["dist"] => dist::run(),
+        ["image"] => image::run(),
         ["docs"] => docs::run(),
         ["plugins"] => wasm::build_for_tests(),
         ["kafka"] => kafka::start(),

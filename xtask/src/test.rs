@@ -8,8 +8,10 @@ use std::process::Command;
 use std::thread;
 
 use crate::demo;
+use crate::deploy;
 use crate::dist;
 use crate::faults;
+use crate::image;
 use crate::kafka;
 use crate::stage;
 use crate::stage::Stages;
@@ -28,12 +30,14 @@ pub(crate) enum Length {
 }
 
 /// All integration tests except the fault matrix, which needs other arguments.
-const INTEGRATION: [&str; 11] = [
+const INTEGRATION: [&str; 13] = [
     "--workspace",
     "--test",
     "cli",
     "--test",
     "configuration",
+    "--test",
+    "deploy",
     "--test",
     "it",
     "--test",
@@ -95,6 +99,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
     let beside = thread::spawn(move || {
         tools::for_alerts()?;
         tools::for_jq()?;
+        tools::for_unit()?;
         kafka::prepare()?;
         wasm::prepare()?;
         wasm::build_for_tests()?;
@@ -121,6 +126,8 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         let mut promtool = toolchain::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
     })?;
+    stages.run("the unit, by systemd's rules", || deploy::unit(root))?;
+    stages.run("the image, without a container engine", || image::attempt(root))?;
     stages.run("integration tests, on the mock and on a real broker", || {
         host(&[&INTEGRATION[..], &["--", "--test-threads", &threads]].concat())
     })?;
@@ -134,6 +141,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         stage::succeed(faults::matrix(&mut linted(root, "test", &[])).arg("--slice"))
     })?;
     if length == Length::Full {
+        stages.run("the manifests, built by Kustomize", || deploy::kustomizations(root))?;
         stages.run("an installation", || install(root))?;
         stages.run("a release's archive", dist::run)?;
     }

@@ -45,6 +45,14 @@ pub(crate) fn for_jq() -> Result<(), String> {
     if toolchain::runs("jq") { Ok(()) } else { apt_install(&["jq"], "the tests of the plugin jq") }
 }
 
+/// Checks that systemd can look at a unit, and installs missing tools. It isn't started.
+///
+/// # Errors
+/// What is missing, and the command that installs it.
+pub(crate) fn for_unit() -> Result<(), String> {
+    if toolchain::runs("systemd-analyze") { Ok(()) } else { apt_install(&["systemd"], "the look at the systemd unit") }
+}
+
 /// Checks that valgrind is installed, and installs it if not.
 ///
 /// # Errors

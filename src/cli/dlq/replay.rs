@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let stop = Arc::new(AtomicBool::new(false));
     signals.begin();
     let stopped = Arc::clone(&stop);
-    signals.run(Arc::new(move || stopped.store(true, Ordering::Relaxed)), Arc::new(|| ()));
+    signals.run(Arc::new(move || stopped.store(true, Ordering::Relaxed)), Arc::new(|_| ()));
     let options = ReplayOptions {
         filter: args.selection.filter(&config.name, args.force),
         limit: args.limit,

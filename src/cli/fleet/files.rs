@@ -12,7 +12,7 @@ use crate::config::Process;
 ///
 /// # Errors
 /// If a folder can't be read, or has none, unless it may be empty.
-pub(super) fn files(paths: &[PathBuf], may_be_empty: bool) -> Result<Vec<PathBuf>, Exit> {
+pub(in crate::cli) fn files(paths: &[PathBuf], may_be_empty: bool) -> Result<Vec<PathBuf>, Exit> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

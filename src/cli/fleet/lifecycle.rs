@@ -95,6 +95,11 @@ impl Lifecycle {
         Lifecycle { phase: Phase::Starting, next: None, is_changed: false, is_ending: false }
     }
 
+    /// Whether it reads its file and loads its plugins.
+    pub(super) fn is_starting(&self) -> bool {
+        self.phase == Phase::Starting
+    }
+
     /// Whether nothing of it runs.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended { .. } | Phase::Gone)

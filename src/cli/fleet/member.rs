@@ -32,6 +32,7 @@ use crate::pipeline::Check;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::reload::Reloader;
+use crate::reload::UntilDone;
 use crate::telemetry;
 
 /// A pipeline of the process.
@@ -72,9 +73,10 @@ impl Member {
         }
     }
 
-    pub(super) fn reload(&self) {
+    /// Has it read its file again. `until_done` is dropped after that.
+    pub(super) fn reload(&self, until_done: UntilDone) {
         if let Some((_, reloader)) = &self.running {
-            (reloader.asker())();
+            (reloader.asker())(until_done);
         }
     }
 

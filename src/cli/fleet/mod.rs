@@ -42,12 +42,14 @@ use crate::admin::Access;
 use crate::config;
 use crate::config::Restart;
 use crate::plugin::Engine;
+use crate::reload::UntilDone;
 use crate::telemetry;
 use folder::Folder;
 use lifecycle::Action;
 use lifecycle::Event;
 use member::Member;
 
+pub(super) use files::files;
 pub(super) use files::settings;
 
 /// What is the same for all pipelines of a process.
@@ -96,6 +98,8 @@ struct Inner {
     members: Vec<Member>,
     /// The number of the next member.
     next: u64,
+    /// What is dropped when the reloads have ended that are being asked for.
+    until_done: Option<UntilDone>,
     /// How the only pipeline ended, which ends the process.
     over: Option<Result<(), Exit>>,
 }
@@ -117,7 +121,7 @@ pub(super) fn run(paths: &[PathBuf], shared: Shared, compiled: &Compiled, signal
     signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
     let is_alone = matches!(paths, [path] if !path.is_dir());
     let later = Later::default();
-    let files = files::files(paths, shared.watch)?;
+    let files = files(paths, shared.watch)?;
     let read: Vec<(PathBuf, Result<Written, Exit>)> =
         (0..).zip(files).map(|(number, path)| (path.clone(), shared.read(&path, number, &later))).collect();
     let valid: Vec<&config::Pipeline> = read.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.config)).collect();
@@ -147,7 +151,7 @@ pub(super) fn run(paths: &[PathBuf], shared: Shared, compiled: &Compiled, signal
     // Only this line sets it.
     let _ = later.set(Arc::downgrade(&fleet));
     let begun: Vec<_> = read.into_iter().map(|(path, read)| (fleet.add(&path, &read), read)).collect();
-    let server = service::serve(listen, Arc::new(board::FleetBoard(Arc::clone(&fleet))), access)?;
+    let server = service::serve(listen, Arc::new(board::FleetBoard(Arc::clone(&fleet))), access, signals)?;
     if !is_alone {
         fleet.heed();
     }
@@ -155,6 +159,8 @@ pub(super) fn run(paths: &[PathBuf], shared: Shared, compiled: &Compiled, signal
         fleet.start(number, begun);
     }
     let watch = if is_alone && !fleet.shared.watch { None } else { Some(Folder::start(&fleet, paths, asked)?) };
+    fleet.begun();
+    signals.ready();
     let ended = fleet.wait();
     drop(watch);
     service::let_go(server);
@@ -198,7 +204,7 @@ impl Fleet {
         self.heeds.call_once(|| {
             self.signals.begin();
             let (drained, reloaded) = (Arc::clone(self), Arc::clone(self));
-            self.signals.run(Arc::new(move || drained.drain()), Arc::new(move || reloaded.reload()));
+            self.signals.run(Arc::new(move || drained.drain()), Arc::new(move |until_done| reloaded.reload(until_done)));
         });
     }
 
@@ -229,7 +235,7 @@ impl Fleet {
             match member.life.handle(now(), event) {
                 Some(Action::Begin) => member.begin(),
                 Some(Action::Drain) => member.drain(),
-                Some(Action::Reload) => member.reload(),
+                Some(Action::Reload) => member.reload(inner.until_done.clone().unwrap_or_else(|| Arc::new(()))),
                 Some(Action::Forget) => {
                     tracing::info!("pipeline `{}` is gone: its file was removed", member.served.name);
                     telemetry::forget(&member.served.name);
@@ -255,10 +261,21 @@ impl Fleet {
     }
 
     /// Has every pipeline read its file again, those that have failed too, and looks for files that came or went.
-    fn reload(&self) {
+    fn reload(&self, until_done: UntilDone) {
+        self.lock().until_done = Some(until_done);
         self.tell_all(Event::Changed);
+        self.lock().until_done = None;
         // An error means that there are no folders.
         let _ = self.looks.send(());
+    }
+
+    /// Waits until every pipeline has been started or has failed, or the process ends.
+    fn begun(&self) {
+        let is_starting = |inner: &mut Inner| {
+            let is_over = inner.is_ending || inner.over.is_some();
+            !is_over && inner.members.iter().any(|member| member.life.is_starting())
+        };
+        drop(self.changed.wait_while(self.lock(), is_starting));
     }
 
     /// Waits until a signal has drained all pipelines, or the only one has ended.
