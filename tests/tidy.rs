@@ -99,7 +99,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "kafka::settings::Guarantee",
         ],
     ),
-    ("admin", &["pipeline", "metrics"]),
+    ("admin", &["secret", "telemetry", "pipeline", "metrics"]),
     (
         "dry_run",
         &[

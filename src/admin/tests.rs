@@ -320,3 +320,81 @@ fn pipelines_are_listed_and_shown_as_json() {
     assert_eq!(one["steps"][0]["name"], "mask", "{text}");
     assert_eq!(one["outputs"][0]["name"], "main", "{text}");
 }
+
+/// The document, and a schema of it as a document of its own.
+fn schema_of(document: &serde_json::Value, path: &str, method: &str, status: &str) -> serde_json::Value {
+    let answer = &document["paths"][path][method]["responses"][status]["content"];
+    let (_, content) = answer.as_object().unwrap().iter().next().unwrap();
+    let mut schema = content["schema"].clone();
+    schema["components"] = document["components"].clone();
+    schema
+}
+
+#[test]
+fn what_is_answered_is_what_the_openapi_document_says() {
+    let server = server(&Arc::new(Mutex::new(Health {
+        live: true,
+        checks: vec![check(false, "brokers", "none answers")],
+        ..Health::default()
+    })));
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let document = parsed(&ask(&server, "/api/v1/openapi.json").1);
+    let mut answers = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let filled = |name| path.replace("{name}", name).replace("{operation}", "pause");
+            let (verb, headers) = (method.to_uppercase(), "Host: localhost");
+            let (status, text) = send(&server, &verb, &filled("orders"), headers);
+            assert_eq!(status, 200, "{path}: {text}");
+            answers.push((path.clone(), method.clone(), "200", text));
+            if path.contains("{name}") {
+                let (status, text) = send(&server, &verb, &filled("nothing"), headers);
+                assert_eq!(status, 404, "{path}: {text}");
+                answers.push((path.clone(), method.clone(), "404", text));
+            }
+        }
+    }
+    assert!(answers.len() >= 8, "{answers:?}");
+    for (path, method, status, text) in answers {
+        let validator = jsonschema::validator_for(&schema_of(&document, &path, &method, status)).unwrap();
+        let answer = parsed(&text);
+        let errors: Vec<String> = validator.iter_errors(&answer).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{method} {path}, {status}: {errors:?}\n{text}");
+    }
+    let validator = jsonschema::validator_for(&schema_of(&document, "/api/v1/pipelines", "get", "200")).unwrap();
+    assert!(!validator.is_valid(&serde_json::json!({ "pipelines": [{ "name": "orders" }] })), "it demands all fields");
+}
+
+#[test]
+fn the_page_shows_texts_as_texts_and_lets_nothing_else_in() {
+    let look = || Look {
+        health: Health { live: true, ..Health::default() },
+        reason: "stopped at <script>alert(1)</script>".into(),
+        file: "<b>.toml".into(),
+        running: None,
+        serves_state: false,
+    };
+    let served = Served::new("a \"b\" <i>".into(), Metrics::new("x", &["<u>"], &["main"]), look);
+    served.metrics.set_state(crate::metrics::State::Failed);
+    let server = start(vec![served]);
+    let head = |path: &str| {
+        let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for path in ["/", "/pipelines/a%20%22b%22%20%3Ci%3E"] {
+        let page = head(path);
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("alert(1)"), "{page}");
+        for tag in ["<script>", "<b>", "<i>", "<u>"] {
+            assert!(!page.contains(tag), "{tag} in {page}");
+        }
+        assert!(page.to_lowercase().contains("content-security-policy: default-src 'none'"), "{page}");
+        assert!(!page.contains("http://") && !page.contains("https://"), "nothing comes from elsewhere: {page}");
+    }
+    assert!(head("/page.js").starts_with("HTTP/1.1 200") && head("/page.css").starts_with("HTTP/1.1 200"));
+    assert!(head("/pipelines/none").starts_with("HTTP/1.1 404"));
+    assert!(ask(&server, "/").1.contains("a \"b\" <i>  failed"), "a terminal gets a table");
+}

@@ -37,7 +37,7 @@ pub struct Summary {
     /// What it is behind by.
     pub lag: LagView,
     /// What passed through it since the process started.
-    pub records: Records,
+    pub records: RecordCounts,
     /// Starts after it had failed.
     pub restarts: u64,
     /// What its steps run.
@@ -55,7 +55,7 @@ pub struct LagView {
 
 /// Counts of records.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Records {
+pub struct RecordCounts {
     /// Taken from Kafka.
     pub consumed: u64,
     /// Acknowledged outputs.
@@ -297,7 +297,7 @@ fn summary_of(served: &Served, look: &Look, series: &Series) -> Summary {
         reason: look.reason.clone(),
         ready: look.health.ready,
         lag: LagView { records: series.count("consumer_lag_records", &[]), seconds },
-        records: Records {
+        records: RecordCounts {
             consumed: series.count("records_consumed_total", &[]),
             produced: series.count("records_produced_total", &[]),
             dead_lettered: series.count("dead_letters_total", &[]),

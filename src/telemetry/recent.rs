@@ -74,7 +74,7 @@ impl Kept {
         if text.len() > LINE_BYTES_MAX {
             let end = text.floor_char_boundary(LINE_BYTES_MAX);
             text.truncate(end);
-            text.push('…');
+            text.push_str(" ..");
         }
         self.last += 1;
         self.bytes += text.len();
@@ -137,7 +137,7 @@ mod tests {
                 (0..300).for_each(|n| tracing::warn!(topic = "in", n, "a record failed"));
             });
             pipeline::in_pipeline("recent-two".into(), || {
-                (0..100).for_each(|_| tracing::info!("{}", "ü".repeat(LINE_BYTES_MAX)));
+                (0..100).for_each(|_| tracing::info!("{}", "\u{fc}".repeat(LINE_BYTES_MAX)));
             });
         });
         let one = recent("recent-one", 0);

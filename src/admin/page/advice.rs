@@ -169,7 +169,7 @@ fn flowing(summary: &Summary) -> Advice {
 mod tests {
     use super::*;
     use crate::admin::view::LagView;
-    use crate::admin::view::Records;
+    use crate::admin::view::RecordCounts;
     use crate::metrics::State;
 
     fn said(state: &str, reason: &str, checks: &[(&str, &str)], seconds: f64) -> Advice {
@@ -182,7 +182,7 @@ mod tests {
             reason: reason.into(),
             ready: true,
             lag: LagView { records: 7, seconds },
-            records: Records::default(),
+            records: RecordCounts::default(),
             restarts: 0,
             plugins: Vec::new(),
         };

@@ -46,8 +46,9 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 
 pub(super) fn router() -> Router<Arc<Site>> {
     let script =
-        async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../../../templates/page.js"));
-    let style = async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../../../templates/page.css"));
+        async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../../../templates/page/page.js"));
+    let style =
+        async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../../../templates/page/page.css"));
     Router::new()
         .route("/", get(overview))
         .route("/pipelines/{name}", get(pipeline))
@@ -69,7 +70,7 @@ struct Row {
 }
 
 #[derive(Template)]
-#[template(path = "overview.html")]
+#[template(path = "page/overview.html")]
 struct Overview {
     version: &'static str,
     /// Whether everything is well, in one line.
@@ -81,7 +82,7 @@ struct Overview {
 }
 
 #[derive(Template)]
-#[template(path = "pipeline.html")]
+#[template(path = "page/pipeline.html")]
 struct OfPipeline {
     version: &'static str,
     row: Row,
@@ -184,7 +185,7 @@ fn step_row(step: &StepView, summary: &Summary) -> StepRow {
 fn time(seconds: Option<f64>) -> String {
     match seconds {
         None => String::new(),
-        Some(seconds) if seconds < 0.001 => format!("{:.0} µs", seconds * 1e6),
+        Some(seconds) if seconds < 0.001 => format!("{:.0} us", seconds * 1e6),
         Some(seconds) if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),
         Some(seconds) => format!("{seconds:.1} s"),
     }

@@ -126,7 +126,7 @@ impl Looking {
 
     /// What is there; `None` if a folder can't be read, which changes nothing.
     fn look(&mut self) -> Option<Found> {
-        let files = match files::files(&self.paths, true) {
+        let files = match files(&self.paths, true) {
             Ok(files) => files,
             Err(exit) => {
                 let why = exit.message().to_owned();

@@ -204,7 +204,8 @@ impl Fleet {
         self.heeds.call_once(|| {
             self.signals.begin();
             let (drained, reloaded) = (Arc::clone(self), Arc::clone(self));
-            self.signals.run(Arc::new(move || drained.drain()), Arc::new(move |until_done| reloaded.reload(until_done)));
+            self.signals
+                .run(Arc::new(move || drained.drain()), Arc::new(move |until_done| reloaded.reload(until_done)));
         });
     }
 

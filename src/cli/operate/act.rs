@@ -12,6 +12,10 @@ use crate::telemetry;
 
 /// What is asked for, of which pipeline.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  wasmill pause orders
+  wasmill resume orders --url http://mill-0:9108
+  WASMILL_TOKEN=\"$(cat token)\" wasmill restart orders")]
 pub(in crate::cli) struct Act {
     /// The name of the pipeline, as `wasmill status` lists it
     #[arg(value_name = "NAME", env = "WASMILL_NAME")]
