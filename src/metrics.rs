@@ -471,7 +471,7 @@ impl Metrics {
             ),
             restarts: t.single_counter(
                 "pipeline_restarts_total",
-                "Starts of the pipeline after it had failed, by `[service] restart`.",
+                "Starts of the pipeline after it had failed.",
             ),
             config_reloads: t.counter(
                 "config_reloads_total",

@@ -1,4 +1,4 @@
-//! Who may change something.
+//! Who may change something, or see what records hold.
 //!
 //! With a token in the process's file, whoever has it; without one, whoever is on this machine. A page of the internet in the browser of
 //! somebody on this machine is not: a request of such a page has an `Origin` that isn't the server's, or a `Host` that isn't this machine.
@@ -45,7 +45,7 @@ impl Access {
         Access { token }
     }
 
-    /// Whether a request from this address may change something, or why not.
+    /// Whether a request from this address may do that, or why not.
     pub(super) fn judge(&self, from: SocketAddr, headers: &HeaderMap) -> Result<(), Denied> {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = header(HOST).unwrap_or_default();
@@ -73,7 +73,7 @@ impl Denied {
             }
             Denied::WrongToken => "the token is another one than that of `[http] token` in wasmill.toml",
             Denied::Elsewhere => {
-                "only requests from this machine may change something, because no `[http] token` is set in wasmill.toml"
+                "this is for requests from the same machine only, because no `[http] token` is set in wasmill.toml"
             }
             Denied::OtherPage => "the request comes from the page of another server",
         }

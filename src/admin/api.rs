@@ -77,7 +77,17 @@ async fn one(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Respons
     }
 }
 
-async fn logs(State(site): State<Arc<Site>>, Path(name): Path<String>, uri: Uri) -> Response {
+async fn logs(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    // Plugins may log what records hold.
+    if let Some(refused) = refused(&site, from, &headers).await {
+        return refused;
+    }
     let pipelines = site.board.pipelines();
     if !pipelines.iter().any(|served| *served.name == *name) {
         return unknown(&pipelines, &name);
@@ -120,7 +130,7 @@ async fn operate(
     }
 }
 
-/// The response to a request that may not change anything: to a wrong token after a while.
+/// The response to a request that may neither change anything nor see what records hold: to a wrong token after a while.
 pub(super) async fn refused(site: &Site, from: SocketAddr, headers: &HeaderMap) -> Option<Response> {
     let denied = site.access.judge(from, headers).err()?;
     if denied == Denied::WrongToken {

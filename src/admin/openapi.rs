@@ -39,7 +39,7 @@ pub(super) fn document() -> Json {
         "info": {
             "title": "wasmill",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The pipelines of a process. What changes something needs the token of `[http] token` in wasmill.toml; without one \
+            "description": "The pipelines of a process. What changes something, and log lines, need the token of `[http] token` in wasmill.toml; without one \
                             it is for requests from the same machine.",
             "license": { "name": "Apache-2.0" }
         },

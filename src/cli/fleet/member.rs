@@ -181,8 +181,8 @@ impl Fleet {
                 (name, metrics)
             }
         };
-        let (fleet, of_it) = (Arc::downgrade(self), Arc::clone(&metrics));
-        Served::new(name.into(), metrics, move || look(&fleet, number, &of_it))
+        let fleet = Arc::downgrade(self);
+        Served::new(name.into(), metrics, move || look(&fleet, number))
     }
 
     /// Starts the thread of a pipeline.
@@ -366,15 +366,15 @@ impl Fleet {
 }
 
 /// The pipeline of a fleet with this number as it is now.
-fn look(fleet: &Weak<Fleet>, number: u64, metrics: &Metrics) -> Look {
+fn look(fleet: &Weak<Fleet>, number: u64) -> Look {
     let found = fleet.upgrade().and_then(|fleet| {
         let inner = fleet.lock();
         inner.members.iter().find(|member| member.number == number).map(|member| member.look(inner.is_ending))
     });
     found.unwrap_or_else(|| {
-        metrics.set_state(State::Stopped);
         let reason = "its file was removed".to_owned();
-        Look { health: Health::default(), reason, file: PathBuf::new(), running: None, serves_state: false }
+        let health = Health { live: true, ..Health::default() };
+        Look { health, reason, file: PathBuf::new(), running: None, serves_state: false }
     })
 }
 

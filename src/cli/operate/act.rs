@@ -4,6 +4,7 @@ use clap::Args as ClapArgs;
 use hyper::Method;
 
 use super::Process;
+use super::Token;
 use super::path;
 use crate::admin::Operation;
 use crate::admin::view::Operated;
@@ -22,9 +23,8 @@ pub(in crate::cli) struct Act {
     name: String,
     #[command(flatten)]
     process: Process,
-    /// The token of `[http] token` in the process's wasmill.toml
-    #[arg(long, value_name = "TOKEN", env = "WASMILL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    token: Token,
 }
 
 /// Asks the process for an operation.
@@ -33,8 +33,7 @@ pub(in crate::cli) struct Act {
 /// If it isn't done.
 pub(in crate::cli) fn run(args: &Act, operation: Operation) -> Result<(), Exit> {
     let path = format!("{}/{operation}", path(&args.name));
-    let token = args.token.as_deref().map(str::trim);
-    let done: Operated = args.process.ask(&Method::POST, &path, token)?;
+    let done: Operated = args.process.ask(&Method::POST, &path, args.token.get())?;
     telemetry::tell(&format!("{}: {}", done.pipeline, done.result));
     Ok(())
 }

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use hyper::Method;
 
 use super::Process;
+use super::Token;
 use super::path;
 use crate::admin::view;
 use crate::cli::exit_code::Exit;
@@ -24,6 +25,8 @@ pub(in crate::cli) struct Logs {
     name: String,
     #[command(flatten)]
     process: Process,
+    #[command(flatten)]
+    token: Token,
     /// Print further lines as they come, until ctrl-c
     #[arg(short, long, env = "WASMILL_FOLLOW")]
     follow: bool,
@@ -40,7 +43,7 @@ pub(in crate::cli) fn run(args: &Logs) -> Result<(), Exit> {
     let mut after = 0;
     loop {
         let path = format!("{}/logs?after={after}", path(&args.name));
-        let view::Logs { lines } = args.process.ask(&Method::GET, &path, None)?;
+        let view::Logs { lines } = args.process.ask(&Method::GET, &path, args.token.get())?;
         let text: String =
             lines.iter().map(|line| format!("{} {:5} {}\n", line.at, line.level, visible(&line.text))).collect();
         if print::data(&text)? == Reader::Gone || !args.follow {

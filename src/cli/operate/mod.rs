@@ -30,6 +30,20 @@ struct Process {
     url: String,
 }
 
+/// The token of the process.
+#[derive(Debug, ClapArgs)]
+struct Token {
+    /// The token of `[http] token` in the process's wasmill.toml
+    #[arg(long, value_name = "TOKEN", env = "WASMILL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Token {
+    fn get(&self) -> Option<&str> {
+        self.token.as_deref().map(str::trim)
+    }
+}
+
 impl Process {
     /// Sends a request, and reads the answer.
     ///
