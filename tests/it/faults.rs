@@ -121,7 +121,7 @@ pub(crate) const MALFORMED: [Case; 29] = [
     ),
     after("a tag that isn't there", "(i32.store8 (global.get $answer) (i32.const 9))", "discriminant"),
     after(
-        "more outputs of a record, each with the bytes of its input, than it may have",
+        "more bytes by reference than may be sent",
         "(local.set $layout (call $alloc (i32.const 12000000))) \
          (local.set $i (i32.const 0)) \
          (loop $more \
@@ -131,7 +131,7 @@ pub(crate) const MALFORMED: [Case; 29] = [
          (call $list (global.get $layout_at) (local.get $layout) \
            (i32.mul (i32.add (local.get $n) (i32.const 899999)) (i32.const 3))) \
          (i32.store (i32.add (local.get $counts) (i32.shl (local.get $bad) (i32.const 2))) (i32.const 900000))",
-        "where `limits.outputs_per_record` is 10000",
+        "67108864",
     ),
     after(
         "lists that lie in the same bytes",
@@ -170,7 +170,9 @@ fn stops_and_goes_on((name, behaviour, says): Case) {
     let feed = Feed::fill(&input, RECORDS);
     let fed = feed.stop();
     let reader = Reader::start(&output);
-    let often = "[limits]\ncommit_every = \"100ms\"";
+    // As much of one record as of a call: its own bounds have tests of their own.
+    let bounds = "outputs_per_record = 1000000\noutput_bytes_per_record = \"64 MiB\"";
+    let often = &format!("[limits]\ncommit_every = \"100ms\"\n{bounds}");
     let pipeline = Pipeline::with_step(&input, &output, &group, often, "timeout = \"1s\"");
     pipeline.install(&component::with(PARTITION, OFFSET, behaviour));
 
