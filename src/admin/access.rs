@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_whoever_has_it_may_and_nobody_else() {
+    fn with_a_token_whoever_has_it_may_and_no_other() {
         let with = |value| judged(Some("canary"), THERE, &[(HOST, "mill:9108"), (AUTHORIZATION, value)]);
         assert_eq!(with("Bearer canary"), Ok(()));
         for wrong in ["Bearer canar", "Bearer canary2", "Bearer "] {

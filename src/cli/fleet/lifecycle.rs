@@ -275,7 +275,7 @@ mod tests {
                 match life.handle(at, event) {
                     Some(Action::Begin) => {
                         prop_assert!(!is_out, "two of it would run");
-                        prop_assert!(!is_stopped && !is_removed && !is_ending, "nobody wants it to run");
+                        prop_assert!(!is_stopped && !is_removed && !is_ending, "an operator does not want it to run");
                         is_out = true;
                     }
                     Some(Action::Drain) => {
