@@ -34,6 +34,7 @@ pub use rate_limit::RateLimit;
 pub use recent::RecentLine;
 pub use recent::forget;
 pub use recent::recent;
+pub use recent::unix_ms;
 
 use format::Human;
 use format::Json;

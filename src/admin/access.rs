@@ -1,6 +1,6 @@
 //! Who may change something, or see what records hold.
 //!
-//! With a token in the process's file, whoever has it; without one, whoever is on this machine. A page of the internet in the browser of
+//! With a token in the process's file, users who have it; without one, users of this machine. A page of the internet in the browser of
 //! somebody on this machine is not: a request of such a page has an `Origin` that isn't the server's, or a `Host` that isn't this machine.
 
 use std::net::IpAddr;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_whoever_has_it_may_and_no_other() {
+    fn with_a_token_only_users_who_have_it_may() {
         let with = |value| judged(Some("canary"), THERE, &[(HOST, "mill:9108"), (AUTHORIZATION, value)]);
         assert_eq!(with("Bearer canary"), Ok(()));
         for wrong in ["Bearer canar", "Bearer canary2", "Bearer "] {

@@ -1,6 +1,6 @@
 //! The HTTP server of a process: metrics, probes, the API and the version, on a thread of its own.
 //!
-//! State of steps with windows is data, so it is served only where the file permits it. What changes something is for whoever has the token.
+//! State of steps with windows is data, so it is served only where the file permits it. What changes something is for users who have the token.
 //! The server can't block or starve the data path: it reads, and sends messages to pipelines. The number of connections is bounded, and a
 //! connection above the bound closes the oldest one. So a client that opens many connections can't use up the descriptors that Kafka needs,
 //! and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would

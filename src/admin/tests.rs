@@ -299,7 +299,7 @@ fn a_token_is_asked_for_where_something_changes() {
     assert_eq!(post("Host: localhost").0, 401);
     assert_eq!(post("Host: localhost\r\nAuthorization: Bearer 0123456789abcdee").0, 401);
     assert_eq!(post("Host: mill\r\nAuthorization: Bearer 0123456789abcdef").0, 200);
-    assert_eq!(ask(&server, "/api/v1/pipelines").0, 200, "states are for whoever reaches the server");
+    assert_eq!(ask(&server, "/api/v1/pipelines").0, 200, "states are for everybody who reaches the server");
     assert_eq!(ask(&server, "/api/v1/pipelines/orders/logs").0, 401, "plugins may log what records hold");
     let page = |headers: &str| send(&server, "GET", "/pipelines/orders", &format!("{headers}\r\nAccept: text/html")).1;
     assert!(page("Host: localhost").contains("wasmill logs orders --token TOKEN"));

@@ -417,3 +417,27 @@ fn dead_letters(series: &Series) -> Vec<DeadLettersView> {
 fn time(ms: i64) -> String {
     json_time(ms).trim_matches('"').to_owned()
 }
+
+/// Lines with aligned columns, as text for a terminal.
+#[must_use]
+pub fn columns(lines: &[Vec<String>]) -> String {
+    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let text = |line: &Vec<String>| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_their_ends() {
+        let line = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        assert_eq!(columns(&[line(["a", "state", ""]), line(["bcd", "x", "y"])]), "a    state\nbcd  x      y\n");
+    }
+}

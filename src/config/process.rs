@@ -26,7 +26,7 @@ use crate::secret::Secret;
 pub struct Process {
     /// The address of metrics and probes.
     pub http: Option<SocketAddr>,
-    /// Whoever has it may change something. `None`: whoever is on this machine.
+    /// Users who have it may change something. `None`: users of this machine.
     pub token: Option<Secret>,
     /// How a failed pipeline is started again. `None`: it stays failed.
     pub restart: Option<Restart>,

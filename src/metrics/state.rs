@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+
+use crate::telemetry::unix_ms;
 
 /// The state of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +57,6 @@ impl StateCell {
             *current = CurrentState { state, since_ms: unix_ms() };
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a time that is shown to people")]
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl State {

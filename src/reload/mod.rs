@@ -158,12 +158,16 @@ type Digests = BTreeMap<PathBuf, Option<String>>;
 /// A file when it was last checked.
 struct Look {
     file: PathBuf,
-    identity: Option<[i64; 7]>,
+    identity: Option<FileIdentity>,
     digest: Option<String>,
 }
 
-/// Values that change whenever the file behind a name changes: inode, size and times. `None` if there is no file.
-fn identity(file: &Path) -> Option<[i64; 7]> {
+/// Values that change whenever the file behind a name changes: device, inode, size and times.
+pub type FileIdentity = [i64; 7];
+
+/// The identity of the file behind a name; `None` if there is no file.
+#[must_use]
+pub fn identity(file: &Path) -> Option<FileIdentity> {
     let metadata = fs::metadata(file).ok()?;
     let of = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
     Some([

@@ -99,8 +99,10 @@ impl<S: Subscriber> Layer<S> for Recent {
     }
 }
 
+/// Milliseconds since 1970-01-01 UTC, for times that are shown to people.
 #[expect(clippy::disallowed_methods, reason = "a time that is shown to people")]
-fn unix_ms() -> i64 {
+#[must_use]
+pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -214,9 +214,9 @@ fn headline(rows: &[Row]) -> String {
 
 /// The overview for a terminal.
 fn table(rows: &[Row]) -> String {
-    let header = ["pipeline", "state", "lag", "in/s", "out/s", "failures", "dead letters"].map(str::to_owned);
+    let header = ["pipeline", "state", "lag", "in/s", "out/s", "failures", "dead letters"].map(str::to_owned).to_vec();
     let cells = rows.iter().map(|Row { summary, rate_in, rate_out, .. }| {
-        [
+        vec![
             summary.name.clone(),
             summary.state.clone(),
             summary.lag.records.to_string(),
@@ -226,14 +226,8 @@ fn table(rows: &[Row]) -> String {
             summary.records.dead_lettered.to_string(),
         ]
     });
-    let lines: Vec<[String; 7]> = std::iter::once(header).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let text = |line: &[String; 7]| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    let mut page: String = lines.iter().map(text).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(header).chain(cells).collect();
+    let mut page = view::columns(&lines);
     for row in rows.iter().filter(|row| row.advice.tone > Tone::Well) {
         page.push_str(&format!("\n{}: {}\n  {}\n", row.summary.name, row.advice.why, row.advice.safe));
     }

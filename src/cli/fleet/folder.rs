@@ -6,9 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,19 +20,11 @@ use super::Fleet;
 use super::files;
 use super::lifecycle::Event;
 use crate::cli::exit_code::Exit;
+use crate::reload::FileIdentity;
+use crate::reload::identity;
 
 /// The interval between looks.
 const EVERY: Duration = Duration::from_millis(500);
-
-/// Values that change whenever a file is written or replaced: device, inode, size, and the time of the last change.
-pub(super) type Identity = [u64; 5];
-
-/// The identity of a file; `None` if there is none.
-pub(super) fn identity(file: &Path) -> Option<Identity> {
-    let metadata = fs::metadata(file).ok()?;
-    let of = |number: i64| u64::from_ne_bytes(number.to_ne_bytes());
-    Some([metadata.dev(), metadata.ino(), metadata.size(), of(metadata.mtime()), of(metadata.mtime_nsec())])
-}
 
 /// The thread; dropping it stops and joins it.
 pub(super) struct Folder {
@@ -87,11 +76,11 @@ impl Drop for Folder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Found {
     /// Files that no pipeline has, as they are.
-    new: BTreeMap<PathBuf, Identity>,
+    new: BTreeMap<PathBuf, FileIdentity>,
     /// Pipelines whose file is not there any more.
     gone: BTreeSet<u64>,
     /// Failed pipelines of which a file has changed, with the files as they are.
-    changed: BTreeMap<u64, Vec<(PathBuf, Option<Identity>)>>,
+    changed: BTreeMap<u64, Vec<(PathBuf, Option<FileIdentity>)>>,
 }
 
 struct Looking {

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use super::Fleet;
 use super::Inner;
-use super::folder;
-use super::folder::Identity;
 use super::lifecycle::Event;
 use super::lifecycle::Lifecycle;
 use super::now;
@@ -31,6 +29,8 @@ use crate::metrics::State;
 use crate::pipeline::Check;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
+use crate::reload;
+use crate::reload::FileIdentity;
 use crate::reload::Reloader;
 use crate::reload::UntilDone;
 use crate::telemetry;
@@ -53,7 +53,7 @@ pub(super) struct Member {
     /// Whether its thread has to begin it.
     begins: bool,
     /// The files that it depends on when they were last read.
-    pub(super) seen: Vec<(PathBuf, Option<Identity>)>,
+    pub(super) seen: Vec<(PathBuf, Option<FileIdentity>)>,
 }
 
 impl Member {
@@ -359,9 +359,9 @@ impl Fleet {
     }
 
     /// The files of a pipeline as they are now.
-    fn seen(&self, path: &Path) -> Vec<(PathBuf, Option<Identity>)> {
+    fn seen(&self, path: &Path) -> Vec<(PathBuf, Option<FileIdentity>)> {
         let files = load::referenced(&self.shared.file(path), self.shared.policy.as_deref());
-        files.into_iter().map(|file| (file.clone(), folder::identity(&file))).collect()
+        files.into_iter().map(|file| (file.clone(), reload::identity(&file))).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The commands for whoever operates pipelines: they ask the process that runs them.
+//! The commands for operators of pipelines: they ask the process that runs them.
 
 mod act;
 mod logs;

@@ -13,6 +13,7 @@ use super::path;
 use crate::admin::view::Detail;
 use crate::admin::view::Pipelines;
 use crate::admin::view::Summary;
+use crate::admin::view::columns;
 use crate::cli::exit_code::Exit;
 use crate::cli::print;
 use crate::cli::print::Reader;
@@ -151,27 +152,4 @@ fn page(detail: &Detail) -> String {
         ));
     }
     text
-}
-
-/// Lines with aligned columns.
-fn columns(lines: &[Vec<String>]) -> String {
-    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
-    let text = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    lines.iter().map(text).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned_and_lines_have_no_blanks_at_their_ends() {
-        let line = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        assert_eq!(columns(&[line(["a", "state", ""]), line(["bcd", "x", "y"])]), "a    state\nbcd  x      y\n");
-    }
 }
