@@ -187,6 +187,22 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Where a record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Its partition.
+    pub partition: TopicPartition,
+    /// Its offset.
+    pub offset: i64,
+}
+
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RecordPlace { partition: TopicPartition { topic, partition }, offset } = self;
+        write!(f, "topic {topic}, partition {partition}, offset {offset}")
+    }
+}
+
 /// A record as it was read, borrowed from its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {

@@ -51,6 +51,7 @@ fn help_lists_the_commands_that_work_and_gives_examples() {
         "stop",
         "start",
         "reload",
+        "skip",
     ] {
         assert!(help.contains(&format!("  {verb} ")), "{verb} is missing:\n{help}");
         let own = text(&wasmill(&[verb, "--help"]));

@@ -4,10 +4,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Path;
+use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
@@ -17,7 +19,10 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
+use serde::Deserialize;
 use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::access;
 use super::access::Denied;
@@ -28,6 +33,8 @@ use super::in_query;
 use super::openapi;
 use super::pages::Site;
 use super::view;
+use crate::record::RecordPlace;
+use crate::record::TopicPartition;
 
 pub(super) fn router() -> Router<Arc<Site>> {
     Router::new()
@@ -114,20 +121,77 @@ async fn operate(
     if let Some(refused) = refused(&site, from, &headers).await {
         return refused;
     }
+    if operation == SKIP {
+        return skip(&site, from, &name, &uri);
+    }
     let Some(operation) = Operation::ALL.into_iter().find(|known| known.label() == operation) else {
-        let known: Vec<&str> = Operation::ALL.map(Operation::label).into();
+        let known: Vec<&str> = Operation::ALL.into_iter().map(Operation::label).chain([SKIP]).collect();
         let what = format!("there is no operation `{operation}`: there are {}", known.join(", "));
         return problem(StatusCode::NOT_FOUND, &what);
     };
+    if operation == Operation::Reload && uri.query() == Some("dry_run=1") {
+        return would_reload(&site, &name).await;
+    }
     if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
         return problem(StatusCode::BAD_REQUEST, &format!("`{operation}` takes no parameters, and got `{query}`"));
     }
     tracing::info!(%from, "an operator asks for `{operation}` of pipeline `{name}`");
-    match site.board.operate(&name, &operation) {
-        Ok(result) => json(&view::Operated { pipeline: name, operation: operation.label().to_owned(), result }),
-        Err(Refused::Unknown) => unknown(&site.board.pipelines(), &name),
+    operated(&site, &name, operation.label(), site.board.operate(&name, &operation))
+}
+
+fn operated(site: &Site, pipeline: &str, operation: &str, result: Result<String, Refused>) -> Response {
+    match result {
+        Ok(result) => json(&view::Operated { pipeline: pipeline.to_owned(), operation: operation.to_owned(), result }),
+        Err(Refused::Unknown) => unknown(&site.board.pipelines(), pipeline),
         Err(Refused::Conflict(why)) => problem(StatusCode::CONFLICT, &why),
     }
+}
+
+/// The operation that names a record.
+const SKIP: &str = "skip";
+
+/// The record of [`SKIP`], in the query: an operator names it, so that none is left out by accident.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordQuery {
+    topic: String,
+    partition: i32,
+    offset: i64,
+}
+
+fn skip(site: &Site, from: SocketAddr, name: &str, uri: &Uri) -> Response {
+    let Query(RecordQuery { topic, partition, offset }) = match Query::try_from_uri(uri) {
+        Ok(record) => record,
+        Err(error) => {
+            let what = format!(
+                "`{SKIP}` needs the record, as in `?topic=orders&partition=0&offset=17`: {}",
+                error.body_text()
+            );
+            return problem(StatusCode::BAD_REQUEST, &what);
+        }
+    };
+    let record = RecordPlace { partition: TopicPartition { topic: topic.into(), partition }, offset };
+    tracing::info!(%from, "an operator asks for `{SKIP}` of pipeline `{name}`: {record}");
+    operated(site, name, SKIP, site.board.skip(name, &record))
+}
+
+/// The longest wait for what a reload would change: it asks brokers, and compiles plugins.
+const WOULD_RELOAD_MAX: Duration = Duration::from_secs(60);
+
+async fn would_reload(site: &Site, name: &str) -> Response {
+    let (sender, answer) = oneshot::channel();
+    // The request may be gone by then.
+    let asked = site.board.would_reload(name, Box::new(move |told| drop(sender.send(told))));
+    let told = match asked {
+        Ok(()) => match timeout(WOULD_RELOAD_MAX, answer).await {
+            Ok(Ok(Ok(said))) => Ok(format!("a reload would change: {said}")),
+            Ok(Ok(Err(why))) => Err(Refused::Conflict(format!("a reload would be refused: {why}"))),
+            Ok(Err(_)) => Err(Refused::Conflict("the pipeline has ended".to_owned())),
+            Err(_) => Err(Refused::Conflict(format!("no answer within {WOULD_RELOAD_MAX:?}: it loads something else"))),
+        },
+        Err(refused) => Err(refused),
+    };
+    operated(site, name, Operation::Reload.label(), told)
 }
 
 /// The response to a request that may neither change anything nor see what records hold: to a wrong token after a while.

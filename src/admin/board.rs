@@ -8,6 +8,9 @@ use super::state::Desk;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
+use crate::pipeline::RecordAt;
+use crate::record::RecordPlace;
+use crate::reload;
 
 /// The pipelines of a process. Its methods are called on the server's threads.
 pub trait Board: Send + Sync {
@@ -19,6 +22,20 @@ pub trait Board: Send + Sync {
     /// # Errors
     /// If it can't be done.
     fn operate(&self, pipeline: &str, operation: &Operation) -> Result<String, Refused>;
+
+    /// Has a pipeline go on that stopped at this record, or that this record holds. The record is tried once more, and left out if it fails
+    /// again. Returns what is done now, for people.
+    ///
+    /// # Errors
+    /// If it can't be done, or it has stopped at another record.
+    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused>;
+
+    /// Asks what a reload of the pipeline's file would change, for people, or why it would be refused. The answer comes on another thread,
+    /// soon; it is dropped if the pipeline ends.
+    ///
+    /// # Errors
+    /// If it can't be asked.
+    fn would_reload(&self, pipeline: &str, answer: reload::Answer) -> Result<(), Refused>;
 }
 
 /// A pipeline of the process.
@@ -41,6 +58,8 @@ pub struct Look {
     pub file: PathBuf,
     /// The pipeline, if it runs.
     pub running: Option<Handle>,
+    /// The record at which it has stopped, or that holds it.
+    pub stopped_at: Option<RecordAt>,
     /// Whether its state is shown to everybody who can reach the server.
     pub serves_state: bool,
 }

@@ -32,6 +32,7 @@ pub(super) fn document() -> Json {
                 "name": "after", "in": "query", "description": "Only lines after the one of this number", "schema": { "type": "integer" }
             })])
         },
+        "/api/v1/pipelines/{name}/skip": { "post": skip(&mut schemas) },
         "/api/v1/pipelines/{name}/{operation}": { "post": operate(&mut schemas) },
     });
     json!({
@@ -70,9 +71,38 @@ fn operate(schemas: &mut SchemaGenerator) -> Json {
         "name": "operation", "in": "path", "required": true,
         "schema": { "type": "string", "enum": Operation::ALL.map(Operation::label) }
     });
+    let dry_run = json!({
+        "name": "dry_run", "in": "query", "schema": { "type": "integer", "enum": [1] },
+        "description": "Of `reload` only: nothing is changed, and the answer says what would be"
+    });
+    json!({
+        "summary": "Does something with a pipeline",
+        "description": all,
+        "security": [{ "token": [] }, {}],
+        "parameters": [name(), operation, dry_run],
+        "responses": operated(schemas)
+    })
+}
+
+fn skip(schemas: &mut SchemaGenerator) -> Json {
+    let of = |name: &str, kind: &str, what: &str| json!({ "name": name, "in": "query", "required": true, "description": what, "schema": { "type": kind } });
+    json!({
+        "summary": "Leaves out the record at which a pipeline has stopped",
+        "description": "The record is tried once more, and left out if it fails again; the pipeline goes on. It has to be named, so that none is \
+                        left out by accident: `stopped_at` of the pipeline has it.",
+        "security": [{ "token": [] }, {}],
+        "parameters": [
+            name(), of("topic", "string", "Its topic"), of("partition", "integer", "Its partition"), of("offset", "integer", "Its offset")
+        ],
+        "responses": operated(schemas)
+    })
+}
+
+/// What an operation is answered with.
+fn operated(schemas: &mut SchemaGenerator) -> Json {
     let mut responses = json!({ "200": answer::<view::Operated>(schemas, "It is done, or begun", "application/json") });
     for (status, why) in [
-        ("400", "It has parameters"),
+        ("400", "A parameter is missing, or isn't known"),
         ("401", "There is no token, or a wrong one"),
         ("403", "It comes from another machine, or from the page of another server"),
         ("404", "There is no such pipeline, or no such operation"),
@@ -80,13 +110,7 @@ fn operate(schemas: &mut SchemaGenerator) -> Json {
     ] {
         responses[status] = answer::<view::Problem>(schemas, why, "application/problem+json");
     }
-    json!({
-        "summary": "Does something with a pipeline",
-        "description": all,
-        "security": [{ "token": [] }, {}],
-        "parameters": [name(), operation],
-        "responses": responses
-    })
+    responses
 }
 
 fn answer<T: JsonSchema>(schemas: &mut SchemaGenerator, description: &str, kind: &str) -> Json {

@@ -19,6 +19,8 @@ use super::Server;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
+use crate::record::RecordPlace;
+use crate::reload;
 use crate::secret::Secret;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -52,6 +54,18 @@ impl Board for Asked {
         self.1.lock().unwrap().push((pipeline.to_owned(), *operation));
         if *operation == Operation::Start { Err(Refused::Conflict("it runs".into())) } else { Ok("done".into()) }
     }
+
+    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused> {
+        if !self.0.iter().any(|served| *served.name == *pipeline) {
+            return Err(Refused::Unknown);
+        }
+        Ok(format!("{record} is left out"))
+    }
+
+    fn would_reload(&self, _: &str, answer: reload::Answer) -> Result<(), Refused> {
+        answer(Err("orders.toml:3: no".to_owned()));
+        Ok(())
+    }
 }
 
 /// A pipeline that isn't there yet.
@@ -62,6 +76,7 @@ fn serves(name: &str, health: &Arc<Mutex<Health>>, serves_state: bool) -> Arc<Se
         reason: "it loads its plugins".into(),
         file: "orders.toml".into(),
         running: None,
+        stopped_at: None,
         serves_state,
     };
     Served::new(name.into(), Metrics::new(name, &["mask"], &["main"]), look)
@@ -279,11 +294,17 @@ fn operations_reach_their_pipeline_and_refusals_say_why() {
         ("/api/v1/pipelines/order/pause", 404, "there is no pipeline `order`: there are `orders`"),
         ("/api/v1/pipelines/orders/paws", 404, "there are pause, resume"),
         ("/api/v1/pipelines/orders/pause?force=1", 400, "takes no parameters"),
+        ("/api/v1/pipelines/orders/reload?dry_run=1", 409, "a reload would be refused: orders.toml:3: no"),
+        ("/api/v1/pipelines/orders/skip", 400, "needs the record"),
+        ("/api/v1/pipelines/orders/skip?topic=in&partition=0&offset=x", 400, "needs the record"),
+        ("/api/v1/pipelines/orders/skip?topic=in&partition=0&offset=7&force=1", 400, "needs the record"),
     ] {
         let (found, text) = post(path);
         assert_eq!(found, status, "{text}");
         assert!(text.contains(why) && text.contains(&format!("\"status\":{status}")), "{text}");
     }
+    let (status, text) = post("/api/v1/pipelines/orders/skip?topic=a%2Eb&partition=0&offset=7");
+    assert!(status == 200 && text.contains("topic a.b, partition 0, offset 7 is left out"), "{text}");
     assert_eq!(ask(&server, "/api/v1/pipelines/orders/pause").0, 405, "a link changes nothing");
     let page = send(&server, "POST", "/api/v1/pipelines/orders/stop", "Host: localhost\r\nOrigin: http://evil.example");
     assert_eq!(page.0, 403, "{}", page.1);
@@ -346,7 +367,8 @@ fn what_is_answered_is_what_the_openapi_document_says() {
     let mut answers = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let filled = |name| path.replace("{name}", name).replace("{operation}", "pause");
+            let record = if path.ends_with("/skip") { "?topic=in&partition=0&offset=7" } else { "" };
+            let filled = |name| path.replace("{name}", name).replace("{operation}", "pause") + record;
             let (verb, headers) = (method.to_uppercase(), "Host: localhost");
             let (status, text) = send(&server, &verb, &filled("orders"), headers);
             assert_eq!(status, 200, "{path}: {text}");

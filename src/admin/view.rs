@@ -11,9 +11,13 @@ use crate::metrics::CurrentState;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Handle;
+use crate::pipeline::LastFailure;
 use crate::pipeline::PartitionStatus;
+use crate::pipeline::RecordAt;
 use crate::pipeline::WindowedStatus;
 use crate::pipeline::json_time;
+use crate::record::RecordPlace;
+use crate::record::TopicPartition;
 use crate::telemetry;
 use crate::telemetry::RecentLine;
 
@@ -42,6 +46,10 @@ pub struct Summary {
     pub restarts: u64,
     /// What its steps run.
     pub plugins: Vec<Plugin>,
+    /// The record at which it has stopped, or that holds it.
+    pub stopped_at: Option<StoppedAtView>,
+    /// The last record that failed, since the pipeline started.
+    pub last_failure: Option<FailureView>,
 }
 
 /// How far a pipeline is behind.
@@ -62,6 +70,8 @@ pub struct RecordCounts {
     pub produced: u64,
     /// Acknowledged dead letters.
     pub dead_lettered: u64,
+    /// Failed, and left out by the policy or by an operator.
+    pub skipped: u64,
     /// Failures of steps: records, and calls.
     pub failures: u64,
 }
@@ -95,8 +105,6 @@ pub struct Detail {
     pub outputs: Vec<OutputView>,
     /// Its dead letters.
     pub dead_letters: Vec<DeadLettersView>,
-    /// The last record that failed, since the pipeline started.
-    pub last_failure: Option<FailureView>,
     /// Reloads of its file.
     pub reloads: Reloads,
 }
@@ -191,6 +199,19 @@ pub struct DeadLettersView {
     pub step: String,
     /// The kinds of failures, and how many dead letters each has.
     pub kinds: Vec<Count>,
+}
+
+/// The record at which a pipeline has stopped, or that holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoppedAtView {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Whether `skip` lets the pipeline go on: not if too many others failed.
+    pub may_be_skipped: bool,
 }
 
 /// A record that failed.
@@ -301,17 +322,20 @@ fn summary_of(served: &Served, look: &Look, series: &Series) -> Summary {
             consumed: series.count("records_consumed_total", &[]),
             produced: series.count("records_produced_total", &[]),
             dead_lettered: series.count("dead_letters_total", &[]),
+            skipped: series.count("records_processed_total", &[("outcome", "skipped")]),
             failures: series.count("step_errors_total", &[]),
         },
         restarts: served.metrics.restarts.get(),
         plugins: plugins(series),
+        stopped_at: look.stopped_at.as_ref().map(stopped_at),
+        last_failure: look.running.as_ref().and_then(|running| running.progress().1).map(failure),
     }
 }
 
 /// Everything that is known of a pipeline.
 pub(super) fn detail(served: &Served) -> Detail {
     let (look, series) = (served.look(), Series::of(&served.metrics));
-    let (assigned, failed) = look.running.as_ref().map(Handle::progress).unwrap_or_default();
+    let (assigned, _) = look.running.as_ref().map(Handle::progress).unwrap_or_default();
     let windowed = look.running.as_ref().map(Handle::watermarks).unwrap_or_default();
     Detail {
         summary: summary_of(served, &look, &series),
@@ -320,13 +344,6 @@ pub(super) fn detail(served: &Served) -> Detail {
         steps: series.labels("step_records_in_total", "step", &[]).iter().map(|step| of_step(step, &series)).collect(),
         outputs: outputs(look.running.as_ref(), &series),
         dead_letters: dead_letters(&series),
-        last_failure: failed.map(|failed| FailureView {
-            at: time(failed.at_ms),
-            topic: failed.partition.topic.to_string(),
-            partition: failed.partition.partition,
-            offset: failed.offset,
-            what: failed.what,
-        }),
         reloads: reloads(&served.metrics),
     }
 }
@@ -411,6 +428,18 @@ fn dead_letters(series: &Series) -> Vec<DeadLettersView> {
         kinds: counts(series.by("dead_letters_total", "kind", &[("step", step)])),
     };
     steps.into_iter().map(of).collect()
+}
+
+fn failure(LastFailure { at_ms, partition, offset, what }: LastFailure) -> FailureView {
+    let TopicPartition { topic, partition } = partition;
+    FailureView { at: time(at_ms), topic: topic.to_string(), partition, offset, what }
+}
+
+/// The record at which a pipeline has stopped.
+pub(super) fn stopped_at(record: &RecordAt) -> StoppedAtView {
+    let RecordAt { place: RecordPlace { partition: TopicPartition { topic, partition }, offset }, may_be_left_out } =
+        record;
+    StoppedAtView { topic: topic.to_string(), partition: *partition, offset: *offset, may_be_skipped: *may_be_left_out }
 }
 
 /// A time as people and programs read it.

@@ -72,7 +72,9 @@ pub(super) enum Verb {
     /// Start a pipeline that was stopped or has failed
     Start(operate::Act),
     /// Have a pipeline read its file again, as HUP does
-    Reload(operate::Act),
+    Reload(operate::Reload),
+    /// Leave out the record at which a pipeline has stopped, if it fails once more
+    Skip(operate::Skip),
     /// Check that a plugin keeps the contract, without a broker or a pipeline
     Conformance(conformance::Args),
     /// Show what a component is and what it needs

@@ -30,6 +30,7 @@ use crate::pipeline::End;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::plugin::Step;
+use crate::record::RecordPlace;
 use crate::reload;
 use crate::reload::Reloader;
 use crate::telemetry;
@@ -74,7 +75,10 @@ impl Service {
             let health = running.as_ref().map_or_else(|| starting(&format!("pipeline/{name}")), Handle::health);
             let reason =
                 running.as_ref().map_or_else(|| "it loads its plugins".to_owned(), |running| running.state().1);
-            Look { health, reason, file: file.clone(), running, serves_state }
+            {
+                let stopped_at = running.as_ref().and_then(Handle::stopped_at);
+                Look { health, reason, file: file.clone(), running, stopped_at, serves_state }
+            }
         };
         let served = Served::new(config.name.as_str().into(), Arc::clone(&metrics), look);
         let board = Single { served, started: in_board };
@@ -131,6 +135,25 @@ impl Board for Single {
             }
         }
         Ok(operation.meaning().to_owned())
+    }
+
+    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused> {
+        if *self.served.name != *pipeline {
+            return Err(Refused::Unknown);
+        }
+        let running = self.started.get().filter(|running| {
+            running.stopped_at().is_some_and(|stopped| stopped.place == *record && stopped.may_be_left_out)
+        });
+        let running = running.ok_or_else(|| Refused::Conflict(format!("the record at {record} does not hold it")))?;
+        running.leave_out(record.clone());
+        Ok(format!("it goes on; the record at {record} is tried once more, and left out if it fails again"))
+    }
+
+    fn would_reload(&self, pipeline: &str, _: reload::Answer) -> Result<(), Refused> {
+        if *self.served.name != *pipeline {
+            return Err(Refused::Unknown);
+        }
+        Err(Refused::Conflict("`dev` reads files again when they change".to_owned()))
     }
 }
 

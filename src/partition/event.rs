@@ -80,6 +80,11 @@ pub enum Event<'a> {
         /// Why.
         failure: &'a Failure,
     },
+    /// An operator has said that this record is skipped if it fails permanently.
+    LeaveOut {
+        /// Its offset.
+        offset: i64,
+    },
     /// The consumer's position, with every record below it received.
     Position {
         /// The position.
@@ -131,6 +136,7 @@ impl Event<'_> {
             | Event::Unrecoverable { seq, .. } => Some(seq.assignment()),
             Event::Received { .. }
             | Event::Dispatched { .. }
+            | Event::LeaveOut { .. }
             | Event::Position { .. }
             | Event::Committed { .. }
             | Event::Drain { .. }

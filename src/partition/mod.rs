@@ -31,6 +31,7 @@ mod strand;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -73,6 +74,8 @@ pub struct PartitionState {
     /// Records that had an output refused by the broker, by offset, and why. They are read again, and fail permanently when their
     /// turn comes.
     refused: BTreeMap<i64, Failure>,
+    /// Records, by offset, that are skipped if they fail permanently, whatever the policy says.
+    left_out: BTreeSet<i64>,
     phase: Phase,
 }
 
@@ -119,6 +122,7 @@ impl PartitionState {
             upto: None,
             numbers: Seq::END,
             refused: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             phase: Phase::Running,
         }
     }
@@ -134,6 +138,13 @@ impl PartitionState {
     #[must_use]
     pub fn with_strands(mut self, strands: usize) -> PartitionState {
         self.strands = vec![Strand::new(self.assignment()); strands.max(1)];
+        self
+    }
+
+    /// Skips these records, by offset, if they fail permanently, as [`Event::LeaveOut`] does.
+    #[must_use]
+    pub fn with_left_out(mut self, offsets: BTreeSet<i64>) -> PartitionState {
+        self.left_out = offsets;
         self
     }
 
@@ -350,8 +361,14 @@ impl PartitionState {
                     self.stop(seq, failure, OnFailure::Stop, &mut actions);
                 }
             }
+            Event::LeaveOut { offset } => {
+                self.left_out.insert(offset);
+            }
             Event::Position { position } => self.ledger.advance_position(position),
-            Event::Committed { offset } => self.ledger.confirm(offset),
+            Event::Committed { offset } => {
+                self.ledger.confirm(offset);
+                self.left_out = self.left_out.split_off(&offset.0);
+            }
             Event::Drain { deadline } => self.drain(deadline, &mut actions),
             Event::Release => self.drain(now, &mut actions),
             Event::Policy(policy) => {

@@ -107,7 +107,7 @@ impl PartitionState {
         for (place, failure) in failed.iter().take_while(|(place, _)| *place < outputs.len()) {
             self.breaker.passed(place - at);
             at = *place;
-            match self.judge(failure) {
+            match self.judge(seqs.at(*place), failure) {
                 Judged::GiveUp(fate) => fates.push((*place, fate)),
                 stops @ (Judged::Stop | Judged::BreakerTripped(_)) => {
                     worst = Some((stops, failure));
@@ -127,7 +127,7 @@ impl PartitionState {
     /// Dead-letters or skips the next record without an outcome. The run ends with it, and what was handed out after it runs
     /// again.
     fn give_up_next(&mut self, strand: u16, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
-        match self.judge(failure) {
+        match self.judge(seq, failure) {
             Judged::GiveUp(fate) => {
                 actions.push(self.given_up(seq, failure));
                 self.ledger.produce(Seqs::consecutive(seq, 1), &[0], &[(0, fate)]);
@@ -139,8 +139,21 @@ impl PartitionState {
         }
     }
 
+    /// What is done about a record that failed permanently: what the policy says, unless an operator wants it skipped.
+    fn then(&self, seq: Seq, failure: &Failure) -> OnFailure {
+        if self.is_left_out(seq) { OnFailure::Skip } else { self.policy.rule(failure).then }
+    }
+
+    /// Whether an operator has said to skip the record.
+    fn is_left_out(&self, seq: Seq) -> bool {
+        !self.left_out.is_empty() && self.ledger.offset_of(seq).is_some_and(|offset| self.left_out.contains(&offset))
+    }
+
     /// Decides about the next record, which failed permanently, and counts it.
-    fn judge(&mut self, failure: &Failure) -> Judged {
+    fn judge(&mut self, seq: Seq, failure: &Failure) -> Judged {
+        if self.is_left_out(seq) {
+            return Judged::GiveUp(Fate::Skipped);
+        }
         let fate = match self.policy.rule(failure).then {
             OnFailure::Stop | OnFailure::Hold => return Judged::Stop,
             OnFailure::DeadLetter => Fate::DeadLettered,
@@ -161,7 +174,7 @@ impl PartitionState {
     fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
         let tries = self.tries(seq) + 1;
         let failure = failure.clone();
-        match self.policy.rule(&failure).then {
+        match self.then(seq, &failure) {
             OnFailure::Skip => Action::Skip { seq, tries, failure },
             OnFailure::DeadLetter | OnFailure::Stop | OnFailure::Hold => Action::DeadLetter { seq, tries, failure },
         }
@@ -169,7 +182,7 @@ impl PartitionState {
 
     /// An output of a record that has its outcome can't be sent.
     pub(super) fn unsendable(&mut self, seq: Seq, unsent: u32, failure: &Failure, actions: &mut Vec<Action>) {
-        let then = self.policy.rule(failure).then;
+        let then = self.then(seq, failure);
         let fate = match then {
             OnFailure::Stop | OnFailure::Hold => return self.stop(seq, failure, then, actions),
             OnFailure::DeadLetter => Fate::DeadLettered,

@@ -31,10 +31,11 @@ use crate::metrics::State;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::plugin::bundled;
+use crate::record::RecordPlace;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
-use crate::worker::Pauser;
+use crate::worker::Operator;
 use crate::worker::Replacement;
 use crate::worker::StateAsker;
 use crate::worker::Status;
@@ -49,6 +50,7 @@ pub use crate::worker::LastFailure;
 pub use crate::worker::ListPosition;
 pub use crate::worker::ListedCell;
 pub use crate::worker::PartitionStatus;
+pub use crate::worker::RecordAt;
 pub use crate::worker::StateAnswer;
 pub use crate::worker::StateQuestion;
 pub use crate::worker::StateReply;
@@ -105,11 +107,9 @@ pub struct Handle {
     status: Arc<Status>,
     /// The first caller of `wait` takes it out; locked only for that, and no other lock is taken under it.
     worker: Arc<Mutex<Option<Worker>>>,
-    drain: Arc<dyn Fn() + Send + Sync>,
+    operator: Operator,
     swap: Swapper,
     change: Changer,
-    resume: Arc<dyn Fn() + Send + Sync>,
-    pause: Pauser,
     asker: StateAsker,
     /// The step with windows. A reload doesn't change it.
     windowed: Option<Arc<(String, CellReader)>>,
@@ -138,11 +138,9 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
     Ok(Handle {
         config: kept,
         status: Arc::clone(worker.status()),
-        drain: worker.drainer(),
+        operator: worker.operator(),
         swap: worker.swapper(),
         change: worker.changer(),
-        resume: worker.resumer(),
-        pause: worker.pauser(),
         asker: worker.asker(),
         windowed,
         metrics: Arc::clone(metrics),
@@ -335,13 +333,25 @@ impl Handle {
 
     /// Makes the pipeline go on if a record holds it.
     pub fn resume(&self) {
-        (self.resume)();
+        self.operator.resume();
     }
 
     /// Pauses reading, or lets it go on. What is in flight is finished and committed, and the partitions are kept. A reload changes nothing
     /// about it.
     pub fn pause(&self, is_paused: bool) {
-        (self.pause)(is_paused);
+        self.operator.pause(is_paused);
+    }
+
+    /// Has a record tried once more if it holds the pipeline, and skipped if it fails for good. It stays so until the record is committed
+    /// or the pipeline ends.
+    pub fn leave_out(&self, place: RecordPlace) {
+        self.operator.leave_out(place);
+    }
+
+    /// The record at which the pipeline has stopped, or that holds it.
+    #[must_use]
+    pub fn stopped_at(&self) -> Option<RecordAt> {
+        self.status.stopped_at()
     }
 
     /// Its configuration. A reload changes it.
@@ -370,7 +380,7 @@ impl Handle {
 
     /// Starts a shutdown: the pipeline finishes what is in flight, commits, leaves the group and ends.
     pub fn drain(&self) {
-        (self.drain)();
+        self.operator.drain();
     }
 
     /// Waits until the pipeline has ended. The first caller gets the real end; a second one always gets [`End::Drained`].

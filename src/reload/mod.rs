@@ -32,6 +32,7 @@ use crate::failpoint;
 use crate::failpoint::Point;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
+use crate::pipeline::StartError;
 use crate::plugin::Step;
 use crate::plugin::bundled;
 use crate::telemetry;
@@ -87,9 +88,14 @@ pub type UntilDone = Arc<dyn Send + Sync>;
 /// Asks for a reload.
 pub type Asker = Arc<dyn Fn(UntilDone) + Send + Sync>;
 
+/// Receives what a reload would change, or why it would be refused.
+pub type Answer = Box<dyn FnOnce(Result<String, String>) + Send>;
+
 enum Event {
     /// A reload was requested.
     Asked(UntilDone),
+    /// Somebody wants to know what a reload would change.
+    Would(Answer),
     /// Something happened in a watched folder.
     Touched,
     Stop,
@@ -125,6 +131,12 @@ impl Reloader {
         let inbox = self.inbox.clone();
         // Sending fails only if the thread has ended.
         Arc::new(move |until_done| drop(inbox.send(Event::Asked(until_done))))
+    }
+
+    /// Asks what a reload would change. The answer is dropped if the thread has ended.
+    pub fn would_reload(&self, answer: Answer) {
+        // Sending fails only if the thread has ended.
+        let _ = self.inbox.send(Event::Would(answer));
     }
 }
 
@@ -214,6 +226,21 @@ struct Refused {
     reason: String,
 }
 
+/// A bug.
+fn panicked() -> Refused {
+    Refused { step: None, reason: "wasmill itself failed; please report the lines above".to_owned() }
+}
+
+/// A checked change that isn't applied yet.
+struct Prepared {
+    config: config::Pipeline,
+    /// The steps that differ, by number.
+    changed: Vec<(usize, Step)>,
+    /// What is changed in place, and what with a new consumer: see [`Difference`].
+    in_place: Vec<&'static str>,
+    anew: Vec<&'static str>,
+}
+
 impl Reload {
     fn new(settings: Settings) -> Reload {
         let Settings { config, files, steps, load, verify, probe, watch: _, handle, metrics } = settings;
@@ -244,6 +271,7 @@ impl Reload {
                     self.reload();
                     drop(until_done);
                 }
+                Ok(Event::Would(answer)) => answer(self.would_reload()),
                 // Moves the check forward but never back: something else in the folder may be written all the time.
                 Ok(Event::Touched) => look_at = look_at.map(|at| at.min(now() + QUIET)),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -302,10 +330,7 @@ impl Reload {
         let config = config.map_err(|reason| Refused { step: None, reason });
         // Much of the called code reads untrusted files. Unwind safe: `attempt` sets the fields only after everything has succeeded.
         let attempt = panic::catch_unwind(AssertUnwindSafe(|| config.and_then(|config| self.attempt(config))));
-        let attempt = attempt.unwrap_or_else(|_| {
-            let reason = "wasmill itself failed; please report the lines above".to_owned();
-            Err(Refused { step: None, reason })
-        });
+        let attempt = attempt.unwrap_or_else(|_| Err(panicked()));
         if let Err(Refused { step: Some(step), .. }) = &attempt {
             self.count(*step, "failed");
         }
@@ -345,9 +370,28 @@ impl Reload {
         Ok(())
     }
 
-    /// Loads what has changed and swaps it in. Returns what was done, or `None` if nothing has changed.
-    fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
-        failpoint::pass(Point::InReload);
+    /// What a reload would change now.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    fn would_reload(&self) -> Result<String, String> {
+        let prepare = || {
+            let prepared = self.prepare((self.load)().config.map_err(|reason| Refused { step: None, reason })?)?;
+            for (number, step) in &prepared.changed {
+                let failed =
+                    |failure| StartError::Plugin { step: step.settings().name.to_string(), failure: Box::new(failure) };
+                let refused = |error: StartError| Refused { step: Some(*number), reason: error.told(&prepared.config) };
+                step.instantiate().map_err(failed).map_err(refused)?;
+            }
+            Ok(prepared)
+        };
+        let prepared = panic::catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| Err(panicked()));
+        let said = prepared.map(|prepared| prepared.said(&self.steps)).map_err(|refused| refused.reason)?;
+        Ok(said.unwrap_or_else(|| "nothing has changed".to_owned()))
+    }
+
+    /// Loads what has changed, and checks it. Nothing is changed yet.
+    fn prepare(&self, config: config::Pipeline) -> Result<Prepared, Refused> {
         let refused = |reason| Refused { step: None, reason };
         let Difference { in_place, mut anew, restart } = Difference::of(&self.config, &config);
         if !restart.is_empty() {
@@ -387,41 +431,68 @@ impl Reload {
             }
             changed.push((number, loaded));
         }
-        let first = changed.first().map(|&(number, _)| number);
-        let differs = !(in_place.is_empty() && anew.is_empty());
-        if config.reload.test && (differs || !changed.is_empty()) {
-            self.test(&config, &changed).map_err(|reason| Refused { step: first, reason })?;
+        let prepared = Prepared { config, changed, in_place, anew };
+        if prepared.config.reload.test && !prepared.is_empty() {
+            let step = prepared.first();
+            self.test(&prepared.config, &prepared.changed).map_err(|reason| Refused { step, reason })?;
         }
-        let taken = if differs {
+        Ok(prepared)
+    }
+
+    /// Loads what has changed and swaps it in. Returns what was done, or `None` if nothing has changed.
+    fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
+        failpoint::pass(Point::InReload);
+        let prepared = self.prepare(config)?;
+        let said = prepared.said(&self.steps);
+        let first = prepared.first();
+        let Prepared { config, changed, in_place, anew } = prepared;
+        let taken = if in_place.is_empty() && anew.is_empty() {
+            self.handle.swap(&changed)
+        } else {
             let mut steps = self.steps.clone();
             for (number, step) in &changed {
                 steps[*number] = step.clone();
             }
             self.handle.change(config.clone(), &steps, !anew.is_empty())
-        } else {
-            self.handle.swap(&changed)
         };
         taken.map_err(|error| Refused { step: first, reason: error.told(&config) })?;
-        let said = changed.iter().map(|(number, step)| {
-            let (name, from, to) = (&step.settings().name, self.steps[*number].digest(), step.digest());
-            if from == to {
-                format!("step `{name}`: new settings")
-            } else {
-                format!("step `{name}`: component {} -> {}", &from[..12], &to[..12])
-            }
-        });
-        let mut said: Vec<String> = said.collect();
-        if !in_place.is_empty() {
-            said.push(format!("{} in place", quoted(&in_place)));
-        }
-        if !anew.is_empty() {
-            said.push(format!("{} with a new consumer", quoted(&anew)));
-        }
         for (number, step) in changed {
             self.steps[number] = step;
             self.count(number, "ok");
         }
         self.config = config;
-        Ok((!said.is_empty()).then(|| said.join("; ")))
+        Ok(said)
+    }
+}
+
+impl Prepared {
+    /// Whether nothing has changed.
+    fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.in_place.is_empty() && self.anew.is_empty()
+    }
+
+    /// The first step that has changed.
+    fn first(&self) -> Option<usize> {
+        self.changed.first().map(|&(number, _)| number)
+    }
+
+    /// What has changed, compared with these steps; `None` if nothing has.
+    fn said(&self, before: &[Step]) -> Option<String> {
+        let of_step = |(number, step): &(usize, Step)| {
+            let (name, from, to) = (&step.settings().name, before[*number].digest(), step.digest());
+            if from == to {
+                format!("step `{name}`: new settings")
+            } else {
+                format!("step `{name}`: component {} -> {}", &from[..12], &to[..12])
+            }
+        };
+        let mut said: Vec<String> = self.changed.iter().map(of_step).collect();
+        if !self.in_place.is_empty() {
+            said.push(format!("{} in place", quoted(&self.in_place)));
+        }
+        if !self.anew.is_empty() {
+            said.push(format!("{} with a new consumer", quoted(&self.anew)));
+        }
+        (!said.is_empty()).then(|| said.join("; "))
     }
 }

@@ -103,6 +103,7 @@ impl Shell {
                 self.flow.tasks[index].lag.commit(offset);
                 self.tell(now, index, partition::Event::Committed { offset });
             }
+            self.flow.left_out.committed(&partition, offset);
         }
         // The next commit covers these offsets. After a rebalance the new owner repeats at most what was not committed.
         if let Some(reason) = result.failed

@@ -16,6 +16,8 @@ use crate::kafka::consumer::ClientError;
 use crate::kafka::producer::Sample;
 use crate::kafka::producer::SendError;
 use crate::metrics::State;
+use crate::partition;
+use crate::record::RecordPlace;
 use crate::record::TopicPartition;
 
 /// An output that was denied.
@@ -54,6 +56,22 @@ impl Shell {
         self.tell_blocked(now, Event::InputDenied(format!("{}; {command}", error.text)));
     }
 
+    /// An operator says to leave a record out if it fails for good. What it holds goes on.
+    pub(super) fn leave_out(&mut self, now: Instant, place: RecordPlace) {
+        let RecordPlace { partition, offset } = &place;
+        tracing::warn!(
+            topic = &*partition.topic,
+            partition = partition.partition,
+            offset,
+            "an operator has said to leave a record out: it is tried once more, and skipped if it fails"
+        );
+        if let Some(index) = self.flow.tasks.iter().position(|task| task.partition == *partition) {
+            self.tell(now, index, partition::Event::LeaveOut { offset: *offset });
+        }
+        self.flow.left_out.add(place);
+        self.tell_blocked(now, Event::ToldToGoOn);
+    }
+
     /// Gives an event to `Blocked` and carries out its actions.
     pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
         for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
@@ -73,6 +91,7 @@ impl Shell {
                 Action::ReadAgain => self.rewind_all(now),
                 Action::Over => {
                     self.flow.denied = None;
+                    self.monitor.status.set_stopped_at(None);
                     tracing::info!("the halt is over, processing resumes");
                     if !self.session.is_ending() {
                         self.monitor.set_state(State::Running, RUNNING);

@@ -9,6 +9,7 @@ use crate::kafka::lookup::Other;
 use crate::partition::BreakerTripped;
 use crate::partition::Flood;
 use crate::record::Offset;
+use crate::record::RecordPlace;
 use crate::record::TopicPartition;
 
 /// How a pipeline ended.
@@ -35,6 +36,15 @@ pub(super) struct StoppedAt {
     what: String,
     /// Whether the message offers a command that skips the record.
     may_be_left_out: bool,
+}
+
+/// The record at which a pipeline has stopped, or that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordAt {
+    /// The record.
+    pub place: RecordPlace,
+    /// Whether leaving it out lets the pipeline go on: not if too many others failed.
+    pub may_be_left_out: bool,
 }
 
 /// How far a partition's records got, read when nothing more can be done for it.
@@ -121,6 +131,12 @@ impl StoppedAt {
     /// The partition.
     pub(super) fn partition(&self) -> &TopicPartition {
         &self.partition
+    }
+
+    /// The record, and whether leaving it out lets the pipeline go on.
+    pub(super) fn record_at(&self) -> RecordAt {
+        let place = RecordPlace { partition: self.partition.clone(), offset: self.offset };
+        RecordAt { place, may_be_left_out: self.may_be_left_out }
     }
 
     /// The record's partition and offset.

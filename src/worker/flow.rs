@@ -11,6 +11,7 @@ use super::dead_letters::PendingDeadLetters;
 use super::denied::Denied;
 use super::intake::Amount;
 use super::left::LeftAt;
+use super::left_out::LeftOut;
 use super::outgoing::Outgoing;
 use super::task::PartitionTask;
 use crate::batch::Batch;
@@ -41,6 +42,8 @@ pub(super) struct Flow {
     pub(super) denied: Option<Denied>,
     /// How far partitions had got when they were given back, during a shutdown.
     pub(super) left: Vec<LeftAt>,
+    /// Records that an operator has said to leave out.
+    pub(super) left_out: LeftOut,
 }
 
 /// The most batches in `spare`.
@@ -60,6 +63,7 @@ impl Flow {
             bytes_out: 0,
             denied: None,
             left: Vec::new(),
+            left_out: LeftOut::default(),
         }
     }
 

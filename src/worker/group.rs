@@ -185,7 +185,8 @@ impl Shell {
             self.monitor.metrics.add_topic(&partition.topic);
             let state = PartitionState::new(self.settings.policy.clone(), assignment, offset, !committed)
                 .with_strands(self.settings.order.strands(self.io.executors.len()))
-                .with_counts(&OffsetMetadata::parse(&note).counts);
+                .with_counts(&OffsetMetadata::parse(&note).counts)
+                .with_left_out(self.flow.left_out.of(&partition));
             // `offset` stands for the partition's end until the answer to `ask_ends`.
             let mut task = PartitionTask::new(now, partition, state, executor, offset);
             task.set_topic(topic);

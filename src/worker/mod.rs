@@ -39,6 +39,7 @@ mod io;
 mod lag;
 mod lanes;
 mod left;
+mod left_out;
 mod limits;
 mod link;
 mod monitor;
@@ -74,6 +75,7 @@ use std::time::Duration;
 pub use dry::DryRun;
 pub use dry::StepTrace;
 pub use end::End;
+pub use end::RecordAt;
 pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
@@ -102,6 +104,7 @@ use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::record::AssignmentIds;
+use crate::record::RecordPlace;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use crate::telemetry;
@@ -167,6 +170,8 @@ enum Event {
     Asked(Box<AskedState>),
     /// An operator says that a held record may be tried again.
     GoOn,
+    /// An operator says to leave a record out if it fails for good.
+    LeaveOut(RecordPlace),
     /// An operator pauses reading, or lets it go on.
     Pause(bool),
     /// Shut down cleanly.
@@ -187,8 +192,11 @@ pub struct Replacement {
 /// Swaps steps: takes the replacements of each executor, which puts them in place between two of its calls.
 pub type Swapper = Arc<dyn Fn(Vec<Vec<Replacement>>) + Send + Sync>;
 
-/// Pauses reading, or lets it go on.
-pub type Pauser = Arc<dyn Fn(bool) + Send + Sync>;
+/// What operators ask of a worker, from any thread. If the worker has ended, nothing happens.
+#[derive(Clone)]
+pub struct Operator {
+    inbox: mpsc::Sender<Event>,
+}
 
 /// Asks about the committed state of a step: the answer is passed to the reply on the worker's thread, soon, or never if the worker ends.
 pub type StateAsker = Arc<dyn Fn(StateQuestion, StateReply) + Send + Sync>;
@@ -238,12 +246,10 @@ impl Worker {
         Ok(Worker { inbox, status, thread: Some(thread) })
     }
 
-    /// Returns a function that shuts the worker down: it finishes the records in flight, commits and leaves the group.
+    /// What operators ask of it.
     #[must_use]
-    pub fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let inbox = self.inbox.clone();
-        // Sending fails only if the worker has ended.
-        Arc::new(move || drop(inbox.send(Event::Drain)))
+    pub fn operator(&self) -> Operator {
+        Operator { inbox: self.inbox.clone() }
     }
 
     /// Returns a function that swaps steps. The swap does not pause processing, and each batch is run by the old versions or by
@@ -253,22 +259,6 @@ impl Worker {
         let inbox = self.inbox.clone();
         // Sending fails only if the worker has ended.
         Arc::new(move |replacements| drop(inbox.send(Event::Swap(replacements))))
-    }
-
-    /// Returns a function that makes the worker go on if a record holds it.
-    #[must_use]
-    pub fn resumer(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let inbox = self.inbox.clone();
-        // Sending fails only if the worker has ended.
-        Arc::new(move || drop(inbox.send(Event::GoOn)))
-    }
-
-    /// Returns a function that pauses reading, or lets it go on. What is in flight is finished and committed, and the partitions are kept.
-    #[must_use]
-    pub fn pauser(&self) -> Pauser {
-        let inbox = self.inbox.clone();
-        // Sending fails only if the worker has ended.
-        Arc::new(move |is_paused| drop(inbox.send(Event::Pause(is_paused))))
     }
 
     /// Returns a function that asks about the committed state of a step with windows.
@@ -299,5 +289,32 @@ impl Worker {
             Some(thread) => thread.join().unwrap_or_else(|_| End::Bug("the worker's thread panicked".into())),
             None => End::Drained,
         }
+    }
+}
+
+impl Operator {
+    /// Shuts the worker down: it finishes the records in flight, commits and leaves the group.
+    pub fn drain(&self) {
+        self.send(Event::Drain);
+    }
+
+    /// Makes the worker go on if a record holds it: the record is tried again.
+    pub fn resume(&self) {
+        self.send(Event::GoOn);
+    }
+
+    /// Pauses reading, or lets it go on. What is in flight is finished and committed, and the partitions are kept.
+    pub fn pause(&self, is_paused: bool) {
+        self.send(Event::Pause(is_paused));
+    }
+
+    /// Has a record tried once more if it holds the worker, and skipped if it fails for good. It stays so until the record is committed.
+    pub fn leave_out(&self, record: RecordPlace) {
+        self.send(Event::LeaveOut(record));
+    }
+
+    fn send(&self, event: Event) {
+        // Sending fails only if the worker has ended.
+        let _ = self.inbox.send(event);
     }
 }

@@ -158,6 +158,7 @@ impl Shell {
         task.drop_queue(None);
         let partition = task.partition.clone();
         self.delivery.forget(&partition);
+        self.flow.left_out.forget(&partition);
         let mut fresh = PartitionTask::new(now, partition.clone(), state, task.executor, range.end);
         fresh.set_topic(range.topic.or(task.offsets.topic));
         fresh.reader.sought = Some(from);

@@ -182,6 +182,8 @@ impl Shell {
             next.io.drop_producer();
             next.make_producer(clock::now());
         }
+        next.flow.left_out = std::mem::take(&mut self.flow.left_out);
+        self.monitor.status.set_stopped_at(None);
         next.intake.set_paused(self.intake.is_paused());
         next.monitor.set_paused(self.intake.is_paused());
         self.monitor.status.set_joined(false);

@@ -186,6 +186,7 @@ impl Shell {
             Event::Change { change, reply } => self.begin_change(now, *change, reply),
             Event::Restored(restored) => self.on_restored(now, restored),
             Event::Asked(asked) => self.on_asked(now, *asked),
+            Event::LeaveOut(place) => self.leave_out(now, place),
             Event::Pause(is_paused) => self.pause(is_paused),
             Event::GoOn => self.tell_blocked(now, blocked::Event::ToldToGoOn),
             Event::Drain => {
@@ -216,6 +217,9 @@ impl Shell {
             Action::Hold { offset, tries, failure } => {
                 let held = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
                 self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
+                if !self.blocked.is_held() {
+                    self.monitor.status.set_stopped_at(Some(held.record_at()));
+                }
                 self.tell_blocked(now, blocked::Event::Held(held.held()));
             }
             Action::BreakerTripped { offset, trip, failure } => {

@@ -125,6 +125,9 @@ impl Shell {
     pub(super) fn outcome(&mut self, now: Instant) -> Ended {
         let left = std::mem::take(&mut self.flow.left);
         let cause = self.session.cause().cloned().unwrap_or(Cause::End(End::Drained));
+        if let Cause::Record(stopped) = &cause {
+            self.monitor.status.set_stopped_at(Some(stopped.record_at()));
+        }
         let deadline = self.session.deadline().unwrap_or(now);
         let kafka = &self.settings.kafka;
         let end = left::outcome(cause, &left, self.settings.shutdown_timeout, &kafka.input.group, &Commands::of(kafka));

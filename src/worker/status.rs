@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::clock;
+use super::end::RecordAt;
 use crate::kafka::changelog::ReadProgress;
 use crate::metrics::State;
 use crate::record::Offset;
@@ -74,6 +75,7 @@ struct OfPartitions {
     windowed: Vec<WindowedStatus>,
     assigned: Vec<PartitionStatus>,
     failed: Option<LastFailure>,
+    stopped_at: Option<RecordAt>,
 }
 
 /// An assigned partition, as of the last second.
@@ -216,6 +218,16 @@ impl Status {
 
     pub(super) fn set_failed(&self, failed: LastFailure) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(failed);
+    }
+
+    /// The record at which the pipeline has stopped, or that holds it.
+    #[must_use]
+    pub fn stopped_at(&self) -> Option<RecordAt> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).stopped_at.clone()
+    }
+
+    pub(super) fn set_stopped_at(&self, record: Option<RecordAt>) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).stopped_at = record;
     }
 
     /// The partitions of the step with windows: the first hundred, and all that are being restored.

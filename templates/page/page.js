@@ -28,9 +28,10 @@
   }
 
   async function operate(button) {
-    const { pipeline, operation, meaning } = button.dataset;
-    if (!confirm(`${operation} ${pipeline}?\n\n${meaning}`)) return;
-    const path = `/api/v1/pipelines/${encodeURIComponent(pipeline)}/${operation}`;
+    const { pipeline, operation, query, meaning } = button.dataset;
+    const what = query ? `${operation} ${pipeline}: ${decodeURIComponent(query).replaceAll("&", ", ")}` : `${operation} ${pipeline}`;
+    if (!confirm(`${what}?\n\n${meaning}`)) return;
+    const path = `/api/v1/pipelines/${encodeURIComponent(pipeline)}/${operation}${query ? `?${query}` : ""}`;
     let answer = await send(path, sessionStorage.getItem("token"));
     if (answer.status === 401) {
       const token = prompt("The token of [http] token in wasmill.toml:");

@@ -14,8 +14,10 @@ use crate::support::component;
 use crate::support::delivery::Delivery;
 use crate::support::java;
 use crate::support::java::Feed;
+use crate::support::java::Raw;
 use crate::support::random::Random;
 use crate::support::say;
+use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -286,4 +288,87 @@ fn change(mill: &Mill, process: &Process, number: usize, known: &mut Known, what
             "it is restarted"
         }
     }
+}
+
+/// A pipeline that stops at a record, and one that holds it: an operator leaves out exactly the record that is named.
+#[test]
+fn an_operator_leaves_out_the_record_at_which_a_pipeline_stopped_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("pipelines")).unwrap();
+    fs::write(folder.path().join("plugin.wasm"), component::faulty()).unwrap();
+    let topics = ["stop", "hold"].map(|then| {
+        let (input, output) = (java::create(&format!("skip-{then}-in"), 1, &[]), java::create("skip-out", 1, &[]));
+        let group = support::unique("skip");
+        let more = format!("\n[on_error]\nthen = \"{then}\"\n");
+        let pipeline = Pipeline::new(&input, &output, &group, &more);
+        let file = folder.path().join("pipelines").join(format!("{then}.toml"));
+        fs::write(file, fs::read_to_string(pipeline.file()).unwrap()).unwrap();
+        java::produce(&input, 0, &["a", "reject one", "b", "reject two", "c"].map(record));
+        (then, input, output, group)
+    });
+    let mut process = Process::fleet(&folder.path().join("pipelines"));
+    let skip = |process: &Process, (then, input, ..): &(&str, String, String, String), offset: &str| {
+        wasmill(process, &["skip", then, "--topic", input, "--partition", "0", "--offset", offset])
+    };
+    for (topic, state) in topics.iter().zip(["failed", "halted"]) {
+        let (then, input, output, group) = topic;
+        for offset in ["1", "3"] {
+            wait_for(&mut process, then, Some(state));
+            assert_eq!(stopped_at(&process, then), Some(offset.parse().unwrap()), "{then}");
+            let (code, _, said) = skip(&process, topic, "2");
+            assert!(
+                code == Some(1) && said.contains(&format!("topic {input}, partition 0, offset {offset}")),
+                "{said}"
+            );
+            let (code, _, said) = skip(&process, topic, offset);
+            assert!(code == Some(0) && said.contains("left out if it fails again"), "{said}");
+            process.wait("it to go on", LIMIT, |process| stopped_at(process, then) != Some(offset.parse().unwrap()));
+        }
+        wait_for(&mut process, then, Some("running"));
+        process.wait("the end to be committed", LIMIT, |_| java::committed(group, input) == [5]);
+        let (code, _, said) = skip(&process, topic, "3");
+        assert!(code == Some(1) && said.contains("no record has stopped it"), "{said}");
+        let values: Vec<_> = java::dump(output, 0).into_iter().map(|(_, raw)| raw.value.unwrap()).collect();
+        assert_eq!(values, [b"a", b"b", b"c"], "{then}");
+        let log = process.log();
+        let left_out = |offset: &str| {
+            log.lines().any(|line| line.contains("skipped") && line.contains(&**input) && line.contains(offset))
+        };
+        assert!(left_out("\"offset\":1") && left_out("\"offset\":3"), "{log}");
+    }
+}
+
+fn record(value: &str) -> Raw {
+    Raw { value: Some(value.as_bytes().to_vec()), ..Raw::default() }
+}
+
+/// The offset at which a pipeline has stopped, by the API.
+fn stopped_at(process: &Process, name: &str) -> Option<i64> {
+    let (_, body) = process.get(&format!("/api/v1/pipelines/{name}"))?;
+    serde_json::from_str::<Value>(&body).unwrap()["stopped_at"]["offset"].as_i64()
+}
+
+/// What a reload would change is told, and nothing is changed.
+#[test]
+fn a_reload_may_be_tried_without_changing_anything() {
+    let mill = Mill::new("dry", 1);
+    let mut process = Process::fleet(&mill.folder.path().join("pipelines"));
+    process.ready();
+    let dry = |process: &Process| wasmill(process, &["reload", "p0", "--dry-run"]);
+    let (code, _, said) = dry(&process);
+    assert!(code == Some(0) && said.contains("a reload would change: nothing has changed"), "{said}");
+    let text = mill.deliveries[0].2.replace("[kafka]", "[limits]\nmax_in_flight = { records = 5000 }\n\n[kafka]");
+    mill.put(0, &text);
+    let (code, _, said) = dry(&process);
+    assert!(code == Some(0) && said.contains("`[limits]` in place"), "{said}");
+    mill.put(0, &text.replace("records = 5000", "recordz = 1"));
+    let (code, _, said) = dry(&process);
+    assert!(code == Some(1) && said.contains("would be refused") && said.contains("recordz"), "{said}");
+    mill.put(0, &text);
+    let reloads = |process: &Process| process.metric("wasmill_config_reloads_total").unwrap();
+    assert_eq!(reloads(&process).to_bits(), 0.0_f64.to_bits(), "nothing was reloaded: {}", process.log());
+    assert_eq!(wasmill(&process, &["reload", "p0"]).0, Some(0));
+    process.wait("the reload", LIMIT, |process| reloads(process) > 0.0);
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
 }

@@ -1,7 +1,9 @@
 //! PURE. What the page says about a pipeline: whether it is well, and if not, why, and what is safe to do.
 
+use super::history::Rates;
 use crate::admin::board::Operation;
 use crate::admin::view::CheckView;
+use crate::admin::view::StoppedAtView;
 use crate::admin::view::Summary;
 
 /// What the page says about a pipeline.
@@ -15,6 +17,8 @@ pub(super) struct Advice {
     pub(super) safe: &'static str,
     /// The button for that.
     pub(super) operation: Option<Operation>,
+    /// The record that may be left out, where that is the other way out.
+    pub(super) skip: Option<StoppedAtView>,
 }
 
 /// How bad something is, in the order of that.
@@ -40,13 +44,16 @@ impl std::fmt::Display for Tone {
 
 /// A lag of this many seconds is worth a word.
 const BEHIND_SECONDS: f64 = 60.0;
+/// The share of failed records that a person should look at, as the alert has it.
+const FAILING_SHARE: f64 = 0.01;
 
 /// What to say about a pipeline with these checks.
-pub(super) fn advice(summary: &Summary, checks: &[CheckView]) -> Advice {
+pub(super) fn advice(summary: &Summary, checks: &[CheckView], rates: Rates) -> Advice {
     let reason = summary.reason.clone();
-    let say = |tone, why: String, safe, operation| Advice { tone, why, safe, operation };
+    let skip = summary.stopped_at.clone().filter(|stopped| stopped.may_be_skipped);
+    let say = |tone, why: String, safe, operation| Advice { tone, why, safe, operation, skip: skip.clone() };
     match summary.state.as_str() {
-        "running" => running(summary, checks),
+        "running" => running(summary, checks, rates),
         "paused" => say(
             Tone::Wait,
             "An operator has paused it. Its partitions are kept, and records wait in Kafka.".to_owned(),
@@ -62,10 +69,11 @@ pub(super) fn advice(summary: &Summary, checks: &[CheckView]) -> Advice {
             "Nothing is lost, and it goes on by itself when brokers answer. Look at the brokers and the network; a restart doesn't help.",
             None,
         ),
-        "halted" if is_held(&reason) => say(
+        "halted" if summary.stopped_at.is_some() => say(
             Tone::Act,
             reason,
-            "Everything before this record is finished. Fix the plugin or what the record needs; then resume tries it again. Nothing is skipped.",
+            "Everything before this record is finished. Fix the plugin or what the record needs; then resume tries it again. Skip leaves out \
+             this record alone, if it fails once more.",
             Some(Operation::Resume),
         ),
         "halted" => say(
@@ -75,10 +83,17 @@ pub(super) fn advice(summary: &Summary, checks: &[CheckView]) -> Advice {
             None,
         ),
         "draining" => say(Tone::Wait, reason, "Nothing to do: it finishes what is in flight, and commits.", None),
-        "failed" if reason.starts_with("stopped at topic") => say(
+        "failed" if skip.is_some() => say(
             Tone::Act,
             reason,
-            "A start is safe: it goes on with this record, so it stops here again until the plugin, the file or the record is another.",
+            "A start is safe: it goes on with this record, so it stops here again until the plugin, the file or the record is another. Skip \
+             leaves out this record alone, if it fails once more.",
+            Some(Operation::Start),
+        ),
+        "failed" if summary.stopped_at.is_some() => say(
+            Tone::Act,
+            reason,
+            "Too many records fail for it to go on. Fix the plugin; then start goes on with this record. What became a dead letter stays one.",
             Some(Operation::Start),
         ),
         "failed" => say(
@@ -91,11 +106,6 @@ pub(super) fn advice(summary: &Summary, checks: &[CheckView]) -> Advice {
     }
 }
 
-/// Whether a record holds the pipeline, rather than the cluster.
-fn is_held(reason: &str) -> bool {
-    reason.starts_with("topic ") && reason.contains(", offset ")
-}
-
 /// Why brokers can't be reached.
 fn trouble(checks: &[CheckView]) -> Option<String> {
     let failing = |name| move |check: &&CheckView| check.name == name && !check.ok;
@@ -106,8 +116,8 @@ fn trouble(checks: &[CheckView]) -> Option<String> {
         .map(|check| check.detail.clone())
 }
 
-fn running(summary: &Summary, checks: &[CheckView]) -> Advice {
-    let Some(check) = checks.iter().find(|check| !check.ok) else { return flowing(summary) };
+fn running(summary: &Summary, checks: &[CheckView], rates: Rates) -> Advice {
+    let Some(check) = checks.iter().find(|check| !check.ok) else { return flowing(summary, rates) };
     let why = check.detail.clone();
     match check.name.as_str() {
         "retries" => Advice {
@@ -115,53 +125,81 @@ fn running(summary: &Summary, checks: &[CheckView]) -> Advice {
             why: format!("A record is tried again and again: {why}"),
             safe: "Its partition waits and the others go on. Nothing is lost: make available what the record needs, or fix the plugin and reload.",
             operation: Some(Operation::Reload),
+            skip: None,
         },
         "partitions" => Advice {
             tone: Tone::Act,
             why: format!("Partitions are held back: {why}"),
             safe: "The others go on, and these go on by themselves when that is over.",
             operation: None,
+            skip: None,
         },
         "reload" => Advice {
             tone: Tone::Act,
             why: format!("The last reload changed nothing: {why}"),
             safe: "It runs on with what it had. Fix the file, then reload.",
             operation: Some(Operation::Reload),
+            skip: None,
         },
         "state" => Advice {
             tone: Tone::Wait,
             why: format!("Its state is {why}"),
             safe: "Nothing to do: other partitions run already, and these follow.",
             operation: None,
+            skip: None,
         },
         "outputs" | "brokers" => Advice {
             tone: Tone::Wait,
             why: format!("Brokers don't answer: {why}"),
             safe: "Nothing is lost, and it goes on by itself when brokers answer.",
             operation: None,
+            skip: None,
         },
         name => Advice {
             tone: Tone::Act,
             why: format!("{name}: {why}"),
             safe: "A restart is safe: what is not committed is done again.",
             operation: Some(Operation::Restart),
+            skip: None,
         },
     }
 }
 
-fn flowing(summary: &Summary) -> Advice {
+fn flowing(summary: &Summary, rates: Rates) -> Advice {
+    if rates.failed > 0.0 && rates.failed >= FAILING_SHARE * rates.consumed {
+        return failing(summary, rates);
+    }
     if summary.lag.seconds < BEHIND_SECONDS {
         let why = "Records flow.".to_owned();
-        return Advice { tone: Tone::Well, why, safe: "Nothing to do.", operation: None };
+        return Advice { tone: Tone::Well, why, safe: "Nothing to do.", operation: None, skip: None };
     }
     Advice {
         tone: Tone::Wait,
+        skip: None,
         why: format!(
             "It works, and is behind by {} records; the oldest of them waits for {:.0} s.",
             summary.lag.records, summary.lag.seconds
         ),
         safe: "If the lag grows, start more copies of the process, up to the number of partitions, or raise limits.parallelism.",
         operation: None,
+    }
+}
+
+/// A part of the records fails for good.
+fn failing(summary: &Summary, rates: Rates) -> Advice {
+    let share = (100.0 * rates.failed / rates.consumed.max(rates.failed)).round();
+    let last = summary.last_failure.as_ref().map_or_else(String::new, |last| {
+        format!(
+            " The last one: topic {}, partition {}, offset {}: {}",
+            last.topic, last.partition, last.offset, last.what
+        )
+    });
+    Advice {
+        tone: Tone::Act,
+        why: format!("{share} % of its records fail, {:.0} in a second.{last}", rates.failed),
+        safe: "Dead letters are kept, and can be replayed; what the policy skips is gone. If the plugin is wrong, pause, fix it, and resume.",
+        operation: Some(Operation::Pause),
+        skip: None,
     }
 }
 
@@ -185,13 +223,20 @@ mod tests {
             records: RecordCounts::default(),
             restarts: 0,
             plugins: Vec::new(),
+            stopped_at: reason.contains("offset 7").then(|| StoppedAtView {
+                topic: "in".into(),
+                partition: 0,
+                offset: 7,
+                may_be_skipped: !reason.contains("broke"),
+            }),
+            last_failure: None,
         };
         let checks = checks.iter().map(|(name, detail)| CheckView {
             ok: detail.is_empty(),
             name: (*name).to_owned(),
             detail: (*detail).to_owned(),
         });
-        advice(&summary, &checks.collect::<Vec<_>>())
+        advice(&summary, &checks.collect::<Vec<_>>(), Rates::default())
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(in crate::admin) struct Sample {
     lag: u64,
     consumed: u64,
     produced: u64,
+    failed: u64,
 }
 
 /// Records in a second.
@@ -39,12 +40,15 @@ pub(in crate::admin) struct Sample {
 pub(super) struct Rates {
     pub(super) consumed: f64,
     pub(super) produced: f64,
+    /// Dead-lettered or left out.
+    pub(super) failed: f64,
 }
 
 impl Sample {
     fn of(at: Instant, summary: &Summary) -> Sample {
         let records = &summary.records;
-        Sample { at, lag: summary.lag.records, consumed: records.consumed, produced: records.produced }
+        let failed = records.dead_lettered + records.skipped;
+        Sample { at, lag: summary.lag.records, consumed: records.consumed, produced: records.produced, failed }
     }
 }
 
@@ -82,7 +86,11 @@ fn rates(before: Sample, now: Sample) -> Rates {
         let count = u32::try_from(now.saturating_sub(before)).unwrap_or(u32::MAX);
         if seconds > 0.0 { f64::from(count) / seconds } else { 0.0 }
     };
-    Rates { consumed: rate(before.consumed, now.consumed), produced: rate(before.produced, now.produced) }
+    Rates {
+        consumed: rate(before.consumed, now.consumed),
+        produced: rate(before.produced, now.produced),
+        failed: rate(before.failed, now.failed),
+    }
 }
 
 /// A small curve as SVG: the newest value is at the right, the largest one at the top.
@@ -113,8 +121,9 @@ mod tests {
             lag: 0,
             consumed,
             produced: consumed / 2,
+            failed: consumed / 10,
         };
-        assert_eq!(rates(sample(0, 100), sample(20, 300)), Rates { consumed: 10.0, produced: 5.0 });
+        assert_eq!(rates(sample(0, 100), sample(20, 300)), Rates { consumed: 10.0, produced: 5.0, failed: 1.0 });
         assert_eq!(rates(sample(0, 300), sample(20, 100)), Rates::default());
         assert_eq!(rates(sample(0, 300), sample(0, 400)), Rates::default());
     }

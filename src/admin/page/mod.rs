@@ -38,6 +38,7 @@ use super::view::CheckView;
 use super::view::Detail;
 use super::view::Logs;
 use super::view::StepView;
+use super::view::StoppedAtView;
 use super::view::Summary;
 use advice::Advice;
 use advice::Tone;
@@ -62,6 +63,8 @@ pub(super) fn router() -> Router<Arc<Site>> {
 struct Row {
     summary: Summary,
     advice: Advice,
+    /// What is safe to do about it.
+    buttons: Vec<Button>,
     /// Its page.
     link: String,
     lag_age: String,
@@ -96,7 +99,10 @@ struct OfPipeline {
 }
 
 struct Button {
-    operation: Operation,
+    operation: &'static str,
+    meaning: &'static str,
+    /// What it says, if that is more than the operation.
+    query: String,
     /// Whether it is what is safe to do.
     helps: bool,
 }
@@ -138,11 +144,29 @@ async fn pipeline(
     let row = row_of(&site, detail.summary.clone(), &detail.checks);
     let steps = detail.steps.iter().map(|step| step_row(step, &detail.summary)).collect();
     let fitting = Operation::ALL.into_iter().filter(|operation| fits(*operation, &detail.summary.state));
-    let helps = |operation| row.advice.operation == Some(operation);
-    let buttons = fitting.map(|operation| Button { operation, helps: helps(operation) }).collect();
+    let buttons =
+        fitting.map(|operation| Button { helps: row.advice.operation == Some(operation), ..button(operation) });
+    let buttons = buttons.chain(row.advice.skip.as_ref().map(skip_button)).collect();
     // Plugins may log what records hold.
     let log = site.access.judge(from, &headers).is_ok().then(|| view::logs(&name, 0));
     html(&OfPipeline { version: env!("CARGO_PKG_VERSION"), row, detail, steps, buttons, log })
+}
+
+fn button(operation: Operation) -> Button {
+    Button { operation: operation.label(), meaning: operation.meaning(), query: String::new(), helps: false }
+}
+
+/// The button that leaves out a record. It names the record, so that a page that is old leaves out no other one.
+fn skip_button(record: &StoppedAtView) -> Button {
+    let StoppedAtView { topic, partition, offset, .. } = record;
+    let topic = utf8_percent_encode(topic, NON_ALPHANUMERIC);
+    Button {
+        operation: "skip",
+        meaning: "tries the record at which it has stopped once more, and leaves out this one record if it fails again; then goes on. A record \
+                  that is left out is read again only if the group's offset is moved back",
+        query: format!("topic={topic}&partition={partition}&offset={offset}"),
+        helps: false,
+    }
 }
 
 /// Whether an operation does something in this state.
@@ -165,8 +189,11 @@ fn row(site: &Site, served: &Served) -> Row {
 
 fn row_of(site: &Site, summary: Summary, checks: &[CheckView]) -> Row {
     let (rates, spark) = site.history.of(Instant::now(), &summary);
+    let advice = advice::advice(&summary, checks, rates);
+    let buttons = advice.operation.map(button).into_iter().chain(advice.skip.as_ref().map(skip_button)).collect();
     Row {
-        advice: advice::advice(&summary, checks),
+        advice,
+        buttons,
         link: format!("/pipelines/{}", utf8_percent_encode(&summary.name, NON_ALPHANUMERIC)),
         lag_age: if summary.lag.seconds > 0.0 { format!("{:.0} s", summary.lag.seconds) } else { String::new() },
         rate_in: format!("{:.0}", rates.consumed),

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::Fleet;
+use super::Inner;
 use super::lifecycle::Event;
 use super::member::Member;
 use crate::admin::Board;
 use crate::admin::Operation;
 use crate::admin::Refused;
 use crate::admin::Served;
+use crate::pipeline::RecordAt;
+use crate::record::RecordPlace;
+use crate::reload;
 
 /// The pipelines of a process, for the server.
 pub(super) struct FleetBoard(pub(super) Arc<Fleet>);
@@ -21,11 +25,7 @@ impl Board for FleetBoard {
     fn operate(&self, pipeline: &str, operation: &Operation) -> Result<String, Refused> {
         let fleet = &self.0;
         let mut inner = fleet.lock();
-        if inner.is_ending {
-            return Err(Refused::Conflict("the process ends".to_owned()));
-        }
-        let member =
-            inner.members.iter_mut().find(|member| *member.served.name == *pipeline).ok_or(Refused::Unknown)?;
+        let member = member(&mut inner, pipeline)?;
         let (event, done) = match operation {
             Operation::Pause | Operation::Resume => {
                 let pauses = *operation == Operation::Pause;
@@ -53,6 +53,50 @@ impl Board for FleetBoard {
         fleet.tell(&mut inner, number, event);
         Ok(done.to_owned())
     }
+
+    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused> {
+        let fleet = &self.0;
+        let mut inner = fleet.lock();
+        let member = member(&mut inner, pipeline)?;
+        is_stopped_at(member.stopped_at().as_ref(), record)?;
+        if !member.leave_out(record) {
+            let number = member.number;
+            fleet.tell(&mut inner, number, Event::Start);
+        }
+        Ok(format!("it goes on; the record at {record} is tried once more, and left out if it fails again"))
+    }
+
+    fn would_reload(&self, pipeline: &str, answer: reload::Answer) -> Result<(), Refused> {
+        let mut inner = self.0.lock();
+        let member = member(&mut inner, pipeline)?;
+        if member.would_reload(answer) {
+            return Ok(());
+        }
+        Err(Refused::Conflict(format!("it is {}: `start` reads its file", state(member))))
+    }
+}
+
+/// The pipeline of this name, as long as the process doesn't end.
+fn member<'a>(inner: &'a mut Inner, pipeline: &str) -> Result<&'a mut Member, Refused> {
+    if inner.is_ending {
+        return Err(Refused::Conflict("the process ends".to_owned()));
+    }
+    inner.members.iter_mut().find(|member| *member.served.name == *pipeline).ok_or(Refused::Unknown)
+}
+
+/// Refuses to leave out a record at which the pipeline didn't stop.
+fn is_stopped_at(stopped: Option<&RecordAt>, record: &RecordPlace) -> Result<(), Refused> {
+    let what = match stopped {
+        None => "no record has stopped it or holds it".to_owned(),
+        Some(stopped) if stopped.place != *record => {
+            format!("it has stopped at {}, and not at {record}", stopped.place)
+        }
+        Some(RecordAt { may_be_left_out: false, .. }) => {
+            "too many of its records fail: it would stop at the next one. Fix the plugin, then `start`".to_owned()
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(Refused::Conflict(what))
 }
 
 fn state(member: &Member) -> &'static str {

@@ -29,6 +29,8 @@ use crate::metrics::State;
 use crate::pipeline::Check;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
+use crate::pipeline::RecordAt;
+use crate::record::RecordPlace;
 use crate::reload;
 use crate::reload::FileIdentity;
 use crate::reload::Reloader;
@@ -46,6 +48,10 @@ pub(super) struct Member {
     running: Option<(Handle, Reloader)>,
     /// How it ended the last time.
     pub(super) ended: Result<(), Exit>,
+    /// The record at which it stopped the last time.
+    stopped_at: Option<RecordAt>,
+    /// The record that it leaves out when it is started the next time, if that fails again.
+    left_out: Option<RecordPlace>,
     /// What it was last started with; `None` while its file has never been valid.
     config: Option<Arc<config::Pipeline>>,
     /// Whether an operator has paused it.
@@ -91,6 +97,31 @@ impl Member {
         }
     }
 
+    /// The record at which it has stopped, or that holds it.
+    pub(super) fn stopped_at(&self) -> Option<RecordAt> {
+        match &self.running {
+            Some((handle, _)) => handle.stopped_at(),
+            None => self.stopped_at.clone().filter(|_| self.life.has_failed()),
+        }
+    }
+
+    /// Leaves a record out if it fails again, now if the pipeline runs, or when it is started. `false` if it has to be started.
+    pub(super) fn leave_out(&mut self, record: &RecordPlace) -> bool {
+        match &self.running {
+            Some((handle, _)) => handle.leave_out(record.clone()),
+            None => self.left_out = Some(record.clone()),
+        }
+        self.running.is_some()
+    }
+
+    /// Asks what a reload would change. `false` if it doesn't run.
+    pub(super) fn would_reload(&self, answer: reload::Answer) -> bool {
+        if let Some((_, reloader)) = &self.running {
+            reloader.would_reload(answer);
+        }
+        self.running.is_some()
+    }
+
     /// The pipeline as it is now.
     fn look(&self, is_ending: bool) -> Look {
         let name = format!("pipeline/{}", self.served.name);
@@ -112,6 +143,7 @@ impl Member {
             reason,
             file: self.path.clone(),
             running: self.running.as_ref().map(|(handle, _)| handle.clone()),
+            stopped_at: self.stopped_at(),
             serves_state: self.config().is_some_and(|config| config.serves_state),
         }
     }
@@ -143,11 +175,20 @@ impl Fleet {
         let config = read.as_ref().ok().map(|written| Arc::new(written.config.clone()));
         let served = self.served(&inner, number, path, config.as_deref());
         let seen = self.seen(path);
-        let (life, running, ended) = (Lifecycle::new(), None, Ok(()));
-        let path = path.to_owned();
-        let member =
-            Member { number, path, served, life, running, ended, config, is_paused: false, begins: false, seen };
-        inner.members.push(member);
+        inner.members.push(Member {
+            number,
+            path: path.to_owned(),
+            served,
+            life: Lifecycle::new(),
+            running: None,
+            ended: Ok(()),
+            stopped_at: None,
+            left_out: None,
+            config,
+            is_paused: false,
+            begins: false,
+            seen,
+        });
         inner.members.sort_by(|one, other| one.served.name.cmp(&other.served.name));
         number
     }
@@ -312,6 +353,9 @@ impl Fleet {
             if member.is_paused {
                 handle.pause(true);
             }
+            if let Some(record) = member.left_out.take() {
+                handle.leave_out(record);
+            }
             member.running = Some((handle.clone(), reloader));
             self.tell(&mut inner, number, Event::Started);
         }
@@ -341,6 +385,7 @@ impl Fleet {
         }
         member.served.metrics.set_state(if was_asked && !is_ending { State::Stopped } else { state });
         let before = member.running.take();
+        member.stopped_at = before.as_ref().and_then(|(handle, _)| handle.stopped_at());
         if self.is_alone && !was_asked {
             inner.over = Some(ended);
             drop(inner);
@@ -374,7 +419,7 @@ fn look(fleet: &Weak<Fleet>, number: u64) -> Look {
     found.unwrap_or_else(|| {
         let reason = "its file was removed".to_owned();
         let health = Health { live: true, ..Health::default() };
-        Look { health, reason, file: PathBuf::new(), running: None, serves_state: false }
+        Look { health, reason, file: PathBuf::new(), running: None, stopped_at: None, serves_state: false }
     })
 }
 

@@ -16,7 +16,11 @@ use super::http::HttpAnswer;
 use crate::admin::view::Problem;
 
 pub(super) use act::Act;
+pub(super) use act::Reload;
+pub(super) use act::Skip;
+pub(super) use act::reload;
 pub(super) use act::run as act;
+pub(super) use act::skip;
 pub(super) use logs::Logs;
 pub(super) use logs::run as logs;
 pub(super) use status::Status;

@@ -112,7 +112,7 @@ fn lag(summary: &Summary) -> String {
 
 /// One pipeline.
 fn page(detail: &Detail) -> String {
-    let Detail { summary, checks, partitions, steps, outputs, last_failure, .. } = detail;
+    let Detail { summary, checks, partitions, steps, outputs, .. } = detail;
     let group = summary.group.as_ref().map_or_else(String::new, |group| format!(", group {group}"));
     let mut text =
         format!("{}: {} since {}{group}\n{}\n", summary.name, summary.state, summary.since, summary.reason.trim_end());
@@ -145,7 +145,7 @@ fn page(detail: &Detail) -> String {
         vec![output.name.clone(), topic, output.records.to_string(), output.errors.to_string()]
     }));
     text.push_str(&format!("\n{}", columns(&lines)));
-    if let Some(failure) = last_failure {
+    if let Some(failure) = &summary.last_failure {
         text.push_str(&format!(
             "\nlast failure, {}: topic {}, partition {}, offset {}: {}\n",
             failure.at, failure.topic, failure.partition, failure.offset, failure.what

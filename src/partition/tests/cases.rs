@@ -236,3 +236,27 @@ fn an_assignment_near_its_last_number_is_replaced_when_idle_or_at_the_latest_nea
     assert_eq!(actions, [Action::DropQueue { from: None }, Action::Seek { offset: Offset(0) }]);
     assert_eq!(state.next(), Seq::first_of(id(1)));
 }
+
+/// The policy is to stop, hold or write a dead letter, and an operator has named the record: it is skipped, and the others aren't.
+#[test]
+fn a_record_that_an_operator_leaves_out_is_skipped_if_it_fails_and_no_other_is() {
+    for then in [OnFailure::Stop, OnFailure::Hold, OnFailure::DeadLetter] {
+        let mut world = World::new(then, &[1, 1, 1], &[false; 3]);
+        let [_, second, _] = [0, 1, 2].map(|record: usize| world.log[record].offset);
+        world.tell(Event::LeaveOut { offset: second }, &[]);
+        world.receive(3);
+        world.dispatch(3);
+        world.give_back(1, Fails::No, 0);
+        world.dispatch(2);
+        world.give_back(0, Fails::Reject, 0);
+        assert_eq!((world.stopped, world.letters.len()), (None, 0), "{then:?}");
+        world.dispatch(1);
+        world.give_back(0, Fails::Reject, 0);
+        match then {
+            OnFailure::DeadLetter => assert_eq!(world.letters, [2]),
+            _ => assert_eq!(world.stopped, Some(world.log[2].offset), "{then:?}"),
+        }
+        world.acknowledge(0);
+        assert_eq!(world.given_up[..2], [false, true]);
+    }
+}
