@@ -310,8 +310,12 @@ impl Handle {
         let mut checks = vec![
             check(true, "config", ""),
             check(running, &format!("pipeline/{}", self.config().name), &format!("{}: {why}", state.label())),
-            check(answers && trouble.is_none(), "brokers", trouble.as_deref().unwrap_or("none has answered for 15 s")),
-            check(acknowledged, "outputs", "none was acknowledged for 15 s"),
+            check(
+                answers && trouble.is_none(),
+                "brokers",
+                trouble.as_deref().unwrap_or("no broker has answered for 15 s"),
+            ),
+            check(acknowledged, "outputs", "no output was acknowledged for 15 s"),
         ];
         let windowed = self.status.windowed();
         if self.windowed.is_some() {

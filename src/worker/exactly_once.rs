@@ -183,31 +183,39 @@ impl Shell {
         }
     }
 
-    /// Has a transaction looked at whose outputs wait for an acknowledgement, and replaces a producer whose commit is stuck. Once a
-    /// second.
-    pub(super) fn check_transaction(&mut self, now: Instant) {
+    /// Finds out why outputs wait long for an acknowledgement, and replaces a producer whose commit is stuck. Once a second.
+    pub(super) fn check_outputs(&mut self, now: Instant) {
         if self.io.producer.as_ref().is_some_and(Producer::is_stuck) {
             return self.recover_producer(now, "the commit of the transaction has no answer");
         }
         if let Some(producer) = self.io.producer.as_ref().filter(|producer| self.waits_long(producer)) {
-            producer.check_transaction();
-            // librdkafka adds a topic that is gone to the transaction again and again, without a word.
+            if self.delivery.transaction().is_some() {
+                producer.check_transaction();
+            }
+            // librdkafka adds a topic that is gone to the transaction again and again, without a word. Without transactions it hopes for
+            // half a minute that the topic is only new.
             self.ask_limits_now_and_then(now, true);
         }
     }
 
-    /// Whether outputs in the transaction have waited long for an acknowledgement.
+    /// Whether outputs have waited long for an acknowledgement.
     fn waits_long(&self, producer: &Producer) -> bool {
-        matches!(self.delivery.transaction(), Some(Transaction::Open | Transaction::Closing { is_begun: true }))
+        matches!(self.delivery.transaction(), None | Some(Transaction::Open | Transaction::Closing { is_begun: true }))
             && producer.unreported() > 0
             && self.monitor.status.unacknowledged_for() >= UNACKNOWLEDGED_MAX
     }
 
-    /// The topic of an output doesn't exist. Without transactions the delivery fails, which tells more.
+    /// The topic of an output doesn't exist. Without transactions the outputs stay at the producer: they arrive if the topic comes back in
+    /// time, and fail otherwise.
     pub(super) fn on_no_output(&mut self, now: Instant, output: usize, failure: &Failure) {
-        if self.io.producer.as_ref().is_some_and(|producer| self.waits_long(producer)) {
-            self.deny(now, output, failure);
+        if !self.io.producer.as_ref().is_some_and(|producer| self.waits_long(producer)) {
+            return;
         }
+        if self.delivery.transaction().is_some() {
+            return self.deny(now, output, failure);
+        }
+        let why = self.denied(output, failure);
+        self.tell_blocked(now, blocked::Event::Lacking(why));
     }
 
     /// The transaction can't have this output before an operator acts.

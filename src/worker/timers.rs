@@ -78,7 +78,7 @@ impl Shell {
             self.show_life();
             self.watch_threads(now);
             self.judge_brokers();
-            self.check_transaction(now);
+            self.check_outputs(now);
             self.ask_quiet();
             self.watch_tables(now);
         }

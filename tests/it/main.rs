@@ -9,6 +9,7 @@ mod bounds;
 mod canary;
 mod check;
 mod conformance;
+mod crowd;
 mod dead_letter;
 mod dlq;
 mod docs;
@@ -19,6 +20,7 @@ mod faults;
 mod fleet;
 mod halt;
 mod hostile;
+mod hostile_clients;
 #[expect(dead_code, reason = "xtask starts a node for people, the tests for themselves")]
 #[path = "../../xtask/src/kafka.rs"]
 mod kafka;
@@ -27,10 +29,12 @@ mod mask;
 mod membership;
 mod memory;
 mod oauth;
+mod on_call;
 mod operators;
 mod oracle;
 mod order;
 mod outputs;
+mod page;
 mod policies;
 mod probes;
 mod reduce;

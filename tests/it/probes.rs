@@ -39,7 +39,7 @@ fn silent_brokers_and_a_drain_are_not_ready_and_still_live() {
 
     cluster.broker_round_trip_time(1, SILENCE).unwrap();
     let watch = clock::Watch::start();
-    not_ready(&mut process, "[-]brokers: none has answered", NOT_READY);
+    not_ready(&mut process, "[-]brokers: no broker has answered", NOT_READY);
     say(&format!("probes: not ready {:?} after the broker's last answer", watch.elapsed()));
     process.wait("the state", LIMIT, |process| {
         process.get("/metrics").is_some_and(|(_, text)| {

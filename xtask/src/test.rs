@@ -100,6 +100,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         tools::for_alerts()?;
         tools::for_jq()?;
         tools::for_unit()?;
+        tools::for_page()?;
         kafka::prepare()?;
         wasm::prepare()?;
         wasm::build_for_tests()?;

@@ -53,6 +53,14 @@ pub(crate) fn for_unit() -> Result<(), String> {
     if toolchain::runs("systemd-analyze") { Ok(()) } else { apt_install(&["systemd"], "the look at the systemd unit") }
 }
 
+/// Checks that the page can be tested in a browser, and installs it if not.
+///
+/// # Errors
+/// What is missing, and the command that installs it.
+pub(crate) fn for_page() -> Result<(), String> {
+    if toolchain::runs("chromium") { Ok(()) } else { apt_install(&["chromium"], "the tests of the page") }
+}
+
 /// Checks that valgrind is installed, and installs it if not.
 ///
 /// # Errors

@@ -66,7 +66,8 @@ pub(super) fn advice(summary: &Summary, checks: &[CheckView], rates: Rates) -> A
         "waiting" => say(
             Tone::Wait,
             trouble(checks).unwrap_or(reason),
-            "Nothing is lost, and it goes on by itself when brokers answer. Look at the brokers and the network; a restart doesn't help.",
+            "Nothing is lost, and it goes on by itself when brokers answer. Look at what is named above: brokers, network, or a key of the file, \
+             which a reload reads again. A restart doesn't help.",
             None,
         ),
         "halted" if summary.stopped_at.is_some() => say(

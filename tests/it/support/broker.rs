@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::env;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
@@ -141,4 +142,24 @@ fn second() -> MutexGuard<'static, kafka::Node> {
 pub(crate) fn jars() -> &'static Path {
     static JARS: OnceLock<PathBuf> = OnceLock::new();
     JARS.get_or_init(|| kafka::prepare().unwrap())
+}
+
+/// Creates topics of one partition on a node of a test's own.
+pub(crate) fn create_at(node: &kafka::Node, topics: &[&str]) {
+    for topic in topics {
+        let made = Command::new("java")
+            .arg("-cp")
+            .arg(jars().join("*"))
+            .args(["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &node.brokers()])
+            .args(["--create", "--topic", topic, "--partitions", "1"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+}
+
+/// Sends a signal to a node of a test's own.
+pub(crate) fn signal(node: &kafka::Node, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &node.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }

@@ -1,9 +1,11 @@
 //! The foundation of all tests: a broker, the Java client, wasmill processes, and plugins built from text.
 
 pub(crate) mod broker;
+pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod clock;
 pub(crate) mod component;
+pub(crate) mod delay;
 pub(crate) mod delivery;
 pub(crate) mod java;
 pub(crate) mod random;

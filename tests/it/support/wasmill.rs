@@ -216,12 +216,18 @@ impl Process {
 
     /// The same, with more arguments.
     pub(crate) fn fleet_with(folder: &Path, more: &[&str]) -> Process {
+        Process::fleet_in(folder, &[], more)
+    }
+
+    /// The same, with environment variables.
+    pub(crate) fn fleet_in(folder: &Path, variables: &[(&str, &str)], more: &[&str]) -> Process {
         let port = free_port();
         let http = format!("127.0.0.1:{port}");
         let once: &[&str] = if is_exactly_once() { &["--set", "delivery=\"exactly_once\""] } else { &[] };
         let arguments = [&["run", folder.to_str().unwrap(), "--http", &http], once, more].concat();
         let state = folder.join("../state");
-        Process::start(&arguments, &[("WASMILL_STATE", state.to_str().unwrap())], port)
+        let variables = [&[("WASMILL_STATE", state.to_str().unwrap())], variables].concat();
+        Process::start(&arguments, &variables, port)
     }
 
     /// Starts wasmill with these arguments; it serves metrics on `port`.
@@ -237,7 +243,10 @@ impl Process {
         port: u16,
         stderr: Stdio,
     ) -> Process {
-        let program = [wrapper, &[env!("CARGO_BIN_EXE_wasmill")], arguments].concat();
+        // Another build of the program, for figures.
+        let other = env::var("WASMILL_TEST_PROGRAM");
+        let own = other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_wasmill"));
+        let program = [wrapper, &[own], arguments].concat();
         let mut command = kafka::bound(Path::new(program[0]));
         command
             .args(&program[1..])
@@ -327,6 +336,28 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
     }
 
+    /// The files and sockets that it has open, by names that no two have at the same time.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(crate) fn descriptors(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process that runs has them");
+        // One may be closed meanwhile.
+        all.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+    }
+
+    /// The CPU time that it has used, in steps of 10 ms.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process that runs has it");
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        // Times in user and in kernel mode are the fourteenth and fifteenth of the line, and this is from the third on.
+        let ticks: u64 = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// The niceness of its threads, by their names.
     ///
     /// # Panics
@@ -368,10 +399,21 @@ impl Process {
         head.lines().find_map(of)
     }
 
+    /// A page as a browser gets it.
+    pub(crate) fn page(&self, path: &str) -> Option<String> {
+        let (_, body) = self.response_to(path, "Accept: text/html\r\n")?;
+        canary::absent(path, &body);
+        Some(body)
+    }
+
     fn response(&self, path: &str) -> Option<(String, String)> {
+        self.response_to(path, "")
+    }
+
+    fn response_to(&self, path: &str, headers: &str) -> Option<(String, String)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
