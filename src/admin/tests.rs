@@ -398,6 +398,7 @@ fn the_page_shows_texts_as_texts_and_lets_nothing_else_in() {
         reason: "stopped at <script>alert(1)</script>".into(),
         file: "<b>.toml".into(),
         running: None,
+        stopped_at: None,
         serves_state: false,
     };
     let served = Served::new("a \"b\" <i>".into(), Metrics::new("x", &["<u>"], &["main"]), look);

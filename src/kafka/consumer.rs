@@ -21,6 +21,7 @@ use super::sys::Code;
 use super::sys::EventKind;
 use super::sys::PartitionList;
 use super::sys::Queue;
+use super::sys::QueueWaker;
 use super::sys::Side;
 use super::transaction::Membership;
 use crate::batch::Batch;
@@ -36,6 +37,16 @@ pub struct Consumer {
     events: Queue,
     /// Whether it logs in with a token.
     has_token: bool,
+}
+
+/// See [`Consumer::waker`].
+pub struct Waker(QueueWaker);
+
+impl Waker {
+    /// Ends the running wait, or the next one if none runs.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
 }
 
 /// A commit in flight, with its own queue for the answer. Dropping it discards the answer.
@@ -226,6 +237,12 @@ impl Consumer {
             .map_err(|reason| settings.hidden.hide(&reason))?;
         let has_token = settings.tokens().is_some();
         Ok(Consumer { records: client.records(), events: client.queue(), client, has_token })
+    }
+
+    /// Wakes the thread that waits in [`Consumer::wait`]. It shares the client, which is destroyed only after it.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker(QueueWaker::new(self.client.records()))
     }
 
     pub(crate) fn client(&self) -> &Arc<Client> {

@@ -30,6 +30,7 @@ use super::sys::EventKind;
 use super::sys::Message;
 use super::sys::OnDelivered;
 use super::sys::Queue;
+use super::sys::QueueWaker;
 use super::sys::Sent;
 use super::sys::Topic;
 use super::tag::Opaque;
@@ -426,7 +427,7 @@ impl Producer {
         std::mem::take(&mut *self.counter.delivered())
     }
 
-    /// How often the delivery thread has polled its queue: at least ten times a second, unless it is stuck.
+    /// How often the delivery thread has polled its queue: at least once a second, unless it is stuck.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
@@ -465,14 +466,15 @@ impl Drop for Producer {
         self.abandon();
         self.transactions = None;
         self.stop.store(true, Ordering::Relaxed);
+        QueueWaker::new(self.client.queue()).wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// How long the delivery thread waits for an event before it checks for the stop flag.
-const POLL_MS: i32 = 100;
+/// How long the delivery thread waits for an event before it shows that it is alive. It is woken when it has to stop.
+const POLL_MS: i32 = 1000;
 
 struct Delivery {
     queue: Queue,

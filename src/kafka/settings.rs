@@ -338,7 +338,8 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
         ("fetch.queue.backoff.ms", "5"),
         ("fetch.message.max.bytes", "1048576"),
         ("fetch.max.bytes", "16777216"),
-        // A fetch returns as soon as there is a record, or after this time.
+        // A fetch returns as soon as there is a record, or after this time. A broker answers the requests of a connection one after
+        // the other, so questions to it wait for the fetch as well.
         ("fetch.wait.max.ms", "100"),
         ("check.crcs", "true"),
     ];

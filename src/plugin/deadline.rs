@@ -4,6 +4,9 @@
 //! shared memory that has no page until the deadline, and one page afterwards. Memory can't shrink, so the instance
 //! can't be used again, as after any deadline. Invariant: the thread runs as long as a [`Clock`] exists, and every step
 //! holds one, so a guest that never returns is always stopped.
+//!
+//! While no guest runs there is no deadline, and the thread sleeps: two hundred wake-ups a second cost an idle process more than all of its
+//! pipelines. The first call after that wakes it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +14,9 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::JoinHandle;
@@ -26,14 +31,76 @@ use crate::plugin::deadline_instrumentation;
 /// The interval of the clock's thread, and so the longest time that a guest runs past its deadline.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
-/// A coarse clock that is cheap to read and never goes back.
-#[derive(Clone)]
-pub(super) struct Ticks(Arc<AtomicU64>);
+/// The clock sleeps when no guest has run for this many ticks: longer than what is measured with it after a call.
+const LINGER: u32 = 250;
+/// While it sleeps it ticks this often, as a sign of life.
+const ASLEEP: Duration = Duration::from_secs(1);
+
+/// A coarse clock that is cheap to read and never goes back. It runs while a guest runs, and for a while after that.
+#[derive(Clone, Default)]
+pub(super) struct Ticks(Arc<Pace>);
+
+/// The clock, as calls and its thread share it.
+#[derive(Default)]
+struct Pace {
+    ticks: AtomicU64,
+    /// How many calls run.
+    running: AtomicUsize,
+    /// Whether the thread sleeps, or is about to. A call that begins counts itself and then looks here; the thread sets it and then
+    /// looks for calls. So one of the two sees the other.
+    is_asleep: AtomicBool,
+    /// Whether the clock has been dropped. Locked by the thread except while it waits, and to wake it.
+    is_stopped: Mutex<bool>,
+    bell: Condvar,
+}
 
 impl Ticks {
-    /// The time since the clock was created, in units of [`TICK`].
+    /// The time since the clock was created during which it ran, in units of [`TICK`].
     pub(super) fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Has the clock run until the value is dropped.
+    pub(super) fn keep(&self) -> KeptAwake {
+        self.enter();
+        KeptAwake(self.clone())
+    }
+
+    fn enter(&self) {
+        self.0.running.fetch_add(1, Ordering::SeqCst);
+        if self.0.is_asleep.load(Ordering::SeqCst) {
+            // The thread waits by the time that the lock is free.
+            drop(self.0.is_stopped.lock().unwrap_or_else(PoisonError::into_inner));
+            self.0.bell.notify_all();
+        }
+    }
+
+    fn leave(&self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Ticks until the clock is stopped. `tick` is called for each.
+    fn run(&self, tick: impl Fn(u64)) {
+        let pace = &*self.0;
+        let mut idle = 0;
+        let mut is_stopped = pace.is_stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*is_stopped {
+            pace.is_asleep.store(idle >= LINGER, Ordering::SeqCst);
+            let is_idle = pace.running.load(Ordering::SeqCst) == 0;
+            idle = if is_idle { idle.saturating_add(1) } else { 0 };
+            let wait = if is_idle && idle > LINGER { ASLEEP } else { TICK };
+            is_stopped = pace.bell.wait_timeout(is_stopped, wait).unwrap_or_else(PoisonError::into_inner).0;
+            tick(pace.ticks.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    }
+}
+
+/// Keeps the clock running.
+pub(super) struct KeptAwake(Ticks);
+
+impl Drop for KeptAwake {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -48,15 +115,15 @@ fn ticks_in(timeout: Duration) -> u64 {
 /// The deadline for the calls of one instance.
 pub(super) enum Deadline {
     /// The ticks that a call may take, which are epochs.
-    Epoch(u64),
+    Epoch { ticks: u64, clock: Ticks },
     /// The ticks that a call may take, with the flag that the guest checks.
     Flag { ticks: u64, clock: Ticks, flag: Arc<Flag> },
 }
 
 impl Deadline {
     /// For an instance of a component.
-    pub(super) fn by_epoch(timeout: Duration) -> Deadline {
-        Deadline::Epoch(ticks_in(timeout))
+    pub(super) fn by_epoch(timeout: Duration, clock: &Clock) -> Deadline {
+        Deadline::Epoch { ticks: ticks_in(timeout), clock: clock.ticks() }
     }
 
     /// For an instance of a core module that has [`Flag::memory`].
@@ -67,8 +134,14 @@ impl Deadline {
     /// Starts a call.
     pub(super) fn begin<T>(&self, store: &mut Store<T>) {
         match self {
-            Deadline::Epoch(ticks) => store.set_epoch_deadline(*ticks),
-            Deadline::Flag { ticks, clock, flag } => flag.due.store(clock.now() + ticks, Ordering::Relaxed),
+            Deadline::Epoch { ticks, clock } => {
+                clock.enter();
+                store.set_epoch_deadline(*ticks);
+            }
+            Deadline::Flag { ticks, clock, flag } => {
+                clock.enter();
+                flag.due.store(clock.now() + ticks, Ordering::Relaxed);
+            }
         }
     }
 
@@ -77,8 +150,14 @@ impl Deadline {
     pub(super) fn end(&self) -> bool {
         match self {
             // wasmtime reports the deadline with a trap of its own.
-            Deadline::Epoch(_) => false,
-            Deadline::Flag { flag, .. } => flag.due.swap(NEVER, Ordering::Relaxed) == PASSED,
+            Deadline::Epoch { clock, .. } => {
+                clock.leave();
+                false
+            }
+            Deadline::Flag { clock, flag, .. } => {
+                clock.leave();
+                flag.due.swap(NEVER, Ordering::Relaxed) == PASSED
+            }
         }
     }
 }
@@ -131,36 +210,28 @@ pub(super) struct Clock {
     ticks: Ticks,
     /// Locked by the thread at each tick, and to add a flag; never while guest code runs.
     flags: Arc<Mutex<Vec<Weak<Flag>>>>,
-    /// Set once, by `drop`. Only the thread waits for it.
-    stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Clock {
     /// Starts the clock. It increments the epoch of `components`.
     pub(super) fn start(components: wasmtime::Engine) -> io::Result<Clock> {
-        let ticks = Ticks(Arc::new(AtomicU64::new(0)));
+        let ticks = Ticks::default();
         let flags = Arc::new(Mutex::new(Vec::<Weak<Flag>>::new()));
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let thread = thread::Builder::new().name("deadlines".into()).spawn({
             let ticks = ticks.clone();
             let flags = Arc::clone(&flags);
-            let stop = Arc::clone(&stop);
             move || {
-                let (stopped, bell) = &*stop;
-                let mut guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
-                while !*guard {
-                    guard = bell.wait_timeout(guard, TICK).unwrap_or_else(PoisonError::into_inner).0;
-                    let now = ticks.0.fetch_add(1, Ordering::Relaxed) + 1;
+                ticks.run(|now| {
                     components.increment_epoch();
                     flags.lock().unwrap_or_else(PoisonError::into_inner).retain(|flag| {
                         let flag = flag.upgrade();
                         flag.inspect(|flag| flag.look(now)).is_some()
                     });
-                }
+                });
             }
         })?;
-        Ok(Clock { ticks, flags, stop, thread: Some(thread) })
+        Ok(Clock { ticks, flags, thread: Some(thread) })
     }
 
     pub(super) fn ticks(&self) -> Ticks {
@@ -180,8 +251,8 @@ impl Clock {
 
 impl Drop for Clock {
     fn drop(&mut self) {
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.stop.1.notify_all();
+        *self.ticks.0.is_stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ticks.0.bell.notify_all();
         if let Some(thread) = self.thread.take() {
             // The thread can't panic, and there is no one to report it to.
             drop(thread.join());
@@ -207,7 +278,8 @@ mod tests {
     fn a_call_that_ends_first_is_in_time_and_its_flag_stays_down() {
         let modules = Engines::new().unwrap().modules;
         let flag = Arc::new(Flag::new(&modules).unwrap());
-        let clock = Ticks(Arc::new(AtomicU64::new(10)));
+        let clock = Ticks::default();
+        clock.0.ticks.store(10, Ordering::Relaxed);
         let deadline = Deadline::Flag { ticks: 3, clock: clock.clone(), flag: Arc::clone(&flag) };
         let mut store = Store::new(&modules, ());
         flag.look(u64::MAX / 2);
@@ -217,11 +289,38 @@ mod tests {
         assert!(!deadline.end());
         flag.look(13);
         assert_eq!(flag.memory.size(), 0, "the call has ended");
-        clock.0.store(20, Ordering::Relaxed);
+        clock.0.ticks.store(20, Ordering::Relaxed);
         deadline.begin(&mut store);
         flag.look(23);
         flag.look(24);
         assert_eq!(flag.memory.size(), 1);
         assert!(deadline.end(), "whatever the call came to");
+    }
+
+    /// A clock that sleeps wakes for a call, and no deadline is nearer than it was.
+    #[test]
+    fn the_clock_sleeps_without_calls_and_a_call_wakes_it() {
+        let components = Engines::new().unwrap().components;
+        let clock = Clock::start(components.clone()).unwrap();
+        let ticks = clock.ticks();
+        let begins = |deadline: &Deadline| {
+            let mut store = Store::new(&components, ());
+            let before = ticks.now();
+            deadline.begin(&mut store);
+            before
+        };
+        let deadline = Deadline::by_epoch(Duration::from_secs(1), &clock);
+        for _ in 0..2 {
+            while !ticks.0.is_asleep.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            let before = begins(&deadline);
+            while ticks.now() < before + u64::from(LINGER) * 2 {
+                assert!(ticks.0.running.load(Ordering::SeqCst) == 1);
+                thread::yield_now();
+            }
+            assert!(!ticks.0.is_asleep.load(Ordering::SeqCst), "a call runs");
+            assert!(!deadline.end());
+        }
     }
 }

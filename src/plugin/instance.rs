@@ -59,7 +59,7 @@ impl Instance {
             })?;
             (Store::new(modules, host), Deadline::by_flag(settings.timeout, engine.clock(), flag))
         } else {
-            (Store::new(&engine.engines().components, host), Deadline::by_epoch(settings.timeout))
+            (Store::new(&engine.engines().components, host), Deadline::by_epoch(settings.timeout, engine.clock()))
         };
         store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(LIFTED_BYTES_MAX);

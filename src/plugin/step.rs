@@ -114,6 +114,7 @@ impl Step {
     }
 
     fn load_with(engine: &Engine, settings: Settings, log: Arc<LogGate>, names: Arc<Names>) -> Result<Step, LoadError> {
+        let _awake = engine.clock().ticks().keep();
         let began = engine.clock().ticks().now();
         let bytes = match file::read(&settings.wasm) {
             Ok(bytes) => bytes,

@@ -9,6 +9,7 @@ use super::Event;
 use super::Settings;
 use super::chain::Chain;
 use super::executor::Executors;
+use super::mailbox::Mailbox;
 use super::shutdown::let_go;
 use super::step_metrics::StepMetrics;
 use crate::kafka::Consumer;
@@ -26,7 +27,7 @@ use crate::record::AssignmentIds;
 pub(super) struct Io {
     /// The worker's number.
     pub(super) number: usize,
-    pub(super) inbox: mpsc::Sender<Event>,
+    pub(super) mailbox: Mailbox,
     pub(super) events: mpsc::Receiver<Event>,
     // Declared before the consumer, so that it is dropped first: it shares the consumer's client.
     pub(super) lookup: Lookup,
@@ -63,17 +64,17 @@ impl Io {
         number: usize,
         instances: Vec<Vec<(Step, Instance)>>,
         metrics: &Arc<Metrics>,
-        inbox: mpsc::Sender<Event>,
+        mailbox: Mailbox,
         first: &First,
     ) -> Result<Io, String> {
         let first_step = first_step(&instances);
         let chains = chains(settings, instances, metrics, first.reason);
-        let executors = start_executors(settings, chains, number, &inbox)?;
+        let executors = start_executors(settings, chains, number, &mailbox)?;
         let consumer = Consumer::new(&settings.kafka, number)?;
         let answer = {
-            let inbox = inbox.clone();
+            let mailbox = mailbox.clone();
             let lookup = first.lookup;
-            move |question, answer| drop(inbox.send(Event::Answer { lookup, question, answer }))
+            move |question, answer| mailbox.send(Event::Answer { lookup, question, answer })
         };
         let lookup = Lookup::start(&consumer, &settings.kafka, number, answer)
             .map_err(|error| format!("failed to start the lookup thread: {error}"))?;
@@ -82,13 +83,13 @@ impl Io {
         // A worker that takes over must not end the transaction of the one that it replaces.
         let waits = first.reason == RELOAD && settings.kafka.delivery != Guarantee::AtLeastOnce;
         let producer = (!waits)
-            .then(|| start_producer(settings, number, first.producer, &limits, Batching::Full, &inbox))
+            .then(|| start_producer(settings, number, first.producer, &limits, Batching::Full, &mailbox))
             .transpose()?;
         let (lookup_number, producer_number) = (first.lookup, first.producer);
         let (_, events) = mpsc::channel();
         Ok(Io {
             number,
-            inbox,
+            mailbox,
             events,
             lookup,
             lookup_number,
@@ -125,7 +126,7 @@ impl Io {
         limits: &TopicLimits,
         batching: Batching,
     ) -> Result<(), String> {
-        let producer = start_producer(settings, self.number, self.producer_number, limits, batching, &self.inbox)?;
+        let producer = start_producer(settings, self.number, self.producer_number, limits, batching, &self.mailbox)?;
         self.producer = Some(producer);
         Ok(())
     }
@@ -158,9 +159,9 @@ pub(super) fn start_executors(
     settings: &Settings,
     chains: Vec<Chain>,
     worker: usize,
-    inbox: &mpsc::Sender<Event>,
+    mailbox: &Mailbox,
 ) -> Result<Executors, String> {
-    let inbox = inbox.clone();
+    let inbox = mailbox.inbox();
     // The inbox is closed only when the process ends.
     let returns = move |returned| drop(inbox.send(Event::Returned(returned)));
     Executors::start(chains, &settings.routes, worker, &returns)
@@ -173,9 +174,9 @@ pub(super) fn start_producer(
     number: u32,
     limits: &TopicLimits,
     batching: Batching,
-    inbox: &mpsc::Sender<Event>,
+    mailbox: &Mailbox,
 ) -> Result<Producer, String> {
-    let inbox = inbox.clone();
+    let inbox = mailbox.inbox();
     // The queue must hold the outputs of everything in flight, also when steps make several outputs of a record.
     let queue_bytes = settings.max_in_flight_bytes.saturating_mul(2);
     Producer::start(&settings.kafka, worker, queue_bytes, limits, batching, move |report| {

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The worker is the only caller of the consumer, and the only one that produces. It does not block on Kafka or a plugin: with
-//! work in flight it waits on its inbox for at most 10 ms, and with nothing in flight in the consumer's poll for at most 100 ms.
+//! work in flight it waits on its inbox for at most 10 ms, and with nothing in flight in the consumer's poll, for a second at most if
+//! there is nothing to commit either; what comes from outside wakes it.
 //! `partition` decides about records. The inbox is bounded by what is in flight: every message in it stands for records or
 //! outputs that are counted there.
 
@@ -42,6 +43,7 @@ mod left;
 mod left_out;
 mod limits;
 mod link;
+mod mailbox;
 mod monitor;
 mod outgoing;
 mod position;
@@ -111,6 +113,7 @@ use crate::telemetry;
 use executor::Returned;
 use intake::Amount;
 use io::First;
+use mailbox::Mailbox;
 use shell::Shell;
 use shutdown::Ended;
 use windows::AskedState;
@@ -194,16 +197,14 @@ pub type Swapper = Arc<dyn Fn(Vec<Vec<Replacement>>) + Send + Sync>;
 
 /// What operators ask of a worker, from any thread. If the worker has ended, nothing happens.
 #[derive(Clone)]
-pub struct Operator {
-    inbox: mpsc::Sender<Event>,
-}
+pub struct Operator(Mailbox);
 
 /// Asks about the committed state of a step: the answer is passed to the reply on the worker's thread, soon, or never if the worker ends.
 pub type StateAsker = Arc<dyn Fn(StateQuestion, StateReply) + Send + Sync>;
 
 /// A running worker.
 pub struct Worker {
-    inbox: mpsc::Sender<Event>,
+    mailbox: Mailbox,
     status: Arc<Status>,
     thread: Option<JoinHandle<End>>,
 }
@@ -222,12 +223,16 @@ impl Worker {
         let (inbox, events) = mpsc::channel();
         let status = Arc::new(Status::default());
         let first = First { assignments: AssignmentIds::default(), producer: 0, lookup: 0, reason: "start" };
-        let mut shell = Shell::new(settings, number, instances, metrics, Arc::clone(&status), inbox.clone(), first)?;
+        let mailbox = Mailbox::new(inbox);
+        let mut shell = Shell::new(settings, number, instances, metrics, Arc::clone(&status), mailbox.clone(), first)?;
         shell.io.events = events;
+        let own = mailbox.clone();
         let run = move || {
             let mut shell = shell;
             loop {
+                own.wake_by(Some(shell.io.consumer.waker()));
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| shell.run()));
+                own.wake_by(None);
                 let Ended { end, deadline, .. } = ended.unwrap_or_else(|_| Ended {
                     end: End::Bug("the worker's thread panicked; see the log".into()),
                     committed: String::new(),
@@ -243,38 +248,37 @@ impl Worker {
         };
         let thread = telemetry::spawn(format!("worker-{number}"), run)
             .map_err(|error| format!("failed to start the worker's thread: {error}"))?;
-        Ok(Worker { inbox, status, thread: Some(thread) })
+        Ok(Worker { mailbox, status, thread: Some(thread) })
     }
 
     /// What operators ask of it.
     #[must_use]
     pub fn operator(&self) -> Operator {
-        Operator { inbox: self.inbox.clone() }
+        Operator(self.mailbox.clone())
     }
 
     /// Returns a function that swaps steps. The swap does not pause processing, and each batch is run by the old versions or by
     /// the new ones.
     #[must_use]
     pub fn swapper(&self) -> Swapper {
-        let inbox = self.inbox.clone();
-        // Sending fails only if the worker has ended.
-        Arc::new(move |replacements| drop(inbox.send(Event::Swap(replacements))))
+        let mailbox = self.mailbox.clone();
+        Arc::new(move |replacements| mailbox.send(Event::Swap(replacements)))
     }
 
     /// Returns a function that asks about the committed state of a step with windows.
     #[must_use]
     pub fn asker(&self) -> StateAsker {
-        let inbox = self.inbox.clone();
+        let mailbox = self.mailbox.clone();
         // If the worker has ended, the reply is dropped with the event.
-        Arc::new(move |question, reply| drop(inbox.send(Event::Asked(Box::new(AskedState { question, reply })))))
+        Arc::new(move |question, reply| mailbox.send(Event::Asked(Box::new(AskedState { question, reply }))))
     }
 
     /// Returns a function that applies new settings, see [`Change`].
     #[must_use]
     pub fn changer(&self) -> Changer {
-        let inbox = self.inbox.clone();
+        let mailbox = self.mailbox.clone();
         // If the worker has ended, the reply is dropped with the event.
-        Arc::new(move |change, reply| drop(inbox.send(Event::Change { change: Box::new(change), reply })))
+        Arc::new(move |change, reply| mailbox.send(Event::Change { change: Box::new(change), reply }))
     }
 
     /// The worker's status, as probes read it.
@@ -295,26 +299,21 @@ impl Worker {
 impl Operator {
     /// Shuts the worker down: it finishes the records in flight, commits and leaves the group.
     pub fn drain(&self) {
-        self.send(Event::Drain);
+        self.0.send(Event::Drain);
     }
 
     /// Makes the worker go on if a record holds it: the record is tried again.
     pub fn resume(&self) {
-        self.send(Event::GoOn);
+        self.0.send(Event::GoOn);
     }
 
     /// Pauses reading, or lets it go on. What is in flight is finished and committed, and the partitions are kept.
     pub fn pause(&self, is_paused: bool) {
-        self.send(Event::Pause(is_paused));
+        self.0.send(Event::Pause(is_paused));
     }
 
     /// Has a record tried once more if it holds the worker, and skipped if it fails for good. It stays so until the record is committed.
     pub fn leave_out(&self, record: RecordPlace) {
-        self.send(Event::LeaveOut(record));
-    }
-
-    fn send(&self, event: Event) {
-        // Sending fails only if the worker has ended.
-        let _ = self.inbox.send(event);
+        self.0.send(Event::LeaveOut(record));
     }
 }

@@ -85,7 +85,7 @@ impl Shell {
             reason: io::RELOAD,
         };
         let (metrics, status) = (Arc::clone(&self.monitor.metrics), Arc::clone(&self.monitor.status));
-        Shell::new(settings, self.io.number, instances, metrics, status, self.io.inbox.clone(), first)
+        Shell::new(settings, self.io.number, instances, metrics, status, self.io.mailbox.clone(), first)
     }
 
     /// Applies or refuses the waiting change when it is time.
@@ -120,7 +120,7 @@ impl Shell {
         // A failure in these calls leaves everything as it is.
         let first_step = io::first_step(&instances);
         let chains = io::chains(&settings, instances, &self.monitor.metrics, "reload");
-        let executors = io::start_executors(&settings, chains, self.io.number, &self.io.inbox)?;
+        let executors = io::start_executors(&settings, chains, self.io.number, &self.io.mailbox)?;
         let producer = writes_other
             .then(|| {
                 let number = self.io.producer_number + 1;
@@ -130,7 +130,7 @@ impl Shell {
                     number,
                     &io::unlimited(&settings),
                     Batching::Full,
-                    &self.io.inbox,
+                    &self.io.mailbox,
                 )
             })
             .transpose()?;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -20,6 +19,7 @@ use super::intake::Intake;
 use super::io;
 use super::io::First;
 use super::io::Io;
+use super::mailbox::Mailbox;
 use super::monitor::Monitor;
 use super::positions::Positions;
 use super::reconfigure::Reconfigure;
@@ -29,6 +29,7 @@ use super::shutdown::Ended;
 use super::status::Status;
 use super::task::PartitionTask;
 use super::timers::Timers;
+use super::transaction::Transaction;
 use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::metrics::State;
@@ -62,6 +63,8 @@ const WAIT: Duration = Duration::from_millis(1);
 const WAIT_FOR_RETRY: Duration = Duration::from_millis(10);
 /// The longest wait in the consumer's poll with nothing in flight.
 const IDLE_POLL_MS: i32 = 100;
+/// The same with nothing to do at all: what comes from the client or from outside ends the wait.
+const REST_MS: i32 = 1000;
 
 impl Shell {
     /// A worker with its clients and executors that is not running yet. The caller must set `io.events` to the inbox's receiver.
@@ -71,10 +74,10 @@ impl Shell {
         instances: Vec<Vec<(Step, Instance)>>,
         metrics: Arc<Metrics>,
         status: Arc<Status>,
-        inbox: mpsc::Sender<Event>,
+        mailbox: Mailbox,
         first: First,
     ) -> Result<Shell, String> {
-        let io = Io::start(&settings, number, instances, &metrics, inbox, &first)?;
+        let io = Io::start(&settings, number, instances, &metrics, mailbox, &first)?;
         let now = clock::now();
         let session = session::Settings {
             drain_timeout: settings.drain_timeout,
@@ -154,16 +157,39 @@ impl Shell {
         // The client's wait would bring a record.
         let may_read = !self.intake.rate.is_exhausted();
         if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() && may_read {
-            if let Some(woken) = self.io.consumer.wait(self.idle_ms(now, IDLE_POLL_MS)) {
+            // A wake-up for it may have ended a poll before.
+            if let Ok(event) = self.io.events.try_recv() {
+                return self.on_event(now, event);
+            }
+            let most = if self.rests() { REST_MS } else { IDLE_POLL_MS };
+            if let Some(woken) = self.io.consumer.wait(self.idle_ms(now, most)) {
                 self.on_woken(now, woken);
             }
             return;
         }
-        let waits = !at_work && (!may_read && in_flight == 0)
+        // A worker that joins its group is not in a hurry: there may be many of them, and brokers that don't answer.
+        let joins = in_flight == 0 && !at_work && !self.session.is_ending() && !self.session.is_member();
+        let waits = joins
+            || !at_work && (!may_read && in_flight == 0)
             || !at_work && self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
         if let Ok(event) = self.io.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
             self.on_event(clock::now(), event);
         }
+    }
+
+    /// Whether there is nothing to commit or to wait for, with nothing in flight.
+    fn rests(&self) -> bool {
+        let rests = |task: &PartitionTask| {
+            let is_read = !(task.position.is_gone() || task.position.is_unconfirmed());
+            is_read && task.windows.is_none() && task.state.committed() == Some(task.state.low())
+        };
+        self.session.runs_all()
+            && self.timers.committing.is_none()
+            && self.delivery.transaction().is_none_or(|transaction| transaction == Transaction::Idle)
+            && !self.blocked.is_blocked()
+            && !self.reconfigure.holds()
+            && self.positions.ranges.is_empty()
+            && self.flow.tasks.iter().all(rests)
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {

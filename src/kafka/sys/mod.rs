@@ -45,6 +45,7 @@ pub(crate) use messages::Sent;
 pub(crate) use partitions::Entry;
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::Queue;
+pub(crate) use queue::QueueWaker;
 pub(crate) use tokens::OnTokenNeeded;
 pub(crate) use tokens::TokenParts;
 pub(crate) use tokens::TokenTarget;

@@ -54,6 +54,26 @@ impl Queue {
     }
 }
 
+/// Wakes the thread that waits for a queue's next event.
+#[derive(Debug)]
+pub(crate) struct QueueWaker(Queue);
+
+// SAFETY: librdkafka's queues are thread-safe, and this only wakes who waits for one.
+unsafe impl Sync for QueueWaker {}
+
+impl QueueWaker {
+    /// With a share of the queue of its own.
+    pub(crate) fn new(queue: Queue) -> QueueWaker {
+        QueueWaker(queue)
+    }
+
+    /// Ends the running poll of the queue, or the next one if none runs, as if its time were up.
+    pub(crate) fn wake(&self) {
+        // SAFETY: the queue is alive.
+        unsafe { rd::rd_kafka_queue_yield(self.0.pointer.as_ptr()) }
+    }
+}
+
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: the pointer is ours and dropped once, before the client.

@@ -147,7 +147,7 @@ impl Linked {
         Ok(match self {
             Linked::Module(module) => match deadline {
                 Deadline::Flag { flag, .. } => Plugin::Module(Box::new(module.instantiate(store, flag)?)),
-                Deadline::Epoch(_) => return Err(wasmtime::Error::msg("a core module has no epochs")),
+                Deadline::Epoch { .. } => return Err(wasmtime::Error::msg("a core module has no epochs")),
             },
             Linked::V0Columnar(pre) => Plugin::V0Columnar(pre.instantiate(store)?),
             Linked::V0Typed(pre) => Plugin::V0Typed(pre.instantiate(store)?),

@@ -135,6 +135,11 @@ impl Session {
         self.stage == Stage::Member
     }
 
+    /// Whether every assigned partition is being read.
+    pub(super) fn runs_all(&self) -> bool {
+        self.partitions.values().all(|stay| *stay == Stay::Running)
+    }
+
     /// Whether partitions are being revoked.
     pub(super) fn is_revoking(&self) -> bool {
         matches!(self.stage, Stage::Revoking { .. })

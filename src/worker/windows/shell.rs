@@ -280,7 +280,7 @@ impl Shell {
             start: task.offsets.began,
             progress,
         };
-        let inbox = self.io.inbox.clone();
+        let inbox = self.io.mailbox.inbox();
         // Sending fails only if the worker has ended.
         let report = move |restored| drop(inbox.send(Event::Restored(restored)));
         if let Err(error) = restore::start(what, cancel, report) {
