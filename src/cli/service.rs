@@ -228,7 +228,7 @@ pub(super) fn let_go(what: impl Send + 'static) {
 pub(super) fn said_last(end: End, handle: &Handle) -> Result<(), Exit> {
     let how = match &end {
         End::Drained => "shut down: nothing will be repeated",
-        End::Stopped(_) => "stopped by a failure",
+        End::Stopped(_) | End::StoppedAt(..) => "stopped by a failure",
         End::DeadlinePassed(_) => "out of time: records will be repeated",
         End::Invalid(_) => "the configuration can't run",
         End::Bug(_) => "failed by a bug",
@@ -248,6 +248,7 @@ fn exit_of(end: End) -> Result<(), Exit> {
     match end {
         End::Drained => Ok(()),
         End::Stopped(message) => Err(Exit::Stopped(message)),
+        End::StoppedAt(message, place) => Err(Exit::StoppedAt(message, Box::new(place))),
         End::DeadlinePassed(message) => Err(Exit::DeadlinePassed(message)),
         End::Invalid(message) => Err(Exit::Invalid(message)),
         End::Bug(message) => Err(Exit::Bug(message)),

@@ -58,7 +58,8 @@ impl Shell {
     pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
         for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
             match action {
-                Action::Say(why) if self.blocked.is_held() => tracing::error!("held: {why}"),
+                // Logged with the record's place, where that is known.
+                Action::Say(_) if self.blocked.is_held() => {}
                 Action::Say(why) => tracing::error!("halted, retrying every 10 s: {why}"),
                 Action::Show(why) => {
                     if !self.session.is_ending() {

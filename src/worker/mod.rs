@@ -74,6 +74,7 @@ use std::time::Duration;
 pub use dry::DryRun;
 pub use dry::StepTrace;
 pub use end::End;
+pub use end::RecordPlace;
 pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;

@@ -222,6 +222,7 @@ impl Monitor {
         let place = (task.partition.clone(), offset);
         if self.named.is_due(now, age, &place) {
             tracing::warn!(
+                step = failure.step.as_deref(),
                 topic = &**topic,
                 partition,
                 offset,
@@ -251,9 +252,10 @@ impl Monitor {
             let (partition, what) = (partition.clone(), format!("{what}: {failure}"));
             self.status.set_failed(LastFailure { at_ms: clock::unix_ms(), partition, offset, what });
         }
-        let step = failure.step.as_deref().unwrap_or_default();
-        if self.may_log(now, &format!("{what}, step `{step}`, {}", failure.kind.label())) {
+        let name = failure.step.as_deref().unwrap_or_default();
+        if self.may_log(now, &format!("{what}, step `{name}`, {}", failure.kind.label())) {
             tracing::warn!(
+                step = failure.step.as_deref(),
                 topic = &*partition.topic,
                 partition = partition.partition,
                 offset,

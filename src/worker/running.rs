@@ -118,7 +118,7 @@ impl Shell {
                         ran = folded;
                     }
                     Ok(Folding::Ask(order)) => return self.order(now, executor, Order::Add(order)),
-                    Err(why) => return self.close(now, End::Stopped(why)),
+                    Err(why) => return self.close_at(now, index, why),
                 }
             }
         }

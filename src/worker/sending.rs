@@ -249,7 +249,9 @@ impl Shell {
         if Consequence::from(failure.kind.class()) != Consequence::Refuse {
             let task = &self.flow.tasks[index];
             let offset = task.state.offset_of(seq).unwrap_or_else(|| task.state.low().0);
-            self.recover_producer(now, &format!("an output of {} offset {offset}: {failure}", task.partition));
+            let partition = task.partition.clone();
+            let reason = format!("an output of {partition} offset {offset}: {failure}");
+            self.recover_from(now, (&partition, offset), &reason);
             return false;
         }
         if !self.settings.policy.rule(failure).then.continues() {

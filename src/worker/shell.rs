@@ -13,6 +13,7 @@ use super::blocked::Blocked;
 use super::clock;
 use super::delivery::Delivery;
 use super::end::End;
+use super::end::RecordPlace;
 use super::end::StoppedAt;
 use super::executor::Returned;
 use super::flow::Flow;
@@ -36,6 +37,7 @@ use crate::partition;
 use crate::partition::Action;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::record::TopicPartition;
 
 /// The worker's state: the values that decide, and the parts that carry out their actions. Methods are in the file named after
 /// their part.
@@ -216,7 +218,12 @@ impl Shell {
             Action::Hold { offset, tries, failure } => {
                 let held = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
                 self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
-                self.tell_blocked(now, blocked::Event::Held(held.held()));
+                let why = held.held();
+                if !self.blocked.is_held() {
+                    let RecordPlace { step, partition: TopicPartition { topic, partition }, .. } = held.at();
+                    tracing::error!(step = step.as_deref(), topic = &**topic, partition, offset, "held: {why}");
+                }
+                self.tell_blocked(now, blocked::Event::Held(why));
             }
             Action::BreakerTripped { offset, trip, failure } => {
                 let stopped = StoppedAt::tripped(task.partition.clone(), offset, trip, &failure);

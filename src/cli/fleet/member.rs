@@ -337,7 +337,7 @@ impl Fleet {
             && state == State::Failed
             && !self.is_alone
         {
-            tracing::error!("the pipeline has failed, and the others run on: {}", exit.message().trim_end());
+            exit.log("the pipeline has failed, and the others run on: ");
         }
         member.served.metrics.set_state(if was_asked && !is_ending { State::Stopped } else { state });
         let before = member.running.take();

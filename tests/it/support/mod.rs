@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod component;
 pub(crate) mod delivery;
 pub(crate) mod java;
+pub(crate) mod place;
 pub(crate) mod random;
 pub(crate) mod wasmill;
 pub(crate) mod windows;
