@@ -33,6 +33,7 @@ mod signals;
 mod state;
 mod test;
 mod time;
+mod traces;
 mod try_;
 
 use std::env;

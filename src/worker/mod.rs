@@ -60,6 +60,7 @@ mod status;
 mod step_metrics;
 mod task;
 mod timers;
+mod traced;
 mod transaction;
 mod undelivered;
 mod windows;

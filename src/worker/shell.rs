@@ -38,6 +38,7 @@ use crate::partition::Action;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::record::TopicPartition;
+use crate::trace::Tracer;
 
 /// The worker's state: the values that decide, and the parts that carry out their actions. Methods are in the file named after
 /// their part.
@@ -84,10 +85,11 @@ impl Shell {
             on_recreate: settings.kafka.input.on_recreate,
             commit_every: settings.kafka.commit_every,
         };
+        let tracer = Tracer::of_pipeline(&settings.kafka.input.group);
         Ok(Shell {
             delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
             settings,
-            monitor: Monitor::new(metrics, status),
+            monitor: Monitor::new(metrics, status, tracer),
             io,
             flow: Flow::new(first.assignments),
             session: Session::new(now, session),

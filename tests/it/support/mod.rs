@@ -3,6 +3,7 @@
 pub(crate) mod broker;
 pub(crate) mod canary;
 pub(crate) mod clock;
+pub(crate) mod collector;
 pub(crate) mod component;
 pub(crate) mod delivery;
 pub(crate) mod java;
