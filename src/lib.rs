@@ -17,10 +17,14 @@ pub mod secret;
 pub mod failure;
 /// Records of one partition in one flat arena, in the layout that the guest sees.
 pub mod batch;
+/// Log lines, for people or as JSON.
+pub mod telemetry;
 /// What a plugin returned for its records, and the check that the contract allows it.
 pub mod outcome;
 /// Tests only: points on a record's path where a test can kill the process.
 pub mod failpoint;
+/// Traces of records, for a collector.
+pub mod trace;
 /// All metrics of a pipeline.
 pub mod metrics;
 /// Pure: one partition's path from fetched to committed.
@@ -37,8 +41,6 @@ pub mod kafka;
 pub mod plugin;
 /// The shell: one thread that owns the consumer, the partitions and the producer.
 pub mod worker;
-/// Log lines, for people or as JSON.
-pub mod telemetry;
 /// Metrics, probes and the version over HTTP.
 pub mod admin;
 pub mod config;

@@ -189,16 +189,16 @@ impl fmt::Display for TopicPartition {
 
 /// Where a record is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordPlace {
+pub struct RecordId {
     /// Its partition.
     pub partition: TopicPartition,
     /// Its offset.
     pub offset: i64,
 }
 
-impl fmt::Display for RecordPlace {
+impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RecordPlace { partition: TopicPartition { topic, partition }, offset } = self;
+        let RecordId { partition: TopicPartition { topic, partition }, offset } = self;
         write!(f, "topic {topic}, partition {partition}, offset {offset}")
     }
 }

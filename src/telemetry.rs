@@ -27,6 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use kept_back::KeepsBack;
 pub use kept_back::ask_now_and_then;
+pub use pipeline::current as pipeline_of_thread;
 pub use pipeline::in_pipeline;
 pub use pipeline::set_pipeline;
 pub use pipeline::spawn;

@@ -33,7 +33,7 @@ use super::in_query;
 use super::openapi;
 use super::pages::Site;
 use super::view;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::record::TopicPartition;
 
 pub(super) fn router() -> Router<Arc<Site>> {
@@ -170,7 +170,7 @@ fn skip(site: &Site, from: SocketAddr, name: &str, uri: &Uri) -> Response {
             return problem(StatusCode::BAD_REQUEST, &what);
         }
     };
-    let record = RecordPlace { partition: TopicPartition { topic: topic.into(), partition }, offset };
+    let record = RecordId { partition: TopicPartition { topic: topic.into(), partition }, offset };
     tracing::info!(%from, "an operator asks for `{SKIP}` of pipeline `{name}`: {record}");
     operated(site, name, SKIP, site.board.skip(name, &record))
 }

@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::pipeline::RecordAt;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::reload;
 
 /// The pipelines of a process. Its methods are called on the server's threads.
@@ -28,7 +28,7 @@ pub trait Board: Send + Sync {
     ///
     /// # Errors
     /// If it can't be done, or it has stopped at another record.
-    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused>;
+    fn skip(&self, pipeline: &str, record: &RecordId) -> Result<String, Refused>;
 
     /// Asks what a reload of the pipeline's file would change, for people, or why it would be refused. The answer comes on another thread,
     /// soon; it is dropped if the pipeline ends.

@@ -19,7 +19,7 @@ use super::Server;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::reload;
 use crate::secret::Secret;
 
@@ -55,7 +55,7 @@ impl Board for Asked {
         if *operation == Operation::Start { Err(Refused::Conflict("it runs".into())) } else { Ok("done".into()) }
     }
 
-    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused> {
+    fn skip(&self, pipeline: &str, record: &RecordId) -> Result<String, Refused> {
         if !self.0.iter().any(|served| *served.name == *pipeline) {
             return Err(Refused::Unknown);
         }

@@ -16,7 +16,7 @@ use crate::pipeline::PartitionStatus;
 use crate::pipeline::RecordAt;
 use crate::pipeline::WindowedStatus;
 use crate::pipeline::json_time;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::record::TopicPartition;
 use crate::telemetry;
 use crate::telemetry::RecentLine;
@@ -437,7 +437,7 @@ fn failure(LastFailure { at_ms, partition, offset, what }: LastFailure) -> Failu
 
 /// The record at which a pipeline has stopped.
 pub(super) fn stopped_at(record: &RecordAt) -> StoppedAtView {
-    let RecordAt { place: RecordPlace { partition: TopicPartition { topic, partition }, offset }, may_be_left_out } =
+    let RecordAt { place: RecordId { partition: TopicPartition { topic, partition }, offset }, may_be_left_out } =
         record;
     StoppedAtView { topic: topic.to_string(), partition: *partition, offset: *offset, may_be_skipped: *may_be_left_out }
 }

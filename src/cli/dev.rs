@@ -33,6 +33,7 @@ use super::rate::Rate;
 use super::service::Running;
 use super::service::Service;
 use super::signals::Signals;
+use super::traces;
 use crate::author::Project;
 use crate::author::Rebuild;
 use crate::config;
@@ -129,6 +130,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     // Only this line sets it.
     let _ = bootstrap.set(broker.bootstrap().to_owned());
 
+    let _traces = traces::start(None)?;
     let service = Service::listen(&written.config, signals)?;
     let address = service.local_addr();
     let steps = load::steps(&written.config, &args.compiled)?;

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::pipeline::RecordPlace;
 use crate::plugin::MORE_THREADS;
 
 /// How a command ended. The text is the whole error message.
@@ -12,6 +13,8 @@ pub(super) enum Exit {
     Fine,
     /// The pipeline stopped because of a record.
     Stopped(String),
+    /// The same, with the record or partition that the message is about.
+    StoppedAt(String, Box<RecordPlace>),
     /// The command line is invalid.
     Usage(String),
     /// No broker answered, and no other error was found.
@@ -36,7 +39,7 @@ impl Exit {
     pub(super) fn code(&self) -> u8 {
         match self {
             Exit::Fine => 0,
-            Exit::Stopped(_) => 1,
+            Exit::Stopped(_) | Exit::StoppedAt(..) => 1,
             Exit::Usage(_) => 2,
             Exit::Unreachable(_) => 69,
             Exit::Bug(_) => 70,
@@ -46,10 +49,34 @@ impl Exit {
         }
     }
 
+    /// The record or partition that the message is about, if it is about one.
+    fn place(&self) -> Option<&RecordPlace> {
+        match self {
+            Exit::StoppedAt(_, place) => Some(place),
+            Exit::Fine
+            | Exit::Stopped(_)
+            | Exit::Usage(_)
+            | Exit::Unreachable(_)
+            | Exit::Bug(_)
+            | Exit::DeadlinePassed(_)
+            | Exit::Invalid(_)
+            | Exit::Signal(_) => None,
+        }
+    }
+
+    /// Logs the message, after `before`, with the place that it is about as fields.
+    pub(super) fn log(&self, before: &str) {
+        let (place, message) = (self.place(), self.message().trim_end());
+        let (topic, partition) = place.map(|at| (&*at.partition.topic, at.partition.partition)).unzip();
+        let (step, offset) = (place.and_then(|at| at.step.as_deref()), place.map(|at| at.offset));
+        tracing::error!(step, topic, partition, offset, "{before}{message}");
+    }
+
     pub(super) fn message(&self) -> &str {
         match self {
             Exit::Fine | Exit::Signal(_) => "",
             Exit::Stopped(text)
+            | Exit::StoppedAt(text, _)
             | Exit::Usage(text)
             | Exit::Unreachable(text)
             | Exit::Bug(text)

@@ -33,6 +33,7 @@ mod signals;
 mod state;
 mod test;
 mod time;
+mod traces;
 mod try_;
 
 use std::env;
@@ -123,7 +124,7 @@ fn complain(exit: Exit, style: Option<Style>) -> ExitCode {
     if !message.is_empty() {
         telemetry::make_room();
         if style.is_some_and(|style| style.json) {
-            tracing::error!("{message}");
+            exit.log("");
         } else {
             // A report about a file already begins with its level.
             let word = if message.starts_with("error") { "" } else { "error: " };

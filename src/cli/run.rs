@@ -14,6 +14,7 @@ use super::fleet::Shared;
 use super::instance::Instances;
 use super::load;
 use super::signals::Signals;
+use super::traces;
 use crate::admin::Access;
 
 /// Runs a pipeline until a signal shuts it down or a record stops it. Or runs several in one process, until a signal: one that fails
@@ -22,6 +23,8 @@ use crate::admin::Access;
 /// If no broker can be reached, it logs that and waits. On TERM and INT it finishes what is in flight, commits and leaves the group; a
 /// second signal ends it at once. HUP reloads what has changed in the file and in all files that it refers to: steps, outputs, limits
 /// and error handling in place, input and connection with a new consumer.
+///
+/// OTEL_EXPORTER_OTLP_ENDPOINT names a collector for traces of records; docs/tracing.md has the other variables.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill run orders.toml
@@ -58,6 +61,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     // A wrong policy is one error, and not one for each pipeline.
     load::policy(args.policy.file.as_deref())?;
     let own = fleet::settings(&args.paths, args.service.as_deref())?;
+    let _traces = traces::start(own.trace_endpoint.as_deref())?;
     let shared = Shared {
         set: args.set.clone(),
         http: args.http.listen.or(own.http),

@@ -30,7 +30,7 @@ use crate::pipeline::End;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::plugin::Step;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::reload;
 use crate::reload::Reloader;
 use crate::telemetry;
@@ -137,7 +137,7 @@ impl Board for Single {
         Ok(operation.meaning().to_owned())
     }
 
-    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused> {
+    fn skip(&self, pipeline: &str, record: &RecordId) -> Result<String, Refused> {
         if *self.served.name != *pipeline {
             return Err(Refused::Unknown);
         }
@@ -251,7 +251,7 @@ pub(super) fn let_go(what: impl Send + 'static) {
 pub(super) fn said_last(end: End, handle: &Handle) -> Result<(), Exit> {
     let how = match &end {
         End::Drained => "shut down: nothing will be repeated",
-        End::Stopped(_) => "stopped by a failure",
+        End::Stopped(_) | End::StoppedAt(..) => "stopped by a failure",
         End::DeadlinePassed(_) => "out of time: records will be repeated",
         End::Invalid(_) => "the configuration can't run",
         End::Bug(_) => "failed by a bug",
@@ -271,6 +271,7 @@ fn exit_of(end: End) -> Result<(), Exit> {
     match end {
         End::Drained => Ok(()),
         End::Stopped(message) => Err(Exit::Stopped(message)),
+        End::StoppedAt(message, place) => Err(Exit::StoppedAt(message, Box::new(place))),
         End::DeadlinePassed(message) => Err(Exit::DeadlinePassed(message)),
         End::Invalid(message) => Err(Exit::Invalid(message)),
         End::Bug(message) => Err(Exit::Bug(message)),

@@ -30,6 +30,8 @@ pub struct Process {
     pub token: Option<Secret>,
     /// How a failed pipeline is started again. `None`: it stays failed.
     pub restart: Option<Restart>,
+    /// The URL of a collector that takes traces. `None`: that of the environment, if there is one.
+    pub trace_endpoint: Option<String>,
 }
 
 /// How long to wait before a failed pipeline is started again: `from` at first, twice as long each time, and `to` at most.
@@ -48,6 +50,8 @@ pub(super) struct Raw {
     pub(super) http: Http,
     #[serde(default)]
     pub(super) service: Service,
+    #[serde(default)]
+    pub(super) trace: RawTrace,
 }
 
 #[derive(Default, Deserialize)]
@@ -61,6 +65,12 @@ pub(super) struct Http {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Service {
     pub(super) restart: Option<Spanned<Waits>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawTrace {
+    pub(super) endpoint: Option<Text>,
 }
 
 #[derive(Deserialize)]

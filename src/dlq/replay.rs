@@ -575,7 +575,8 @@ impl<'a> Replay<'a> {
         let partitions: Vec<TopicPartition> = self.scans.values().map(|(partition, _)| partition.clone()).collect();
         for (partition, scan) in self.find(&partitions)? {
             if let Err(reason) = self.member.topic().consumer().take_anew(start(&partition, &scan)) {
-                tracing::debug!("{partition} can't be read again: {reason}");
+                let TopicPartition { topic, partition: number } = &partition;
+                tracing::debug!(topic = &**topic, partition = number, "{partition} can't be read again: {reason}");
             }
             self.scans.insert(partition.partition, (partition, scan));
         }

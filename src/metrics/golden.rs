@@ -241,6 +241,11 @@ const GUIDE: &[Section] = &[
                 "wasmill_log_lines_dropped_total",
                 "The reader of the log is too slow, or gone. Records are still processed.",
             ),
+            ("wasmill_trace_spans_exported_total", "0 without a collector, see tracing.md."),
+            (
+                "wasmill_trace_spans_dropped_total",
+                "The collector is slow or gone, or too many records are sampled. Records are still processed.",
+            ),
             ("process_cpu_seconds_total", "The rate is the number of cores in use."),
             (
                 "process_resident_memory_bytes",

@@ -1,4 +1,4 @@
-//! Metrics of the process: those that every Prometheus client exports, and dropped log lines.
+//! Metrics of the process: those that every Prometheus client exports, dropped log lines, and the spans of traces.
 //!
 //! The library's collector reports CPU time in whole seconds, and an idle process needs minutes for one. So that value is read
 //! here.
@@ -15,6 +15,7 @@ use prometheus::proto::Counter;
 use prometheus::proto::MetricFamily;
 
 use crate::telemetry;
+use crate::trace::span_counts;
 
 const CPU: &str = "process_cpu_seconds_total";
 /// The unit of the kernel's process times, on every Linux platform that this program is built for.
@@ -24,13 +25,25 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) struct Process {
     library: ProcessCollector,
     lines_dropped: IntCounter,
+    spans_exported: IntCounter,
+    spans_dropped: IntCounter,
 }
 
 impl Process {
     pub(super) fn new() -> Result<Process, prometheus::Error> {
-        let dropped =
-            Opts::new("wasmill_log_lines_dropped_total", "Log lines that stderr did not take in time, or not at all.");
-        Ok(Process { library: ProcessCollector::for_self(), lines_dropped: IntCounter::with_opts(dropped)? })
+        let counter = |name: &str, help: &str| IntCounter::with_opts(Opts::new(name, help));
+        Ok(Process {
+            library: ProcessCollector::for_self(),
+            lines_dropped: counter(
+                "wasmill_log_lines_dropped_total",
+                "Log lines that stderr did not take in time, or not at all.",
+            )?,
+            spans_exported: counter("wasmill_trace_spans_exported_total", "Spans that the collector took.")?,
+            spans_dropped: counter(
+                "wasmill_trace_spans_dropped_total",
+                "Spans that found no room in the queue, or that the collector did not take.",
+            )?,
+        })
     }
 }
 
@@ -38,6 +51,8 @@ impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
         let mut descs = self.library.desc();
         descs.extend(self.lines_dropped.desc());
+        descs.extend(self.spans_exported.desc());
+        descs.extend(self.spans_dropped.desc());
         descs
     }
 
@@ -50,16 +65,24 @@ impl Collector for Process {
                 metric.set_counter(counter);
             }
         }
-        // Two concurrent scrapes may see the same increase, and neither may count it twice.
-        let mut family = self.lines_dropped.collect();
-        let mut metric = self.lines_dropped.metric();
-        let mut counter = Counter::default();
-        counter.set_value(exact(telemetry::lines_dropped()));
-        metric.set_counter(counter);
-        family.iter_mut().for_each(|family| family.set_metric(vec![metric.clone()]));
-        families.extend(family);
+        let (exported, dropped) = span_counts();
+        families.extend(with_value(&self.lines_dropped, telemetry::lines_dropped()));
+        families.extend(with_value(&self.spans_exported, exported));
+        families.extend(with_value(&self.spans_dropped, dropped));
         families
     }
+}
+
+/// The families of a counter whose value is counted elsewhere. The counter itself stays at 0: two concurrent scrapes may see the same
+/// increase, and neither may count it twice.
+fn with_value(counter: &IntCounter, value: u64) -> Vec<MetricFamily> {
+    let mut families = counter.collect();
+    let mut metric = counter.metric();
+    let mut shown = Counter::default();
+    shown.set_value(exact(value));
+    metric.set_counter(shown);
+    families.iter_mut().for_each(|family| family.set_metric(vec![metric.clone()]));
+    families
 }
 
 /// The number as the text format writes it: exact up to 2^53, which no counter reaches.

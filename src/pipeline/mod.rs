@@ -30,8 +30,7 @@ use crate::metrics::Metrics;
 use crate::metrics::State;
 use crate::plugin::Instance;
 use crate::plugin::Step;
-use crate::plugin::bundled;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
@@ -51,6 +50,7 @@ pub use crate::worker::ListPosition;
 pub use crate::worker::ListedCell;
 pub use crate::worker::PartitionStatus;
 pub use crate::worker::RecordAt;
+pub use crate::worker::RecordPlace;
 pub use crate::worker::StateAnswer;
 pub use crate::worker::StateQuestion;
 pub use crate::worker::StateReply;
@@ -213,13 +213,7 @@ const PARTITIONS_SHOWN_MAX: usize = 100;
 /// Sets in the metrics which component a step runs.
 fn describe(metrics: &Metrics, step: &Step) {
     let settings = step.settings();
-    // A component without a manifest is named after its file.
-    let file = match bundled::name(&settings.wasm) {
-        Some(name) => name.into(),
-        None => settings.wasm.file_stem().unwrap_or_default().to_string_lossy(),
-    };
-    let plugin = step.manifest().map_or(&*file, |manifest| &manifest.name);
-    metrics.set_plugin_info(&settings.name, plugin, step.version(), &step.digest()[..12]);
+    metrics.set_plugin_info(&settings.name, step.plugin(), step.version(), &step.digest()[..12]);
     metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());
 }
 
@@ -348,7 +342,7 @@ impl Handle {
 
     /// Has a record tried once more if it holds the pipeline, and skipped if it fails for good. It stays so until the record is committed
     /// or the pipeline ends.
-    pub fn leave_out(&self, place: RecordPlace) {
+    pub fn leave_out(&self, place: RecordId) {
         self.operator.leave_out(place);
     }
 

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::plugin::Settings;
 use crate::plugin::artifact;
 use crate::plugin::artifact::ArtifactError;
+use crate::plugin::bundled;
 use crate::plugin::contract::Linked;
 use crate::plugin::deadline::TICK;
 use crate::plugin::engine::Engine;
@@ -20,6 +21,7 @@ use crate::plugin::grants::Grant;
 use crate::plugin::host::Host;
 use crate::plugin::host::LogGate;
 use crate::plugin::host::Names;
+use crate::plugin::host::PluginName;
 use crate::plugin::host::WasiState;
 use crate::plugin::instance::Instance;
 use crate::plugin::manifest::Manifest;
@@ -38,7 +40,7 @@ pub struct Step {
 struct Inner {
     settings: Arc<Settings>,
     digest: Arc<str>,
-    version: String,
+    plugin: Arc<PluginName>,
     manifest: Option<Manifest>,
     needs: BTreeSet<Grant>,
     compile_time: Duration,
@@ -141,11 +143,12 @@ impl Step {
             Err(reason) => return Err(LoadError::Compile { step: settings.name, path: settings.wasm, reason }),
         };
         let ticks = engine.clock().ticks().now().saturating_sub(began);
+        let plugin = PluginName { name: named(&settings, inspection.manifest.as_ref()), version: inspection.version };
         Ok(Step {
             inner: Arc::new(Inner {
                 settings: Arc::new(settings),
                 digest: inspection.digest.into(),
-                version: inspection.version,
+                plugin: Arc::new(plugin),
                 manifest: inspection.manifest,
                 needs: inspection.imports.iter().filter_map(|import| import.needs.grant()).collect(),
                 compile_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
@@ -174,7 +177,13 @@ impl Step {
     /// The version in its file; empty if there is none.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.inner.version
+        &self.inner.plugin.version
+    }
+
+    /// The plugin's name: that of its manifest, or else of its file.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        &self.inner.plugin.name
     }
 
     /// The plugin's manifest.
@@ -235,8 +244,17 @@ impl Step {
         let inner = &*self.inner;
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
         let given = WasiState::new(&inner.settings.allow, self.rehearsal);
-        let host = Host::new(inner.settings.memory_bytes, given, log, names);
+        let host = Host::new(inner.settings.memory_bytes, given, log, Arc::clone(&inner.plugin), names);
         Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
+    }
+}
+
+/// A plugin without a manifest is named after its file.
+fn named(settings: &Settings, manifest: Option<&Manifest>) -> String {
+    match (manifest, bundled::name(&settings.wasm)) {
+        (Some(manifest), _) => manifest.name.clone(),
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => settings.wasm.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn of_thread() -> Option<Arc<str>> {
 }
 
 /// The pipeline that this thread works for.
-pub(super) fn current() -> Option<Arc<str>> {
+#[must_use]
+pub fn current() -> Option<Arc<str>> {
     of_thread().or_else(|| OF_PROCESS.get().cloned())
 }
 

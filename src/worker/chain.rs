@@ -8,11 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Replacement;
+use super::clock;
 use super::effects::Effects;
 use super::effects::Layer;
 use super::link::Link;
 use super::link::fails_alone;
 use super::step_metrics::StepMetrics;
+use super::traced::StepTimes;
 use super::windows::Folds;
 use super::windows::Reducer;
 use super::windows::WindowedStep;
@@ -27,6 +29,7 @@ use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::Destination;
 use crate::sink::Routes;
+use crate::trace::SpanTimes;
 
 /// The most records in one call if the first step is no plugin.
 const RECORDS_WITHOUT_PLUGIN: usize = 1024;
@@ -41,6 +44,8 @@ pub(super) struct Chain {
     routes: Routes,
     /// Tells whether a rejected record is dead-lettered or skipped while the records after it continue.
     policy: Policy,
+    /// When each step began and ended in the last run, if that is asked for.
+    times: Option<Vec<StepTimes>>,
 }
 
 /// The result of running a range of records.
@@ -88,7 +93,7 @@ impl Chain {
             links.into_iter().map(|(step, instance, meter)| Link::new(step, instance, meter)).collect();
         let has_reducer = windowed.as_ref().is_some_and(|step| matches!(step.reducer, Reducer::Plugin { .. }));
         let reducer = if has_reducer { links.pop() } else { None };
-        Chain { links, windowed, reducer, routes, policy }
+        Chain { links, windowed, reducer, routes, policy, times: None }
     }
 
     /// Whether a record that fails in this way is dead-lettered or skipped while the records after it continue.
@@ -99,6 +104,18 @@ impl Chain {
     /// What is done about failed records.
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Whether the steps of the next run are timed.
+    pub(super) fn time(&mut self, is_timed: bool) {
+        if self.times.is_some() != is_timed {
+            self.times = is_timed.then(Vec::new);
+        }
+    }
+
+    /// Takes the times of the steps of the last run.
+    pub(super) fn take_times(&mut self) -> Vec<StepTimes> {
+        self.times.take().unwrap_or_default()
     }
 
     /// The plugin of the step with windows.
@@ -126,6 +143,8 @@ impl Chain {
 
     fn run_all(&mut self, batch: &Batch, records: Range<usize>) -> Result<Verdicts, Failure> {
         let mut verdicts = Verdicts { done: records.len(), ..Verdicts::default() };
+        // A record that may have caused a fault is run twice.
+        self.times.iter_mut().for_each(Vec::clear);
         for (step, link) in self.links.iter_mut().enumerate() {
             let (input, roots) = match verdicts.effects.layers.last() {
                 None => (None, Vec::new()),
@@ -140,14 +159,26 @@ impl Chain {
             };
             let digest = Arc::clone(link.step().digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
-            for (root, failure) in link.run(&mut layer, batch, &records, &self.policy)? {
+            let timer = self.times.is_some().then(clock::unix_ns);
+            let failed = link.run(&mut layer, batch, &records, &self.policy);
+            if let (Some(times), Some(began_ns)) = (&mut self.times, timer) {
+                let records = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
+                times.push(StepTimes { step, records, times: SpanTimes { began_ns, ended_ns: clock::unix_ns() } });
+            }
+            for (root, failure) in failed? {
                 let alone = fails_alone(&self.policy, &failure);
                 verdicts.fail(root, failure, alone);
             }
             verdicts.effects.layers.push(layer);
         }
         if let Some(step) = self.windowed.clone() {
-            self.fold(&step, batch, records, &mut verdicts)?;
+            let (timer, count) = (self.times.is_some().then(clock::unix_ns), records.len());
+            let folded = self.fold(&step, batch, records, &mut verdicts);
+            if let (Some(times), Some(began_ns)) = (&mut self.times, timer) {
+                let times_of = SpanTimes { began_ns, ended_ns: clock::unix_ns() };
+                times.push(StepTimes { step: step.number, records: count, times: times_of });
+            }
+            folded?;
         }
         Ok(verdicts)
     }

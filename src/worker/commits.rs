@@ -10,6 +10,7 @@ use crate::failpoint::Point;
 use crate::kafka::consumer::Committed;
 use crate::kafka::consumer::Position;
 use crate::partition;
+use crate::record::TopicPartition;
 
 impl Shell {
     /// Stores the offsets below which everything is settled, for the next commit.
@@ -22,7 +23,12 @@ impl Shell {
         if !positions.is_empty() {
             for partition in self.io.consumer.store(&positions) {
                 // The partition went to another member in the meantime, which repeats what was not committed.
-                tracing::debug!("offset of {partition} not stored: it is not assigned any more");
+                let TopicPartition { topic, partition: number } = &partition;
+                tracing::debug!(
+                    topic = &**topic,
+                    partition = number,
+                    "offset of {partition} not stored: it is not assigned any more"
+                );
             }
             failpoint::pass(Point::AfterStore);
         }

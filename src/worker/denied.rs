@@ -17,7 +17,7 @@ use crate::kafka::producer::Sample;
 use crate::kafka::producer::SendError;
 use crate::metrics::State;
 use crate::partition;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::record::TopicPartition;
 
 /// An output that was denied.
@@ -57,8 +57,8 @@ impl Shell {
     }
 
     /// An operator says to leave a record out if it fails for good. What it holds goes on.
-    pub(super) fn leave_out(&mut self, now: Instant, place: RecordPlace) {
-        let RecordPlace { partition, offset } = &place;
+    pub(super) fn leave_out(&mut self, now: Instant, place: RecordId) {
+        let RecordId { partition, offset } = &place;
         tracing::warn!(
             topic = &*partition.topic,
             partition = partition.partition,
@@ -76,7 +76,8 @@ impl Shell {
     pub(super) fn tell_blocked(&mut self, now: Instant, event: Event) {
         for action in self.blocked.handle(now, failpoint::hasten(RETRY_EVERY), event) {
             match action {
-                Action::Say(why) if self.blocked.is_held() => tracing::error!("held: {why}"),
+                // Logged with the record's place, where that is known.
+                Action::Say(_) if self.blocked.is_held() => {}
                 Action::Say(why) => tracing::error!("halted, retrying every 10 s: {why}"),
                 Action::Show(why) => {
                     if !self.session.is_ending() {

@@ -7,6 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::traced::OutputTrace;
+use super::traced::RunTrace;
 use super::windows::Folds;
 use crate::batch::Batch;
 use crate::batch::Outputs;
@@ -22,6 +24,8 @@ pub(super) struct Effects {
     pub(super) folds: Folds,
     /// Records whose outputs are not to be sent, ascending.
     given_up: Vec<usize>,
+    /// The traces of those records that are recorded, if any are.
+    pub(super) trace: Option<Box<RunTrace>>,
 }
 
 /// One step's part.
@@ -69,6 +73,8 @@ pub(super) struct Output<'a> {
     pub(super) digest: &'a Arc<str>,
     pub(super) record: OutRecord<'a>,
     pub(super) layer: usize,
+    /// Its trace, if its record is recorded. Its headers have the context.
+    pub(super) trace: Option<OutputTrace<'a>>,
 }
 
 impl Cursor {
@@ -96,11 +102,15 @@ impl Cursor {
         let layer = &effects.layers[number];
         let (call, index) = self.at[number];
         let (range, outputs) = &layer.calls[call];
-        let record = match &layer.input {
+        let mut record = match &layer.input {
             Some(input) => outputs.resolve(index, input, range.start),
             None => outputs.resolve(index, batch, start + range.start),
         };
-        Some(Output { root, output, step: layer.step, digest: &layer.digest, record, layer: number })
+        let trace = effects.trace.as_ref().and_then(|trace| trace.output((number, call, index)));
+        if let Some(trace) = trace {
+            record.headers = trace.headers();
+        }
+        Some(Output { root, output, step: layer.step, digest: &layer.digest, record, layer: number, trace })
     }
 
     /// Moves past the next output of this layer.
@@ -144,7 +154,8 @@ impl Effects {
             let between = layer.input.as_ref().map_or(0, |input| input.bytes() + 5 * input.view().layout.len());
             between + layer.calls.iter().map(|(_, outputs)| outputs.own_bytes_max()).sum::<usize>()
         };
-        self.layers.iter().map(layer).sum()
+        let traced = self.trace.as_ref().map_or(0, |trace| trace.own_bytes_max());
+        self.layers.iter().map(layer).sum::<usize>() + traced
     }
 
     /// The number of outputs to topics, for each of the first `records` records.

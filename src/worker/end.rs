@@ -3,13 +3,15 @@
 //! What a message says about delivered records and committed offsets is read from the partition's state once nothing more can be
 //! done for it. It prints a command that moves the group only if every record below the new offset was delivered.
 
+use std::sync::Arc;
+
 use crate::failure::Failure;
 use crate::kafka::Commands;
 use crate::kafka::lookup::Other;
 use crate::partition::BreakerTripped;
 use crate::partition::Flood;
 use crate::record::Offset;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::record::TopicPartition;
 
 /// How a pipeline ended.
@@ -19,6 +21,8 @@ pub enum End {
     Drained,
     /// A record or the state of the cluster stopped it.
     Stopped(String),
+    /// The same, for a reason that is about one record or partition.
+    StoppedAt(String, RecordPlace),
     /// It was shutting down, but not everything was delivered and committed in time: records may be repeated.
     DeadlinePassed(String),
     /// The configuration file or a topic is wrong.
@@ -27,11 +31,21 @@ pub enum End {
     Bug(String),
 }
 
+/// The record or partition that a message is about, which log lines have as fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// The step that failed, if one did.
+    pub step: Option<Arc<str>>,
+    /// The partition of the input.
+    pub partition: TopicPartition,
+    /// The record's offset, or that from which the partition can't be read.
+    pub offset: i64,
+}
+
 /// A record that stopped the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoppedAt {
-    partition: TopicPartition,
-    offset: i64,
+    at: RecordPlace,
     /// What happened: the rest of the message's first line, after the record's topic, partition and offset.
     what: String,
     /// Whether the message offers a command that skips the record.
@@ -42,7 +56,7 @@ pub(super) struct StoppedAt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordAt {
     /// The record.
-    pub place: RecordPlace,
+    pub place: RecordId,
     /// Whether leaving it out lets the pipeline go on: not if too many others failed.
     pub may_be_left_out: bool,
 }
@@ -94,12 +108,14 @@ impl StoppedAt {
             (false, tries) => format!("tried {tries} times"),
         };
         let what = format!(" ({tried}): {failure}{}", trace(failure));
-        StoppedAt { partition, offset, what, may_be_left_out: true }
+        let at = RecordPlace { step: failure.step.clone(), partition, offset };
+        StoppedAt { at, what, may_be_left_out: true }
     }
 
     /// The message while the record holds the pipeline.
     pub(super) fn held(&self) -> String {
-        let StoppedAt { partition: TopicPartition { topic, partition }, offset, what, .. } = self;
+        let StoppedAt { at: RecordPlace { partition, offset, .. }, what, .. } = self;
+        let TopicPartition { topic, partition } = partition;
         format!(
             "topic {topic}, partition {partition}, offset {offset}{what}\nway out: fix the plugin, the file or what the record needs, and \
              reload with `kill -HUP`: it goes on with this record"
@@ -125,33 +141,29 @@ impl StoppedAt {
             ),
         };
         let what = format!(": {why}; the last failure: {failure}{}", trace(failure));
-        StoppedAt { partition, offset, what, may_be_left_out: false }
-    }
-
-    /// The partition.
-    pub(super) fn partition(&self) -> &TopicPartition {
-        &self.partition
+        let at = RecordPlace { step: failure.step.clone(), partition, offset };
+        StoppedAt { at, what, may_be_left_out: false }
     }
 
     /// The record, and whether leaving it out lets the pipeline go on.
     pub(super) fn record_at(&self) -> RecordAt {
-        let place = RecordPlace { partition: self.partition.clone(), offset: self.offset };
+        let place = RecordId { partition: self.at.partition.clone(), offset: self.at.offset };
         RecordAt { place, may_be_left_out: self.may_be_left_out }
     }
 
-    /// The record's partition and offset.
-    pub(super) fn place(&self) -> String {
-        format!("{} offset {}", self.partition, self.offset)
+    /// Where the record is.
+    pub(super) fn at(&self) -> &RecordPlace {
+        &self.at
     }
 
     /// Whether this record is the lower one of the same partition, and so the one to report.
     pub(super) fn comes_before(&self, other: &StoppedAt) -> bool {
-        self.partition == other.partition && self.offset < other.offset
+        self.at.partition == other.at.partition && self.at.offset < other.at.offset
     }
 
     /// The whole message. `left` is `None` if the partition was revoked before the end.
     pub(super) fn message(&self, left: Option<Left>, group: &str, commands: &Commands) -> String {
-        let StoppedAt { partition, offset, what, may_be_left_out } = self;
+        let StoppedAt { at: RecordPlace { partition, offset, .. }, what, may_be_left_out } = self;
         let TopicPartition { topic, partition: number } = partition;
         let first = format!("stopped at topic {topic}, partition {number}, offset {offset}{what}");
         let again =

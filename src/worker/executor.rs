@@ -18,6 +18,7 @@ use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
 use super::link::alone;
+use super::traced::RunTrace;
 use super::windows;
 use super::windows::Reduced;
 use crate::batch::Batch;
@@ -30,6 +31,7 @@ use crate::record::Seq;
 use crate::record::Seqs;
 use crate::sink::Routes;
 use crate::telemetry;
+use crate::trace::Tracer;
 
 /// A message to an executor.
 enum Order {
@@ -134,13 +136,15 @@ impl Executors {
         chains: Vec<Chain>,
         routes: &Routes,
         worker: usize,
+        tracer: Option<&Tracer>,
         returns: &(impl Fn(Returned) + Clone + Send + 'static),
     ) -> std::io::Result<Executors> {
         let mut threads = Vec::new();
         for (number, chain) in chains.into_iter().enumerate() {
             let (sender, orders) = mpsc::channel();
             let (routes, returns) = (routes.clone(), returns.clone());
-            let executor = Executor { number, chain, routes, failed: HashMap::new(), returns };
+            let tracer = tracer.cloned();
+            let executor = Executor { number, chain, routes, tracer, failed: HashMap::new(), returns };
             let thread = telemetry::spawn(format!("executor-{worker}-{number}"), move || executor.run(&orders))?;
             threads.push(Thread { orders: Some(sender), handle: Some(thread) });
         }
@@ -212,6 +216,8 @@ struct Executor<R> {
     number: usize,
     chain: Chain,
     routes: Routes,
+    /// `None` if records are not traced.
+    tracer: Option<Tracer>,
     /// The last run of each strand in which a record failed: other requests of that run are returned without being run.
     failed: HashMap<(AssignmentId, u16), u32>,
     returns: R,
@@ -264,8 +270,10 @@ impl<R: Fn(Returned)> Executor<R> {
             }
             let chunk = request.range.start..request.range.end.min(request.range.start + self.chain.batch_records());
             let records = chunk.len();
+            let trace = self.begin_trace(&request.batch, &chunk);
             match self.chain.run(&request.batch, chunk) {
-                Ok(verdicts) => {
+                Ok(mut verdicts) => {
+                    self.end_trace(trace, &mut verdicts, &request);
                     if self.answer(&mut request, verdicts, records) {
                         return;
                     }
@@ -286,19 +294,37 @@ impl<R: Fn(Returned)> Executor<R> {
                 return false;
             }
             let one = request.range.start..request.range.start + 1;
+            let trace = self.begin_trace(&request.batch, &one);
             let result = alone(|| self.chain.run(&request.batch, one.clone()));
-            let verdicts = result.unwrap_or_else(|failure| {
+            let mut verdicts = result.unwrap_or_else(|failure| {
                 if self.chain.gives_up(&failure) {
                     Verdicts { done: 1, failed: vec![(0, failure)], ..Verdicts::default() }
                 } else {
                     Verdicts { failure: Some(failure), ..Verdicts::default() }
                 }
             });
+            self.end_trace(trace, &mut verdicts, request);
             if self.answer(request, verdicts, 1) {
                 return true;
             }
         }
         false
+    }
+
+    /// Begins the trace of a run of these records, if any of them is recorded.
+    fn begin_trace(&mut self, batch: &Batch, records: &Range<usize>) -> Option<Box<RunTrace>> {
+        let trace = RunTrace::begin(self.tracer.as_ref()?, batch, records.clone());
+        self.chain.time(trace.is_some());
+        trace
+    }
+
+    /// Adds the trace to what the run of the request's next records has done.
+    fn end_trace(&mut self, trace: Option<Box<RunTrace>>, verdicts: &mut Verdicts, request: &RunRequest) {
+        if let (Some(mut trace), Some(tracer)) = (trace, &self.tracer) {
+            let times = self.chain.take_times();
+            trace.end(tracer, times, verdicts, &self.routes, (&request.batch, request.range.start));
+            verdicts.effects.trace = Some(trace);
+        }
     }
 
     /// Returns the outcomes of the next `records` records to the worker. `true` when the request is finished.

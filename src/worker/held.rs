@@ -22,13 +22,17 @@ struct Hold {
 }
 
 impl Held {
-    /// Sets the partitions that are held back now, and why. Returns the lines to log.
-    pub(super) fn update(&mut self, now: Instant, mut held: BTreeMap<TopicPartition, String>) -> Vec<String> {
+    /// Sets the partitions that are held back now, and why. Returns the lines to log, each with its partition.
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        mut held: BTreeMap<TopicPartition, String>,
+    ) -> Vec<(TopicPartition, String)> {
         let mut lines = Vec::new();
         self.0.retain(|partition, hold| {
             let continues = !held.contains_key(partition);
             if continues && hold.named.is_some() {
-                lines.push(format!("{partition} resumes"));
+                lines.push((partition.clone(), format!("{partition} resumes")));
             }
             !continues
         });
@@ -44,10 +48,11 @@ impl Held {
             let is_due = named.is_none_or(|at| now.saturating_duration_since(at) >= NAME_AGAIN);
             if age >= NAME_AFTER && is_due {
                 *named = Some(now);
-                lines.push(format!(
+                let line = format!(
                     "{partition} has been held back for {} s, other partitions are processed: {why}",
                     age.as_secs()
-                ));
+                );
+                lines.push((partition.clone(), line));
             }
         }
         lines
@@ -82,12 +87,12 @@ mod tests {
         let later = start + NAME_AFTER;
         assert_eq!(
             all.update(later, held(&[1])),
-            ["t/1 has been held back for 3 s, other partitions are processed: no leader"]
+            [(of(1), "t/1 has been held back for 3 s, other partitions are processed: no leader".to_owned())]
         );
         assert_eq!(all.text(later).as_deref(), Some("t/1 for 3 s: no leader"));
         assert!(all.update(later + NAME_AFTER, held(&[1])).is_empty());
         assert_eq!(all.update(later + NAME_AGAIN, held(&[1])).len(), 1);
-        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), ["t/1 resumes"]);
+        assert_eq!(all.update(later + NAME_AGAIN, held(&[])), [(of(1), "t/1 resumes".to_owned())]);
         assert!(all.text(later + NAME_AGAIN).is_none());
     }
 }

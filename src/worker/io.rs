@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::record::AssignmentIds;
+use crate::trace::Tracer;
 
 /// A worker's clients, threads and channels.
 pub(super) struct Io {
@@ -164,7 +165,8 @@ pub(super) fn start_executors(
     let inbox = mailbox.inbox();
     // The inbox is closed only when the process ends.
     let returns = move |returned| drop(inbox.send(Event::Returned(returned)));
-    Executors::start(chains, &settings.routes, worker, &returns)
+    let tracer = Tracer::of_pipeline(&settings.kafka.input.group);
+    Executors::start(chains, &settings.routes, worker, tracer.as_ref(), &returns)
         .map_err(|error| format!("failed to start an executor: {error}"))
 }
 

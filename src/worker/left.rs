@@ -6,6 +6,7 @@ use super::end;
 use super::end::Cause;
 use super::end::End;
 use super::end::Left;
+use super::end::RecordPlace;
 use crate::kafka::Commands;
 use crate::record::Offset;
 use crate::record::TopicPartition;
@@ -34,12 +35,18 @@ pub(super) struct LeftAt {
 pub(super) fn outcome(cause: Cause, left: &[LeftAt], timeout: Duration, group: &str, commands: &Commands) -> End {
     match cause {
         Cause::Record(stopped) => {
-            let left = left.iter().find(|left| left.partition == *stopped.partition());
+            let left = left.iter().find(|left| left.partition == stopped.at().partition);
             let left = left.map(|&LeftAt { low, stands, handed, .. }| Left { low, committed: stands, handed });
-            End::Stopped(stopped.message(left, group, commands))
+            End::StoppedAt(stopped.message(left, group, commands), stopped.at().clone())
         }
-        Cause::Gap(partition, gap) => End::Stopped(end::gap(&partition, gap, group, commands)),
-        Cause::Recreated(partition, other) => End::Stopped(end::recreated(&partition, &other, group, commands)),
+        Cause::Gap(partition, gap) => {
+            let message = end::gap(&partition, gap, group, commands);
+            End::StoppedAt(message, RecordPlace { step: None, partition, offset: gap.position.0 })
+        }
+        Cause::Recreated(partition, other) => {
+            let message = end::recreated(&partition, &other, group, commands);
+            End::StoppedAt(message, RecordPlace { step: None, partition, offset: other.committed.0 })
+        }
         Cause::End(End::Drained) => match (in_flight(left), not_committed(left)) {
             (Some(repeated), _) => End::DeadlinePassed(format!(
                 "the deadline of {timeout:?} passed, or the group gave partitions to others, with records in flight, which will be repeated: \

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::record::Offset;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::record::TopicPartition;
 
 /// See the head of the file.
@@ -15,7 +15,7 @@ use crate::record::TopicPartition;
 pub(super) struct LeftOut(BTreeMap<TopicPartition, BTreeSet<i64>>);
 
 impl LeftOut {
-    pub(super) fn add(&mut self, RecordPlace { partition, offset }: RecordPlace) {
+    pub(super) fn add(&mut self, RecordId { partition, offset }: RecordId) {
         self.0.entry(partition).or_default().insert(offset);
     }
 
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn records_are_kept_until_they_are_committed() {
         let partition = |number| TopicPartition { topic: "t".into(), partition: number };
-        let place = |number, offset| RecordPlace { partition: partition(number), offset };
+        let place = |number, offset| RecordId { partition: partition(number), offset };
         let mut all = LeftOut::default();
         [place(0, 7), place(0, 9), place(1, 7)].into_iter().for_each(|place| all.add(place));
         all.committed(&partition(0), Offset(7));

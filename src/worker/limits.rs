@@ -8,6 +8,7 @@ use super::delivery::Leaders;
 use crate::failpoint;
 use crate::kafka::Producer;
 use crate::kafka::limits::TopicLimits;
+use crate::record::TopicPartition;
 
 impl Shell {
     /// Asks for the limits, unless a question is pending.
@@ -37,11 +38,17 @@ impl Shell {
         let Leaders { missing, again } = self.delivery.learn(now, self.settings.kafka.written().count(), limits);
         for partition in missing {
             if self.monitor.may_log(now, &format!("{partition} has no leader")) {
-                tracing::warn!("{partition} has no leader: outputs that go there wait for one");
+                let TopicPartition { topic, partition: number } = &partition;
+                tracing::warn!(
+                    topic = &**topic,
+                    partition = number,
+                    "{partition} has no leader: outputs that go there wait for one"
+                );
             }
         }
         for partition in again {
-            tracing::info!("{partition} has a leader again");
+            let TopicPartition { topic, partition: number } = &partition;
+            tracing::info!(topic = &**topic, partition = number, "{partition} has a leader again");
         }
     }
 

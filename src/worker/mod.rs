@@ -63,6 +63,7 @@ mod status;
 mod step_metrics;
 mod task;
 mod timers;
+mod traced;
 mod transaction;
 mod undelivered;
 mod windows;
@@ -78,6 +79,7 @@ pub use dry::DryRun;
 pub use dry::StepTrace;
 pub use end::End;
 pub use end::RecordAt;
+pub use end::RecordPlace;
 pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
@@ -106,7 +108,7 @@ use crate::partition::Policy;
 use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::record::AssignmentIds;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::sink::DeadLetters;
 use crate::sink::Routes;
 use crate::telemetry;
@@ -174,7 +176,7 @@ enum Event {
     /// An operator says that a held record may be tried again.
     GoOn,
     /// An operator says to leave a record out if it fails for good.
-    LeaveOut(RecordPlace),
+    LeaveOut(RecordId),
     /// An operator pauses reading, or lets it go on.
     Pause(bool),
     /// Shut down cleanly.
@@ -313,7 +315,7 @@ impl Operator {
     }
 
     /// Has a record tried once more if it holds the worker, and skipped if it fails for good. It stays so until the record is committed.
-    pub fn leave_out(&self, record: RecordPlace) {
+    pub fn leave_out(&self, record: RecordId) {
         self.0.send(Event::LeaveOut(record));
     }
 }

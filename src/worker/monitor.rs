@@ -26,6 +26,7 @@ use crate::record::Offset;
 use crate::record::TopicPartition;
 use crate::telemetry::RateLimit;
 use crate::telemetry::rate_limit;
+use crate::trace::Tracer;
 
 /// See the head of the file.
 pub(super) struct Monitor {
@@ -44,6 +45,8 @@ pub(super) struct Monitor {
     is_paused: bool,
     /// When the last failed record was put into the status.
     shown: Option<Instant>,
+    /// `None` if records are not traced.
+    pub(super) tracer: Option<Tracer>,
 }
 
 /// Not every record of a flood of failures is put into the status.
@@ -54,7 +57,7 @@ pub(super) const RUNNING: &str = "running";
 const PAUSED: &str = "an operator has paused it; what was read is finished, and its partitions are kept";
 
 impl Monitor {
-    pub(super) fn new(metrics: Arc<Metrics>, status: Arc<Status>) -> Monitor {
+    pub(super) fn new(metrics: Arc<Metrics>, status: Arc<Status>, tracer: Option<Tracer>) -> Monitor {
         Monitor {
             durations: metrics.record_duration_seconds.local(),
             ages: metrics.record_age_seconds.local(),
@@ -63,6 +66,7 @@ impl Monitor {
             named: Named::default(),
             is_paused: false,
             shown: None,
+            tracer,
             metrics,
             status,
         }
@@ -222,6 +226,7 @@ impl Monitor {
         let place = (task.partition.clone(), offset);
         if self.named.is_due(now, age, &place) {
             tracing::warn!(
+                step = failure.step.as_deref(),
                 topic = &**topic,
                 partition,
                 offset,
@@ -251,9 +256,10 @@ impl Monitor {
             let (partition, what) = (partition.clone(), format!("{what}: {failure}"));
             self.status.set_failed(LastFailure { at_ms: clock::unix_ms(), partition, offset, what });
         }
-        let step = failure.step.as_deref().unwrap_or_default();
-        if self.may_log(now, &format!("{what}, step `{step}`, {}", failure.kind.label())) {
+        let name = failure.step.as_deref().unwrap_or_default();
+        if self.may_log(now, &format!("{what}, step `{name}`, {}", failure.kind.label())) {
             tracing::warn!(
+                step = failure.step.as_deref(),
                 topic = &*partition.topic,
                 partition = partition.partition,
                 offset,

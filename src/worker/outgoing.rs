@@ -12,6 +12,7 @@ use super::effects::Effects;
 use super::effects::Output;
 use super::executor::RunResult;
 use super::lanes;
+use super::traced::RunTrace;
 use crate::batch::Batch;
 use crate::failure;
 use crate::failure::Failure;
@@ -115,6 +116,11 @@ impl Outgoing {
     pub(super) fn is_empty(&mut self, routes: &Routes) -> bool {
         self.dead_letters.is_empty()
             && self.cursor.peek(&self.effects, routes, &self.batch, self.start, self.records).is_none()
+    }
+
+    /// The traces of its records, if any of them is recorded.
+    pub(super) fn trace(&self) -> Option<&RunTrace> {
+        self.effects.trace.as_deref()
     }
 
     /// Allows sending what belongs to records below this offset, and nothing else.

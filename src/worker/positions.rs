@@ -174,6 +174,8 @@ impl Shell {
     pub(super) fn count_recreated(&self, partition: &TopicPartition, other: &Other) {
         let Other { was, is, committed } = other;
         tracing::warn!(
+            topic = &*partition.topic,
+            partition = partition.partition,
             "{partition}: the topic was deleted and created again (id {was}, now {is}); the group stood at {committed} of the old one, and \
              the new one is read from its beginning"
         );
@@ -188,12 +190,18 @@ impl Shell {
             Found::Gap => {
                 let missed = u64::try_from(oldest.0.saturating_sub(low.0)).unwrap_or(0);
                 tracing::warn!(
+                    topic = &*partition.topic,
+                    partition = partition.partition,
+                    offset = low.0,
                     "{partition}: the records from {low} to {oldest} are gone, {missed} at most were missed"
                 );
                 self.monitor.metrics.records_missed.with_label_values(&[&*partition.topic]).inc_by(missed);
             }
             Found::Cut => {
                 tracing::warn!(
+                    topic = &*partition.topic,
+                    partition = partition.partition,
+                    offset = low.0,
                     "{partition}: the log was cut off below {low}, and is read again from its oldest record"
                 );
             }
@@ -223,8 +231,8 @@ impl Shell {
             };
             held.insert(task.partition.clone(), why);
         }
-        for line in self.positions.held.update(now, held) {
-            tracing::warn!("{line}");
+        for (TopicPartition { topic, partition }, line) in self.positions.held.update(now, held) {
+            tracing::warn!(topic = &*topic, partition, "{line}");
         }
         self.monitor.status.set_held(self.positions.held.text(now));
     }

@@ -322,7 +322,9 @@ impl Shell {
             Concern::Duplicate => {}
             Concern::Denied | Concern::Membership(_) | Concern::Other => {
                 if self.monitor.may_log(now, &error.name) {
-                    tracing::warn!("Kafka: {}{place} ({})", error.text, error.name);
+                    let (topic, partition) =
+                        error.partition.as_ref().map(|(topic, number)| (&**topic, *number)).unzip();
+                    tracing::warn!(topic, partition, "Kafka: {}{place} ({})", error.text, error.name);
                 }
             }
         }

@@ -162,7 +162,7 @@ impl Shell {
             End::Drained => {}
             // Some records will be repeated. The new settings still apply.
             End::DeadlinePassed(why) => tracing::warn!("{why}"),
-            End::Stopped(_) | End::Invalid(_) | End::Bug(_) => {
+            End::Stopped(_) | End::StoppedAt(..) | End::Invalid(_) | End::Bug(_) => {
                 let _ = reply.send(Err("the pipeline has ended".to_owned()));
                 return None;
             }

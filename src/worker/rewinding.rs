@@ -47,6 +47,19 @@ impl Shell {
         self.rewind_all(now);
     }
 
+    /// The same, for a reason that one record's delivery had.
+    pub(super) fn recover_from(&mut self, now: Instant, (partition, offset): (&TopicPartition, i64), reason: &str) {
+        let wait = self.delivery.back_off(now);
+        let TopicPartition { topic, partition } = partition;
+        tracing::error!(
+            topic = &**topic,
+            partition,
+            offset,
+            "a delivery failed; unacknowledged records are read and sent again in {wait:?}: {reason}"
+        );
+        self.rewind_all(now);
+    }
+
     /// Discards what is not acknowledged, reads it again, and sends it by a new producer.
     pub(super) fn rewind_all(&mut self, now: Instant) {
         self.count_finished(now);

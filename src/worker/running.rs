@@ -100,6 +100,7 @@ impl Shell {
         }
         let Some(index) = self.flow.task_of(ran.first) else {
             // The partition was revoked, lost or rewound meanwhile.
+            self.trace_run(&ran, None);
             self.flow.recycle(ran.batch);
             return;
         };
@@ -118,7 +119,7 @@ impl Shell {
                         ran = folded;
                     }
                     Ok(Folding::Ask(order)) => return self.order(now, executor, Order::Add(order)),
-                    Err(why) => return self.close(now, End::Stopped(why)),
+                    Err(why) => return self.close_at(now, index, why),
                 }
             }
         }
@@ -128,6 +129,7 @@ impl Shell {
     /// The records that an executor returned are in the tables, if there are any.
     pub(super) fn on_folded(&mut self, now: Instant, index: usize, mut ran: Box<RunResult>) {
         let task = &mut self.flow.tasks[index];
+        let is_taken = ran.effects.trace.is_some() && task.state.takes(ran.strand, ran.run, ran.first);
         let event = partition::Event::Ran {
             strand: ran.strand,
             run: ran.run,
@@ -137,6 +139,7 @@ impl Shell {
             failure: ran.failure.as_ref(),
         };
         let actions: Vec<Action> = task.state.handle(now, event).collect();
+        self.trace_run(&ran, is_taken.then_some(&actions));
         let first = ran.first;
         let (dead_letters, unrecoverable) = self.give_up_among(now, index, &actions, &mut ran);
         // Nothing is sent at or above the first failed record whose dead letter doesn't fit its topic.

@@ -180,6 +180,7 @@ impl Shell {
         let batch = Arc::clone(&outgoing.batch);
         let seqs = outgoing.seqs_in(&batch);
         let mut last = None;
+        let mut spans = Vec::new();
         let (mut messages, before) = (0, self.flow.bytes_out);
         let sent = loop {
             let Some(output) = outgoing.peek(&self.settings.routes) else { break Sent::All };
@@ -191,6 +192,9 @@ impl Shell {
             let tag = Tag { kind: TagKind::Output(output.output), seq: seqs.at(output.root) };
             match producer.send(output.output, &output.record, chosen, tag) {
                 Ok(()) => {
+                    if let (Some(trace), Some(tracer)) = (output.trace, &self.monitor.tracer) {
+                        spans.extend(self.sent_output(output.output, chosen).and_then(|sent| trace.span(tracer, sent)));
+                    }
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                     self.flow.bytes_out += size(output.record.key) + size(output.record.value);
                     messages += 1;
@@ -211,6 +215,9 @@ impl Shell {
                 }
             }
         };
+        if let Some(tracer) = self.monitor.tracer.as_ref().filter(|_| !spans.is_empty()) {
+            tracer.put(spans);
+        }
         if let Some(root) = last {
             self.flow.tasks[index].hand_over(outgoing.offset(root));
         }
@@ -246,10 +253,16 @@ impl Shell {
     ) -> bool {
         let seq = outgoing.seq(root);
         self.count_produce_error(output, failure);
+        if let (Some(tracer), Some(sent)) = (&self.monitor.tracer, self.sent_output(output, -1)) {
+            let span = outgoing.trace().and_then(|trace| trace.refused(tracer, root, sent, failure));
+            tracer.put(span.into_iter().collect());
+        }
         if Consequence::from(failure.kind.class()) != Consequence::Refuse {
             let task = &self.flow.tasks[index];
             let offset = task.state.offset_of(seq).unwrap_or_else(|| task.state.low().0);
-            self.recover_producer(now, &format!("an output of {} offset {offset}: {failure}", task.partition));
+            let partition = task.partition.clone();
+            let reason = format!("an output of {partition} offset {offset}: {failure}");
+            self.recover_from(now, (&partition, offset), &reason);
             return false;
         }
         if !self.settings.policy.rule(failure).then.continues() {

@@ -12,6 +12,7 @@ use super::blocked::Blocked;
 use super::clock;
 use super::delivery::Delivery;
 use super::end::End;
+use super::end::RecordPlace;
 use super::end::StoppedAt;
 use super::executor::Returned;
 use super::flow::Flow;
@@ -37,6 +38,8 @@ use crate::partition;
 use crate::partition::Action;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::record::TopicPartition;
+use crate::trace::Tracer;
 
 /// The worker's state: the values that decide, and the parts that carry out their actions. Methods are in the file named after
 /// their part.
@@ -85,10 +88,11 @@ impl Shell {
             on_recreate: settings.kafka.input.on_recreate,
             commit_every: settings.kafka.commit_every,
         };
+        let tracer = Tracer::of_pipeline(&settings.kafka.input.group);
         Ok(Shell {
             delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
             settings,
-            monitor: Monitor::new(metrics, status),
+            monitor: Monitor::new(metrics, status, tracer),
             io,
             flow: Flow::new(first.assignments),
             session: Session::new(now, session),
@@ -243,10 +247,13 @@ impl Shell {
             Action::Hold { offset, tries, failure } => {
                 let held = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
                 self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
+                let why = held.held();
                 if !self.blocked.is_held() {
                     self.monitor.status.set_stopped_at(Some(held.record_at()));
+                    let RecordPlace { step, partition: TopicPartition { topic, partition }, .. } = held.at();
+                    tracing::error!(step = step.as_deref(), topic = &**topic, partition, offset, "held: {why}");
                 }
-                self.tell_blocked(now, blocked::Event::Held(held.held()));
+                self.tell_blocked(now, blocked::Event::Held(why));
             }
             Action::BreakerTripped { offset, trip, failure } => {
                 let stopped = StoppedAt::tripped(task.partition.clone(), offset, trip, &failure);

@@ -3,6 +3,7 @@
 //!
 //! The message is made from what was settled and committed when the group was left, see `end`.
 
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use super::Shell;
 use super::end::Cause;
 use super::end::End;
+use super::end::RecordPlace;
 use super::end::StoppedAt;
 use super::left;
 use super::left::LeftAt;
@@ -59,6 +61,14 @@ impl Shell {
         self.tell_session(now, session::Event::End(Cause::End(end)));
     }
 
+    /// Starts the shutdown because of something that is wrong with a task's partition.
+    pub(super) fn close_at(&mut self, now: Instant, index: usize, why: String) {
+        let task = &self.flow.tasks[index];
+        let step = self.settings.windowed.as_ref().map(|step| Arc::clone(&step.name));
+        let place = RecordPlace { step, partition: task.partition.clone(), offset: task.state.low().0 };
+        self.close(now, End::StoppedAt(why, place));
+    }
+
     /// Starts the shutdown because of a record.
     pub(super) fn stop_at(&mut self, now: Instant, stopped: StoppedAt) {
         self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
@@ -74,9 +84,17 @@ impl Shell {
             }
             Some(Cause::End(End::Drained)) => "shutting down".to_owned(),
             Some(Cause::End(_) | Cause::Gap(..) | Cause::Recreated(..)) => "stopped by a failure".to_owned(),
-            Some(Cause::Record(stopped)) => format!("stopping at {}", stopped.place()),
+            Some(Cause::Record(stopped)) => {
+                format!("stopping at {} offset {}", stopped.at().partition, stopped.at().offset)
+            }
         };
-        tracing::info!("{why}; finishing what is in flight");
+        let at = match self.session.cause() {
+            Some(Cause::Record(stopped)) => Some(stopped.at()),
+            Some(Cause::End(_) | Cause::Gap(..) | Cause::Recreated(..)) | None => None,
+        };
+        let (topic, partition) = at.map(|at| (&*at.partition.topic, at.partition.partition)).unzip();
+        let (step, offset) = (at.and_then(|at| at.step.as_deref()), at.map(|at| at.offset));
+        tracing::info!(step, topic, partition, offset, "{why}; finishing what is in flight");
         self.monitor.set_state(State::Draining, why);
     }
 

@@ -208,7 +208,13 @@ impl PartitionTask {
     /// Logs that its drain ended with records in flight.
     pub(super) fn warn_of_repeats(&self) {
         let low = self.state.low();
-        tracing::warn!("{}: records from offset {low} on were in flight and will be repeated", self.partition);
+        tracing::warn!(
+            topic = &*self.partition.topic,
+            partition = self.partition.partition,
+            offset = low.0,
+            "{}: records from offset {low} on were in flight and will be repeated",
+            self.partition
+        );
     }
 
     /// Sets the offset to be stored next. Nothing is stored while the group's offset is unconfirmed: what is settled may have been in a

@@ -9,7 +9,6 @@ use super::delivery::Undone;
 use super::delivery::Verdict;
 use super::denied::Denied;
 use super::denied::DeniedCopy;
-use super::end::End;
 use crate::failure::Failure;
 use crate::kafka::Producer;
 use crate::kafka::producer::Sample;
@@ -49,12 +48,13 @@ impl Shell {
             match (Consequence::from(failure.kind.class()), kind) {
                 (Consequence::Refuse, _) if of_windows.is_some() => {
                     let why = format!("a result of a window of {} is refused: {failure}", task.partition);
-                    self.close(now, End::Stopped(why));
+                    self.close_at(now, index, why);
                 }
                 (Consequence::Resend, _) if of_windows.is_some() => {
-                    undone
-                        .failed
-                        .get_or_insert_with(|| format!("a result of a window of {}: {failure}", task.partition));
+                    undone.failed.get_or_insert_with(|| {
+                        let why = format!("a result of a window of {}: {failure}", task.partition);
+                        (why, task.partition.clone(), offset)
+                    });
                 }
                 (Consequence::Refuse, TagKind::DeadLetter) => self.on_dead_letter_refused(now, index, seq, message),
                 (Consequence::Refuse, TagKind::Output(_)) => {
@@ -68,9 +68,10 @@ impl Shell {
                 }
                 (Consequence::Recover, _) => {
                     let what = if kind == TagKind::DeadLetter { "the dead letter" } else { "an output" };
-                    undone
-                        .failed
-                        .get_or_insert_with(|| format!("{what} of {} offset {offset}: {failure}", task.partition));
+                    undone.failed.get_or_insert_with(|| {
+                        let why = format!("{what} of {} offset {offset}: {failure}", task.partition);
+                        (why, task.partition.clone(), offset)
+                    });
                 }
             }
         }
@@ -87,7 +88,7 @@ impl Shell {
                     }),
                 );
             }
-            Verdict::Recover(why) => self.recover_producer(now, &why),
+            Verdict::Recover { why, partition, offset } => self.recover_from(now, (&partition, offset), &why),
             Verdict::Smaller { reason } => {
                 if self.monitor.may_log(now, "a batch was too large") {
                     let count = batch.len();
@@ -139,10 +140,9 @@ impl Shell {
             Consequence::Recover => {
                 let task = &self.flow.tasks[index];
                 let offset = task.state.offset_of(seq).unwrap_or_else(|| task.state.low().0);
-                self.recover_producer(
-                    now,
-                    &format!("the dead letter of {} offset {offset}: {failure}", task.partition),
-                );
+                let partition = task.partition.clone();
+                let reason = format!("the dead letter of {partition} offset {offset}: {failure}");
+                self.recover_from(now, (&partition, offset), &reason);
             }
         }
     }

@@ -47,5 +47,6 @@ mod start;
 mod stop;
 mod support;
 mod topics;
+mod traces;
 mod two_brokers;
 mod windows;

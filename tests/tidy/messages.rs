@@ -11,6 +11,22 @@ use std::path::Path;
 use super::File;
 use super::rust_files;
 
+/// Log lines about several partitions, which have no fields for them, with their files.
+const ABOUT_SEVERAL: &[(&str, &str)] = &[
+    ("src/worker/group.rs", "assigned .."),
+    ("src/worker/group.rs", "revoked ..; finishing what is in flight"),
+    (
+        "src/worker/group.rs",
+        "lost ..: the group received nothing from this member for .. (input.session_timeout), brokers may be unavailable; other members may have the partitions, and repeat what was not committed",
+    ),
+    ("src/worker/group.rs", "failed to release partitions ..: .."),
+    ("src/kafka/changelog.rs", "created the changelog topic `..` with .. partitions"),
+];
+
+/// What calls of `tracing` begin with.
+const LOG_CALLS: [&str; 5] =
+    ["tracing::trace!(", "tracing::debug!(", "tracing::info!(", "tracing::warn!(", "tracing::error!("];
+
 const DOCUMENT: &str = "docs/operations.md";
 const HEADING: &str = "## Every line of the log";
 
@@ -19,7 +35,7 @@ const PASSED_ON: &[(&str, &str)] = &[
     // The risks of `[kafka]`: see the row of `INSECURE`.
     ("src/pipeline/mod.rs", ".."),
     // How the pipeline ended: see the ends.
-    ("src/cli/mod.rs", ".."),
+    ("src/cli/exit_code.rs", "...."),
     ("src/worker/reconfigure.rs", ".."),
     // A plugin's own lines.
     ("src/plugin/host/log.rs", ".."),
@@ -49,12 +65,14 @@ struct Message {
 }
 
 /// The code before a log message or an end's message.
-const STARTS: [&str; 8] = [
+const STARTS: [&str; 10] = [
     "tracing::info!(",
     "tracing::warn!(",
     "tracing::error!(",
     "log_failure(",
     "End::Stopped(",
+    "End::StoppedAt(",
+    "close_at(",
     "End::DeadlinePassed(",
     "End::Invalid(",
     "End::Bug(",
@@ -98,6 +116,60 @@ fn the_operators_table_contains_every_message_and_nothing_else() {
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// A line about a partition can be found by its fields, whatever its text is. What the calls are given as a whole text is checked when the
+/// integration tests run, in every line that they see.
+#[test]
+fn a_log_line_about_a_partition_has_it_as_fields() {
+    let mut wrong = Vec::new();
+    let mut exempt = BTreeSet::new();
+    for file in rust_files(&["src"]) {
+        for (line, text, lacking) in without_fields(&file) {
+            if let Some(one) = ABOUT_SEVERAL.iter().find(|(of, only)| file.name == *of && text == *only) {
+                exempt.insert(*one);
+            } else {
+                wrong.push(format!("{}:{line}: `{text}` has no field {}", file.name, lacking.join(", ")));
+            }
+        }
+    }
+    for one in ABOUT_SEVERAL.iter().filter(|one| !exempt.contains(*one)) {
+        wrong.push(format!("ABOUT_SEVERAL: nothing in {} says `{}`: take it out", one.0, one.1));
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// The log calls of a file that are about a partition or an offset and lack fields: their lines, texts, and the missing fields.
+fn without_fields(file: &File) -> Vec<(usize, String, Vec<&'static str>)> {
+    let source = file.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for (at, start) in LOG_CALLS.iter().flat_map(|start| source.match_indices(start)) {
+        let call = balanced(&source[at + start.len()..]);
+        let Some((open, text)) = texts(call).into_iter().next() else { continue };
+        let (fields, said) = call.split_at(open);
+        let has =
+            |field: &str| fields.split(',').any(|part| part.split('=').next().unwrap_or_default().trim() == field);
+        let needs = [
+            ("topic", said.contains("partition")),
+            ("partition", said.contains("partition")),
+            ("offset", ["offset {", "{offset", "below {low", "from {low"].iter().any(|part| said.contains(part))),
+        ];
+        let lacking: Vec<_> = needs.into_iter().filter(|(field, is_about)| *is_about && !has(field)).collect();
+        if !lacking.is_empty() {
+            let line = source[..at].matches('\n').count() + 1;
+            found.push((line, text, lacking.into_iter().map(|(field, _)| field).collect()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_log_line_without_its_fields_is_found() {
+    let text = "fn f() { tracing::warn!(\"{partition} is held\");\n tracing::info!(topic = &*a.topic, partition, \"{} offset {low}\", a.partition); \
+                tracing::error!(step, topic, partition = 1, offset, \"{partition} offset {offset}\"); tracing::debug!(\"nothing\"); }";
+    let found = without_fields(&File { name: "src/a.rs".into(), text: text.into() });
+    let lacking: Vec<_> = found.iter().map(|(line, _, lacking)| (*line, &**lacking)).collect();
+    assert_eq!(lacking, [(2, &["offset"][..]), (1, &["topic", "partition"][..])]);
 }
 
 /// A source file with each text joined into one line.

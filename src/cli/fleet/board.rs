@@ -11,7 +11,7 @@ use crate::admin::Operation;
 use crate::admin::Refused;
 use crate::admin::Served;
 use crate::pipeline::RecordAt;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::reload;
 
 /// The pipelines of a process, for the server.
@@ -54,7 +54,7 @@ impl Board for FleetBoard {
         Ok(done.to_owned())
     }
 
-    fn skip(&self, pipeline: &str, record: &RecordPlace) -> Result<String, Refused> {
+    fn skip(&self, pipeline: &str, record: &RecordId) -> Result<String, Refused> {
         let fleet = &self.0;
         let mut inner = fleet.lock();
         let member = member(&mut inner, pipeline)?;
@@ -85,7 +85,7 @@ fn member<'a>(inner: &'a mut Inner, pipeline: &str) -> Result<&'a mut Member, Re
 }
 
 /// Refuses to leave out a record at which the pipeline didn't stop.
-fn is_stopped_at(stopped: Option<&RecordAt>, record: &RecordPlace) -> Result<(), Refused> {
+fn is_stopped_at(stopped: Option<&RecordAt>, record: &RecordId) -> Result<(), Refused> {
     let what = match stopped {
         None => "no record has stopped it or holds it".to_owned(),
         Some(stopped) if stopped.place != *record => {

@@ -30,7 +30,7 @@ use crate::pipeline::Check;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::pipeline::RecordAt;
-use crate::record::RecordPlace;
+use crate::record::RecordId;
 use crate::reload;
 use crate::reload::FileIdentity;
 use crate::reload::Reloader;
@@ -51,7 +51,7 @@ pub(super) struct Member {
     /// The record at which it stopped the last time.
     stopped_at: Option<RecordAt>,
     /// The record that it leaves out when it is started the next time, if that fails again.
-    left_out: Option<RecordPlace>,
+    left_out: Option<RecordId>,
     /// What it was last started with; `None` while its file has never been valid.
     config: Option<Arc<config::Pipeline>>,
     /// Whether an operator has paused it.
@@ -106,7 +106,7 @@ impl Member {
     }
 
     /// Leaves a record out if it fails again, now if the pipeline runs, or when it is started. `false` if it has to be started.
-    pub(super) fn leave_out(&mut self, record: &RecordPlace) -> bool {
+    pub(super) fn leave_out(&mut self, record: &RecordId) -> bool {
         match &self.running {
             Some((handle, _)) => handle.leave_out(record.clone()),
             None => self.left_out = Some(record.clone()),
@@ -381,7 +381,7 @@ impl Fleet {
             && state == State::Failed
             && !self.is_alone
         {
-            tracing::error!("the pipeline has failed, and the others run on: {}", exit.message().trim_end());
+            exit.log("the pipeline has failed, and the others run on: ");
         }
         member.served.metrics.set_state(if was_asked && !is_ending { State::Stopped } else { state });
         let before = member.running.take();

@@ -16,6 +16,7 @@ use crate::config::process::Waits;
 use crate::config::raw::Text;
 use crate::config::report::Report;
 use crate::secret::Secret;
+use crate::trace::is_endpoint;
 
 /// The waits before a failed pipeline is started again, where the file names only one of them.
 const FROM: Duration = Duration::from_secs(10);
@@ -29,7 +30,20 @@ pub(in crate::config) fn process(raw: Raw, secrets: &Secrets, report: &mut Repor
     let listen = raw.http.listen.map(|listen| http::address(check, &listen));
     let token = raw.http.token.and_then(|token| secret(check, &token));
     let restart = raw.service.restart.map(|restart| waits(check, &restart));
-    Process { http: listen, token, restart }
+    let trace_endpoint = raw.trace.endpoint.and_then(|url| collector(check, &url));
+    Process { http: listen, token, restart, trace_endpoint }
+}
+
+/// The URL of a collector.
+fn collector(check: &mut Check<'_>, url: &Text) -> Option<String> {
+    match is_endpoint(url.get_ref()) {
+        Ok(()) => Some(url.get_ref().clone()),
+        Err(help) => {
+            let shown = check.shown(url);
+            check.report.add(url.span().into(), format!("`trace.endpoint` can't be used: {shown}"), help);
+            None
+        }
+    }
 }
 
 /// A token that can be sent in a header, and can't be guessed by trying.

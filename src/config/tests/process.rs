@@ -24,6 +24,8 @@ fn the_waits_before_a_start_have_defaults_in_their_order() {
     assert_eq!(process("").unwrap(), Process::default());
     let token = process("http.token = \"0123456789abcdef\"").unwrap().token;
     assert_eq!(token.map(|token| token.0).as_deref(), Some("0123456789abcdef"));
+    let endpoint = process("trace.endpoint = \"http://collector:4318\"").unwrap().trace_endpoint;
+    assert_eq!(endpoint.as_deref(), Some("http://collector:4318"));
     assert_eq!(process("http.listen = \"${LISTEN}\"").unwrap().http.map(|http| http.port()), Some(9200));
 }
 
@@ -37,6 +39,8 @@ fn each_mistake_is_reported_at_its_place() {
         ("[http]\nlisten = \"here\"", "`here` is not an address to listen at"),
         ("[http]\ntoken = \"short\"", "`http.token` can't be used"),
         ("[http]\ntoken = \"with a space in the middle\"", "`http.token` can't be used"),
+        ("[trace]\nendpoint = \"collector:4317\"", "`trace.endpoint` can't be used: `collector:4317`"),
+        ("[trace]\nurl = \"http://collector\"", "unknown field `url`"),
         ("[http]\nlisten = \"${NONE}\"", "the environment variable `NONE` is not set"),
         ("[input]\ntopics = [\"a\"]", "unknown field `input`"),
         ("[http", "not valid TOML"),

@@ -25,6 +25,21 @@ const LINE_BYTES_MAX: usize = 1024;
 const LINES_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// The plugin that an instance runs, which its log lines name.
+#[derive(Debug)]
+pub(in crate::plugin) struct PluginName {
+    pub(in crate::plugin) name: String,
+    /// Empty if the plugin states none.
+    pub(in crate::plugin) version: String,
+}
+
+impl PluginName {
+    /// The version as a field: there is no field without one.
+    fn version(&self) -> Option<&str> {
+        (!self.version.is_empty()).then_some(&*self.version)
+    }
+}
+
 /// Limits the lines of a step. Shared by all of its instances.
 pub(in crate::plugin) struct LogGate {
     step: Arc<str>,
@@ -35,33 +50,50 @@ pub(in crate::plugin) struct LogGate {
     counts: [AtomicU64; 5],
 }
 
+/// Lines that were suppressed, and the plugin whose line was the first of them.
+#[derive(Debug, Default)]
+struct Suppressed {
+    lines: u64,
+    plugin: Option<Arc<PluginName>>,
+}
+
 #[derive(Default)]
 struct Window {
     since: u64,
     lines: u32,
     suppressed: u64,
+    /// The plugin whose line was the first to be suppressed.
+    plugin: Option<Arc<PluginName>>,
 }
 
 impl Window {
     /// Counts a line, and returns whether it may be written.
-    fn admit(&mut self) -> bool {
+    fn admit(&mut self, plugin: &Arc<PluginName>) -> bool {
         let passes = self.lines < LINES_MAX;
         if passes {
             self.lines += 1;
         } else {
             self.suppressed += 1;
+            if self.suppressed == 1 {
+                self.plugin = Some(Arc::clone(plugin));
+            }
         }
         passes
     }
 
-    /// If the window has ended at `now`, in ticks, starts another one and returns the number of suppressed lines. Call
+    /// If the window has ended at `now`, in ticks, starts another one and returns the suppressed lines. Call
     /// it before [`Window::admit`], and periodically.
-    fn over(&mut self, now: u64) -> u64 {
+    fn over(&mut self, now: u64) -> Suppressed {
         let length = WINDOW.as_nanos().div_ceil(TICK.as_nanos());
         if u128::from(now.saturating_sub(self.since)) < length {
-            return 0;
+            return Suppressed::default();
         }
-        std::mem::replace(self, Window { since: now, lines: 0, suppressed: 0 }).suppressed
+        (self.since, self.lines) = (now, 0);
+        self.take_suppressed()
+    }
+
+    fn take_suppressed(&mut self) -> Suppressed {
+        Suppressed { lines: std::mem::take(&mut self.suppressed), plugin: self.plugin.take() }
     }
 }
 
@@ -75,19 +107,20 @@ impl LogGate {
     }
 
     /// Counts a line, and returns whether it may be written.
-    fn admit(&self) -> bool {
+    fn admit(&self, plugin: &Arc<PluginName>) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let suppressed = window.over(self.clock.now());
-        let passes = window.admit();
+        let passes = window.admit(plugin);
         drop(window);
-        self.say(suppressed);
+        self.say(&suppressed);
         passes
     }
 
-    fn say(&self, suppressed: u64) {
-        if suppressed > 0 {
-            let step = &*self.step;
-            tracing::warn!(target: "plugin", step, "{suppressed} lines of this plugin's log were suppressed: more than {LINES_MAX} a second");
+    fn say(&self, suppressed: &Suppressed) {
+        if suppressed.lines > 0 {
+            let (step, of, lines) = (&*self.step, suppressed.plugin.as_deref(), suppressed.lines);
+            let (plugin, version) = (of.map(|of| &*of.name), of.and_then(PluginName::version));
+            tracing::warn!(target: "plugin", step, plugin, version, "{lines} lines of this plugin's log were suppressed: more than {LINES_MAX} a second");
         }
     }
 
@@ -104,9 +137,9 @@ impl LogGate {
 impl KeepsBack for LogGate {
     fn count_out(&self, end: bool) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let suppressed = if end { std::mem::take(&mut window.suppressed) } else { window.over(self.clock.now()) };
+        let suppressed = if end { window.take_suppressed() } else { window.over(self.clock.now()) };
         drop(window);
-        self.say(suppressed);
+        self.say(&suppressed);
     }
 }
 
@@ -120,13 +153,14 @@ impl Drop for LogGate {
 /// One instance's access to the gate.
 pub(super) struct Log {
     gate: Arc<LogGate>,
+    plugin: Arc<PluginName>,
     /// The last line of the running call, if it is an error: a guest that panics writes one before it traps.
     last_error: Option<String>,
 }
 
 impl Log {
-    pub(super) fn new(gate: Arc<LogGate>) -> Log {
-        Log { gate, last_error: None }
+    pub(super) fn new(gate: Arc<LogGate>, plugin: Arc<PluginName>) -> Log {
+        Log { gate, plugin, last_error: None }
     }
 }
 
@@ -156,17 +190,18 @@ impl Host {
             Level::Error => 4,
         };
         gate.counts[count].fetch_add(1, Ordering::Relaxed);
-        if !gate.admit() {
+        if !gate.admit(&self.log.plugin) {
             return;
         }
         let step = &*gate.step;
+        let (plugin, version) = (&*self.log.plugin.name, self.log.plugin.version());
         let line = printable(message.chars(), message.len());
         match level {
-            Level::Trace => tracing::trace!(target: "plugin", step, "{line}"),
-            Level::Debug => tracing::debug!(target: "plugin", step, "{line}"),
-            Level::Info => tracing::info!(target: "plugin", step, "{line}"),
-            Level::Warn => tracing::warn!(target: "plugin", step, "{line}"),
-            Level::Error => tracing::error!(target: "plugin", step, "{line}"),
+            Level::Trace => tracing::trace!(target: "plugin", step, plugin, version, "{line}"),
+            Level::Debug => tracing::debug!(target: "plugin", step, plugin, version, "{line}"),
+            Level::Info => tracing::info!(target: "plugin", step, plugin, version, "{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", step, plugin, version, "{line}"),
+            Level::Error => tracing::error!(target: "plugin", step, plugin, version, "{line}"),
         }
     }
 }
@@ -211,11 +246,14 @@ mod tests {
     fn a_flood_is_suppressed_and_counted() {
         let second = u64::try_from(WINDOW.as_nanos() / TICK.as_nanos()).unwrap();
         let mut window = Window { since: 3, ..Window::default() };
-        let passed = (0..1000).filter(|_| window.admit()).count();
+        let plugin = Arc::new(PluginName { name: "mask".to_owned(), version: String::new() });
+        let passed = (0..1000).filter(|_| window.admit(&plugin)).count();
         assert_eq!(passed, 100);
-        assert_eq!(window.over(2 + second), 0, "more may come");
-        assert_eq!(window.over(3 + second), 900, "though nothing more came");
-        assert_eq!(window.over(3 + second), 0);
-        assert!(window.admit());
+        assert_eq!(window.over(2 + second).lines, 0, "more may come");
+        let suppressed = window.over(3 + second);
+        assert_eq!(suppressed.lines, 900, "though nothing more came");
+        assert_eq!(suppressed.plugin.map(|plugin| plugin.name.clone()).as_deref(), Some("mask"));
+        assert_eq!(window.over(3 + second).lines, 0);
+        assert!(window.admit(&plugin));
     }
 }

@@ -10,6 +10,7 @@ mod wasi;
 pub use metrics::Effects;
 
 pub(super) use log::LogGate;
+pub(super) use log::PluginName;
 pub(super) use metrics::Names;
 pub(super) use wasi::Refused;
 pub(super) use wasi::WasiState;
@@ -33,12 +34,18 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(memory_bytes: u64, given: WasiState, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
+    pub(super) fn new(
+        memory_bytes: u64,
+        given: WasiState,
+        gate: Arc<LogGate>,
+        plugin: Arc<PluginName>,
+        names: Arc<Names>,
+    ) -> Host {
         Host {
             limiter: Limiter::new(memory_bytes),
             metrics: Metrics::new(names),
             may_call: false,
-            log: Log::new(gate),
+            log: Log::new(gate, plugin),
             given,
         }
     }

@@ -84,8 +84,8 @@ impl From<Class> for Consequence {
 pub(super) struct Undone {
     /// A topic is denied: the reason and the record.
     pub(super) denied: Option<(String, TopicPartition, i64)>,
-    /// The producer can't continue: the reason.
-    pub(super) failed: Option<String>,
+    /// The producer can't continue: the reason and the record.
+    pub(super) failed: Option<(String, TopicPartition, i64)>,
     /// The batch was refused as a whole: the reason.
     pub(super) refused: Option<BatchRefusal>,
     /// The records of a batch that was refused as a whole.
@@ -111,7 +111,7 @@ pub(super) enum Verdict {
     /// Send everything again once an operator has fixed the problem.
     Halt { why: String, partition: TopicPartition, offset: i64 },
     /// Send everything again after a wait, with a new producer.
-    Recover(String),
+    Recover { why: String, partition: TopicPartition, offset: i64 },
     /// Send everything again, in smaller batches.
     Smaller { reason: String },
     /// Send everything again, each refused record in a batch of its own.
@@ -288,8 +288,8 @@ impl Delivery {
         if let Some((why, partition, offset)) = denied {
             return Verdict::Halt { why, partition, offset };
         }
-        if let Some(why) = failed {
-            return Verdict::Recover(why);
+        if let Some((why, partition, offset)) = failed {
+            return Verdict::Recover { why, partition, offset };
         }
         if let Some(BatchRefusal { reason, is_about_size, bytes }) = refused {
             if is_about_size {

@@ -196,7 +196,7 @@ impl World {
                 prop_assert_eq!(self.batching, Batching::Single);
             }
             Verdict::Again => self.rewind(),
-            Verdict::Halt { .. } | Verdict::Recover(_) => prop_assert!(false, "nobody said so"),
+            Verdict::Halt { .. } | Verdict::Recover { .. } => prop_assert!(false, "nobody said so"),
         }
         Ok(())
     }
@@ -206,8 +206,9 @@ impl World {
 fn a_denied_topic_comes_before_a_failed_producer_and_that_before_a_refused_batch() {
     let mut delivery = Delivery::new(clock::now(), limits(None, 0), false);
     let mut undone = Undone { refused: refusal(false, 10), is_spent: true, ..Undone::default() };
-    undone.failed = Some("gone".to_owned());
-    assert_eq!(delivery.judge(undone.clone()), Verdict::Recover("gone".to_owned()));
+    undone.failed = Some(("gone".to_owned(), partition(), 6));
+    let recover = Verdict::Recover { why: "gone".to_owned(), partition: partition(), offset: 6 };
+    assert_eq!(delivery.judge(undone.clone()), recover);
     undone.denied = Some(("denied".to_owned(), partition(), 7));
     let halt = Verdict::Halt { why: "denied".to_owned(), partition: partition(), offset: 7 };
     assert_eq!(delivery.judge(undone), halt);

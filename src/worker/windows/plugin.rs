@@ -196,7 +196,7 @@ impl Shell {
         let Some(windows) = &mut self.flow.tasks[index].windows else { return };
         let counted = added.counted.clone();
         match windows.added(added, &self.settings.policy) {
-            Err(why) => self.close(now, End::Stopped(why)),
+            Err(why) => self.close_at(now, index, why),
             Ok(None) => {}
             Ok(Some(Folding::Ask(order))) => self.order(now, executor, Order::Add(order)),
             Ok(Some(Folding::Folded(ran, not_folded))) => {
@@ -217,7 +217,7 @@ impl Shell {
         for (window, failure) in failed {
             match self.give_up_window(now, index, &order, &window, &failure) {
                 Ok(dead_letter) => dead_letters.extend(dead_letter),
-                Err(why) => return self.close(now, End::Stopped(why)),
+                Err(why) => return self.close_at(now, index, why),
             }
         }
         if let Some(windows) = &mut self.flow.tasks[index].windows
@@ -274,7 +274,9 @@ impl Shell {
 
     fn say_given_up(&mut self, now: Instant, name: &Name<'_>, failure: &Failure, what: &str) {
         if self.monitor.may_log(now, "a window has no result") {
-            tracing::error!("{name} has no result, {what}: {failure}");
+            let TopicPartition { topic, partition } = name.source;
+            let step = failure.step.as_deref();
+            tracing::error!(step, topic = &**topic, partition, "{name} has no result, {what}: {failure}");
         }
     }
 }

@@ -76,7 +76,12 @@ pub(super) fn start(
                 Ok(state) => break Ok(state),
                 Err(RestoreFailure::Stopped(why)) => break Err(why),
                 Err(RestoreFailure::Again(why)) => {
-                    tracing::error!("{why}: a state can't be restored yet, trying again in {AGAIN:?}");
+                    tracing::error!(
+                        step = &*task.step.name,
+                        topic = task.topic,
+                        partition = task.partition,
+                        "{why}: a state can't be restored yet, trying again in {AGAIN:?}"
+                    );
                     if !waits(&cancel) {
                         return;
                     }

@@ -91,12 +91,12 @@ impl Shell {
             match self.send_results(now, index) {
                 Ok(is_busy) => busy |= is_busy,
                 Err(Unsent::Stopped(why)) => {
-                    self.close(now, End::Stopped(why));
+                    self.close_at(now, index, why);
                     return true;
                 }
                 Err(Unsent::TooLarge { bytes, why }) => {
                     if !self.make_room(now, bytes) {
-                        self.close(now, End::Stopped(why));
+                        self.close_at(now, index, why);
                     }
                     return true;
                 }
@@ -297,7 +297,14 @@ impl Shell {
         let Some(windows) = &mut task.windows else { return };
         match result {
             Ok((state, records)) => {
-                tracing::info!("{}: restored {} cells from {records} changelog records", task.partition, state.cells());
+                tracing::info!(
+                    step = windows.step(),
+                    topic = &*task.partition.topic,
+                    partition = task.partition.partition,
+                    "{}: restored {} cells from {records} changelog records",
+                    task.partition,
+                    state.cells()
+                );
                 windows.restored(*state);
                 let metrics = &self.monitor.metrics.restore_seconds;
                 metrics.with_label_values(&[windows.step()]).observe(took.as_secs_f64());
@@ -309,7 +316,7 @@ impl Shell {
             }
             Err(why) => {
                 let why = format!("{}: its state can't be restored: {why}", task.partition);
-                self.close(now, End::Stopped(why));
+                self.close_at(now, index, why);
             }
         }
     }

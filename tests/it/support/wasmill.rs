@@ -32,6 +32,7 @@ use crate::support::broker;
 use crate::support::canary;
 use crate::support::clock;
 use crate::support::java;
+use crate::support::place;
 
 /// How long a process may take to become ready.
 const READY: Duration = Duration::from_secs(60);
@@ -489,6 +490,7 @@ impl Drop for Process {
         if thread::panicking() {
             crate::support::say(&format!("the log of a wasmill in a failed test:\n{}", self.log()));
         } else {
+            place::is_in_fields(&self.log());
             canary::absent("the log", &self.log());
             canary::absent("stdout", &self.out());
         }
