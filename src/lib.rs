@@ -17,6 +17,10 @@ pub mod secret;
 pub mod failure;
 /// Records of one partition in one flat arena, in the layout that the guest sees.
 pub mod batch;
+/// Copies of single records as they pass, for people who look.
+pub mod tap;
+/// What happened last to a pipeline, for people who look at it.
+pub mod journal;
 /// What a plugin returned for its records, and the check that the contract allows it.
 pub mod outcome;
 /// Tests only: points on a record's path where a test can kill the process.

@@ -18,10 +18,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("secret", &[]),
     ("failure", &[]),
+    ("tap", &["record", "failure"]),
+    ("journal", &["record", "failure"]),
     ("batch", &["record", "failure"]),
     ("outcome", &["record", "failure", "batch"]),
     ("telemetry", &[]),
-    ("metrics", &["record", "failure", "telemetry"]),
+    ("metrics", &["record", "failure", "tap", "journal", "telemetry"]),
     ("partition", &["record", "failure"]),
     ("state", &[]),
     ("aggregate", &["record"]),
@@ -34,6 +36,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "failpoint",
             "record",
             "failure",
+            "tap",
+            "journal",
             "batch",
             "outcome",
             "metrics",
@@ -99,7 +103,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "kafka::settings::Guarantee",
         ],
     ),
-    ("admin", &["secret", "telemetry", "pipeline", "metrics"]),
+    ("admin", &["record", "secret", "failure", "tap", "journal", "telemetry", "config", "pipeline", "metrics"]),
     (
         "dry_run",
         &[
@@ -118,7 +122,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("dlq", &["record", "failure", "batch", "partition", "sink", "kafka", "config", "dry_run", "worker::clock"]),
     ("author", &[]),
-    ("reload", &["failpoint", "dry_run", "metrics", "telemetry", "plugin", "config", "pipeline"]),
+    ("reload", &["failpoint", "journal", "dry_run", "metrics", "telemetry", "plugin", "config", "pipeline"]),
     (
         "cli",
         &[

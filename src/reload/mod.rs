@@ -30,6 +30,7 @@ use crate::dry_run::cases;
 use crate::dry_run::cases::Verdict;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::journal::PastReload;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::plugin::Step;
@@ -317,6 +318,12 @@ impl Reload {
         if attempt.is_ok() {
             self.handle.resume();
         }
+        let what = match &attempt {
+            Ok(said) => said.clone().unwrap_or_else(|| "nothing has changed".to_owned()),
+            Err(refused) => refused.reason.clone(),
+        };
+        let entry = PastReload { at_ms: telemetry::unix_ms(), is_ok: attempt.is_ok(), what };
+        self.metrics.journal.reloaded(entry);
         match attempt {
             Ok(Some(said)) => tracing::info!("reloaded: {said}"),
             Ok(None) => tracing::info!("reloaded: nothing has changed"),
@@ -417,10 +424,14 @@ impl Reload {
         if !anew.is_empty() {
             said.push(format!("{} with a new consumer", quoted(&anew)));
         }
+        if self.config.serves_tap != config.serves_tap {
+            said.push("`http.tap` in place".to_owned());
+        }
         for (number, step) in changed {
             self.steps[number] = step;
             self.count(number, "ok");
         }
+        self.handle.keep(config.clone());
         self.config = config;
         Ok((!said.is_empty()).then(|| said.join("; ")))
     }

@@ -13,6 +13,7 @@ use super::effects::Layer;
 use super::link::Link;
 use super::link::fails_alone;
 use super::step_metrics::StepMetrics;
+use super::tapping;
 use super::windows::Folds;
 use super::windows::Reducer;
 use super::windows::WindowedStep;
@@ -27,6 +28,7 @@ use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::Destination;
 use crate::sink::Routes;
+use crate::tap::Taps;
 
 /// The most records in one call if the first step is no plugin.
 const RECORDS_WITHOUT_PLUGIN: usize = 1024;
@@ -41,6 +43,7 @@ pub(super) struct Chain {
     routes: Routes,
     /// Tells whether a rejected record is dead-lettered or skipped while the records after it continue.
     policy: Policy,
+    taps: Taps,
 }
 
 /// The result of running a range of records.
@@ -83,12 +86,13 @@ impl Chain {
         windowed: Option<Arc<WindowedStep>>,
         routes: Routes,
         policy: Policy,
+        taps: Taps,
     ) -> Chain {
         let mut links: Vec<Link> =
             links.into_iter().map(|(step, instance, meter)| Link::new(step, instance, meter)).collect();
         let has_reducer = windowed.as_ref().is_some_and(|step| matches!(step.reducer, Reducer::Plugin { .. }));
         let reducer = if has_reducer { links.pop() } else { None };
-        Chain { links, windowed, reducer, routes, policy }
+        Chain { links, windowed, reducer, routes, policy, taps }
     }
 
     /// Whether a record that fails in this way is dead-lettered or skipped while the records after it continue.
@@ -99,6 +103,11 @@ impl Chain {
     /// What is done about failed records.
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Where records can be watched as they pass.
+    pub(super) fn taps(&self) -> &Taps {
+        &self.taps
     }
 
     /// The plugin of the step with windows.
@@ -140,9 +149,13 @@ impl Chain {
             };
             let digest = Arc::clone(link.step().digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
-            for (root, failure) in link.run(&mut layer, batch, &records, &self.policy)? {
+            for (root, failure) in link.run(&mut layer, batch, &records, &self.policy, &self.taps)? {
                 let alone = fails_alone(&self.policy, &failure);
                 verdicts.fail(root, failure, alone);
+            }
+            if self.taps.are_open() {
+                let input = layer.input.as_ref().map_or_else(|| batch.slice(records.clone()), Batch::view);
+                tapping::outputs(&self.taps, &link.step().settings().name, &layer, &input, &self.routes);
             }
             verdicts.effects.layers.push(layer);
         }
@@ -171,6 +184,7 @@ impl Chain {
         let digest = self.reducer.as_ref().map_or_else(Arc::default, |link| Arc::clone(link.step().digest()));
         let layer = Layer { step: step.number, digest, input, roots, calls: Vec::new() };
         let view = layer.input.as_ref().map_or_else(|| batch.slice(records), Batch::view);
+        tapping::input(&self.taps, &step.name, &view);
         let mut folds = Folds::default();
         if let Some(link) = self.reducer.as_mut().filter(|_| step.finds_keys()) {
             for (root, failure) in folds.extract(step, link, &view, |place| layer.root_of(place))? {

@@ -29,7 +29,7 @@ pub(in crate::config) fn process(raw: Raw, secrets: &Secrets, report: &mut Repor
     let listen = raw.http.listen.map(|listen| http::address(check, &listen));
     let token = raw.http.token.and_then(|token| secret(check, &token));
     let restart = raw.service.restart.map(|restart| waits(check, &restart));
-    Process { http: listen, token, restart }
+    Process { http: listen, token, serves_tap: raw.http.tap.unwrap_or(false), restart }
 }
 
 /// A token that can be sent in a header, and can't be guessed by trying.
