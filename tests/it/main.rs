@@ -42,6 +42,7 @@ mod shutdown;
 mod start;
 mod stop;
 mod support;
+mod taps;
 mod topics;
 mod two_brokers;
 mod windows;
