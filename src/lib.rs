@@ -19,6 +19,10 @@ pub mod failure;
 pub mod batch;
 /// Log lines, for people or as JSON.
 pub mod telemetry;
+/// Copies of single records as they pass, for people who look.
+pub mod tap;
+/// What happened last to a pipeline, for people who look at it.
+pub mod journal;
 /// What a plugin returned for its records, and the check that the contract allows it.
 pub mod outcome;
 /// Tests only: points on a record's path where a test can kill the process.

@@ -31,6 +31,8 @@ use prometheus::proto::Metric;
 use prometheus::proto::MetricFamily;
 
 use crate::failure::Kind;
+use crate::journal::Journal;
+use crate::tap::Taps;
 
 pub use state::CurrentState;
 pub use state::State;
@@ -47,6 +49,10 @@ pub struct Metrics {
     custom: Custom,
     librdkafka: OnceLock<String>,
     state: StateCell,
+    /// What happened last to the pipeline. It isn't exported, as it is about single records.
+    pub journal: Journal,
+    /// Where records can be watched as they pass. They aren't exported either.
+    pub taps: Taps,
 
     /// `topic`: records taken from Kafka; records that are read again count again.
     pub records_consumed: IntCounterVec,
@@ -168,6 +174,8 @@ pub struct Metrics {
     pub plugin_compile_seconds: GaugeVec,
     /// `step`, `level`: lines that the guest logged.
     pub plugin_logs: IntCounterVec,
+    /// `kind` = logs, tap: streams over HTTP that were closed because their reader took nothing.
+    pub http_streams_dropped: IntCounterVec,
 
     consumer_lag_records: IntGaugeVec,
     consumer_lag_seconds: GaugeVec,
@@ -214,6 +222,7 @@ const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
 const RESULTS: &[&str] = &["ok", "error"];
 const INSTANTIATIONS: &[&str] = &["start", "reload", "trap"];
 const RELOADS: &[&str] = &["ok", "failed"];
+const STREAMS: &[&str] = &["logs", "tap"];
 /// The levels of log lines from guests.
 pub const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 /// The major version of wasmtime in Cargo.toml; a test compares them.
@@ -504,6 +513,12 @@ impl Metrics {
                 &["step", "level"],
                 &[steps, &LEVELS],
             ),
+            http_streams_dropped: t.counter(
+                "http_streams_dropped_total",
+                "Streams of log lines or of a tap that were closed because their reader took nothing.",
+                &["kind"],
+                &[STREAMS],
+            ),
 
             consumer_lag_records: t.gauge(
                 "consumer_lag_records",
@@ -538,6 +553,8 @@ impl Metrics {
             custom: Custom::new(t, steps),
             librdkafka: OnceLock::new(),
             state: StateCell::default(),
+            journal: Journal::default(),
+            taps: Taps::default(),
             registry: table.finish(),
         };
         metrics.dead_letters.with_label_values(&["", Kind::Refused.label()]);

@@ -3,6 +3,7 @@
 //! It installs the subscriber once and doesn't decide what is logged. Invariants: nothing here writes to stdout, which is
 //! for data; in a process that runs a pipeline, no thread waits for stderr, see `lines.rs`.
 
+mod filter;
 mod format;
 mod kept_back;
 mod lines;
@@ -25,6 +26,12 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub use filter::CurrentFilter;
+pub use filter::FILTER_BYTES_MAX;
+pub use filter::FilterRefused;
+pub use filter::end_log_filter;
+pub use filter::log_filter;
+pub use filter::set_log_filter;
 pub use kept_back::KeepsBack;
 pub use kept_back::ask_now_and_then;
 pub use pipeline::current as pipeline_of_thread;
@@ -106,8 +113,8 @@ impl fmt::Display for BadFilter {
 /// If the filter can't be read.
 pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     let style = decide(options, io::stderr().is_terminal());
-    let filter =
-        EnvFilter::try_new(options.filter.unwrap_or_else(|| default_filter(options.verbosity))).map_err(BadFilter)?;
+    let text = options.filter.unwrap_or_else(|| default_filter(options.verbosity));
+    let filter = EnvFilter::try_new(text).map_err(BadFilter)?;
     let writer = match options.continues.then(lines::start).flatten() {
         Some(lines) => {
             panic::set_hook(Box::new(report_panic));
@@ -117,12 +124,20 @@ pub fn init(options: &Options<'_>) -> Result<Style, BadFilter> {
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A second subscriber is refused. Only a test that runs two commands in one process has one.
-    let _ = if style.json {
-        lines.json().with_ansi(false).map_event_format(|_| Json::default()).finish().with(Recent).try_init()
+    if style.json {
+        let lines = lines.json().with_ansi(false).map_event_format(|_| Json::default()).with_filter_reloading();
+        let handle = lines.reload_handle();
+        if lines.finish().with(Recent).try_init().is_ok() {
+            filter::installed(text, move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+        }
     } else {
         let lines = lines.compact().with_target(false).with_ansi(style.color).map_event_format(Human);
-        lines.finish().with(Recent).try_init()
-    };
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        if lines.finish().with(Recent).try_init().is_ok() {
+            filter::installed(text, move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+        }
+    }
     Ok(style)
 }
 

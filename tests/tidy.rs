@@ -18,11 +18,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("secret", &[]),
     ("failure", &[]),
+    ("tap", &["record", "failure"]),
+    ("journal", &["record", "failure"]),
     ("batch", &["record", "failure"]),
     ("outcome", &["record", "failure", "batch"]),
     ("telemetry", &[]),
     ("trace", &["record", "failure", "telemetry"]),
-    ("metrics", &["record", "failure", "telemetry", "trace::span_counts"]),
+    ("metrics", &["record", "failure", "tap", "journal", "telemetry", "trace::span_counts"]),
     ("partition", &["record", "failure"]),
     ("state", &[]),
     ("aggregate", &["record"]),
@@ -35,6 +37,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "failpoint",
             "record",
             "failure",
+            "tap",
+            "journal",
             "batch",
             "outcome",
             "trace",
@@ -102,7 +106,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "kafka::settings::Guarantee",
         ],
     ),
-    ("admin", &["secret", "telemetry", "pipeline", "metrics"]),
+    ("admin", &["record", "secret", "failure", "tap", "journal", "telemetry", "config", "pipeline", "metrics"]),
     (
         "dry_run",
         &[
@@ -121,7 +125,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("dlq", &["record", "failure", "batch", "partition", "sink", "kafka", "config", "dry_run", "worker::clock"]),
     ("author", &[]),
-    ("reload", &["failpoint", "dry_run", "metrics", "telemetry", "plugin", "config", "pipeline"]),
+    ("reload", &["failpoint", "journal", "dry_run", "metrics", "telemetry", "plugin", "config", "pipeline"]),
     (
         "cli",
         &[

@@ -1,6 +1,6 @@
 //! `/api/v1/`: pipelines as JSON, and what an operator may do with them. `openapi.json` describes it.
 //!
-//! Errors are `application/problem+json`. Nothing takes a body: what an operation needs is in its path and query.
+//! Errors are `application/problem+json`. Only the log filter is set by a body: what anything else needs is in its path and query.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,20 +29,28 @@ use super::access::Denied;
 use super::board::Operation;
 use super::board::Refused;
 use super::board::Served;
-use super::in_query;
+use super::log_filter;
+use super::logs;
 use super::openapi;
 use super::pages::Site;
+use super::tap;
 use super::view;
 use crate::record::RecordId;
 use crate::record::TopicPartition;
+
+/// The path of the log filter.
+pub(super) const LOG: &str = "/api/v1/log";
 
 pub(super) fn router() -> Router<Arc<Site>> {
     Router::new()
         .route("/api/v1/openapi.json", get(async || json(&openapi::document())))
         .route("/api/v1/version", get(version))
+        .route(LOG, get(log_filter::show).put(log_filter::set))
         .route("/api/v1/pipelines", get(list))
         .route("/api/v1/pipelines/{name}", get(one))
-        .route("/api/v1/pipelines/{name}/logs", get(logs))
+        .route("/api/v1/pipelines/{name}/config", get(config))
+        .route("/api/v1/pipelines/{name}/logs", get(logs::logs))
+        .route("/api/v1/pipelines/{name}/tap", get(tap::tap))
         .route("/api/v1/pipelines/{name}/{operation}", post(operate))
 }
 
@@ -55,7 +63,8 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     (status, [(CONTENT_TYPE, "application/problem+json")], format!("{body}\n")).into_response()
 }
 
-fn json(value: &impl Serialize) -> Response {
+/// The answer with this value.
+pub(super) fn json(value: &impl Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(text) => ([(CONTENT_TYPE, "application/json")], format!("{text}\n")).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -77,32 +86,40 @@ async fn list(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn one(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Response {
-    let pipelines = site.board.pipelines();
-    match pipelines.iter().find(|served| *served.name == *name) {
-        Some(served) => json(&view::detail(served)),
-        None => unknown(&pipelines, &name),
+    match find(&site, &name) {
+        Ok(served) => json(&view::detail(&served)),
+        Err(unknown) => *unknown,
     }
 }
 
-async fn logs(
+async fn config(
     State(site): State<Arc<Site>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    uri: Uri,
 ) -> Response {
-    // Plugins may log what records hold.
     if let Some(refused) = refused(&site, from, &headers).await {
         return refused;
     }
+    let served = match find(&site, &name) {
+        Ok(served) => served,
+        Err(unknown) => return *unknown,
+    };
+    match served.look().shown_config() {
+        Ok(toml) => json(&view::ConfigView { toml }),
+        Err(why) => problem(StatusCode::CONFLICT, &why),
+    }
+}
+
+/// The pipeline of this name, or the answer that there is none.
+pub(super) fn find(site: &Site, name: &str) -> Result<Arc<Served>, Box<Response>> {
     let pipelines = site.board.pipelines();
-    if !pipelines.iter().any(|served| *served.name == *name) {
-        return unknown(&pipelines, &name);
-    }
-    match in_query(uri.query(), "after").map_or(Ok(0), str::parse) {
-        Ok(after) => json(&view::logs(&name, after)),
-        Err(_) => problem(StatusCode::BAD_REQUEST, "`after` is the number of a line, such as `?after=17`"),
-    }
+    pipelines.iter().find(|served| *served.name == *name).cloned().ok_or_else(|| Box::new(unknown(&pipelines, name)))
+}
+
+/// The answer if the bound on streams is reached.
+pub(super) fn too_many(what: &str) -> Response {
+    problem(StatusCode::TOO_MANY_REQUESTS, &format!("so many {what} are open that no further one is: close another"))
 }
 
 fn unknown(pipelines: &[Arc<Served>], name: &str) -> Response {

@@ -1,10 +1,12 @@
 //! What the server asks of the process that it is in: its pipelines, and what an operator wants of them.
 
+use std::env;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::state::Desk;
+use crate::config;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
@@ -60,8 +62,8 @@ pub struct Look {
     pub running: Option<Handle>,
     /// The record at which it has stopped, or that holds it.
     pub stopped_at: Option<RecordAt>,
-    /// Whether its state is shown to everybody who can reach the server.
-    pub serves_state: bool,
+    /// What it runs with, or was last started with; `None` while its file has never been valid.
+    pub config: Option<Arc<config::Pipeline>>,
 }
 
 /// What an operator may ask for.
@@ -101,6 +103,46 @@ impl Served {
     #[must_use]
     pub fn look(&self) -> Look {
         (self.look)()
+    }
+}
+
+impl Look {
+    /// Whether its state is shown to everybody who can reach the server.
+    pub(super) fn serves_state(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.serves_state)
+    }
+
+    /// Whether users who may give orders may watch its records as they pass.
+    pub(super) fn serves_tap(&self) -> bool {
+        self.config.as_ref().and_then(|config| config.serves_tap).unwrap_or(false)
+    }
+
+    /// The names of its steps, in order; none if they aren't known.
+    pub(super) fn steps(&self) -> Vec<String> {
+        let steps = self.config.iter().flat_map(|config| {
+            let native = config.native().map(|windowed| windowed.name.to_string());
+            config.steps.iter().map(|step| step.name.to_string()).chain(native)
+        });
+        steps.collect()
+    }
+
+    /// The topic of an output.
+    pub(super) fn topic(&self, output: &str) -> Option<String> {
+        let mut outputs = self.config.iter().flat_map(|config| &config.kafka.outputs);
+        outputs.find(|written| &*written.name == output).map(|written| written.topic.clone())
+    }
+
+    /// The values that take effect, with their origins and without secrets, as TOML.
+    ///
+    /// # Errors
+    /// If its file has never been valid, or a file that a value refers to can't be read any more.
+    pub(super) fn shown_config(&self) -> Result<String, String> {
+        let file = self.file.display();
+        let config = self
+            .config
+            .as_ref()
+            .ok_or_else(|| format!("{file} has not been valid since the process started: `wasmill check` says why"))?;
+        config::show_read(config, &|name| env::var_os(name)).map_err(|report| report.to_string())
     }
 }
 

@@ -1,22 +1,25 @@
 //! The HTTP server of a process: metrics, probes, the API and the version, on a thread of its own.
 //!
-//! State of steps with windows is data, so it is served only where the file permits it. What changes something is for users who have the token.
-//! The server can't block or starve the data path: it reads, and sends messages to pipelines. The number of connections is bounded, and a
-//! connection above the bound closes the oldest one. So a client that opens many connections can't use up the descriptors that Kafka needs,
-//! and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would
+//! State of steps with windows and records that pass are data, so they are served only where the file permits it. What changes something is
+//! for users who have the token. The server can't block or starve the data path: it reads, and sends messages to pipelines. The number of
+//! connections is bounded, so a client that opens many can't use up the descriptors that Kafka needs, and can't keep a probe out. `/livez` is about this process alone and never depends on a broker: otherwise an outage of Kafka would
 //! restart all processes. A pipeline decides whether it is healthy; the server asks it for each request.
 
 mod access;
 mod api;
 mod board;
+mod connections;
+mod log_filter;
+mod logs;
 mod openapi;
 mod page;
 mod pages;
 mod series;
 mod state;
+mod stream;
+mod tap;
 pub mod view;
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
@@ -25,16 +28,7 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 pub use access::Access;
 pub use board::Board;
@@ -42,8 +36,11 @@ pub use board::Look;
 pub use board::Operation;
 pub use board::Refused;
 pub use board::Served;
+pub use log_filter::LogFilterRequest;
+pub use log_filter::LogFilterView;
 use page::history::History;
 use pages::Site;
+use stream::Streams;
 
 /// The listening thread; dropping it stops and joins it.
 #[derive(Debug)]
@@ -76,13 +73,13 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(ServeError::Loop)?;
         let (stop, stopped) = oneshot::channel();
-        let site = Arc::new(Site { board, access, history: History::default() });
+        let site = Arc::new(Site { board, access, history: History::default(), streams: Streams::default() });
         let pages = pages::router(Arc::clone(&site));
         let serve = move || {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {
                     // Dropping the runtime also closes the connections, so an open connection doesn't delay the end.
-                    Ok(listener) => drop(tokio::spawn(accept(listener, pages))),
+                    Ok(listener) => drop(tokio::spawn(connections::accept(listener, pages))),
                     Err(error) => tracing::error!(%error, "metrics and probes can't be served"),
                 }
                 drop(tokio::spawn(async move { site.sample().await }));
@@ -115,40 +112,6 @@ impl Drop for Server {
 fn in_query<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     let mut pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
-/// The maximum number of connections. Each request is answered quickly, so at this number the oldest connection is idle.
-const CONNECTIONS_MAX: usize = 64;
-/// The time limit for a request to arrive, also for later requests of the same connection.
-const REQUEST: Duration = Duration::from_secs(5);
-/// The maximum size of a request's head.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-/// The pause after a failed accept, for example when no descriptor is left.
-const BREATH: Duration = Duration::from_millis(100);
-
-async fn accept(listener: tokio::net::TcpListener, pages: Router) {
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                open.retain(|connection| !connection.is_finished());
-                if open.len() == CONNECTIONS_MAX {
-                    open.pop_front().iter().for_each(AbortHandle::abort);
-                }
-                open.push_back(
-                    tokio::spawn(talk(stream, pages.clone().layer(Extension(ConnectInfo(from))))).abort_handle(),
-                );
-            }
-            Err(_) => tokio::time::sleep(BREATH).await,
-        }
-    }
-}
-
-async fn talk(stream: TcpStream, pages: Router) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(HEAD_BYTES_MAX);
-    // An error is caused by the client: it sent an invalid request or closed the connection.
-    let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages)).await;
 }
 
 /// How often to try to bind an address that is in use, with a pause between tries: a killed process holds its address until the kernel has

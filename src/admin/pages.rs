@@ -9,6 +9,7 @@ use axum::body::HttpBody as _;
 use axum::extract::RawQuery;
 use axum::extract::Request;
 use axum::extract::State;
+use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header::CONNECTION;
@@ -29,6 +30,7 @@ use super::page;
 use super::page::history;
 use super::page::history::History;
 use super::state;
+use super::stream::Streams;
 use super::view;
 use crate::metrics;
 use crate::pipeline::Check;
@@ -56,6 +58,7 @@ pub(super) struct Site {
     pub(super) board: Arc<dyn Board>,
     pub(super) access: Access,
     pub(super) history: History,
+    pub(super) streams: Streams,
 }
 
 impl Site {
@@ -89,12 +92,13 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
-/// No path here takes a body, so a request with one is refused.
+/// Only one path takes a body, so another request with one is refused.
 async fn without_body(request: Request, next: Next) -> Response {
-    if request.body().is_end_stream() {
+    let takes_one = request.method() == Method::PUT && request.uri().path() == api::LOG;
+    if takes_one || request.body().is_end_stream() {
         return next.run(request).await;
     }
-    (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "no path accepts a request body\n").into_response()
+    (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], "this path accepts no request body\n").into_response()
 }
 
 async fn metrics_page(State(site): State<Shared>) -> impl IntoResponse {

@@ -58,7 +58,7 @@ pub(super) async fn respond(pipelines: &[Arc<Served>], uri: &Uri) -> Response {
         return pipeline.desk.respond(pipeline.look(), uri).await;
     }
     let looks: Vec<(&Arc<Served>, Look)> = pipelines.iter().map(|pipeline| (pipeline, pipeline.look())).collect();
-    if looks.iter().all(|(_, look)| !look.serves_state) {
+    if looks.iter().all(|(_, look)| !look.serves_state()) {
         return failed(StatusCode::FORBIDDEN, NOT_SERVED, json!({}));
     }
     let step = match request(uri) {
@@ -83,7 +83,7 @@ pub(super) async fn respond(pipelines: &[Arc<Served>], uri: &Uri) -> Response {
 impl Look {
     /// Whether the pipeline runs, serves its state, and has this step with windows.
     fn has_step(&self, step: &str) -> bool {
-        let running = self.running.as_ref().filter(|_| self.serves_state);
+        let running = self.running.as_ref().filter(|_| self.serves_state());
         running.and_then(Handle::windowed).is_some_and(|windowed| windowed.0 == step)
     }
 }
@@ -108,7 +108,7 @@ impl Default for Desk {
 
 impl Desk {
     async fn respond(&self, look: Look, uri: &Uri) -> Response {
-        if !look.serves_state {
+        if !look.serves_state() {
             return failed(StatusCode::FORBIDDEN, NOT_SERVED, json!({}));
         }
         let Request { step, wanted } = match request(uri) {

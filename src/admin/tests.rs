@@ -1,11 +1,16 @@
 //! The server as a probe sees it: raw bytes over a socket.
 
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Access;
@@ -16,23 +21,32 @@ use super::Refused;
 use super::ServeError;
 use super::Served;
 use super::Server;
+use crate::config;
+use crate::failure::Kind;
+use crate::journal::BuriedRecord;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
+use crate::record::Headers;
 use crate::record::RecordId;
+use crate::record::TopicPartition;
 use crate::reload;
 use crate::secret::Secret;
+use crate::tap::Fate;
+use crate::tap::Passing;
+use crate::tap::TapPoint;
+use crate::telemetry;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn ask(server: &Server, path: &str) -> (u16, String) {
-    send(server, "GET", path, "Host: localhost")
+    send(server, "GET", path, "Host: localhost", "")
 }
 
-fn send(server: &Server, method: &str, path: &str, headers: &str) -> (u16, String) {
+fn send(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.local_addr()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -68,16 +82,30 @@ impl Board for Asked {
     }
 }
 
+/// What the file of a pipeline says, with this in `[http]`.
+fn written(http: &str) -> config::Pipeline {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.toml");
+    let text = format!(
+        "[kafka]\nbrokers = [\"kafka:9092\"]\nsasl = {{ mechanism = \"SCRAM-SHA-512\", username = \"u\", password = \"canary\" }}\n\
+         [input]\ntopics = [\"in\"]\n[[step]]\nname = \"mask\"\nwasm = \"p.wasm\"\n[output.main]\ntopic = \"out\"\n[http]\n{http}\n"
+    );
+    fs::write(folder.path().join("p.wasm"), "").unwrap();
+    fs::write(&file, text).unwrap();
+    config::load(&file, &config::Overrides::default(), &|_| None).unwrap_or_else(|report| panic!("{report}"))
+}
+
 /// A pipeline that isn't there yet.
 fn serves(name: &str, health: &Arc<Mutex<Health>>, serves_state: bool) -> Arc<Served> {
     let health = Arc::clone(health);
+    let config = Some(Arc::new(written(&format!("state = {serves_state}\ntap = {serves_state}"))));
     let look = move || Look {
         health: health.lock().unwrap().clone(),
         reason: "it loads its plugins".into(),
         file: "orders.toml".into(),
         running: None,
         stopped_at: None,
-        serves_state,
+        config: config.clone(),
     };
     Served::new(name.into(), Metrics::new(name, &["mask"], &["main"]), look)
 }
@@ -284,7 +312,7 @@ fn a_body_is_not_taken() {
 fn operations_reach_their_pipeline_and_refusals_say_why() {
     let board = Arc::new(Asked(vec![served("orders", &Arc::default())], Mutex::default()));
     let server = Server::start(ANY, Arc::clone(&board) as Arc<dyn Board>, Access::default()).unwrap();
-    let post = |path: &str| send(&server, "POST", path, "Host: localhost");
+    let post = |path: &str| send(&server, "POST", path, "Host: localhost", "");
     let (status, text) = post("/api/v1/pipelines/orders/pause");
     assert_eq!(status, 200, "{text}");
     assert!(text.contains("\"result\":\"done\""), "{text}");
@@ -306,7 +334,8 @@ fn operations_reach_their_pipeline_and_refusals_say_why() {
     let (status, text) = post("/api/v1/pipelines/orders/skip?topic=a%2Eb&partition=0&offset=7");
     assert!(status == 200 && text.contains("topic a.b, partition 0, offset 7 is left out"), "{text}");
     assert_eq!(ask(&server, "/api/v1/pipelines/orders/pause").0, 405, "a link changes nothing");
-    let page = send(&server, "POST", "/api/v1/pipelines/orders/stop", "Host: localhost\r\nOrigin: http://evil.example");
+    let page =
+        send(&server, "POST", "/api/v1/pipelines/orders/stop", "Host: localhost\r\nOrigin: http://evil.example", "");
     assert_eq!(page.0, 403, "{}", page.1);
     assert_eq!(board.1.lock().unwrap().len(), 2);
 }
@@ -316,13 +345,14 @@ fn a_token_is_asked_for_where_something_changes() {
     let access = Access::new(Some(Secret("0123456789abcdef".into())));
     let board = Asked(vec![served("orders", &Arc::default())], Mutex::default());
     let server = Server::start(ANY, Arc::new(board), access).unwrap();
-    let post = |headers: &str| send(&server, "POST", "/api/v1/pipelines/orders/pause", headers);
+    let post = |headers: &str| send(&server, "POST", "/api/v1/pipelines/orders/pause", headers, "");
     assert_eq!(post("Host: localhost").0, 401);
     assert_eq!(post("Host: localhost\r\nAuthorization: Bearer 0123456789abcdee").0, 401);
     assert_eq!(post("Host: mill\r\nAuthorization: Bearer 0123456789abcdef").0, 200);
     assert_eq!(ask(&server, "/api/v1/pipelines").0, 200, "states are for everybody who reaches the server");
     assert_eq!(ask(&server, "/api/v1/pipelines/orders/logs").0, 401, "plugins may log what records hold");
-    let page = |headers: &str| send(&server, "GET", "/pipelines/orders", &format!("{headers}\r\nAccept: text/html")).1;
+    let page =
+        |headers: &str| send(&server, "GET", "/pipelines/orders", &format!("{headers}\r\nAccept: text/html"), "").1;
     assert!(page("Host: localhost").contains("wasmill logs orders --token TOKEN"));
     assert!(page("Host: a\r\nAuthorization: Bearer 0123456789abcdef").contains("class=\"log\""));
 }
@@ -355,13 +385,69 @@ fn schema_of(document: &serde_json::Value, path: &str, method: &str, status: &st
     schema
 }
 
+/// The log of this process, which writes nothing. Its filter is locked for the test that has it.
+fn log() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let format = telemetry::Format::Json;
+    let options = telemetry::Options {
+        format,
+        color: telemetry::Color::Never,
+        verbosity: 0,
+        filter: Some("off"),
+        no_color: true,
+        continues: false,
+    };
+    telemetry::init(&options).unwrap();
+    alone
+}
+
+/// A stream of events, and what it began with.
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    fn open(server: &Server, path: &str) -> Stream {
+        let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut stream = Stream(BufReader::new(stream));
+        let mut head = stream.line();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        while !head.is_empty() {
+            head = stream.line();
+        }
+        stream
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The next event; `None` at the end.
+    fn event(&mut self) -> Option<(String, serde_json::Value)> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some(event) = line.strip_prefix("event: ") {
+                let event = event.trim_end().to_owned();
+                let data = self.line();
+                return Some((event, serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap()));
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_answered_is_what_the_openapi_document_says() {
-    let server = server(&Arc::new(Mutex::new(Health {
-        live: true,
-        checks: vec![check(false, "brokers", "none answers")],
-        ..Health::default()
-    })));
+    let _log = log();
+    let health = Health { live: true, checks: vec![check(false, "brokers", "none answers")], ..Health::default() };
+    let pipeline = serves("orders", &Arc::new(Mutex::new(health)), true);
+    bury(&pipeline);
+    let server = start(vec![pipeline]);
     let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let document = parsed(&ask(&server, "/api/v1/openapi.json").1);
     let mut answers = Vec::new();
@@ -370,17 +456,24 @@ fn what_is_answered_is_what_the_openapi_document_says() {
             let record = if path.ends_with("/skip") { "?topic=in&partition=0&offset=7" } else { "" };
             let filled = |name| path.replace("{name}", name).replace("{operation}", "pause") + record;
             let (verb, headers) = (method.to_uppercase(), "Host: localhost");
-            let (status, text) = send(&server, &verb, &filled("orders"), headers);
-            assert_eq!(status, 200, "{path}: {text}");
-            answers.push((path.clone(), method.clone(), "200", text));
+            let answer = |path: &str, body: &str| {
+                send(&server, &verb, path, &format!("{headers}\r\nContent-Length: {}", body.len()), body)
+            };
+            let body = if verb == "PUT" { "{\"filter\": \"off,a=off\", \"for\": \"10m\"}" } else { "" };
+            // Streams have a test of their own.
+            if methods[method]["responses"]["200"]["content"]["application/json"].is_object() {
+                let (status, text) = answer(&filled("orders"), body);
+                assert_eq!(status, 200, "{path}: {text}");
+                answers.push((path.clone(), method.clone(), "200", text));
+            }
             if path.contains("{name}") {
-                let (status, text) = send(&server, &verb, &filled("nothing"), headers);
+                let (status, text) = answer(&filled("nothing"), body);
                 assert_eq!(status, 404, "{path}: {text}");
                 answers.push((path.clone(), method.clone(), "404", text));
             }
         }
     }
-    assert!(answers.len() >= 8, "{answers:?}");
+    assert!(answers.len() >= 13, "{answers:?}");
     for (path, method, status, text) in answers {
         let validator = jsonschema::validator_for(&schema_of(&document, &path, &method, status)).unwrap();
         let answer = parsed(&text);
@@ -391,6 +484,196 @@ fn what_is_answered_is_what_the_openapi_document_says() {
     assert!(!validator.is_valid(&serde_json::json!({ "pipelines": [{ "name": "orders" }] })), "it demands all fields");
 }
 
+/// A dead letter of this pipeline was acknowledged.
+fn bury(served: &Served) {
+    served.metrics.journal.buried(vec![BuriedRecord {
+        at_ms: 1,
+        partition: TopicPartition { topic: "in".into(), partition: 3 },
+        offset: 17,
+        step: "mask".into(),
+        kind: Kind::Reject,
+        reason: "<b>no JSON".into(),
+    }]);
+}
+
+/// A record comes out of the step `mask`.
+fn pass(served: &Served, value: &[u8]) {
+    let (step, source) = ("mask".into(), TopicPartition { topic: "in".into(), partition: 1 });
+    let passing = Passing {
+        step: &step,
+        source: &source,
+        offset: Some(7),
+        attempt: 0,
+        timestamp: 5,
+        key: Some(b"k"),
+        value: Some(value),
+        headers: Headers::new(&[1, 1], b"h\xff"),
+        fate: Fate::Out(Some("main")),
+    };
+    served.metrics.taps.wanting("mask", TapPoint::Out, 1).iter().for_each(|tap| tap.offer(&passing));
+}
+
+/// The events are those that the document describes, a tap ends with its reader, and there are only so many.
+#[test]
+fn a_tap_shows_what_passes_and_ends_with_its_reader() {
+    let pipeline = serves("orders", &Arc::new(Mutex::new(Health { live: true, ..Health::default() })), true);
+    let server = start(vec![Arc::clone(&pipeline)]);
+    let (_, document) = ask(&server, "/api/v1/openapi.json");
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let events =
+        &document["paths"]["/api/v1/pipelines/{name}/tap"]["get"]["responses"]["200"]["content"]["text/event-stream"];
+    let mut stream = Stream::open(&server, "/api/v1/pipelines/orders/tap?step=mask&when=out&match=a&limit=2");
+    let mut seen = Vec::new();
+    while let Some((event, data)) = stream.event() {
+        let mut schema = events["x-events"][&event].clone();
+        schema["components"] = document["components"].clone();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&data).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{event}: {errors:?}\n{data}");
+        if event == "notice" {
+            [&b"abc"[..], b"xyz", b"a\xff", b"aaa"].iter().for_each(|value| pass(&pipeline, value));
+        }
+        seen.push((event, data));
+    }
+    let names: Vec<&str> = seen.iter().map(|(event, _)| event.as_str()).collect();
+    assert_eq!(names, ["open", "notice", "record", "record", "end"], "{seen:?}");
+    assert_eq!(seen[0].1["steps"], serde_json::json!(["mask"]));
+    assert!(seen[1].1["text"].as_str().unwrap().contains("it loads its plugins"), "{seen:?}");
+    let record = serde_json::json!({
+        "when": "out", "step": "mask", "topic": "in", "partition": 1, "offset": 7, "attempt": 0, "timestamp": 5,
+        "key": "k", "value": "abc", "headers": [["h", { "base64": "/w==" }]], "truncated": false,
+        "output": { "name": "main", "topic": "out" },
+    });
+    assert_eq!(seen[2].1, record);
+    assert_eq!(seen[3].1["value"], serde_json::json!({ "base64": "Yf8=" }));
+    drop(stream);
+    let is_closed = |pipeline: &Served| !pipeline.metrics.taps.are_open();
+    wait_until("the tap is closed", || is_closed(&pipeline));
+
+    let mut taps: Vec<Stream> = (0..8).map(|_| Stream::open(&server, "/api/v1/pipelines/orders/tap")).collect();
+    let (status, text) = ask(&server, "/api/v1/pipelines/orders/tap");
+    assert!(status == 429 && text.contains("so many taps are open"), "{text}");
+    // Idle connections close no stream.
+    let many: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
+    assert_eq!(ask(&server, "/livez").0, 200);
+    drop(many);
+    pass(&pipeline, b"all");
+    for tap in &mut taps {
+        let values: Vec<serde_json::Value> = std::iter::from_fn(|| tap.event())
+            .filter(|(event, _)| event == "record")
+            .map(|(_, data)| data["value"].clone())
+            .take(1)
+            .collect();
+        assert_eq!(values, ["all"]);
+    }
+    drop(taps);
+    wait_until("the taps are closed", || is_closed(&pipeline));
+    drop(Stream::open(&server, "/api/v1/pipelines/orders/tap"));
+}
+
+/// Waits for what happens on the server's thread.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let (sender, never) = std::sync::mpsc::channel::<()>();
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        // A wait that nothing ends early.
+        let _ = never.recv_timeout(Duration::from_millis(10));
+    }
+    drop(sender);
+    panic!("waited in vain until {what}");
+}
+
+#[test]
+fn a_tap_needs_the_right_to_give_orders_and_a_file_that_permits_it() {
+    let refusing = server(&Arc::default());
+    let (status, text) = ask(&refusing, "/api/v1/pipelines/orders/tap");
+    assert!(status == 403 && text.contains("write `tap = true` in `[http]` of its file"), "{text}");
+    let page = send(&refusing, "GET", "/pipelines/orders", "Host: localhost\r\nAccept: text/html", "").1;
+    assert!(page.contains("They may not be watched") && !page.contains("tap-form"), "{page}");
+    let pipeline = serves("orders", &Arc::default(), true);
+    let access = Access::new(Some(Secret("0123456789abcdef".into())));
+    let board = Asked(vec![Arc::clone(&pipeline)], Mutex::default());
+    let server = Server::start(ANY, Arc::new(board), access).unwrap();
+    for path in ["tap", "config", "logs?follow=1"] {
+        let path = format!("/api/v1/pipelines/orders/{path}");
+        assert_eq!(ask(&server, &path).0, 401, "{path}");
+        let wrong = "Host: localhost\r\nAuthorization: Bearer 0123456789abcdee";
+        assert_eq!(send(&server, "GET", &path, wrong, "").0, 401, "{path}");
+    }
+    assert_eq!(send(&server, "PUT", "/api/v1/log", "Host: localhost\r\nContent-Length: 2", "{}").0, 401);
+    assert!(!pipeline.metrics.taps.are_open());
+    let right = "Host: localhost\r\nAuthorization: Bearer 0123456789abcdef";
+    let (status, text) = send(&server, "GET", "/api/v1/pipelines/orders/tap?step=none", right, "");
+    assert!(status == 400 && text.contains("there is no step `none`: there are `mask`"), "{text}");
+    let page = send(&server, "GET", "/pipelines/orders", &format!("{right}\r\nAccept: text/html"), "").1;
+    assert!(page.contains("id=\"tap-form\"") && page.contains("topics = ["), "{page}");
+    assert!(!page.contains("canary"), "{page}");
+}
+
+#[test]
+fn the_configuration_is_shown_with_origins_and_without_secrets() {
+    let server = server(&Arc::default());
+    let (status, text) = ask(&server, "/api/v1/pipelines/orders/config");
+    assert_eq!(status, 200, "{text}");
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let toml = answer["toml"].as_str().unwrap();
+    assert!(toml.contains("topics = [\"in\"]") && toml.contains("orders.toml:5"), "{toml}");
+    assert!(toml.contains("password = \"***\"") && !toml.contains("canary"), "{toml}");
+}
+
+#[test]
+fn log_lines_are_followed_until_their_reader_has_gone() {
+    let _log = log();
+    let pipeline = served("followed", &Arc::default());
+    let server = start(vec![pipeline]);
+    telemetry::set_log_filter("info", None).unwrap();
+    let line = |text: &str| telemetry::in_pipeline("followed".into(), || tracing::info!("{text}"));
+    line("before");
+    let mut stream = Stream::open(&server, "/api/v1/pipelines/followed/logs?follow=1");
+    let (event, data) = stream.event().unwrap();
+    assert_eq!((event.as_str(), &data["text"]), ("line", &serde_json::json!("before")), "{data}");
+    // More than are kept.
+    (0..300).for_each(|n| line(&format!("line {n}")));
+    let (mut lines, mut missed, mut last) = (0, 0, String::new());
+    while last != "line 299" {
+        let (event, data) = stream.event().unwrap();
+        if event == "missed" {
+            missed += data["count"].as_u64().unwrap();
+        } else {
+            lines += 1;
+            last = data["text"].as_str().unwrap().to_owned();
+        }
+    }
+    assert_eq!(lines + missed, 300);
+    assert_eq!(ask(&server, "/api/v1/pipelines/followed/logs?follow=maybe").0, 400);
+    telemetry::set_log_filter("off", None).unwrap();
+}
+
+#[test]
+fn the_log_filter_is_set_for_a_while_and_a_wrong_one_is_refused() {
+    let _log = log();
+    let server = server(&Arc::default());
+    let put = |body: &str| {
+        send(&server, "PUT", "/api/v1/log", &format!("Host: localhost\r\nContent-Length: {}", body.len()), body)
+    };
+    for (body, status, why) in [
+        ("{\"filter\": \"inof\"}", 422, "`inof` is no level"),
+        ("{\"filter\": \"off\", \"for\": \"soon\"}", 400, "`soon` is not a time"),
+        ("{\"filter\": \"off\", \"until\": \"10m\"}", 400, "unknown field `until`"),
+        ("", 400, "the body"),
+        (&format!("{{\"filter\": \"{}\"}}", "a".repeat(6000)), 400, "more than 5120 bytes"),
+    ] {
+        let (found, text) = put(body);
+        assert!(found == status && text.contains(why), "{body}: {found} {text}");
+    }
+    let (status, text) = put("{\"filter\": \"off,some::module=off\", \"for\": \"1h\"}");
+    let view: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(status == 200 && view["filter"] == "off,some::module=off" && view["until"].is_string(), "{text}");
+    assert_eq!(send(&server, "POST", "/api/v1/log", "Host: localhost\r\nContent-Length: 2", "{}").0, 413);
+}
+
 #[test]
 fn the_page_shows_texts_as_texts_and_lets_nothing_else_in() {
     let look = || Look {
@@ -399,10 +682,11 @@ fn the_page_shows_texts_as_texts_and_lets_nothing_else_in() {
         file: "<b>.toml".into(),
         running: None,
         stopped_at: None,
-        serves_state: false,
+        config: None,
     };
     let served = Served::new("a \"b\" <i>".into(), Metrics::new("x", &["<u>"], &["main"]), look);
     served.metrics.set_state(crate::metrics::State::Failed);
+    bury(&served);
     let server = start(vec![served]);
     let head = |path: &str| {
         let mut stream = TcpStream::connect(server.local_addr()).unwrap();

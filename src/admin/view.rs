@@ -1,8 +1,22 @@
 //! What the API answers about pipelines. The fields are public: `openapi.json` describes them.
 
+mod records;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
+
+pub use records::BytesView;
+pub use records::DeadLetterView;
+pub use records::FailureView;
+pub use records::ReloadView;
+pub use records::StreamMissed;
+pub use records::StreamNotice;
+pub use records::TapFailure;
+pub use records::TapOpened;
+pub use records::TapOutput;
+pub use records::TapRecord;
+pub(super) use records::tapped;
 
 use super::board::Look;
 use super::board::Served;
@@ -103,8 +117,12 @@ pub struct Detail {
     pub steps: Vec<StepView>,
     /// Its outputs.
     pub outputs: Vec<OutputView>,
-    /// Its dead letters.
+    /// Its dead letters since the process started, by step and kind.
     pub dead_letters: Vec<DeadLettersView>,
+    /// The last ones, the newest first: fifty at most.
+    pub newest_dead_letters: Vec<DeadLetterView>,
+    /// The last ones since the process started, the newest first: twenty at most, and one of each second.
+    pub last_failures: Vec<FailureView>,
     /// Reloads of its file.
     pub reloads: Reloads,
 }
@@ -214,28 +232,15 @@ pub struct StoppedAtView {
     pub may_be_skipped: bool,
 }
 
-/// A record that failed.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct FailureView {
-    /// When, as text.
-    pub at: String,
-    /// The topic of the record.
-    pub topic: String,
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// What was done about it, and why it failed.
-    pub what: String,
-}
-
 /// Reloads.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Reloads {
     /// How many were applied, or found nothing to apply.
     pub ok: u64,
     /// How many changed nothing because something was wrong.
     pub failed: u64,
+    /// The last ones, the newest first: ten at most.
+    pub newest: Vec<ReloadView>,
 }
 
 /// All pipelines.
@@ -268,6 +273,13 @@ pub struct Problem {
     pub status: u16,
     /// What is wrong, and what to do.
     pub detail: String,
+}
+
+/// The configuration of a pipeline.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigView {
+    /// What `wasmill config show` prints: each value that takes effect, with its origin. Secrets are hidden.
+    pub toml: String,
 }
 
 /// The last log lines of a pipeline.
@@ -344,6 +356,8 @@ pub(super) fn detail(served: &Served) -> Detail {
         steps: series.labels("step_records_in_total", "step", &[]).iter().map(|step| of_step(step, &series)).collect(),
         outputs: outputs(look.running.as_ref(), &series),
         dead_letters: dead_letters(&series),
+        newest_dead_letters: served.metrics.journal.dead_letters().into_iter().map(records::dead_letter).collect(),
+        last_failures: served.metrics.journal.failures().into_iter().map(records::failure).collect(),
         reloads: reloads(&served.metrics),
     }
 }
@@ -355,7 +369,7 @@ pub(super) fn check(check: &Check) -> CheckView {
 
 fn reloads(metrics: &Metrics) -> Reloads {
     let [ok, failed] = ["ok", "failed"].map(|result| metrics.config_reloads.with_label_values(&[result]).get());
-    Reloads { ok, failed }
+    Reloads { ok, failed, newest: metrics.journal.reloads().into_iter().map(records::reload).collect() }
 }
 
 fn plugins(series: &Series) -> Vec<Plugin> {
@@ -443,7 +457,7 @@ pub(super) fn stopped_at(record: &RecordAt) -> StoppedAtView {
 }
 
 /// A time as people and programs read it.
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     json_time(ms).trim_matches('"').to_owned()
 }
 

@@ -61,6 +61,10 @@ pub(super) enum Verb {
     Top(operate::Status),
     /// Print the last log lines of a pipeline
     Logs(operate::Logs),
+    /// Print records of a pipeline as they pass its steps
+    Tap(operate::Tap),
+    /// Show or set which log lines a process writes
+    LogFilter(operate::LogFilter),
     /// Stop reading; what is in flight is finished and committed, and the partitions are kept
     Pause(operate::Act),
     /// Go on after a pause, or try a record again that holds the pipeline

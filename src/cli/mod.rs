@@ -101,6 +101,8 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
         Verb::Status(args) => operate::status(args, false),
         Verb::Top(args) => operate::status(args, true),
         Verb::Logs(args) => operate::logs(args),
+        Verb::Tap(args) => operate::tap(args),
+        Verb::LogFilter(args) => operate::log_filter(args),
         Verb::Pause(args) => operate::act(args, Operation::Pause),
         Verb::Resume(args) => operate::act(args, Operation::Resume),
         Verb::Restart(args) => operate::act(args, Operation::Restart),

@@ -67,6 +67,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
         http: args.http.listen.or(own.http),
         policy: args.policy.file.clone(),
         access: Access::new(own.token),
+        serves_tap: own.serves_tap,
         watch: args.watch,
         instances: Arc::new(Instances::new(args.state.clone())),
         restart: own.restart,

@@ -69,16 +69,15 @@ impl Service {
         let metrics = metrics(config);
         let started: Arc<OnceLock<Handle>> = Arc::default();
         let (in_look, in_board) = (Arc::clone(&started), Arc::clone(&started));
-        let (name, file, serves_state) = (config.name.clone(), config.file.clone(), config.serves_state);
+        let (name, file, read) = (config.name.clone(), config.file.clone(), Arc::new(config.clone()));
         let look = move || {
             let running = in_look.get().cloned();
             let health = running.as_ref().map_or_else(|| starting(&format!("pipeline/{name}")), Handle::health);
             let reason =
                 running.as_ref().map_or_else(|| "it loads its plugins".to_owned(), |running| running.state().1);
-            {
-                let stopped_at = running.as_ref().and_then(Handle::stopped_at);
-                Look { health, reason, file: file.clone(), running, stopped_at, serves_state }
-            }
+            let config = running.as_ref().map_or_else(|| Arc::clone(&read), Handle::config);
+            let stopped_at = running.as_ref().and_then(Handle::stopped_at);
+            Look { health, reason, file: file.clone(), running, stopped_at, config: Some(config) }
         };
         let served = Served::new(config.name.as_str().into(), Arc::clone(&metrics), look);
         let board = Single { served, started: in_board };

@@ -170,6 +170,7 @@ pub(super) fn pipeline(
         limits,
         http: http.listen,
         serves_state: http.serves_state,
+        serves_tap: http.serves_tap,
         reload,
         shutdown_timeout,
         connection,

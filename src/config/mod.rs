@@ -70,6 +70,7 @@ pub use report::Report;
 pub use schema::schema;
 pub use setting_spans::SettingSpans;
 pub use show::show;
+pub use show::show_read;
 pub use source::Source;
 pub use source::Span;
 pub use usable::Usable;
@@ -105,6 +106,8 @@ pub struct Pipeline {
     pub http: SocketAddr,
     /// Whether committed values of a step with windows are served there.
     pub serves_state: bool,
+    /// Whether users who may give orders may watch its records as they pass; `None` if the file doesn't say.
+    pub serves_tap: Option<bool>,
     /// How changes are applied.
     pub reload: Reload,
     /// The longest time for a shutdown.

@@ -28,6 +28,8 @@ pub struct Process {
     pub http: Option<SocketAddr>,
     /// Users who have it may change something. `None`: users of this machine.
     pub token: Option<Secret>,
+    /// Whether these users may watch records of pipelines whose files don't say.
+    pub serves_tap: bool,
     /// How a failed pipeline is started again. `None`: it stays failed.
     pub restart: Option<Restart>,
     /// The URL of a collector that takes traces. `None`: that of the environment, if there is one.
@@ -59,6 +61,7 @@ pub(super) struct Raw {
 pub(super) struct Http {
     pub(super) listen: Option<Text>,
     pub(super) token: Option<Text>,
+    pub(super) tap: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

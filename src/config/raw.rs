@@ -489,6 +489,12 @@ pub(super) struct Http {
         extend("x-default" = "`true` if `listen` is a loopback address, else `false`", "examples" = [true])
     )]
     pub(super) state: Option<Spanned<bool>>,
+    /// Lets users who may give orders watch records as they pass through the steps, with `wasmill tap` or on the page.
+    #[schemars(
+        with = "Option<bool>",
+        extend("x-default" = "`http.tap` in `wasmill.toml`, else `false`", "examples" = [true])
+    )]
+    pub(super) tap: Option<Spanned<bool>>,
     /// `host:port` at which other machines reach this process. Members of the group tell it to each other in the `client.id`, and send who
     /// asks for a key's state to the member that has it.
     #[schemars(with = "Option<String>", extend("examples" = ["wasmill-0.wasmill:9108"]))]

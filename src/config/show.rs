@@ -36,16 +36,27 @@ const COLUMN_MAX: usize = 48;
 /// # Errors
 /// The same as [`super::load`]: everything that is wrong with the file.
 pub fn show(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, Report> {
-    let pipeline = super::load(path, overrides, env)?;
+    show_read(&super::load(path, overrides, env)?, env)
+}
+
+/// The same for a pipeline that was read before, whatever its file says by now.
+///
+/// # Errors
+/// If a file that a value refers to can't be read any more.
+pub fn show_read(pipeline: &Pipeline, env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, Report> {
+    let path = &*pipeline.file;
     let source = Arc::clone(&pipeline.source);
     let mut report = Report::new(Arc::clone(&source));
     let Some(mut document) = document::parse(&source, &mut report) else { return Err(report) };
     let mut secrets = Secrets::default();
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     Values::new(env, folder).fill(document.get_mut(), &mut secrets, &mut report);
+    if !report.is_empty() {
+        return Err(report);
+    }
     let typed = typed::read(document.get_ref(), &mut secrets, &mut report);
     let document = typed.put(document);
-    let mut page = Page { pipeline: &pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
+    let mut page = Page { pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
     page.file(document.get_ref());
     Ok(page.text(path))
 }
@@ -200,6 +211,7 @@ impl Page<'_> {
             }),
             // Without windows there is no state.
             "http.state" => pipeline.windowed.as_ref().map(|_| pipeline.serves_state.to_string()),
+            "http.tap" => Some(pipeline.serves_tap.unwrap_or(false).to_string()),
             "limits.parallelism" => Some(pipeline.limits.parallelism.to_string()),
             path => {
                 let index: usize = path.strip_prefix("step.")?.strip_suffix(".name")?.parse().ok()?;

@@ -280,7 +280,7 @@ error: unknown field `website`
    |
 10 | website = "x"
    | ^^^^^^^ not a known field here
-help: known here: `listen`, `state`, `advertise`
+help: known here: `listen`, `state`, `tap`, `advertise`
 "#,
     );
 }

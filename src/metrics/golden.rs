@@ -246,6 +246,11 @@ const GUIDE: &[Section] = &[
                 "wasmill_trace_spans_dropped_total",
                 "The collector is slow or gone, or too many records are sampled. Records are still processed.",
             ),
+            (
+                "wasmill_http_streams_dropped_total",
+                "Somebody's `wasmill logs -f`, `wasmill tap` or page has stopped reading, and was disconnected after half a \
+                 minute. Records are still processed.",
+            ),
             ("process_cpu_seconds_total", "The rate is the number of cores in use."),
             (
                 "process_resident_memory_bytes",

@@ -270,6 +270,11 @@ impl Handle {
         Ok(())
     }
 
+    /// Keeps the configuration that has taken effect with a swap or a change, to show it.
+    pub fn keep(&self, config: config::Pipeline) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
     /// Why the pipeline is in its state. If it has ended: what was committed.
     #[must_use]
     pub fn why(&self) -> String {

@@ -30,6 +30,7 @@ use crate::dry_run::cases;
 use crate::dry_run::cases::Verdict;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::journal::PastReload;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::pipeline::StartError;
@@ -342,6 +343,12 @@ impl Reload {
         if attempt.is_ok() {
             self.handle.resume();
         }
+        let what = match &attempt {
+            Ok(said) => said.clone().unwrap_or_else(|| "nothing has changed".to_owned()),
+            Err(refused) => refused.reason.clone(),
+        };
+        let entry = PastReload { at_ms: telemetry::unix_ms(), is_ok: attempt.is_ok(), what };
+        self.metrics.journal.reloaded(entry);
         match attempt {
             Ok(Some(said)) => tracing::info!("reloaded: {said}"),
             Ok(None) => tracing::info!("reloaded: nothing has changed"),
@@ -386,7 +393,8 @@ impl Reload {
             Ok(prepared)
         };
         let prepared = panic::catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| Err(panicked()));
-        let said = prepared.map(|prepared| prepared.said(&self.steps)).map_err(|refused| refused.reason)?;
+        let said =
+            prepared.map(|prepared| prepared.said(&self.config, &self.steps)).map_err(|refused| refused.reason)?;
         Ok(said.unwrap_or_else(|| "nothing has changed".to_owned()))
     }
 
@@ -443,7 +451,7 @@ impl Reload {
     fn attempt(&mut self, config: config::Pipeline) -> Result<Option<String>, Refused> {
         failpoint::pass(Point::InReload);
         let prepared = self.prepare(config)?;
-        let said = prepared.said(&self.steps);
+        let said = prepared.said(&self.config, &self.steps);
         let first = prepared.first();
         let Prepared { config, changed, in_place, anew } = prepared;
         let taken = if in_place.is_empty() && anew.is_empty() {
@@ -460,6 +468,7 @@ impl Reload {
             self.steps[number] = step;
             self.count(number, "ok");
         }
+        self.handle.keep(config.clone());
         self.config = config;
         Ok(said)
     }
@@ -476,8 +485,8 @@ impl Prepared {
         self.changed.first().map(|&(number, _)| number)
     }
 
-    /// What has changed, compared with these steps; `None` if nothing has.
-    fn said(&self, before: &[Step]) -> Option<String> {
+    /// What has changed, compared with this configuration and these steps; `None` if nothing has.
+    fn said(&self, config: &config::Pipeline, before: &[Step]) -> Option<String> {
         let of_step = |(number, step): &(usize, Step)| {
             let (name, from, to) = (&step.settings().name, before[*number].digest(), step.digest());
             if from == to {
@@ -492,6 +501,9 @@ impl Prepared {
         }
         if !self.anew.is_empty() {
             said.push(format!("{} with a new consumer", quoted(&self.anew)));
+        }
+        if self.config.serves_tap != config.serves_tap {
+            said.push("`http.tap` in place".to_owned());
         }
         (!said.is_empty()).then(|| said.join("; "))
     }

@@ -59,6 +59,12 @@ impl Routes {
         std::iter::once("main".to_owned()).chain(others.map(|(_, name)| name.clone())).collect()
     }
 
+    /// The name of an output, by its index in the file.
+    #[must_use]
+    pub fn name(&self, output: usize) -> Option<&str> {
+        self.outputs.get(output).map(String::as_str)
+    }
+
     /// The destination of a step's port. Ports that don't exist never get here: `outcome::check` refuses them.
     #[must_use]
     pub fn destination(&self, step: usize, port: u32) -> Destination {

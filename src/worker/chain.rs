@@ -14,6 +14,7 @@ use super::effects::Layer;
 use super::link::Link;
 use super::link::fails_alone;
 use super::step_metrics::StepMetrics;
+use super::tapping;
 use super::traced::StepTimes;
 use super::windows::Folds;
 use super::windows::Reducer;
@@ -29,6 +30,7 @@ use crate::plugin::Instance;
 use crate::plugin::Step;
 use crate::sink::Destination;
 use crate::sink::Routes;
+use crate::tap::Taps;
 use crate::trace::SpanTimes;
 
 /// The most records in one call if the first step is no plugin.
@@ -46,6 +48,7 @@ pub(super) struct Chain {
     policy: Policy,
     /// When each step began and ended in the last run, if that is asked for.
     times: Option<Vec<StepTimes>>,
+    taps: Taps,
 }
 
 /// The result of running a range of records.
@@ -88,12 +91,13 @@ impl Chain {
         windowed: Option<Arc<WindowedStep>>,
         routes: Routes,
         policy: Policy,
+        taps: Taps,
     ) -> Chain {
         let mut links: Vec<Link> =
             links.into_iter().map(|(step, instance, meter)| Link::new(step, instance, meter)).collect();
         let has_reducer = windowed.as_ref().is_some_and(|step| matches!(step.reducer, Reducer::Plugin { .. }));
         let reducer = if has_reducer { links.pop() } else { None };
-        Chain { links, windowed, reducer, routes, policy, times: None }
+        Chain { links, windowed, reducer, routes, policy, times: None, taps }
     }
 
     /// Whether a record that fails in this way is dead-lettered or skipped while the records after it continue.
@@ -116,6 +120,11 @@ impl Chain {
     /// Takes the times of the steps of the last run.
     pub(super) fn take_times(&mut self) -> Vec<StepTimes> {
         self.times.take().unwrap_or_default()
+    }
+
+    /// Where records can be watched as they pass.
+    pub(super) fn taps(&self) -> &Taps {
+        &self.taps
     }
 
     /// The plugin of the step with windows.
@@ -160,7 +169,7 @@ impl Chain {
             let digest = Arc::clone(link.step().digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
             let timer = self.times.is_some().then(clock::unix_ns);
-            let failed = link.run(&mut layer, batch, &records, &self.policy);
+            let failed = link.run(&mut layer, batch, &records, &self.policy, &self.taps);
             if let (Some(times), Some(began_ns)) = (&mut self.times, timer) {
                 let records = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
                 times.push(StepTimes { step, records, times: SpanTimes { began_ns, ended_ns: clock::unix_ns() } });
@@ -168,6 +177,10 @@ impl Chain {
             for (root, failure) in failed? {
                 let alone = fails_alone(&self.policy, &failure);
                 verdicts.fail(root, failure, alone);
+            }
+            if self.taps.are_open() {
+                let input = layer.input.as_ref().map_or_else(|| batch.slice(records.clone()), Batch::view);
+                tapping::outputs(&self.taps, &link.step().settings().name, &layer, &input, &self.routes);
             }
             verdicts.effects.layers.push(layer);
         }
@@ -202,6 +215,7 @@ impl Chain {
         let digest = self.reducer.as_ref().map_or_else(Arc::default, |link| Arc::clone(link.step().digest()));
         let layer = Layer { step: step.number, digest, input, roots, calls: Vec::new() };
         let view = layer.input.as_ref().map_or_else(|| batch.slice(records), Batch::view);
+        tapping::input(&self.taps, &step.name, &view);
         let mut folds = Folds::default();
         if let Some(link) = self.reducer.as_mut().filter(|_| step.finds_keys()) {
             for (root, failure) in folds.extract(step, link, &view, |place| layer.root_of(place))? {

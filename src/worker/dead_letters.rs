@@ -14,6 +14,8 @@ use super::clock;
 use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::journal;
+use crate::journal::BuriedRecord;
 use crate::kafka::Commands;
 use crate::kafka::producer;
 use crate::kafka::producer::SendError;
@@ -34,11 +36,13 @@ pub(super) struct PendingDeadLetter {
     sent: SentDeadLetter,
 }
 
-/// The metric labels of a dead letter, until it is acknowledged. The step is empty if a broker refused an output.
+/// What is counted and told of a dead letter once it is acknowledged. The step is empty if a broker refused an output.
 #[derive(Clone, Debug)]
 pub(super) struct SentDeadLetter {
     step: Arc<str>,
     kind: Kind,
+    offset: i64,
+    reason: Arc<str>,
 }
 
 /// A failed record that can't be dead-lettered either: the pipeline stops at it.
@@ -121,7 +125,8 @@ impl Shell {
         let what = format!("failed, a dead letter is being written to `{topic}`");
         let partition = self.flow.tasks[index].partition.clone();
         self.monitor.log_failure(now, &partition, offset, tries, &failure, &what);
-        let sent = SentDeadLetter { step: failure.step.unwrap_or_else(|| "".into()), kind: failure.kind };
+        let reason = journal::cut(failure.reason, journal::REASON_BYTES_MAX).into();
+        let sent = SentDeadLetter { step: failure.step.unwrap_or_default(), kind: failure.kind, offset, reason };
         Ok(PendingDeadLetter { seq, written, sent })
     }
 
@@ -212,10 +217,16 @@ impl Shell {
     /// The broker acknowledged the dead letters of these records of a task.
     pub(super) fn on_dead_letters_delivered(&mut self, now: Instant, index: usize, first: Seq, last: Seq) {
         let task = &mut self.flow.tasks[index];
+        let (mut buried, at_ms) = (Vec::new(), clock::unix_ms());
         while let Some((&seq, _)) = task.dead_letters.sent.range(first..=last).next()
             && let Some(sent) = task.dead_letters.sent.remove(&seq)
         {
-            self.monitor.metrics.dead_letters.with_label_values(&[&sent.step, sent.kind.label()]).inc();
+            let SentDeadLetter { step, kind, offset, reason } = sent;
+            self.monitor.metrics.dead_letters.with_label_values(&[&step, kind.label()]).inc();
+            buried.push(BuriedRecord { at_ms, partition: task.partition.clone(), offset, step, kind, reason });
+        }
+        if !buried.is_empty() {
+            self.monitor.metrics.journal.buried(buried);
         }
         self.tell(now, index, partition::Event::Delivered { first, last });
     }

@@ -72,7 +72,7 @@ impl DryRun {
         let general = Rule { retries: Retries::Times(0), then: OnFailure::Skip, ..Rule::default() };
         let policy = if windowed.is_some() { Policy { general, ..Policy::default() } } else { Policy::default() };
         let of_chain = windowed.clone().map(Arc::new);
-        let chain = Chain::new(links.collect(), of_chain, routes.clone(), policy.clone());
+        let chain = Chain::new(links.collect(), of_chain, routes.clone(), policy.clone(), metrics.taps.clone());
         let windows = windowed.map(|step| (step.number, Box::new(DryWindows::new(step, source.clone()))));
         DryRun { chain, routes, policy, windows }
     }

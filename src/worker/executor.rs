@@ -18,6 +18,7 @@ use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
 use super::link::alone;
+use super::tapping;
 use super::traced::RunTrace;
 use super::windows;
 use super::windows::Reduced;
@@ -329,6 +330,7 @@ impl<R: Fn(Returned)> Executor<R> {
 
     /// Returns the outcomes of the next `records` records to the worker. `true` when the request is finished.
     fn answer(&mut self, request: &mut RunRequest, verdicts: Verdicts, records: usize) -> bool {
+        self.show_failed(request, &verdicts);
         let Verdicts { done, failed, effects, failure } = verdicts;
         failpoint::pass(Point::AfterGuest);
         let counted = self.chain.take_counted();
@@ -357,6 +359,16 @@ impl<R: Fn(Returned)> Executor<R> {
             last,
         })));
         last
+    }
+
+    /// Shows the failed ones of the next records to open taps.
+    fn show_failed(&self, request: &RunRequest, Verdicts { done, failed, failure, .. }: &Verdicts) {
+        for (root, failure) in
+            failed.iter().map(|(root, failure)| (*root, failure)).chain(failure.iter().map(|failure| (*done, failure)))
+        {
+            let record = request.batch.record(request.range.start + root);
+            tapping::failed(self.chain.taps(), request.batch.source(), &record, failure);
+        }
     }
 
     fn give_back(&mut self, request: RunRequest) {

@@ -151,7 +151,8 @@ pub(super) fn chains(
             meter.started(reason, instance.memory_bytes());
             (step, instance, meter)
         });
-        Chain::new(links.collect(), settings.windowed.clone(), settings.routes.clone(), settings.policy.clone())
+        let (windowed, routes, policy) = (settings.windowed.clone(), settings.routes.clone(), settings.policy.clone());
+        Chain::new(links.collect(), windowed, routes, policy, metrics.taps.clone())
     };
     instances.into_iter().map(chain).collect()
 }

@@ -7,6 +7,7 @@ use super::Replacement;
 use super::clock;
 use super::effects::Layer;
 use super::step_metrics::StepMetrics;
+use super::tapping;
 use crate::batch::Batch;
 use crate::failure::Class;
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use crate::partition::Policy;
 use crate::plugin;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::tap::Taps;
 
 /// See the head of the file.
 pub(super) struct Link {
@@ -53,13 +55,14 @@ impl Link {
     }
 
     /// Calls the step on the layer's input, up to the first record that ends the run. A rejected record ends it unless the policy is
-    /// to go on without it. Returns the failed records in order, and why they failed.
+    /// to go on without it. Taps see what goes in. Returns the failed records in order, and why they failed.
     pub(super) fn run(
         &mut self,
         layer: &mut Layer,
         batch: &Batch,
         records: &Range<usize>,
         policy: &Policy,
+        taps: &Taps,
     ) -> Result<Vec<(usize, Failure)>, Failure> {
         let mut all_failed = Vec::new();
         let total = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
@@ -72,6 +75,7 @@ impl Link {
                 Some(input) => input.slice(range.clone()),
                 None => batch.slice(records.start + range.start..records.start + range.end),
             };
+            tapping::input(taps, &self.step.settings().name, &view);
             let outcome = self.call(view.len(), |instance| instance.process(&view))?;
             self.meter.put_out(outcome.outputs.len());
             let start = range.start;

@@ -61,6 +61,7 @@ mod shell;
 mod shutdown;
 mod status;
 mod step_metrics;
+mod tapping;
 mod task;
 mod timers;
 mod traced;

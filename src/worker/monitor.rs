@@ -17,6 +17,7 @@ use super::task::PartitionTask;
 use super::windows::Asking;
 use super::windows::NotFolded;
 use crate::failure::Failure;
+use crate::journal::FailedRecord;
 use crate::kafka;
 use crate::kafka::producer::Produced;
 use crate::metrics::Metrics;
@@ -253,8 +254,10 @@ impl Monitor {
     ) {
         if self.shown.is_none_or(|at| now.saturating_duration_since(at) >= SHOWN_EVERY) {
             self.shown = Some(now);
-            let (partition, what) = (partition.clone(), format!("{what}: {failure}"));
-            self.status.set_failed(LastFailure { at_ms: clock::unix_ms(), partition, offset, what });
+            let (at_ms, partition, what) = (clock::unix_ms(), partition.clone(), format!("{what}: {failure}"));
+            let entry = FailedRecord { at_ms, partition: partition.clone(), offset, what: what.clone() };
+            self.metrics.journal.failed(entry);
+            self.status.set_failed(LastFailure { at_ms, partition, offset, what });
         }
         let name = failure.step.as_deref().unwrap_or_default();
         if self.may_log(now, &format!("{what}, step `{name}`, {}", failure.kind.label())) {

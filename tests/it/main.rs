@@ -46,6 +46,7 @@ mod shutdown;
 mod start;
 mod stop;
 mod support;
+mod taps;
 mod topics;
 mod traces;
 mod two_brokers;

@@ -29,6 +29,7 @@ use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use tokio::time::Instant;
 
+use super::api;
 use super::board::Operation;
 use super::board::Served;
 use super::pages;
@@ -95,7 +96,16 @@ struct OfPipeline {
     steps: Vec<StepRow>,
     buttons: Vec<Button>,
     /// `None` if the reader may not see it.
-    log: Option<Logs>,
+    private: Option<Private>,
+    /// Whether records may be watched.
+    serves_tap: bool,
+}
+
+/// What only readers who may give orders see.
+struct Private {
+    log: Logs,
+    /// The values that take effect, or why they aren't known.
+    config: Result<String, String>,
 }
 
 struct Button {
@@ -147,9 +157,12 @@ async fn pipeline(
     let buttons =
         fitting.map(|operation| Button { helps: row.advice.operation == Some(operation), ..button(operation) });
     let buttons = buttons.chain(row.advice.skip.as_ref().map(skip_button)).collect();
+    let look = served.look();
     // Plugins may log what records hold.
-    let log = site.access.judge(from, &headers).is_ok().then(|| view::logs(&name, 0));
-    html(&OfPipeline { version: env!("CARGO_PKG_VERSION"), row, detail, steps, buttons, log })
+    let may_see = api::refused(&site, from, &headers).await.is_none();
+    let private = may_see.then(|| Private { log: view::logs(&name, 0), config: look.shown_config() });
+    let serves_tap = look.serves_tap();
+    html(&OfPipeline { version: env!("CARGO_PKG_VERSION"), row, detail, steps, buttons, private, serves_tap })
 }
 
 fn button(operation: Operation) -> Button {

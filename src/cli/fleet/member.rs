@@ -144,7 +144,7 @@ impl Member {
             file: self.path.clone(),
             running: self.running.as_ref().map(|(handle, _)| handle.clone()),
             stopped_at: self.stopped_at(),
-            serves_state: self.config().is_some_and(|config| config.serves_state),
+            config: self.config(),
         }
     }
 
@@ -419,7 +419,7 @@ fn look(fleet: &Weak<Fleet>, number: u64) -> Look {
     found.unwrap_or_else(|| {
         let reason = "its file was removed".to_owned();
         let health = Health { live: true, ..Health::default() };
-        Look { health, reason, file: PathBuf::new(), running: None, stopped_at: None, serves_state: false }
+        Look { health, reason, file: PathBuf::new(), running: None, stopped_at: None, config: None }
     })
 }
 

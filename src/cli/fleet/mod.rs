@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub(super) policy: Option<PathBuf>,
     /// Who may change something.
     pub(super) access: Access,
+    /// Whether these users may watch records of pipelines whose files don't say.
+    pub(super) serves_tap: bool,
     /// Whether the files are watched.
     pub(super) watch: bool,
     pub(super) instances: Arc<Instances>,
@@ -184,8 +186,12 @@ impl Shared {
             }
             check::online(new)
         });
-        let instances = Arc::clone(&self.instances);
-        load::written(&self.file(path), self.http, self.policy.clone(), move |config| instances.name(config), probe)
+        let (instances, serves_tap) = (Arc::clone(&self.instances), self.serves_tap);
+        let adapt = move |config: &mut config::Pipeline| {
+            config.serves_tap.get_or_insert(serves_tap);
+            instances.name(config)
+        };
+        load::written(&self.file(path), self.http, self.policy.clone(), adapt, probe)
     }
 
     /// A file, with what the command line overrides in it.

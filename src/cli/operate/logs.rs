@@ -1,7 +1,6 @@
 //! `wasmill logs`: the last log lines of a pipeline.
 
-use std::thread;
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use clap::Args as ClapArgs;
 use hyper::Method;
@@ -9,10 +8,15 @@ use hyper::Method;
 use super::Process;
 use super::Token;
 use super::path;
+use super::read;
 use crate::admin::view;
+use crate::admin::view::LogLine;
+use crate::admin::view::StreamMissed;
+use crate::admin::view::StreamNotice;
 use crate::cli::exit_code::Exit;
 use crate::cli::print;
 use crate::cli::print::Reader;
+use crate::telemetry;
 
 /// Prints the last log lines of a pipeline and of its plugins.
 #[derive(Debug, ClapArgs)]
@@ -32,26 +36,34 @@ pub(in crate::cli) struct Logs {
     follow: bool,
 }
 
-/// How often further lines are asked for.
-const EVERY: Duration = Duration::from_secs(1);
-
 /// Prints the lines.
 ///
 /// # Errors
 /// If the process doesn't answer, or has no such pipeline.
 pub(in crate::cli) fn run(args: &Logs) -> Result<(), Exit> {
-    let mut after = 0;
-    loop {
-        let path = format!("{}/logs?after={after}", path(&args.name));
+    let path = format!("{}/logs", path(&args.name));
+    if !args.follow {
         let view::Logs { lines } = args.process.ask(&Method::GET, &path, args.token.get())?;
-        let text: String =
-            lines.iter().map(|line| format!("{} {:5} {}\n", line.at, line.level, visible(&line.text))).collect();
-        if print::data(&text)? == Reader::Gone || !args.follow {
-            return Ok(());
-        }
-        after = lines.last().map_or(after, |line| line.number);
-        thread::sleep(EVERY);
+        return print::data(&lines.iter().map(line).collect::<String>()).map(drop);
     }
+    args.process.follow(&format!("{path}?follow=1"), args.token.get(), |(event, data)| {
+        let text = match event {
+            "line" => line(&read(data)?),
+            "missed" => {
+                telemetry::tell(&format!("{} lines came too fast to be kept", read::<StreamMissed>(data)?.count));
+                return Ok(ControlFlow::Continue(()));
+            }
+            "end" => return Err(Exit::Stopped(read::<StreamNotice>(data)?.text)),
+            // Of a later version.
+            _ => return Ok(ControlFlow::Continue(())),
+        };
+        let reader = print::data(&text)?;
+        Ok(if reader == Reader::Gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+}
+
+fn line(line: &LogLine) -> String {
+    format!("{} {:5} {}\n", line.at, line.level, visible(&line.text))
 }
 
 /// The text without what would move a terminal's cursor.

@@ -1,8 +1,12 @@
 //! The commands for operators of pipelines: they ask the process that runs them.
 
 mod act;
+mod log_filter;
 mod logs;
 mod status;
+mod tap;
+
+use std::ops::ControlFlow;
 
 use clap::Args as ClapArgs;
 use hyper::Method;
@@ -12,7 +16,10 @@ use serde::de::DeserializeOwned;
 
 use super::exit_code::Exit;
 use super::http;
+use super::http::Followed;
 use super::http::HttpAnswer;
+use super::http::HttpRequest;
+use super::http::StreamEvent;
 use crate::admin::view::Problem;
 
 pub(super) use act::Act;
@@ -21,10 +28,14 @@ pub(super) use act::Skip;
 pub(super) use act::reload;
 pub(super) use act::run as act;
 pub(super) use act::skip;
+pub(super) use log_filter::LogFilter;
+pub(super) use log_filter::run as log_filter;
 pub(super) use logs::Logs;
 pub(super) use logs::run as logs;
 pub(super) use status::Status;
 pub(super) use status::run as status;
+pub(super) use tap::Tap;
+pub(super) use tap::run as tap;
 
 /// Which process is asked.
 #[derive(Debug, ClapArgs)]
@@ -54,26 +65,53 @@ impl Process {
     /// # Errors
     /// If there is no answer, or it is an error.
     fn ask<T: DeserializeOwned>(&self, method: &Method, path: &str, token: Option<&str>) -> Result<T, Exit> {
+        self.send(method, path, token, "")
+    }
+
+    /// The same, with a body.
+    fn send<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> Result<T, Exit> {
         let address = self.address()?;
-        let answer = http::send(&address, method, path, token).map_err(|why| {
-            Exit::Unreachable(format!(
-                "no answer from {address}: {why}; does a `wasmill run` listen there? Name its address with --url"
-            ))
-        })?;
-        let HttpAnswer { status, body, .. } = answer;
-        if (200..300).contains(&status) {
-            let unread = |error: serde_json::Error| {
-                Exit::Invalid(format!(
-                    "{address} answers {path} with something else than this version of wasmill knows: {error}"
-                ))
-            };
-            return serde_json::from_str(&body).map_err(unread);
+        let request = HttpRequest { address: &address, method, path, token, body };
+        let answer = http::send(request).map_err(|why| unreachable(&address, &why))?;
+        if !(200..300).contains(&answer.status) {
+            return Err(refused(&address, path, &answer));
         }
-        match serde_json::from_str::<Problem>(&body) {
-            Ok(problem) => Err(Exit::Stopped(problem.detail)),
-            Err(_) => {
-                Err(Exit::Invalid(format!("{address} answers {path} with {status}: is it a wasmill of this version?")))
+        serde_json::from_str(&answer.body).map_err(|error| unknown(&address, path, &error))
+    }
+
+    /// Passes the events of a stream to `handle`: until that returns `Break`, or with an error until the process ends it.
+    ///
+    /// # Errors
+    /// If there is no stream, or it ends without `handle` having enough. Or what `handle` returns.
+    fn follow(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        mut handle: impl FnMut(StreamEvent<'_>) -> Result<ControlFlow<()>, Exit>,
+    ) -> Result<(), Exit> {
+        let address = self.address()?;
+        let request = HttpRequest { address: &address, method: &Method::GET, path, token, body: "" };
+        let mut result = Ok(());
+        let followed = http::follow(request, |event| match handle(event) {
+            Ok(flow) => flow,
+            Err(exit) => {
+                result = Err(exit);
+                ControlFlow::Break(())
             }
+        });
+        match followed {
+            Ok(Followed::Enough) => result,
+            Ok(Followed::Answer(answer)) => Err(refused(&address, path, &answer)),
+            Ok(Followed::Ended) => {
+                Err(Exit::Unreachable(format!("{address} has ended the stream: did the process end?")))
+            }
+            Err(why) => Err(unreachable(&address, &why)),
         }
     }
 
@@ -89,6 +127,31 @@ impl Process {
         }
         let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         Ok(if has_port { rest.to_owned() } else { format!("{rest}:80") })
+    }
+}
+
+fn unreachable(address: &str, why: &str) -> Exit {
+    Exit::Unreachable(format!(
+        "no answer from {address}: {why}; does a `wasmill run` listen there? Name its address with --url"
+    ))
+}
+
+fn unknown(address: &str, path: &str, error: &serde_json::Error) -> Exit {
+    Exit::Invalid(format!("{address} answers {path} with something else than this version of wasmill knows: {error}"))
+}
+
+/// The data of an event.
+fn read<T: DeserializeOwned>(data: &str) -> Result<T, Exit> {
+    serde_json::from_str(data).map_err(|error| {
+        Exit::Invalid(format!("the process sends something else than this version of wasmill knows: {error}"))
+    })
+}
+
+/// An answer that says why something isn't done.
+fn refused(address: &str, path: &str, HttpAnswer { status, body, .. }: &HttpAnswer) -> Exit {
+    match serde_json::from_str::<Problem>(body) {
+        Ok(problem) => Exit::Stopped(problem.detail),
+        Err(_) => Exit::Invalid(format!("{address} answers {path} with {status}: is it a wasmill of this version?")),
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Http {
     pub(super) listen: SocketAddr,
     /// Whether committed values are served: by default only where nobody else can reach them.
     pub(super) serves_state: bool,
+    /// Whether records may be watched; `None` if the file doesn't say.
+    pub(super) serves_tap: Option<bool>,
     pub(super) advertise: Option<String>,
     /// The first key, if there is one.
     pub(super) span: Option<Span>,
@@ -29,14 +31,16 @@ pub(super) struct Http {
 pub(super) fn http(check: &mut Check<'_>, raw: &raw::Http, has_windows: bool) -> Http {
     let listen = raw.listen.as_ref().map_or(LISTEN, |listen| address(check, listen));
     let serves_state = raw.state.as_ref().map_or_else(|| listen.ip().is_loopback(), |state| *state.get_ref());
+    let serves_tap = raw.tap.as_ref().map(|tap| *tap.get_ref());
     let advertise =
         raw.advertise.as_ref().and_then(|advertise| advertised(check, advertise, serves_state, has_windows));
     let spans = [
         raw.listen.as_ref().map(Spanned::span),
         raw.state.as_ref().map(Spanned::span),
+        raw.tap.as_ref().map(Spanned::span),
         raw.advertise.as_ref().map(Spanned::span),
     ];
-    Http { listen, serves_state, advertise, span: spans.into_iter().flatten().next().map(Span::from) }
+    Http { listen, serves_state, serves_tap, advertise, span: spans.into_iter().flatten().next().map(Span::from) }
 }
 
 pub(super) fn address(check: &mut Check<'_>, listen: &Text) -> SocketAddr {

@@ -31,7 +31,7 @@ pub(in crate::config) fn process(raw: Raw, secrets: &Secrets, report: &mut Repor
     let token = raw.http.token.and_then(|token| secret(check, &token));
     let restart = raw.service.restart.map(|restart| waits(check, &restart));
     let trace_endpoint = raw.trace.endpoint.and_then(|url| collector(check, &url));
-    Process { http: listen, token, restart, trace_endpoint }
+    Process { http: listen, token, serves_tap: raw.http.tap.unwrap_or(false), restart, trace_endpoint }
 }
 
 /// The URL of a collector.

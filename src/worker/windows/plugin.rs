@@ -26,6 +26,8 @@ use super::step::Reducer;
 use crate::batch::Batch;
 use crate::batch::Outputs;
 use crate::failure::Failure;
+use crate::journal;
+use crate::journal::BuriedRecord;
 use crate::partition::OnFailure;
 use crate::partition::Policy;
 use crate::record::Header;
@@ -255,6 +257,15 @@ impl Shell {
                 let step = failure.step.as_deref().unwrap_or_default();
                 self.monitor.metrics.dead_letters.with_label_values(&[step, failure.kind.label()]).inc();
                 let offset = self.flow.tasks[index].state.low().0;
+                let reason = journal::cut(format!("{name}: {}", failure.reason), journal::REASON_BYTES_MAX).into();
+                self.monitor.metrics.journal.buried(vec![BuriedRecord {
+                    at_ms: clock::unix_ms(),
+                    partition: source.clone(),
+                    offset,
+                    step: step.into(),
+                    kind: failure.kind,
+                    reason,
+                }]);
                 let mut record = Batch::new(source.clone());
                 let times = [start.to_string(), end.to_string()];
                 let headers = WINDOW.iter().zip(&times);

@@ -25,6 +25,7 @@ use crate::worker::executor::RunResult;
 use crate::worker::link::Link;
 use crate::worker::link::alone;
 use crate::worker::link::fails_alone;
+use crate::worker::tapping;
 
 /// What an executor is to do for a partition of a step with windows. It carries a number by which the partition knows its answer.
 #[derive(Debug)]
@@ -115,6 +116,9 @@ impl Chain {
         }
         failpoint::pass(Point::AfterGuest);
         let Adder { cells, failed, .. } = adder;
+        for (place, failure) in failed.iter().chain(&stopped) {
+            tapping::failed(self.taps(), input.source(), &input.record(*place), failure);
+        }
         let counted = self.take_counted();
         let counted = if stopped.is_none() { counted } else { Vec::new() };
         Some(Added { order: AddOrder { ticket, ran, kept, index, cells }, failed, stopped, counted })
@@ -134,6 +138,9 @@ impl Chain {
         }
         failpoint::pass(Point::AfterGuest);
         let Emitter { outputs, failed, .. } = emitter;
+        for (window, failure) in &failed {
+            tapping::failed_window(self.taps(), &order.source, window.key.as_deref(), failure);
+        }
         let counted = self.take_counted();
         Some(Emitted { order, outputs, failed, counted })
     }

@@ -26,6 +26,7 @@ use crate::worker::Event;
 use crate::worker::Shell;
 use crate::worker::clock;
 use crate::worker::end::End;
+use crate::worker::tapping;
 use crate::worker::task::PartitionTask;
 use crate::worker::transaction::Takes;
 use crate::worker::transaction::Transaction;
@@ -132,6 +133,10 @@ impl Shell {
             let kind = if is_dead { TagKind::DeadLetter } else { TagKind::Output(output) };
             match producer.send(output, &record, chosen, Tag { kind, seq }) {
                 Ok(()) => {
+                    if !is_dead {
+                        let name = self.settings.routes.name(output);
+                        tapping::result(&self.monitor.metrics.taps, &step.name, &task.partition, &record, name);
+                    }
                     messages += 1;
                     bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
                     closed += u64::from(windows.sent());
