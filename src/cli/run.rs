@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use super::args::Compiled;
 use super::args::Http;
 use super::args::Policy;
+use super::args::ProcessFile;
 use super::exit_code::Exit;
 use super::fleet;
 use super::fleet::Shared;
@@ -46,9 +47,8 @@ pub(super) struct Args {
     /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
-    /// The settings of the process; by default `wasmill.toml` in a folder of pipelines, if there is one
-    #[arg(long, value_name = "FILE", env = "WASMILL_SERVICE")]
-    service: Option<PathBuf>,
+    #[command(flatten)]
+    service: ProcessFile,
     /// The folder of the lock files that `delivery = "exactly_once"` takes; by default `wasmill` in the user's state folder
     #[arg(long, value_name = "DIR", env = "WASMILL_STATE")]
     state: Option<PathBuf>,
@@ -57,7 +57,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     // A wrong policy is one error, and not one for each pipeline.
     load::policy(args.policy.file.as_deref())?;
-    let own = fleet::settings(&args.paths, args.service.as_deref())?;
+    let service = args.service.of(&args.paths)?;
+    let own = service.settings()?;
     let shared = Shared {
         set: args.set.clone(),
         http: args.http.listen.or(own.http),
@@ -66,6 +67,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
         watch: args.watch,
         instances: Arc::new(Instances::new(args.state.clone())),
         restart: own.restart,
+        service,
     };
     fleet::run(&args.paths, shared, &args.compiled, signals)
 }

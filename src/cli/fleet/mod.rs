@@ -31,6 +31,7 @@ use std::time::Instant;
 
 use super::args::Compiled;
 use super::args::PipelineFile;
+use super::args::ProcessFile;
 use super::check;
 use super::exit_code::Exit;
 use super::instance::Instances;
@@ -50,7 +51,6 @@ use lifecycle::Event;
 use member::Member;
 
 pub(super) use files::files;
-pub(super) use files::settings;
 
 /// What is the same for all pipelines of a process.
 pub(super) struct Shared {
@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) instances: Arc<Instances>,
     /// How failed pipelines are started again.
     pub(super) restart: Option<Restart>,
+    /// The file with the settings of the process.
+    pub(super) service: ProcessFile,
 }
 
 /// All pipelines of the process.
@@ -190,7 +192,7 @@ impl Shared {
 
     /// A file, with what the command line overrides in it.
     fn file(&self, path: &Path) -> PipelineFile {
-        PipelineFile { path: path.to_owned(), set: self.set.clone() }
+        PipelineFile { path: path.to_owned(), set: self.set.clone(), service: self.service.clone() }
     }
 }
 

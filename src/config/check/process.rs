@@ -1,11 +1,11 @@
 //! The settings of a process with several pipelines.
 
-use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::Check;
+use super::connection;
 use super::http;
 use super::value;
 use crate::config::interpolate::Secrets;
@@ -24,11 +24,14 @@ const TO: Duration = Duration::from_secs(5 * 60);
 const TOKEN_MIN: usize = 16;
 
 /// Checks the raw file. Where the report has a finding, the result holds a default.
-pub(in crate::config) fn process(raw: Raw, secrets: &Secrets, report: &mut Report) -> Process {
-    let check = &mut Check { report, secrets, folder: Path::new(""), whole: true };
+pub(in crate::config) fn process(raw: Raw, whole: bool, secrets: &Secrets, report: &mut Report) -> Process {
+    let check = &mut Check { report, secrets, whole };
     let listen = raw.http.listen.map(|listen| http::address(check, &listen));
     let token = raw.http.token.and_then(|token| secret(check, &token));
     let restart = raw.service.restart.map(|restart| waits(check, &restart));
+    if let Some(kafka) = raw.kafka {
+        connection::of_process(check, kafka.into_inner());
+    }
     Process { http: listen, token, restart }
 }
 

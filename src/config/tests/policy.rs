@@ -52,7 +52,7 @@ fn judged(policy: &str, pipeline: &str, set: &[&str]) -> (String, bool) {
     ] {
         fs::write(path(name), text).unwrap();
     }
-    let overrides = Overrides { set: set.iter().map(|set| (*set).to_owned()).collect(), http: None };
+    let overrides = Overrides { set: set.iter().map(|set| (*set).to_owned()).collect(), http: None, service: None };
     let env = |name: &str| (name.ends_with("REGION")).then(|| "eu".into());
     let mut examined = examine(&path("orders.toml"), &overrides, &env);
     crate::config::policy(&path("policy.toml")).unwrap().judge(&mut examined);
