@@ -6,7 +6,7 @@
 mod connection;
 mod dead_letter;
 pub(super) mod http;
-mod limits;
+pub(super) mod limits;
 mod outputs;
 mod plugins;
 pub(super) mod policy;

@@ -53,6 +53,8 @@ pub use cases::Written;
 pub use cases::cases;
 pub use cases::cases_path;
 pub use check::http::LISTEN as HTTP_LISTEN;
+pub use check::limits::WEIGHT_DEFAULT;
+pub use check::limits::parallelism_default;
 pub use check::topics::reads;
 pub use near::near;
 pub use policy::PolicyFile;
@@ -252,6 +254,8 @@ pub struct Limits {
     pub outputs_per_record: u64,
     /// The most bytes of these outputs.
     pub output_bytes_per_record: u64,
+    /// The share of the CPU when other pipelines want it, too: from 1 to 100.
+    pub weight: usize,
     /// How many records are read in a second, at most.
     pub records_per_second: Option<NonZeroU32>,
     /// The longest time that a revoke waits for records in flight.

@@ -82,6 +82,7 @@ pub(super) struct Bound {
 pub(super) enum Bounded {
     Steps,
     Parallelism,
+    Weight,
     Records,
     Bytes,
     Memory,

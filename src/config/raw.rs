@@ -376,6 +376,13 @@ pub(super) struct Limits {
         extend("minimum" = 1, "maximum" = 1024, "x-default" = "the number of cores, 4 at least", "examples" = [8])
     )]
     pub(super) parallelism: Option<Number>,
+    /// The share of the CPU that the plugins get when those of other pipelines in the process want it, too: with `weight = 20` twice that
+    /// of a pipeline with 10. Weights above 30 give no more than 30.
+    #[schemars(
+        with = "Option<i64>",
+        extend("minimum" = 1, "maximum" = 100, "default" = 10, "examples" = [30])
+    )]
+    pub(super) weight: Option<Number>,
     /// How much may be in flight.
     #[serde(default)]
     pub(super) max_in_flight: MaxInFlight,

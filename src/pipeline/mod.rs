@@ -34,11 +34,13 @@ use crate::plugin::bundled;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
+use crate::worker::OfDefault;
 use crate::worker::Pauser;
 use crate::worker::Replacement;
 use crate::worker::StateAsker;
 use crate::worker::Status;
 use crate::worker::Swapper;
+use crate::worker::Timeouts;
 use crate::worker::Worker;
 
 pub use crate::worker::AppliedUpTo;
@@ -174,9 +176,17 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
         records_per_second: config.limits.records_per_second,
         max_in_flight_records: config.limits.max_in_flight_records,
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
-        drain_timeout: config.limits.drain_timeout,
-        shutdown_timeout: config.shutdown_timeout,
+        timeouts: Timeouts { drain: config.limits.drain_timeout, shutdown: config.shutdown_timeout },
+        niceness: niceness(&config.limits),
     }
+}
+
+/// The niceness of the executors.
+fn niceness(limits: &config::Limits) -> i32 {
+    worker::niceness(
+        OfDefault { value: limits.weight, default: config::WEIGHT_DEFAULT },
+        OfDefault { value: limits.parallelism, default: config::parallelism_default() },
+    )
 }
 
 /// Which partitions are being restored, and how far; `None` if none is.

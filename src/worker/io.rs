@@ -163,7 +163,7 @@ pub(super) fn start_executors(
     let inbox = inbox.clone();
     // The inbox is closed only when the process ends.
     let returns = move |returned| drop(inbox.send(Event::Returned(returned)));
-    Executors::start(chains, &settings.routes, worker, &returns)
+    Executors::start(chains, &settings.routes, worker, settings.niceness, &returns)
         .map_err(|error| format!("failed to start an executor: {error}"))
 }
 

@@ -77,8 +77,8 @@ impl Shell {
         let io = Io::start(&settings, number, instances, &metrics, inbox, &first)?;
         let now = clock::now();
         let session = session::Settings {
-            drain_timeout: settings.drain_timeout,
-            shutdown_timeout: settings.shutdown_timeout,
+            drain_timeout: settings.timeouts.drain,
+            shutdown_timeout: settings.timeouts.shutdown,
             on_recreate: settings.kafka.input.on_recreate,
             commit_every: settings.kafka.commit_every,
         };

@@ -163,9 +163,10 @@ fn glob(check: &mut Check<'_>, raw: &Text, above: &str) -> Option<Glob> {
 fn bounds(check: &mut Check<'_>, raw: &WrittenLimits) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let in_flight = &raw.max_in_flight;
-    let numbers: [(Option<&Number>, &str, Bounded); 6] = [
+    let numbers: [(Option<&Number>, &str, Bounded); 7] = [
         (raw.steps.as_ref(), "limits.steps", Bounded::Steps),
         (raw.parallelism.as_ref(), "limits.parallelism", Bounded::Parallelism),
+        (raw.weight.as_ref(), "limits.weight", Bounded::Weight),
         (in_flight.records.as_ref(), "limits.max_in_flight.records", Bounded::Records),
         (raw.batch.as_ref(), "limits.batch", Bounded::Batch),
         (raw.outputs_per_record.as_ref(), "limits.outputs_per_record", Bounded::Outputs),

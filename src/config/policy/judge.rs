@@ -374,6 +374,7 @@ impl Judge<'_> {
                 vec![("the number of steps".to_owned(), path(&["step", "0", "wasm"]), steps as u64)]
             }
             Bounded::Parallelism => one(&["limits", "parallelism"], limits.parallelism as u64),
+            Bounded::Weight => one(&["limits", "weight"], limits.weight as u64),
             Bounded::Records => one(&["limits", "max_in_flight", "records"], limits.max_in_flight_records as u64),
             Bounded::Bytes => one(&["limits", "max_in_flight", "bytes"], limits.max_in_flight_bytes as u64),
             Bounded::Outputs => one(&["limits", "outputs_per_record"], limits.outputs_per_record),
@@ -399,6 +400,7 @@ impl Bounded {
             _ if value == UNLIMITED => "unlimited".to_owned(),
             Bounded::Steps
             | Bounded::Parallelism
+            | Bounded::Weight
             | Bounded::Records
             | Bounded::Batch
             | Bounded::Outputs
