@@ -22,6 +22,7 @@ pub mod outcome;
 /// Tests only: points on a record's path where a test can kill the process.
 pub mod failpoint;
 /// All metrics of a pipeline.
+pub mod budget;
 pub mod metrics;
 /// Pure: one partition's path from fetched to committed.
 pub mod partition;

@@ -21,13 +21,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("batch", &["record", "failure"]),
     ("outcome", &["record", "failure", "batch"]),
     ("telemetry", &[]),
-    ("metrics", &["record", "failure", "telemetry"]),
+    ("budget", &[]),
+    ("metrics", &["record", "failure", "telemetry", "budget"]),
     ("partition", &["record", "failure"]),
     ("state", &[]),
     ("aggregate", &["record"]),
     ("sink", &["record", "failure", "outcome", "batch"]),
     ("kafka", &["failpoint", "record", "secret", "failure", "batch", "metrics", "telemetry"]),
-    ("plugin", &["record", "secret", "failure", "outcome", "batch", "metrics", "telemetry"]),
+    ("plugin", &["record", "secret", "failure", "outcome", "batch", "budget", "metrics", "telemetry"]),
     (
         "worker",
         &[
@@ -36,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "failure",
             "batch",
             "outcome",
+            "budget",
             "metrics",
             "telemetry",
             "partition",
@@ -124,6 +126,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "record",
             "failure",
+            "budget",
             "metrics",
             "telemetry",
             "sink::FailureHeaders",

@@ -35,6 +35,7 @@ use super::service::Service;
 use super::signals::Signals;
 use crate::author::Project;
 use crate::author::Rebuild;
+use crate::budget::MemoryBudget;
 use crate::config;
 use crate::dry_run::line::LineFormat;
 use crate::kafka::embedded::Broker;
@@ -129,9 +130,9 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     // Only this line sets it.
     let _ = bootstrap.set(broker.bootstrap().to_owned());
 
-    let service = Service::listen(&written.config, signals)?;
+    let service = Service::listen(&written.config, &MemoryBudget::new(None), signals)?;
     let address = service.local_addr();
-    let steps = load::steps(&written.config, &args.compiled)?;
+    let steps = load::steps_of(&load::engine(&args.compiled)?.for_pipeline(service.memory()), &written.config)?;
     let rebuild = rebuild(&written.config)?;
     let running = service.start(&steps, written, true)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names, windows));

@@ -16,6 +16,7 @@ use super::instance::Instances;
 use super::load;
 use super::signals::Signals;
 use crate::admin::Access;
+use crate::budget::MemoryBudget;
 
 /// Runs a pipeline until a signal shuts it down or a record stops it. Or runs several in one process, until a signal: one that fails
 /// stays in probes and metrics as failed, and the others run on.
@@ -63,11 +64,12 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
         set: args.set.clone(),
         http: args.http.listen.or(own.http),
         policy: args.policy.file.clone(),
-        access: Access::new(own.token),
+        access: Access::new(own.token.clone()),
         watch: args.watch,
         instances: Arc::new(Instances::new(args.state.clone())),
-        restart: own.restart,
         service,
+        memory: MemoryBudget::new(own.memory),
+        own,
     };
     fleet::run(&args.paths, shared, &args.compiled, signals)
 }

@@ -19,6 +19,7 @@ use super::fields::Read;
 use super::interpolate::Secrets;
 use super::interpolate::Values;
 use super::raw::Kafka;
+use super::raw::Size;
 use super::raw::Text;
 use super::report::Report;
 use super::schema;
@@ -35,6 +36,8 @@ pub struct Process {
     pub token: Option<Secret>,
     /// How a failed pipeline is started again. `None`: it stays failed.
     pub restart: Option<Restart>,
+    /// The most memory of all pipelines together, in bytes. `None`: each has only its own limits.
+    pub memory: Option<u64>,
 }
 
 /// How long to wait before a failed pipeline is started again: `from` at first, twice as long each time, and `to` at most.
@@ -59,9 +62,21 @@ pub(super) struct Raw {
     /// The connection to Kafka, where a pipeline's file leaves it out.
     #[schemars(with = "Kafka")]
     pub(super) kafka: Option<Spanned<Kafka>>,
+    /// What all pipelines may have together.
+    #[serde(default)]
+    pub(super) limits: TogetherLimits,
     /// How the process runs its pipelines.
     #[serde(default)]
     pub(super) service: Service,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct TogetherLimits {
+    /// The most memory of all pipelines together, from 16 MiB: records in flight and their outputs, plugins' instances, and the tables of
+    /// windows. It doesn't count the clients' queues and the code of plugins.
+    #[schemars(with = "Option<Size>", extend("x-default" = "each pipeline has only its own limits", "examples" = ["2 GiB"]))]
+    pub(super) memory: Option<Spanned<Size>>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -1,11 +1,14 @@
-//! Metrics of the process: those that every Prometheus client exports, and dropped log lines.
+//! Metrics of the process: those that every Prometheus client exports, dropped log lines, and the memory of all pipelines together.
 //!
 //! The library's collector reports CPU time in whole seconds, and an idle process needs minutes for one. So that value is read
 //! here.
 
 use std::fs;
+use std::sync::Arc;
 
 use prometheus::IntCounter;
+use prometheus::IntGauge;
+use prometheus::IntGaugeVec;
 use prometheus::Opts;
 use prometheus::core::Collector;
 use prometheus::core::Desc;
@@ -14,6 +17,8 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::Counter;
 use prometheus::proto::MetricFamily;
 
+use crate::budget::MemoryBudget;
+use crate::budget::MemoryKind;
 use crate::telemetry;
 
 const CPU: &str = "process_cpu_seconds_total";
@@ -24,13 +29,30 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) struct Process {
     library: ProcessCollector,
     lines_dropped: IntCounter,
+    memory: Arc<MemoryBudget>,
+    memory_bytes: IntGaugeVec,
+    memory_limit_bytes: IntGauge,
 }
 
 impl Process {
-    pub(super) fn new() -> Result<Process, prometheus::Error> {
+    pub(super) fn new(memory: Arc<MemoryBudget>) -> Result<Process, prometheus::Error> {
         let dropped =
             Opts::new("wasmill_log_lines_dropped_total", "Log lines that stderr did not take in time, or not at all.");
-        Ok(Process { library: ProcessCollector::for_self(), lines_dropped: IntCounter::with_opts(dropped)? })
+        let used = Opts::new(
+            "wasmill_process_memory_bytes",
+            "Memory of all pipelines together that counts against `[limits] memory` of `wasmill.toml`, by what it is used for.",
+        );
+        let limit = Opts::new(
+            "wasmill_process_memory_limit_bytes",
+            "The most memory of all pipelines together; 0 if `wasmill.toml` sets no limit.",
+        );
+        Ok(Process {
+            library: ProcessCollector::for_self(),
+            lines_dropped: IntCounter::with_opts(dropped)?,
+            memory,
+            memory_bytes: IntGaugeVec::new(used, &["kind"])?,
+            memory_limit_bytes: IntGauge::with_opts(limit)?,
+        })
     }
 }
 
@@ -38,6 +60,8 @@ impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
         let mut descs = self.library.desc();
         descs.extend(self.lines_dropped.desc());
+        descs.extend(self.memory_bytes.desc());
+        descs.extend(self.memory_limit_bytes.desc());
         descs
     }
 
@@ -58,6 +82,13 @@ impl Collector for Process {
         metric.set_counter(counter);
         family.iter_mut().for_each(|family| family.set_metric(vec![metric.clone()]));
         families.extend(family);
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        for kind in MemoryKind::ALL {
+            self.memory_bytes.with_label_values(&[kind.label()]).set(gauge(self.memory.used(kind)));
+        }
+        self.memory_limit_bytes.set(gauge(self.memory.limit().unwrap_or(0)));
+        families.extend(self.memory_bytes.collect());
+        families.extend(self.memory_limit_bytes.collect());
         families
     }
 }

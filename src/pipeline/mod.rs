@@ -337,6 +337,12 @@ impl Handle {
         checks.push(check(retried.is_none(), "retries", retried.as_deref().unwrap_or_default()));
         let held = self.status.held();
         checks.push(check(held.is_none(), "partitions", held.as_deref().unwrap_or_default()));
+        // Records flow, if slowly.
+        let holders = self.metrics.memory.budget().holders();
+        let holders = holders.map(|holders| {
+            format!("records are read a few at a time, as `[limits] memory` is nearly used up: {holders}")
+        });
+        checks.push(check(holders.is_none(), "memory", holders.as_deref().unwrap_or_default()));
         // The pipeline continues with its old configuration, so a failed reload alone doesn't make it unready.
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));

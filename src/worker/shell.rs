@@ -85,9 +85,9 @@ impl Shell {
         Ok(Shell {
             delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
             settings,
-            monitor: Monitor::new(metrics, status),
             io,
-            flow: Flow::new(first.assignments),
+            flow: Flow::new(first.assignments, &metrics.memory),
+            monitor: Monitor::new(metrics, status),
             session: Session::new(now, session),
             todo: VecDeque::new(),
             intake: Intake::new(),

@@ -38,6 +38,7 @@ mod reload;
 mod retry;
 mod semantics;
 mod security;
+mod shares;
 mod shutdown;
 mod start;
 mod stop;

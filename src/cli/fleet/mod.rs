@@ -40,8 +40,9 @@ use super::service;
 use super::service::Written;
 use super::signals::Signals;
 use crate::admin::Access;
+use crate::budget::MemoryBudget;
 use crate::config;
-use crate::config::Restart;
+use crate::config::Process;
 use crate::plugin::Engine;
 use crate::reload::UntilDone;
 use crate::telemetry;
@@ -65,10 +66,12 @@ pub(super) struct Shared {
     /// Whether the files are watched.
     pub(super) watch: bool,
     pub(super) instances: Arc<Instances>,
-    /// How failed pipelines are started again.
-    pub(super) restart: Option<Restart>,
     /// The file with the settings of the process.
     pub(super) service: ProcessFile,
+    /// The settings that it had at the start.
+    pub(super) own: Process,
+    /// What the pipelines share.
+    pub(super) memory: Arc<MemoryBudget>,
 }
 
 /// All pipelines of the process.
@@ -265,6 +268,12 @@ impl Fleet {
 
     /// Has every pipeline read its file again, those that have failed too, and looks for files that came or went.
     fn reload(&self, until_done: UntilDone) {
+        // Each pipeline reports a mistake in the file.
+        if self.shared.service.settings().is_ok_and(|now| now != self.shared.own) {
+            tracing::warn!(
+                "`[http]`, `[limits]` or `[service]` of wasmill.toml has changed, which takes effect with the next start of the process"
+            );
+        }
         self.lock().until_done = Some(until_done);
         self.tell_all(Event::Changed);
         self.lock().until_done = None;

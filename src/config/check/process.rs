@@ -20,6 +20,9 @@ use crate::secret::Secret;
 /// The waits before a failed pipeline is started again, where the file names only one of them.
 const FROM: Duration = Duration::from_secs(10);
 const TO: Duration = Duration::from_secs(5 * 60);
+/// One pipeline with the smallest plugin and a little in flight needs this much.
+const MEMORY_MIN: u64 = 16 << 20;
+const MEMORY_MAX: u64 = 1 << 50;
 /// With a try each half second, shorter tokens could be found.
 const TOKEN_MIN: usize = 16;
 
@@ -32,7 +35,8 @@ pub(in crate::config) fn process(raw: Raw, whole: bool, secrets: &Secrets, repor
     if let Some(kafka) = raw.kafka {
         connection::of_process(check, kafka.into_inner());
     }
-    Process { http: listen, token, restart }
+    let memory = value::size(check, raw.limits.memory.as_ref(), "limits.memory", MEMORY_MIN, MEMORY_MAX);
+    Process { http: listen, token, restart, memory }
 }
 
 /// A token that can be sent in a header, and can't be guessed by trying.

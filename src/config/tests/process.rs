@@ -222,3 +222,17 @@ fn a_change_of_the_process_file_and_of_its_secrets_changes_the_pipeline() {
         assert!(found.is_some_and(|file| file.held != Held::Unread), "{name}: {referenced:?}");
     }
 }
+
+#[test]
+fn the_memory_of_all_pipelines_has_a_least_size() {
+    assert_eq!(process("[limits]\nmemory = \"2 GiB\"").unwrap().memory, Some(2 << 30));
+    assert_eq!(process("").unwrap().memory, None);
+    for (text, expected) in [
+        ("[limits]\nmemory = \"1 MiB\"", "`limits.memory`: `1 MiB` is too small"),
+        ("[limits]\nmemory = \"much\"", "`limits.memory`: `much` is not a size"),
+        ("[limits]\nparallelism = 2", "unknown field `parallelism`"),
+    ] {
+        let report = process(text).unwrap_err();
+        assert!(report.contains(expected) && report.contains("wasmill.toml:2"), "{text:?}:\n{report}");
+    }
+}

@@ -33,13 +33,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(memory_bytes: u64, given: WasiState, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
-        Host {
-            limiter: Limiter::new(memory_bytes),
-            metrics: Metrics::new(names),
-            may_call: false,
-            log: Log::new(gate),
-            given,
-        }
+    pub(super) fn new(limiter: Limiter, given: WasiState, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
+        Host { limiter, metrics: Metrics::new(names), may_call: false, log: Log::new(gate), given }
     }
 }
