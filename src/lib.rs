@@ -30,6 +30,7 @@ pub mod failpoint;
 /// Traces of records, for a collector.
 pub mod trace;
 /// All metrics of a pipeline.
+pub mod budget;
 pub mod metrics;
 /// Pure: one partition's path from fetched to committed.
 pub mod partition;

@@ -30,6 +30,8 @@ use prometheus::TextEncoder;
 use prometheus::proto::Metric;
 use prometheus::proto::MetricFamily;
 
+use crate::budget::MemoryAccount;
+use crate::budget::MemoryBudget;
 use crate::failure::Kind;
 use crate::journal::Journal;
 use crate::tap::Taps;
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub journal: Journal,
     /// Where records can be watched as they pass. They aren't exported either.
     pub taps: Taps,
+    /// What the pipeline holds of the memory of the process.
+    pub memory: Arc<MemoryAccount>,
 
     /// `topic`: records taken from Kafka; records that are read again count again.
     pub records_consumed: IntCounterVec,
@@ -217,7 +221,7 @@ const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 
 const OUTCOMES: &[&str] = &["emitted", "filtered", "skipped", "dead_lettered", "failed"];
 const STAGES: &[&str] = &["step", "produce"];
-const REASONS: &[&str] = &["in_flight", "retry", "halt", "paused", "rate"];
+const REASONS: &[&str] = &["in_flight", "retry", "halt", "paused", "rate", "memory"];
 const REBALANCES: &[&str] = &["assign", "revoke", "lost"];
 const RESULTS: &[&str] = &["ok", "error"];
 const INSTANTIATIONS: &[&str] = &["start", "reload", "trap"];
@@ -235,7 +239,16 @@ impl Metrics {
     /// If a name in the table is invalid or a duplicate, which the tests of this file would catch.
     #[must_use]
     pub fn new(pipeline: &str, steps: &[&str], outputs: &[&str]) -> Arc<Metrics> {
-        let table = Table::new(pipeline);
+        Metrics::in_process(&MemoryBudget::new(None), pipeline, steps, outputs)
+    }
+
+    /// The same, for a pipeline of a process whose pipelines share this memory.
+    ///
+    /// # Panics
+    /// Like [`Metrics::new`].
+    #[must_use]
+    pub fn in_process(memory: &Arc<MemoryBudget>, pipeline: &str, steps: &[&str], outputs: &[&str]) -> Arc<Metrics> {
+        let table = Table::new(pipeline, memory);
         let t = &table;
         let kinds = Kind::OF_STEPS.map(Kind::label);
         let metrics = Metrics {
@@ -555,6 +568,7 @@ impl Metrics {
             state: StateCell::default(),
             journal: Journal::default(),
             taps: Taps::default(),
+            memory: memory.account(pipeline),
             registry: table.finish(),
         };
         metrics.dead_letters.with_label_values(&["", Kind::Refused.label()]);

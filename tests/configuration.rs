@@ -16,6 +16,8 @@ const SCHEMA: &str = "schemas/pipeline.json";
 const PAGE: &str = "docs/configuration.md";
 const POLICY_SCHEMA: &str = "schemas/policy.json";
 const POLICY_PAGE: &str = "docs/policy.md";
+const PROCESS_SCHEMA: &str = "schemas/service.json";
+const PROCESS_PAGE: &str = "docs/many-pipelines.md";
 /// A generated table is between a line that begins like this, followed by the name of the section, and the next line
 /// [`END`].
 const BEGIN: &str = "<!-- generated from the sources by `cargo xtask docs`: ";
@@ -55,6 +57,29 @@ fn the_schema_and_the_table_of_a_policy_are_current() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
+/// `[kafka]` is that of a pipeline, whose page has its table.
+#[test]
+fn the_schema_and_the_tables_of_a_process_are_current() {
+    let schema = config::process_schema();
+    same(PROCESS_SCHEMA, &format!("{schema:#}\n"));
+    let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["http", "kafka", "limits", "service"]);
+    assert_eq!(schema["properties"]["kafka"]["properties"], config::schema()["properties"]["kafka"]["properties"]);
+    assert_eq!(renew(PROCESS_PAGE, &schema), ["http", "limits", "service"]);
+    let page = fs::read_to_string(root().join(PROCESS_PAGE)).unwrap();
+    let block = page.split("```toml wasmill.toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wasmill.toml");
+    // The secrets of the page are in no file here.
+    let text =
+        block.replace("${file:/run/secrets/wasmill}", "0123456789abcdef").replace("${file:/run/secrets/kafka}", "x");
+    fs::write(&path, text).unwrap();
+    config::process(&path, &|_| None).unwrap();
+    let mut problems = Vec::new();
+    fits(&schema, &json(&toml::Value::Table(block.parse().unwrap())), PROCESS_PAGE, true, &mut problems);
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
 /// Checks the tables of a page, or with `WASMILL_BLESS` writes them. Returns their sections.
 fn renew(name: &str, schema: &Json) -> Vec<String> {
     let page = fs::read_to_string(root().join(name)).unwrap();
@@ -88,6 +113,7 @@ fn every_key_is_described() {
     }
     look(&config::schema(), "");
     look(&config::policy_schema(), "policy");
+    look(&config::process_schema(), "process");
 }
 
 #[test]

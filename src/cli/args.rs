@@ -181,6 +181,17 @@ pub(super) struct PipelineFile {
     /// Override a value of the file, as in `--set limits.parallelism=2`; in the variable, write one on each line
     #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = '\n', env = "WASMILL_SET")]
     pub(super) set: Vec<String>,
+    #[command(flatten)]
+    pub(super) service: ProcessFile,
+}
+
+/// The settings of the process.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(super) struct ProcessFile {
+    /// The settings of the process: its `[kafka]` counts where a pipeline file leaves it out. By default `wasmill.toml` in a folder of
+    /// pipelines, if there is one
+    #[arg(long = "service", value_name = "FILE", env = "WASMILL_SERVICE")]
+    pub(super) file: Option<std::path::PathBuf>,
 }
 
 /// Where metrics and probes listen.

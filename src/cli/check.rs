@@ -8,12 +8,14 @@ pub(super) mod brokers;
 mod components;
 mod format;
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
 use super::args::Compiled;
 use super::args::Policy;
+use super::args::ProcessFile;
 use super::exit_code::Exit;
 use super::fleet;
 use crate::config;
@@ -56,6 +58,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "human", env = "WASMILL_CHECK_FORMAT")]
     format: Format,
     #[command(flatten)]
+    service: ProcessFile,
+    #[command(flatten)]
     policy: Policy,
     #[command(flatten)]
     compiled: Compiled,
@@ -73,14 +77,15 @@ struct Checked {
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     // A mistake in the process's own file is one, too.
-    fleet::settings(&args.paths, None)?;
+    let service = args.service.of(&args.paths)?;
+    service.settings()?;
     let paths = fleet::files(&args.paths, false)?;
     let policy = args.policy.file.as_deref().map(config::policy).transpose();
     let (policy, mut files) = match policy {
         Ok(policy) => (policy, Vec::new()),
         Err(report) => (None, vec![of_policy(args, report)]),
     };
-    files.extend(paths.iter().map(|path| fields(path, &args.set, policy.as_ref())));
+    files.extend(paths.iter().map(|path| fields(path, args, &service, policy.as_ref())));
     std::thread::scope(|scope| {
         // The brokers are asked while the components are compiled.
         let asked = (!args.offline).then(|| {
@@ -126,8 +131,8 @@ fn of_policy(args: &Args, report: Report) -> Checked {
 }
 
 /// The first level: the fields of the file, and what the policy permits.
-fn fields(path: &std::path::Path, set: &[String], policy: Option<&PolicyFile>) -> Checked {
-    let overrides = Overrides { set: set.to_vec(), http: None };
+fn fields(path: &Path, args: &Args, service: &ProcessFile, policy: Option<&PolicyFile>) -> Checked {
+    let overrides = Overrides { set: args.set.clone(), http: None, service: service.file.clone() };
     let env = |name: &str| std::env::var_os(name);
     let mut examined = config::examine(path, &overrides, &env);
     if let Some(policy) = policy {

@@ -36,6 +36,7 @@ use super::signals::Signals;
 use super::traces;
 use crate::author::Project;
 use crate::author::Rebuild;
+use crate::budget::MemoryBudget;
 use crate::config;
 use crate::dry_run::line::LineFormat;
 use crate::kafka::embedded::Broker;
@@ -131,9 +132,9 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let _ = bootstrap.set(broker.bootstrap().to_owned());
 
     let _traces = traces::start(None)?;
-    let service = Service::listen(&written.config, signals)?;
+    let service = Service::listen(&written.config, &MemoryBudget::new(None), signals)?;
     let address = service.local_addr();
-    let steps = load::steps(&written.config, &args.compiled)?;
+    let steps = load::steps_of(&load::engine(&args.compiled)?.for_pipeline(service.memory()), &written.config)?;
     let rebuild = rebuild(&written.config)?;
     let running = service.start(&steps, written, true)?;
     let progress = Arc::new(Progress::new(Arc::clone(&running.metrics), names, windows));

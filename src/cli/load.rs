@@ -53,7 +53,11 @@ pub(super) fn referenced(file: &PipelineFile, policy: Option<&Path>) -> Vec<Path
 }
 
 fn examined(file: &PipelineFile, http: Option<SocketAddr>, policy: Option<&Path>) -> config::Examined {
-    let overrides = config::Overrides { set: file.set.clone(), http: http.map(|h| h.to_string()) };
+    let overrides = config::Overrides {
+        set: file.set.clone(),
+        http: http.map(|h| h.to_string()),
+        service: file.service.file.clone(),
+    };
     let mut examined = config::examine(&file.path, &overrides, &|name| env::var_os(name));
     match policy.map(|path| (path, config::policy(path))) {
         None => {}

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use super::args::Compiled;
 use super::args::Http;
 use super::args::Policy;
+use super::args::ProcessFile;
 use super::exit_code::Exit;
 use super::fleet;
 use super::fleet::Shared;
@@ -16,6 +17,7 @@ use super::load;
 use super::signals::Signals;
 use super::traces;
 use crate::admin::Access;
+use crate::budget::MemoryBudget;
 
 /// Runs a pipeline until a signal shuts it down or a record stops it. Or runs several in one process, until a signal: one that fails
 /// stays in probes and metrics as failed, and the others run on.
@@ -49,9 +51,8 @@ pub(super) struct Args {
     /// Reload when the file, its components or any file that it refers to changes, as HUP does
     #[arg(long, env = "WASMILL_WATCH")]
     watch: bool,
-    /// The settings of the process; by default `wasmill.toml` in a folder of pipelines, if there is one
-    #[arg(long, value_name = "FILE", env = "WASMILL_SERVICE")]
-    service: Option<PathBuf>,
+    #[command(flatten)]
+    service: ProcessFile,
     /// The folder of the lock files that `delivery = "exactly_once"` takes; by default `wasmill` in the user's state folder
     #[arg(long, value_name = "DIR", env = "WASMILL_STATE")]
     state: Option<PathBuf>,
@@ -60,17 +61,20 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     // A wrong policy is one error, and not one for each pipeline.
     load::policy(args.policy.file.as_deref())?;
-    let own = fleet::settings(&args.paths, args.service.as_deref())?;
+    let service = args.service.of(&args.paths)?;
+    let own = service.settings()?;
     let _traces = traces::start(own.trace_endpoint.as_deref())?;
     let shared = Shared {
         set: args.set.clone(),
         http: args.http.listen.or(own.http),
         policy: args.policy.file.clone(),
-        access: Access::new(own.token),
+        access: Access::new(own.token.clone()),
         serves_tap: own.serves_tap,
         watch: args.watch,
         instances: Arc::new(Instances::new(args.state.clone())),
-        restart: own.restart,
+        service,
+        memory: MemoryBudget::new(own.memory),
+        own,
     };
     fleet::run(&args.paths, shared, &args.compiled, signals)
 }

@@ -20,6 +20,8 @@ use crate::admin::Look;
 use crate::admin::Operation;
 use crate::admin::Refused;
 use crate::admin::Served;
+use crate::budget::MemoryAccount;
+use crate::budget::MemoryBudget;
 use crate::config;
 use crate::config::Referenced;
 use crate::kafka;
@@ -63,10 +65,14 @@ pub(super) struct Running {
 
 impl Service {
     /// Creates the metrics and binds the HTTP address of the file. From now on HUP doesn't end the process.
-    pub(super) fn listen(config: &config::Pipeline, signals: &Arc<Signals>) -> Result<Service, Exit> {
+    pub(super) fn listen(
+        config: &config::Pipeline,
+        memory: &Arc<MemoryBudget>,
+        signals: &Arc<Signals>,
+    ) -> Result<Service, Exit> {
         signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
         telemetry::set_pipeline(&config.name);
-        let metrics = metrics(config);
+        let metrics = metrics(config, memory);
         let started: Arc<OnceLock<Handle>> = Arc::default();
         let (in_look, in_board) = (Arc::clone(&started), Arc::clone(&started));
         let (name, file, read) = (config.name.clone(), config.file.clone(), Arc::new(config.clone()));
@@ -83,6 +89,11 @@ impl Service {
         let board = Single { served, started: in_board };
         let server = serve(config.http, Arc::new(board), Access::default(), signals)?;
         Ok(Service { metrics, started, signals: Arc::clone(signals), server })
+    }
+
+    /// What the pipeline holds of the memory of the process.
+    pub(super) fn memory(&self) -> &Arc<MemoryAccount> {
+        &self.metrics.memory
     }
 
     /// The address of metrics and probes.
@@ -156,12 +167,12 @@ impl Board for Single {
     }
 }
 
-/// The metrics of a pipeline, with all of its steps, outputs and topics at 0.
-pub(super) fn metrics(config: &config::Pipeline) -> Arc<Metrics> {
+/// The metrics of a pipeline, with all of its steps, outputs and topics at 0. It takes its memory from that of the process.
+pub(super) fn metrics(config: &config::Pipeline, memory: &Arc<MemoryBudget>) -> Arc<Metrics> {
     let native = config.native().map(|windowed| &*windowed.name);
     let steps: Vec<&str> = config.steps.iter().map(|step| &*step.name).chain(native).collect();
     let outputs: Vec<&str> = config.kafka.outputs.iter().map(|output| &*output.name).collect();
-    let metrics = Metrics::new(&config.name, &steps, &outputs);
+    let metrics = Metrics::in_process(memory, &config.name, &steps, &outputs);
     metrics.set_librdkafka(&kafka::version());
     add(config, &metrics);
     metrics

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::Compiled;
 use super::args::PipelineFile;
+use super::args::ProcessFile;
 use super::exit_code::Exit;
 use super::load;
 use super::print;
@@ -35,6 +36,8 @@ pub(super) struct Args {
     /// Pipeline files
     #[arg(value_name = "FILE", required = true, env = "WASMILL_FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    service: ProcessFile,
     #[command(flatten)]
     compiled: Compiled,
     /// Run only the cases whose name contains this text
@@ -86,7 +89,8 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
 }
 
 fn suite(args: &Args, file: &Path) -> Result<Suite, Exit> {
-    let config = load::file(&PipelineFile { path: file.to_owned(), set: Vec::new() }, None)?;
+    let config =
+        load::file(&PipelineFile { path: file.to_owned(), set: Vec::new(), service: args.service.clone() }, None)?;
     let cases = config::cases(&config::cases_path(file)).map_err(Exit::Invalid)?;
     let steps = load::steps(&config, &args.compiled)?;
     let is_meant = |case: &&config::Case| args.filter.as_ref().is_none_or(|text| case.name.contains(text.as_str()));

@@ -6,7 +6,7 @@
 mod connection;
 mod dead_letter;
 pub(super) mod http;
-mod limits;
+pub(super) mod limits;
 mod outputs;
 mod plugins;
 pub(super) mod policy;
@@ -50,8 +50,6 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 struct Check<'a> {
     report: &'a mut Report,
     secrets: &'a Secrets,
-    /// Paths in the file are relative to this directory.
-    folder: &'a Path,
     /// Whether every key of the file was read. If not, missing keys are not reported.
     whole: bool,
 }
@@ -64,9 +62,8 @@ pub(super) fn pipeline(
     secrets: &Arc<Secrets>,
     report: &mut Report,
 ) -> Pipeline {
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let raw = read.raw;
-    let check = &mut Check { report, secrets, folder, whole: read.whole };
+    let check = &mut Check { report, secrets, whole: read.whole };
 
     let name = check.name(raw.name.as_ref(), path);
     let deliveries = [("at_least_once", false), ("exactly_once", true)];
@@ -259,9 +256,14 @@ impl Check<'_> {
         }
     }
 
+    /// What a relative path at this place begins at.
+    fn folder(&self, at: &Range<usize>) -> &Path {
+        self.report.folder(at.clone().into())
+    }
+
     /// Returns the path of a file that the pipeline names, and reports it if the file doesn't exist.
     fn file(&mut self, named: &Text, what: &str) -> std::path::PathBuf {
-        let path = self.folder.join(named.get_ref());
+        let path = self.folder(&named.span()).join(named.get_ref());
         if !path.is_file() {
             let shown = self.shown(named);
             let message = match path.exists() {
@@ -269,14 +271,16 @@ impl Check<'_> {
                 false => format!("{what} {shown} doesn't exist"),
             };
             let source = path.parent().filter(|folder| folder.join("plugin.toml").is_file());
+            let is_of_process = self.report.is_of_process(named.span().into());
+            let of = if is_of_process { "the file of the process" } else { "the pipeline's file" };
             let help = match (self.secrets.touch(&named.span()), neighbour(&path, named.get_ref())) {
                 (false, _) if source.is_some() => match source.filter(|folder| !folder.as_os_str().is_empty()) {
                     Some(folder) => format!("build it: `wasmill build {}`", folder.display()),
                     None => "build it: `wasmill build`".to_owned(),
                 },
                 (false, Some(near)) => format!("did you mean `{near}`?"),
-                (false, None) => format!("paths are relative to the pipeline's file: there is no `{}`", path.display()),
-                (true, _) => "paths are relative to the pipeline's file".to_owned(),
+                (false, None) => format!("paths are relative to {of}: there is no `{}`", path.display()),
+                (true, _) => format!("paths are relative to {of}"),
             };
             self.report.add_labelled(named.span().into(), message, "no such file", help);
         }

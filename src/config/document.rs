@@ -1,4 +1,5 @@
-//! Parses the texts into one tree of values, each with its span: the file first, then the overrides merged into it.
+//! Parses the texts into one tree of values, each with its span: the file, completed by `[kafka]` of the process's file, and then the
+//! overrides merged into it.
 //!
 //! Reports invalid TOML. It doesn't know what the keys mean.
 
@@ -11,6 +12,7 @@ use toml::de::DeValue;
 
 use super::report::Report;
 use super::source::DEPTH_MAX;
+use super::source::Layer;
 use super::source::Source;
 use super::source::Span;
 use super::source::Text;
@@ -33,15 +35,49 @@ pub(super) fn set(argument: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Parses the file and merges the overrides into it. `None` if a text isn't TOML.
+/// Parses the file, completes it and merges the overrides into it. `None` if a text isn't TOML.
 pub(super) fn parse<'a>(source: &'a Source, report: &mut Report) -> Option<Spanned<DeTable<'a>>> {
-    let (file, overrides) = source.texts().split_first()?;
+    let (file, others) = source.texts().split_first()?;
     let mut document = parse_text(file, report)?;
-    for text in overrides {
-        let table = parse_text(text, report)?;
-        merge(document.get_mut(), table.into_inner(), report);
+    for text in others {
+        let table = parse_text(text, report)?.into_inner();
+        match text.layer {
+            Layer::Process => complete(document.get_mut(), table),
+            Layer::File | Layer::Override => merge(document.get_mut(), table, report),
+        }
     }
     Some(document)
+}
+
+/// Adds the keys of the process's `[kafka]` that the file doesn't have. `librdkafka` is completed key by key. Any other value is one whole:
+/// half of a login or of a certificate with its key would be no use.
+fn complete<'a>(file: &mut DeTable<'a>, process: DeTable<'a>) {
+    let Some((key, kafka)) = process.into_iter().find(|(key, _)| key.get_ref() == "kafka") else { return };
+    match file.get_mut("kafka").map(Spanned::get_mut) {
+        None => drop(file.insert(key, kafka)),
+        Some(DeValue::Table(own)) => add_missing(own, kafka, &["librdkafka"]),
+        // Reported where the keys are read.
+        Some(
+            DeValue::Array(_)
+            | DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_),
+        ) => {}
+    }
+}
+
+/// Adds the keys that a table doesn't have, and below these names those that its tables don't have.
+fn add_missing<'a>(own: &mut DeTable<'a>, process: Spanned<DeValue<'a>>, by_key: &[&str]) {
+    let DeValue::Table(process) = process.into_inner() else { return };
+    for (key, value) in process {
+        match own.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut) {
+            None => drop(own.insert(key, value)),
+            Some(DeValue::Table(own)) if by_key.contains(&key.get_ref().as_ref()) => add_missing(own, value, &[]),
+            Some(_) => {}
+        }
+    }
 }
 
 fn parse_text<'a>(text: &'a Text, report: &mut Report) -> Option<Spanned<DeTable<'a>>> {

@@ -20,6 +20,7 @@ use super::referenced::Held;
 use super::referenced::Referenced;
 use super::report::Report;
 use super::source;
+use super::source::Source;
 use crate::secret::Hidden;
 
 /// The largest file that `${file:..}` reads.
@@ -108,15 +109,15 @@ impl Secrets {
 pub(super) struct Values<'a> {
     /// Environment variables.
     pub(super) env: &'a dyn Fn(&str) -> Option<OsString>,
-    /// Paths are relative to this directory.
-    pub(super) folder: &'a Path,
+    /// Tells what the paths of files begin at.
+    source: &'a Source,
     /// The files that were referenced, including unreadable ones.
     pub(super) files: RefCell<Vec<Referenced>>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<OsString>, folder: &'a Path) -> Values<'a> {
-        Values { env, folder, files: RefCell::default() }
+    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<OsString>, source: &'a Source) -> Values<'a> {
+        Values { env, source, files: RefCell::default() }
     }
 
     /// Replaces every `${...}` in a tree. A value that can't be filled in is reported and removed, so that no later
@@ -152,7 +153,7 @@ impl<'a> Values<'a> {
         match value.get_mut() {
             DeValue::String(text) => {
                 if text.contains("${") {
-                    match self.filled(text, is_marked) {
+                    match self.filled(text, is_marked, self.source.folder(span.clone().into())) {
                         Ok((filled, pieces)) => {
                             if !pieces.is_empty() {
                                 let (place, text) = (span.clone(), filled.clone());
@@ -187,8 +188,8 @@ impl<'a> Values<'a> {
         true
     }
 
-    /// The text, and what was inserted into it. `is_marked`: whether its key marks a secret.
-    fn filled(&self, text: &str, is_marked: bool) -> Result<(String, Vec<Piece>), Problem> {
+    /// The text, and what was inserted into it. `is_marked`: whether its key marks a secret. Paths begin at the folder.
+    fn filled(&self, text: &str, is_marked: bool, folder: &Path) -> Result<(String, Vec<Piece>), Problem> {
         let mut filled = String::new();
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -204,7 +205,7 @@ impl<'a> Values<'a> {
             let end = inside.find('}').ok_or_else(|| {
                 Problem::new("`${` without its `}`", "close it, or write `$${` for the characters themselves")
             })?;
-            let value = self.value(&inside[..end])?;
+            let value = self.value(&inside[..end], folder)?;
             filled.push_str(&value);
             let is_file = inside.starts_with("file:");
             let named = if is_file { &inside[..end] } else { inside[..end].split(':').next().unwrap_or_default() };
@@ -215,12 +216,12 @@ impl<'a> Values<'a> {
         Ok((filled, pieces))
     }
 
-    fn value(&self, inside: &str) -> Result<String, Problem> {
+    fn value(&self, inside: &str, folder: &Path) -> Result<String, Problem> {
         if inside.contains("${") {
             return Err(Problem::new("`${...}` inside of `${...}`", "a default is plain text"));
         }
         if let Some(path) = inside.strip_prefix("file:") {
-            return self.file(path);
+            return self.file(&folder.join(path));
         }
         let (name, otherwise) = match inside.split_once(':') {
             Some((name, otherwise)) => (name, Some(otherwise)),
@@ -258,11 +259,10 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn file(&self, path: &str) -> Result<String, Problem> {
-        let path = self.folder.join(path);
-        let bytes = bytes_of(&path);
+    fn file(&self, path: &Path) -> Result<String, Problem> {
+        let bytes = bytes_of(path);
         let held = bytes.as_ref().map_or(Held::Nothing, |bytes| Held::of(bytes));
-        self.files.borrow_mut().push(Referenced { path: path.clone(), held });
+        self.files.borrow_mut().push(Referenced { path: path.to_owned(), held });
         let fail = |why: String| {
             Problem::new(
                 format!("cannot read `{}`: {why}", path.display()),

@@ -53,14 +53,18 @@ pub use cases::Written;
 pub use cases::cases;
 pub use cases::cases_path;
 pub use check::http::LISTEN as HTTP_LISTEN;
+pub use check::limits::WEIGHT_DEFAULT;
+pub use check::limits::parallelism_default;
 pub use check::topics::reads;
 pub use near::near;
 pub use policy::PolicyFile;
 pub use policy::policy;
 pub use policy::policy_schema;
+pub use process::PROCESS_FILE;
 pub use process::Process;
 pub use process::Restart;
 pub use process::process;
+pub use process::process_schema;
 pub use referenced::Held;
 pub use referenced::Referenced;
 pub use referenced::digest;
@@ -71,6 +75,7 @@ pub use schema::schema;
 pub use setting_spans::SettingSpans;
 pub use show::show;
 pub use show::show_read;
+use source::Layer;
 pub use source::Source;
 pub use source::Span;
 pub use usable::Usable;
@@ -252,6 +257,8 @@ pub struct Limits {
     pub outputs_per_record: u64,
     /// The most bytes of these outputs.
     pub output_bytes_per_record: u64,
+    /// The share of the CPU when other pipelines want it, too: from 1 to 100.
+    pub weight: usize,
     /// How many records are read in a second, at most.
     pub records_per_second: Option<NonZeroU32>,
     /// The longest time that a revoke waits for records in flight.
@@ -305,13 +312,15 @@ pub struct OutputSpans {
     pub topic: Span,
 }
 
-/// The overrides of the command line.
+/// What counts besides the pipeline's file: the overrides of the command line, and the file of the process.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `key.of.the.file=value`. A value that isn't TOML is a string.
     pub set: Vec<String>,
     /// `http.listen`.
     pub http: Option<String>,
+    /// The file of the process: its `[kafka]` has the values that the pipeline's file leaves out.
+    pub service: Option<PathBuf>,
 }
 
 /// The findings about a pipeline's file, and its usable parts.
@@ -352,13 +361,18 @@ pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<
     let source = match source(path, overrides) {
         Ok(source) => Arc::new(source),
         Err(report) => {
-            let own = Referenced { path: path.to_owned(), held: Held::Unread };
-            return Examined { report, pipeline: None, referenced: vec![own] };
+            let named = [path].into_iter().chain(overrides.service.as_deref());
+            let referenced = named.map(|path| Referenced::unread(path.to_owned())).collect();
+            return Examined { report, pipeline: None, referenced };
         }
     };
     let mut report = Report::new(Arc::clone(&source));
-    let held = source.texts().first().map_or(Held::Unread, |file| Held::of(file.text.as_bytes()));
-    let mut referenced = vec![Referenced { path: path.to_owned(), held }];
+    let read = source.texts().iter().filter(|text| text.layer != Layer::Override);
+    let paths = [path].into_iter().chain(overrides.service.as_deref());
+    let mut referenced: Vec<Referenced> = paths
+        .zip(read)
+        .map(|(path, text)| Referenced { path: path.to_owned(), held: Held::of(text.text.as_bytes()) })
+        .collect();
     let pipeline = check_source(path, &source, env, &mut report, &mut referenced);
     if let Some((pipeline, _)) = &pipeline {
         referenced.extend(referenced::of_pipeline(pipeline));
@@ -366,18 +380,21 @@ pub fn examine(path: &Path, overrides: &Overrides, env: &dyn Fn(&str) -> Option<
     Examined { report, pipeline, referenced }
 }
 
-/// The text of the file and those of the command line.
+/// The text of the file, that of the process's file, and those of the command line.
 fn source(path: &Path, overrides: &Overrides) -> Result<Source, Report> {
-    let mut source = Source::new(path.display().to_string(), read(path)?);
+    let mut source = Source::new(path, read(path, "name a pipeline's file")?);
+    if let Some(service) = &overrides.service {
+        source.push_process(service, read(service, "name the file with the settings of the process: `wasmill.toml`")?);
+    }
     for argument in &overrides.set {
         let text = document::set(argument).map_err(|why| {
             let option = PathBuf::from(format!("--set {}", argument.split('=').next().unwrap_or_default()));
             Report::unreadable(&option, format!("cannot use this `--set`: {why}"), "write `--set input.group=orders`")
         })?;
-        source.push("--set".into(), text);
+        source.push_override("--set", text);
     }
     if let Some(address) = &overrides.http {
-        source.push("--http".into(), format!("http.listen = {}", toml::Value::String(address.clone())));
+        source.push_override("--http", format!("http.listen = {}", toml::Value::String(address.clone())));
     }
     Ok(source)
 }
@@ -389,15 +406,14 @@ fn check_source(
     report: &mut Report,
     referenced: &mut Vec<Referenced>,
 ) -> Option<(Pipeline, Usable)> {
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut document = document::parse(source, report)?;
     let is_merged = report.is_empty();
     let parts = usable::PartSpans::of(document.get_ref());
     let mut secrets = interpolate::Secrets::default();
-    let values = interpolate::Values::new(env, folder);
+    let values = interpolate::Values::new(env, source);
     values.fill(document.get_mut(), &mut secrets, report);
     referenced.extend(values.files.into_inner());
-    let typed = typed::read(document.get_ref(), &mut secrets, report);
+    let typed = typed::read(document.get_ref(), &schema(), &mut secrets, report);
     let document = typed.put(document);
     let is_filled = report.is_empty();
     let mut read = fields::read(document, report)?;
@@ -409,17 +425,17 @@ fn check_source(
     Some((pipeline, usable))
 }
 
-fn read(path: &Path) -> Result<String, Report> {
+fn read(path: &Path, help: &str) -> Result<String, Report> {
     let shown = path.display();
     let fail = |why: String, help: &str| Report::unreadable(path, format!("cannot read `{shown}`: {why}"), help);
-    let metadata = std::fs::metadata(path).map_err(|error| fail(error.to_string(), "name a pipeline's file"))?;
+    let metadata = std::fs::metadata(path).map_err(|error| fail(error.to_string(), help))?;
     if !metadata.is_file() {
-        return Err(fail("it is not a file".into(), "name a pipeline's file"));
+        return Err(fail("it is not a file".into(), help));
     }
     if metadata.len() > FILE_BYTES_MAX {
-        return Err(fail("it is larger than 1 MiB".into(), "name a pipeline's file"));
+        return Err(fail("it is larger than 1 MiB".into(), help));
     }
-    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string(), "name a pipeline's file"))?;
+    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string(), help))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;

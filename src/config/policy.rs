@@ -82,6 +82,7 @@ pub(super) struct Bound {
 pub(super) enum Bounded {
     Steps,
     Parallelism,
+    Weight,
     Records,
     Bytes,
     Memory,
@@ -111,7 +112,7 @@ pub fn policy(path: &Path) -> Result<PolicyFile, Report> {
     let held = source.texts().first().map_or(Held::Unread, |file| Held::of(file.text.as_bytes()));
     let mut referenced = vec![Referenced { path: path.to_owned(), held }];
     let read = document::parse(&source, &mut report).and_then(|document| fields::read(document, &mut report));
-    let rules = read.map(|read: Read<raw::Written>| check::policy::rules(read, path, &mut referenced, &mut report));
+    let rules = read.map(|read: Read<raw::Written>| check::policy::rules(read, &mut referenced, &mut report));
     match rules.filter(|_| report.is_empty()) {
         Some(rules) => Ok(PolicyFile { path: path.to_owned(), source, referenced, rules }),
         None => Err(report),

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error;
 use serde::de::MapAccess;
+use serde::de::Unexpected;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
@@ -91,7 +92,10 @@ pub(super) struct Pipeline {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Kafka {
     /// `host:port` of one or more brokers; the client finds the others through them.
-    #[schemars(with = "Vec<String>", extend("minItems" = 1, "examples" = [["localhost:9092"]]))]
+    #[schemars(
+        with = "Option<Vec<String>>",
+        extend("minItems" = 1, "x-default" = "needed, unless `wasmill.toml` has it", "examples" = [["localhost:9092"]])
+    )]
     pub(super) brokers: Option<Spanned<Vec<Text>>>,
     /// `client.id` of the connections; wasmill appends the worker's number.
     #[schemars(
@@ -102,9 +106,9 @@ pub(super) struct Kafka {
     /// `true` for TLS with the system's certificate authorities, or a table.
     #[schemars(with = "Option<Tls>", extend("default" = false, "examples" = [true]))]
     pub(super) tls: Option<Tls>,
-    /// How wasmill authenticates; works with and without TLS.
-    #[schemars(with = "Option<Sasl>")]
-    pub(super) sasl: Option<Spanned<Sasl>>,
+    /// How wasmill authenticates; works with and without TLS. `false`: it doesn't, whatever `wasmill.toml` says.
+    #[schemars(with = "Option<Login>", extend("default" = false))]
+    pub(super) sasl: Option<Spanned<Login>>,
     /// Allows `librdkafka = { "enable.ssl.certificate.verification" = false }`, `PLAIN` and `OAUTHBEARER` without `tls`, and an
     /// `http://` address in `sasl.oidc.url`; nothing else.
     #[schemars(with = "Option<bool>", extend("default" = false))]
@@ -372,6 +376,13 @@ pub(super) struct Limits {
         extend("minimum" = 1, "maximum" = 1024, "x-default" = "the number of cores, 4 at least", "examples" = [8])
     )]
     pub(super) parallelism: Option<Number>,
+    /// The share of the CPU that the plugins get when those of other pipelines in the process want it, too: with `weight = 20` twice that
+    /// of a pipeline with 10. Weights above 30 give no more than 30.
+    #[schemars(
+        with = "Option<i64>",
+        extend("minimum" = 1, "maximum" = 100, "default" = 10, "examples" = [30])
+    )]
+    pub(super) weight: Option<Number>,
     /// How much may be in flight.
     #[serde(default)]
     pub(super) max_in_flight: MaxInFlight,
@@ -510,6 +521,31 @@ pub(super) struct Reload {
     /// Reload only if the test cases beside the file pass with the change.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) test: Option<Spanned<bool>>,
+}
+
+/// `sasl = false`, or how to log in.
+pub(super) enum Login {
+    None,
+    Sasl(Box<Sasl>),
+}
+
+impl<'de> Deserialize<'de> for Login {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Login, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Login;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Login, E> {
+                if value { Err(E::invalid_value(Unexpected::Bool(value), &self)) } else { Ok(Login::None) }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Login, A::Error> {
+                Sasl::deserialize(MapAccessDeserializer::new(map)).map(|sasl| Login::Sasl(Box::new(sasl)))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// `tls = true`, or the files.

@@ -67,7 +67,7 @@ impl Report {
     #[must_use]
     pub fn unreadable(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Report {
         let file = path.display().to_string();
-        let mut report = Report::new(Arc::new(Source::new(file.clone(), String::new())));
+        let mut report = Report::new(Arc::new(Source::new(path, String::new())));
         report.findings.push(Finding {
             level: Level::Error,
             message: message.into(),
@@ -127,6 +127,16 @@ impl Report {
     /// Where a value is, as `FILE:LINE`.
     pub(super) fn place(&self, span: Span) -> String {
         self.source.line(span).map_or_else(String::new, |line| format!("{}:{}", line.origin, line.number))
+    }
+
+    /// What a relative path at this place begins at.
+    pub(super) fn folder(&self, span: Span) -> &Path {
+        self.source.folder(span)
+    }
+
+    /// Whether the value at this place is in the file of the process, and not in the pipeline's.
+    pub(super) fn is_of_process(&self, span: Span) -> bool {
+        self.source.is_of_process(span)
     }
 
     /// Whether there are no findings.

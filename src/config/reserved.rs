@@ -46,7 +46,7 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         | ["on_error", "backoff", "from" | "to"] => "write a time with its unit, such as \"5s\" or \"200ms\"",
         ["limits", "max_in_flight"] => "write `max_in_flight = { records = 25_000, bytes = \"64 MiB\" }`",
         ["on_error", "backoff"] => "write `backoff = { from = \"100ms\", to = \"10s\" }`",
-        ["limits", "parallelism" | "outputs_per_record" | "records_per_second"]
+        ["limits", "parallelism" | "weight" | "outputs_per_record" | "records_per_second"]
         | ["limits", "max_in_flight", "records"]
         | ["step", "batch"] => "write a whole number",
         _ => "",

@@ -20,8 +20,9 @@ use super::raw;
 /// The schema, as JSON.
 #[must_use]
 pub fn schema() -> Json {
-    // These have a default for serde, so that a missing one is reported together with other missing keys.
-    let mut schema = of::<raw::Pipeline>("A pipeline of wasmill", &["kafka", "input", "step", "output"]);
+    // These have a default for serde, so that a missing one is reported together with other missing keys. `kafka` may be that of the
+    // process's file.
+    let mut schema = of::<raw::Pipeline>("A pipeline of wasmill", &["input", "step", "output"]);
     permit_references(&mut schema);
     schema
 }
@@ -34,7 +35,10 @@ pub(super) fn of<T: JsonSchema>(title: &str, required: &[&str]) -> Json {
     tidy(&mut schema);
     if let Some(root) = schema.as_object_mut() {
         root.insert("title".into(), json!(title));
-        root.insert("required".into(), json!(required));
+        root.remove("required");
+        if !required.is_empty() {
+            root.insert("required".into(), json!(required));
+        }
     }
     schema
 }
@@ -74,16 +78,17 @@ fn tidy(schema: &mut Json) {
     }
 }
 
-/// An `anyOf` that was made from an `enum` one level up is left alone.
+/// An `anyOf` that was made from an `enum` one level up is left alone, except for a table in it.
 fn tidy_inside(schema: &mut Json) {
     let made = |item: &Json| item.get("enum").is_some() || item.get("pattern").is_some();
-    if !schema.as_array().is_some_and(|items| items.iter().any(made)) {
-        tidy(schema);
+    match schema.as_array_mut().filter(|items| items.iter().any(made)) {
+        Some(items) => items.iter_mut().filter(|item| item["type"] == "object").for_each(tidy),
+        None => tidy(schema),
     }
 }
 
 /// Permits a reference in place of a number, of `true` and `false`, and of a list of strings.
-fn permit_references(schema: &mut Json) {
+pub(super) fn permit_references(schema: &mut Json) {
     let Some(object) = schema.as_object_mut() else { return };
     for inside in ["properties", "items", "additionalProperties", "anyOf"] {
         match object.get_mut(inside) {
@@ -145,6 +150,16 @@ impl JsonSchema for raw::Tls {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let files = generator.subschema_for::<raw::TlsFiles>();
         json_schema!({"anyOf": [{"type": "boolean"}, files]})
+    }
+}
+
+impl JsonSchema for raw::Login {
+    fn schema_name() -> Cow<'static, str> {
+        "Login".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let sasl = generator.subschema_for::<raw::Sasl>();
+        json_schema!({"anyOf": [{"enum": [false]}, sasl]})
     }
 }
 

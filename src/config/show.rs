@@ -49,12 +49,11 @@ pub fn show_read(pipeline: &Pipeline, env: &dyn Fn(&str) -> Option<OsString>) ->
     let mut report = Report::new(Arc::clone(&source));
     let Some(mut document) = document::parse(&source, &mut report) else { return Err(report) };
     let mut secrets = Secrets::default();
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    Values::new(env, folder).fill(document.get_mut(), &mut secrets, &mut report);
+    Values::new(env, &source).fill(document.get_mut(), &mut secrets, &mut report);
     if !report.is_empty() {
         return Err(report);
     }
-    let typed = typed::read(document.get_ref(), &mut secrets, &mut report);
+    let typed = typed::read(document.get_ref(), &schema(), &mut secrets, &mut report);
     let document = typed.put(document);
     let mut page = Page { pipeline, source: &source, secrets: &secrets, lines: Vec::new() };
     page.file(document.get_ref());

@@ -1,10 +1,12 @@
 //! The texts of a pipeline's configuration, and positions in them.
 //!
-//! The file comes first, then each `--set` as a text of its own. A [`Span`] counts through all of them, so each value
-//! has a unique position. The texts are not interpreted, with one exception: strings under keys that look like
-//! passwords are masked before a line is shown.
+//! The file comes first, then the file of the process, if its `[kafka]` counts, and then each `--set` as a text of its own. A [`Span`]
+//! counts through all of them, so each value has a unique position. The texts are not interpreted, with one exception: strings under keys
+//! that look like passwords are masked before a line is shown.
 
 use std::ops::Range;
+use std::path::Path;
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -33,16 +35,30 @@ impl From<Range<usize>> for Span {
     }
 }
 
-/// The pipeline's file and the overrides of the command line.
+/// The pipeline's file, the file of the process, and the overrides of the command line.
 #[derive(Debug)]
 pub struct Source {
     texts: Vec<Text>,
 }
 
+/// What a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// The pipeline's file, or another file that is read alone.
+    File,
+    /// The file of the process: its `[kafka]` has values that the pipeline's file leaves out.
+    Process,
+    /// An option of the command line.
+    Override,
+}
+
 /// One text of a source.
 pub(super) struct Text {
+    pub(super) layer: Layer,
     /// The file's path, or the option that it came from.
     pub(super) origin: String,
+    /// What relative paths in it begin at.
+    folder: PathBuf,
     /// Its start in the positions of spans.
     pub(super) start: usize,
     /// The text to parse.
@@ -61,18 +77,42 @@ pub(super) struct Line {
 }
 
 impl Source {
-    pub(super) fn new(origin: String, text: String) -> Source {
+    pub(super) fn new(path: &Path, text: String) -> Source {
         let mut source = Source { texts: Vec::new() };
-        source.push(origin, text);
+        source.push(Layer::File, path.display().to_string(), folder(path), text);
         source
     }
 
-    /// Adds a text after the others.
-    pub(super) fn push(&mut self, origin: String, text: String) {
+    /// Adds the file of the process.
+    pub(super) fn push_process(&mut self, path: &Path, text: String) {
+        self.push(Layer::Process, path.display().to_string(), folder(path), text);
+    }
+
+    /// Adds an option of the command line. Relative paths in it begin at the folder of the pipeline's file.
+    pub(super) fn push_override(&mut self, option: &str, text: String) {
+        let folder = self.folder(Span::START).to_owned();
+        self.push(Layer::Override, option.to_owned(), folder, text);
+    }
+
+    fn push(&mut self, layer: Layer, origin: String, folder: PathBuf, text: String) {
         // One byte between two texts, so that the end of one is not the start of the next.
         let start = self.texts.last().map_or(0, |last| last.start + last.text.len() + 1);
         let shown = covered(&text);
-        self.texts.push(Text { origin, start, text, shown });
+        self.texts.push(Text { layer, origin, folder, start, text, shown });
+    }
+
+    fn text_at(&self, span: Span) -> Option<&Text> {
+        self.texts.iter().rev().find(|text| text.start <= span.start)
+    }
+
+    /// What a relative path at this position begins at.
+    pub(super) fn folder(&self, span: Span) -> &Path {
+        self.text_at(span).map_or_else(|| Path::new(""), |text| &text.folder)
+    }
+
+    /// Whether a value was taken from the file of the process, as the pipeline's file leaves it out.
+    pub(super) fn is_of_process(&self, span: Span) -> bool {
+        self.text_at(span).is_some_and(|text| text.layer == Layer::Process)
     }
 
     pub(super) fn texts(&self) -> &[Text] {
@@ -81,7 +121,7 @@ impl Source {
 
     /// The line where a span starts.
     pub(super) fn line(&self, span: Span) -> Option<Line> {
-        let text = self.texts.iter().rev().find(|text| text.start <= span.start)?;
+        let text = self.text_at(span)?;
         let shown = &text.shown;
         let start = shown.floor_char_boundary(span.start - text.start);
         let end = shown.floor_char_boundary(span.end.saturating_sub(text.start)).max(start);
@@ -97,6 +137,11 @@ impl Source {
             marked,
         })
     }
+}
+
+/// The folder of a file.
+fn folder(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Omits the texts, which may contain passwords.

@@ -16,7 +16,6 @@ use toml::de::DeValue;
 
 use super::interpolate::Secrets;
 use super::report::Report;
-use super::schema::schema;
 
 /// The values that are not text, by the start of their spans.
 pub(super) struct Typed(BTreeMap<usize, Reading>);
@@ -42,10 +41,10 @@ enum Kind<'a> {
     Switch,
 }
 
-/// Reads all values with references. Those that their keys can't take are reported.
-pub(super) fn read(table: &DeTable<'_>, secrets: &mut Secrets, report: &mut Report) -> Typed {
+/// Reads all values with references in a file of this schema. Those that their keys can't take are reported.
+pub(super) fn read(table: &DeTable<'_>, schema: &Json, secrets: &mut Secrets, report: &mut Report) -> Typed {
     let mut reader = Reader { secrets, report, readings: BTreeMap::new() };
-    reader.table(table, &schema(), "");
+    reader.table(table, schema, "");
     Typed(reader.readings)
 }
 

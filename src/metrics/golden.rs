@@ -71,7 +71,7 @@ const GUIDE: &[Section] = &[
                 "wasmill_waiting_seconds_total",
                 "`in_flight` grows under back-pressure: Steps and Output show which of them is slow. `retry` counts waits \
                  before retries of records and after failed deliveries. `rate` grows while `limits.records_per_second` holds the \
-                 reading back.",
+                 reading back, and `memory` while little is left of `[limits] memory` in `wasmill.toml`.",
             ),
             (
                 "wasmill_dead_letters_total",
@@ -250,6 +250,14 @@ const GUIDE: &[Section] = &[
                 "wasmill_http_streams_dropped_total",
                 "Somebody's `wasmill logs -f`, `wasmill tap` or page has stopped reading, and was disconnected after half a \
                  minute. Records are still processed.",
+            ),
+            (
+                "wasmill_process_memory_bytes",
+                "What plugins and state hold doesn't fall while records are processed: close to the limit, everything is slow.",
+            ),
+            (
+                "wasmill_process_memory_limit_bytes",
+                "Above nine tenths of it, each pipeline reads only a little at a time.",
             ),
             ("process_cpu_seconds_total", "The rate is the number of cores in use."),
             (

@@ -1,11 +1,15 @@
-//! Metrics of the process: those that every Prometheus client exports, dropped log lines, and the spans of traces.
+//! Metrics of the process: those that every Prometheus client exports, dropped log lines, the spans of traces, and the memory of all
+//! pipelines together.
 //!
 //! The library's collector reports CPU time in whole seconds, and an idle process needs minutes for one. So that value is read
 //! here.
 
 use std::fs;
+use std::sync::Arc;
 
 use prometheus::IntCounter;
+use prometheus::IntGauge;
+use prometheus::IntGaugeVec;
 use prometheus::Opts;
 use prometheus::core::Collector;
 use prometheus::core::Desc;
@@ -14,6 +18,8 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::Counter;
 use prometheus::proto::MetricFamily;
 
+use crate::budget::MemoryBudget;
+use crate::budget::MemoryKind;
 use crate::telemetry;
 use crate::trace::span_counts;
 
@@ -27,11 +33,22 @@ pub(super) struct Process {
     lines_dropped: IntCounter,
     spans_exported: IntCounter,
     spans_dropped: IntCounter,
+    memory: Arc<MemoryBudget>,
+    memory_bytes: IntGaugeVec,
+    memory_limit_bytes: IntGauge,
 }
 
 impl Process {
-    pub(super) fn new() -> Result<Process, prometheus::Error> {
+    pub(super) fn new(memory: Arc<MemoryBudget>) -> Result<Process, prometheus::Error> {
         let counter = |name: &str, help: &str| IntCounter::with_opts(Opts::new(name, help));
+        let used = Opts::new(
+            "wasmill_process_memory_bytes",
+            "Memory of all pipelines together that counts against `[limits] memory` of `wasmill.toml`, by what it is used for.",
+        );
+        let limit = Opts::new(
+            "wasmill_process_memory_limit_bytes",
+            "The most memory of all pipelines together; 0 if `wasmill.toml` sets no limit.",
+        );
         Ok(Process {
             library: ProcessCollector::for_self(),
             lines_dropped: counter(
@@ -43,6 +60,9 @@ impl Process {
                 "wasmill_trace_spans_dropped_total",
                 "Spans that found no room in the queue, or that the collector did not take.",
             )?,
+            memory,
+            memory_bytes: IntGaugeVec::new(used, &["kind"])?,
+            memory_limit_bytes: IntGauge::with_opts(limit)?,
         })
     }
 }
@@ -53,6 +73,8 @@ impl Collector for Process {
         descs.extend(self.lines_dropped.desc());
         descs.extend(self.spans_exported.desc());
         descs.extend(self.spans_dropped.desc());
+        descs.extend(self.memory_bytes.desc());
+        descs.extend(self.memory_limit_bytes.desc());
         descs
     }
 
@@ -69,6 +91,13 @@ impl Collector for Process {
         families.extend(with_value(&self.lines_dropped, telemetry::lines_dropped()));
         families.extend(with_value(&self.spans_exported, exported));
         families.extend(with_value(&self.spans_dropped, dropped));
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        for kind in MemoryKind::ALL {
+            self.memory_bytes.with_label_values(&[kind.label()]).set(gauge(self.memory.used(kind)));
+        }
+        self.memory_limit_bytes.set(gauge(self.memory.limit().unwrap_or(0)));
+        families.extend(self.memory_bytes.collect());
+        families.extend(self.memory_limit_bytes.collect());
         families
     }
 }

@@ -3,6 +3,8 @@
 //! A row names its labels, and lists the known values either of all its labels or of none. Every combination of
 //! listed values is created at once.
 
+use std::sync::Arc;
+
 use prometheus::CounterVec;
 use prometheus::Gauge;
 use prometheus::GaugeVec;
@@ -20,6 +22,7 @@ use prometheus::core::MetricVec;
 use prometheus::core::MetricVecBuilder;
 
 use super::process::Process;
+use crate::budget::MemoryBudget;
 
 /// The label that every metric of a pipeline has.
 pub(super) const PIPELINE: &str = "pipeline";
@@ -32,9 +35,9 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(pipeline: &'a str) -> Table<'a> {
+    pub(super) fn new(pipeline: &'a str, memory: &Arc<MemoryBudget>) -> Table<'a> {
         let registry = Registry::new();
-        registry.register(Box::new(Process::new().expect(SOUND))).expect(SOUND);
+        registry.register(Box::new(Process::new(Arc::clone(memory)).expect(SOUND))).expect(SOUND);
         Table { registry, pipeline }
     }
 

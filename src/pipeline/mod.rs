@@ -34,11 +34,13 @@ use crate::record::RecordId;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
+use crate::worker::OfDefault;
 use crate::worker::Operator;
 use crate::worker::Replacement;
 use crate::worker::StateAsker;
 use crate::worker::Status;
 use crate::worker::Swapper;
+use crate::worker::Timeouts;
 use crate::worker::Worker;
 
 pub use crate::worker::AppliedUpTo;
@@ -172,9 +174,17 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
         records_per_second: config.limits.records_per_second,
         max_in_flight_records: config.limits.max_in_flight_records,
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
-        drain_timeout: config.limits.drain_timeout,
-        shutdown_timeout: config.shutdown_timeout,
+        timeouts: Timeouts { drain: config.limits.drain_timeout, shutdown: config.shutdown_timeout },
+        niceness: niceness(&config.limits),
     }
+}
+
+/// The niceness of the executors.
+fn niceness(limits: &config::Limits) -> i32 {
+    worker::niceness(
+        OfDefault { value: limits.weight, default: config::WEIGHT_DEFAULT },
+        OfDefault { value: limits.parallelism, default: config::parallelism_default() },
+    )
 }
 
 /// Which partitions are being restored, and how far; `None` if none is.
@@ -328,6 +338,12 @@ impl Handle {
         checks.push(check(retried.is_none(), "retries", retried.as_deref().unwrap_or_default()));
         let held = self.status.held();
         checks.push(check(held.is_none(), "partitions", held.as_deref().unwrap_or_default()));
+        // Records flow, if slowly.
+        let holders = self.metrics.memory.budget().holders();
+        let holders = holders.map(|holders| {
+            format!("records are read a few at a time, as `[limits] memory` is nearly used up: {holders}")
+        });
+        checks.push(check(holders.is_none(), "memory", holders.as_deref().unwrap_or_default()));
         // The pipeline continues with its old configuration, so a failed reload alone doesn't make it unready.
         let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         checks.push(check(reloaded.is_ok(), "reload", reloaded.as_ref().err().map_or("", |why| why)));

@@ -11,6 +11,7 @@ use wasmtime::FrameSymbol;
 use wasmtime::Trap;
 use wasmtime::WasmBacktrace;
 
+use crate::budget::Mib;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::plugin::contract::TOO_MUCH;
@@ -18,7 +19,9 @@ use crate::plugin::forbidden;
 use crate::plugin::host::Host;
 use crate::plugin::host::Refused;
 use crate::plugin::limiter::INSTANCES_MAX;
+use crate::plugin::limiter::Limiter;
 use crate::plugin::limiter::MEMORIES_MAX;
+use crate::plugin::limiter::Refusal;
 use crate::plugin::limiter::TABLES_MAX;
 
 /// A longer backtrace is truncated: the names in it come from the guest.
@@ -84,9 +87,7 @@ pub(super) fn classify(
         }
         // Allocators react to a refusal in many ways (`unreachable`, an access out of bounds), so any trap after one is
         // attributed to it.
-        _ if limiter.refused() => {
-            (Kind::Memory, format!("needs more than its limit of {} bytes of memory{place}", limiter.bytes_max()))
-        }
+        _ if let Some(refusal) = limiter.refused() => (Kind::Memory, format!("{}{place}", refused(refusal, limiter))),
         Some(trap) if is_bad_output(*trap) => (Kind::BadOutput, format!("returned what can't be read: {trap}{place}")),
         Some(Trap::UnreachableCodeReached) => {
             (Kind::Trap, format!("{}wasm trap: unreachable executed{place}", last_words(host.last_error())))
@@ -109,6 +110,20 @@ pub(super) fn classify(
     Failure {
         backtrace: frames.map(text).unwrap_or_default(),
         ..Failure::new(kind, Some(Arc::clone(step)), format!("{}{reason}", entry.prefix()))
+    }
+}
+
+/// Why memory was refused.
+fn refused(refusal: Refusal, limiter: &Limiter) -> String {
+    match refusal {
+        Refusal::Own => format!("needs more than its limit of {} bytes of memory", limiter.bytes_max()),
+        Refusal::Process { total, limit } => format!(
+            "needs more memory than the pipelines of this process may have together: they have {} of {}, which is `[limits] memory` in \
+             wasmill.toml, and this instance has {}",
+            Mib(total),
+            Mib(limit),
+            Mib(limiter.bytes())
+        ),
     }
 }
 

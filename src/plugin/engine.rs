@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 
+use crate::budget::MemoryAccount;
 use crate::plugin::compile::Compiler;
 use crate::plugin::contract;
 use crate::plugin::deadline::Clock;
@@ -15,6 +16,8 @@ use crate::plugin::program::Engines;
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// Where the memory of instances is taken from.
+    memory: Arc<MemoryAccount>,
 }
 
 struct Inner {
@@ -45,7 +48,17 @@ impl Engine {
         let mut linker = Linker::new(&engines.components);
         contract::link(&mut linker).map_err(EngineError::Wasmtime)?;
         let clock = Clock::start(engines.components.clone()).map_err(EngineError::Thread)?;
-        Ok(Engine { inner: Arc::new(Inner { engines, compiler, linker, clock }) })
+        Ok(Engine { inner: Arc::new(Inner { engines, compiler, linker, clock }), memory: Arc::default() })
+    }
+
+    /// The same engine for the plugins of a pipeline: the memory of their instances is taken from its account.
+    #[must_use]
+    pub fn for_pipeline(&self, memory: &Arc<MemoryAccount>) -> Engine {
+        Engine { inner: Arc::clone(&self.inner), memory: Arc::clone(memory) }
+    }
+
+    pub(super) fn memory(&self) -> &Arc<MemoryAccount> {
+        &self.memory
     }
 
     pub(super) fn engines(&self) -> &Engines {

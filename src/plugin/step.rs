@@ -24,6 +24,7 @@ use crate::plugin::host::Names;
 use crate::plugin::host::PluginName;
 use crate::plugin::host::WasiState;
 use crate::plugin::instance::Instance;
+use crate::plugin::limiter::Limiter;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::manifest::StateVersions;
 use crate::plugin::trust;
@@ -244,7 +245,8 @@ impl Step {
         let inner = &*self.inner;
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
         let given = WasiState::new(&inner.settings.allow, self.rehearsal);
-        let host = Host::new(inner.settings.memory_bytes, given, log, Arc::clone(&inner.plugin), names);
+        let limiter = Limiter::new(inner.settings.memory_bytes, inner.engine.memory());
+        let host = Host::new(limiter, given, log, Arc::clone(&inner.plugin), names);
         Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
     }
 }

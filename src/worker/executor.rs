@@ -132,12 +132,13 @@ struct Thread {
 }
 
 impl Executors {
-    /// Starts a thread for each chain. `returns` is called on that thread.
+    /// Starts a thread for each chain, with this niceness. `returns` is called on that thread.
     pub(super) fn start(
         chains: Vec<Chain>,
         routes: &Routes,
         worker: usize,
         tracer: Option<&Tracer>,
+        niceness: i32,
         returns: &(impl Fn(Returned) + Clone + Send + 'static),
     ) -> std::io::Result<Executors> {
         let mut threads = Vec::new();
@@ -146,7 +147,10 @@ impl Executors {
             let (routes, returns) = (routes.clone(), returns.clone());
             let tracer = tracer.cloned();
             let executor = Executor { number, chain, routes, tracer, failed: HashMap::new(), returns };
-            let thread = telemetry::spawn(format!("executor-{worker}-{number}"), move || executor.run(&orders))?;
+            let thread = telemetry::spawn(format!("executor-{worker}-{number}"), move || {
+                lower_priority(niceness);
+                executor.run(&orders);
+            })?;
             threads.push(Thread { orders: Some(sender), handle: Some(thread) });
         }
         let loads = vec![0; threads.len()];
@@ -226,11 +230,6 @@ struct Executor<R> {
 
 impl<R: Fn(Returned)> Executor<R> {
     fn run(mut self, orders: &mpsc::Receiver<Order>) {
-        // On Linux this sets the niceness of the thread, not of the process.
-        #[cfg(target_os = "linux")]
-        if let Err(error) = rustix::process::nice(NICENESS) {
-            tracing::debug!("failed to lower an executor thread's priority: {error}");
-        }
         while let Ok(order) = orders.recv() {
             let request = match order {
                 Order::Run(request) => request,
@@ -390,10 +389,16 @@ impl<R: Fn(Returned)> Executor<R> {
     }
 }
 
-/// The niceness of executors, which makes them yield to the worker and the client's threads. Those threads run briefly, and where
-/// there are more threads than cores, waiting for an executor lets their data fall out of the CPU caches.
+/// Adds this to the niceness of the thread. Elsewhere than on Linux it would be that of the process.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
+fn lower_priority(niceness: i32) {
+    if let Err(error) = rustix::process::nice(niceness) {
+        tracing::debug!("failed to lower an executor thread's priority: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority(_: i32) {}
 
 /// See [`Executor::failed`].
 const STRANDS_REMEMBERED: usize = 1024;

@@ -15,6 +15,9 @@ use super::left_out::LeftOut;
 use super::outgoing::Outgoing;
 use super::task::PartitionTask;
 use crate::batch::Batch;
+use crate::budget::HeldMemory;
+use crate::budget::MemoryAccount;
+use crate::budget::MemoryKind;
 use crate::kafka::consumer::Position;
 use crate::record::AssignmentId;
 use crate::record::AssignmentIds;
@@ -44,6 +47,23 @@ pub(super) struct Flow {
     pub(super) left: Vec<LeftAt>,
     /// Records that an operator has said to leave out.
     pub(super) left_out: LeftOut,
+    /// What of it counts against the memory of the process.
+    pub(super) held: HeldByFlow,
+}
+
+/// What a worker holds of the memory of the process.
+pub(super) struct HeldByFlow {
+    /// Records and outputs.
+    pub(super) in_flight: HeldMemory,
+    /// The tables of its step with windows, as of the last second.
+    pub(super) state: HeldMemory,
+}
+
+impl HeldByFlow {
+    pub(super) fn new(memory: &Arc<MemoryAccount>) -> HeldByFlow {
+        let nothing = |kind| HeldMemory::new(memory, kind);
+        HeldByFlow { in_flight: nothing(MemoryKind::InFlight), state: nothing(MemoryKind::State) }
+    }
 }
 
 /// The most batches in `spare`.
@@ -51,7 +71,7 @@ const SPARE_MAX: usize = 64;
 
 impl Flow {
     /// A flow with nothing in flight. Its assignment ids continue after those already issued.
-    pub(super) fn new(assignments: AssignmentIds) -> Flow {
+    pub(super) fn new(assignments: AssignmentIds, memory: &Arc<MemoryAccount>) -> Flow {
         Flow {
             tasks: Vec::new(),
             last_read: 0,
@@ -64,6 +84,7 @@ impl Flow {
             denied: None,
             left: Vec::new(),
             left_out: LeftOut::default(),
+            held: HeldByFlow::new(memory),
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Intake {
     is_lasting: bool,
     /// Whether an operator has paused the pipeline.
     is_paused: bool,
+    /// Whether little is left of the memory that the pipelines of the process share.
+    is_short: bool,
     /// The size in bytes of the largest record of the last read.
     largest: usize,
     /// Whether no more records were available.
@@ -47,6 +49,8 @@ pub(super) enum Plan {
 
 /// The most records taken between two checks of the inbox.
 const RECORDS_MAX: usize = 1024;
+/// What is read at once while memory is short.
+const LITTLE: Amount = Amount { records: 128, bytes: 256 << 10 };
 /// The most records taken in one call.
 const TAKEN_MAX: usize = 64;
 /// The interval between single records at the bound.
@@ -61,6 +65,7 @@ impl Intake {
             full_since: None,
             is_lasting: false,
             is_paused: false,
+            is_short: false,
             largest: 1,
             is_empty: false,
             rate: Rate::default(),
@@ -75,6 +80,26 @@ impl Intake {
     /// Whether an operator has paused the pipeline.
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused
+    }
+
+    /// Little is left of the memory of the process, or there is room again.
+    pub(super) fn set_short(&mut self, is_short: bool) {
+        self.is_short = is_short;
+    }
+
+    /// Whether little is left of the memory of the process.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// The bound on what may be in flight, which is at most `most`. While memory is short, a pipeline with nothing in flight reads a little:
+    /// so all of them move on, and windows close, however much of the memory is held by something that doesn't fall.
+    pub(super) fn bound(&self, in_flight: Amount, most: Amount) -> Amount {
+        match (self.is_short, in_flight.records) {
+            (false, _) => most,
+            (true, 0) => Amount { records: most.records.min(LITTLE.records), bytes: most.bytes.min(LITTLE.bytes) },
+            (true, _) => Amount::default(),
+        }
     }
 
     /// Whether the bound is reached now.
@@ -111,7 +136,13 @@ impl Intake {
         let bytes = most.bytes.saturating_sub(in_flight.bytes);
         if records > 0 && bytes > 0 && !is_backed_up {
             let rate = std::mem::take(&mut self.rate);
-            *self = Intake { largest: self.largest, is_paused: self.is_paused, rate, ..Intake::new() };
+            *self = Intake {
+                largest: self.largest,
+                is_paused: self.is_paused,
+                is_short: self.is_short,
+                rate,
+                ..Intake::new()
+            };
             if self.is_paused {
                 // Nothing more comes: a transaction needn't wait for it.
                 self.is_empty = true;
@@ -218,5 +249,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn while_memory_is_short_a_pipeline_reads_a_little_at_a_time() {
+        let now = clock::now();
+        let mut intake = Intake::new();
+        let amount = |records, bytes| Amount { records, bytes };
+        let mut plan = |is_short: bool, in_flight: Amount| {
+            intake.set_short(is_short);
+            let bound = intake.bound(in_flight, MOST);
+            intake.plan(now, in_flight, bound, false, LASTING)
+        };
+        assert_eq!(plan(false, amount(10, 100)), Plan::Take(amount(RECORDS_MAX, MOST.bytes - 100)));
+        assert_eq!(plan(true, amount(0, 0)), Plan::Take(amount(LITTLE.records, MOST.bytes)));
+        assert_eq!(plan(true, amount(1, 100)), Plan::TakeOne, "one each half second, as at any bound");
+        assert_eq!(plan(true, amount(1, 100)), Plan::Nothing);
+        assert_eq!(plan(true, amount(0, 0)), Plan::Take(amount(LITTLE.records, MOST.bytes)), "it goes on");
+        assert_eq!(plan(false, amount(1, 100)), Plan::Take(amount(RECORDS_MAX, MOST.bytes - 100)));
     }
 }

@@ -167,7 +167,7 @@ pub(super) fn start_executors(
     // The inbox is closed only when the process ends.
     let returns = move |returned| drop(inbox.send(Event::Returned(returned)));
     let tracer = Tracer::of_pipeline(&settings.kafka.input.group);
-    Executors::start(chains, &settings.routes, worker, tracer.as_ref(), &returns)
+    Executors::start(chains, &settings.routes, worker, tracer.as_ref(), settings.niceness, &returns)
         .map_err(|error| format!("failed to start an executor: {error}"))
 }
 

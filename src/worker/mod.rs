@@ -45,6 +45,7 @@ mod limits;
 mod link;
 mod mailbox;
 mod monitor;
+mod niceness;
 mod outgoing;
 mod position;
 mod positions;
@@ -81,6 +82,8 @@ pub use dry::StepTrace;
 pub use end::End;
 pub use end::RecordAt;
 pub use end::RecordPlace;
+pub use niceness::OfDefault;
+pub use niceness::niceness;
 pub use reconfigure::Change;
 pub use reconfigure::Changer;
 pub use reconfigure::Reply;
@@ -145,10 +148,19 @@ pub struct Settings {
     pub max_in_flight_bytes: usize,
     /// How many records are read in a second, at most.
     pub records_per_second: Option<NonZeroU32>,
-    /// The longest time that a revoke waits for records in flight.
-    pub drain_timeout: Duration,
-    /// The longest time that a shutdown waits for records in flight.
-    pub shutdown_timeout: Duration,
+    /// How long to wait for records in flight.
+    pub timeouts: Timeouts,
+    /// The niceness of the executors.
+    pub niceness: i32,
+}
+
+/// The longest times to wait for records in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Of a revoke.
+    pub drain: Duration,
+    /// Of a shutdown.
+    pub shutdown: Duration,
 }
 
 impl Settings {

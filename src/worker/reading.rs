@@ -42,7 +42,11 @@ impl Shell {
         let most = self.settings.max_in_flight();
         let is_backed_up = self.flow.is_backed_up();
         let room = self.intake.rate.room(now, self.settings.records_per_second);
-        match self.intake.plan(now, self.flow.amount(), most, is_backed_up, failpoint::hasten(LASTING)) {
+        let in_flight = self.flow.amount();
+        self.flow.held.in_flight.set(in_flight.bytes as u64);
+        self.intake.set_short(self.flow.held.in_flight.budget().is_short(self.intake.is_short()));
+        let most = self.intake.bound(in_flight, most);
+        match self.intake.plan(now, in_flight, most, is_backed_up, failpoint::hasten(LASTING)) {
             Plan::Nothing => {
                 self.pause_all();
                 false

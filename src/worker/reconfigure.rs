@@ -135,7 +135,7 @@ impl Shell {
             })
             .transpose()?;
 
-        self.session.set_timeouts(settings.drain_timeout, settings.shutdown_timeout);
+        self.session.set_timeouts(settings.timeouts.drain, settings.timeouts.shutdown);
         self.settings = settings;
         self.io.first_step = first_step;
         // An executor may still be running records from before a rewind: dropping it must not block the worker.

@@ -83,8 +83,8 @@ impl Shell {
         let io = Io::start(&settings, number, instances, &metrics, mailbox, &first)?;
         let now = clock::now();
         let session = session::Settings {
-            drain_timeout: settings.drain_timeout,
-            shutdown_timeout: settings.shutdown_timeout,
+            drain_timeout: settings.timeouts.drain,
+            shutdown_timeout: settings.timeouts.shutdown,
             on_recreate: settings.kafka.input.on_recreate,
             commit_every: settings.kafka.commit_every,
         };
@@ -92,9 +92,9 @@ impl Shell {
         Ok(Shell {
             delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
             settings,
-            monitor: Monitor::new(metrics, status, tracer),
             io,
-            flow: Flow::new(first.assignments),
+            flow: Flow::new(first.assignments, &metrics.memory),
+            monitor: Monitor::new(metrics, status, tracer),
             session: Session::new(now, session),
             todo: VecDeque::new(),
             intake: Intake::new(),

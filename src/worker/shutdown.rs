@@ -148,7 +148,8 @@ impl Shell {
         }
         let deadline = self.session.deadline().unwrap_or(now);
         let kafka = &self.settings.kafka;
-        let end = left::outcome(cause, &left, self.settings.shutdown_timeout, &kafka.input.group, &Commands::of(kafka));
+        let end =
+            left::outcome(cause, &left, self.settings.timeouts.shutdown, &kafka.input.group, &Commands::of(kafka));
         Ended { end, committed: left::in_words(&left), deadline }
     }
 }

@@ -81,6 +81,7 @@ impl Shell {
             self.check_outputs(now);
             self.ask_quiet();
             self.watch_tables(now);
+            self.name_holders(now);
         }
         if now.saturating_duration_since(self.timers.asked) >= ASK_EVERY {
             self.timers.asked = now;
@@ -93,6 +94,16 @@ impl Shell {
         self.tell_session(now, session::Event::Tick);
     }
 
+    /// Logs what holds the memory of the process, if that is why records are read slowly, and it won't fall by itself.
+    fn name_holders(&self, now: Instant) {
+        if let Some(holders) = self.flow.held.in_flight.budget().holders_to_name(now) {
+            tracing::warn!(
+                "little is left of the memory of all pipelines, and it won't fall by itself, so records are read a few at a time: {holders}; \
+                 raise `[limits] memory` in wasmill.toml, or lower what holds it"
+            );
+        }
+    }
+
     fn count_waiting(&self, now: Instant, since: Duration) {
         let all = self.flow.tasks.len();
         let waits = |task: &&PartitionTask| task.state.retrying(now) > 0;
@@ -102,7 +113,8 @@ impl Shell {
         self.monitor.count_waiting("halt", if_so(self.blocked.is_blocked()), since);
         self.monitor.count_waiting("paused", if_so(self.intake.is_paused()), since);
         self.monitor.count_waiting("rate", if_so(self.intake.rate.is_exhausted()), since);
-        self.monitor.count_waiting("in_flight", if_so(self.intake.is_at_bound()), since);
+        self.monitor.count_waiting("memory", if_so(self.intake.is_short()), since);
+        self.monitor.count_waiting("in_flight", if_so(self.intake.is_at_bound() && !self.intake.is_short()), since);
     }
 
     /// Shows probes that this thread is alive, and which of its helper threads are.

@@ -42,6 +42,7 @@ mod reload;
 mod retry;
 mod semantics;
 mod security;
+mod shares;
 mod shutdown;
 mod start;
 mod stop;

@@ -4,8 +4,10 @@ use std::env;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::cli::args::ProcessFile;
 use crate::cli::exit_code::Exit;
 use crate::config;
+use crate::config::PROCESS_FILE;
 use crate::config::Process;
 
 /// The files that the arguments stand for. A folder stands for its pipeline files.
@@ -34,34 +36,39 @@ pub(in crate::cli) fn files(paths: &[PathBuf], may_be_empty: bool) -> Result<Vec
     Ok(files)
 }
 
-/// The file of the process in a folder of pipelines.
-const OWN_FILE: &str = "wasmill.toml";
-
 fn is_pipeline(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     // Editors and volumes of Kubernetes have hidden files.
-    let is_other = name == OWN_FILE || name.ends_with(".test.toml") || name.starts_with('.');
+    let is_other = name == PROCESS_FILE || name.ends_with(".test.toml") || name.starts_with('.');
     name.ends_with(".toml") && !is_other && file.is_file()
 }
 
-/// The settings of the process: those of the named file, or of the `wasmill.toml` in one of the folders.
-///
-/// # Errors
-/// If the file is invalid, or several folders have one.
-pub(in crate::cli) fn settings(paths: &[PathBuf], named: Option<&Path>) -> Result<Process, Exit> {
-    let found: Vec<PathBuf> = match named {
-        Some(named) => vec![named.to_owned()],
-        None => paths.iter().map(|path| path.join(OWN_FILE)).filter(|file| file.is_file()).collect(),
-    };
-    match &found[..] {
-        [] => Ok(Process::default()),
-        [file] => config::process(file, &|name| env::var_os(name)).map_err(|report| Exit::Invalid(report.to_string())),
-        [first, second, ..] => {
+impl ProcessFile {
+    /// The file that counts for these files and folders: the named one, or the `wasmill.toml` in one of the folders.
+    ///
+    /// # Errors
+    /// If several folders have one.
+    pub(in crate::cli) fn of(&self, paths: &[PathBuf]) -> Result<ProcessFile, Exit> {
+        let found: Vec<PathBuf> = match &self.file {
+            Some(named) => vec![named.clone()],
+            None => paths.iter().map(|path| path.join(PROCESS_FILE)).filter(|file| file.is_file()).collect(),
+        };
+        if let [first, second, ..] = &found[..] {
             let [first, second] = [first, second].map(|file| file.display());
-            Err(Exit::Invalid(format!(
+            return Err(Exit::Invalid(format!(
                 "{second}: a process has one such file, and {first} is another: remove one of them"
-            )))
+            )));
         }
+        Ok(ProcessFile { file: found.into_iter().next() })
+    }
+
+    /// The settings of the process: those of the file, or the defaults.
+    ///
+    /// # Errors
+    /// If the file is invalid.
+    pub(in crate::cli) fn settings(&self) -> Result<Process, Exit> {
+        let Some(file) = &self.file else { return Ok(Process::default()) };
+        config::process(file, &|name| env::var_os(name)).map_err(|report| Exit::Invalid(report.to_string()))
     }
 }
 
@@ -75,17 +82,18 @@ mod tests {
     fn a_process_has_the_settings_of_the_one_folder_that_has_some() {
         let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let paths = [&one, &two].map(|folder| folder.path().to_owned());
-        let of_folders = |paths: &[PathBuf]| settings(paths, None);
+        let named = |file: Option<PathBuf>, paths: &[PathBuf]| ProcessFile { file }.of(paths)?.settings();
+        let of_folders = |paths: &[PathBuf]| named(None, paths);
         assert_eq!(of_folders(&paths).unwrap(), Process::default());
-        fs::write(two.path().join(OWN_FILE), "[http]\nlisten = \"0.0.0.0:9200\"\n").unwrap();
+        fs::write(two.path().join(PROCESS_FILE), "[http]\nlisten = \"0.0.0.0:9200\"\n").unwrap();
         assert_eq!(of_folders(&paths).unwrap().http.map(|http| http.port()), Some(9200));
-        fs::write(one.path().join(OWN_FILE), "").unwrap();
+        fs::write(one.path().join(PROCESS_FILE), "").unwrap();
         let message = of_folders(&paths).unwrap_err().message().to_owned();
         assert!(message.contains("a process has one such file"), "{message}");
         assert_eq!(of_folders(&[one.path().join("a.toml")]).unwrap(), Process::default(), "a file is no folder");
-        let named = settings(&[], Some(&two.path().join(OWN_FILE))).unwrap();
-        assert_eq!(named.http.map(|http| http.port()), Some(9200));
-        let missing = settings(&[], Some(&two.path().join("none.toml"))).unwrap_err();
+        let other = named(Some(two.path().join(PROCESS_FILE)), &paths).unwrap();
+        assert_eq!(other.http.map(|http| http.port()), Some(9200));
+        let missing = named(Some(two.path().join("none.toml")), &[]).unwrap_err();
         assert!(missing.message().contains("none.toml"), "{}", missing.message());
     }
 

@@ -212,12 +212,12 @@ impl Fleet {
         config: Option<&config::Pipeline>,
     ) -> Arc<Served> {
         let (name, metrics) = match config {
-            Some(config) => (config.name.clone(), service::metrics(config)),
+            Some(config) => (config.name.clone(), service::metrics(config, &self.shared.memory)),
             None => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 let is_taken = |member: &Member| member.number != number && *member.served.name == *name;
                 let name = if inner.members.iter().any(is_taken) { path.display().to_string() } else { name };
-                let metrics = Metrics::new(&name, &[], &[]);
+                let metrics = Metrics::in_process(&self.shared.memory, &name, &[], &[]);
                 metrics.set_librdkafka(&kafka::version());
                 (name, metrics)
             }
@@ -249,7 +249,7 @@ impl Fleet {
 
     /// Runs a pipeline until it is gone or the process ends.
     fn keep(self: &Arc<Fleet>, number: u64, mut begun: Result<Written, Exit>) {
-        let mut waits = self.shared.restart.map(Waits::new);
+        let mut waits = self.shared.own.restart.map(Waits::new);
         loop {
             let has_failed = self.within(number, || {
                 let start = now();
@@ -330,9 +330,14 @@ impl Fleet {
     /// Loads a pipeline's plugins, starts it and waits for its end.
     fn run_one(self: &Arc<Fleet>, number: u64, written: Written) -> Result<(), Exit> {
         self.fits(number, &written.config)?;
+        let memory = {
+            let inner = self.lock();
+            let member = inner.members.iter().find(|member| member.number == number);
+            member.map(|member| Arc::clone(&member.served.metrics.memory)).unwrap_or_default()
+        };
         let steps = {
             let _turn = self.turn();
-            load::steps_of(&self.engine, &written.config)?
+            load::steps_of(&self.engine.for_pipeline(&memory), &written.config)?
         };
         // Until now a signal ends a process that has only this pipeline, as nothing has begun.
         self.heed();

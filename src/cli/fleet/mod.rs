@@ -31,6 +31,7 @@ use std::time::Instant;
 
 use super::args::Compiled;
 use super::args::PipelineFile;
+use super::args::ProcessFile;
 use super::check;
 use super::exit_code::Exit;
 use super::instance::Instances;
@@ -39,8 +40,9 @@ use super::service;
 use super::service::Written;
 use super::signals::Signals;
 use crate::admin::Access;
+use crate::budget::MemoryBudget;
 use crate::config;
-use crate::config::Restart;
+use crate::config::Process;
 use crate::plugin::Engine;
 use crate::reload::UntilDone;
 use crate::telemetry;
@@ -50,7 +52,6 @@ use lifecycle::Event;
 use member::Member;
 
 pub(super) use files::files;
-pub(super) use files::settings;
 
 /// What is the same for all pipelines of a process.
 pub(super) struct Shared {
@@ -67,8 +68,12 @@ pub(super) struct Shared {
     /// Whether the files are watched.
     pub(super) watch: bool,
     pub(super) instances: Arc<Instances>,
-    /// How failed pipelines are started again.
-    pub(super) restart: Option<Restart>,
+    /// The file with the settings of the process.
+    pub(super) service: ProcessFile,
+    /// The settings that it had at the start.
+    pub(super) own: Process,
+    /// What the pipelines share.
+    pub(super) memory: Arc<MemoryBudget>,
 }
 
 /// All pipelines of the process.
@@ -196,7 +201,7 @@ impl Shared {
 
     /// A file, with what the command line overrides in it.
     fn file(&self, path: &Path) -> PipelineFile {
-        PipelineFile { path: path.to_owned(), set: self.set.clone() }
+        PipelineFile { path: path.to_owned(), set: self.set.clone(), service: self.service.clone() }
     }
 }
 
@@ -269,6 +274,12 @@ impl Fleet {
 
     /// Has every pipeline read its file again, those that have failed too, and looks for files that came or went.
     fn reload(&self, until_done: UntilDone) {
+        // Each pipeline reports a mistake in the file.
+        if self.shared.service.settings().is_ok_and(|now| now != self.shared.own) {
+            tracing::warn!(
+                "`[http]`, `[limits]` or `[service]` of wasmill.toml has changed, which takes effect with the next start of the process"
+            );
+        }
         self.lock().until_done = Some(until_done);
         self.tell_all(Event::Changed);
         self.lock().until_done = None;

@@ -8,6 +8,7 @@ use super::Check;
 use super::in_backticks;
 use super::sasl;
 use super::value;
+use crate::config::process::PROCESS_FILE;
 use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
@@ -26,11 +27,13 @@ pub(super) struct Connection {
     pub(super) librdkafka: BTreeMap<String, Secret>,
 }
 
-pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> Connection {
+/// Checks `[kafka]` as it takes effect: of the pipeline's file, completed by that of the process.
+pub(super) fn connection(check: &mut Check<'_>, mut kafka: raw::Kafka, at: Span) -> Connection {
     let insecure = kafka.insecure.as_ref().is_some_and(|insecure| *insecure.get_ref());
     let unverified = kafka.librdkafka.keys().any(|key| key.get_ref() == VERIFICATION);
     let encrypted = kafka.tls.as_ref().is_some_and(|tls| !matches!(tls, raw::Tls::Switch(false)));
-    let in_clear = kafka.sasl.as_ref().map_or_else(Vec::new, |sasl| sasl::in_clear(sasl, encrypted));
+    let sasl = kafka.sasl.take().and_then(sasl::wanted);
+    let in_clear = sasl.as_ref().map_or_else(Vec::new, |sasl| sasl::in_clear(sasl, encrypted));
     for (span, message, what) in in_clear.iter().filter(|_| !insecure) {
         check.report.add(
             *span,
@@ -38,7 +41,10 @@ pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> 
             format!("{what}; to accept that anyone on the network can read it, set `insecure = true` under `[kafka]`"),
         );
     }
-    if let Some(key) = kafka.insecure.as_ref().filter(|_| insecure && !unverified && in_clear.is_empty()) {
+    let is_idle = insecure && !unverified && in_clear.is_empty();
+    // That of the process may be for other pipelines.
+    let is_own = |key: &&Spanned<bool>| !check.report.is_of_process(key.span().into());
+    if let Some(key) = kafka.insecure.as_ref().filter(|_| is_idle).filter(is_own) {
         check.report.add(
             key.span().into(),
             "`insecure` alone changes nothing",
@@ -48,28 +54,51 @@ pub(super) fn connection(check: &mut Check<'_>, kafka: raw::Kafka, at: Span) -> 
             ),
         );
     }
+    if kafka.brokers.as_ref().is_none_or(|brokers| brokers.get_ref().is_empty()) {
+        let at = kafka.brokers.as_ref().map_or(at, |brokers| brokers.span().into());
+        let help = no_brokers(check);
+        check.missing(at, "kafka.brokers", &help);
+    }
+    values(check, kafka, sasl, insecure)
+}
+
+/// Checks `[kafka]` of a process's file by itself: it may leave out anything, and what it has must be right in every pipeline.
+pub(super) fn of_process(check: &mut Check<'_>, mut kafka: raw::Kafka) {
+    let sasl = kafka.sasl.take().and_then(sasl::wanted);
+    if let Some(brokers) = kafka.brokers.as_ref().filter(|brokers| brokers.get_ref().is_empty()) {
+        check.missing(brokers.span().into(), "kafka.brokers", NO_BROKERS);
+    }
+    // A pipeline may say that it is insecure.
+    let _ = values(check, kafka, sasl, true);
+}
+
+/// Checks each value by itself.
+fn values(check: &mut Check<'_>, kafka: raw::Kafka, sasl: Option<Spanned<raw::Sasl>>, insecure: bool) -> Connection {
     if let Some(id) = kafka.client_id.as_ref().filter(|id| !value::is_name(id.get_ref())) {
         let shown = check.shown(id);
         check.report.add(id.span().into(), format!("{shown} can't be a client id"), value::NAME_RULE);
     }
     Connection {
-        brokers: brokers(check, kafka.brokers.as_ref(), at),
+        brokers: kafka.brokers.map_or_else(Vec::new, |brokers| self::brokers(check, &brokers)),
         client_id: kafka.client_id.map(Spanned::into_inner),
         tls: kafka.tls.and_then(|tls| self::tls(check, tls)),
-        sasl: kafka.sasl.and_then(|sasl| sasl::sasl(check, sasl)),
+        sasl: sasl.and_then(|sasl| sasl::sasl(check, sasl)),
         librdkafka: passed(check, kafka.librdkafka, insecure),
     }
 }
 
-fn brokers(check: &mut Check<'_>, brokers: Option<&Spanned<Vec<Text>>>, at: Span) -> Vec<String> {
-    const HELP: &str = "under `[kafka]`, write `brokers = [\"localhost:9092\"]`";
-    let Some(brokers) = brokers else {
-        check.missing(at, "kafka.brokers", HELP);
-        return Vec::new();
-    };
-    if brokers.get_ref().is_empty() {
-        check.missing(brokers.span().into(), "kafka.brokers", HELP);
+const NO_BROKERS: &str = "under `[kafka]`, write `brokers = [\"localhost:9092\"]`";
+
+/// What to do about missing brokers. Those of a process's file beside the pipeline's may be the ones that are meant.
+fn no_brokers(check: &Check<'_>) -> String {
+    let beside = check.folder(&(0..0)).join(PROCESS_FILE);
+    if !beside.is_file() {
+        return NO_BROKERS.to_owned();
     }
+    format!("{NO_BROKERS}; `[kafka]` of {0} counts with its folder, or with `--service {0}`", beside.display())
+}
+
+fn brokers(check: &mut Check<'_>, brokers: &Spanned<Vec<Text>>) -> Vec<String> {
     for broker in brokers.get_ref() {
         if let Some((why, help)) = wrong_broker(broker.get_ref()) {
             // Here is no place for a user and a password, so somebody may have written them.

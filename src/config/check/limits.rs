@@ -32,6 +32,17 @@ const IN_FLIGHT_BYTES: u64 = 64 << 20;
 /// core. An executor without a partition only costs the memory of its instances.
 const PARALLELISM_DEFAULT_MIN: usize = 4;
 
+/// The number of executors of a pipeline that sets none.
+#[must_use]
+pub fn parallelism_default() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).max(PARALLELISM_DEFAULT_MIN)
+}
+
+/// A weight as large as this has the share of 10 pipelines with the default.
+const WEIGHT_MAX: usize = 100;
+/// The weight of a pipeline that sets none.
+pub const WEIGHT_DEFAULT: usize = 10;
+
 /// A larger number is probably a mistake: an executor is a thread with its own plugin instances.
 const PARALLELISM_MAX: usize = 1024;
 
@@ -77,13 +88,14 @@ pub(super) fn limits(check: &mut Check<'_>, raw: &raw::Limits, on_error: &raw::O
         value::size(check, raw.output_bytes_per_record.as_ref(), "output_bytes_per_record", 1, OUTPUT_BYTES_MAX);
     let rate = raw.records_per_second.as_ref();
     let rate = value::number(check, rate, "records_per_second", 1, RECORDS_PER_SECOND_MAX);
-    let default = || std::thread::available_parallelism().map_or(1, usize::from).max(PARALLELISM_DEFAULT_MIN);
+    let weight = value::number(check, raw.weight.as_ref(), "weight", 1, WEIGHT_MAX);
     let limits = Limits {
-        parallelism: parallelism.unwrap_or_else(default),
+        parallelism: parallelism.unwrap_or_else(parallelism_default),
         max_in_flight_records: records.unwrap_or(IN_FLIGHT_RECORDS),
         max_in_flight_bytes: bytes,
         outputs_per_record: outputs.map_or(OUTPUTS_PER_RECORD, |outputs| outputs as u64),
         output_bytes_per_record: output_bytes.unwrap_or(OUTPUT_BYTES_PER_RECORD),
+        weight: weight.unwrap_or(WEIGHT_DEFAULT),
         records_per_second: rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
         drain_timeout: value::duration(check, raw.drain_timeout.as_ref(), "drain_timeout").unwrap_or(DRAIN_TIMEOUT),
     };

@@ -40,7 +40,7 @@ pub(super) fn signer(check: &mut Check<'_>, key: &Text, name: &str, files: &mut 
         let name = if name == text { &text[..KEY_CHARS.min(16)] } else { name };
         Signer::new(name, text)
     } else {
-        let path = check.folder.join(text);
+        let path = check.folder(&key.span()).join(text);
         let held = digest(&path).map_or(Held::Nothing, Held::Digest);
         files.push(Referenced { path: path.clone(), held });
         Signer::read(stem(name), &path)

@@ -38,13 +38,11 @@ use crate::plugin::Signer;
 /// The rules of a policy file. Where the report has a finding, they permit less or more than is meant.
 pub(in crate::config) fn rules(
     read: Read<Written>,
-    path: &Path,
     referenced: &mut Vec<Referenced>,
     report: &mut Report,
 ) -> Vec<PolicyRule> {
     let secrets = Secrets::default();
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let check = &mut Check { report, secrets: &secrets, folder, whole: read.whole };
+    let check = &mut Check { report, secrets: &secrets, whole: read.whole };
     let Written { signers, rule } = read.raw;
     let known = |(name, key): (&Spanned<String>, &Text)| {
         let signer = plugins::signer(check, key, name.get_ref(), referenced);
@@ -134,7 +132,8 @@ fn topics(check: &mut Check<'_>, raw: Option<&Texts>) -> Globs {
 
 /// Like [`list`], for paths: a relative one begins at the file's folder.
 fn paths(check: &mut Check<'_>, raw: Option<&Texts>) -> Globs {
-    let folder = if check.folder.as_os_str().is_empty() { Path::new(".") } else { check.folder };
+    let folder = check.folder(&(0..0));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let folder = folder.canonicalize().unwrap_or_else(|_| PathBuf::from(folder));
     let folder = format!("{}/", Pattern::escape(&folder.display().to_string()));
     read_list(raw, |text| glob(check, text, if text.get_ref().starts_with(['/', '*']) { "" } else { &folder }))
@@ -164,9 +163,10 @@ fn glob(check: &mut Check<'_>, raw: &Text, above: &str) -> Option<Glob> {
 fn bounds(check: &mut Check<'_>, raw: &WrittenLimits) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let in_flight = &raw.max_in_flight;
-    let numbers: [(Option<&Number>, &str, Bounded); 6] = [
+    let numbers: [(Option<&Number>, &str, Bounded); 7] = [
         (raw.steps.as_ref(), "limits.steps", Bounded::Steps),
         (raw.parallelism.as_ref(), "limits.parallelism", Bounded::Parallelism),
+        (raw.weight.as_ref(), "limits.weight", Bounded::Weight),
         (in_flight.records.as_ref(), "limits.max_in_flight.records", Bounded::Records),
         (raw.batch.as_ref(), "limits.batch", Bounded::Batch),
         (raw.outputs_per_record.as_ref(), "limits.outputs_per_record", Bounded::Outputs),

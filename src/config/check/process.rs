@@ -1,11 +1,11 @@
 //! The settings of a process with several pipelines.
 
-use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::Check;
+use super::connection;
 use super::http;
 use super::value;
 use crate::config::interpolate::Secrets;
@@ -21,17 +21,24 @@ use crate::trace::is_endpoint;
 /// The waits before a failed pipeline is started again, where the file names only one of them.
 const FROM: Duration = Duration::from_secs(10);
 const TO: Duration = Duration::from_secs(5 * 60);
+/// One pipeline with the smallest plugin and a little in flight needs this much.
+const MEMORY_MIN: u64 = 16 << 20;
+const MEMORY_MAX: u64 = 1 << 50;
 /// With a try each half second, shorter tokens could be found.
 const TOKEN_MIN: usize = 16;
 
 /// Checks the raw file. Where the report has a finding, the result holds a default.
-pub(in crate::config) fn process(raw: Raw, secrets: &Secrets, report: &mut Report) -> Process {
-    let check = &mut Check { report, secrets, folder: Path::new(""), whole: true };
+pub(in crate::config) fn process(raw: Raw, whole: bool, secrets: &Secrets, report: &mut Report) -> Process {
+    let check = &mut Check { report, secrets, whole };
     let listen = raw.http.listen.map(|listen| http::address(check, &listen));
     let token = raw.http.token.and_then(|token| secret(check, &token));
     let restart = raw.service.restart.map(|restart| waits(check, &restart));
+    if let Some(kafka) = raw.kafka {
+        connection::of_process(check, kafka.into_inner());
+    }
+    let memory = value::size(check, raw.limits.memory.as_ref(), "limits.memory", MEMORY_MIN, MEMORY_MAX);
     let trace_endpoint = raw.trace.endpoint.and_then(|url| collector(check, &url));
-    Process { http: listen, token, serves_tap: raw.http.tap.unwrap_or(false), restart, trace_endpoint }
+    Process { http: listen, token, serves_tap: raw.http.tap.unwrap_or(false), restart, memory, trace_endpoint }
 }
 
 /// The URL of a collector.

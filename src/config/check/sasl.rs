@@ -44,6 +44,15 @@ pub(super) fn in_clear(sasl: &Spanned<raw::Sasl>, encrypted: bool) -> Vec<(Span,
     found
 }
 
+/// How to log in, if that is wanted.
+pub(super) fn wanted(login: Spanned<raw::Login>) -> Option<Spanned<raw::Sasl>> {
+    let span = login.span();
+    match login.into_inner() {
+        raw::Login::None => None,
+        raw::Login::Sasl(sasl) => Some(Spanned::new(span, *sasl)),
+    }
+}
+
 pub(super) fn sasl(check: &mut Check<'_>, sasl: Spanned<raw::Sasl>) -> Option<Sasl> {
     const MECHANISMS: [(&str, &str); 4] =
         [("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256"), ("SCRAM-SHA-512", "SCRAM-SHA-512"), (BEARER, BEARER)];

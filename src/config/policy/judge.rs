@@ -2,7 +2,9 @@
 //!
 //! It looks at the checked values, which are those that take effect. The document, parsed once more, only tells where they are written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,6 +213,9 @@ impl Judge<'_> {
         let mut refused = false;
         for (place, reference) in self.pipeline.secrets.all_references() {
             let at = Span::from(place.clone());
+            if self.is_of_process(at) {
+                continue;
+            }
             let name = reference.trim_start_matches("${").trim_end_matches('}');
             refused |= match name.strip_prefix("file:") {
                 None => self.named("the variable", name, name, at, ("references.env", &lists.env_references)),
@@ -220,11 +225,27 @@ impl Judge<'_> {
                 }
             };
         }
-        for file in &self.pipeline.connection {
+        let of_process = self.files_of_process();
+        for file in self.pipeline.connection.iter().filter(|file| !of_process.contains(&file.path)) {
             let at = self.pipeline.spans.brokers;
             refused |= self.file(&file.path.display().to_string(), &file.path, at);
         }
         refused
+    }
+
+    /// Whether a value is that of the process's file. Who wrote that one, wrote the policy.
+    fn is_of_process(&self, at: Span) -> bool {
+        self.pipeline.source.is_of_process(at)
+    }
+
+    /// The certificates and keys of the connection that the process's file names.
+    fn files_of_process(&self) -> BTreeSet<PathBuf> {
+        let kafka = &self.pipeline.kafka;
+        let is_of_process = |path: &[&str]| self.at(path).is_some_and(|at| self.is_of_process(at));
+        let tls = kafka.tls.as_ref().filter(|_| is_of_process(&["kafka", "tls"]));
+        let tls = tls.into_iter().flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten();
+        let passed = kafka.librdkafka.iter().filter(|(key, _)| is_of_process(&["kafka", "librdkafka", key]));
+        tls.chain(passed.map(|(_, path)| &path.0)).map(PathBuf::from).collect()
     }
 
     /// A file that is named like this in the pipeline, and opened at this path. What doesn't exist is compared as it is named.
@@ -304,6 +325,9 @@ impl Judge<'_> {
             for key in keys.keys() {
                 let above = self.at(&path).unwrap_or(Span::START);
                 let at = self.at(&[&path[..], &["librdkafka", key]].concat()).unwrap_or(above);
+                if self.is_of_process(at) {
+                    continue;
+                }
                 self.named("the key of librdkafka", key, key, at, ("librdkafka", &self.rule.lists.librdkafka));
             }
         }
@@ -350,6 +374,7 @@ impl Judge<'_> {
                 vec![("the number of steps".to_owned(), path(&["step", "0", "wasm"]), steps as u64)]
             }
             Bounded::Parallelism => one(&["limits", "parallelism"], limits.parallelism as u64),
+            Bounded::Weight => one(&["limits", "weight"], limits.weight as u64),
             Bounded::Records => one(&["limits", "max_in_flight", "records"], limits.max_in_flight_records as u64),
             Bounded::Bytes => one(&["limits", "max_in_flight", "bytes"], limits.max_in_flight_bytes as u64),
             Bounded::Outputs => one(&["limits", "outputs_per_record"], limits.outputs_per_record),
@@ -375,6 +400,7 @@ impl Bounded {
             _ if value == UNLIMITED => "unlimited".to_owned(),
             Bounded::Steps
             | Bounded::Parallelism
+            | Bounded::Weight
             | Bounded::Records
             | Bounded::Batch
             | Bounded::Outputs

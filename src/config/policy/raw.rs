@@ -115,6 +115,9 @@ pub(in crate::config) struct WrittenLimits {
     /// The largest `limits.parallelism`.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "examples" = [4]))]
     pub(in crate::config) parallelism: Option<Number>,
+    /// The largest `limits.weight`.
+    #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 100, "examples" = [10]))]
+    pub(in crate::config) weight: Option<Number>,
     /// The largest `limits.max_in_flight`.
     #[serde(default)]
     pub(in crate::config) max_in_flight: WrittenInFlight,

@@ -246,3 +246,17 @@ fn keys_and_signatures_are_files_of_the_pipeline() {
     let native = windows::windowed(&format!("{}sha256 = \"{digest}\"", windows::STEP));
     titles(&native, &["`sha256` is for plugins, and `std:aggregate` runs none"]);
 }
+
+#[test]
+fn a_weight_is_a_number_up_to_a_hundred() {
+    for (weight, expected) in [("1", Ok(1)), ("100", Ok(100)), ("0", Err(())), ("101", Err(())), ("\"high\"", Err(()))]
+    {
+        let loaded = Case::new().load(and(&format!("[limits]\nweight = {weight}")));
+        let loaded = loaded.map(|pipeline| pipeline.limits.weight).map_err(|report| {
+            let [finding] = report.findings() else { panic!("{report}") };
+            assert!(finding.message.contains("weight") && finding.line == Some(10), "{report}");
+        });
+        assert_eq!(loaded, expected, "{weight}");
+    }
+    assert_eq!(ok(SMALLEST).limits.weight, 10);
+}

@@ -12,7 +12,7 @@ groups = ["orders-*"]
 references = { env = ["ORDERS_*"], files = ["secrets/orders/*"] }
 allow = { env = ["ORDERS_*"], clock = true }
 librdkafka = ["client.*"]
-limits = { parallelism = 4, memory = "32 MiB", timeout = "500ms", max_in_flight = { bytes = "1 GiB" } }
+limits = { parallelism = 4, weight = 10, memory = "32 MiB", timeout = "500ms", max_in_flight = { bytes = "1 GiB" } }
 plugins = { sha256 = ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"], signed_by = ["team-a"] }
 [signers]
 team-a = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
@@ -52,7 +52,7 @@ fn judged(policy: &str, pipeline: &str, set: &[&str]) -> (String, bool) {
     ] {
         fs::write(path(name), text).unwrap();
     }
-    let overrides = Overrides { set: set.iter().map(|set| (*set).to_owned()).collect(), http: None };
+    let overrides = Overrides { set: set.iter().map(|set| (*set).to_owned()).collect(), http: None, service: None };
     let env = |name: &str| (name.ends_with("REGION")).then(|| "eu".into());
     let mut examined = examine(&path("orders.toml"), &overrides, &env);
     crate::config::policy(&path("policy.toml")).unwrap().judge(&mut examined);
@@ -154,6 +154,12 @@ fn each_thing_that_a_rule_does_not_permit_is_reported_with_both_places() {
             "parallelism = 5",
             "`limits.parallelism` is 5, which is more",
             "policy.toml:9: the rule permits 4 at most",
+        ),
+        (
+            "parallelism = 4",
+            "weight = 11\nparallelism = 4",
+            "`limits.weight` is 11, which is more",
+            "policy.toml:9: the rule permits 10 at most",
         ),
         (
             "memory = \"32 MiB\"\n",

@@ -35,18 +35,12 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(
-        memory_bytes: u64,
+        limiter: Limiter,
         given: WasiState,
         gate: Arc<LogGate>,
         plugin: Arc<PluginName>,
         names: Arc<Names>,
     ) -> Host {
-        Host {
-            limiter: Limiter::new(memory_bytes),
-            metrics: Metrics::new(names),
-            may_call: false,
-            log: Log::new(gate, plugin),
-            given,
-        }
+        Host { limiter, metrics: Metrics::new(names), may_call: false, log: Log::new(gate, plugin), given }
     }
 }

@@ -64,8 +64,13 @@ impl Shell {
         let lag = tables().filter_map(|windows| Some(now_ms.saturating_sub(windows.watermark()?))).max();
         let seconds = lag.map_or(0.0, |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64());
         metrics.watermark_lag_seconds.with_label_values(&[&step.name]).set(seconds);
-        if used > step.memory_bytes && !self.session.is_ending() {
-            let why = format!(
+        let held = &mut self.flow.held.state;
+        let has_grown = used as u64 > held.bytes();
+        held.set(used as u64);
+        let budget = held.budget();
+        let is_refused = has_grown && budget.is_exceeded();
+        let why = if used > step.memory_bytes {
+            format!(
                 "step `{}`: its state has outgrown `state.memory`: {} of {} MiB, in {cells} cells of {} partitions\nways out: raise \
                  `state.memory`; make `window.size` or `window.lateness` smaller; or start more copies, which share the partitions. \
                  Nothing is lost: a restart goes on where this process was",
@@ -73,7 +78,19 @@ impl Shell {
                 used >> 20,
                 step.memory_bytes >> 20,
                 self.flow.tasks.len()
-            );
+            )
+        } else if is_refused {
+            format!(
+                "step `{}`: its state has grown, and the pipelines of this process have more than `[limits] memory` in wasmill.toml: {}\nways \
+                 out: raise that limit; make `window.size` or `window.lateness` smaller; or start more processes. Nothing is lost: a restart \
+                 goes on where this process was",
+                step.name,
+                budget.holders().unwrap_or_default()
+            )
+        } else {
+            return;
+        };
+        if !self.session.is_ending() {
             self.close(now, End::Stopped(why));
         }
     }
