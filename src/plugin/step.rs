@@ -234,7 +234,7 @@ impl Step {
         let inner = &*self.inner;
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
         let given = WasiState::new(&inner.settings.allow, self.rehearsal);
-        let host = Host::new(inner.settings.memory_bytes, given, log, names);
+        let host = Host::new(inner.settings.memory_bytes, inner.settings.ports.len(), given, log, names);
         Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
     }
 }

@@ -101,6 +101,16 @@ impl Chain {
         &self.policy
     }
 
+    /// The number of the last step.
+    pub(super) fn last_step(&self) -> usize {
+        (self.links.len() + usize::from(self.windowed.is_some())).saturating_sub(1)
+    }
+
+    /// Where the steps' ports lead.
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// The plugin of the step with windows.
     pub(super) fn reducer(&mut self) -> Option<&mut Link> {
         self.reducer.as_mut()
@@ -140,7 +150,7 @@ impl Chain {
             };
             let digest = Arc::clone(link.step().digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
-            for (root, failure) in link.run(&mut layer, batch, &records, &self.policy)? {
+            for (root, failure) in link.run(&mut layer, batch, &records, (&self.routes, &self.policy))? {
                 let alone = fails_alone(&self.policy, &failure);
                 verdicts.fail(root, failure, alone);
             }

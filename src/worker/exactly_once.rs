@@ -193,6 +193,8 @@ impl Shell {
             producer.check_transaction();
             // librdkafka adds a topic that is gone to the transaction again and again, without a word.
             self.ask_limits_now_and_then(now, true);
+            self.delivery.named.doubt_all();
+            self.ask_named();
         }
     }
 

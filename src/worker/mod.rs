@@ -42,6 +42,8 @@ mod left;
 mod limits;
 mod link;
 mod monitor;
+mod named_topics;
+mod naming;
 mod outgoing;
 mod position;
 mod positions;

@@ -83,7 +83,8 @@ impl Shell {
             commit_every: settings.kafka.commit_every,
         };
         Ok(Shell {
-            delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
+            delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce)
+                .with_named(settings.kafka.named_topics_max()),
             settings,
             monitor: Monitor::new(metrics, status),
             io,

@@ -5,12 +5,14 @@
 
 mod log;
 mod metrics;
+mod topics;
 mod wasi;
 
 pub use metrics::Effects;
 
 pub(super) use log::LogGate;
 pub(super) use metrics::Names;
+pub(super) use topics::TOO_MANY;
 pub(super) use wasi::Refused;
 pub(super) use wasi::WasiState;
 pub(super) use wasi::link;
@@ -20,11 +22,13 @@ use std::sync::Arc;
 use crate::plugin::limiter::Limiter;
 use log::Log;
 use metrics::Metrics;
+use topics::Topics;
 
 /// The data of one instance's store.
 pub(super) struct Host {
     pub(super) limiter: Limiter,
     pub(super) metrics: Metrics,
+    pub(super) topics: Topics,
     /// Whether a core module may call the host. As in the component model, it may not while it allocates for the host
     /// or frees its result.
     pub(super) may_call: bool,
@@ -33,10 +37,18 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(memory_bytes: u64, given: WasiState, gate: Arc<LogGate>, names: Arc<Names>) -> Host {
+    /// The data of an instance of a step with this many ports.
+    pub(super) fn new(
+        memory_bytes: u64,
+        ports: usize,
+        given: WasiState,
+        gate: Arc<LogGate>,
+        names: Arc<Names>,
+    ) -> Host {
         Host {
             limiter: Limiter::new(memory_bytes),
             metrics: Metrics::new(names),
+            topics: Topics::new(ports),
             may_call: false,
             log: Log::new(gate),
             given,
