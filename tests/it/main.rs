@@ -26,6 +26,7 @@ mod logging;
 mod mask;
 mod membership;
 mod memory;
+mod named_topics;
 mod oauth;
 mod operators;
 mod oracle;
