@@ -6,6 +6,7 @@
 //! batch and of checked outputs accounts for exactly the bytes of `data`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::record::Header;
 use crate::record::Headers;
@@ -337,13 +338,26 @@ pub struct Outputs {
     layout: Vec<i32>,
     data: Vec<u8>,
     ends: Vec<End>,
+    topics: TopicColumn,
 }
+
+/// The topics that the outputs of a call name: each distinct one once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TopicColumn {
+    /// The topics, each with the port whose output allows them.
+    pub(crate) names: Vec<(u32, Arc<str>)>,
+    /// For each output the index of its topic, or [`NO_TOPIC`]; empty if no output names one.
+    pub(crate) of: Vec<u32>,
+}
+
+/// In [`TopicColumn`], an output that names no topic.
+pub(crate) const NO_TOPIC: u32 = u32::MAX;
 
 /// The columns of [`Outputs`] as the guest returned them. `ports`, `partitions` and `timestamps` may be empty: every output then has
 /// the default.
 #[derive(Clone, Debug, Default)]
 pub struct OutputColumns {
-    /// The port of each output.
+    /// The port of each output. From the number of ports on, the numbers are those of `topics`.
     pub ports: Vec<u32>,
     /// The partition of each output; -1 means that the partitioner chooses.
     pub partitions: Vec<i32>,
@@ -353,14 +367,24 @@ pub struct OutputColumns {
     pub layout: Vec<i32>,
     /// The bytes, in the order of `layout`.
     pub data: Vec<u8>,
+    /// The ports and topics that the call has numbers for, counted from the number of ports on.
+    pub topics: Vec<(u32, Arc<str>)>,
 }
 
 impl Outputs {
     /// Takes columns that were checked. `parents` holds for each output the index of its input record, and `ends` where it ends in
     /// `layout` and `data`. If `ends` is empty, every output is its unchanged input record.
-    pub(crate) fn from_checked(columns: OutputColumns, parents: Vec<u32>, ends: Vec<End>) -> Outputs {
-        let OutputColumns { ports, partitions, timestamps, layout, data } = columns;
-        Outputs { parents, ports, partitions, timestamps, layout, data, ends }
+    /// `of_topics` holds for each output the index of its topic among those of the columns, or [`NO_TOPIC`]; it is empty if none
+    /// names one, and no port is above those of the step.
+    pub(crate) fn from_checked(
+        columns: OutputColumns,
+        parents: Vec<u32>,
+        ends: Vec<End>,
+        of_topics: Vec<u32>,
+    ) -> Outputs {
+        let OutputColumns { ports, partitions, timestamps, layout, data, topics } = columns;
+        let topics = TopicColumn { names: topics, of: of_topics };
+        Outputs { parents, ports, partitions, timestamps, layout, data, ends, topics }
     }
 
     /// The number of outputs.
@@ -402,6 +426,19 @@ impl Outputs {
         if self.ports.is_empty() { 0 } else { self.ports[index] }
     }
 
+    /// The topic that output `index` names.
+    #[must_use]
+    #[inline]
+    pub fn topic(&self, index: usize) -> Option<&Arc<str>> {
+        let place = *self.topics.of.get(index)?;
+        self.topics.names.get(place as usize).map(|(_, name)| name)
+    }
+
+    /// The topics that outputs name.
+    pub(crate) fn topics(&self) -> &TopicColumn {
+        &self.topics
+    }
+
     /// An output with its references resolved, where `input` is the batch that the call's input was a part of, from record `first` on.
     ///
     /// # Panics
@@ -434,7 +471,16 @@ impl Outputs {
         let timestamp = self.timestamps.get(index).copied().filter(|&t| t >= 0);
         let timestamp = timestamp.unwrap_or_else(|| input.timestamps[place]);
         let partition = self.partitions.get(index).copied().filter(|&p| p >= 0);
-        OutRecord { parent, port: self.port(index), partition, timestamp, key, value, headers }
+        OutRecord {
+            parent,
+            port: self.port(index),
+            topic: self.topic(index),
+            partition,
+            timestamp,
+            key,
+            value,
+            headers,
+        }
     }
 }
 

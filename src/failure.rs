@@ -45,6 +45,8 @@ pub enum Kind {
     Memory,
     /// The guest's result violates the contract.
     BadOutput,
+    /// The record names a topic, and the pipeline has as many as it may have.
+    TooManyTopics,
     /// An output of this record is larger than its topic accepts.
     TooLarge,
     /// The broker refuses an output of this record.
@@ -63,7 +65,7 @@ impl Kind {
         [Kind::Reject, Kind::Retry, Kind::Error, Kind::Trap, Kind::Timeout, Kind::Memory, Kind::BadOutput];
 
     /// Every kind for which a record can fail permanently, in the order of the `kind` label.
-    pub const OF_RECORDS: [Kind; 9] = [
+    pub const OF_RECORDS: [Kind; 10] = [
         Kind::Reject,
         Kind::Retry,
         Kind::Error,
@@ -71,6 +73,7 @@ impl Kind {
         Kind::Timeout,
         Kind::Memory,
         Kind::BadOutput,
+        Kind::TooManyTopics,
         Kind::TooLarge,
         Kind::Refused,
     ];
@@ -82,7 +85,7 @@ impl Kind {
             Kind::Retry => Class::Retry,
             Kind::Reject | Kind::Error => Class::Reject,
             Kind::Trap | Kind::Timeout | Kind::Memory | Kind::BadOutput => Class::Fault,
-            Kind::TooLarge | Kind::Refused => Class::Refused,
+            Kind::TooManyTopics | Kind::TooLarge | Kind::Refused => Class::Refused,
             Kind::BatchAborted => Class::Resend,
             Kind::Denied => Class::Halt,
             Kind::Broker => Class::Infrastructure,
@@ -112,6 +115,7 @@ impl Kind {
             Kind::Timeout => "timeout",
             Kind::Memory => "memory",
             Kind::BadOutput => "bad_output",
+            Kind::TooManyTopics => "too_many_topics",
             Kind::TooLarge => "too_large",
             Kind::Refused => "refused",
             Kind::BatchAborted => "beside",

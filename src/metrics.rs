@@ -9,6 +9,7 @@ mod custom;
 mod process;
 mod state;
 mod table;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -43,12 +44,14 @@ use custom::Custom;
 use state::StateCell;
 use table::PIPELINE;
 use table::Table;
+use topics::TopicSeries;
 
 /// The metrics of one pipeline. Shared: each part of the program updates its own fields.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     custom: Custom,
+    topics: TopicSeries,
     librdkafka: OnceLock<String>,
     state: StateCell,
     /// What happened last to the pipeline. It isn't exported, as it is about single records.
@@ -564,6 +567,7 @@ impl Metrics {
             ),
             build_info: t.build_info(),
             custom: Custom::new(t, steps),
+            topics: TopicSeries::new(t),
             librdkafka: OnceLock::new(),
             state: StateCell::default(),
             journal: Journal::default(),
@@ -686,6 +690,11 @@ impl Metrics {
             ("wasmtime", WASMTIME),
             ("librdkafka", self.librdkafka.get().map_or("unknown", String::as_str)),
         ]
+    }
+
+    /// Counts acknowledged records of an output to a topic that they named. The number of topics is limited.
+    pub fn count_topic(&self, output: &str, topic: &str, records: u64) {
+        self.topics.count(output, topic, records);
     }
 
     /// Adds to a counter of a guest. The caller limits the number of names.

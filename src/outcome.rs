@@ -5,6 +5,7 @@
 //! hold. It doesn't decide what follows from a refusal: the caller treats it as a fault of the call, like a trap.
 
 use crate::batch::End;
+use crate::batch::NO_TOPIC;
 use crate::batch::NULL;
 use crate::batch::OutputColumns;
 use crate::batch::Outputs;
@@ -60,7 +61,7 @@ pub struct Caps {
 /// # Errors
 /// The violated rule, with index and numbers: a lowercase fragment.
 pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Result<Outcome, String> {
-    let Columns { counts, outputs, failed } = columns;
+    let Columns { counts, mut outputs, failed } = columns;
     let n = input.len();
     if counts.len() != n {
         return Err(format!("`counts` has {} entries for {n} records", counts.len()));
@@ -75,10 +76,10 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
     column_length("ports", outputs.ports.len(), m)?;
     column_length("partitions", outputs.partitions.len(), m)?;
     column_length("timestamps", outputs.timestamps.len(), m)?;
-    if let Some((index, port)) = outputs.ports.iter().enumerate().find(|&(_, &port)| port >= ports) {
-        let there = if ports == 1 { "there is 1 port".to_owned() } else { format!("there are {ports} ports") };
-        return Err(format!("output {index} names port {port}, but {there}"));
-    }
+    let of_topics = match outputs.ports.iter().position(|&port| port >= ports) {
+        Some(first) => topics(&mut outputs, first, ports)?,
+        None => Vec::new(),
+    };
     if let Some((index, partition)) = outputs.partitions.iter().enumerate().find(|&(_, &partition)| partition < -1) {
         return Err(format!("output {index} names partition {partition}"));
     }
@@ -112,7 +113,35 @@ pub fn check(input: &View<'_>, columns: Columns, ports: u32, caps: Caps) -> Resu
         check_layout(input, &outputs, &parents, caps)?
     };
     let failed = failed.into_iter().map(|(index, failure)| Failed { index: index as usize, failure }).collect();
-    Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, ends), failed })
+    Ok(Outcome { outputs: Outputs::from_checked(outputs, parents, ends, of_topics), failed })
+}
+
+/// Replaces the numbers of topics in the column of ports by the topics' ports. Returns for each output the index of its topic, or
+/// [`NO_TOPIC`]. `first` is the first output with a number that isn't a port's.
+fn topics(outputs: &mut OutputColumns, first: usize, ports: u32) -> Result<Vec<u32>, String> {
+    let there = || if ports == 1 { "there is 1 port".to_owned() } else { format!("there are {ports} ports") };
+    let mut of_topics = vec![NO_TOPIC; outputs.ports.len()];
+    for (index, (port, place)) in outputs.ports.iter_mut().zip(&mut of_topics).enumerate().skip(first) {
+        let Some(number) = port.checked_sub(ports) else { continue };
+        match outputs.topics.get(number as usize) {
+            Some(&(of, _)) if of < ports => (*port, *place) = (of, number),
+            Some((of, name)) => {
+                return Err(format!(
+                    "output {index} names port {of} and topic `{}`, but {}",
+                    name.escape_debug(),
+                    there()
+                ));
+            }
+            None if outputs.topics.is_empty() => {
+                return Err(format!("output {index} names port {port}, but {}", there()));
+            }
+            None => {
+                let known = outputs.topics.len();
+                return Err(format!("output {index} names port {port}, but {} and {known} numbers of topics", there()));
+            }
+        }
+    }
+    Ok(of_topics)
 }
 
 /// The indexes of the entries that are 1, where all others are 0. Without a branch, because a processor can't predict which
@@ -351,13 +380,15 @@ mod tests {
         let records = prop::collection::vec(prop::collection::vec(output(), 0..4), 3);
         (records, any::<bool>(), any::<bool>()).prop_map(|(records, explicit, fails)| {
             let mut columns = Columns::default();
-            for outputs in &records {
+            columns.outputs.topics = vec![(0, "a".into()), (1, "b".into())];
+            for (port, outputs) in (0..).zip(&records) {
                 columns.counts.push(u32::try_from(outputs.len()).unwrap());
                 for (layout, data) in outputs {
                     columns.outputs.layout.extend(layout);
                     columns.outputs.data.extend(data);
                     if explicit {
-                        columns.outputs.ports.push(1);
+                        // A port, or the number of a topic.
+                        columns.outputs.ports.push(1 + port);
                         columns.outputs.partitions.push(-1);
                         columns.outputs.timestamps.push(9);
                     }
@@ -452,6 +483,36 @@ mod tests {
             if let Ok(outcome) = check(&batch.view(), broken, 2, CAPS) {
                 read(&outcome, &batch);
             }
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_the_ports_is_that_of_a_topic_or_is_refused() {
+        let batch = batch();
+        let outcome = |ports: [u32; 4], topics: &[(u32, &str)]| {
+            let outputs = OutputColumns {
+                ports: ports.to_vec(),
+                layout: vec![SAME; 12],
+                topics: topics.iter().map(|&(port, name)| (port, name.into())).collect(),
+                ..OutputColumns::default()
+            };
+            check(&batch.view(), Columns { counts: vec![2, 0, 2], outputs, failed: Vec::new() }, 2, CAPS)
+        };
+        let named = outcome([1, 3, 0, 2], &[(1, "a"), (0, "b"), (9, "never used")]).unwrap().outputs;
+        let all: Vec<_> = (0..4).map(|index| (named.port(index), named.topic(index).map(|name| &**name))).collect();
+        assert_eq!(all, [(1, None), (0, Some("b")), (0, None), (1, Some("a"))]);
+        assert_eq!(named.resolve(1, &batch, 0).topic.map(|name| &**name), Some("b"));
+        for (ports, topics, message) in [
+            ([0, 0, 2, 0], &[][..], "output 2 names port 2, but there are 2 ports"),
+            ([0, 0, 3, 0], &[(0, "a")], "output 2 names port 3, but there are 2 ports and 1 numbers of topics"),
+            (
+                [0, u32::MAX, 0, 0],
+                &[(0, "a")],
+                "output 1 names port 4294967295, but there are 2 ports and 1 numbers of topics",
+            ),
+            ([2, 0, 0, 0], &[(2, "a")], "output 0 names port 2 and topic `a`, but there are 2 ports"),
+        ] {
+            assert_eq!(outcome(ports, topics).unwrap_err(), message);
         }
     }
 

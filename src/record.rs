@@ -203,6 +203,24 @@ impl fmt::Display for RecordId {
     }
 }
 
+/// Kafka's rule for the names of topics.
+#[must_use]
+pub fn is_topic_name(name: &str) -> bool {
+    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+        && name != "."
+        && name != ".."
+}
+
+/// The longest name of a topic.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Whether a topic is Kafka's own or reserved for wasmill. No pattern matches it, and no pipeline writes it.
+#[must_use]
+pub fn is_reserved_topic(name: &str) -> bool {
+    name.starts_with("__") || name.ends_with(".changelog") || name.ends_with(".repartition")
+}
+
 /// A record as it was read, borrowed from its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -227,6 +245,8 @@ pub struct OutRecord<'a> {
     pub parent: usize,
     /// The plugin's port; 0 is `main`.
     pub port: u32,
+    /// The topic, if the plugin named one.
+    pub topic: Option<&'a Arc<str>>,
     /// The partition, if the plugin chose one.
     pub partition: Option<i32>,
     /// Milliseconds since 1970-01-01 UTC; -1 is none.

@@ -129,7 +129,7 @@ impl Look {
     /// The topic of an output.
     pub(super) fn topic(&self, output: &str) -> Option<String> {
         let mut outputs = self.config.iter().flat_map(|config| &config.kafka.outputs);
-        outputs.find(|written| &*written.name == output).map(|written| written.topic.clone())
+        outputs.find(|written| &*written.name == output).and_then(|written| written.topic.clone())
     }
 
     /// The values that take effect, with their origins and without secrets, as TOML.

@@ -35,6 +35,7 @@ use crate::secret::Secret;
 use crate::tap::Fate;
 use crate::tap::Passing;
 use crate::tap::TapPoint;
+use crate::tap::TapRoute;
 use crate::telemetry;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -508,7 +509,7 @@ fn pass(served: &Served, value: &[u8]) {
         key: Some(b"k"),
         value: Some(value),
         headers: Headers::new(&[1, 1], b"h\xff"),
-        fate: Fate::Out(Some("main")),
+        fate: Fate::Out(Some(TapRoute { output: "main", topic: None })),
     };
     served.metrics.taps.wanting("mask", TapPoint::Out, 1).iter().for_each(|tap| tap.offer(&passing));
 }

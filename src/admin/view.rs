@@ -2,6 +2,7 @@
 
 mod records;
 
+use glob::Pattern;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -423,10 +424,14 @@ fn outputs(running: Option<&Handle>, series: &Series) -> Vec<OutputView> {
     let config = running.map(Handle::config);
     let of = |name: &&str| {
         let labels = [("output", *name)];
-        let outputs = config.iter().flat_map(|config| &config.kafka.outputs);
+        let topic = config.as_ref().and_then(|config| {
+            let place = config.kafka.outputs.iter().position(|output| *output.name == **name)?;
+            let allowed = || config.routes.allowed(place).iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ");
+            Some(config.kafka.outputs[place].topic.clone().unwrap_or_else(allowed))
+        });
         OutputView {
             name: (*name).to_owned(),
-            topic: outputs.filter(|output| &*output.name == *name).map(|output| output.topic.clone()).next(),
+            topic,
             records: series.count("records_produced_total", &labels),
             bytes: series.count("bytes_produced_total", &labels),
             errors: series.count("produce_errors_total", &labels),

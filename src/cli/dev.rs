@@ -48,6 +48,8 @@ use crate::kafka::settings::Start;
 use crate::pipeline::End;
 use crate::pipeline::Handle;
 use crate::plugin::bundled;
+use crate::record::is_reserved_topic;
+use crate::record::is_topic_name;
 use crate::telemetry;
 
 use feeder::Feed;
@@ -83,6 +85,9 @@ pub(super) struct Args {
     /// Partitions of each topic
     #[arg(long, value_name = "N", default_value = "1", env = "WASMILL_PARTITIONS")]
     partitions: NonZeroU16,
+    /// Create this topic, too, for records that name it; those that `topics_allowed` names without a wildcard are created anyway
+    #[arg(long = "topic", value_name = "TOPIC", env = "WASMILL_TOPICS", value_delimiter = ',', value_parser = topic)]
+    topics: Vec<String>,
     /// How records are printed; by default as text on a terminal, else as JSON
     #[arg(long, value_enum, env = "WASMILL_PRINT")]
     print: Option<Print>,
@@ -95,6 +100,11 @@ enum Print {
     Text,
     /// A JSON object on each line, which `--format record` reads back
     Json,
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    let is_usable = is_topic_name(text) && !is_reserved_topic(text);
+    is_usable.then(|| text.to_owned()).ok_or_else(|| "it can't be a topic's name".to_owned())
 }
 
 /// How long one poll of the outputs may take: the ends of the feed and of the pipeline are noticed after it.
@@ -115,8 +125,10 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
     let config = &written.config;
     let input = input_topic(config, args)?;
     let partitions = i32::from(args.partitions.get());
-    let changelog = config.kafka.changelog.as_ref().map(|changelog| changelog.topic.as_str());
-    let made: BTreeSet<&str> = config.kafka.written().map(|output| output.topic.as_str()).collect();
+    let changelog = config.kafka.changelog.as_ref().map(|changelog| changelog.topic_name());
+    let mut made: BTreeSet<&str> = config.kafka.topics_written().map(|(_, topic)| topic).collect();
+    made.extend(args.topics.iter().map(String::as_str));
+    made.extend(config.topics_by_name());
     // A changelog is not for people.
     let made = made.into_iter().filter(|&topic| changelog != Some(topic));
     let made: Vec<(&str, i32)> = made.map(|topic| (topic, partitions)).collect();

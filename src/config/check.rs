@@ -88,7 +88,9 @@ pub(super) fn pipeline(
     let (topics, topic_spans) = topics::inputs(check, input.topics.as_ref(), input_at);
     topics::overlap(check, input.topics.as_ref(), &outputs);
     let dead_letter = dead_letter::topic(check, &raw.on_error, input.topics.as_ref(), &outputs);
-    let routes = Routes::new(outputs.iter().map(|output| output.settings.name.to_string()).collect(), raw.step.len());
+    let own = topics.iter().cloned().chain(dead_letter.as_ref().and_then(|output| output.topic.clone()));
+    let own: Vec<String> = own.collect();
+    let routes = Routes::new(outputs.iter().map(|output| output.choice(&own)).collect(), raw.step.len());
     if routes.is_none() && check.whole {
         check.report.add(
             Span::START,
@@ -99,6 +101,9 @@ pub(super) fn pipeline(
     let routes = routes.unwrap_or_else(|| Routes::only_main(raw.step.len()));
     let ports = routes.ports();
     let (mut steps, step_spans, windowed) = step::steps(check, &raw.step, &ports, &raw.state);
+    if let Some(windowed) = &windowed {
+        outputs::of_windows(check, &outputs, windowed.is_native());
+    }
     let (signed, signers) = plugins::plugins(check, &raw.plugins);
     steps.iter_mut().for_each(|step| step.demands.extend(signed.clone()));
     let commit_every = if is_exactly_once {

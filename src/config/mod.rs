@@ -24,6 +24,7 @@ mod show;
 mod usable;
 mod source;
 mod step;
+mod topic_sets;
 mod typed;
 #[cfg(test)]
 mod tests;
@@ -139,6 +140,12 @@ impl Pipeline {
     #[must_use]
     pub fn native(&self) -> Option<&Windowed> {
         self.windowed.as_ref().filter(|windowed| windowed.is_native())
+    }
+
+    /// The topics that `topics_allowed` of outputs names without a wildcard.
+    pub fn topics_by_name(&self) -> impl Iterator<Item = &str> {
+        let globs = (0..self.kafka.outputs.len()).flat_map(|output| self.routes.allowed(output));
+        globs.map(glob::Pattern::as_str).filter(|glob| !glob.contains(['*', '?', '[']))
     }
 
     /// Whether a value may be shown: not if it is a secret, or holds one.
@@ -304,12 +311,14 @@ pub struct StepSpans {
 }
 
 /// The spans of an output's values.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OutputSpans {
     /// Its name in `[output.NAME]`.
     pub name: Span,
-    /// Its topic.
+    /// Its topic, or its name if it has none.
     pub topic: Span,
+    /// Each glob of `topics_allowed`.
+    pub allowed: Vec<Span>,
 }
 
 /// What counts besides the pipeline's file: the overrides of the command line, and the file of the process.

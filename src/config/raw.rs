@@ -349,9 +349,14 @@ pub(super) struct Allow {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct Output {
-    /// The topic to write.
-    #[schemars(with = "String", extend("examples" = ["orders.clean"]))]
+    /// The topic to write. With `topics_allowed` it may be left out: then each record has to name one.
+    #[schemars(with = "Option<String>", extend("x-default" = "none, and `topics_allowed` is needed", "examples" = ["orders.clean"]))]
     pub(super) topic: Option<Text>,
+    /// The topics that the plugin may name, record by record, as globs: `*` stands for any characters, `?` for one, `[ab]` for one of these. A
+    /// record that names another topic fails, as `bad-output`. wasmill creates no topics. Of distinct topics there may be 1,000 with the outputs
+    /// and the dead-letter topic; a record beyond that fails, as `too-many-topics`.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "minItems" = 1, "examples" = [["rows.*"]]))]
+    pub(super) topics_allowed: Option<Spanned<Vec<Text>>>,
     /// How the partition is chosen when the plugin doesn't choose one: `"by_key"` hashes the key as Kafka's Java client does.
     #[schemars(with = "Option<String>", extend("enum" = ["by_key", "same_as_input"], "default" = "by_key"))]
     pub(super) partition: Option<Text>,
@@ -457,7 +462,7 @@ pub(super) struct OnError {
     #[schemars(with = "BTreeMap<String, Reason>")]
     pub(super) code: BTreeMap<Text, Reason>,
     /// What happens to a record that fails in this way, in place of the above: `reject`, `retry`, `error`, `trap`, `timeout`, `memory`,
-    /// `bad-output`, `too-large` or `refused`.
+    /// `bad-output`, `too-many-topics`, `too-large` or `refused`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Reason>")]
     pub(super) kind: BTreeMap<Text, Reason>,

@@ -115,7 +115,7 @@ impl PartSpans {
             topics: pipeline.spans.topics.iter().map(untouched).collect(),
             outputs: (pipeline.spans.outputs.iter().map(|output| &output.topic).map(untouched))
                 .zip(&pipeline.kafka.outputs)
-                .map(|(untouched, output)| untouched && !output.topic.is_empty())
+                .map(|(untouched, output)| untouched && output.topic.is_some())
                 .collect(),
             dead_letter: pipeline.spans.dead_letter.as_ref().is_some_and(untouched),
             steps: (pipeline.steps.iter().enumerate())

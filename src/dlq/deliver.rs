@@ -27,6 +27,7 @@ use crate::kafka::producer::Tag;
 use crate::kafka::producer::TagKind;
 use crate::kafka::producer::Undelivered;
 use crate::kafka::settings::Guarantee;
+use crate::kafka::settings::OUTPUTS_MAX;
 use crate::kafka::settings::Output;
 use crate::kafka::settings::Partition;
 use crate::kafka::transaction::Denial;
@@ -62,7 +63,7 @@ pub(super) type Idle<'a> = &'a mut dyn FnMut(Option<&str>) -> bool;
 pub(super) struct Outputs {
     settings: kafka::Settings,
     limits: TopicLimits,
-    /// The number of partitions of each topic that is written; `None` if unknown.
+    /// The number of partitions of each output's topic; `None` if unknown.
     partitions: Vec<Option<i32>>,
     dead_letters: DeadLetters,
     /// While a refused batch doesn't say which of its records is the cause.
@@ -179,16 +180,20 @@ impl Outputs {
     pub(super) fn start(&mut self, items: &[Item], idle: Idle<'_>) -> Result<(), Trouble> {
         for item in items.iter().filter(|item| matches!(item.outcome, Outcome::WrittenBack { .. })) {
             let topic = &item.letter.failure.source.topic;
-            if self.settings.outputs.iter().all(|output| output.topic != **topic) {
+            if self.settings.outputs.iter().all(|output| output.topic_name() != &**topic) {
                 self.started = None;
                 self.settings.outputs.push(Output {
                     name: topic.as_ref().into(),
-                    topic: topic.to_string(),
+                    topic: Some(topic.to_string()),
                     partition: Partition::ByKey,
                     compression: "none".into(),
                     librdkafka: std::collections::BTreeMap::new(),
                 });
             }
+        }
+        for item in items {
+            let Outcome::Outputs(made) = &item.outcome else { continue };
+            made.iter().for_each(|made| self.add_named(made));
         }
         if self.started.is_none() {
             let (send, reports) = mpsc::channel();
@@ -207,6 +212,25 @@ impl Outputs {
             }
         }
         Ok(())
+    }
+
+    /// Adds a topic that a record named as an output of its own, with the settings of the one that it was allowed for.
+    fn add_named(&mut self, made: &Made) {
+        let outputs = &self.settings.outputs;
+        let Some(of) = outputs.iter().find(|output| output.name == made.output) else { return };
+        // The dead letters and a topic to write back to have numbers, too.
+        let has_room = outputs.len() + 2 < OUTPUTS_MAX;
+        if has_room && self.place_of(made).is_none() {
+            let output = Output { topic: Some(made.topic.clone()), ..of.clone() };
+            self.started = None;
+            self.settings.outputs.push(output);
+        }
+    }
+
+    /// The index of the output that a record goes to.
+    fn place_of(&self, made: &Made) -> Option<usize> {
+        let is_it = |output: &Output| output.name == made.output && output.topic.as_ref() == Some(&made.topic);
+        self.settings.outputs.iter().position(is_it)
     }
 
     /// Queues a message. Waits for room.
@@ -330,7 +354,7 @@ impl Outputs {
         match failure.kind.class() {
             Class::Refused if is_verdict => Trouble::Refused { item, failure: Box::new(failure), is_about_time: false },
             Class::Halt => {
-                let topic = self.settings.written().nth(output).map_or("", |output| &output.topic);
+                let topic = self.settings.topic_of(output);
                 let remedy = kafka::Commands::of(&self.settings).remedy(&failure.code, "output", topic);
                 Trouble::Denied(format!("{}; {remedy}", failure.reason))
             }
@@ -347,7 +371,7 @@ impl Outputs {
         match outcome {
             Outcome::Skipped => Ok(Vec::new()),
             Outcome::WrittenBack { partition } => {
-                let place = self.settings.outputs.iter().position(|output| output.topic == *source.topic);
+                let place = self.settings.outputs.iter().position(|output| output.topic_name() == &*source.topic);
                 Ok(vec![Message::of(place.unwrap_or_default(), *partition, &letter.written_back())])
             }
             Outcome::Outputs(made) => made.iter().map(|made| self.output(source.partition, made)).collect(),
@@ -358,10 +382,17 @@ impl Outputs {
     }
 
     fn output(&self, input_partition: i32, made: &Made) -> Result<Message, Failure> {
-        let place = self.settings.outputs.iter().position(|output| output.name == made.output);
         let refused = |reason| Failure::new(Kind::Refused, None, reason);
-        let place = place.ok_or_else(|| refused(format!("there is no output `{}`", made.output)))?;
-        let Output { topic, partition, .. } = &self.settings.outputs[place];
+        if self.settings.outputs.iter().all(|output| output.name != made.output) {
+            return Err(refused(format!("there is no output `{}`", made.output)));
+        }
+        let place = self.place_of(made).ok_or_else(|| {
+            let reason =
+                format!("an output names the topic `{}`, and the replay has written as many as it may", made.topic);
+            Failure::new(Kind::TooManyTopics, None, reason)
+        })?;
+        let Output { partition, .. } = &self.settings.outputs[place];
+        let topic = &made.topic;
         let chosen = made.partition.unwrap_or(match partition {
             Partition::ByKey => -1,
             Partition::SameAsInput => input_partition,
@@ -446,6 +477,7 @@ impl Message {
         OutRecord {
             parent: 0,
             port: 0,
+            topic: None,
             partition: None,
             timestamp: record.timestamp,
             key: record.key,

@@ -44,7 +44,7 @@ const SESSION: Duration = Duration::from_secs(10);
 /// `None` if the pipeline has no such topic.
 #[must_use]
 pub fn settings(pipeline: &kafka::Settings) -> Option<kafka::Settings> {
-    let topic = pipeline.dead_letter.as_ref()?.topic.clone();
+    let topic = pipeline.dead_letter.as_ref()?.topic.clone()?;
     let mut settings = pipeline.clone();
     let input = &mut settings.input;
     input.topics = vec![topic];

@@ -41,6 +41,7 @@ use crate::kafka::consumer::Next;
 use crate::kafka::consumer::Position;
 use crate::kafka::offset_metadata::TopicId;
 use crate::kafka::probe::Unanswered;
+use crate::kafka::settings::Output;
 use crate::kafka::topic_reader::PartitionLog;
 use crate::kafka::topic_reader::TopicReader;
 use crate::record::Offset;
@@ -168,7 +169,8 @@ impl<'a> Replay<'a> {
         watch: &'a mut dyn FnMut(&Tally, Option<&str>),
     ) -> Replay<'a> {
         let limits = topic.limits(&settings, LIMIT);
-        let partitions = settings.written().map(|output| topic.partitions(&output.topic, LIMIT).ok()).collect();
+        let there = |output: &Output| topic.partitions(output.topic.as_deref()?, LIMIT).ok();
+        let partitions = settings.outputs.iter().map(there).collect();
         let dead_letters = DeadLetters { pipeline: config.name.clone(), worker: 0, dialect: config.dialect };
         Replay {
             config,

@@ -74,6 +74,7 @@ type Call<'a, T> = dyn Fn(&mut Instance, Range<usize>) -> Result<Vec<T>, Failure
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Output {
     port: u32,
+    topic: Option<String>,
     partition: Option<i32>,
     timestamp: i64,
     key: Option<Vec<u8>>,
@@ -258,6 +259,7 @@ fn resolved(view: &View<'_>, outcome: &Outcome) -> Vec<Became> {
         if let Became::Outputs(outputs) = &mut became[made.parent] {
             outputs.push(Output {
                 port: made.port,
+                topic: made.topic.map(ToString::to_string),
                 partition: made.partition,
                 timestamp: made.timestamp,
                 key: made.key.map(<[u8]>::to_vec),

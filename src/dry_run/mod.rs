@@ -38,7 +38,7 @@ pub struct Steps {
     routes: Routes,
     batch: Batch,
     names: Vec<Arc<str>>,
-    /// Name and topic of each output.
+    /// Name and topic of each output; the topic is empty if records have to name one.
     outputs: Vec<(Arc<str>, String)>,
     metrics: Arc<Metrics>,
 }
@@ -143,7 +143,7 @@ impl Steps {
             routes,
             batch: Batch::new(source),
             names,
-            outputs: outputs.map(|output| (Arc::clone(&output.name), output.topic.clone())).collect(),
+            outputs: outputs.map(|output| (Arc::clone(&output.name), output.topic_name().to_owned())).collect(),
             metrics,
         })
     }
@@ -251,12 +251,12 @@ impl Steps {
 }
 
 impl Made {
-    /// An output to the output with this name and topic.
+    /// An output to the output with this name and topic, unless its record names another topic.
     fn of((output, topic): &(Arc<str>, String), made: &OutRecord<'_>) -> Made {
         let headers = made.headers.iter().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec)));
         Made {
             output: Arc::clone(output),
-            topic: topic.clone(),
+            topic: made.topic.map_or_else(|| topic.clone(), |topic| topic.to_string()),
             partition: made.partition,
             timestamp: (made.timestamp != NO_TIMESTAMP).then_some(made.timestamp),
             key: made.key.map(<[u8]>::to_vec),

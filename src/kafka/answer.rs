@@ -27,6 +27,8 @@ pub enum Answer {
     },
     /// The limits of the topics that are written; `None` if no broker answered.
     Limits(Option<TopicLimits>),
+    /// Topics that records name: each that was answered for, and why nothing can be written there, if that is so.
+    Named(Vec<(Arc<str>, Option<Failure>)>),
     /// The topic of an output doesn't exist.
     NoOutput {
         /// The output, counted as in the file, with the dead letters after the last one.

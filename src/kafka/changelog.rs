@@ -53,7 +53,7 @@ pub(super) fn leaders(
     known: &BTreeMap<String, usize>,
     timeout_ms: i32,
 ) -> Result<Result<Vec<i32>, String>, Error> {
-    let topic = settings.changelog.as_ref().map_or("", |changelog| &changelog.topic);
+    let topic = settings.changelog.as_ref().map_or("", |changelog| changelog.topic_name());
     let input = settings.input.topics.first().map(String::as_str).unwrap_or_default();
     let partitions = known.get(input).copied().unwrap_or_default();
     let commands = Commands::of(settings);

@@ -101,7 +101,7 @@ pub fn faults(
 /// # Errors
 /// See [`NotCreated`].
 pub fn create(settings: &Settings, commands: &Commands, limit: Duration) -> Result<CreatedChangelog, NotCreated> {
-    let topic = settings.changelog.as_ref().map_or("", |changelog| &changelog.topic);
+    let topic = settings.changelog.as_ref().map_or("", |changelog| changelog.topic_name());
     let input = settings.input.topics.first().map(String::as_str).unwrap_or_default();
     let question =
         Question { topics: vec![input.to_owned()], changelog: Some(topic.to_owned()), ..Question::default() };

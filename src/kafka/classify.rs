@@ -3,6 +3,8 @@
 //! The codes that need special handling are listed here by name. Every other code is treated as temporary, because a
 //! retry loses nothing.
 
+use super::Commands;
+use super::Settings;
 use super::sys::Code;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -45,6 +47,7 @@ pub(crate) mod code {
     pub(crate) const TIMED_OUT: Code = Code(-185);
     pub(crate) const TRANSPORT: Code = Code(-195);
     pub(crate) const UNKNOWN_TOPIC_OR_PART: Code = Code(3);
+    pub(crate) const INVALID_TOPIC: Code = Code(17);
     pub(crate) const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
     pub(crate) const TOPIC_ALREADY_EXISTS: Code = Code(36);
     pub(crate) const GROUP_AUTHORIZATION_FAILED: Code = Code(30);
@@ -116,6 +119,22 @@ pub(crate) fn delivery(code: Code, text: &str, topic: &str) -> Failure {
     }
 }
 
+/// Codes with which a topic is denied that a record names: the record fails, and not the pipeline.
+const OF_NAMED: [Code; 4] =
+    [code::UNKNOWN_TOPIC_OR_PART, code::INVALID_TOPIC, code::TOPIC_AUTHORIZATION_FAILED, code::UNKNOWN_TOPIC];
+
+/// The failure of an output to a topic that its record named. A topic that doesn't exist, or may not be written, is the record's
+/// own: it is refused, with the command that would help. Any other failure stays what it is.
+#[must_use]
+pub fn of_named(failure: Failure, topic: &str, settings: &Settings) -> Failure {
+    let is_own = OF_NAMED.iter().any(|code| *failure.code == *code.name().to_lowercase());
+    if failure.kind != Kind::Denied || !is_own {
+        return failure;
+    }
+    let command = Commands::of(settings).remedy(&failure.code, "output", topic);
+    Failure { kind: Kind::Refused, reason: format!("{}; {command}", failure.reason), ..failure }
+}
+
 /// Whether a topic doesn't accept a record's timestamp.
 pub(crate) fn is_about_time(failure: &Failure) -> bool {
     *failure.code == *code::INVALID_TIMESTAMP.name().to_lowercase()
@@ -167,6 +186,22 @@ mod tests {
         assert!(is_about_time(&failure) && failure.kind == Kind::Refused);
         assert!(failure.reason.contains("`out`") && failure.reason.contains("message.timestamp.after.max.ms"));
         assert!(!is_about_time(&delivery(Code(87), "", "out")));
+    }
+
+    #[test]
+    fn a_topic_that_a_record_names_and_the_cluster_lacks_is_the_records_failure_and_nothing_else_is() {
+        let settings = Settings::example();
+        for code in OF_NAMED {
+            let failure = of_named(delivery(code, "no", "rows.eu"), "rows.eu", &settings);
+            assert_eq!(failure.kind, Kind::Refused, "{code:?}");
+            assert!(failure.reason.contains("`rows.eu`"), "{failure:?}");
+        }
+        let missing = of_named(delivery(Code(3), "no", "rows.eu"), "rows.eu", &settings);
+        assert!(missing.reason.contains("; create it: ") && missing.reason.contains("--topic rows.eu"), "{missing:?}");
+        for code in [Code(-169), Code(44), Code(7)] {
+            let failure = delivery(code, "no", "rows.eu");
+            assert_eq!(of_named(failure.clone(), "rows.eu", &settings), failure);
+        }
     }
 
     #[test]

@@ -143,6 +143,7 @@ impl Feeder {
         let record = OutRecord {
             parent: 0,
             port: 0,
+            topic: None,
             partition: None,
             timestamp: timestamp.unwrap_or(0),
             key,

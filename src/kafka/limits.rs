@@ -33,7 +33,7 @@ impl TopicLimits {
         let mut partitions_led: BTreeMap<i32, usize> = BTreeMap::new();
         let mut leaderless = BTreeSet::new();
         for (topic, leaders) in leaders {
-            let is_output = outputs.iter().any(|output| output.topic == *topic);
+            let is_output = outputs.iter().any(|output| output.topic.as_ref() == Some(topic));
             for (partition, &leader) in (0..).zip(leaders) {
                 if leader < 0 {
                     leaderless.insert(TopicPartition { topic: topic.as_str().into(), partition });
@@ -106,7 +106,7 @@ mod tests {
     fn output(compression: &str) -> Output {
         Output {
             name: "main".into(),
-            topic: "t".into(),
+            topic: Some("t".into()),
             partition: Partition::ByKey,
             compression: compression.into(),
             librdkafka: BTreeMap::new(),

@@ -37,7 +37,6 @@ use super::probe;
 use super::probe::now;
 use super::settings::Isolation;
 use super::settings::OnRecreate;
-use super::settings::Output;
 use super::settings::Start;
 use super::sys;
 use super::sys::Client;
@@ -64,6 +63,8 @@ enum Question {
     /// With the topic of the output that was denied, if any.
     Probe(Vec<TopicPartition>, Option<String>),
     Limits,
+    /// Topics that records name.
+    Named(Vec<Arc<str>>),
     /// Not a question: later questions are about these settings.
     Change(Box<Settings>),
 }
@@ -156,6 +157,11 @@ impl Lookup {
         self.ask(Question::Limits);
     }
 
+    /// Asks, until a broker answers, whether these topics exist and may be written. A newer question replaces an older one.
+    pub fn ask_named(&self, topics: Vec<Arc<str>>) {
+        self.ask(Question::Named(topics));
+    }
+
     /// Makes later questions be about these settings. The connection stays open.
     pub fn change(&self, settings: Settings) {
         self.ask(Question::Change(Box::new(settings)));
@@ -190,6 +196,9 @@ impl Drop for Lookup {
 const REQUEST_MS: i32 = 2000;
 /// After this many failures to answer for a topic's limit, a broker that answers everything else is no longer asked for limits.
 const LIMITS_UNANSWERED_MAX: u32 = 4;
+/// What a topic that doesn't exist, or is denied, is reported with.
+const LACKING: [Code; 4] =
+    [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC, code::INVALID_TOPIC, code::TOPIC_AUTHORIZATION_FAILED];
 /// librdkafka's `RD_KAFKA_OFFSET_INVALID`.
 const NO_OFFSET: i64 = -1001;
 /// Between two tries of a question that no broker answers.
@@ -295,6 +304,7 @@ impl LookupThread {
             Question::Members => Ok(Answer::Members(members::ask(&self.client, &self.settings, REQUEST_MS))),
             Question::Probe(partitions, denied) => self.probe(partitions, denied.as_deref()),
             Question::Limits => Ok(self.written()),
+            Question::Named(topics) => self.named(topics),
             Question::Change(_) => return None,
         };
         if self.stop.load(Ordering::Relaxed) {
@@ -329,9 +339,9 @@ impl LookupThread {
     /// The limits of the topics that are written, or which of them doesn't exist.
     fn written(&mut self) -> Answer {
         let mut leaders = Vec::new();
-        for (output, Output { topic, .. }) in self.settings.written().enumerate() {
+        for (output, topic) in self.settings.topics_written() {
             match self.client.leaders(topic, REQUEST_MS) {
-                Ok(found) => leaders.push((topic.clone(), found)),
+                Ok(found) => leaders.push((topic.to_owned(), found)),
                 Err(error) if [code::UNKNOWN_TOPIC_OR_PART, code::UNKNOWN_TOPIC].contains(&error.code) => {
                     return Answer::NoOutput { output, failure: classify::delivery(error.code, &error.text, topic) };
                 }
@@ -342,13 +352,46 @@ impl LookupThread {
         Answer::Limits(bytes.map(|bytes| TopicLimits::of(&self.settings.outputs, bytes, &leaders)))
     }
 
+    /// Whether topics exist and may be written. A broker that doesn't describe topics is asked for their leaders.
+    fn named(&self, topics: &[Arc<str>]) -> Result<Answer, Error> {
+        let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        // The embedded broker doesn't answer that.
+        let describes = self.settings.reports_topic_limits;
+        let described = describes.then(|| self.client.describe_topics(&names, REQUEST_MS)).and_then(Result::ok);
+        let mut answers = Vec::new();
+        for topic in topics {
+            let lacks = match &described {
+                None => match self.client.leaders(topic, REQUEST_MS) {
+                    Ok(_) => None,
+                    Err(error) if LACKING.contains(&error.code) => Some(error.code),
+                    Err(error) => return Err(error),
+                },
+                Some(described) => {
+                    let Some(found) = described.iter().find(|found| *found.name == **topic) else { continue };
+                    match &found.error {
+                        // Any other error is temporary, such as that of a leader that is being chosen.
+                        Some(error) => Some(error.code).filter(|code| LACKING.contains(code)),
+                        None => probe::denies_writing(found).then_some(code::TOPIC_AUTHORIZATION_FAILED),
+                    }
+                }
+            };
+            let failure = lacks.map(|code| {
+                let failure = classify::delivery(code, &code.to_string(), topic);
+                classify::of_named(failure, topic, &self.settings)
+            });
+            answers.push((Arc::clone(topic), failure));
+        }
+        Ok(Answer::Named(answers))
+    }
+
     fn topics(&mut self) -> Result<Answer, Error> {
         let mut missing = Vec::new();
         let mut known = BTreeMap::new();
         let mut written = Vec::new();
         let inputs = self.settings.input.topics.iter().filter(|topic| !topic.starts_with('^'));
-        let outputs = self.settings.outputs.iter().map(|output| ("output", &output.topic));
-        let dead_letters = self.settings.dead_letter.iter().map(|output| ("dead-letter", &output.topic));
+        let outputs = self.settings.outputs.iter().filter_map(|output| Some(("output", output.topic.as_ref()?)));
+        let dead_letters = self.settings.dead_letter.iter();
+        let dead_letters = dead_letters.filter_map(|output| Some(("dead-letter", output.topic.as_ref()?)));
         let named: Vec<(&str, &String)> =
             inputs.map(|topic| ("input", topic)).chain(outputs).chain(dead_letters).collect();
         for (role, topic) in named {
@@ -373,7 +416,7 @@ impl LookupThread {
         if missing.is_empty()
             && let Some(changelog) = &self.settings.changelog
         {
-            let topic = changelog.topic.clone();
+            let topic = changelog.topic_name().to_owned();
             match changelog::leaders(&self.client, &self.settings, &known, REQUEST_MS)? {
                 Ok(leaders) => written.push((topic, leaders)),
                 Err(lacks) => missing.push(lacks),
@@ -397,7 +440,10 @@ impl LookupThread {
         }
         let mut limits = Vec::new();
         for output in self.settings.written() {
-            let topic = &output.topic;
+            let Some(topic) = &output.topic else {
+                limits.push(None);
+                continue;
+            };
             let why = match self.client.topic_setting(topic, "max.message.bytes", REQUEST_MS) {
                 Ok(Some(value)) => match value.parse() {
                     Ok(limit) => {
@@ -707,68 +753,4 @@ fn named(topic: String, partition: i32) -> TopicPartition {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kafka::embedded::Broker;
-    use crate::kafka::limits::Batching;
-    use crate::kafka::settings::Output;
-    use crate::kafka::settings::producer;
-    use crate::kafka::sys::Side;
-
-    /// The number of requests that a producer has in flight at once, for outputs with this many partitions on one broker.
-    fn requests(partitions: [i32; 2]) -> String {
-        let topics = [("in", 9), ("a", partitions[0]), ("b", partitions[1]), ("dead", 9)];
-        let broker = Broker::start(&topics).unwrap();
-        let settings = Settings {
-            brokers: vec![broker.bootstrap().into()],
-            outputs: vec![Output::example("a"), Output::example("b")],
-            dead_letter: Some(Output::example("dead")),
-            ..Settings::example()
-        };
-        let config = BTreeMap::from([("bootstrap.servers".to_owned(), broker.bootstrap().to_owned())]);
-        let mut asker = LookupThread {
-            client: Client::new(Side::Producer, &config, None).unwrap(),
-            settings: settings.clone(),
-            stop: Arc::default(),
-            known: None,
-            reported_limits: BTreeSet::new(),
-            limits_unanswered: 0,
-        };
-        // The first try may time out while the client still connects.
-        let answer = (0..10).find_map(|_| asker.topics().ok()).unwrap();
-        let Answer::Topics { missing, limits } = answer else { panic!("{answer:?}") };
-        assert_eq!((missing, limits.bytes.len()), (Vec::new(), 3));
-        producer(&settings, 0, 1 << 20, &limits, Batching::Full)["max.in.flight.requests.per.connection"].clone()
-    }
-
-    #[test]
-    fn a_repeated_question_delays_no_other_and_is_kept_once() {
-        let start = now();
-        let later = start + DENIED_PAUSE;
-        let partition = |number| TopicPartition { topic: "t".into(), partition: number };
-        let mut agenda = Agenda::default();
-        assert!(agenda.next(start).is_none() && agenda.due().is_none());
-        agenda.add(1, Question::Probe(Vec::new(), None), start);
-        let denied = agenda.next(start).unwrap();
-        agenda.put_back(denied, later);
-        // A question that is asked every few seconds is kept once.
-        for number in 2..100 {
-            agenda.add(number, Question::Ends(vec![partition(1)]), start);
-        }
-        for number in [100, 101] {
-            agenda.add(number, Question::Ranges(vec![partition(2)]), start);
-        }
-        let numbers: Vec<u64> = std::iter::from_fn(|| agenda.next(start)).map(|pending| pending.number).collect();
-        assert_eq!((numbers, agenda.due()), (vec![99, 100, 101], Some(later)));
-        assert_eq!(agenda.next(later).unwrap().number, 1);
-        // A newer question of the kind came while this one was being asked.
-        agenda.add(103, Question::Limits, start);
-        agenda.put_back(Pending { number: 102, question: Question::Limits, due: start }, later);
-        assert_eq!((agenda.next(later).unwrap().number, agenda.due()), (103, None));
-    }
-
-    #[test]
-    fn a_broker_with_three_partitions_or_more_gets_one_request_fewer_up_to_five() {
-        assert_eq!([[1, 1], [1, 2], [2, 2], [5, 1], [40, 1]].map(requests), ["5", "2", "3", "5", "5"]);
-    }
-}
+mod tests;

@@ -30,6 +30,7 @@ mod token_keeper;
 pub mod topic_reader;
 pub mod transaction;
 
+pub use classify::of_named;
 pub use command::Commands;
 pub use consumer::Consumer;
 pub use lookup::Lookup;

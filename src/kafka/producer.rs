@@ -81,7 +81,7 @@ pub struct Delivered {
     pub runs: Vec<Run>,
     /// Whether a copy sent by [`Producer::send_sample`] was among them.
     pub has_sample: bool,
-    /// Per output in file order, what was delivered. Empty if nothing was.
+    /// Per output in file order, and then per topic that records name, what was delivered. Empty if nothing was.
     pub produced: Vec<Produced>,
     /// Bytes of keys and values of all of them.
     pub bytes: usize,
@@ -130,7 +130,8 @@ pub enum ProducerReport {
 pub struct Undelivered {
     /// The tag of the message; `None` for a copy sent by [`Producer::send_sample`].
     pub tag: Option<Tag>,
-    /// The index of the output in the file; dead letters have the index after the last output.
+    /// The index of the output in the file; dead letters have the index after the last output, and topics that records name come
+    /// after all of them.
     pub output: usize,
     /// Bytes of its key and value.
     pub bytes: usize,
@@ -207,7 +208,11 @@ pub enum SendError {
 
 /// The producer of one worker.
 pub struct Producer {
-    topics: Arc<[OutputTopic]>,
+    /// `None` for an output without a topic of its own.
+    topics: Arc<[Option<OutputTopic>]>,
+    /// The topics that records name, which come after the others, and their names for the delivery thread.
+    named: Vec<OutputTopic>,
+    names: Arc<Mutex<Vec<Arc<str>>>>,
     client: Arc<Client>,
     counter: Arc<Counter>,
     stop: Arc<AtomicBool>,
@@ -220,7 +225,7 @@ pub struct Producer {
 }
 
 struct OutputTopic {
-    name: String,
+    name: Arc<str>,
     handle: Topic,
 }
 
@@ -248,9 +253,10 @@ impl Counter {
         let mut delivered = self.delivered();
         let is_first = delivered.is_empty();
         delivered.bytes += bytes;
-        delivered.produced.resize(self.outputs, Produced::default());
+        let outputs = self.outputs.max(delivered.produced.len());
+        delivered.produced.resize(outputs, Produced::default());
         if let Opaque::Of(Tag { kind: TagKind::Output(output), .. }) = opaque
-            && let Some(produced) = delivered.produced.get_mut(output)
+            && let Some(produced) = produced_of(&mut delivered.produced, output)
         {
             produced.records += 1;
             produced.bytes += bytes as u64;
@@ -264,6 +270,14 @@ impl Counter {
         }
         is_first
     }
+}
+
+/// What was delivered to an output. Those of topics that records name are added as they come.
+fn produced_of(produced: &mut Vec<Produced>, output: usize) -> Option<&mut Produced> {
+    if produced.len() <= output && output < settings::OUTPUTS_MAX {
+        produced.resize(output + 1, Produced::default());
+    }
+    produced.get_mut(output)
 }
 
 impl Producer {
@@ -302,21 +316,25 @@ impl Producer {
         let config = settings::producer(settings, worker, queue_bytes, limits, batching);
         let hide = |reason: String| settings.hidden.hide(&reason);
         let client = Client::producer(&config, OnDelivered(Box::new(seen)), settings.token_hook()?).map_err(hide)?;
-        let topics: Result<Vec<OutputTopic>, String> = settings
+        let topics: Result<Vec<Option<OutputTopic>>, String> = settings
             .written()
             .map(|output| {
-                let handle = Topic::new(&client, &output.topic, &settings::topic(output))
+                let Some(topic) = &output.topic else { return Ok(None) };
+                let handle = Topic::new(&client, topic, &settings::topic(output))
                     .map_err(|reason| format!("output `{}`: {}", output.name, hide(reason)))?;
-                Ok(OutputTopic { name: output.topic.clone(), handle })
+                Ok(Some(OutputTopic { name: topic.as_str().into(), handle }))
             })
             .collect();
-        let topics: Arc<[OutputTopic]> = topics?.into();
+        let topics: Arc<[Option<OutputTopic>]> = topics?.into();
+        let names: Arc<Mutex<Vec<Arc<str>>>> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
         let turns = Arc::new(AtomicU64::new(0));
         let delivery = Delivery {
             queue: client.queue(),
             client: Arc::clone(&client),
             topics: Arc::clone(&topics),
+            names: Arc::clone(&names),
+            dead_letters: settings.outputs.len(),
             turns: Arc::clone(&turns),
         };
         let transactions = match settings.delivery {
@@ -324,7 +342,7 @@ impl Producer {
             Guarantee::ExactlyOnce { .. } => {
                 let report = report.clone();
                 let report = move |done| report(ProducerReport::Transaction(done));
-                let topics = topics.iter().map(|topic| topic.name.clone()).collect();
+                let topics = settings.topics_written().map(|(place, topic)| (place, topic.to_owned())).collect();
                 Some(Transactions::start(Arc::clone(&client), topics, worker, report)?)
             }
         };
@@ -333,6 +351,8 @@ impl Producer {
             .map_err(|error| format!("failed to start the delivery thread: {error}"))?;
         Ok(Producer {
             topics,
+            named: Vec::new(),
+            names,
             client,
             counter,
             stop,
@@ -350,8 +370,31 @@ impl Producer {
         self.message_bytes
     }
 
-    /// Queues an output. `output` is its index in the file, or the index after the last output for a dead letter. A
-    /// `partition` of -1 leaves the choice to the partitioner.
+    /// Adds topics that records name, those after the ones that it has: each has the settings of its output. Their indexes follow those
+    /// of the outputs, the dead letters and the changelog.
+    ///
+    /// # Errors
+    /// librdkafka's error message about a topic that it refuses.
+    pub fn add_named(&mut self, settings: &Settings, topics: &[(usize, Arc<str>)]) -> Result<(), String> {
+        for (output, name) in topics.iter().skip(self.named.len()) {
+            let config = settings.outputs.get(*output).map(settings::topic).unwrap_or_default();
+            let handle = Topic::new(&self.client, name, &config)
+                .map_err(|reason| format!("topic `{name}`: {}", settings.hidden.hide(&reason)))?;
+            self.named.push(OutputTopic { name: Arc::clone(name), handle });
+            // Locked by this thread and the delivery thread, for a moment.
+            self.names.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(name));
+        }
+        Ok(())
+    }
+
+    /// Whether it has a topic for outputs of this index.
+    #[must_use]
+    pub fn knows(&self, output: usize) -> bool {
+        output < self.topics.len() + self.named.len()
+    }
+
+    /// Queues an output. `output` is its index in the file, the index after the last output for a dead letter, or that of a topic that
+    /// was added. A `partition` of -1 leaves the choice to the partitioner.
     ///
     /// # Errors
     /// See [`SendError`]; nothing was queued then.
@@ -360,7 +403,14 @@ impl Producer {
     }
 
     fn produce(&self, output: usize, record: &OutRecord<'_>, partition: i32, opaque: Opaque) -> Result<(), SendError> {
-        let topic = &self.topics[output];
+        let topic = match output.checked_sub(self.topics.len()) {
+            None => self.topics[output].as_ref(),
+            Some(named) => self.named.get(named),
+        };
+        let Some(topic) = topic else {
+            let reason = "an output without a topic, which is a bug";
+            return Err(SendError::Failed(Failure::new(failure::Kind::Refused, None, reason)));
+        };
         topic.handle.produce(record, partition, opaque.pack()).map_err(|code| match code {
             // The queue is empty, so waiting would not make room.
             code::QUEUE_FULL if self.unreported() == 0 => SendError::Failed(Failure::new(
@@ -388,7 +438,8 @@ impl Producer {
     /// See [`SendError`]; nothing was queued then.
     pub fn send_sample(&self, sample: &Sample) -> Result<(), SendError> {
         let Record { timestamp, key, value, headers, .. } = sample.message.record(0);
-        let record = OutRecord { parent: 0, port: 0, partition: None, timestamp, key, value, headers };
+        let (parent, port, topic) = (0, 0, None);
+        let record = OutRecord { parent, port, topic, partition: None, timestamp, key, value, headers };
         self.produce(sample.output, &record, sample.partition, Opaque::Sample { output: sample.output })
     }
 
@@ -479,7 +530,10 @@ const POLL_MS: i32 = 1000;
 struct Delivery {
     queue: Queue,
     client: Arc<Client>,
-    topics: Arc<[OutputTopic]>,
+    topics: Arc<[Option<OutputTopic>]>,
+    names: Arc<Mutex<Vec<Arc<str>>>>,
+    /// The index of the dead-letter topic.
+    dead_letters: usize,
     turns: Arc<AtomicU64>,
 }
 
@@ -525,6 +579,16 @@ impl Delivery {
         }
     }
 
+    /// The topic of an output; empty if there is none.
+    fn name_of(&self, output: usize) -> Arc<str> {
+        let name = match output.checked_sub(self.topics.len()) {
+            None => self.topics[output].as_ref().map(|topic| Arc::clone(&topic.name)),
+            // See `Producer::add_named`.
+            Some(named) => self.names.lock().unwrap_or_else(PoisonError::into_inner).get(named).cloned(),
+        };
+        name.unwrap_or_default()
+    }
+
     fn failed(&self, mut event: Event, report: &impl Fn(ProducerReport)) {
         let (mut batch, mut sample) = (Vec::new(), None);
         let mut has_purged = false;
@@ -535,15 +599,12 @@ impl Delivery {
             }
             let (output, tag) = match Opaque::unpack(sent.tag()) {
                 Opaque::Of(tag @ Tag { kind: TagKind::Output(output), .. }) => (output, Some(tag)),
-                // The dead-letter topic comes after those of the outputs.
-                Opaque::Of(tag @ Tag { kind: TagKind::DeadLetter, .. }) => {
-                    (self.topics.len().saturating_sub(1), Some(tag))
-                }
+                Opaque::Of(tag @ Tag { kind: TagKind::DeadLetter, .. }) => (self.dead_letters, Some(tag)),
                 Opaque::Sample { output } => (output, None),
             };
-            let topic = self.topics.get(output);
+            let topic = self.name_of(output);
             let refusal = self.client.refusal(sent);
-            let failure = classify::report(refusal.code, &refusal.text, topic.map_or("", |topic| &topic.name));
+            let failure = classify::report(refusal.code, &refusal.text, &topic);
             if sample.is_none() && failure.kind.class() == Class::Halt {
                 sample = Some(Box::new(Sample::of(output, &sent.content())));
             }
@@ -571,206 +632,4 @@ fn extend(runs: &mut Vec<Run>, tag: Tag) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const END: usize = 1 << 36;
-    const _: () = assert!(END as u64 == Seq::END);
-
-    /// An output to `main` of this record.
-    fn tag(n: usize) -> Tag {
-        Tag { kind: TagKind::Output(0), seq: Seq::first_of(AssignmentIds::default().issue(|_| false)).plus(n) }
-    }
-
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    use rdkafka::mocking::MockCluster;
-    use rdkafka_sys::types::RDKafkaApiKey;
-    use rdkafka_sys::types::RDKafkaRespErr;
-
-    use crate::kafka::settings::Output;
-    use crate::record::AssignmentIds;
-    use crate::record::Headers;
-
-    /// Outputs of these names to these topics.
-    fn settings(brokers: String, outputs: &[(&str, &str)]) -> Settings {
-        let output = |&(name, topic): &(&str, &str)| Output { name: name.into(), ..Output::example(topic) };
-        Settings { brokers: vec![brokers], outputs: outputs.iter().map(output).collect(), ..Settings::example() }
-    }
-
-    const LIMIT: Duration = Duration::from_secs(60);
-
-    fn start(
-        settings: &Settings,
-        queue_bytes: usize,
-        batching: Batching,
-    ) -> (Producer, mpsc::Receiver<ProducerReport>) {
-        let (sender, reports) = mpsc::channel();
-        let report = move |report| drop(sender.send(report));
-        let limits = TopicLimits::default();
-        (Producer::start(settings, 0, queue_bytes, &limits, batching, report).unwrap(), reports)
-    }
-
-    /// The next undelivered batch. Other reports, such as a lost connection, are skipped.
-    fn next_failed(reports: &mpsc::Receiver<ProducerReport>) -> (Vec<Undelivered>, Option<Box<Sample>>) {
-        loop {
-            if let ProducerReport::Failed { batch, sample } = reports.recv_timeout(LIMIT).unwrap() {
-                return (batch, sample);
-            }
-        }
-    }
-
-    fn record<'a>(key: &'a [u8], value: &'a [u8], lengths: &'a [i32], headers: &'a [u8]) -> OutRecord<'a> {
-        OutRecord {
-            parent: 0,
-            port: 0,
-            partition: None,
-            timestamp: 1,
-            key: Some(key),
-            value: Some(value),
-            headers: Headers::new(lengths, headers),
-        }
-    }
-
-    /// librdkafka stores a message's value where a consumer error has its text, so a careless read would leak the record.
-    #[test]
-    fn the_failure_of_a_rejected_record_contains_no_byte_of_the_record() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("t", 1, 1).unwrap();
-        let (producer, reports) =
-            start(&settings(cluster.bootstrap_servers(), &[("main", "t")]), 1 << 20, Batching::Single);
-        for (error, code, words) in [
-            (RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, "invalid_timestamp", "Broker: Invalid timestamp"),
-            (
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
-                "invalid_record",
-                "Broker: Broker failed to validate record",
-            ),
-            (
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-                "msg_size_too_large",
-                "Broker: Message size too large",
-            ),
-            (
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
-                "topic_authorization_failed",
-                "Broker: Topic authorization failed",
-            ),
-        ] {
-            cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
-            // At this size the allocator has no spare byte behind the value.
-            let value = [b"canary-value".as_slice(), &[b'v'; 500]].concat();
-            let record = record(b"canary-key", &value, &[11, 12], b"canary-namecanary-hvalue");
-            producer.send(0, &record, -1, tag(0)).unwrap();
-            let (batch, _) = next_failed(&reports);
-            let [Undelivered { failure, is_verdict: true, .. }] = &batch[..] else { panic!("{batch:?}") };
-            assert_eq!(&*failure.code, code);
-            assert!(failure.reason.starts_with(&format!("an output to `t`: {words}")), "{failure:?}");
-            assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn outputs_with_the_same_topic_are_counted_separately() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("t", 1, 1).unwrap();
-        let outputs = [("main", "t"), ("audit", "t"), ("other", "t")];
-        let (producer, reports) = start(&settings(cluster.bootstrap_servers(), &outputs), 1 << 20, Batching::Single);
-        for (output, count) in [(0, 1), (1, 2)] {
-            for _ in 0..count {
-                let tag = Tag { kind: TagKind::Output(output), ..tag(0) };
-                producer.send(output, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
-            }
-        }
-        producer.send(0, &record(b"k", b"v", &[], b""), -1, Tag { kind: TagKind::DeadLetter, ..tag(0) }).unwrap();
-        let mut counts = [0; 3];
-        let mut bytes = 0;
-        while bytes < 4 * 2 {
-            if let ProducerReport::Delivered = reports.recv_timeout(LIMIT).unwrap() {
-                let delivered = producer.take_delivered();
-                bytes += delivered.bytes;
-                for (count, produced) in counts.iter_mut().zip(delivered.produced) {
-                    *count += produced.records;
-                }
-            }
-        }
-        assert_eq!(counts, [1, 2, 0]);
-        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP]);
-        let tag = Tag { kind: TagKind::Output(2), ..tag(END - 1) };
-        producer.send(2, &record(b"k", b"v", &[], b""), -1, tag).unwrap();
-        assert_eq!(next_failed(&reports).0[0].tag, Some(tag));
-    }
-
-    /// An output larger than the queue must not be `Full` for ever: that would block the pipeline.
-    #[test]
-    fn an_output_larger_than_the_queue_is_sent_or_rejected_by_name() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("t", 1, 1).unwrap();
-        let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
-        // More than the queue's minimum size.
-        let value = vec![0; 20 << 20];
-        let sent = |limits: &TopicLimits| {
-            let producer = Producer::start(&settings, 0, 1 << 20, limits, Batching::Full, |_| ()).unwrap();
-            producer.send(0, &record(b"k", &value, &[], b""), -1, tag(0))
-        };
-        let known = TopicLimits { bytes: vec![Some(32 << 20)], ..TopicLimits::default() };
-        assert!(sent(&known).is_ok(), "its topic takes it");
-        let mut unknown = TopicLimits { bytes: vec![None], ..TopicLimits::default() };
-        let Err(SendError::Failed(failure)) = sent(&unknown) else { panic!("nobody knows what its topic takes") };
-        assert_eq!(failure.kind, failure::Kind::TooLarge);
-        assert!(
-            unknown.make_room(value.len(), unknown.message_bytes()) && sent(&unknown).is_ok(),
-            "the broker decides"
-        );
-    }
-
-    #[test]
-    fn nothing_is_sent_behind_a_refused_batch_and_its_error_is_no_messages_verdict() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("t", 1, 1).unwrap();
-        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
-        let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
-        let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
-        // They wait for the first connection and are sent together.
-        let send = |n| producer.send(0, &record(b"k", b"v", &[], b""), -1, tag(n));
-        (0..3).for_each(|seq| send(seq).unwrap());
-        let (batch, sample) = next_failed(&reports);
-        assert!(batch.len() > 1 && batch.iter().all(|message| !message.is_verdict) && sample.is_none(), "{batch:?}");
-        assert!(producer.is_spent());
-        assert!(matches!(send(3), Err(SendError::Full)), "its reason is on the way");
-        assert!(producer.take_delivered().runs.is_empty());
-    }
-
-    #[test]
-    fn a_failure_that_an_operator_must_fix_comes_with_a_copy_that_can_be_sent() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("t", 1, 1).unwrap();
-        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-        cluster.request_errors(RDKafkaApiKey::Produce, &[denied]);
-        let settings = settings(cluster.bootstrap_servers(), &[("main", "t")]);
-        let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
-        producer.send(0, &record(b"key", b"value", &[1, 2], b"nvv"), -1, tag(5)).unwrap();
-        let (_, sample) = next_failed(&reports);
-        let sample = sample.unwrap();
-        assert_eq!((sample.output(), sample.bytes()), (0, 8));
-        drop(producer);
-        let (producer, reports) = start(&settings, 1 << 20, Batching::Full);
-        producer.send_sample(&sample).unwrap();
-        while !matches!(reports.recv_timeout(LIMIT).unwrap(), ProducerReport::Delivered) {}
-        let Delivered { runs, has_sample, bytes, .. } = producer.take_delivered();
-        assert_eq!((runs, has_sample, bytes), (Vec::new(), true, 8));
-    }
-
-    #[test]
-    fn consecutive_records_form_one_run() {
-        let mut runs = Vec::new();
-        let mut ids = AssignmentIds::default();
-        let [one, other] = [0, 1].map(|_| ids.issue(|_| false));
-        for (assignment, n) in [(one, 4), (one, 5), (one, 5), (other, 6), (other, 8)] {
-            extend(&mut runs, Tag { kind: TagKind::Output(0), seq: Seq::first_of(assignment).plus(n) });
-        }
-        let found: Vec<_> = runs.iter().map(|run| (run.first.assignment(), run.first.n(), run.last.n())).collect();
-        assert_eq!(found, [(one, 4, 5), (one, 5, 5), (other, 6, 6), (other, 8, 8)]);
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ pub use super::token::TokenCommand;
 pub use super::token::TokenOrigin;
 pub use super::token::TokenSource;
 pub use super::token_keeper::Tokens;
+pub use crate::record::is_reserved_topic as is_reserved;
 use crate::secret::Hidden;
 use crate::secret::Secret;
 
@@ -60,6 +61,23 @@ impl Settings {
     /// All outputs: those of the file, then the dead-letter output, then the changelog.
     pub fn written(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter().chain(&self.dead_letter).chain(&self.changelog)
+    }
+
+    /// The topics of all outputs that have one, each with the output's index in [`Settings::written`].
+    pub fn topics_written(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.written().enumerate().filter_map(|(place, output)| Some((place, output.topic.as_deref()?)))
+    }
+
+    /// The topic of an output, by its index in [`Settings::written`]; empty if it has none.
+    #[must_use]
+    pub fn topic_of(&self, place: usize) -> &str {
+        self.written().nth(place).and_then(|output| output.topic.as_deref()).unwrap_or_default()
+    }
+
+    /// How many topics records may name: those and the outputs have their numbers in common.
+    #[must_use]
+    pub fn named_topics_max(&self) -> usize {
+        OUTPUTS_MAX.saturating_sub(self.written().count())
     }
 
     /// The index of the changelog among them.
@@ -222,8 +240,8 @@ pub enum Isolation {
 pub struct Output {
     /// Its name in the file: `[output.NAME]`.
     pub name: Arc<str>,
-    /// The topic.
-    pub topic: String,
+    /// The topic of records that name none; `None` if all have to.
+    pub topic: Option<String>,
     /// How the partition is chosen.
     pub partition: Partition,
     /// Kafka's name of the codec; `none` for no compression.
@@ -232,7 +250,16 @@ pub struct Output {
     pub librdkafka: BTreeMap<String, Secret>,
 }
 
-/// The most outputs a pipeline may have. Each message carries the index of its output, which has few bits.
+impl Output {
+    /// The topic; empty if all records have to name one.
+    #[must_use]
+    pub fn topic_name(&self) -> &str {
+        self.topic.as_deref().unwrap_or_default()
+    }
+}
+
+/// The most outputs a pipeline may have, with the topics that records name. Each message carries the index of its output, which has few
+/// bits.
 pub const OUTPUTS_MAX: usize = 1000;
 
 /// How the partition of an output is chosen if the plugin names none.
@@ -386,12 +413,6 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
 /// The key that hides topics from a client: patterns, separated by commas.
 const IGNORED: &str = "topic.blacklist";
 
-/// Whether a topic is Kafka's own or reserved for wasmill. No pattern matches it, and no pipeline writes it.
-#[must_use]
-pub fn is_reserved(topic: &str) -> bool {
-    topic.starts_with("__") || topic.ends_with(".changelog") || topic.ends_with(".repartition")
-}
-
 /// The topics that a consumer with a pattern ignores: those that the file excludes, reserved ones, and the pipeline's
 /// own outputs, whose records would be processed again and again. `None` without a pattern, since a topic given by name
 /// is always read.
@@ -401,7 +422,7 @@ fn ignored(settings: &Settings, own: Option<&String>) -> Option<String> {
     }
     let reserved = ["^__", "\\.changelog$", "\\.repartition$"].map(str::to_owned);
     // The dot is the only character of a topic's name with a meaning in a pattern.
-    let written = settings.written().map(|output| format!("^{}$", output.topic.replace('.', "\\.")));
+    let written = settings.topics_written().map(|(_, topic)| format!("^{}$", topic.replace('.', "\\.")));
     let all: Vec<String> = own.cloned().into_iter().chain(reserved).chain(written).collect();
     Some(all.join(","))
 }
@@ -583,7 +604,7 @@ mod tests {
         pub(crate) fn example(topic: &str) -> Output {
             Output {
                 name: topic.into(),
-                topic: topic.into(),
+                topic: Some(topic.into()),
                 partition: Partition::ByKey,
                 compression: "none".into(),
                 librdkafka: BTreeMap::new(),

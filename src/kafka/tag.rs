@@ -16,8 +16,8 @@ pub struct Tag {
 /// The kind of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagKind {
-    /// An output of a step: the index of the output in the file, below [`OUTPUTS_MAX`]. The topic doesn't identify it,
-    /// since several outputs may have the same topic.
+    /// An output of a step: the index of the output in the file, or that of a topic that a record named, which come after all
+    /// others; below [`OUTPUTS_MAX`]. The topic doesn't identify it, since several outputs may have the same topic.
     Output(usize),
     /// A dead letter.
     DeadLetter,

@@ -132,7 +132,8 @@ impl TopicReader {
     pub fn limits(&self, settings: &Settings, limit: Duration) -> TopicLimits {
         let deadline = now() + limit;
         let bytes = settings.written().map(|output| {
-            let found = self.consumer.client().topic_setting(&output.topic, "max.message.bytes", left_ms(deadline));
+            let topic = output.topic.as_deref()?;
+            let found = self.consumer.client().topic_setting(topic, "max.message.bytes", left_ms(deadline));
             found.ok().flatten().and_then(|value| value.parse().ok())
         });
         TopicLimits { bytes: bytes.collect(), ..TopicLimits::default() }

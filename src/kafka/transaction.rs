@@ -91,10 +91,10 @@ const DESCRIBE_MS: i32 = 5000;
 
 impl Transactions {
     /// Starts the thread, which first gets the producer's id. `report` is called on it. `topics` are those of the outputs and of the
-    /// dead letters.
+    /// dead letters, each with its index.
     pub(super) fn start(
         client: Arc<Client>,
-        topics: Vec<String>,
+        topics: Vec<(usize, String)>,
         worker: usize,
         report: impl Fn(TransactionReport) + Send + 'static,
     ) -> Result<Transactions, String> {
@@ -162,7 +162,7 @@ impl Drop for Transactions {
 
 struct Calls {
     client: Arc<Client>,
-    topics: Vec<String>,
+    topics: Vec<(usize, String)>,
     is_checking: Arc<AtomicBool>,
     call: Arc<Mutex<Option<Instant>>>,
     stop: Arc<AtomicBool>,
@@ -216,11 +216,11 @@ impl Calls {
 
     /// The topic that may not be written, which librdkafka names only in its log; `None` if all may be written by now.
     fn denied_topic(&self, error: &Error) -> Option<Denial> {
-        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let names: Vec<&str> = self.topics.iter().map(|(_, topic)| topic.as_str()).collect();
         let described = self.client.describe_topics(&names, DESCRIBE_MS).ok()?;
         let is_denied = |topic: &&Described| probe::denies_writing(topic) || topic.error.is_some();
         let name = &described.iter().find(is_denied)?.name;
-        let output = self.topics.iter().position(|topic| topic == name)?;
+        let &(output, _) = self.topics.iter().find(|(_, topic)| topic == name)?;
         Some(Denial::Topic(output, classify::delivery(error.code, &error.code.to_string(), name)))
     }
 

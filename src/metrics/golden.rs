@@ -155,6 +155,10 @@ const GUIDE: &[Section] = &[
         "",
         &[
             ("wasmill_records_produced_total", "The rate of writing."),
+            (
+                "wasmill_topic_records_produced_total",
+                "Only of outputs whose plugin named the topic (`topics_allowed`): which topics get how much.",
+            ),
             ("wasmill_bytes_produced_total", "Divide by the number of records for their mean size."),
             (
                 "wasmill_produce_duration_seconds",
@@ -294,6 +298,7 @@ fn filled() -> std::sync::Arc<Metrics> {
     metrics.produce_errors.with_label_values(&["main", "msg_size_too_large"]).inc();
     metrics.kafka_errors.with_label_values(&["_TRANSPORT"]).inc();
     metrics.count("mask", "seen", 1);
+    metrics.count_topic("main", "rows.eu", 1);
     metrics.observe("mask", "size", 1.0);
     metrics
 }

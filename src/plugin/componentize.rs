@@ -21,7 +21,7 @@ use crate::plugin::world::World;
 fn contract(track: Track) -> (&'static str, &'static str) {
     match track {
         Track::V0 => (include_str!("../../wit/v0/plugin.wit"), "@0.1.0"),
-        Track::V1 => (include_str!("../../wit/v1.1/plugin.wit"), "@1.1.0"),
+        Track::V1 => (include_str!("../../wit/v1.2/plugin.wit"), "@1.2.0"),
     }
 }
 
@@ -42,6 +42,8 @@ const WORLD: &str = "
         EXPORTS
     }
 ";
+/// What a module may import besides since track 1. The encoder drops what the module doesn't import.
+const TOPICS: &str = "import wasmill:plugin/topics@VERSION;\n";
 /// Component metadata is in custom sections with this prefix.
 const METADATA: &str = "component-type";
 
@@ -105,8 +107,9 @@ pub(super) fn componentize(
     let contract = contract.replace(written, &format!("@{version}"));
     let exports: String = world.interfaces().iter().map(|name| format!("export {name}@VERSION;\n")).collect();
     let granted = || imports.iter().filter(|import| import.needs.grant().is_some()).map(|import| import.name.as_str());
-    let lines: String = granted().map(|name| format!("import {name};\n")).collect();
-    let module_world = WORLD.replace("EXPORTS", &exports).replace("VERSION", version).replace("GRANTED", &lines);
+    let topics = (track >= Track::V1).then_some(TOPICS).into_iter().map(str::to_owned);
+    let lines: String = topics.chain(granted().map(|name| format!("import {name};\n"))).collect();
+    let module_world = WORLD.replace("EXPORTS", &exports).replace("GRANTED", &lines).replace("VERSION", version);
     let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
     for (package, text) in GRANTED {

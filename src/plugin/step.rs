@@ -246,7 +246,8 @@ impl Step {
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
         let given = WasiState::new(&inner.settings.allow, self.rehearsal);
         let limiter = Limiter::new(inner.settings.memory_bytes, inner.engine.memory());
-        let host = Host::new(limiter, given, log, Arc::clone(&inner.plugin), names);
+        let ports = inner.settings.ports.len();
+        let host = Host::new(limiter, ports, given, log, Arc::clone(&inner.plugin), names);
         Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
     }
 }

@@ -14,13 +14,15 @@ pub(super) const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
 const HANDLER: &str = "wasmill:plugin/handler";
 const REDUCER: &str = "wasmill:plugin/reducer";
 const KEYER: &str = "wasmill:plugin/keyer";
-/// Granted to every plugin, because these interfaces return nothing.
-const ALWAYS_GRANTED: [&str; 2] = ["wasmill:plugin/log", "wasmill:plugin/metrics"];
+/// Granted to every plugin, because these interfaces tell nothing; each in this track and later ones.
+const ALWAYS_GRANTED: [(&str, Track); 3] =
+    [("wasmill:plugin/log", Track::V0), ("wasmill:plugin/metrics", Track::V0), ("wasmill:plugin/topics", Track::V1)];
 
 /// What an import with each prefix gives access to. The first match counts.
-const TOUCHES: [(&str, &str); 21] = [
+const TOUCHES: [(&str, &str); 22] = [
     ("wasmill:plugin/log", "lines in the log"),
     ("wasmill:plugin/metrics", "counters and histograms of its own"),
+    ("wasmill:plugin/topics", "the topics that `topics_allowed` of outputs has"),
     ("wasi:filesystem/", "files"),
     ("wasi:sockets/", "the network"),
     ("wasi:http/", "HTTP to any server"),
@@ -43,11 +45,11 @@ const TOUCHES: [(&str, &str); 21] = [
 ];
 
 /// A compatible line of versions of the contract: a component needs its track, not an exact version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Track {
     /// `0.1`, from before the first release.
     V0,
-    /// `1`, the current one. `reducer` and `keyer` are in it since 1.1.
+    /// `1`, the current one. `reducer` and `keyer` are in it since 1.1, `topics` since 1.2.
     V1,
 }
 
@@ -206,7 +208,7 @@ impl Import {
         let touches = TOUCHES.iter().find(|(prefix, _)| named.starts_with(prefix)).map(|&(_, touches)| touches);
         let version = version(name).unwrap_or_default();
         let needs = match Grant::of(named, version) {
-            _ if ALWAYS_GRANTED.contains(&named) && Track::of(version).is_some() => Needs::Nothing,
+            _ if is_always_granted(named, version) => Needs::Nothing,
             Some(grant) => Needs::Allow(grant),
             None => Needs::Unavailable,
         };
@@ -269,14 +271,14 @@ pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> R
         (World::Several, _) => {
             "export one of `handler`, `batch-handler` and `reducer`: it is not clear which one should get the records"
         }
-        (World::Other, _) => "build it with an SDK, or against `wit/v1.1/plugin.wit`",
+        (World::Other, _) => "build it with an SDK, or against `wit/v1.2/plugin.wit`",
         (_, None) | (World::Reduce | World::ReduceBy, Some(Track::V0)) => {
             "it was built against a version of the contract that this wasmill doesn't run: build it against \
-             `wit/v1.1/plugin.wit`"
+             `wit/v1.2/plugin.wit`"
         }
         (_, Some(_)) if exports.iter().any(|export| is_unknown(&export.name)) => {
             "it has abilities that this version doesn't know: use a newer wasmill, or build it against this version's \
-             `wit/v1.1/plugin.wit`"
+             `wit/v1.2/plugin.wit`"
         }
         (World::TransformBatch | World::Transform, Some(_)) if exports.iter().any(is_keyer) => {
             "it exports `keyer` without `reducer`, and only a plugin with `reducer` is asked for keys: leave `keyer` out"
@@ -297,6 +299,11 @@ pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> R
 /// Other packages' exports are ignored: some languages add their own.
 fn is_unknown(export: &str) -> bool {
     export.starts_with("wasmill:") && ![BATCH_HANDLER, HANDLER, REDUCER, KEYER].contains(&interface(export))
+}
+
+fn is_always_granted(named: &str, version: &str) -> bool {
+    let track = Track::of(version);
+    ALWAYS_GRANTED.iter().any(|&(name, since)| name == named && track.is_some_and(|track| track >= since))
 }
 
 fn is_keyer(export: &Export) -> bool {
@@ -375,7 +382,7 @@ mod tests {
 
     #[test]
     fn any_version_of_a_track_fits_and_other_exports_are_ignored() {
-        let imports = ["wasmill:plugin/log@0.1.7", "wasmill:plugin/metrics@1.2.0"];
+        let imports = ["wasmill:plugin/log@0.1.7", "wasmill:plugin/metrics@1.2.0", "wasmill:plugin/topics@1.2.0"];
         for handler in ["batch-handler@0.1.9", "handler@0.1.0", "batch-handler@1.0.0", "handler@1.3.2"] {
             assert_eq!(refusal(&[&format!("wasmill:plugin/{handler}"), "exports", "init"], &imports), "");
         }
@@ -468,6 +475,7 @@ mod tests {
             "wasi:sockets/tcp@0.2.6",
             "acme:db/sql",
             "wasmill:plugin/log@0.2.0",
+            "wasmill:plugin/topics@0.1.0",
         ];
         let refusal = refusal(&["wasmill:plugin/batch-handler@0.1.0"], &imports);
         for part in [
@@ -475,6 +483,7 @@ mod tests {
             "wasi:sockets/tcp@0.2.6 (the network)",
             "acme:db/sql (something that this host doesn't know)",
             "wasmill:plugin/log@0.2.0 (",
+            "wasmill:plugin/topics@0.1.0 (",
         ] {
             assert!(refusal.contains(part), "{refusal} lacks {part}");
         }

@@ -246,6 +246,7 @@ impl DeadLetter {
         OutRecord {
             parent: 0,
             port: 0,
+            topic: None,
             partition: None,
             timestamp: self.timestamp,
             key: self.key.as_deref(),

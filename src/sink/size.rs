@@ -54,7 +54,7 @@ mod tests {
     use crate::record::Headers;
 
     fn record<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, headers: Headers<'a>) -> OutRecord<'a> {
-        OutRecord { parent: 0, port: 0, partition: None, timestamp: 0, key, value, headers }
+        OutRecord { parent: 0, port: 0, topic: None, partition: None, timestamp: 0, key, value, headers }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Fate;
 use super::Passing;
 use super::TapPoint;
+use super::TapRoute;
 use crate::record::Headers;
 use crate::record::TopicPartition;
 
@@ -42,8 +43,8 @@ pub struct TappedRecord {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Whether a part of it was left out, because it is too large.
     pub is_truncated: bool,
-    /// The output that it was made for; `None` if for the next step, or if the step hasn't made it.
-    pub output: Option<String>,
+    /// The output that it was made for, and the topic that the plugin has named, if any; `None` if for the next step, or if the step hasn't made it.
+    pub output: Option<(String, Option<String>)>,
     /// Why it failed, if it did.
     pub failure: Option<TappedFailure>,
 }
@@ -81,7 +82,9 @@ impl TappedRecord {
             headers,
             is_truncated,
             output: match passing.fate {
-                Fate::Out(output) => output.map(str::to_owned),
+                Fate::Out(route) => {
+                    route.map(|TapRoute { output, topic }| (output.to_owned(), topic.map(str::to_owned)))
+                }
                 Fate::In | Fate::Failed(_) => None,
             },
             failure: match passing.fate {

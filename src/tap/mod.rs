@@ -95,9 +95,18 @@ pub enum Fate<'a> {
     /// It goes into the step.
     In,
     /// The step has made it for this output; `None`: for the next step.
-    Out(Option<&'a str>),
+    Out(Option<TapRoute<'a>>),
     /// It has failed.
     Failed(&'a Failure),
+}
+
+/// Where a record goes that a step has made.
+#[derive(Clone, Copy, Debug)]
+pub struct TapRoute<'a> {
+    /// The output's name.
+    pub output: &'a str,
+    /// The topic that the plugin has named; `None`: that of the output.
+    pub topic: Option<&'a str>,
 }
 
 /// One tap, as those who run records see it.
@@ -297,7 +306,7 @@ mod tests {
         assert!(taps.are_open());
         let failure = Failure::new(Kind::Trap, None, "unreachable");
         pass(&taps, "mask", "k", b"in abcd", Fate::In);
-        pass(&taps, "mask", "k", b"abcd", Fate::Out(Some("main")));
+        pass(&taps, "mask", "k", b"abcd", Fate::Out(Some(TapRoute { output: "main", topic: Some("rows.eu") })));
         pass(&taps, "mask", "kk", b"other key", Fate::Out(None));
         pass(&taps, "mask", "k", b"other text", Fate::Out(None));
         pass(&taps, "route", "k", b"other step abcd", Fate::Out(None));
@@ -305,7 +314,7 @@ mod tests {
         assert_eq!(values(&mut some), ["abcd"]);
         let (records, missed) = all.take();
         assert_eq!((records.len(), missed), (6, 0));
-        assert_eq!(records[1].output.as_deref(), Some("main"));
+        assert_eq!(records[1].output, Some(("main".to_owned(), Some("rows.eu".to_owned()))));
         assert_eq!(records[5].failure.as_ref().map(|failure| failure.kind), Some("trap"));
         assert_eq!(records[0].offset, Some(7));
     }

@@ -127,6 +127,16 @@ impl Chain {
         &self.taps
     }
 
+    /// The number of the last step.
+    pub(super) fn last_step(&self) -> usize {
+        (self.links.len() + usize::from(self.windowed.is_some())).saturating_sub(1)
+    }
+
+    /// Where the steps' ports lead.
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// The plugin of the step with windows.
     pub(super) fn reducer(&mut self) -> Option<&mut Link> {
         self.reducer.as_mut()
@@ -169,7 +179,7 @@ impl Chain {
             let digest = Arc::clone(link.step().digest());
             let mut layer = Layer { step, digest, input, roots, calls: Vec::new() };
             let timer = self.times.is_some().then(clock::unix_ns);
-            let failed = link.run(&mut layer, batch, &records, &self.policy, &self.taps);
+            let failed = link.run(&mut layer, batch, &records, (&self.routes, &self.policy), &self.taps);
             if let (Some(times), Some(began_ns)) = (&mut self.times, timer) {
                 let records = layer.input.as_ref().map_or_else(|| records.len(), Batch::len);
                 times.push(StepTimes { step, records, times: SpanTimes { began_ns, ended_ns: clock::unix_ns() } });

@@ -121,7 +121,7 @@ impl Shell {
             return Err(Box::new(Unrecoverable { seq, why, failure }));
         };
         let offset = record.offset;
-        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
+        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| output.topic_name());
         let what = format!("failed, a dead letter is being written to `{topic}`");
         let partition = self.flow.tasks[index].partition.clone();
         self.monitor.log_failure(now, &partition, offset, tries, &failure, &what);
@@ -141,7 +141,7 @@ impl Shell {
 
     /// The message for a dead letter of this size, which its topic doesn't take.
     fn no_dead_letter(&self, limit: usize, bytes: usize) -> String {
-        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| &output.topic);
+        let topic = self.settings.kafka.dead_letter.as_ref().map_or("", |output| output.topic_name());
         let command = Commands::of(&self.settings.kafka).raise_limit(topic, bytes);
         format!(
             "no dead letter: topic `{topic}` takes {limit} bytes (`max.message.bytes`), and the dead letter has {bytes}; raise it, and \

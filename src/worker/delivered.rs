@@ -29,6 +29,7 @@ impl Shell {
                 self.monitor.status.acknowledged();
                 self.delivery.acknowledged(now);
                 self.monitor.count_produced(&self.settings.kafka.outputs, &produced);
+                self.count_named(&produced);
                 if has_sample {
                     self.tell_blocked(now, blocked::Event::Taken);
                 }

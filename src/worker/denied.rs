@@ -159,7 +159,7 @@ impl Shell {
         let partitions: Vec<TopicPartition> =
             self.flow.tasks.iter().map(|task: &PartitionTask| task.partition.clone()).collect();
         let denied = self.flow.denied.as_ref();
-        let written = denied.and_then(|denied| self.settings.kafka.written().nth(denied.output));
-        self.io.lookup.ask_probe(partitions, written.map(|output| output.topic.clone()));
+        let written = denied.and_then(|denied| self.written(denied.output));
+        self.io.lookup.ask_probe(partitions, written.map(|(_, topic)| topic.to_owned()));
     }
 }

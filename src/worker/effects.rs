@@ -148,6 +148,11 @@ impl Effects {
         }
     }
 
+    /// Whether an output names a topic.
+    pub(super) fn name_topics(&self) -> bool {
+        self.layers.iter().flat_map(|layer| &layer.calls).any(|(_, outputs)| !outputs.topics().of.is_empty())
+    }
+
     /// The bytes that the steps wrote for topics and for later steps, with an upper bound for the lengths that the broker adds.
     pub(super) fn own_bytes_max(&self) -> usize {
         let layer = |layer: &Layer| {

@@ -195,6 +195,8 @@ impl Shell {
             // librdkafka adds a topic that is gone to the transaction again and again, without a word. Without transactions it hopes for
             // half a minute that the topic is only new.
             self.ask_limits_now_and_then(now, true);
+            self.delivery.named.doubt_all();
+            self.ask_named();
         }
     }
 

@@ -97,6 +97,7 @@ impl Shell {
                 self.watch(now);
             }
             Answer::Limits(limits) => self.on_limits(now, limits),
+            Answer::Named(answers) => self.on_named(now, answers),
             Answer::NoOutput { output, failure } => {
                 self.on_limits(now, None);
                 self.on_no_output(now, output, &failure);

@@ -12,10 +12,12 @@ use crate::batch::Batch;
 use crate::failure::Class;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::outcome::Failed;
 use crate::partition::Policy;
 use crate::plugin;
 use crate::plugin::Instance;
 use crate::plugin::Step;
+use crate::sink::Routes;
 use crate::tap::Taps;
 
 /// See the head of the file.
@@ -28,7 +30,9 @@ pub(super) struct Link {
 
 /// Whether the records after this one continue in the same run.
 pub(super) fn fails_alone(policy: &Policy, failure: &Failure) -> bool {
-    failure.kind.class() == Class::Reject && policy.gives_up(failure)
+    // A topic that isn't allowed is a fault of one record, of which nothing has to be found out.
+    let is_own = failure.kind.class() == Class::Reject || failure.kind == Kind::BadOutput;
+    is_own && policy.gives_up(failure)
 }
 
 /// Runs one record that may have caused a fault, and runs it once more in a fresh instance before it is taken for the cause. What the plugin
@@ -61,7 +65,7 @@ impl Link {
         layer: &mut Layer,
         batch: &Batch,
         records: &Range<usize>,
-        policy: &Policy,
+        (routes, policy): (&Routes, &Policy),
         taps: &Taps,
     ) -> Result<Vec<(usize, Failure)>, Failure> {
         let mut all_failed = Vec::new();
@@ -79,8 +83,9 @@ impl Link {
             let outcome = self.call(view.len(), |instance| instance.process(&view))?;
             self.meter.put_out(outcome.outputs.len());
             let start = range.start;
+            let failed = self.with_refused(outcome.failed, routes.refusals(layer.step, &outcome.outputs));
             layer.calls.push((range, outcome.outputs));
-            for failed in outcome.failed {
+            for failed in failed {
                 let ends = !fails_alone(policy, &failed.failure);
                 let failure = self.failed(failed.failure);
                 all_failed.push((layer.root_of(start + failed.index), failure));
@@ -90,6 +95,20 @@ impl Link {
             }
         }
         Ok(all_failed)
+    }
+
+    /// Adds the records whose outputs may not go to the topics that they name.
+    fn with_refused(&self, mut failed: Vec<Failed>, refusals: Vec<(usize, String)>) -> Vec<Failed> {
+        if !refusals.is_empty() {
+            failed.extend(refusals.into_iter().map(|(index, why)| Failed { index, failure: self.refused(why) }));
+            failed.sort_by_key(|failed| failed.index);
+        }
+        failed
+    }
+
+    /// The failure of a record with an output that may not go to its topic.
+    pub(super) fn refused(&self, why: String) -> Failure {
+        Failure::new(Kind::BadOutput, Some(Arc::clone(&self.step.settings().name)), why)
     }
 
     /// Calls the plugin with this many records, in a new instance if the last one is unusable after a fault.

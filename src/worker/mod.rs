@@ -45,6 +45,8 @@ mod limits;
 mod link;
 mod mailbox;
 mod monitor;
+mod named_topics;
+mod naming;
 mod niceness;
 mod outgoing;
 mod position;

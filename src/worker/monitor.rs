@@ -115,6 +115,15 @@ impl Monitor {
         }
     }
 
+    /// Counts outputs to a topic that records name.
+    pub(super) fn count_named(&self, output: &str, topic: &str, took: Produced) {
+        if took.records > 0 {
+            self.metrics.records_produced.with_label_values(&[output]).inc_by(took.records);
+            self.metrics.bytes_produced.with_label_values(&[output]).inc_by(took.bytes);
+            self.metrics.count_topic(output, topic, took.records);
+        }
+    }
+
     /// Counts outputs that were acknowledged.
     pub(super) fn count_produced(&self, outputs: &[kafka::settings::Output], produced: &[Produced]) {
         for (output, took) in outputs.iter().zip(produced).filter(|(_, took)| took.records > 0) {

@@ -12,6 +12,7 @@ use super::effects::Effects;
 use super::effects::Output;
 use super::executor::RunResult;
 use super::lanes;
+use super::named_topics::TopicLook;
 use super::traced::RunTrace;
 use crate::batch::Batch;
 use crate::failure;
@@ -42,17 +43,17 @@ pub(super) struct Outgoing {
     cursor: Cursor,
     /// The dead letters of records of the run, in order; they follow its outputs.
     pub(super) dead_letters: Vec<PendingDeadLetter>,
-    /// Whether the outputs' sizes were checked.
-    is_checked: bool,
+    /// What of the outputs was checked.
+    checked: Checked,
     /// Set when an output was too large: the number of the last answer about limits then. The run waits for a newer one.
     waits: Option<u64>,
     /// Bytes of the records and the dead letters.
     pub(super) bytes: usize,
 }
 
-/// An output that is larger than its topic takes.
+/// An output that can't be sent: it is larger than its topic takes, or its topic can't be written.
 #[derive(Debug)]
-pub(super) struct TooLarge {
+pub(super) struct Unsendable {
     /// The record, counted from the start of the run.
     pub(super) root: usize,
     pub(super) output: usize,
@@ -74,11 +75,30 @@ pub(super) struct Rules<'a> {
     pub(super) continues: bool,
 }
 
+/// What was checked of the outputs of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checked {
+    Nothing,
+    /// That the topics that records name can be written.
+    Topics,
+    /// That, and that the topics take outputs of these sizes.
+    Sizes,
+}
+
+/// Whether the topics that the records of a run name are known.
+#[derive(Debug)]
+pub(super) enum Naming {
+    /// They are, and these outputs can't be sent.
+    Known(Vec<Unsendable>),
+    /// A broker has to be asked.
+    Unknown,
+}
+
 /// Whether the outputs of a run may be sent.
 #[derive(Debug)]
 pub(super) enum Check {
     /// Yes, except for these.
-    Send(Vec<TooLarge>),
+    Send(Vec<Unsendable>),
     /// Not yet: ask for the topics' limits first.
     Ask,
     /// Not yet: the question is pending.
@@ -101,7 +121,7 @@ impl Outgoing {
             effects: std::mem::take(&mut ran.effects),
             cursor: Cursor::default(),
             dead_letters,
-            is_checked: false,
+            checked: Checked::Nothing,
             waits: None,
         }
     }
@@ -212,9 +232,56 @@ impl Outgoing {
         self.dead_letters.insert(at, dead_letter);
     }
 
+    /// Whether its records name topics.
+    pub(super) fn names_topics(&self) -> bool {
+        self.effects.name_topics()
+    }
+
+    /// Looks up the topics that records name, once. `look` tells what is known of an output's topic, and `continues` whether the records
+    /// after one that fails so are sent.
+    pub(super) fn name(
+        &mut self,
+        rules: (&Routes, &[Arc<str>]),
+        continues: impl Fn(&Failure) -> bool,
+        mut look: impl FnMut(usize, &Arc<str>) -> TopicLook,
+    ) -> Naming {
+        if self.checked != Checked::Nothing || !self.names_topics() {
+            return Naming::Known(Vec::new());
+        }
+        let (routes, steps) = rules;
+        let mut found: Vec<Unsendable> = Vec::new();
+        let mut is_unknown = false;
+        let mut cursor = self.cursor.clone();
+        while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, self.records) {
+            cursor.advance(output.layer);
+            let Some(topic) = output.record.topic else { continue };
+            if found.last().is_some_and(|found| found.root == output.root) {
+                continue;
+            }
+            match look(output.output, topic) {
+                TopicLook::Writable => {}
+                TopicLook::Unknown => is_unknown = true,
+                TopicLook::Fails(failure) => {
+                    let step = steps.get(output.step).cloned();
+                    let failure = Failure { step, digest: Some(Arc::clone(output.digest)), ..failure };
+                    let ends = !continues(&failure);
+                    found.push(Unsendable { root: output.root, output: output.output, failure });
+                    if ends {
+                        break;
+                    }
+                }
+            }
+        }
+        if is_unknown {
+            return Naming::Unknown;
+        }
+        self.checked = Checked::Topics;
+        Naming::Known(found)
+    }
+
     /// Whether the run's outputs may be sent.
     pub(super) fn check(&mut self, rules: Rules<'_>) -> Check {
-        if self.is_checked {
+        if self.checked == Checked::Sizes {
             return Check::Send(Vec::new());
         }
         if self.waits == Some(rules.told) {
@@ -225,14 +292,14 @@ impl Outgoing {
             self.waits = Some(rules.told);
             return Check::Ask;
         }
-        self.is_checked = true;
+        self.checked = Checked::Sizes;
         Check::Send(too_large)
     }
 
     /// The records with an output that is larger than its topic's limit, each with its first such output. Only the first record
     /// if the pipeline stops there. Skips the check if the whole run is small enough.
-    fn too_large(&self, rules: Rules<'_>) -> Vec<TooLarge> {
-        let mut found: Vec<TooLarge> = Vec::new();
+    fn too_large(&self, rules: Rules<'_>) -> Vec<Unsendable> {
+        let mut found: Vec<Unsendable> = Vec::new();
         let Rules { limits, outputs, routes, steps, continues, .. } = rules;
         let limit = |output: usize| limits.record_bytes(output, &outputs[output]);
         if (0..outputs.len()).filter_map(limit).min().is_none_or(|least| self.bytes_max() <= least) {
@@ -241,18 +308,19 @@ impl Outgoing {
         let mut cursor = self.cursor.clone();
         while let Some(output) = cursor.peek(&self.effects, routes, &self.batch, self.start, self.records) {
             cursor.advance(output.layer);
-            let Some(limit) = limit(output.output) else { continue };
+            // The broker decides about a topic that a record named.
+            let Some(limit) = limit(output.output).filter(|_| output.record.topic.is_none()) else { continue };
             if found.last().is_some_and(|found| found.root == output.root) || size::fits(&output.record, limit) {
                 continue;
             }
-            let name = &outputs[output.output].topic;
+            let name = outputs[output.output].topic_name();
             let bytes = size::batch_bytes(&output.record);
             let reason =
                 format!("an output of {bytes} bytes, where topic `{name}` takes {limit} (`max.message.bytes`)");
             let step = steps.get(output.step).cloned();
             let failure = Failure::new(failure::Kind::TooLarge, step, reason);
             let failure = Failure { digest: Some(Arc::clone(output.digest)), ..failure };
-            found.push(TooLarge { root: output.root, output: output.output, failure });
+            found.push(Unsendable { root: output.root, output: output.output, failure });
             if !continues {
                 break;
             }
@@ -269,102 +337,4 @@ impl Outgoing {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::batch::OutputColumns;
-    use crate::batch::Outputs;
-    use crate::kafka::settings::Partition;
-    use crate::record::AssignmentIds;
-    use crate::record::TopicPartition;
-    use crate::worker::effects::Layer;
-
-    /// The result of records with values of these sizes, each forwarded unchanged.
-    fn outgoing(sizes: &[usize]) -> Outgoing {
-        let mut batch = Batch::new(TopicPartition { topic: "in".into(), partition: 0 });
-        for (offset, &bytes) in (10..).zip(sizes) {
-            batch.push(offset, 1, 0, None, Some(&vec![b'x'; bytes]), std::iter::empty());
-        }
-        let parents = (0..u32::try_from(sizes.len()).unwrap()).collect();
-        let outputs = Outputs::from_checked(OutputColumns::default(), parents, Vec::new());
-        let layer = Layer {
-            step: 0,
-            digest: "d".into(),
-            input: None,
-            roots: Vec::new(),
-            calls: vec![(0..sizes.len(), outputs)],
-        };
-        let mut effects = Effects::default();
-        effects.layers.push(layer);
-        let mut ran = RunResult {
-            executor: 0,
-            strand: 0,
-            run: 0,
-            first: Seq::first_of(AssignmentIds::default().issue(|_| false)),
-            range: 0..sizes.len(),
-            batch: Arc::new(batch),
-            outputs: vec![1; sizes.len()],
-            failed: Vec::new(),
-            effects,
-            counted: Vec::new(),
-            failure: None,
-            last: true,
-        };
-        Outgoing::new(&mut ran, sizes.len(), Vec::new())
-    }
-
-    fn check(outgoing: &mut Outgoing, limit: usize, told: u64, continues: bool) -> Check {
-        let output = Written {
-            name: "main".into(),
-            topic: "t".into(),
-            partition: Partition::ByKey,
-            compression: "none".into(),
-            librdkafka: BTreeMap::new(),
-        };
-        let limits = TopicLimits { bytes: vec![Some(limit)], ..TopicLimits::default() };
-        let routes = Routes::new(vec!["main".to_owned()], 1).unwrap();
-        let steps = ["one".into()];
-        outgoing.check(Rules { limits: &limits, told, outputs: &[output], routes: &routes, steps: &steps, continues })
-    }
-
-    fn roots(check: &Check) -> Option<Vec<usize>> {
-        let Check::Send(too_large) = check else { return None };
-        Some(too_large.iter().map(|found| found.root).collect())
-    }
-
-    #[test]
-    fn a_too_large_output_waits_for_a_newer_answer_and_is_checked_again() {
-        let sizes = [100, 5000, 100, 6000];
-        let mut fits = outgoing(&sizes);
-        assert_eq!(roots(&check(&mut fits, 10_000, 1, true)), Some(vec![]));
-        let mut grown = outgoing(&sizes);
-        assert!(matches!(check(&mut grown, 1000, 1, true), Check::Ask));
-        assert!(matches!(check(&mut grown, 1000, 1, true), Check::Wait));
-        assert_eq!(roots(&check(&mut grown, 10_000, 2, true)), Some(vec![]), "the limit is another one");
-        for (continues, refused) in [(true, vec![1, 3]), (false, vec![1])] {
-            let mut same = outgoing(&sizes);
-            assert!(matches!(check(&mut same, 1000, 7, continues), Check::Ask));
-            assert_eq!(roots(&check(&mut same, 1000, 8, continues)), Some(refused));
-            assert_eq!(roots(&check(&mut same, 1000, 8, continues)), Some(vec![]), "it was looked at");
-        }
-    }
-
-    #[test]
-    fn a_failed_record_keeps_sent_outputs_and_a_stop_drops_the_records_above_it() {
-        let routes = Routes::new(vec!["main".to_owned()], 1).unwrap();
-        let mut outgoing = outgoing(&[1, 2, 3, 4]);
-        let next = |outgoing: &mut Outgoing| {
-            let (root, layer) = outgoing.peek(&routes).map(|output| (output.root, output.layer))?;
-            outgoing.advance(layer);
-            Some(root)
-        };
-        assert_eq!(next(&mut outgoing), Some(0));
-        assert_eq!((outgoing.give_up(0, &routes), outgoing.give_up(1, &routes)), (0, 1));
-        assert_eq!(next(&mut outgoing), Some(2));
-        outgoing.end_before(outgoing.seq(3));
-        assert!(outgoing.holds(2) && !outgoing.holds(3));
-        assert_eq!(next(&mut outgoing), None);
-        assert_eq!((outgoing.offset(2), outgoing.place(2)), (12, 2));
-    }
-}
+mod tests;

@@ -146,7 +146,7 @@ impl Shell {
         if let Some(producer) = producer {
             self.io.drop_producer();
             self.io.producer = Some(producer);
-            self.delivery.begin_anew(io::unlimited(&self.settings));
+            self.delivery.begin_anew(io::unlimited(&self.settings), self.settings.kafka.named_topics_max());
             self.io.lookup.change(self.settings.kafka.clone());
             // The limits of the new topics arrive with the answer.
             self.io.lookup.ask_probe(self.flow.partitions(), None);

@@ -15,7 +15,7 @@ use super::executor::RunResult;
 use super::outgoing::Check;
 use super::outgoing::Outgoing;
 use super::outgoing::Rules;
-use super::outgoing::TooLarge;
+use super::outgoing::Unsendable;
 use crate::failpoint;
 use crate::failpoint::Point;
 use crate::failure;
@@ -123,6 +123,11 @@ impl Shell {
             Entry::Wait => return Sending::Later,
             Entry::Failed => return Sending::Done,
         }
+        match self.check_names(now, index, outgoing) {
+            Some(true) => {}
+            Some(false) => return Sending::Done,
+            None => return Sending::Stuck,
+        }
         let rules = Rules {
             limits: self.delivery.limits(),
             told: self.delivery.told(),
@@ -141,7 +146,7 @@ impl Shell {
                 return Sending::Stuck;
             }
             Check::Send(too_large) => {
-                for TooLarge { root, output, failure } in too_large {
+                for Unsendable { root, output, failure } in too_large {
                     if outgoing.holds(root) && !self.on_unsendable(now, index, outgoing, root, output, &failure) {
                         return Sending::Done;
                     }
@@ -176,6 +181,14 @@ impl Shell {
     /// Hands outputs to the producer until all are sent, or one is refused or has no room.
     fn send_outputs(&mut self, now: Instant, index: usize, outgoing: &mut Outgoing) -> Sent {
         let input_partition = self.flow.tasks[index].partition.partition;
+        if outgoing.names_topics()
+            && let Err(reason) = self.show_named()
+        {
+            let failure = Failure::new(failure::Kind::Broker, None, reason);
+            let Some(output) = outgoing.peek(&self.settings.routes) else { return Sent::All };
+            let (root, output, bytes) = (output.root, output.output, 0);
+            return Sent::Failed(Box::new(Unsent { root, output, failure, sample: None, bytes }));
+        }
         let Some(producer) = &self.io.producer else { return Sent::All };
         let batch = Arc::clone(&outgoing.batch);
         let seqs = outgoing.seqs_in(&batch);
@@ -189,11 +202,15 @@ impl Shell {
                     Partition::ByKey => -1,
                     Partition::SameAsInput => input_partition,
                 });
-            let tag = Tag { kind: TagKind::Output(output.output), seq: seqs.at(output.root) };
-            match producer.send(output.output, &output.record, chosen, tag) {
+            let place = self.place_of(output.output, output.record.topic);
+            let tag = Tag { kind: TagKind::Output(place), seq: seqs.at(output.root) };
+            match producer.send(place, &output.record, chosen, tag) {
                 Ok(()) => {
                     if let (Some(trace), Some(tracer)) = (output.trace, &self.monitor.tracer) {
-                        spans.extend(self.sent_output(output.output, chosen).and_then(|sent| trace.span(tracer, sent)));
+                        spans.extend(
+                            self.sent_output(output.output, output.record.topic.map(AsRef::as_ref), chosen)
+                                .and_then(|sent| trace.span(tracer, sent)),
+                        );
                     }
                     let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
                     self.flow.bytes_out += size(output.record.key) + size(output.record.value);
@@ -204,14 +221,14 @@ impl Shell {
                     failpoint::pass(Point::AfterEnqueue);
                 }
                 Err(SendError::Full) => break Sent::Full,
-                Err(SendError::Failed(mut failure)) => {
-                    failure.step = self.settings.steps.get(output.step).cloned();
-                    failure.digest = Some(Arc::clone(output.digest));
+                Err(SendError::Failed(failure)) => {
+                    let step = self.settings.steps.get(output.step).cloned();
+                    let digest = Some(Arc::clone(output.digest));
+                    let failure = self.judged(place, Failure { step, digest, ..failure });
                     let is_denied = Consequence::from(failure.kind.class()) == Consequence::Deny;
-                    let sample = is_denied.then(|| Sample::new(output.output, chosen, &output.record));
+                    let sample = is_denied.then(|| Sample::new(place, chosen, &output.record));
                     let bytes = size::batch_bytes(&output.record);
-                    let (root, output) = (output.root, output.output);
-                    break Sent::Failed(Box::new(Unsent { root, output, failure, sample, bytes }));
+                    break Sent::Failed(Box::new(Unsent { root: output.root, output: place, failure, sample, bytes }));
                 }
             }
         };
@@ -242,7 +259,7 @@ impl Shell {
     }
 
     /// An output of a record can't be sent. `false` if the run is read again, and nothing more of it is sent.
-    fn on_unsendable(
+    pub(super) fn on_unsendable(
         &mut self,
         now: Instant,
         index: usize,
@@ -253,7 +270,7 @@ impl Shell {
     ) -> bool {
         let seq = outgoing.seq(root);
         self.count_produce_error(output, failure);
-        if let (Some(tracer), Some(sent)) = (&self.monitor.tracer, self.sent_output(output, -1)) {
+        if let (Some(tracer), Some(sent)) = (&self.monitor.tracer, self.sent_output(output, None, -1)) {
             let span = outgoing.trace().and_then(|trace| trace.refused(tracer, root, sent, failure));
             tracer.put(span.into_iter().collect());
         }
@@ -305,7 +322,7 @@ impl Shell {
     }
 
     pub(super) fn count_produce_error(&self, output: usize, failure: &Failure) {
-        let name = self.settings.kafka.written().nth(output).map_or("", |output| &*output.name);
+        let name = self.written(output).map_or("", |(output, _)| &*output.name);
         self.monitor.metrics.produce_errors.with_label_values(&[name, &failure.code]).inc();
     }
 }

@@ -90,7 +90,8 @@ impl Shell {
         };
         let tracer = Tracer::of_pipeline(&settings.kafka.input.group);
         Ok(Shell {
-            delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce),
+            delivery: Delivery::new(now, io::unlimited(&settings), settings.kafka.delivery != Guarantee::AtLeastOnce)
+                .with_named(settings.kafka.named_topics_max()),
             settings,
             io,
             flow: Flow::new(first.assignments, &metrics.memory),

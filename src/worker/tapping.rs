@@ -14,6 +14,7 @@ use crate::sink::Routes;
 use crate::tap::Fate;
 use crate::tap::Passing;
 use crate::tap::TapPoint;
+use crate::tap::TapRoute;
 use crate::tap::Taps;
 
 /// Records go into a step.
@@ -38,7 +39,9 @@ pub(super) fn outputs(taps: &Taps, step: &Arc<str>, layer: &Layer, input: &View<
             let record = input.resolve(outputs, index, range.start);
             let output = match routes.destination(layer.step, record.port) {
                 Destination::NextStep => None,
-                Destination::Output(output) => routes.name(output),
+                Destination::Output(output) => {
+                    routes.name(output).map(|output| TapRoute { output, topic: record.topic.map(AsRef::as_ref) })
+                }
             };
             let OutRecord { timestamp, key, value, headers, .. } = record;
             let passing =
@@ -70,7 +73,7 @@ pub(super) fn result(
         return;
     }
     let OutRecord { timestamp, key, value, headers, .. } = *record;
-    let fate = Fate::Out(output);
+    let fate = Fate::Out(output.map(|output| TapRoute { output, topic: record.topic.map(AsRef::as_ref) }));
     let passing = Passing { step, source, offset: None, attempt: 0, timestamp, key, value, headers, fate };
     taps.wanting(step, TapPoint::Out, 1).iter().for_each(|tap| tap.offer(&passing));
 }

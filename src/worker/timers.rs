@@ -171,8 +171,8 @@ impl Shell {
         // A worker that waits to join, until the session of a dead member expires, receives nothing from brokers, as if they were
         // dead. So it asks for the end of an output's partition.
         let waits = self.flow.tasks.is_empty() && self.session.is_member();
-        if let Some(output) = self.settings.kafka.written().next().filter(|_| waits) {
-            partitions.push(TopicPartition { topic: output.topic.as_str().into(), partition: 0 });
+        if let Some((_, topic)) = self.settings.kafka.topics_written().next().filter(|_| waits) {
+            partitions.push(TopicPartition { topic: topic.into(), partition: 0 });
         }
         if !partitions.is_empty() {
             self.io.lookup.ask_ends(partitions);

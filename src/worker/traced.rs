@@ -204,12 +204,17 @@ impl Shell {
         tracer.put(spans);
     }
 
-    /// An output as its span names it. `partition` is -1 if the partitioner chooses.
-    pub(super) fn sent_output(&self, output: usize, partition: i32) -> Option<SentOutput<'_>> {
+    /// An output as its span names it, with the topic that its plugin has named, if any. `partition` is -1 if the partitioner chooses.
+    pub(super) fn sent_output<'a>(
+        &'a self,
+        output: usize,
+        named: Option<&'a str>,
+        partition: i32,
+    ) -> Option<SentOutput<'a>> {
         let written = self.settings.kafka.outputs.get(output)?;
         Some(SentOutput {
             name: &written.name,
-            topic: &written.topic,
+            topic: named.or(written.topic.as_deref()).unwrap_or_default(),
             partition: (partition >= 0).then_some(partition),
         })
     }

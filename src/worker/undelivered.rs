@@ -25,7 +25,8 @@ impl Shell {
         self.flow.bytes_out = self.flow.bytes_out.saturating_sub(bytes);
         let mut undone = Undone::default();
         for message in &batch {
-            let Undelivered { tag, output, failure, is_verdict, .. } = message;
+            let Undelivered { tag, output, is_verdict, .. } = message;
+            let failure = &self.judged(*output, message.failure.clone());
             let &Some(Tag { kind, seq }) = tag else {
                 self.on_sample_failed(now, *output, failure);
                 continue;
@@ -114,14 +115,14 @@ impl Shell {
     /// The message about a denied output, with the command that helps.
     pub(super) fn denied(&self, output: usize, failure: &Failure) -> String {
         let kafka = &self.settings.kafka;
-        let role = if output < kafka.outputs.len() {
+        let role = if output < kafka.outputs.len() || output >= kafka.written().count() {
             "output"
         } else if kafka.changelog_index() == Some(output) {
             "changelog"
         } else {
             "dead-letter"
         };
-        let topic = self.settings.kafka.written().nth(output).map_or("", |output| &output.topic);
+        let topic = self.written(output).map_or("", |(_, topic)| topic);
         self.denied_delivery(role, topic, failure)
     }
 

@@ -28,6 +28,7 @@ mod logging;
 mod mask;
 mod membership;
 mod memory;
+mod named_topics;
 mod oauth;
 mod on_call;
 mod operators;

@@ -42,6 +42,13 @@ const WIT: &str = "
         export wasmill:plugin/batch-handler@1.0.0;
     }
 ";
+/// The world of plugins that name topics, which are there since 1.2.
+const NAMING: &str = "
+    world naming {
+        import wasmill:plugin/topics@1.0.0;
+        export wasmill:plugin/batch-handler@1.0.0;
+    }
+";
 const WASI: [(&str, &str); 2] = [
     ("filesystem.wit", "package wasi:filesystem@0.2.6; interface types { touch: func(); }"),
     ("sockets.wit", "package wasi:sockets@0.2.6; interface tcp { touch: func(); }"),
@@ -85,7 +92,7 @@ pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
     let versioned = |text: &str| text.replace("@1.0.0", &format!("@{version}"));
     let mut core = wat::parse_str(versioned(module)).unwrap();
     let mut resolve = Resolve::default();
-    let (track, written) = if version.starts_with("0.") { ("v0", "@0.1.0") } else { ("v1", "@1.0.0") };
+    let (track, written) = if version.starts_with("0.") { ("v0", "@0.1.0") } else { ("v1.2", "@1.2.0") };
     let contract = std::fs::read_to_string(root().join("wit").join(track).join("plugin.wit")).unwrap();
     resolve.push_str("plugin.wit", &contract.replace(written, &format!("@{version}"))).unwrap();
     for (path, text) in WASI {
@@ -95,7 +102,8 @@ pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
         let text = std::fs::read_to_string(root().join("wit/wasi").join(name).with_extension("wit")).unwrap();
         resolve.push_str(name, &text.replace("0.2.0", "0.2.6")).unwrap();
     }
-    let package = resolve.push_str("fixture.wit", &versioned(WIT)).unwrap();
+    let naming = if track == "v0" { "" } else { NAMING };
+    let package = resolve.push_str("fixture.wit", &versioned(&format!("{WIT}{naming}"))).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
     core

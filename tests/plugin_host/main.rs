@@ -8,6 +8,7 @@ mod faults;
 mod kept;
 mod loading;
 mod malformed;
+mod naming;
 mod reducing;
 
 use wasmill::batch::Batch;

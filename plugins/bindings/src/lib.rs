@@ -17,6 +17,7 @@ mod tests {
     /// The versions of the contract.
     const V1: &str = "../wit/v1";
     const V1_1: &str = "../wit/v1.1";
+    const V1_2: &str = "../wit/v1.2";
 
     /// The interfaces that 1.1 has from 1.0: the SDK has one type for both. Its imports `log` and `metrics` are those of 1.0 in every world.
     const SHARED: [(&str, &str); 2] = [
@@ -50,7 +51,7 @@ mod tests {
         options: fn() -> Opts,
     }
 
-    const ALL: [Bindings; 5] = [
+    const ALL: [Bindings; 6] = [
         Bindings {
             file: "sdk/src/bindings/plugin.rs",
             head: "The bindings of the columnar world of the contract, with its two optional imports.",
@@ -148,6 +149,22 @@ mod tests {
             ",
             ),
             world: "wasmill:grants/grants",
+            options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
+        },
+        Bindings {
+            file: "sdk/src/bindings/topics.rs",
+            head: "The bindings of the optional import with which outputs name their topics.",
+            contract: V1_2,
+            wit: Some(
+                "
+                package wasmill:sdk;
+
+                world topics {
+                    import wasmill:plugin/topics@1.2.0;
+                }
+            ",
+            ),
+            world: "wasmill:sdk/topics",
             options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
         },
         Bindings {

@@ -1,9 +1,11 @@
-//! Sends a record to the port that a field of its JSON value names.
+//! Sends a record to the port, or the topic, that a field of its JSON value names.
 //!
 //! `settings = { field = "type", routes = { refund = "refunds" }, default = "main" }`. A dot in `field` selects a field of
-//! a nested object. Strings, numbers and booleans are compared as text. `default` applies to records whose value is not
-//! listed in `routes` or that lack the field, including tombstones: `main`, `drop` or `reject`. A value that isn't JSON is
-//! rejected with the code `bad-json`. Records are forwarded by reference, so outputs equal their inputs byte for byte.
+//! a nested object. Strings, numbers and booleans are compared as text. With `topic = "rows.{}"`, a value that is not listed in
+//! `routes` stands in place of `{}`, and the record goes to the topic of that name, which `topics_allowed` of `[output.main]`
+//! has to allow. `default` applies to records whose value is not listed in `routes`, unless there is a `topic`, or that lack
+//! the field, including tombstones: `main`, `drop` or `reject`. A value that isn't JSON is rejected with the code `bad-json`.
+//! Records are forwarded by reference, so outputs equal their inputs byte for byte.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,6 +22,8 @@ struct Route {
     field: String,
     /// The port of each value.
     routes: BTreeMap<String, u32>,
+    /// What a topic's name has before and behind the value of the field.
+    topic: Option<(String, String)>,
     default: Default,
 }
 
@@ -27,7 +31,8 @@ struct Route {
 #[serde(deny_unknown_fields)]
 struct Settings {
     field: String,
-    routes: BTreeMap<String, String>,
+    routes: Option<BTreeMap<String, String>>,
+    topic: Option<String>,
     #[serde(default)]
     default: Default,
 }
@@ -44,13 +49,25 @@ enum Default {
 
 impl Transform for Route {
     fn init(settings: &str, ports: &[String]) -> Result<Self, String> {
-        let Settings { field, routes, default } = serde_json::from_str(settings).map_err(|e| e.to_string())?;
+        let Settings { field, routes, topic, default } = serde_json::from_str(settings).map_err(|e| e.to_string())?;
         if field.split('.').any(str::is_empty) {
             return Err(format!("`field` is {field:?}: name a field, or a path such as \"order.type\""));
         }
+        if routes.is_none() && topic.is_none() {
+            return Err("name `routes`, a `topic`, or both".to_owned());
+        }
+        let topic = match topic {
+            None => None,
+            Some(text) => match text.split_once("{}") {
+                Some((before, behind)) if !behind.contains("{}") => Some((before.to_owned(), behind.to_owned())),
+                Some(_) | None => {
+                    return Err(format!("`topic` is {text:?}: write `{{}}` once, where the value of the field stands"));
+                }
+            },
+        };
         let numbered: BTreeMap<&str, u32> = ports.iter().map(String::as_str).zip(0..).collect();
         let mut known = BTreeMap::new();
-        for (value, port) in routes {
+        for (value, port) in routes.unwrap_or_default() {
             let Some(&number) = numbered.get(port.as_str()) else {
                 return Err(format!(
                     "`routes.{value}` names the port `{port}`, but the ports are {}: add \
@@ -60,7 +77,7 @@ impl Transform for Route {
             };
             known.insert(value, number);
         }
-        Ok(Route { field, routes: known, default })
+        Ok(Route { field, routes: known, topic, default })
     }
 
     fn process(&mut self, record: Record<'_>, out: &mut Emitter<'_>) -> Verdict {
@@ -77,7 +94,10 @@ impl Transform for Route {
         };
         match self.routes.get(&*text) {
             Some(&port) => out.forward(port),
-            None => return self.otherwise("no route names its value", out),
+            None => match &self.topic {
+                Some((before, behind)) => out.output(0).topic(&format!("{before}{text}{behind}")).send(),
+                None => return self.otherwise("no route names its value", out),
+            },
         }
         Ok(())
     }

@@ -51,6 +51,23 @@ fn values_without_a_route_go_to_the_default() {
 }
 
 #[test]
+fn a_value_without_a_route_names_a_topic_if_there_is_one_to_name() {
+    let settings = r#"{"field":"to","routes":{"refund":"refunds"},"topic":"rows.{}.all","default":"reject"}"#;
+    let mut plugin = route(settings);
+    let values = ["eu", "us", "eu", "refund"].map(|to| format!(r#"{{ "to":"{to}" }}"#));
+    let results = plugin.run(values.iter().map(Input::value)).unwrap();
+    let found = results.iter().map(|result| &result.as_ref().unwrap()[0]).collect::<Vec<_>>();
+    let found_topics: Vec<_> = found.iter().map(|output| (output.port, output.topic.as_deref())).collect();
+    let (eu, us) = ((0, Some("rows.eu.all")), (0, Some("rows.us.all")));
+    assert_eq!(found_topics, [eu, us, eu, (1, None)]);
+    assert!(found.iter().zip(&values).all(|(output, value)| output.value.as_deref() == Some(value.as_bytes())));
+    // A record that says nothing has the default, and what no topic can be called is left to the host.
+    assert!(plugin.run_one(Input::value("{}")).is_err());
+    let outputs = plugin.run_one(Input::value(r#"{"to":"a b"}"#)).unwrap();
+    assert_eq!(outputs[0].topic.as_deref(), Some("rows.a b.all"));
+}
+
+#[test]
 fn without_a_default_it_is_main_and_tombstones_get_it_too() {
     let mut plugin = route(r#"{"field":"type","routes":{}}"#);
     let outputs = plugin.run_one(Input::tombstone().key("k")).unwrap();
@@ -77,6 +94,9 @@ fn refuses_an_unknown_port_and_lists_the_known_ones() {
 #[test]
 fn refuses_invalid_settings() {
     for (settings, part) in [
+        (r#"{"field":"a"}"#, "`routes`"),
+        (r#"{"field":"a","topic":"rows"}"#, "write `{}` once"),
+        (r#"{"field":"a","topic":"{}{}"}"#, "write `{}` once"),
         (r#"{"routes":{}}"#, "field"),
         (r#"{"field":"a..b","routes":{}}"#, "a..b"),
         (r#"{"field":"a","routes":{},"default":"other"}"#, "other"),

@@ -12,6 +12,7 @@ use crate::record::Header;
 use crate::record::Headers;
 use crate::record::NULL;
 use crate::record::bytes;
+use crate::topics;
 
 /// The length or header count that means "as in the input record".
 pub(crate) const SAME: i32 = -2;
@@ -55,6 +56,7 @@ struct End {
 impl<'b> Emitter<'b> {
     /// Creates an emitter with room for outputs of the same size as the inputs.
     pub(crate) fn new(layout: usize, input: &'b [u8]) -> Emitter<'b> {
+        topics::begin();
         let start = input.as_ptr().addr();
         Emitter {
             outputs: 0,
@@ -81,7 +83,7 @@ impl<'b> Emitter<'b> {
     /// Starts an output that is like the input except for what is set. [`Output::send`], [`Output::value`] or [`Output::write`]
     /// emits it.
     pub fn output(&mut self, port: u32) -> Output<'_, 'b> {
-        Output { to: self, port, key: None, headers: Unchanged, timestamp: None, partition: None }
+        Output { to: self, port, topic: None, key: None, headers: Unchanged, timestamp: None, partition: None }
     }
 
     /// Discards all outputs after the first `outputs`. Outputs that an earlier call kept are not examined again, so successful
@@ -234,6 +236,7 @@ pub(crate) fn length(bytes: usize) -> i32 {
 pub struct Output<'a, 'b, H = Unchanged> {
     to: &'a mut Emitter<'b>,
     port: u32,
+    topic: Option<&'a str>,
     key: Option<Option<&'a [u8]>>,
     headers: H,
     timestamp: Option<i64>,
@@ -248,8 +251,14 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
 
     /// Replaces all headers. To add one: `record.headers().iter().chain([Header::new("name", b"value")])`.
     pub fn headers<I: OutputHeaders>(self, headers: I) -> Output<'a, 'b, I> {
-        let Output { to, port, key, headers: _, timestamp, partition } = self;
-        Output { to, port, key, headers, timestamp, partition }
+        let Output { to, port, topic, key, headers: _, timestamp, partition } = self;
+        Output { to, port, topic, key, headers, timestamp, partition }
+    }
+
+    /// Sends the output to this topic, which the port's output has to allow: `topics_allowed` in the pipeline's file. Otherwise the record fails, as it does
+    /// if the topic doesn't exist; other records don't.
+    pub fn topic(self, name: &'a str) -> Output<'a, 'b, H> {
+        Output { topic: Some(name), ..self }
     }
 
     /// Sets the timestamp, in milliseconds since 1970-01-01 UTC.
@@ -310,7 +319,8 @@ impl<'a, 'b, H: OutputHeaders> Output<'a, 'b, H> {
     }
 
     fn finish(self, key: i32, value: i32) {
-        let Output { to, port, key: _, headers, timestamp, partition } = self;
+        let Output { to, port, topic, key: _, headers, timestamp, partition } = self;
+        let port = topic.map_or(port, |name| topics::number(port, name));
         if to.written != to.outputs {
             to.forwarded();
         }

@@ -74,6 +74,7 @@ mod record;
 mod reduce;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod topics;
 
 pub use emitter::Emitter;
 pub use emitter::Output;

@@ -64,6 +64,8 @@ pub type Tested = Result<Vec<Emitted>, Failure>;
 pub struct Emitted {
     /// The index into the ports.
     pub port: u32,
+    /// The topic that the plugin named.
+    pub topic: Option<String>,
     /// `None` is null.
     pub key: Option<Vec<u8>>,
     /// `None` is a tombstone.
@@ -205,6 +207,8 @@ struct Captured {
     logs: Vec<(Level, String)>,
     counters: BTreeMap<String, u64>,
     observations: BTreeMap<String, Vec<f64>>,
+    /// Ports and topics, in the order of their numbers.
+    topics: Vec<(u32, String)>,
 }
 
 thread_local! {
@@ -221,6 +225,30 @@ pub(crate) fn record_count(name: &str, by: u64) {
 
 pub(crate) fn record_observation(name: &str, value: f64) {
     CAPTURED.with_borrow_mut(|captured| captured.observations.entry(name.to_owned()).or_default().push(value));
+}
+
+/// The first number of a topic. Tests have fewer ports.
+const FIRST_TOPIC: u32 = 1 << 20;
+
+pub(crate) fn number_of_topic(port: u32, name: &str) -> u32 {
+    CAPTURED.with_borrow_mut(|captured| {
+        let topics = &mut captured.topics;
+        let known = topics.iter().position(|(of, topic)| (*of, topic.as_str()) == (port, name));
+        let place = known.unwrap_or_else(|| {
+            topics.push((port, name.to_owned()));
+            topics.len() - 1
+        });
+        FIRST_TOPIC + u32::try_from(place).expect("a test has few topics")
+    })
+}
+
+/// The port and the topic that a number stands for.
+fn port_and_topic(number: u32) -> (u32, Option<String>) {
+    let Some(place) = number.checked_sub(FIRST_TOPIC) else { return (number, None) };
+    CAPTURED.with_borrow(|captured| {
+        let (port, topic) = &captured.topics[place as usize];
+        (*port, Some(topic.clone()))
+    })
 }
 
 /// Where all records of a test come from.
@@ -283,8 +311,10 @@ fn read(inputs: &[Input], outcome: Outcome) -> Vec<Tested> {
                 let headers = Headers { lengths, data: take(&mut data, bytes).unwrap_or_default() };
                 headers.iter().map(|Header { name, value }| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
             };
+            let (port, topic) = port_and_topic(ports.get(output).copied().unwrap_or(0));
             Emitted {
-                port: ports.get(output).copied().unwrap_or(0),
+                port,
+                topic,
                 key,
                 value,
                 headers,

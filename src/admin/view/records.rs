@@ -186,7 +186,7 @@ pub(in crate::admin) fn tapped(record: TappedRecord, topic: impl Fn(&str) -> Opt
         value: record.value.map(bytes),
         headers: record.headers.into_iter().map(|(name, value)| (bytes(name), value.map(bytes))).collect(),
         truncated: record.is_truncated,
-        output: record.output.map(|name| TapOutput { topic: topic(&name), name }),
+        output: record.output.map(|(name, named)| TapOutput { topic: named.or_else(|| topic(&name)), name }),
         failure: record.failure.map(|failure| TapFailure {
             kind: failure.kind.to_owned(),
             code: failure.code,

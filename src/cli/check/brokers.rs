@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use glob::Pattern;
+
 use super::Checked;
 use crate::config;
 use crate::config::Level;
@@ -30,6 +32,7 @@ use crate::kafka::probe::Unanswered;
 use crate::kafka::settings::Guarantee;
 use crate::kafka::settings::Partition;
 use crate::kafka::settings::transactional_ids;
+use crate::record::is_reserved_topic;
 
 /// The time limit for the brokers' answers about one file. Files are asked about concurrently, so `check` ends within
 /// ten seconds.
@@ -38,11 +41,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The maximum number of files that are asked about concurrently.
 const ASKED_AT_ONCE: usize = 16;
 
+/// The maximum number of topics for a glob that are asked about.
+const MATCHING_MAX: usize = 100;
+
 /// The maximum number of topics that a note lists.
 const NAMED_MAX: usize = 5;
 
-/// The questions about a file, and the connection to ask them on.
-pub(super) type Asked = (kafka::Settings, Question);
+/// The questions about a file, the globs of topics that its records may name, and the connection to ask on.
+pub(super) type Asked = (kafka::Settings, Vec<Pattern>, Question);
 
 /// The answers about a file; `None` if nothing was asked.
 pub(super) type Reply = Option<Result<Answers, Unanswered>>;
@@ -61,13 +67,15 @@ pub(super) fn question((pipeline, usable): &(Pipeline, Usable)) -> Option<Asked>
         }
     }
     topics.extend(outputs(pipeline, usable).map(|output| output.topic.to_owned()));
+    names |= allowed(pipeline).next().is_some();
     let group = usable.group.then(|| pipeline.kafka.input.group.clone());
     let is_exactly_once = pipeline.kafka.delivery != Guarantee::AtLeastOnce;
     let transactional_ids = group.as_deref().filter(|_| is_exactly_once).map(transactional_ids);
-    let changelog = pipeline.kafka.changelog.as_ref().filter(|_| usable.group).map(|output| output.topic.clone());
+    let changelog = pipeline.kafka.changelog.as_ref().filter(|_| usable.group).and_then(|output| output.topic.clone());
     let topics = topics.into_iter().collect();
     let question = Question { topics, names, group, transactional_ids, changelog };
-    Some((pipeline.kafka.clone(), question))
+    let globs = allowed(pipeline).map(|(_, glob, _)| glob.clone()).collect();
+    Some((pipeline.kafka.clone(), globs, question))
 }
 
 /// Asks about all files concurrently.
@@ -77,7 +85,9 @@ pub(super) fn ask(questions: Vec<Option<Asked>>) -> Vec<Reply> {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (some.iter())
                 .map(|asked| {
-                    asked.as_ref().map(|(settings, question)| scope.spawn(|| first_and_second(settings, question)))
+                    asked
+                        .as_ref()
+                        .map(|(settings, globs, question)| scope.spawn(|| first_and_second(settings, globs, question)))
                 })
                 .collect();
             let lost = || Err(Unanswered::Unreached("the thread that asked was lost".into()));
@@ -89,12 +99,13 @@ pub(super) fn ask(questions: Vec<Option<Asked>>) -> Vec<Reply> {
     replies
 }
 
-/// Asks. The topics that match a pattern are known only from the answers, so a second question asks about these topics.
-fn first_and_second(settings: &kafka::Settings, question: &Question) -> Result<Answers, Unanswered> {
+/// Asks. The topics that match a pattern or a glob are known only from the answers, so a second question asks about these topics.
+fn first_and_second(settings: &kafka::Settings, globs: &[Pattern], question: &Question) -> Result<Answers, Unanswered> {
     let mut answers = probe::ask(settings, question, LIMIT)?;
     let patterns = settings.input.topics.iter().filter(|topic| topic.starts_with('^'));
     let read: BTreeSet<String> = patterns
         .flat_map(|pattern| answers.names.iter().filter(|name| config::reads(pattern, name)))
+        .chain(globs.iter().flat_map(|glob| matching(glob, &answers.names).take(MATCHING_MAX)))
         .filter(|name| !answers.topics.contains_key(*name))
         .cloned()
         .collect();
@@ -118,6 +129,20 @@ pub(super) fn check(files: &mut [Checked], replies: Vec<Reply>) {
     }
 }
 
+/// The globs of the topics that records may name: each with its output and its place.
+fn allowed(pipeline: &Pipeline) -> impl Iterator<Item = (&str, &Pattern, Span)> {
+    let outputs = pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs).enumerate();
+    outputs.flat_map(|(number, (output, spans))| {
+        let globs = pipeline.routes.allowed(number).iter().zip(&spans.allowed);
+        globs.map(move |(glob, span)| (&*output.name, glob, *span))
+    })
+}
+
+/// The topics of these that a glob matches and a record may name.
+fn matching<'a>(glob: &'a Pattern, names: &'a [String]) -> impl Iterator<Item = &'a String> {
+    names.iter().filter(move |name| glob.matches(name) && !is_reserved_topic(name))
+}
+
 struct Output<'a> {
     /// `None` for the dead-letter topic.
     name: Option<&'a str>,
@@ -133,16 +158,15 @@ fn inputs<'a>(pipeline: &'a Pipeline, usable: &'a Usable) -> impl Iterator<Item 
 
 fn outputs<'a>(pipeline: &'a Pipeline, usable: &'a Usable) -> impl Iterator<Item = Output<'a>> {
     let outputs = pipeline.kafka.outputs.iter().zip(&pipeline.spans.outputs).zip(&usable.outputs);
-    let outputs = outputs.filter(|(_, usable)| **usable).map(|((output, spans), _)| Output {
-        name: Some(&output.name),
-        topic: &output.topic,
-        span: spans.topic,
-        same_partition: output.partition == Partition::SameAsInput,
+    let outputs = outputs.filter(|(_, usable)| **usable).filter_map(|((output, spans), _)| {
+        let topic = output.topic.as_deref()?;
+        let same_partition = output.partition == Partition::SameAsInput;
+        Some(Output { name: Some(&output.name), topic, span: spans.topic, same_partition })
     });
     let dead_letter = pipeline.kafka.dead_letter.iter().zip(pipeline.spans.dead_letter);
     let dead_letter = dead_letter.filter(|_| usable.dead_letter).map(|(output, span)| Output {
         name: None,
-        topic: &output.topic,
+        topic: output.topic_name(),
         span,
         same_partition: false,
     });
@@ -222,6 +246,9 @@ impl Judge<'_> {
                 format!("add partitions: {}", self.commands().add_partitions(&topic, most_partitions)),
             );
         }
+        for (output, glob, span) in allowed(pipeline) {
+            self.allowed(output, glob, span, answers);
+        }
         if let Some(answer) = &answers.changelog {
             self.changelog(answer, most_partitions);
         }
@@ -270,6 +297,40 @@ impl Judge<'_> {
         }
         let partitions = read.into_iter().filter_map(|name| self.topic(name, span, Role::Read, answers));
         partitions.max().unwrap_or(0)
+    }
+
+    /// The topics that records may name: those that exist are looked at. Which ones they will name isn't known.
+    fn allowed(&mut self, output: &str, glob: &Pattern, span: Span, answers: &Answers) {
+        let shown = self.shown(glob.as_str(), span);
+        let there: Vec<&String> = matching(glob, &answers.names).collect();
+        if there.is_empty() {
+            let is_name = !glob.as_str().contains(['*', '?', '[']);
+            let (message, help) = if is_name {
+                let create = format!("create it: {}", self.commands().create_topic(&shown));
+                (format!("the topic `{shown}` that output `{output}` allows does not exist"), create)
+            } else {
+                let list =
+                    format!("create the topics that they name; list the topics: {}", self.commands().list_topics());
+                (
+                    format!("`{shown}` of output `{output}` matches no existing topic, or none that this user may see"),
+                    list,
+                )
+            };
+            let message = format!("{message}: records that name one fail");
+            self.report.add_levelled(Level::Warning, span, message, "", help);
+            return;
+        }
+        if self.pipeline.is_shown(span) {
+            let named: Vec<&str> = there.iter().take(NAMED_MAX).map(|name| name.as_str()).collect();
+            let more = if there.len() > NAMED_MAX { ", .." } else { "" };
+            let (count, named) = (there.len(), named.join(", "));
+            self.notes.push(format!(
+                "records may name {count} existing topics by `{shown}`: {named}{more}; which ones they name shows only when they do"
+            ));
+        }
+        for name in there.into_iter().take(MATCHING_MAX) {
+            self.topic(name, span, Role::Written(Some(output)), answers);
+        }
     }
 
     /// The number of partitions of a topic, if it exists.
@@ -338,7 +399,7 @@ impl Judge<'_> {
         let pipeline = self.pipeline;
         let (Some(windowed), Some(changelog)) = (&pipeline.windowed, &pipeline.kafka.changelog) else { return };
         let (span, at) = (windowed.span, pipeline.spans.group.unwrap_or(pipeline.spans.input));
-        let topic = self.shown(&changelog.topic, at);
+        let topic = self.shown(changelog.topic_name(), at);
         let what = format!("the changelog topic `{topic}` of step `{}`", windowed.name);
         match &answer.topic {
             ProbeAnswer::There { partitions: found, may } => {

@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let Some(changelog) = &config.kafka.changelog else {
         return Err(Exit::Invalid(format!("{} has no step with windows", args.file.path.display())));
     };
-    let topic = &changelog.topic;
+    let topic = changelog.topic_name();
     let created = changelog_topic::create(&config.kafka, &brokers::commands(&config), LIMIT);
     match created.map_err(|why| not_created(&config, why))? {
         CreatedChangelog::New(partitions) => {

@@ -41,7 +41,7 @@ pub(super) fn topic(
     }
     Some(settings::Output {
         name: Arc::from("dead_letter"),
-        topic: topic.get_ref().clone(),
+        topic: Some(topic.get_ref().clone()),
         partition: Partition::ByKey,
         compression: "none".to_owned(),
         librdkafka: BTreeMap::new(),

@@ -2,12 +2,6 @@
 
 use std::time::Duration;
 
-use regex_automata::Input as Haystack;
-use regex_automata::dfa::Automaton;
-use regex_automata::dfa::StartKind;
-use regex_automata::dfa::dense;
-use regex_automata::nfa::thompson;
-use regex_automata::util::syntax;
 use toml::Spanned;
 
 use super::Check;
@@ -17,15 +11,15 @@ use super::value;
 use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
+use crate::config::topic_sets::NoSet;
+use crate::config::topic_sets::TopicSet;
 use crate::kafka::settings::Input;
 use crate::kafka::settings::Isolation;
 use crate::kafka::settings::OnGap;
 use crate::kafka::settings::OnRecreate;
 use crate::kafka::settings::Start;
 use crate::kafka::settings::is_reserved;
-
-/// The largest compiled pattern, and the most memory to compile it.
-const PATTERN_BYTES_MAX: usize = 4 << 20;
+use crate::record::is_topic_name as is_topic;
 
 /// The defaults of Kafka's own clients.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -82,9 +76,38 @@ pub(super) fn writable(check: &mut Check<'_>, topic: &Text) {
 /// Reports outputs whose topic the input reads: their records would be processed again and again.
 pub(super) fn overlap(check: &mut Check<'_>, topics: Option<&Spanned<Vec<Text>>>, outputs: &[Output]) {
     for output in outputs {
-        let Some(topic) = &output.topic else { continue };
-        not_read(check, topics, topic, &format!("output `{}` writes", output.settings.name));
+        if let Some(topic) = &output.topic {
+            not_read(check, topics, topic, &format!("output `{}` writes", output.settings.name));
+        }
+        for (text, glob) in &output.allowed {
+            not_among(check, topics, (text, glob), &output.settings.name);
+        }
     }
+}
+
+/// Reports a glob of topics that an output may write, if the input reads one of them.
+fn not_among(
+    check: &mut Check<'_>,
+    topics: Option<&Spanned<Vec<Text>>>,
+    (text, glob): (&Text, &glob::Pattern),
+    output: &str,
+) {
+    let is_read = |input: &&Text| match input.get_ref().starts_with('^') {
+        false => glob.matches(input.get_ref()),
+        true => {
+            let (pattern, globs) = (Pattern::new(input.get_ref()), TopicSet::of_globs([glob.as_str()].into_iter()));
+            pattern.is_ok_and(|pattern| globs.is_none_or(|globs| globs.meets(&pattern.0)))
+        }
+    };
+    let Some(input) = topics.and_then(|topics| topics.get_ref().iter().find(is_read)) else { return };
+    let what = if input.get_ref().starts_with('^') { "topics of" } else { "the topic" };
+    let message = format!(
+        "output `{output}` may write {what} {} by {}, which the input reads",
+        check.shown(input),
+        check.shown(text)
+    );
+    let help = "its records would circulate for ever: write a narrower glob, or don't read this topic";
+    check.report.add_labelled(text.span().into(), message, "read by `input.topics`", help);
 }
 
 /// Reports a written topic that the input reads. `who` begins the message.
@@ -164,14 +187,6 @@ fn start(check: &mut Check<'_>, start: &Spanned<toml::Value>) -> Option<Start> {
     None
 }
 
-/// Kafka's rule for the names of topics.
-fn is_topic(topic: &str) -> bool {
-    (1..=249).contains(&topic.len())
-        && topic.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
-        && topic != "."
-        && topic != ".."
-}
-
 /// Whether a topic or a pattern of `input.topics` reads this topic.
 #[must_use]
 pub fn reads(input: &str, topic: &str) -> bool {
@@ -182,7 +197,7 @@ pub fn reads(input: &str, topic: &str) -> bool {
 }
 
 /// A pattern of topics as librdkafka interprets it: a POSIX extended regular expression over bytes.
-struct Pattern(dense::DFA<Vec<u32>>);
+struct Pattern(TopicSet);
 
 impl Pattern {
     fn new(pattern: &str) -> Result<Pattern, (String, &'static str)> {
@@ -190,27 +205,17 @@ impl Pattern {
             let help = "patterns are POSIX extended regular expressions: `[0-9]`, not `\\d`, and no `(?..)`";
             return Err((format!("`{foreign}` means something else here"), help));
         }
-        let rules = syntax::Config::new().unicode(false).utf8(false).nest_limit(50);
-        if syntax::parse_with(pattern, &rules).is_err() {
-            return Err(("it doesn't parse".into(), "check its brackets and repetitions, as in \"^orders\\\\..*\""));
-        }
-        let dfa = dense::Builder::new()
-            .syntax(rules)
-            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(PATTERN_BYTES_MAX)))
-            .configure(
-                dense::Config::new()
-                    .start_kind(StartKind::Unanchored)
-                    .dfa_size_limit(Some(PATTERN_BYTES_MAX))
-                    .determinize_size_limit(Some(PATTERN_BYTES_MAX)),
-            )
-            .build(pattern);
-        dfa.map(Pattern).map_err(|_| ("it is too large".into(), "write a simpler one, or the topics' names"))
+        TopicSet::of_pattern(pattern).map(Pattern).map_err(|why| match why {
+            NoSet::Malformed => {
+                ("it doesn't parse".into(), "check its brackets and repetitions, as in \"^orders\\\\..*\"")
+            }
+            NoSet::TooLarge => ("it is too large".into(), "write a simpler one, or the topics' names"),
+        })
     }
 
     /// Whether the pattern matches a topic.
     fn reads(&self, topic: &str) -> bool {
-        // A topic's name is ASCII, so the search can't meet a byte at which it stops.
-        !is_reserved(topic) && matches!(self.0.try_search_fwd(&Haystack::new(topic)), Ok(Some(_)))
+        !is_reserved(topic) && self.0.has(topic)
     }
 }
 

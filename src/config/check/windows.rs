@@ -145,7 +145,7 @@ pub(super) fn agree(
 pub(super) fn changelog(group: &str, windowed: &Windowed) -> Output {
     Output {
         name: "changelog".into(),
-        topic: format!("{group}.{}.changelog", windowed.name),
+        topic: Some(format!("{group}.{}.changelog", windowed.name)),
         partition: Partition::SameAsInput,
         compression: "none".into(),
         librdkafka: BTreeMap::new(),

@@ -26,6 +26,7 @@ use crate::config::referenced;
 use crate::config::report::Report;
 use crate::config::show;
 use crate::config::source::Span;
+use crate::config::topic_sets::TopicSet;
 use crate::plugin::Settings;
 use crate::plugin::bundled;
 
@@ -195,17 +196,40 @@ impl Judge<'_> {
         }
         for (output, spans) in kafka.outputs.iter().zip(&spans.outputs) {
             let what = format!("output `{}`: writing the topic", output.name);
-            self.listed(&what, &output.topic, spans.topic, ("topics.write", &lists.write));
+            if let Some(topic) = &output.topic {
+                self.listed(&what, topic, spans.topic, ("topics.write", &lists.write));
+            }
+        }
+        for (number, (output, spans)) in kafka.outputs.iter().zip(&spans.outputs).enumerate() {
+            for (glob, at) in self.pipeline.routes.allowed(number).iter().zip(&spans.allowed) {
+                self.within(&output.name, glob.as_str(), *at);
+            }
         }
         if let Some((letters, at)) = kafka.dead_letter.as_ref().zip(spans.dead_letter) {
-            self.listed("writing dead letters to the topic", &letters.topic, at, ("topics.write", &lists.write));
+            self.listed("writing dead letters to the topic", letters.topic_name(), at, ("topics.write", &lists.write));
         }
         if let Some((changelog, windowed)) = kafka.changelog.as_ref().zip(self.pipeline.windowed.as_ref()) {
             let what = "writing the changelog topic";
-            self.listed(what, &changelog.topic, windowed.span, ("topics.write", &lists.write));
+            self.listed(what, changelog.topic_name(), windowed.span, ("topics.write", &lists.write));
         }
         let at = spans.group.or(spans.name).unwrap_or(spans.input);
         self.listed("the consumer group", &kafka.input.group, at, ("groups", &lists.groups));
+    }
+
+    /// Reports a glob of an output with topics that the rule doesn't permit to write.
+    fn within(&mut self, output: &str, glob: &str, at: Span) {
+        let globs = &self.rule.lists.write;
+        let permitted = globs.globs.iter().filter(|glob| glob.pattern.is_some()).map(|glob| glob.text.as_str());
+        let permitted = TopicSet::of_globs(permitted);
+        let is_within = TopicSet::of_globs([glob].into_iter())
+            .zip(permitted)
+            .is_some_and(|(topics, permitted)| topics.is_within(&permitted));
+        if is_within || !self.is_meant(at) {
+            return;
+        }
+        let message = format!("output `{output}`: writing all topics of {} is not permitted", self.shown(glob, at));
+        let help = format!("{}; every topic of the glob has to be among them", self.permitted("topics.write", globs));
+        self.report.add(at, message, help);
     }
 
     fn references(&mut self) -> bool {

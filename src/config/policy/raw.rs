@@ -75,7 +75,7 @@ pub(in crate::config) struct WrittenTopics {
     /// The topics that they may read. A pattern of topics, `^..`, is permitted only by exactly its text, or by `*`.
     #[schemars(with = "Vec<String>", extend("examples" = [["orders.*", "^returns\\..*"]]))]
     pub(in crate::config) read: Option<Texts>,
-    /// The topics that they may write: outputs, dead letters and changelogs.
+    /// The topics that they may write: outputs, dead letters and changelogs. A glob of `topics_allowed` has to be within these.
     #[schemars(with = "Vec<String>", extend("examples" = [["orders.*", "shared.events"]]))]
     pub(in crate::config) write: Option<Texts>,
 }

@@ -12,7 +12,7 @@ use crate::sink::Dialect;
 fn failed_records_stop_the_pipeline_or_are_dead_lettered_or_skipped() {
     let policy = |more: &str| {
         let pipeline = ok(&and(&format!("[on_error]\n{more}")));
-        (pipeline.policy.general.then, pipeline.kafka.dead_letter.map(|output| output.topic), pipeline.dialect)
+        (pipeline.policy.general.then, pipeline.kafka.dead_letter.and_then(|output| output.topic), pipeline.dialect)
     };
     let dead = Some("orders.dead".to_owned());
     assert_eq!(policy(""), (OnFailure::Stop, None, Dialect::Streams));

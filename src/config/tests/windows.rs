@@ -26,7 +26,7 @@ fn a_step_with_windows_delivers_exactly_once_and_has_a_changelog() {
     assert_eq!((window.idle(), window.max_ahead()), (None, 60_000));
     assert!(matches!(step.key, KeySelector::Json(_)));
     assert!(matches!(pipeline.kafka.delivery, Guarantee::ExactlyOnce { .. }));
-    assert_eq!(pipeline.kafka.changelog.unwrap().topic, "orders.per-minute.changelog");
+    assert_eq!(pipeline.kafka.changelog.unwrap().topic_name(), "orders.per-minute.changelog");
     let step = ok(&windowed(STEP)).windowed.unwrap();
     assert_eq!((step.window.lateness(), step.window.idle(), step.window.max_ahead()), (10_000, Some(10_000), 600_000));
     assert_eq!((step.memory_bytes, step.create), (512 << 20, false));

@@ -112,6 +112,11 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             Ok(())
         })?;
     }
+    let mut topics = linker.instance(&Track::V1.interface("topics"))?;
+    topics.func_wrap("number", |mut store: StoreContextMut<'_, Host>, (port, name): (u32, String)| {
+        let number = store.data_mut().topics.number(port, &name);
+        Ok((number.ok_or_else(|| wasmtime::Error::msg(host::TOO_MANY))?,))
+    })?;
     host::link(linker)
 }
 
@@ -196,6 +201,15 @@ impl Plugin {
         step: &Arc<str>,
         input: &View<'_>,
     ) -> wasmtime::Result<RawOutcome> {
+        store.data_mut().topics.begin();
+        let mut returned = self.call_process(store, step, input)?;
+        if let RawOutcome::Outcome(columns) = &mut returned {
+            columns.outputs.topics = store.data_mut().topics.take();
+        }
+        Ok(returned)
+    }
+
+    fn call_process(&self, store: &mut Store<Host>, step: &Arc<str>, input: &View<'_>) -> wasmtime::Result<RawOutcome> {
         let (source, batch) = (source(input), batch(input));
         let returned = match self {
             Plugin::Module(plugin) => return plugin.process(store, step, input),
@@ -237,7 +251,7 @@ fn taken(outcome: columns::Outcome, step: &Arc<str>) -> Columns {
     let columns::Outcome { counts, ports, partitions, timestamps, layout, data, failures } = outcome;
     Columns {
         counts,
-        outputs: OutputColumns { ports, partitions, timestamps, layout, data },
+        outputs: OutputColumns { ports, partitions, timestamps, layout, data, topics: Vec::new() },
         failed: failures.into_iter().map(|failed| (failed.index, failure(failed.failure, step))).collect(),
     }
 }

@@ -41,6 +41,7 @@ use crate::plugin::contract::types;
 use crate::plugin::deadline::Flag;
 use crate::plugin::deadline_instrumentation;
 use crate::plugin::host::Host;
+use crate::plugin::host::TOO_MANY;
 use crate::plugin::inline_memcpy;
 use crate::plugin::world::BATCH_HANDLER;
 
@@ -168,6 +169,12 @@ fn host_function(store: &mut Store<Host>, interface: &str, name: &str) -> Result
                 with_text(&mut caller, at, length, |host, name| host.metrics.observe(name, value))
             })
         }
+        ("wasmill:plugin/topics", "number") => {
+            Func::wrap(store, |mut caller: Caller<'_, Host>, port: u32, at: u32, length: u32| {
+                let number = with_text(&mut caller, at, length, |host, name| host.topics.number(port, name))?;
+                number.ok_or_else(|| Error::msg(TOO_MANY))
+            })
+        }
         _ => return Err(Error::msg(format!("it imports `{interface}.{name}`, which does not exist"))),
     })
 }
@@ -181,7 +188,12 @@ fn calling<T>(store: &mut Store<Host>, run: impl FnOnce(&mut Store<Host>) -> Res
 }
 
 /// Reads a string of the calling guest.
-fn with_text(caller: &mut Caller<'_, Host>, at: u32, length: u32, then: impl FnOnce(&mut Host, &str)) -> Result<()> {
+fn with_text<T>(
+    caller: &mut Caller<'_, Host>,
+    at: u32,
+    length: u32,
+    then: impl FnOnce(&mut Host, &str) -> T,
+) -> Result<T> {
     let Some(Extern::Memory(memory)) = caller.get_export(MEMORY) else {
         return Err(Error::msg(TEXT_BOUNDS));
     };
@@ -189,8 +201,7 @@ fn with_text(caller: &mut Caller<'_, Host>, at: u32, length: u32, then: impl FnO
     if !host.may_call {
         return Err(Trap::CannotLeaveComponent.into());
     }
-    then(host, text(memory, at, length)?);
-    Ok(())
+    Ok(then(host, text(memory, at, length)?))
 }
 
 impl<Params: WasmParams> Exported<Params> {
@@ -338,6 +349,7 @@ fn returned(reader: &mut Reader<'_>, at: u32, step: &Arc<str>) -> Result<RawOutc
             timestamps: reader.list(timestamps, i64::from_le_bytes)?,
             layout: reader.list(layout, i32::from_le_bytes)?,
             data: reader.list(data, |[byte]| byte)?,
+            topics: Vec::new(),
         },
         failed: failed(reader, failures, step)?,
     }))

@@ -96,8 +96,13 @@ impl Plugin {
     ) -> Answer<Columns> {
         let &ClosedWindows { ref keyed, starts, ends, closed } = windows;
         let windows = Windows { keyed: batch(keyed), starts, ends, closed };
-        let outcome = self.reducer.wasmill_plugin_reducer().call_emit(store, windows)?;
-        Ok(outcome.map(|outcome| taken(outcome, step)))
+        store.data_mut().topics.begin();
+        let outcome = self.reducer.wasmill_plugin_reducer().call_emit(&mut *store, windows)?;
+        Ok(outcome.map(|outcome| {
+            let mut columns = taken(outcome, step);
+            columns.outputs.topics = store.data_mut().topics.take();
+            columns
+        }))
     }
 
     /// Asks for the keys of records; `None` if the plugin exports no `keyer`.

@@ -5,6 +5,7 @@
 
 mod log;
 mod metrics;
+mod topics;
 mod wasi;
 
 pub use metrics::Effects;
@@ -12,6 +13,7 @@ pub use metrics::Effects;
 pub(super) use log::LogGate;
 pub(super) use log::PluginName;
 pub(super) use metrics::Names;
+pub(super) use topics::TOO_MANY;
 pub(super) use wasi::Refused;
 pub(super) use wasi::WasiState;
 pub(super) use wasi::link;
@@ -21,11 +23,13 @@ use std::sync::Arc;
 use crate::plugin::limiter::Limiter;
 use log::Log;
 use metrics::Metrics;
+use topics::Topics;
 
 /// The data of one instance's store.
 pub(super) struct Host {
     pub(super) limiter: Limiter,
     pub(super) metrics: Metrics,
+    pub(super) topics: Topics,
     /// Whether a core module may call the host. As in the component model, it may not while it allocates for the host
     /// or frees its result.
     pub(super) may_call: bool,
@@ -34,13 +38,22 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// The data of an instance of a step with this many ports.
     pub(super) fn new(
         limiter: Limiter,
+        ports: usize,
         given: WasiState,
         gate: Arc<LogGate>,
         plugin: Arc<PluginName>,
         names: Arc<Names>,
     ) -> Host {
-        Host { limiter, metrics: Metrics::new(names), may_call: false, log: Log::new(gate, plugin), given }
+        Host {
+            limiter,
+            metrics: Metrics::new(names),
+            topics: Topics::new(ports),
+            may_call: false,
+            log: Log::new(gate, plugin),
+            given,
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::apart::Apart;
 use super::intake::Amount;
+use super::named_topics::NamedTopics;
 use super::transaction::Transaction;
 use crate::failure::Class;
 use crate::kafka::limits::Batching;
@@ -28,6 +29,8 @@ pub(super) struct Delivery {
     /// The size limits of the output topics.
     limits: TopicLimits,
     asking: Asking,
+    /// The topics that records name.
+    pub(super) named: NamedTopics,
     /// The records of refused batches, while each is sent in a batch of its own.
     apart: Option<Apart>,
     /// Set while the producer is to be replaced: the deadline for doing so with nothing in flight.
@@ -165,7 +168,8 @@ impl Delivery {
         let asking = Asking { is_asked: false, answered: now, told: 0 };
         let transaction = is_exactly_once.then_some(Transaction::Starting { is_closing: false });
         let entered = Amount::default();
-        Delivery { limits, asking, apart: None, renewing: None, transaction, entered, backoff: None }
+        let named = NamedTopics::default();
+        Delivery { limits, asking, named, apart: None, renewing: None, transaction, entered, backoff: None }
     }
 
     /// The transaction, with exactly-once delivery.
@@ -249,9 +253,15 @@ impl Delivery {
         self.change_transaction(Transaction::restart);
     }
 
-    /// The output topics have changed, and their limits are unknown.
-    pub(super) fn begin_anew(&mut self, limits: TopicLimits) {
+    /// Records may name this many topics.
+    pub(super) fn with_named(self, most: usize) -> Delivery {
+        Delivery { named: NamedTopics::new(most), ..self }
+    }
+
+    /// The output topics have changed, and their limits are unknown. Records may name this many others.
+    pub(super) fn begin_anew(&mut self, limits: TopicLimits, named_most: usize) {
         (self.limits, self.apart) = (limits, None);
+        self.named = NamedTopics::new(named_most);
         self.renewed();
     }
 

@@ -125,7 +125,9 @@ pub(super) fn finish(step: &WindowedStep, mut ran: Box<RunResult>, judgement: &J
         for &at in &judgement.late {
             let entry = &ran.effects.folds.entries[at];
             let columns = OutputColumns { ports: vec![port], ..OutputColumns::default() };
-            layer.calls.push((entry.place..entry.place + 1, Outputs::from_checked(columns, vec![0], Vec::new())));
+            layer
+                .calls
+                .push((entry.place..entry.place + 1, Outputs::from_checked(columns, vec![0], Vec::new(), Vec::new())));
             ran.outputs[entry.root] += 1;
         }
     }

@@ -17,6 +17,7 @@ use crate::plugin::Cells;
 use crate::plugin::ClosedWindows;
 use crate::record::AssignmentId;
 use crate::record::TopicPartition;
+use crate::sink::Routes;
 use crate::state::Key;
 use crate::state::WindowBatch;
 use crate::worker::chain::Chain;
@@ -125,9 +126,11 @@ impl Chain {
     }
 
     fn emit(&mut self, order: EmitOrder) -> Option<Emitted> {
+        let (routes, step) = (self.routes().clone(), self.last_step());
         let link = self.reducer()?;
         let keys: Vec<(Key<'_>, Vec<&[u8]>)> = order.batch.iter().collect();
-        let mut emitter = Emitter { link, order: &order, outputs: Vec::new(), failed: Vec::new() };
+        let routes = (&routes, step);
+        let mut emitter = Emitter { link, routes, order: &order, outputs: Vec::new(), failed: Vec::new() };
         if emitter.emit(&keys).is_err() {
             for one in &keys {
                 if let Err(failure) = alone(|| emitter.emit(std::slice::from_ref(one))) {
@@ -213,6 +216,8 @@ impl Adder<'_> {
 /// Asks for the outputs of the windows of an order.
 struct Emitter<'a> {
     link: &'a mut Link,
+    /// And the step's number.
+    routes: (&'a Routes, usize),
     order: &'a EmitOrder,
     outputs: Vec<(Batch, Outputs)>,
     failed: Vec<(FailedWindow, Failure)>,
@@ -237,6 +242,12 @@ impl Emitter<'_> {
         let closed =
             ClosedWindows { keyed: keyed.view(), starts: &starts, ends: &ends, closed: self.order.batch.is_closed };
         let outcome = self.link.call(keyed.len(), |instance| instance.emit(&closed))?;
+        let (routes, step) = self.routes;
+        if let Some((_, why)) = routes.refusals(step, &outcome.outputs).into_iter().next() {
+            // All windows are asked for again, one by one, and counted then.
+            drop(self.link.take_effects());
+            return Err(self.link.failed(self.link.refused(why)));
+        }
         self.link.put_out(outcome.outputs.len());
         for failed in outcome.failed {
             let window = keyed.record(failed.index);

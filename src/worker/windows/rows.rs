@@ -51,6 +51,7 @@ impl Rows {
         Some(OutRecord {
             parent: 0,
             port: 0,
+            topic: None,
             partition: None,
             timestamp,
             key: of(&row.key),

@@ -11,6 +11,8 @@ use super::restore;
 use super::restore::Restored;
 use crate::failpoint;
 use crate::failpoint::Point;
+use crate::failure::Failure;
+use crate::failure::Kind;
 use crate::kafka::consumer::Position;
 use crate::kafka::producer::SendError;
 use crate::kafka::producer::Tag;
@@ -19,6 +21,7 @@ use crate::kafka::settings::Partition;
 use crate::record::Offset;
 use crate::record::OutRecord;
 use crate::record::Seq;
+use crate::record::TopicPartition;
 use crate::sink::Destination;
 use crate::sink::size;
 use crate::state::CONTROL_KEY;
@@ -26,6 +29,7 @@ use crate::worker::Event;
 use crate::worker::Shell;
 use crate::worker::clock;
 use crate::worker::end::End;
+use crate::worker::named_topics::TopicLook;
 use crate::worker::tapping;
 use crate::worker::task::PartitionTask;
 use crate::worker::transaction::Takes;
@@ -108,6 +112,7 @@ impl Shell {
 
     /// Sends results of a partition while the producer has room. `false` if there were none, or no room.
     fn send_results(&mut self, now: Instant, index: usize) -> Result<bool, Unsent> {
+        self.show_named().map_err(Unsent::Stopped)?;
         let Some(step) = &self.settings.windowed else { return Ok(false) };
         let Some(producer) = &self.io.producer else { return Ok(false) };
         let outputs = &self.settings.kafka.outputs;
@@ -130,8 +135,20 @@ impl Shell {
                 Some(Partition::ByKey) | None => -1,
             };
             let chosen = record.partition.unwrap_or_else(by_output);
-            let kind = if is_dead { TagKind::DeadLetter } else { TagKind::Output(output) };
-            match producer.send(output, &record, chosen, Tag { kind, seq }) {
+            let named = |number| self.settings.kafka.written().count() + number;
+            let looked = record.topic.map(|topic| (topic, self.delivery.named.look(now, output, topic)));
+            let place = match looked {
+                None => Some(output),
+                Some((_, TopicLook::Unknown)) => None,
+                Some((topic, TopicLook::Writable)) => self.delivery.named.number(output, topic).map(named),
+                Some((_, TopicLook::Fails(failure))) => {
+                    return Err(Unsent::Stopped(unsendable(&step.name, &task.partition, &record, &failure)));
+                }
+            };
+            // The producer gets to know a new topic before the next results are sent.
+            let Some(place) = place.filter(|&place| producer.knows(place)) else { break };
+            let kind = if is_dead { TagKind::DeadLetter } else { TagKind::Output(place) };
+            match producer.send(place, &record, chosen, Tag { kind, seq }) {
                 Ok(()) => {
                     if !is_dead {
                         let name = self.settings.routes.name(output);
@@ -144,15 +161,9 @@ impl Shell {
                 }
                 Err(SendError::Full) => break,
                 Err(SendError::Failed(failure)) => {
-                    let key = record.key.map_or(Cow::Borrowed("null"), String::from_utf8_lossy);
-                    let why = format!(
-                        "step `{}`, {}: the result of a window can't be sent, of key {key} and the window that ends at {} ms: {failure}",
-                        step.name,
-                        task.partition,
-                        record.timestamp.saturating_add(1)
-                    );
+                    let why = unsendable(&step.name, &task.partition, &record, &failure);
                     let bytes = size::batch_bytes(&record);
-                    let is_too_large = failure.kind == crate::failure::Kind::TooLarge;
+                    let is_too_large = failure.kind == Kind::TooLarge;
                     return Err(if is_too_large { Unsent::TooLarge { bytes, why } } else { Unsent::Stopped(why) });
                 }
             }
@@ -161,6 +172,7 @@ impl Shell {
         self.monitor.metrics.window_results.with_label_values(&[&step.name]).inc_by(messages as u64);
         self.monitor.metrics.windows_closed.with_label_values(&[&step.name]).inc_by(closed);
         self.enter(now, messages, bytes);
+        self.ask_named();
         Ok(messages > 0)
     }
 
@@ -277,7 +289,7 @@ impl Shell {
         }
         let what = restore::Task {
             kafka: self.settings.kafka.clone(),
-            topic: changelog.topic.clone(),
+            topic: changelog.topic_name().to_owned(),
             partition: task.partition.partition,
             assignment: windows.outputs,
             step: Arc::clone(step),
@@ -325,6 +337,15 @@ impl Shell {
             }
         }
     }
+}
+
+/// The message about the result of a window that can't be sent.
+fn unsendable(step: &str, partition: &TopicPartition, record: &OutRecord<'_>, failure: &Failure) -> String {
+    let key = record.key.map_or(Cow::Borrowed("null"), String::from_utf8_lossy);
+    let end = record.timestamp.saturating_add(1);
+    format!(
+        "step `{step}`, {partition}: the result of a window can't be sent, of key {key} and the window that ends at {end} ms: {failure}"
+    )
 }
 
 /// The offset that a task's cut cycle commits.
