@@ -190,7 +190,7 @@ pub(super) struct PipelineFile {
 pub(super) struct ProcessFile {
     /// The settings of the process: its `[kafka]` counts where a pipeline file leaves it out. By default `wasmill.toml` in a folder of
     /// pipelines, if there is one
-    #[arg(long = "service", value_name = "FILE", env = "WASMILL_SERVICE")]
+    #[arg(id = "service", long = "service", value_name = "FILE", env = "WASMILL_SERVICE")]
     pub(super) file: Option<std::path::PathBuf>,
 }
 
