@@ -12,6 +12,8 @@ pub(crate) mod component;
 pub(crate) mod delivery;
 #[path = "../it/support/java.rs"]
 pub(crate) mod java;
+#[path = "../it/support/place.rs"]
+pub(crate) mod place;
 #[path = "../it/support/random.rs"]
 pub(crate) mod random;
 #[path = "../it/support/wasmill.rs"]
