@@ -128,13 +128,13 @@ mod tests {
         (1..=count).map(span).collect()
     }
 
-    fn queue(delay: Duration) -> SpanQueue {
+    fn bounded(delay: Duration) -> SpanQueue {
         SpanQueue::new(QueueLimits { spans_max: 5, batch_max: 2, delay })
     }
 
     #[test]
     fn spans_beyond_the_bound_are_dropped_and_counted_and_a_batch_does_not_wait() {
-        let queue = queue(Duration::from_secs(3600));
+        let queue = bounded(Duration::from_secs(3600));
         queue.put(spans(4));
         queue.put(spans(4));
         assert_eq!(queue.counts(), (0, 3));
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_end_sends_the_rest_and_waits_for_no_collector() {
-        let queue = Arc::new(queue(Duration::from_secs(3600)));
+        let queue = Arc::new(bounded(Duration::from_secs(3600)));
         queue.put(spans(3));
         let exporter = Arc::clone(&queue);
         let thread = thread::spawn(move || {
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(queue.counts(), (3, 0));
         queue.put(spans(1));
         assert_eq!(queue.counts(), (3, 1), "nobody sends it any more");
-        let silent = super::tests::queue(Duration::ZERO);
+        let silent = bounded(Duration::ZERO);
         silent.put(spans(2));
         silent.end(Duration::ZERO);
         assert_eq!(silent.counts(), (0, 2));
