@@ -11,8 +11,8 @@ use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::pipeline::RecordAt;
+use crate::pipeline::ReloadPreview;
 use crate::record::RecordId;
-use crate::reload;
 
 /// The pipelines of a process. Its methods are called on the server's threads.
 pub trait Board: Send + Sync {
@@ -37,7 +37,7 @@ pub trait Board: Send + Sync {
     ///
     /// # Errors
     /// If it can't be asked.
-    fn would_reload(&self, pipeline: &str, answer: reload::Answer) -> Result<(), Refused>;
+    fn would_reload(&self, pipeline: &str, answer: ReloadPreview) -> Result<(), Refused>;
 }
 
 /// A pipeline of the process.

@@ -27,10 +27,10 @@ use crate::journal::BuriedRecord;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
 use crate::pipeline::Health;
+use crate::pipeline::ReloadPreview;
 use crate::record::Headers;
 use crate::record::RecordId;
 use crate::record::TopicPartition;
-use crate::reload;
 use crate::secret::Secret;
 use crate::tap::Fate;
 use crate::tap::Passing;
@@ -77,7 +77,7 @@ impl Board for Asked {
         Ok(format!("{record} is left out"))
     }
 
-    fn would_reload(&self, _: &str, answer: reload::Answer) -> Result<(), Refused> {
+    fn would_reload(&self, _: &str, answer: ReloadPreview) -> Result<(), Refused> {
         answer(Err("orders.toml:3: no".to_owned()));
         Ok(())
     }

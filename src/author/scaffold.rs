@@ -24,7 +24,7 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its tests.
-const SDK: [(&str, &str); 33] = [
+const SDK: [(&str, &str); 35] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/again.rs", include_str!("../../plugins/sdk/src/again.rs")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
@@ -33,6 +33,7 @@ const SDK: [(&str, &str); 33] = [
     ("src/bindings/plugin.rs", include_str!("../../plugins/sdk/src/bindings/plugin.rs")),
     ("src/bindings/reducer.rs", include_str!("../../plugins/sdk/src/bindings/reducer.rs")),
     ("src/bindings/runtime.rs", include_str!("../../plugins/sdk/src/bindings/runtime.rs")),
+    ("src/bindings/topics.rs", include_str!("../../plugins/sdk/src/bindings/topics.rs")),
     ("src/columns.rs", include_str!("../../plugins/sdk/src/columns.rs")),
     ("src/emitter.rs", include_str!("../../plugins/sdk/src/emitter.rs")),
     ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
@@ -58,6 +59,7 @@ const SDK: [(&str, &str); 33] = [
     ("src/reduce/window.rs", include_str!("../../plugins/sdk/src/reduce/window.rs")),
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
     ("src/testing/reduce.rs", include_str!("../../plugins/sdk/src/testing/reduce.rs")),
+    ("src/topics.rs", include_str!("../../plugins/sdk/src/topics.rs")),
 ];
 
 /// The SDK's folder inside a plugin's folder.

@@ -31,6 +31,7 @@ use crate::pipeline::Check;
 use crate::pipeline::End;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
+use crate::pipeline::ReloadPreview;
 use crate::plugin::Step;
 use crate::record::RecordId;
 use crate::reload;
@@ -159,7 +160,7 @@ impl Board for Single {
         Ok(format!("it goes on; the record at {record} is tried once more, and left out if it fails again"))
     }
 
-    fn would_reload(&self, pipeline: &str, _: reload::Answer) -> Result<(), Refused> {
+    fn would_reload(&self, pipeline: &str, _: ReloadPreview) -> Result<(), Refused> {
         if *self.served.name != *pipeline {
             return Err(Refused::Unknown);
         }

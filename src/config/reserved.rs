@@ -9,13 +9,11 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
             "state is restored from its changelog topic"
         }
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
-        ["trace" | "otel", ..] => "there are no traces; `traceparent` headers pass through untouched",
         ["step", "allow", "http" | "files"] => {
             "a plugin can be given `clock`, `random` and `env`, and never files or the network"
         }
         ["step", "build"] => "build the plugin beforehand, with `wasmill build`",
         ["step", "ttl" | "table" | "repartition"] => "there are windows, and no other state",
-        ["output", "*", "topics_allowed"] => "a plugin names a port, and the file its topic",
         ["http", "admin_token"] => "nothing can be changed over HTTP",
         _ => return None,
     };

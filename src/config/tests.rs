@@ -449,7 +449,6 @@ help: write it as a list: `topics = ["orders"]`
 fn keys_of_later_versions_are_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
-        (and("topics_allowed = [\"x.*\"]"), "output.main.topics_allowed"),
         (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow.http"),
         (with("wasm =", "repartition = { partitions = 1 }\nwasm ="), "step.repartition"),
     ] {

@@ -101,6 +101,9 @@ impl StartError {
     }
 }
 
+/// Receives what a reload would change, or why it would be refused.
+pub type ReloadPreview = Box<dyn FnOnce(Result<String, String>) + Send>;
+
 /// A running pipeline. Clones of a handle refer to the same pipeline.
 #[derive(Clone)]
 pub struct Handle {

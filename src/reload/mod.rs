@@ -33,6 +33,7 @@ use crate::failpoint::Point;
 use crate::journal::PastReload;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
+use crate::pipeline::ReloadPreview;
 use crate::pipeline::StartError;
 use crate::plugin::Step;
 use crate::plugin::bundled;
@@ -89,14 +90,11 @@ pub type UntilDone = Arc<dyn Send + Sync>;
 /// Asks for a reload.
 pub type Asker = Arc<dyn Fn(UntilDone) + Send + Sync>;
 
-/// Receives what a reload would change, or why it would be refused.
-pub type Answer = Box<dyn FnOnce(Result<String, String>) + Send>;
-
 enum Event {
     /// A reload was requested.
     Asked(UntilDone),
     /// Somebody wants to know what a reload would change.
-    Would(Answer),
+    Would(ReloadPreview),
     /// Something happened in a watched folder.
     Touched,
     Stop,
@@ -135,7 +133,7 @@ impl Reloader {
     }
 
     /// Asks what a reload would change. The answer is dropped if the thread has ended.
-    pub fn would_reload(&self, answer: Answer) {
+    pub fn would_reload(&self, answer: ReloadPreview) {
         // Sending fails only if the thread has ended.
         let _ = self.inbox.send(Event::Would(answer));
     }

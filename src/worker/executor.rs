@@ -18,6 +18,7 @@ use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
 use super::link::alone;
+use super::priority::lower_priority;
 use super::tapping;
 use super::traced::RunTrace;
 use super::windows;
@@ -388,17 +389,6 @@ impl<R: Fn(Returned)> Executor<R> {
         })));
     }
 }
-
-/// Adds this to the niceness of the thread. Elsewhere than on Linux it would be that of the process.
-#[cfg(target_os = "linux")]
-fn lower_priority(niceness: i32) {
-    if let Err(error) = rustix::process::nice(niceness) {
-        tracing::debug!("failed to lower an executor thread's priority: {error}");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn lower_priority(_: i32) {}
 
 /// See [`Executor::failed`].
 const STRANDS_REMEMBERED: usize = 1024;

@@ -51,6 +51,7 @@ mod niceness;
 mod outgoing;
 mod position;
 mod positions;
+mod priority;
 mod rate;
 mod reader;
 mod reading;

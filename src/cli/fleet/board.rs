@@ -11,8 +11,8 @@ use crate::admin::Operation;
 use crate::admin::Refused;
 use crate::admin::Served;
 use crate::pipeline::RecordAt;
+use crate::pipeline::ReloadPreview;
 use crate::record::RecordId;
-use crate::reload;
 
 /// The pipelines of a process, for the server.
 pub(super) struct FleetBoard(pub(super) Arc<Fleet>);
@@ -66,7 +66,7 @@ impl Board for FleetBoard {
         Ok(format!("it goes on; the record at {record} is tried once more, and left out if it fails again"))
     }
 
-    fn would_reload(&self, pipeline: &str, answer: reload::Answer) -> Result<(), Refused> {
+    fn would_reload(&self, pipeline: &str, answer: ReloadPreview) -> Result<(), Refused> {
         let mut inner = self.0.lock();
         let member = member(&mut inner, pipeline)?;
         if member.would_reload(answer) {

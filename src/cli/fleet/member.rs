@@ -30,6 +30,7 @@ use crate::pipeline::Check;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::pipeline::RecordAt;
+use crate::pipeline::ReloadPreview;
 use crate::record::RecordId;
 use crate::reload;
 use crate::reload::FileIdentity;
@@ -115,7 +116,7 @@ impl Member {
     }
 
     /// Asks what a reload would change. `false` if it doesn't run.
-    pub(super) fn would_reload(&self, answer: reload::Answer) -> bool {
+    pub(super) fn would_reload(&self, answer: ReloadPreview) -> bool {
         if let Some((_, reloader)) = &self.running {
             reloader.would_reload(answer);
         }
