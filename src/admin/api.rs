@@ -188,7 +188,8 @@ fn skip(site: &Site, from: SocketAddr, name: &str, uri: &Uri) -> Response {
         }
     };
     let record = RecordId { partition: TopicPartition { topic: topic.into(), partition }, offset };
-    tracing::info!(%from, "an operator asks for `{SKIP}` of pipeline `{name}`: {record}");
+    let TopicPartition { topic, partition } = &record.partition;
+    tracing::info!(%from, topic = &**topic, partition, offset, "an operator asks for `{SKIP}` of pipeline `{name}`");
     operated(site, name, SKIP, site.board.skip(name, &record))
 }
 
