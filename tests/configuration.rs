@@ -63,9 +63,9 @@ fn the_schema_and_the_tables_of_a_process_are_current() {
     let schema = config::process_schema();
     same(PROCESS_SCHEMA, &format!("{schema:#}\n"));
     let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["http", "kafka", "limits", "service"]);
+    assert_eq!(keys, ["http", "kafka", "limits", "service", "trace"]);
     assert_eq!(schema["properties"]["kafka"]["properties"], config::schema()["properties"]["kafka"]["properties"]);
-    assert_eq!(renew(PROCESS_PAGE, &schema), ["http", "limits", "service"]);
+    assert_eq!(renew(PROCESS_PAGE, &schema), ["http", "limits", "service", "trace"]);
     let page = fs::read_to_string(root().join(PROCESS_PAGE)).unwrap();
     let block = page.split("```toml wasmill.toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let folder = tempfile::tempdir().unwrap();

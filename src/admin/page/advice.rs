@@ -142,6 +142,14 @@ fn running(summary: &Summary, checks: &[CheckView], rates: Rates) -> Advice {
             operation: Some(Operation::Reload),
             skip: None,
         },
+        "memory" => Advice {
+            tone: Tone::Act,
+            why: format!("The memory of the process is nearly used up: {why}"),
+            safe: "Nothing is lost, and it reads slowly. Raise `[limits] memory` in wasmill.toml and start the process again, or stop a pipeline \
+                   that holds much.",
+            operation: None,
+            skip: None,
+        },
         "state" => Advice {
             tone: Tone::Wait,
             why: format!("Its state is {why}"),
@@ -269,6 +277,8 @@ mod tests {
         let waiting =
             said("waiting", "no broker has answered for 20 s", &[("brokers", "it refused the password")], 0.0);
         assert_eq!(waiting.why, "it refused the password");
+        let memory = said("running", "running", &[("memory", "15 MiB of 16 MiB are held: `orders`")], 0.0);
+        assert!(memory.operation.is_none() && memory.why.contains("`orders`"), "a restart frees nothing: {memory:?}");
         let behind = said("running", "running", &[("config", "")], 90.0);
         assert_eq!(behind.tone, Tone::Wait);
         assert!(behind.why.contains("7 records") && behind.why.contains("90 s"), "{behind:?}");
