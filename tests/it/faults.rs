@@ -199,7 +199,7 @@ fn stops_and_goes_on((name, behaviour, says): Case) {
 /// A single message names the record's position, the step, the reason and the possible fixes.
 fn names_the_record(process: &Process, name: &str, input: &str, says: &str) {
     let log = process.log();
-    let place = [input, &OFFSET.to_string(), "step-one"];
+    let place = [input, &OFFSET.to_string(), "step `step-one`"];
     let messages: Vec<&str> = log.lines().filter(|line| place.iter().all(|word| line.contains(word))).collect();
     assert_eq!(messages.len(), 1, "{name}: one message names the record; the log:\n{log}");
     assert!(messages[0].contains(says), "{name}: the message has no {says:?}: {}", messages[0]);
