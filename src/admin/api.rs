@@ -119,7 +119,7 @@ pub(super) fn find(site: &Site, name: &str) -> Result<Arc<Served>, Box<Response>
 
 /// The answer if the bound on streams is reached.
 pub(super) fn too_many(what: &str) -> Response {
-    problem(StatusCode::TOO_MANY_REQUESTS, &format!("so many {what} are open that no further one is: close another"))
+    problem(StatusCode::TOO_MANY_REQUESTS, &format!("too many {what} are open: close one of them"))
 }
 
 fn unknown(pipelines: &[Arc<Served>], name: &str) -> Response {

@@ -68,7 +68,7 @@ async fn follow(mut events: Events, site: Arc<Site>, name: String, after: u64) -
     let mut after = after;
     loop {
         for line in view::logs(&name, after).lines {
-            // Only so many lines are kept.
+            // Older lines than the kept ones are gone.
             let missed = line.number.saturating_sub(after + 1);
             if after > 0 && missed > 0 {
                 events.send("missed", &StreamMissed { count: missed }).await?;

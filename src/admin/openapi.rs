@@ -86,7 +86,7 @@ fn guarded(schemas: &mut SchemaGenerator, others: &[(&str, &str)]) -> Json {
 }
 
 const UNKNOWN: (&str, &str) = ("404", "There is no such pipeline");
-const TOO_MANY: (&str, &str) = ("429", "So many are open that no further one is");
+const TOO_MANY: (&str, &str) = ("429", "Too many are open");
 
 fn operate(schemas: &mut SchemaGenerator) -> Json {
     let all = Operation::ALL.map(|operation| format!("- `{operation}`: {}", operation.meaning())).join("\n");
@@ -121,7 +121,7 @@ fn skip(schemas: &mut SchemaGenerator) -> Json {
     })
 }
 
-/// What an operation is answered with.
+/// The responses to an operation.
 fn operated(schemas: &mut SchemaGenerator) -> Json {
     let mut responses = guarded(
         schemas,
@@ -192,7 +192,7 @@ fn tap(schemas: &mut SchemaGenerator) -> Json {
             parameter("when", "Only records that go in, come out, or fail", json!({ "enum": TapPoint::ALL.map(TapPoint::label) })),
             parameter("match", "Only records with this text in their value", text()),
             parameter("key", "Only records with this key", text()),
-            parameter("limit", "End after so many records", json!({ "type": "integer", "minimum": 1 })),
+            parameter("limit", "The number of records after which it ends", json!({ "type": "integer", "minimum": 1 })),
         ],
         "responses": responses
     })

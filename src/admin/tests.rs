@@ -514,7 +514,7 @@ fn pass(served: &Served, value: &[u8]) {
     served.metrics.taps.wanting("mask", TapPoint::Out, 1).iter().for_each(|tap| tap.offer(&passing));
 }
 
-/// The events are those that the document describes, a tap ends with its reader, and there are only so many.
+/// The events are those that the document describes, a tap ends with its reader, and their number is bounded.
 #[test]
 fn a_tap_shows_what_passes_and_ends_with_its_reader() {
     let pipeline = serves("orders", &Arc::new(Mutex::new(Health { live: true, ..Health::default() })), true);
@@ -553,7 +553,7 @@ fn a_tap_shows_what_passes_and_ends_with_its_reader() {
 
     let mut taps: Vec<Stream> = (0..8).map(|_| Stream::open(&server, "/api/v1/pipelines/orders/tap")).collect();
     let (status, text) = ask(&server, "/api/v1/pipelines/orders/tap");
-    assert!(status == 429 && text.contains("so many taps are open"), "{text}");
+    assert!(status == 429 && text.contains("too many taps are open"), "{text}");
     // Idle connections close no stream.
     let many: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
     assert_eq!(ask(&server, "/livez").0, 200);

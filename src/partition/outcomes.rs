@@ -144,6 +144,16 @@ impl PartitionState {
         if self.is_left_out(seq) { OnFailure::Skip } else { self.policy.rule(failure).then }
     }
 
+    /// Whether processing continues after a record that fails permanently in this way.
+    pub(crate) fn continues_after(&self, seq: Seq, failure: &Failure) -> bool {
+        self.then(seq, failure).continues()
+    }
+
+    /// Whether an operator has said to skip some of its records.
+    pub(crate) fn leaves_out(&self) -> bool {
+        !self.left_out.is_empty()
+    }
+
     /// Whether an operator has said to skip the record.
     fn is_left_out(&self, seq: Seq) -> bool {
         !self.left_out.is_empty() && self.ledger.offset_of(seq).is_some_and(|offset| self.left_out.contains(&offset))

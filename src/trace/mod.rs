@@ -155,7 +155,7 @@ impl Tracer {
         self.owner.record(sampled, source, record, times, ended)
     }
 
-    /// The span of a step that the record went through, in calls of so many records.
+    /// The span of a step that the record went through, in calls of this many records.
     #[must_use]
     pub fn step_span(
         &self,

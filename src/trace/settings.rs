@@ -16,7 +16,7 @@ const PATH: &str = "v1/traces";
 pub(super) struct QueueLimits {
     /// The most spans that wait; further ones are dropped.
     pub(super) spans_max: usize,
-    /// The most spans in one request. So many are sent at once.
+    /// The most spans in one request. With this many, they are sent at once.
     pub(super) batch_max: usize,
     /// How long fewer spans wait.
     pub(super) delay: Duration,

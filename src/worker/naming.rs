@@ -17,7 +17,9 @@ impl Shell {
     /// answer; `Some(false)` if the run is read again.
     pub(super) fn check_names(&mut self, now: Instant, index: usize, outgoing: &mut Outgoing) -> Option<bool> {
         let (settings, named) = (&self.settings, &mut self.delivery.named);
-        let continues = |failure: &Failure| settings.policy.rule(failure).then.continues();
+        // All are looked at where one may be left out; each gets its own verdict.
+        let leaves_out = self.flow.tasks[index].state.leaves_out();
+        let continues = |failure: &Failure| leaves_out || settings.policy.rule(failure).then.continues();
         let look = |output: usize, topic: &Arc<str>| named.look(now, output, topic);
         match outgoing.name((&settings.routes, &settings.steps), continues, look) {
             Naming::Known(unsendable) => {

@@ -134,7 +134,9 @@ impl Shell {
             outputs: &self.settings.kafka.outputs,
             routes: &self.settings.routes,
             steps: &self.settings.steps,
-            continues: self.settings.policy.rule_of(failure::Kind::TooLarge).then.continues(),
+            // All are looked at where one may be left out; each gets its own verdict.
+            continues: self.settings.policy.rule_of(failure::Kind::TooLarge).then.continues()
+                || self.flow.tasks[index].state.leaves_out(),
         };
         match outgoing.check(rules) {
             Check::Wait => {
@@ -282,7 +284,7 @@ impl Shell {
             self.recover_from(now, (&partition, offset), &reason);
             return false;
         }
-        if !self.settings.policy.rule(failure).then.continues() {
+        if !self.flow.tasks[index].state.continues_after(seq, failure) {
             outgoing.end_before(seq);
             self.tell(now, index, partition::Event::Unsendable { seq, unsent: 0, failure });
             return true;

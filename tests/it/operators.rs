@@ -297,13 +297,16 @@ fn an_operator_leaves_out_the_record_at_which_a_pipeline_stopped_and_no_other() 
     fs::create_dir(folder.path().join("pipelines")).unwrap();
     fs::write(folder.path().join("plugin.wasm"), component::faulty()).unwrap();
     let topics = ["stop", "hold"].map(|then| {
-        let (input, output) = (java::create(&format!("skip-{then}-in"), 1, &[]), java::create("skip-out", 1, &[]));
+        let (input, output) = (
+            java::create(&format!("skip-{then}-in"), 1, &[]),
+            java::create("skip-out", 1, &["max.message.bytes=20000"]),
+        );
         let group = support::unique("skip");
         let more = format!("\n[on_error]\nthen = \"{then}\"\n");
         let pipeline = Pipeline::new(&input, &output, &group, &more);
         let file = folder.path().join("pipelines").join(format!("{then}.toml"));
         fs::write(file, fs::read_to_string(pipeline.file()).unwrap()).unwrap();
-        java::produce(&input, 0, &["a", "reject one", "b", "reject two", "c"].map(record));
+        java::produce(&input, 0, &["a", "reject one", "b", &"x".repeat(50_000), "c"].map(record));
         (then, input, output, group)
     });
     let mut process = Process::fleet(&folder.path().join("pipelines"));

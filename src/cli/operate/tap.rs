@@ -49,7 +49,7 @@ pub(in crate::cli) struct Tap {
     /// Only records with this key
     #[arg(long, value_name = "KEY", env = "WASMILL_KEY")]
     key: Option<String>,
-    /// End after so many records
+    /// End after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), env = "WASMILL_LIMIT")]
     limit: Option<u64>,
 }
