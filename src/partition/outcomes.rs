@@ -108,13 +108,15 @@ impl PartitionState {
             self.breaker.passed(place - at);
             at = *place;
             match self.judge(seqs.at(*place), failure) {
-                Judged::GiveUp(fate) => fates.push((*place, fate)),
+                Judged::GiveUp(fate) => {
+                    fates.push((*place, fate));
+                    actions.push(self.given_up(seqs.at(*place), fate, failure));
+                }
                 stops @ (Judged::Stop | Judged::BreakerTripped(_)) => {
                     worst = Some((stops, failure));
                     break;
                 }
             }
-            actions.push(self.given_up(seqs.at(*place), failure));
             at += 1;
         }
         let done = if worst.is_some() { at } else { outputs.len() };
@@ -129,7 +131,7 @@ impl PartitionState {
     fn give_up_next(&mut self, strand: u16, seq: Seq, failure: &Failure, actions: &mut Vec<Action>) {
         match self.judge(seq, failure) {
             Judged::GiveUp(fate) => {
-                actions.push(self.given_up(seq, failure));
+                actions.push(self.given_up(seq, fate, failure));
                 self.ledger.produce(Seqs::consecutive(seq, 1), &[0], &[(0, fate)]);
                 self.strand_mut(strand).pass(1);
                 self.strand_mut(strand).run_again();
@@ -181,12 +183,12 @@ impl PartitionState {
     }
 
     /// The action for a record that is dead-lettered or skipped.
-    fn given_up(&self, seq: Seq, failure: &Failure) -> Action {
+    fn given_up(&self, seq: Seq, fate: Fate, failure: &Failure) -> Action {
         let tries = self.tries(seq) + 1;
         let failure = failure.clone();
-        match self.then(seq, &failure) {
-            OnFailure::Skip => Action::Skip { seq, tries, failure },
-            OnFailure::DeadLetter | OnFailure::Stop | OnFailure::Hold => Action::DeadLetter { seq, tries, failure },
+        match fate {
+            Fate::Skipped => Action::Skip { seq, tries, failure },
+            Fate::DeadLettered | Fate::Emitted | Fate::Filtered => Action::DeadLetter { seq, tries, failure },
         }
     }
 
@@ -199,7 +201,7 @@ impl PartitionState {
             OnFailure::Skip => Fate::Skipped,
         };
         if self.ledger.give_up(seq, fate, unsent) {
-            actions.push(self.given_up(seq, failure));
+            actions.push(self.given_up(seq, fate, failure));
         }
     }
 

@@ -306,7 +306,7 @@ fn an_operator_leaves_out_the_record_at_which_a_pipeline_stopped_and_no_other() 
         let pipeline = Pipeline::new(&input, &output, &group, &more);
         let file = folder.path().join("pipelines").join(format!("{then}.toml"));
         fs::write(file, fs::read_to_string(pipeline.file()).unwrap()).unwrap();
-        java::produce(&input, 0, &["a", "reject one", "b", "reject two", "c"].map(record));
+        java::produce(&input, 0, &["a", "reject one", "b", &"x".repeat(50_000), "c"].map(record));
         (then, input, output, group)
     });
     let mut process = Process::fleet(&folder.path().join("pipelines"));

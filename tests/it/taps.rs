@@ -129,7 +129,7 @@ fn taps_that_nobody_reads_hold_up_nothing_and_are_closed() {
         process.log().lines().filter(|line| line.contains("an operator watches records")).count() == 8
     });
     let (status, text) = process.get_records("/api/v1/pipelines/pipeline/tap").unwrap();
-    assert!(status == 429 && text.contains("so many taps are open"), "{text}");
+    assert!(status == 429 && text.contains("too many taps are open"), "{text}");
     // All the time until they are closed, records are delivered and probes are answered.
     let mut rounds = 0;
     while dropped(&process, "\"tap\"") < 8 {

@@ -266,3 +266,23 @@ fn a_record_that_an_operator_leaves_out_is_skipped_if_it_fails_and_no_other_is()
         assert!(actions.iter().any(is_other), "{then:?}: {actions:?}");
     }
 }
+
+/// The topic doesn't take an output of the record that an operator has named: nothing of it is awaited, and there is no dead letter.
+#[test]
+fn a_record_that_an_operator_leaves_out_is_skipped_if_its_output_is_too_large() {
+    for then in [OnFailure::Stop, OnFailure::Hold, OnFailure::DeadLetter] {
+        let now = World::new(then, &[], &[]).now;
+        let mut state = PartitionState::new(policy(then), id(0), Offset(100), false);
+        let _ = state.handle(now, Event::LeaveOut { offset: 100 });
+        let _ = state.handle(now, Event::Received { offsets: &[100], leader_epoch: 0, strands: &[] });
+        let seqs = Seqs::consecutive(Seq::first_of(id(0)), 1);
+        let _ = state.handle(now, Event::Dispatched { strand: 0, seqs });
+        let run = state.run(0);
+        let _ = state.handle(now, Event::Ran { strand: 0, run, seqs, outputs: &[1], failed: &[], failure: None });
+        let failure = Failure::new(Kind::TooLarge, None, "planned");
+        let actions: Vec<Action> =
+            state.handle(now, Event::Unsendable { seq: seqs.first(), unsent: 1, failure: &failure }).collect();
+        assert!(matches!(&actions[..], [Action::Skip { .. }, ..]), "{then:?}: {actions:?}");
+        assert_eq!(state.low(), Offset(101), "{then:?}");
+    }
+}
