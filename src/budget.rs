@@ -201,7 +201,9 @@ impl MemoryAccount {
         &self.budget
     }
 
-    fn used(&self, kind: MemoryKind) -> u64 {
+    /// The bytes of one kind.
+    #[must_use]
+    pub fn used(&self, kind: MemoryKind) -> u64 {
         self.used[kind.index()].load(Ordering::Relaxed)
     }
 

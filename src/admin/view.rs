@@ -22,6 +22,8 @@ pub(super) use records::tapped;
 use super::board::Look;
 use super::board::Served;
 use super::series::Series;
+use crate::budget::MemoryAccount;
+use crate::budget::MemoryKind;
 use crate::metrics::CurrentState;
 use crate::metrics::Metrics;
 use crate::pipeline::Check;
@@ -110,6 +112,10 @@ pub struct Detail {
     /// What the list has.
     #[serde(flatten)]
     pub summary: Summary,
+    /// `limits.weight`, its share of the CPU among the pipelines of the process; `None` if it doesn't run.
+    pub weight: Option<u64>,
+    /// What it holds of the process's memory.
+    pub memory: MemoryView,
     /// The checks of `/readyz?verbose`.
     pub checks: Vec<CheckView>,
     /// Its partitions in this process.
@@ -126,6 +132,21 @@ pub struct Detail {
     pub last_failures: Vec<FailureView>,
     /// Reloads of its file.
     pub reloads: Reloads,
+}
+
+/// What a pipeline holds of the memory that all pipelines of the process share, in bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryView {
+    /// Memories of its plugins' instances.
+    pub plugins: u64,
+    /// Records that were read, and outputs that are not acknowledged.
+    pub in_flight: u64,
+    /// Tables of a step with windows.
+    pub state: u64,
+    /// What all pipelines of the process hold.
+    pub process: u64,
+    /// What they may hold: `[limits] memory` of wasmill.toml. `None` without one.
+    pub process_limit: Option<u64>,
 }
 
 /// A check of `/readyz?verbose`.
@@ -352,6 +373,8 @@ pub(super) fn detail(served: &Served) -> Detail {
     let windowed = look.running.as_ref().map(Handle::watermarks).unwrap_or_default();
     Detail {
         summary: summary_of(served, &look, &series),
+        weight: look.running.as_ref().map(|running| running.config().limits.weight as u64),
+        memory: memory(&served.metrics.memory),
         checks: look.health.checks.iter().map(check).collect(),
         partitions: assigned.iter().map(|partition| of_partition(partition, &windowed)).collect(),
         steps: series.labels("step_records_in_total", "step", &[]).iter().map(|step| of_step(step, &series)).collect(),
@@ -366,6 +389,16 @@ pub(super) fn detail(served: &Served) -> Detail {
 /// A check of a probe.
 pub(super) fn check(check: &Check) -> CheckView {
     CheckView { ok: check.ok, name: check.name.clone(), detail: check.detail.clone() }
+}
+
+fn memory(account: &MemoryAccount) -> MemoryView {
+    MemoryView {
+        plugins: account.used(MemoryKind::Plugins),
+        in_flight: account.used(MemoryKind::InFlight),
+        state: account.used(MemoryKind::State),
+        process: account.budget().total(),
+        process_limit: account.budget().limit(),
+    }
 }
 
 fn reloads(metrics: &Metrics) -> Reloads {

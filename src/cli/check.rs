@@ -26,6 +26,7 @@ use crate::config::Pipeline;
 use crate::config::PolicyFile;
 use crate::config::Report;
 use crate::config::Usable;
+use crate::kafka::membership;
 
 use format::Format;
 
@@ -159,8 +160,13 @@ fn warnings(files: &mut [Checked]) {
                 format!("under `[input]`, write `group = \"{group}\"`"),
             );
         }
-        if let Some((id, at)) =
-            pipeline.kafka.input.instance_id.as_ref().zip(spans.instance_id).filter(|(id, _)| is_pods(id))
+        if let Some((id, at)) = pipeline
+            .kafka
+            .input
+            .instance_id
+            .as_ref()
+            .zip(spans.instance_id)
+            .filter(|(id, _)| membership::is_generated(id))
         {
             let session = humantime::format_duration(pipeline.kafka.input.session_timeout);
             file.report.add_levelled(
@@ -171,7 +177,7 @@ fn warnings(files: &mut [Checked]) {
                 ),
                 "",
                 format!(
-                    "leave it out or use the names of a StatefulSet's pods; otherwise its partitions wait {session} after each stop"
+                    "leave it out or use the names of a StatefulSet's pods; otherwise its partitions wait {session} after each crash"
                 ),
             );
         }
@@ -191,17 +197,6 @@ fn warnings(files: &mut [Checked]) {
     }
 }
 
-/// Whether a name looks like one that Kubernetes generates for a pod of a Deployment: the deployment's name, a hash of the version, and
-/// five random characters, from an alphabet without vowels.
-fn is_pods(name: &str) -> bool {
-    let is_made = |part: &str| part.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
-    let mut parts = name.rsplit('-');
-    let (pod, version, deployment) = (parts.next(), parts.next(), parts.next());
-    pod.is_some_and(|pod| pod.len() == 5 && is_made(pod))
-        && version.is_some_and(|version| (8..=10).contains(&version.len()) && is_made(version))
-        && deployment.is_some()
-}
-
 /// The exit of the command for the findings of all files.
 fn verdict(files: &[Checked], deny_warnings: bool) -> Result<(), Exit> {
     let count = |level: Level| {
@@ -216,19 +211,4 @@ fn verdict(files: &[Checked], deny_warnings: bool) -> Result<(), Exit> {
         return Err(Exit::Unreachable(String::new()));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_name_generated_by_kubernetes_is_recognised() {
-        for name in ["orders-6d4cf56db6-x7k2p", "my-orders-59d9f4bd8-zzt4q"] {
-            assert!(is_pods(name), "{name}");
-        }
-        for name in ["orders-0", "orders-eu-west-1", "orders", "6d4cf56db6-x7k2p", "worker-instance-alpha", ""] {
-            assert!(!is_pods(name), "{name}");
-        }
-    }
 }

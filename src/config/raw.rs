@@ -187,7 +187,8 @@ pub(super) struct Input {
     pub(super) group: Option<Text>,
     /// Static membership: a process that returns with the same id within `session_timeout` gets its partitions back; until then no
     /// other member gets them. Use only ids that are the same after a restart, such as the names of a StatefulSet's pods. A
-    /// Deployment's pods get new names, and their partitions would wait for `session_timeout` after each stop. An empty value means none.
+    /// Deployment's pods get new names, and the partitions of one that was killed would wait for `session_timeout`. An empty value means
+    /// none.
     #[schemars(with = "Option<String>", extend("examples" = ["orders-0"]))]
     pub(super) instance_id: Option<Text>,
     /// Where a partition without a committed offset starts: `"earliest"`, `"latest"`, or a time with a time zone.

@@ -3,7 +3,9 @@
 //! A rebalance is an event like any other: librdkafka stops fetching and keeps sending heartbeats until
 //! [`Consumer::assign`] or [`Consumer::unassign`] is called, however much later.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Settings;
 use super::classify::code;
@@ -11,6 +13,7 @@ use super::connection;
 use super::connection::ConnectionProblem;
 use super::membership;
 use super::membership::Refusal;
+use super::probe::now;
 use super::settings;
 use super::stats;
 use super::stats::Stats;
@@ -28,6 +31,9 @@ use crate::batch::Batch;
 use crate::record::Offset;
 use crate::record::TopicPartition;
 
+/// The longest time that leaving the group for good takes: the group's coordinator may be away.
+const LEAVING_MAX: Duration = Duration::from_secs(2);
+
 /// A member of the group.
 pub struct Consumer {
     client: Arc<Client>,
@@ -37,6 +43,10 @@ pub struct Consumer {
     events: Queue,
     /// Whether it logs in with a token.
     has_token: bool,
+    /// Whether it has an instance id: its place in the group is kept for it until its session is over.
+    is_static: bool,
+    /// Whether it won't come back for its place.
+    leaves_for_good: Cell<bool>,
 }
 
 /// See [`Consumer::waker`].
@@ -236,7 +246,15 @@ impl Consumer {
         let client = Client::new(Side::Consumer, &settings::consumer(settings, worker), settings.token_hook()?)
             .map_err(|reason| settings.hidden.hide(&reason))?;
         let has_token = settings.tokens().is_some();
-        Ok(Consumer { records: client.records(), events: client.queue(), client, has_token })
+        let id = settings.input.instance_id.as_deref();
+        Ok(Consumer {
+            records: client.records(),
+            events: client.queue(),
+            client,
+            has_token,
+            is_static: id.is_some(),
+            leaves_for_good: Cell::new(id.is_some_and(membership::is_generated)),
+        })
     }
 
     /// Wakes the thread that waits in [`Consumer::wait`]. It shares the client, which is destroyed only after it.
@@ -449,11 +467,42 @@ impl Consumer {
         list.entries().first().map(|entry| entry.offset).filter(|&offset| offset >= 0).map(Offset)
     }
 
+    /// No member with its instance id is expected soon: [`Consumer::close`] gives its place in the group up.
+    pub fn leave_for_good(&self) {
+        self.leaves_for_good.set(true);
+    }
+
     /// Starts leaving the group. Poll until [`Consumer::is_closed`], and answer each revoke with
     /// [`Consumer::unassign`].
     pub fn close(&self) {
+        if self.is_static && self.leaves_for_good.get() {
+            self.give_up_place();
+        }
         if let Err(error) = self.client.close(&self.records) {
             tracing::warn!("failed to leave the group: {error}");
+        }
+    }
+
+    /// Leaves the group as a member without an instance id does. librdkafka (2.12.1, `rd_kafka_cgrp_leave_maybe`) doesn't tell the group
+    /// of a static member that closes, but of one that gives its topics up.
+    fn give_up_place(&self) {
+        if let Err(error) = self.client.unsubscribe() {
+            tracing::warn!("failed to leave the group for good: {error}");
+            return;
+        }
+        let until = now() + LEAVING_MAX;
+        while self.client.is_member() {
+            if let Some(WaitResult::Other(ConsumerEvent::Revoke(partitions))) = self.wait(20)
+                && let Err(reason) = self.unassign(&partitions)
+            {
+                tracing::debug!("failed to answer a rebalance: {reason}");
+            }
+            if now() > until {
+                tracing::warn!(
+                    "failed to leave the group for good: its partitions wait until the session is over (input.session_timeout)"
+                );
+                return;
+            }
         }
     }
 

@@ -43,6 +43,18 @@ pub(super) fn refusal(code: Code) -> Option<Refusal> {
     Some(refusal)
 }
 
+/// Whether an instance id looks like the name that Kubernetes generates for a pod of a Deployment: the deployment's name, a hash of the
+/// version, and five random characters, from an alphabet without vowels. No later member has it.
+#[must_use]
+pub fn is_generated(id: &str) -> bool {
+    let is_made = |part: &str| part.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
+    let mut parts = id.rsplit('-');
+    let (pod, version, deployment) = (parts.next(), parts.next(), parts.next());
+    pod.is_some_and(|pod| pod.len() == 5 && is_made(pod))
+        && version.is_some_and(|version| (8..=10).contains(&version.len()) && is_made(version))
+        && deployment.is_some()
+}
+
 impl Refusal {
     /// Whether the config file alone is wrong, so that waiting changes nothing.
     #[must_use]
@@ -125,6 +137,16 @@ mod tests {
     fn codes_that_a_retry_resolves_or_that_are_handled_elsewhere_are_not_refusals() {
         for code in [0, 14, 15, 16, 22, 25, 27, 29, 30, 79, 82, -195, -185] {
             assert_eq!(refusal(Code(code)), None, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_pod_name_generated_by_kubernetes_is_recognised() {
+        for name in ["orders-6d4cf56db6-x7k2p", "my-orders-59d9f4bd8-zzt4q"] {
+            assert!(is_generated(name), "{name}");
+        }
+        for name in ["orders-0", "orders-eu-west-1", "orders", "6d4cf56db6-x7k2p", "worker-instance-alpha", ""] {
+            assert!(!is_generated(name), "{name}");
         }
     }
 }

@@ -355,6 +355,11 @@ pub(crate) fn asker(settings: &Settings) -> BTreeMap<String, String> {
 pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     let input = &settings.input;
     let mut config = client(settings, worker);
+    // A pattern asks for all topics of the cluster each time.
+    let names_all = !input.topics.iter().any(|topic| topic.starts_with('^'));
+    if names_all && !settings.librdkafka.contains_key(REFRESH) {
+        config.insert(REFRESH.into(), "15000".into());
+    }
     let defaults = [
         // The prefetch is bounded. After it was full, fetching resumes within 5 ms: librdkafka's default of 1 s slows a
         // drain down.
@@ -409,6 +414,9 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
 
 /// The largest value that librdkafka accepts for `message.max.bytes`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
+
+/// The key that says how often a client asks for the partitions of its topics.
+const REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
 /// The key that hides topics from a client: patterns, separated by commas.
 const IGNORED: &str = "topic.blacklist";
@@ -504,7 +512,7 @@ fn client(settings: &Settings, worker: usize) -> BTreeMap<String, String> {
     // Producers create topics when they request their metadata, and Kafka permits it by default.
     config.insert("allow.auto.create.topics".into(), "false".into());
     // New topics and partitions are noticed within a minute; librdkafka's default is five minutes.
-    config.entry("topic.metadata.refresh.interval.ms".into()).or_insert_with(|| "60000".into());
+    config.entry(REFRESH.into()).or_insert_with(|| "60000".into());
     config.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "2000".into());
     // Brokers may request telemetry from clients. It costs a lock and a histogram at every poll of a record.
     config.entry("enable.metrics.push".into()).or_insert_with(|| "false".into());

@@ -405,6 +405,11 @@ impl Handle {
         self.operator.drain();
     }
 
+    /// The same, and its place in the group isn't kept: it isn't expected to come back soon.
+    pub fn drain_for_good(&self) {
+        self.operator.drain_for_good();
+    }
+
     /// Waits until the pipeline has ended. The first caller gets the real end; a second one always gets [`End::Drained`].
     #[must_use]
     pub fn wait(&self) -> End {

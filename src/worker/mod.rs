@@ -196,7 +196,7 @@ enum Event {
     /// An operator pauses reading, or lets it go on.
     Pause(bool),
     /// Shut down cleanly.
-    Drain,
+    Drain { for_good: bool },
 }
 
 /// A new version of a step, ready for one executor.
@@ -317,7 +317,12 @@ impl Worker {
 impl Operator {
     /// Shuts the worker down: it finishes the records in flight, commits and leaves the group.
     pub fn drain(&self) {
-        self.0.send(Event::Drain);
+        self.0.send(Event::Drain { for_good: false });
+    }
+
+    /// The same, and its place in the group isn't kept, if it has an instance id: no member with that id is expected soon.
+    pub fn drain_for_good(&self) {
+        self.0.send(Event::Drain { for_good: true });
     }
 
     /// Makes the worker go on if a record holds it: the record is tried again.

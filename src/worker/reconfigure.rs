@@ -22,6 +22,7 @@ use super::reconfiguring::Reconfiguring;
 use super::shutdown::let_go;
 use super::transaction::Transaction;
 use crate::kafka::limits::Batching;
+use crate::kafka::settings::Input;
 use crate::metrics::State;
 use crate::partition;
 use crate::plugin::Instance;
@@ -68,6 +69,10 @@ impl Shell {
             Asked::Keep => self.reconfigure.kept = Some((change, reply)),
             Asked::Replace => match self.make_next(change) {
                 Ok(next) => {
+                    let member = |input: &Input| (input.group.clone(), input.instance_id.clone());
+                    if member(&next.settings.kafka.input) != member(&self.settings.kafka.input) {
+                        self.io.consumer.leave_for_good();
+                    }
                     self.reconfigure.next = Some((Box::new(next), reply));
                     self.close(now, End::Drained);
                 }

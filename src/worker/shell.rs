@@ -220,7 +220,10 @@ impl Shell {
             Event::LeaveOut(place) => self.leave_out(now, place),
             Event::Pause(is_paused) => self.pause(is_paused),
             Event::GoOn => self.tell_blocked(now, blocked::Event::ToldToGoOn),
-            Event::Drain => {
+            Event::Drain { for_good } => {
+                if for_good {
+                    self.io.consumer.leave_for_good();
+                }
                 // Shutting down cancels a pending restart.
                 self.reconfigure.next = None;
                 self.close(now, End::Drained);

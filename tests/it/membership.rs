@@ -2,14 +2,19 @@
 //! partition stays unassigned, and repeated records are bounded.
 
 use std::env;
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support;
 use crate::support::clock;
+use crate::support::component;
 use crate::support::delivery::Delivery;
 use crate::support::java;
 use crate::support::java::Feed;
 use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 
 /// The maximum time between two delivered records of a partition.
@@ -70,6 +75,52 @@ fn a_process_comes_and_goes_by_term_and_kill_and_nothing_is_lost() {
     assert_eq!(first.exit(Duration::from_secs(25)), Some(0));
     let tally = delivery.assert_delivered(&feed);
     say(&format!("member: {} records, {} repeated after {times} comings and goings", tally.fresh, tally.repeats));
+}
+
+/// A static member keeps its place over a restart. It gives it up where nobody will have its name again: when the file of the pipeline is
+/// removed, when an operator stops it, when the file gives it another name, and where the name is that of a Deployment's pod.
+#[test]
+fn a_static_member_that_will_not_come_back_leaves_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipelines = folder.path().join("pipelines");
+    fs::create_dir(&pipelines).unwrap();
+    fs::write(folder.path().join("plugin.wasm"), component::faulty()).unwrap();
+    let add = |name: &str, id: &str| {
+        let [input, output] = ["in", "out"].map(|of| java::create(&format!("static-{name}-{of}"), 1, &[]));
+        let group = unique(&format!("static-{name}"));
+        let more = format!("session_timeout = \"45s\"\ninstance_id = \"{id}\"\n");
+        let pipeline = Pipeline::new(&input, &output, &group, &more);
+        let text = fs::read_to_string(pipeline.file()).unwrap();
+        fs::write(pipelines.join(format!("{name}.toml")), &text).unwrap();
+        (group, text)
+    };
+    let (stays, _) = add("stays", "orders-0");
+    let (renamed, text) = add("renamed", "orders-0");
+    let (generated, _) = add("generated", "orders-6d4cf56db6-x7k2p");
+    let (removed, _) = add("removed", "orders-0");
+    let (stopped, _) = add("stopped", "orders-0");
+    let mut process = Process::fleet(&pipelines);
+    process.ready();
+    let members = |group: &str| java::members(group).map(|members| members.len());
+    for group in [&stays, &renamed, &generated, &removed, &stopped] {
+        process.wait("the member", LIMIT, |_| members(group) == Some(1));
+    }
+    // Well before a session is over.
+    let soon = Duration::from_secs(20);
+    fs::remove_file(pipelines.join("removed.toml")).unwrap();
+    fs::write(pipelines.join("renamed.toml"), text.replace("orders-0", "orders-1")).unwrap();
+    process.hang_up();
+    let url = format!("http://{}", process.address());
+    let stop = Command::new(env!("CARGO_BIN_EXE_wasmill")).args(["stop", "stopped", "--url", &url]).output().unwrap();
+    assert!(stop.status.success(), "{stop:?}");
+    process.wait("the member that an operator stopped to leave", soon, |_| java::is_left(&stopped));
+    process.wait("the member whose file is gone to leave", soon, |_| java::is_left(&removed));
+    process.wait("the reload", soon, |process| process.log().contains("reloaded: "));
+    process.wait("the member with the new name to be alone", soon, |_| members(&renamed) == Some(1));
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+    assert!(java::is_left(&generated), "its pod's name won't come back");
+    assert_eq!((members(&stays), members(&renamed)), (Some(1), Some(1)), "their places are kept");
 }
 
 /// Kills a process with kill -9 that has records in flight. Returns the time of the kill.

@@ -126,6 +126,7 @@ fn the_page_says_of_each_trouble_what_is_stuck_why_and_what_is_safe() {
     let denied = world.add("denied", &[], "", plain);
     let behind = world.add("behind", &[], "\n[limits]\nrecords_per_second = 1\n", plain);
     let holds = world.add("holds", &[], "\n[on_error]\nthen = \"hold\"\n", plain);
+    let grows = world.add("grows", &[], "", plain);
     let ports = broker::ports();
     let login = format!(
         "brokers = [\"127.0.0.1:{}\"]\ntls = {{ ca = \"{}/ca.pem\" }}\n\
@@ -176,6 +177,15 @@ fn the_page_says_of_each_trouble_what_is_stuck_why_and_what_is_safe() {
     ] {
         says(&mut process, name, what, buttons);
     }
+
+    // Partitions that are added are read, and shown, without anybody's help.
+    java::add_partitions(&grows.input, 3);
+    let watch = clock::Watch::start();
+    let added = format!("{}/2", grows.input);
+    process.wait("the added partitions to be shown", SOON, |process| {
+        process.page("/pipelines/grows").is_some_and(|page| text_of(&page).contains(&added))
+    });
+    support::say(&format!("on call: added partitions: {:?}", watch.elapsed()));
 
     node.kill().unwrap();
     says(&mut process, "away", &["no broker", "Nothing is lost", "goes on by itself"], &[]);

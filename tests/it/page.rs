@@ -61,6 +61,7 @@ fn a_user_of_the_page_sees_what_is_stuck_and_gets_it_going_again() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("pipelines")).unwrap();
     fs::write(folder.path().join("plugin.wasm"), component::faulty()).unwrap();
+    fs::write(folder.path().join("pipelines/wasmill.toml"), "[http]\ntap = true\n").unwrap();
     let [orders, invoices, refunds] =
         [("orders", ""), ("invoices", ""), ("refunds", "\n[on_error]\ndead_letter = \"DEAD\"\n")]
             .map(|(name, more)| add(&folder, name, more));
@@ -112,6 +113,19 @@ fn a_user_of_the_page_sees_what_is_stuck_and_gets_it_going_again() {
     });
     browser.enter("button[data-operation=\"resume\"]");
     browser.wait("the resume", "document.querySelector('h1 .state')?.innerText === 'running'");
+
+    // Records as they pass, and what the pipeline holds.
+    browser.click("#tap-button");
+    browser.wait("records", "document.querySelectorAll('#tap-records li').length > 2");
+    let shown = browser.text("#tap-records li");
+    assert!(shown.contains("step-one") && shown.contains(&format!("{orders}/")), "{shown}");
+    browser.click("#tap-button");
+    browser.wait("the end", "document.getElementById('tap-state').innerText.startsWith('Stopped after')");
+    let figures = browser.text(".figures");
+    assert!(
+        figures.contains("plugins ") && figures.contains("all pipelines ") && figures.contains("weight 10"),
+        "{figures}"
+    );
 
     // Dead letters.
     browser.open(&format!("{url}pipelines/refunds"));

@@ -2,16 +2,21 @@
 //! records and a quiet partition.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use crate::support;
 use crate::support::broker;
 use crate::support::clock;
+use crate::support::component;
+use crate::support::component::Behaviour;
 use crate::support::java;
 use crate::support::java::Raw;
 use crate::support::random::Random;
 use crate::support::say;
+use crate::support::unique;
+use crate::support::wasmill::Pipeline;
 use crate::support::wasmill::Process;
 use crate::support::windows::Closing;
 use crate::support::windows::Delivery;
@@ -175,6 +180,55 @@ fn a_state_that_outgrows_its_memory_stops_the_pipeline_and_loses_nothing() {
     process.terminate();
     assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
     assert_totals(&setup, 40_000, 0);
+}
+
+/// The tables of a pipeline fill what the plugin of another one leaves of the process's memory. The pipeline slows down, and the process
+/// says what holds the memory. With more of it the pipeline goes on, and nothing is lost.
+#[test]
+fn a_state_that_fills_the_memory_of_the_process_slows_its_pipeline_down_and_loses_nothing() {
+    let setup = setup("shared-memory", 1, 2, Delivery::ExactlyOnce);
+    let base = some_hours_ago();
+    let produce = |from: i64, upto: i64| {
+        for chunk in from..upto {
+            let orders: Vec<Raw> =
+                (0..2_000).map(|n| order(base + n, u64::try_from(chunk * 2_000 + n).unwrap(), n)).collect();
+            java::produce(&setup.input, 0, &orders);
+        }
+    };
+    produce(0, 20);
+    let keeps = component::with(0, 0, Behaviour { before: "(drop (memory.grow (i32.const 200)))", after: "" });
+    let [input, output] = ["in", "out"].map(|of| java::create(&format!("keeps-{of}"), 1, &[]));
+    let other = Pipeline::new(&input, &output, &unique("keeps"), "\n[limits]\nparallelism = 1\n");
+    let folder = tempfile::tempdir().unwrap();
+    let pipelines = folder.path().join("pipelines");
+    fs::create_dir(&pipelines).unwrap();
+    fs::write(folder.path().join("plugin.wasm"), keeps).unwrap();
+    for (name, file) in [("orders", setup.pipeline.file()), ("keeps", other.file())] {
+        fs::copy(file, pipelines.join(format!("{name}.toml"))).unwrap();
+    }
+    fs::write(pipelines.join("wasmill.toml"), "[limits]\nmemory = \"16 MiB\"\n").unwrap();
+    java::produce(&input, 0, &[order(base, 1, 1)]);
+    let mut small = Process::fleet(&pipelines);
+    small.wait("what holds the memory to be named", RECOVERY, |process| {
+        let log = process.log();
+        log.contains("little is left of the memory of all pipelines, and it won't fall by itself")
+            && log.contains("(state ")
+    });
+    let held = small.metric("wasmill_state_bytes").unwrap_or_default();
+    say(&format!("windows: {held:.0} bytes of state in 16 MiB for all"));
+    assert!(held > 1e6 && held < f64::from(4 << 20), "{held}");
+    // A few at a time, but on and on.
+    produce(20, 40);
+    let committed = || java::committed(&setup.group, &setup.input)[0];
+    small.wait("more to be committed", RECOVERY, |_| committed() > 40_000);
+    assert!(committed() < 80_000, "all was read at once");
+    small.terminate();
+    assert_eq!(small.exit(Duration::from_secs(25)), Some(0), "{}", small.log());
+    let mut process = setup.run();
+    process.wait("all results", RECOVERY, |_| java::records(&setup.output).iter().sum::<usize>() == 80_000);
+    process.terminate();
+    assert_eq!(process.exit(Duration::from_secs(25)), Some(0));
+    assert_totals(&setup, 80_000, 0);
 }
 
 /// A folded record has nothing that could wait for the transaction which is being committed: what is in flight are records on their way

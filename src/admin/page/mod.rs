@@ -38,6 +38,7 @@ use super::view;
 use super::view::CheckView;
 use super::view::Detail;
 use super::view::Logs;
+use super::view::MemoryView;
 use super::view::StepView;
 use super::view::StoppedAtView;
 use super::view::Summary;
@@ -93,6 +94,8 @@ struct OfPipeline {
     version: &'static str,
     row: Row,
     detail: Detail,
+    /// What it holds of the process's memory.
+    memory: String,
     steps: Vec<StepRow>,
     buttons: Vec<Button>,
     /// `None` if the reader may not see it.
@@ -162,7 +165,8 @@ async fn pipeline(
     let may_see = api::refused(&site, from, &headers).await.is_none();
     let private = may_see.then(|| Private { log: view::logs(&name, 0), config: look.shown_config() });
     let serves_tap = look.serves_tap();
-    html(&OfPipeline { version: env!("CARGO_PKG_VERSION"), row, detail, steps, buttons, private, serves_tap })
+    let memory = memory(&detail.memory);
+    html(&OfPipeline { version: env!("CARGO_PKG_VERSION"), row, detail, memory, steps, buttons, private, serves_tap })
 }
 
 fn button(operation: Operation) -> Button {
@@ -228,6 +232,14 @@ fn step_row(step: &StepView, summary: &Summary) -> StepRow {
         memory: format!("{} of {} MiB", step.memory_bytes >> 20, (step.memory_limit_bytes * step.instances) >> 20),
         view: step.clone(),
     }
+}
+
+/// What a pipeline holds of the process's memory.
+fn memory(view: &MemoryView) -> String {
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let [plugins, in_flight, state] = [view.plugins, view.in_flight, view.state].map(mib);
+    let limit = view.process_limit.map_or_else(String::new, |limit| format!(" of {}", mib(limit)));
+    format!("plugins {plugins} MiB, in flight {in_flight}, state {state}; all pipelines {}{limit}", mib(view.process))
 }
 
 /// A time in the unit that people read best.

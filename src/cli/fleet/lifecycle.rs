@@ -120,6 +120,15 @@ impl Lifecycle {
         self.next.is_some()
     }
 
+    /// Whether it ends and is not expected to come back soon: its file was removed, or an operator stopped it.
+    pub(super) fn leaves_for_good(&self) -> bool {
+        match self.next {
+            Some(Next::Forget) => true,
+            Some(Next::Stay) => !self.is_ending,
+            Some(Next::Begin) | None => false,
+        }
+    }
+
     /// When it is begun again, if that is known.
     pub(super) fn again(&self) -> Option<Instant> {
         match self.phase {

@@ -76,7 +76,11 @@ impl Member {
 
     pub(super) fn drain(&self) {
         if let Some((handle, _)) = &self.running {
-            handle.drain();
+            if self.life.leaves_for_good() {
+                handle.drain_for_good();
+            } else {
+                handle.drain();
+            }
         }
     }
 

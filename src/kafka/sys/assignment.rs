@@ -29,6 +29,25 @@ impl Client {
         Error::check(unsafe { codes::rd_kafka_subscribe(self.handle.as_ptr(), list.pointer()) })
     }
 
+    /// Gives the topics up. The member leaves its group when its partitions are unassigned, a static one too.
+    pub(crate) fn unsubscribe(&self) -> Result<(), Error> {
+        // SAFETY: the client is alive.
+        Error::check(unsafe { codes::rd_kafka_unsubscribe(self.handle.as_ptr()) })
+    }
+
+    /// Whether it is a member of its group. Waits for librdkafka's own thread.
+    pub(crate) fn is_member(&self) -> bool {
+        // SAFETY: the client is alive; what it returns is null, or a string that is ours until it is freed.
+        unsafe {
+            let id = rd::rd_kafka_memberid(self.handle.as_ptr());
+            let is_member = !text(id).is_empty();
+            if !id.is_null() {
+                rd::rd_kafka_mem_free(self.handle.as_ptr(), id.cast());
+            }
+            is_member
+        }
+    }
+
     /// Whether the group's protocol moves partitions one by one.
     pub(crate) fn is_cooperative(&self) -> bool {
         // SAFETY: the client is alive; the string is static, and null for a client without a group.

@@ -32,6 +32,7 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_err2str(code: c_int) -> *const c_char;
     pub(super) fn rd_kafka_fatal_error(client: *mut rd::rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
     pub(super) fn rd_kafka_subscribe(client: *mut rd::rd_kafka_t, list: *const rd::RDKafkaTopicPartitionList) -> c_int;
+    pub(super) fn rd_kafka_unsubscribe(client: *mut rd::rd_kafka_t) -> c_int;
     pub(super) fn rd_kafka_assign(client: *mut rd::rd_kafka_t, list: *const rd::RDKafkaTopicPartitionList) -> c_int;
     pub(super) fn rd_kafka_pause_partitions(
         client: *mut rd::rd_kafka_t,

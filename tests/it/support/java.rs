@@ -175,6 +175,11 @@ pub(crate) fn members(group: &str) -> Option<Vec<usize>> {
     (answer[0] == "Stable").then(|| answer[1..].iter().map(owned).collect())
 }
 
+/// Whether a group has no members.
+pub(crate) fn is_left(group: &str) -> bool {
+    ask(&format!("group\t{group}"))[0] == "Empty"
+}
+
 /// The transactional ids of a group's members whose transaction has not ended, each with its state, such as `Ongoing`.
 pub(crate) fn open_transactions(group: &str) -> Vec<String> {
     ask(&format!("open-transactions\twasmill-{group}-")).into_iter().filter(|id| !id.is_empty()).collect()
