@@ -110,7 +110,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "kafka::settings::Guarantee",
         ],
     ),
-    ("admin", &["record", "secret", "failure", "tap", "journal", "telemetry", "config", "pipeline", "metrics"]),
+    (
+        "admin",
+        &["record", "secret", "failure", "tap", "journal", "telemetry", "budget", "config", "pipeline", "metrics"],
+    ),
     (
         "dry_run",
         &[

@@ -499,7 +499,7 @@ impl Consumer {
             }
             if now() > until {
                 tracing::warn!(
-                    "failed to leave the group for good: its partitions wait until the session is over (input.session_timeout)"
+                    "failed to leave the group for good: its place is free when the session is over (input.session_timeout)"
                 );
                 return;
             }
