@@ -151,30 +151,43 @@ func (s *scanner) space(at int) int {
 	return at
 }
 
+// isPlain says which bytes of a string need no second look: not quotes, backslashes and control characters.
+var isPlain = func() (plain [256]bool) {
+	for char := range plain {
+		plain[char] = char >= ' ' && char != '"' && char != '\\'
+	}
+	return plain
+}()
+
 // string reads a string from its opening quote.
 func (s *scanner) string(at int) (end int, hasEscapes bool) {
-	for at++; at < len(s.text); at++ {
-		switch char := s.text[at]; {
-		case char == '"':
+	text := s.text
+	for at++; ; {
+		for at < len(text) && isPlain[text[at]] {
+			at++
+		}
+		if at == len(text) {
+			return s.fail("a string without an end", at), false
+		}
+		if text[at] == '"' {
 			return at + 1, hasEscapes
-		case char < ' ':
+		}
+		if text[at] != '\\' {
 			return s.fail("a control character in a string", at), false
-		case char == '\\':
-			hasEscapes = true
-			switch s.byte(at + 1) {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-				at++
-			case 'u':
-				if unit(s.text, at+2) < 0 {
-					return s.fail("an unknown escape", at), false
-				}
-				at += 5
-			default:
+		}
+		hasEscapes = true
+		switch s.byte(at + 1) {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			at += 2
+		case 'u':
+			if unit(text, at+2) < 0 {
 				return s.fail("an unknown escape", at), false
 			}
+			at += 6
+		default:
+			return s.fail("an unknown escape", at), false
 		}
 	}
-	return s.fail("a string without an end", at), false
 }
 
 // unit returns the number of the four hexadecimal digits behind `\u`, or -1.
