@@ -118,6 +118,9 @@ static void headers(void) {
     input.header_count = 3;
     CHECK(wm_is_null(wm_test_run(&input, 1)[0].outputs[0].value));
     CHECK(wm_test_run(&input, 1)[0].outputs[0].header_count == 3);
+    /* The record behind one with headers is read from the right place. */
+    wm_test_input inputs[] = { input, wm_test_value("forward") };
+    CHECK(wm_test_is(wm_test_run(inputs, 2)[1].outputs[0].value, "forward"));
 }
 
 static void failures(void) {

@@ -124,6 +124,9 @@ func TestTheLastHeaderOfANameCounts(t *testing.T) {
 	check(t, string(plugin.Run(input)[0].Outputs[0].Value), `"1" true [{"h" "1"} {"\xff" "2"}]`)
 	input.Headers = append(input.Headers, wasmill.Header{Name: "h"})
 	check(t, string(plugin.Run(input)[0].Outputs[0].Value), `"" true [{"h" "1"} {"\xff" "2"} {"h" ""}]`)
+	// The record behind one with headers is read from the right place.
+	results := plugin.Run(input, wasmilltest.Value("forward"))
+	check(t, string(results[1].Outputs[0].Value), "forward")
 }
 
 func TestAFailedRecordTakesBackItsOwnOutputsOnly(t *testing.T) {
