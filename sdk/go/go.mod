@@ -1,0 +1,3 @@
+module wasmill.dev/sdk/go
+
+go 1.24
