@@ -10,6 +10,7 @@ from ._columns import Out, Record
 from ._failures import Reject, Retry
 
 _FRAMES = 3
+_RESERVE_BYTES = 4 << 20
 
 
 def plugin(make):
@@ -26,6 +27,8 @@ def plugin(make):
         def init(self, settings, ports):
             nonlocal handle, port_count
             _print_to_log()
+            # Freed at once: the memory of an instance never shrinks, and large values leave holes. With room to spare it doesn't grow any more.
+            bytearray(_RESERVE_BYTES)
             _metrics.forget()
             port_count = len(ports)
             try:
