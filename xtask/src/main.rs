@@ -12,6 +12,7 @@ mod faults;
 mod image;
 #[expect(dead_code, reason = "the tests that share it do more with a node")]
 mod kafka;
+mod languages;
 mod stage;
 mod story;
 mod test;
@@ -38,6 +39,7 @@ usage: cargo xtask TASK
   image                         try what goes into the container image: in a root of its own, read-only, as its user
   docs                          renew what is generated: the bindings of the contract for Rust, schemas/, the tables of
                                 docs/configuration.md, the demo's screen in the README
+  languages [--full]            test the SDKs of other languages, and build and try the plugin mask in each; --full: with StarlingMonkey, too
   plugins                       build the plugins into plugins/target/wasm/
   kafka                         start an Apache Kafka node on a free port, until ctrl-c";
 
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
         ["dist"] => dist::run(),
         ["image"] => image::run(),
         ["docs"] => docs::run(),
+        ["languages"] => languages::run(test::Length::Short),
+        ["languages", "--full"] => languages::run(test::Length::Full),
         ["plugins"] => wasm::build_for_tests(),
         ["kafka"] => kafka::start(),
         ["help" | "-h" | "--help"] => {

@@ -13,6 +13,7 @@ use crate::dist;
 use crate::faults;
 use crate::image;
 use crate::kafka;
+use crate::languages;
 use crate::stage;
 use crate::stage::Stages;
 use crate::story;
@@ -104,6 +105,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         kafka::prepare()?;
         wasm::prepare()?;
         wasm::build_for_tests()?;
+        languages::prepare(length)?;
         // Lints and tests the plugins natively.
         stage::succeed(&mut linted(&plugins, "test", &["--workspace", "--all-targets"]))?;
         stage::succeed(&mut linted(&plugins, "test", &["--package", "wasmill-sdk", "--all-features", "--doc"]))
@@ -123,6 +125,7 @@ pub(crate) fn run(length: Length) -> Result<(), String> {
         beside.join().unwrap_or_else(|_| Err("the thread beside the compiler panicked".into()))
     })?;
     stages.run("the demo, against the README's screen", || story::hold_in_readme(&demo::story()?, false))?;
+    stages.run("languages: the SDKs, and a plugin in each", || languages::test(length))?;
     stages.run("alerts", || {
         let mut promtool = toolchain::program("promtool", root);
         stage::succeed(promtool.args(["test", "rules", "deploy/prometheus/alerts_test.yaml"]))
