@@ -2,12 +2,14 @@
 //!
 //! Nothing here runs a plugin. The built component is checked like any other.
 
+mod languages;
 mod project;
 mod rebuild;
 mod scaffold;
 mod shared;
 mod toolchain;
 
+pub use languages::Language;
 pub use project::Built;
 pub use project::Project;
 pub use rebuild::Rebuild;

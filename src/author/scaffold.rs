@@ -9,6 +9,8 @@ use std::path::Path;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use super::languages::Language;
+
 /// The files of a new Rust plugin. `NAME` in their text is replaced by the plugin's name.
 const RUST: [(&str, &str); 10] = [
     (".cargo/config.toml", include_str!("../../plugins/.cargo/config.toml")),
@@ -86,14 +88,22 @@ pub fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Creates the folder of a plugin in `parent`. `name` must be a valid name.
+/// Creates the folder of a plugin in this language in `parent`. `name` must be a valid name.
 ///
 /// # Errors
 /// If the folder already exists, or a file can't be written.
-pub fn create(parent: &Path, name: &str) -> Result<(), String> {
-    let own = RUST.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)));
-    let sdk = sdk().map(|(path, text)| (format!("{SDK_FOLDER}/{path}"), text));
-    fill(parent, name, own.chain(sdk))
+pub fn create(parent: &Path, name: &str, language: Language) -> Result<(), String> {
+    let own = |files: &'static [(&str, &str)]| {
+        files.iter().map(|(path, text)| ((*path).to_owned(), text.replace("NAME", name)))
+    };
+    let in_sdk = |(path, text): (&str, String)| (format!("{SDK_FOLDER}/{path}"), text);
+    match language.files() {
+        Some(files) => {
+            let sdk = files.sdk.iter().map(|(path, text)| (*path, (*text).to_owned()));
+            fill(parent, name, own(files.own).chain(sdk.map(in_sdk)))
+        }
+        None => fill(parent, name, own(&RUST).chain(sdk().map(in_sdk))),
+    }
 }
 
 /// Creates the folder of a pipeline in `parent`. `name` must be a valid name.
@@ -180,8 +190,8 @@ mod tests {
         for name in ["", "A", "1a", "a_b", "a/b", "..", "a-", "\u{e9}", &"a".repeat(65)] {
             assert!(!is_name(name), "{name}");
         }
-        create(folder.path(), "mine").unwrap();
-        let refusal = create(folder.path(), "mine").unwrap_err();
+        create(folder.path(), "mine", Language::Rust).unwrap();
+        let refusal = create(folder.path(), "mine", Language::Go).unwrap_err();
         assert!(refusal.contains("mine: File exists") && refusal.contains("choose another name"), "{refusal}");
         let manifest = fs::read_to_string(folder.path().join("mine/Cargo.toml")).unwrap();
         assert!(manifest.contains("name = \"mine\"") && !manifest.contains("NAME"));

@@ -6,16 +6,16 @@ use std::path::Path;
 
 use clap::Args as ClapArgs;
 use clap::Subcommand;
-use clap::ValueEnum;
 
 use super::exit_code::Exit;
 use crate::author;
+use crate::author::Language;
 
 /// Creates the folder of a new plugin (source, tests, a pipeline to try it in, and the SDK) or of a new pipeline.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wasmill new plugin shout && wasmill build shout
-  wasmill new plugin shout --lang rust
+  wasmill new plugin shout --lang python
   wasmill new pipeline errors && wasmill test errors/pipeline.toml")]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -33,7 +33,7 @@ enum What {
         name: String,
         /// The plugin's language
         #[arg(long, value_enum, default_value = "rust", env = "WASMILL_LANG")]
-        lang: Lang,
+        lang: Language,
     },
     /// A pipeline without code, from a plugin that comes with wasmill, in a folder of its name
     #[command(after_help = "Examples:
@@ -45,15 +45,9 @@ enum What {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Lang {
-    /// Rust, with the SDK
-    Rust,
-}
-
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let (what, name) = match &args.what {
-        What::Plugin { name, lang: Lang::Rust } => ("plugin", name),
+        What::Plugin { name, .. } => ("plugin", name),
         What::Pipeline { name } => ("pipeline", name),
     };
     if !author::is_name(name) {
@@ -63,15 +57,20 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
         )));
     }
     let next = match &args.what {
-        What::Plugin { .. } => {
-            author::create(Path::new(""), name).map_err(Exit::Invalid)?;
-            "src/lib.rs is the plugin. Next:\n  cd NAME\n  wasmill build\n  wasmill test pipeline.toml\n  \
-             wasmill dev pipeline.toml --feed input.ndjson"
+        What::Plugin { lang, .. } => {
+            author::create(Path::new(""), name, *lang).map_err(Exit::Invalid)?;
+            let installs: String = lang.installs().iter().map(|command| format!("  {command}\n")).collect();
+            format!(
+                "{} is the plugin. Next:\n  cd NAME\n{installs}  wasmill build\n  wasmill test pipeline.toml\n  wasmill dev pipeline.toml \
+                 --feed input.ndjson",
+                lang.source()
+            )
         }
         What::Pipeline { .. } => {
             author::create_pipeline(Path::new(""), name).map_err(Exit::Invalid)?;
             "pipeline.toml is the pipeline. Next:\n  cd NAME\n  wasmill test pipeline.toml\n  \
              wasmill dev pipeline.toml --feed input.ndjson"
+                .to_owned()
         }
     };
     // If stderr is closed, the message is lost.

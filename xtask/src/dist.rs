@@ -73,7 +73,7 @@ fn fill(root: &Path, program: &Path, folder: &Path) -> Result<(), String> {
 fn tracked(root: &Path) -> Result<Vec<String>, String> {
     let mut git = Command::new("git");
     git.args(["ls-files", "--", "LICENSE", ":(glob)*.md", ":(glob)plugins/*/README.md"]);
-    git.args(["docs", "deploy", "examples", "schemas", "wit"]);
+    git.args(["docs", "deploy", "examples", "schemas", "sdk", "wit"]);
     let output = git.current_dir(root).output().map_err(|error| format!("running git: {error}"))?;
     if !output.status.success() {
         return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
