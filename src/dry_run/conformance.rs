@@ -182,7 +182,15 @@ fn again<T: PartialEq + Debug>(
 ) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
     for index in (0..names.len()).chain(0..names.len()).chain((0..names.len()).rev()) {
-        let became = call(&mut instance, index..index + 1).map_err(|failure| told(names, index, &failure))?;
+        let became = match call(&mut instance, index..index + 1) {
+            // The host runs the item again in a fresh instance. An interpreter fills its memory with garbage at times.
+            Err(failure) if failure.kind == Kind::Memory => {
+                instance = step.instantiate().map_err(|failure| failure.to_string())?;
+                call(&mut instance, index..index + 1)
+            }
+            result => result,
+        };
+        let became = became.map_err(|failure| told(names, index, &failure))?;
         same(names, index, &expected[index..=index], &became)?;
     }
     Ok(())
@@ -200,8 +208,11 @@ fn in_calls_of<T: PartialEq + Debug + Clone>(
         let range = start..names.len().min(start + size);
         let became = match call(&mut instance, range.clone()) {
             Ok(became) => became,
-            // An error about the whole call: the host then runs each item alone.
-            Err(failure) if failure.kind == Kind::Error => {
+            // An error about the whole call: the host then runs each item alone, in a fresh instance if it lacked memory.
+            Err(failure) if matches!(failure.kind, Kind::Error | Kind::Memory) => {
+                if failure.kind == Kind::Memory {
+                    instance = step.instantiate().map_err(|failure| failure.to_string())?;
+                }
                 let one = |index| call(&mut instance, index..index + 1);
                 let each: Result<Vec<_>, Failure> = range.clone().map(one).collect();
                 each.map_err(|failure| told(names, start, &failure))?.concat()

@@ -114,7 +114,7 @@ pub(super) fn classify(
 }
 
 /// Why memory was refused.
-fn refused(refusal: Refusal, limiter: &Limiter) -> String {
+pub(super) fn refused(refusal: Refusal, limiter: &Limiter) -> String {
     match refusal {
         Refusal::Own => format!("needs more than its limit of {} bytes of memory", limiter.bytes_max()),
         Refusal::Process { total, limit } => format!(

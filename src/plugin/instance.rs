@@ -71,9 +71,10 @@ impl Instance {
             plugin.init(store, &settings.settings.0, &settings.ports)
         })?;
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
-        match init {
-            Ok(()) => Ok(Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
-            Err(text) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text))),
+        let init = init.map_err(|text| quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)));
+        match starved(&init, Entry::Init, store.data(), settings) {
+            Some(failure) => Err(failure),
+            None => init.map(|()| Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
         }
     }
 
@@ -100,7 +101,7 @@ impl Instance {
 
     /// Calls a function of the guest, and checks what it returned with `check`, which is given the number of ports. When
     /// the call fails, its effects are dropped.
-    pub(super) fn called<R, T>(
+    pub(super) fn called<R, T: Reported>(
         &mut self,
         entry: Entry,
         call: impl FnOnce(&Plugin, &mut Store<Host>, &Arc<str>) -> Answer<R>,
@@ -116,6 +117,7 @@ impl Instance {
             Ok(Err(text)) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text))),
             Err(failure) => Err(failure),
         };
+        let result = starved(&result, entry, store.data(), settings).map_or(result, Err);
         if result.is_err() {
             self.store.data_mut().metrics.discard();
         }
@@ -139,6 +141,44 @@ impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("step", &self.settings.name).finish_non_exhaustive()
     }
+}
+
+/// What a function of a plugin returned, for which records may have failed.
+pub(super) trait Reported {
+    /// Why the first failed record failed, if one did.
+    fn first_failure(&self) -> Option<&Failure>;
+}
+
+impl Reported for Outcome {
+    fn first_failure(&self) -> Option<&Failure> {
+        self.failed.first().map(|failed| &failed.failure)
+    }
+}
+
+impl Reported for () {
+    fn first_failure(&self) -> Option<&Failure> {
+        None
+    }
+}
+
+/// The failure of a call that was refused memory, if it then returned an error, or failures of records. An interpreter turns the refusal into an
+/// exception, which fails records that a fresh instance would process, and it stays as full as it is: so the call failed for
+/// lack of memory, as if it had trapped. A call that did without the memory is left alone.
+fn starved<T: Reported>(
+    result: &Result<T, Failure>,
+    entry: Entry,
+    host: &Host,
+    settings: &Settings,
+) -> Option<Failure> {
+    let refusal = host.limiter.refused()?;
+    let told = match result {
+        Ok(returned) => returned.first_failure()?,
+        Err(failure) if failure.kind == Kind::Error => failure,
+        Err(_) => return None,
+    };
+    let refused = classify::refused(refusal, &host.limiter);
+    let reason = format!("{}{refused}; it returned: {}", entry.prefix(), told.reason);
+    Some(quiet(settings, Failure::new(Kind::Memory, Some(Arc::clone(&settings.name)), reason)))
 }
 
 /// Calls the guest under its deadline, and classifies an error.

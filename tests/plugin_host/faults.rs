@@ -154,6 +154,45 @@ fn refused_memory_is_told_apart_from_other_traps() {
     check(&failure, Kind::Memory, "needs more than its limit of 16777216 bytes of memory in `process`");
 }
 
+/// Takes memory until it is refused, and then does `then`.
+fn full(then: &str) -> Vec<u8> {
+    batch(&format!(
+        "(data (i32.const 64) \"full\")
+         (func $process (type $process)
+           (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+           {then})"
+    ))
+}
+
+/// What an interpreter makes of refused memory: an exception, which comes back as an error of the call, or as rejects.
+#[test]
+fn an_error_or_a_reject_of_a_call_that_was_refused_memory_is_a_fault_of_the_call() {
+    let error = "(i32.store8 (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const 64))
+        (i32.store (i32.const 8) (i32.const 4)) (i32.const 0)";
+    let dropped = "(drop (call $outcome (call $array (local.get 4) (i32.const 0)) (local.get 4)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))";
+    let reject = format!(
+        "{dropped}
+         (i32.store (i32.const 52) (i32.const 128)) (i32.store (i32.const 56) (i32.const 1))
+         (i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 136) (i32.const 64))
+         (i32.store (i32.const 140) (i32.const 4)) (i32.store (i32.const 144) (i32.const 64))
+         (i32.store (i32.const 148) (i32.const 4)) (i32.const 0)"
+    );
+    for then in [error, &reject] {
+        let failure = fault(&full(then), settings());
+        check(&failure, Kind::Memory, "needs more than its limit of 16777216 bytes of memory; it returned: full");
+        assert!(failure.kind.spoils_instance());
+    }
+    // Who does without the memory is left alone.
+    let well = format!("{dropped} (i32.const 0)");
+    for bytes in forms(&full(&well)) {
+        let mut instance = load(&bytes, settings()).unwrap().instantiate().unwrap();
+        for _ in 0..2 {
+            assert!(instance.process(&records(0).view()).unwrap().failed.is_empty());
+        }
+    }
+}
+
 #[test]
 fn an_impossible_growth_does_not_hide_a_real_one() {
     let cheat = batch(
