@@ -19,6 +19,7 @@ use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::outcome::Outcome;
+use crate::plugin::CallTimeouts;
 use crate::plugin::Engine;
 use crate::plugin::Grants;
 use crate::plugin::Instance;
@@ -43,6 +44,7 @@ pub struct Violation {
 const BATCHES: [usize; 3] = [1, 7, 128];
 /// The limits of an instance: the defaults of a step in a file.
 const MEMORY_BYTES: u64 = 64 << 20;
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of calls after which memory must stop growing, and how often it is measured from then on.
 const WARM_CALLS: usize = 20;
 const CALLS: usize = 200;
@@ -101,7 +103,7 @@ pub fn load(
         settings: Secret(settings),
         allow: Grants::all(),
         ports: std::iter::once("main".to_owned()).chain(ports.iter().cloned()).collect(),
-        timeout,
+        timeout: CallTimeouts { call: timeout, init: timeout.max(INIT_TIMEOUT) },
         memory_bytes: MEMORY_BYTES,
         batch_records: BATCHES[BATCHES.len() - 1],
         outputs_per_record: 1_000_000,

@@ -4,7 +4,6 @@
 //! the backtrace.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::FrameInfo;
 use wasmtime::FrameSymbol;
@@ -14,6 +13,7 @@ use wasmtime::WasmBacktrace;
 use crate::budget::Mib;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::plugin::CallTimeouts;
 use crate::plugin::contract::TOO_MUCH;
 use crate::plugin::forbidden;
 use crate::plugin::host::Host;
@@ -56,6 +56,16 @@ impl Entry {
         }
     }
 
+    /// Its timeout, for a reason.
+    fn timeout(self, timeout: CallTimeouts) -> String {
+        match self {
+            Entry::Instantiate | Entry::Init => format!("`init_timeout` of {:?}", timeout.init),
+            Entry::Process | Entry::Add | Entry::Merge | Entry::Emit | Entry::Keys => {
+                format!("timeout of {:?}", timeout.call)
+            }
+        }
+    }
+
     /// The plugins that have this function.
     pub(super) fn worlds(self) -> &'static str {
         match self {
@@ -67,14 +77,13 @@ impl Entry {
     }
 }
 
-/// The failure for an error of wasmtime. `timeout` is the timeout of the call, and `is_late` says whether it was used
-/// up.
+/// The failure for an error of wasmtime. `is_late` says whether the call's timeout was used up.
 pub(super) fn classify(
     error: &wasmtime::Error,
     entry: Entry,
     is_late: bool,
     host: &Host,
-    timeout: Duration,
+    timeout: CallTimeouts,
     step: &Arc<str>,
 ) -> Failure {
     let limiter = &host.limiter;
@@ -83,7 +92,7 @@ pub(super) fn classify(
     let trap = error.downcast_ref::<Trap>();
     let (kind, reason) = match trap {
         _ if is_late || trap == Some(&Trap::Interrupt) => {
-            (Kind::Timeout, format!("ran longer than its timeout of {timeout:?}{place}"))
+            (Kind::Timeout, format!("ran longer than its {}{place}", entry.timeout(timeout)))
         }
         // Allocators react to a refusal in many ways (`unreachable`, an access out of bounds), so any trap after one is
         // attributed to it.

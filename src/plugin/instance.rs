@@ -48,7 +48,8 @@ impl Instance {
         linked: &Linked,
         host: Host,
     ) -> Result<Instance, Failure> {
-        let (mut store, deadline) = if linked.is_module() {
+        let timeout = settings.timeout.init;
+        let (mut store, mut deadline) = if linked.is_module() {
             let modules = &engine.engines().modules;
             let flag = engine.clock().flag(modules).map_err(|error| {
                 Failure::new(
@@ -57,9 +58,9 @@ impl Instance {
                     format!("instantiate: {}", classify::explained(&format!("{error:#}"))),
                 )
             })?;
-            (Store::new(modules, host), Deadline::by_flag(settings.timeout, engine.clock(), flag))
+            (Store::new(modules, host), Deadline::by_flag(timeout, engine.clock(), flag))
         } else {
-            (Store::new(&engine.engines().components, host), Deadline::by_epoch(settings.timeout, engine.clock()))
+            (Store::new(&engine.engines().components, host), Deadline::by_epoch(timeout, engine.clock()))
         };
         store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(LIFTED_BYTES_MAX);
@@ -70,6 +71,7 @@ impl Instance {
         let init = entered(&mut store, &deadline, Entry::Init, settings, |store| {
             plugin.init(store, &settings.settings.0, &settings.ports)
         })?;
+        deadline.set_timeout(settings.timeout.call);
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
         let init = init.map_err(|text| quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)));
         match starved(&init, Entry::Init, store.data(), settings) {

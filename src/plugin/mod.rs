@@ -94,8 +94,8 @@ pub struct Settings {
     pub allow: Grants,
     /// The names of its ports, `main` first.
     pub ports: Vec<String>,
-    /// The longest time that one call may take.
-    pub timeout: Duration,
+    /// The longest times that calls may take.
+    pub timeout: CallTimeouts,
     /// The memory limit of one instance in bytes, for all of its memories and tables together.
     pub memory_bytes: u64,
     /// The most records in one call.
@@ -108,4 +108,20 @@ pub struct Settings {
     pub demands: Vec<Demand>,
     /// Values passed to the plugin that must not appear in its messages.
     pub hidden: Hidden,
+}
+
+/// The longest times that calls of a plugin may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallTimeouts {
+    /// A call with records.
+    pub call: Duration,
+    /// Instantiating the plugin, and its `init`, each.
+    pub init: Duration,
+}
+
+impl From<Duration> for CallTimeouts {
+    /// The same for all calls.
+    fn from(timeout: Duration) -> CallTimeouts {
+        CallTimeouts { call: timeout, init: timeout }
+    }
 }

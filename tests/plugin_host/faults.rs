@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wasmill::failure::Failure;
 use wasmill::failure::Kind;
+use wasmill::plugin::CallTimeouts;
 use wasmill::plugin::Settings;
 
 use crate::component::batch;
@@ -35,7 +36,7 @@ fn check(failure: &Failure, kind: Kind, reason: &str) {
 }
 
 fn hasty() -> Settings {
-    Settings { timeout: Duration::from_millis(300), ..settings() }
+    Settings { timeout: Duration::from_millis(300).into(), ..settings() }
 }
 
 #[test]
@@ -80,12 +81,23 @@ fn a_panic_is_in_the_reason_once_with_its_file_and_line() {
 fn a_loop_anywhere_ends_at_the_deadline() {
     for (name, reason) in [
         ("loop", "ran longer than its timeout of 300ms in `process`"),
-        ("init_loop", "init: ran longer than its timeout"),
-        ("start_loop", "instantiate: ran longer than its timeout"),
+        ("init_loop", "init: ran longer than its `init_timeout` of 300ms"),
+        ("start_loop", "instantiate: ran longer than its `init_timeout` of 300ms"),
         ("grow_spin", "ran longer than its timeout"),
     ] {
         check(&fault(&fixture(name), hasty()), Kind::Timeout, reason);
     }
+}
+
+#[test]
+fn init_has_a_timeout_of_its_own() {
+    let limited = |call, init| {
+        let [call, init] = [call, init].map(Duration::from_millis);
+        Settings { timeout: CallTimeouts { call, init }, ..settings() }
+    };
+    let minute = 60_000;
+    check(&fault(&fixture("init_loop"), limited(minute, 300)), Kind::Timeout, "init: ran longer");
+    check(&fault(&fixture("loop"), limited(300, minute)), Kind::Timeout, "ran longer than its timeout of 300ms");
 }
 
 /// Plugins with `code` in the allocator, and in the function that the host calls after it has read a result.
@@ -140,7 +152,7 @@ fn during_instantiation_a_plugin_may_call_the_same_functions_in_both_forms() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test is a shell of its own")]
 fn the_deadline_applies_to_each_call_separately() {
-    let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1), ..settings() }).unwrap();
+    let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1).into(), ..settings() }).unwrap();
     let mut instance = step.instantiate().unwrap();
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(1500) {
