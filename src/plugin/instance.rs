@@ -28,8 +28,8 @@ use crate::plugin::engine::Engine;
 use crate::plugin::host::Effects;
 use crate::plugin::host::Host;
 
-/// The contract has no resources, so few handles are enough.
-const HANDLES_MAX: usize = 16;
+/// The contract has no resources. Those of WASI are streams of the runtime and what it polls; a handle takes a few bytes.
+const HANDLES_MAX: usize = 4096;
 
 /// An instance of a plugin, ready to process records.
 pub struct Instance {
@@ -73,7 +73,8 @@ impl Instance {
         })?;
         deadline.set_timeout(settings.timeout.call);
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
-        let init = init.map_err(|text| quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)));
+        let init =
+            init.map_err(|text| quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)));
         match starved(&init, Entry::Init, store.data(), settings) {
             Some(failure) => Err(failure),
             None => init.map(|()| Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
@@ -196,6 +197,7 @@ fn entered<T>(
     deadline.begin(store);
     let returned = call(store);
     let is_late = deadline.end();
+    store.data_mut().end_lines();
     let error = match returned {
         Ok(returned) if !is_late => return Ok(returned),
         Ok(_) => Trap::Interrupt.into(),
