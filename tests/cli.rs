@@ -40,6 +40,7 @@ fn help_lists_the_commands_that_work_and_gives_examples() {
         "inspect",
         "config",
         "schema",
+        "wit",
         "new",
         "build",
         "status",
@@ -266,6 +267,22 @@ fn inspect_says_what_check_and_run_refuse() {
     }
     let other = inspected(&component("timers", ""));
     assert!(other.contains("refuse it: its exports don't fit"), "{other}");
+}
+
+#[test]
+fn wit_prints_the_contract_and_writes_it_for_tools() {
+    let printed = wasmill(&["wit"]);
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), include_str!("../wit/v1.2/plugin.wit"));
+    let first = wasmill(&["wit", "--contract", "1.0"]);
+    assert_eq!(String::from_utf8_lossy(&first.stdout), include_str!("../wit/v1/plugin.wit"));
+    let folder = tempfile::tempdir().unwrap();
+    let wit = folder.path().join("wit").display().to_string();
+    assert!(wasmill(&["wit", "--dir", &wit, "--world", "transform"]).status.success());
+    let world = fs::read_to_string(folder.path().join("wit/world.wit")).unwrap();
+    assert!(world.contains("include wasmill:plugin/transform@1.2.0;"), "{world}");
+    assert!(folder.path().join("wit/deps/wasmill/plugin.wit").exists());
+    let early = wasmill(&["wit", "--contract", "1.0", "--world", "reduce"]);
+    assert!(!early.status.success() && text(&early).contains("since 1.1"), "{}", text(&early));
 }
 
 /// Six mistakes, each reported with its position, the reason and the fix, and with exit code 78.
