@@ -41,7 +41,7 @@ pub enum Kind {
     Trap,
     /// A call exceeded the step's `timeout`.
     Timeout,
-    /// The guest was denied memory and then failed.
+    /// The guest was denied memory during a call, and the call trapped, returned an error, or failed records.
     Memory,
     /// The guest's result violates the contract.
     BadOutput,

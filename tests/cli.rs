@@ -40,6 +40,7 @@ fn help_lists_the_commands_that_work_and_gives_examples() {
         "inspect",
         "config",
         "schema",
+        "wit",
         "new",
         "build",
         "status",
@@ -238,6 +239,52 @@ fn component(world: &str, import: &str) -> Vec<u8> {
     .unwrap()
 }
 
+/// `inspect` describes any file, and says of one that `check` and `run` refuse why they do.
+#[test]
+fn inspect_says_what_check_and_run_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let inspected = |wasm: &[u8]| {
+        fs::write(folder.path().join("p.wasm"), wasm).unwrap();
+        text(&wasmill(&["inspect", &folder.path().join("p.wasm").display().to_string()]))
+    };
+    let preview_1 = |function: &str| {
+        component(
+            "batch-handler",
+            &format!("(import \"wasi_snapshot_preview1\" \"{function}\" (func (param i32 i32) (result i32)))"),
+        )
+    };
+    let refused = inspected(&preview_1("fd_unheard_of"));
+    for part in [
+        "refuse it: it imports interfaces that it wasn't granted: wasi_snapshot_preview1.fd_unheard_of",
+        "build it without",
+    ] {
+        assert!(refused.contains(part), "{part} in: {refused}");
+    }
+    assert!(!refused.contains("touches   nothing"), "{refused}");
+    let random = inspected(&preview_1("random_get"));
+    for part in ["imports   wasi_snapshot_preview1.random_get: ", "always the same", "nothing to allow"] {
+        assert!(random.contains(part), "{part} in: {random}");
+    }
+    let other = inspected(&component("timers", ""));
+    assert!(other.contains("refuse it: its exports don't fit"), "{other}");
+}
+
+#[test]
+fn wit_prints_the_contract_and_writes_it_for_tools() {
+    let printed = wasmill(&["wit"]);
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), include_str!("../wit/v1.2/plugin.wit"));
+    let first = wasmill(&["wit", "--contract", "1.0"]);
+    assert_eq!(String::from_utf8_lossy(&first.stdout), include_str!("../wit/v1/plugin.wit"));
+    let folder = tempfile::tempdir().unwrap();
+    let wit = folder.path().join("wit").display().to_string();
+    assert!(wasmill(&["wit", "--dir", &wit, "--world", "transform"]).status.success());
+    let world = fs::read_to_string(folder.path().join("wit/world.wit")).unwrap();
+    assert!(world.contains("include wasmill:plugin/transform@1.2.0;"), "{world}");
+    assert!(folder.path().join("wit/deps/wasmill/plugin.wit").exists());
+    let early = wasmill(&["wit", "--contract", "1.0", "--world", "reduce"]);
+    assert!(!early.status.success() && text(&early).contains("since 1.1"), "{}", text(&early));
+}
+
 /// Six mistakes, each reported with its position, the reason and the fix, and with exit code 78.
 #[test]
 fn planted_mistakes_are_78_with_position_and_fix() {
@@ -248,7 +295,7 @@ fn planted_mistakes_are_78_with_position_and_fix() {
     let timers = component("timers", "");
     let wasi = component(
         "batch-handler",
-        r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
+        r#"(import "wasi_snapshot_preview1" "fd_unheard_of" (func (param i32 i32 i32 i32) (result i32)))"#,
     );
     let cases: [(&str, String, &[u8], &[&str]); 6] = [
         ("misspelt key", whole.replace("topics", "topic"), &good, &["`topic`", ".toml:4:1", "did you mean `topics`?"]),

@@ -86,6 +86,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sink::TopicChoice",
             "kafka::settings",
             "kafka::Settings",
+            "plugin::CallTimeouts",
             "plugin::Demand",
             "plugin::Grants",
             "plugin::Signer",

@@ -158,7 +158,7 @@ fn instance(engine: &Engine, wasm: &Path, settings: &str) -> Instance {
         settings: wasmill::secret::Secret(settings.into()),
         allow: wasmill::plugin::Grants::default(),
         ports: vec!["main".into()],
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(10).into(),
         memory_bytes: 64 << 20,
         batch_records: 128,
         outputs_per_record: 1_000_000,

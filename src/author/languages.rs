@@ -47,9 +47,7 @@ impl Language {
     pub fn installs(self) -> &'static [&'static str] {
         match self {
             Language::Js | Language::Ts => &["npm install"],
-            Language::Python => {
-                &["python3 -m venv .venv && . .venv/bin/activate", "pip install -r requirements.txt"]
-            }
+            Language::Python => &["python3 -m venv .venv && . .venv/bin/activate", "pip install -r requirements.txt"],
             Language::Rust | Language::C | Language::Go => &[],
         }
     }
@@ -220,7 +218,9 @@ mod tests {
                 let entry = entry.unwrap();
                 let path = below.join(entry.file_name());
                 match entry.file_type().unwrap().is_dir() {
-                    true if !["__pycache__", "node_modules", ".pytest_cache"].contains(&entry.file_name().to_str().unwrap()) => {
+                    true if !["__pycache__", "node_modules", ".pytest_cache"]
+                        .contains(&entry.file_name().to_str().unwrap()) =>
+                    {
                         folders.push(path);
                     }
                     true => {}
@@ -237,9 +237,7 @@ mod tests {
     fn the_whole_sdks_and_templates_are_embedded() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let names = |files: &[(&'static str, &str)]| files.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>();
-        for (folder, files) in
-            [("js", &JS[..]), ("ts", &TS), ("python", &PYTHON), ("c", &C), ("go", &GO)]
-        {
+        for (folder, files) in [("js", &JS[..]), ("ts", &TS), ("python", &PYTHON), ("c", &C), ("go", &GO)] {
             let names = names(files);
             for file in found(&root.join("templates").join(folder)) {
                 let file = file.replace("gitignore", ".gitignore");

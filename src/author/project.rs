@@ -21,6 +21,8 @@ use super::toolchain;
 
 /// The file that says how a plugin is built.
 const FILE: &str = "plugin.toml";
+/// The language that needs no command.
+const RUST: &str = "rust";
 /// How many folders above a component are searched for its `plugin.toml`.
 const LEVELS: usize = 8;
 /// Limits on watched source files: their number, and how deep folders are searched.
@@ -53,18 +55,21 @@ struct Manifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Build {
-    lang: Option<Lang>,
-    command: Option<Vec<String>>,
+    lang: Option<String>,
+    command: Option<Words>,
     output: PathBuf,
     #[serde(default)]
     watch: Vec<PathBuf>,
 }
 
-/// A language with built-in support.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Lang {
-    Rust,
+/// A command, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Words {
+    /// The program and its arguments.
+    List(Vec<String>),
+    /// One text, which a list is to replace: the words of a text are a shell's to find.
+    Text(String),
 }
 
 /// How to build the plugin.
@@ -110,18 +115,33 @@ impl Project {
     }
 
     fn parse(folder: &Path, text: &str) -> Result<Project, String> {
+        let line_of =
+            |key: &str| text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |line| line + 1);
         let File { build, manifest } = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1;
             format!("{line}: {}", error.message())
         })?;
-        let how = match (build.lang, build.command) {
-            (Some(Lang::Rust), None) => How::Rust,
-            (None, Some(command)) if !command.is_empty() => How::Command(command),
-            _ => {
-                return Err(
-                    "1: `[build]` needs `lang = \"rust\"`, or a `command` with a program and its arguments".into()
-                );
+        let how = match (build.lang.as_deref(), build.command) {
+            (Some(RUST), None) => How::Rust,
+            (None, Some(Words::List(words))) if !words.is_empty() => How::Command(words),
+            (_, Some(Words::Text(text))) => {
+                let words: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
+                let help = format!("write it as a list: `command = [{}]`", words.join(", "));
+                return Err(format!("{}: `command` is a text; {help}", line_of("command")));
+            }
+            (Some(lang), None) if lang != RUST => {
+                return Err(format!(
+                    "{}: `lang = {lang:?}`: only \"rust\" needs no command; write `command` with a program and its arguments instead, \
+                     as in `command = [\"npm\", \"run\", \"build\"]`",
+                    line_of("lang")
+                ));
+            }
+            (Some(_), _) | (None, Some(Words::List(_)) | None) => {
+                return Err(format!(
+                    "{}: `[build]` needs `lang = \"rust\"`, or a `command` with a program and its arguments",
+                    line_of("[build]")
+                ));
             }
         };
         let output = folder.join(build.output);
@@ -185,7 +205,7 @@ impl Project {
         let mut command = Command::new(program);
         // stdout is for data, so the tool's output goes to stderr.
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).stdout(io::stderr());
-        let mut child = command.spawn().map_err(|error| format!("start `{program}`: {error}"))?;
+        let mut child = command.spawn().map_err(|error| unstarted(program, &self.folder, &error))?;
         let status = end_of(&mut child, stopped)?;
         if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", words.join(" "))) }
     }
@@ -217,7 +237,7 @@ impl Project {
         }
         if let Some(path) = settings {
             let path = self.folder.join(path);
-            let failed = |why: String| format!("{}: {why}", path.display());
+            let failed = |why: String| format!("`manifest.settings` of plugin.toml, {}: {why}", path.display());
             let text = fs::read(&path).map_err(|error| failed(error.to_string()))?;
             json["settings"] = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
         }
@@ -263,6 +283,20 @@ impl Project {
         found.sort();
         found
     }
+}
+
+/// Why a tool can't be started, and what to do.
+fn unstarted(program: &str, folder: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::NotFound {
+        return format!("start `{program}`: {error}");
+    }
+    let way_out = match program.contains('/') {
+        true => format!("there is no such file, seen from {}", folder.display()),
+        false => "it is not in PATH; install it, activate the environment that has it (`. .venv/bin/activate`), or name its file in \
+                  `build.command` of plugin.toml"
+            .to_owned(),
+    };
+    format!("start `{program}`: {way_out}")
 }
 
 /// Waits until a tool ends, and kills it when `stopped` returns true.
@@ -370,7 +404,15 @@ mod tests {
         for (text, message) in [
             ("[build]\noutput = \"a.wasm\"", "1: `[build]` needs"),
             ("[build]\noutput = \"a.wasm\"\ncommand = []", "1: `[build]` needs"),
-            ("[build]\noutput = \"a.wasm\"\nlang = \"cobol\"", "3: unknown variant `cobol`"),
+            (
+                "[build]\noutput = \"a.wasm\"\nlang = \"js\"",
+                "3: `lang = \"js\"`: only \"rust\" needs no command; write",
+            ),
+            (
+                "[build]\noutput = \"a.wasm\"\ncommand = \"npm run build\"",
+                "3: `command` is a text; write it as a list: `command = [\"npm\", \"run\", \"build\"]`",
+            ),
+            ("[build]\noutput = \"a.wasm\"\ncommand = 7", "3: "),
             ("[build]\noutput = \"a.wasm\"\nlang = \"rust\"\nouput = 1", "4: unknown field `ouput`"),
             ("[build]\nlang = \"rust\"", "1: missing field `output`"),
             ("[buidl]", "1: unknown field `buidl`"),
@@ -396,6 +438,19 @@ mod tests {
         fs::remove_file(folder.path().join("a.wasm")).unwrap();
         let nothing = write("true").build().unwrap_err();
         assert!(nothing.contains("the build made no"), "{nothing}");
+    }
+
+    #[test]
+    fn a_tool_that_is_missing_is_reported_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        for (program, way_out) in
+            [("no-such-tool", "it is not in PATH; install it"), ("./no-such-tool", "no such file")]
+        {
+            let text = format!("[build]\noutput = \"a.wasm\"\ncommand = [\"{program}\"]");
+            fs::write(folder.path().join(FILE), text).unwrap();
+            let problem = Project::open(folder.path()).unwrap().build().unwrap_err();
+            assert!(problem.starts_with(&format!("start `{program}`: ")) && problem.contains(way_out), "{problem}");
+        }
     }
 
     #[test]
@@ -425,6 +480,9 @@ mod tests {
         fs::write(folder.path().join("schema.json"), "{").unwrap();
         let problem = Project::open(folder.path()).unwrap().build().unwrap_err();
         assert!(problem.contains("schema.json: EOF"), "{problem}");
+        fs::remove_file(folder.path().join("schema.json")).unwrap();
+        let problem = Project::open(folder.path()).unwrap().build().unwrap_err();
+        assert!(problem.starts_with("`manifest.settings` of plugin.toml, "), "{problem}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::schema;
 use super::state;
 use super::test;
 use super::try_;
+use super::wit;
 use crate::telemetry;
 
 /// Wasmill is a Kafka stream processor: one program, one TOML file, and jq programs or WebAssembly plugins between topics.
@@ -87,6 +88,8 @@ pub(super) enum Verb {
     Config(config::Args),
     /// Print the JSON Schema of pipeline files
     Schema(schema::Args),
+    /// Print the contract with plugins, for tools that make bindings
+    Wit(wit::Args),
     /// Print the completions of a shell
     Completions(completions::Args),
     /// Print the manual page, or write those of all commands

@@ -78,6 +78,10 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
         let granted = match import.needs {
             Needs::Nothing => "every plugin gets it",
             Needs::Allow(_) => "a step's `allow` gives it",
+            Needs::Optional(Grant::Clock) => "a step's `allow` gives it; else it stands still",
+            Needs::Optional(Grant::Random) => "a step's `allow` gives them; else they are always the same",
+            Needs::Optional(Grant::Env) => "a step's `allow` gives it; else it is empty",
+            Needs::Inert => "every plugin may import it",
             Needs::Unavailable => "no plugin gets it",
         };
         text.push_str(&format!("imports   {}: {} ({granted})\n", import.name, import.touches));
@@ -102,19 +106,33 @@ fn reach(inspection: &plugin::Inspection) -> String {
         touches.dedup();
         touches.join(", ")
     };
-    let reached = touched(|needs| needs != Needs::Unavailable);
+    let reached = touched(|needs| !matches!(needs, Needs::Unavailable | Needs::Optional(_)));
     let wanted = touched(|needs| needs == Needs::Unavailable);
     let mut text = match reached.is_empty() {
+        // What runs must not be called harmless because of what it is refused.
+        true if !wanted.is_empty() => String::new(),
         true => "touches   nothing but the records that it is given\n".to_owned(),
         false => format!("touches   the records that it is given, and: {reached}\n"),
     };
-    let grants: BTreeSet<Grant> = inspection.imports.iter().filter_map(|import| import.needs.grant()).collect();
-    if !wanted.is_empty() {
-        text.push_str(&format!(
-            "allow     it imports more than any plugin gets: {wanted}. `run` and `check` refuse it, so build it without\n"
-        ));
+    let (mut grants, mut optional) = (BTreeSet::new(), BTreeSet::new());
+    for import in &inspection.imports {
+        match import.needs {
+            Needs::Allow(grant) => grants.insert(grant),
+            Needs::Optional(grant) => optional.insert(grant.line()),
+            Needs::Nothing | Needs::Inert | Needs::Unavailable => false,
+        };
+    }
+    if let Some(refusal) = &inspection.refusal {
+        text.push_str(&format!("allow     `check` and `run` refuse it: {refusal}\n"));
     } else if grants.is_empty() {
         text.push_str("allow     nothing to allow: a step runs it as it is\n");
+        if !optional.is_empty() {
+            let lines: Vec<&str> = optional.into_iter().collect();
+            text.push_str(&format!(
+                "          its runtime has more with `{}` in the step's `allow`\n",
+                lines.join("`, `")
+            ));
+        }
     } else {
         text.push_str("allow     a step runs it with this below its `[[step]]`:\n\n[step.allow]\n");
         for grant in grants {

@@ -35,6 +35,7 @@ mod test;
 mod time;
 mod traces;
 mod try_;
+mod wit;
 
 use std::env;
 use std::panic;
@@ -114,6 +115,7 @@ fn run_verb(verb: &Verb, signals: &Arc<Signals>) -> Exit {
         Verb::Inspect(args) => inspect::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(args),
+        Verb::Wit(args) => wit::run(args),
         Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),
     };

@@ -88,6 +88,7 @@ pub(super) enum Bounded {
     Memory,
     /// In milliseconds.
     Timeout,
+    InitTimeout,
     Batch,
     StateMemory,
     Outputs,

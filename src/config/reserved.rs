@@ -38,7 +38,7 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         }
         ["kafka", "sasl"] => "write `sasl = { mechanism = \"PLAIN\", username = \"..\", password = \"..\" }`",
         ["shutdown_timeout"]
-        | ["step", "timeout"]
+        | ["step", "timeout" | "init_timeout"]
         | ["limits", "commit_every" | "drain_timeout" | "transaction_every"]
         | ["input", "session_timeout" | "max_poll_interval"]
         | ["on_error", "backoff", "from" | "to"] => "write a time with its unit, such as \"5s\" or \"200ms\"",

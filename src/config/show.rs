@@ -178,7 +178,7 @@ impl Page<'_> {
         let key = path.strip_prefix("step.").and_then(|rest| rest.strip_prefix(&windowed.number.to_string()));
         key.and_then(|key| key.strip_prefix('.')).is_some_and(|key| {
             let key = key.split('.').next().unwrap_or_default();
-            ["allow", "timeout", "memory", "batch", "sha256"].contains(&key)
+            ["allow", "timeout", "init_timeout", "memory", "batch", "sha256"].contains(&key)
         })
     }
 

@@ -66,6 +66,7 @@ drain_timeout = "2s"
 name = "mask"
 wasm = "plugins/mask.wasm"
 timeout = "50ms"
+init_timeout = "30s"
 memory = "32 MiB"
 batch = 64
 settings = { fields = ["email", "phone"], since = 2026-01-31, deep = { ratio = 0.5, on = true } }
@@ -185,7 +186,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     assert_eq!(input.max_poll_interval, Duration::from_secs(300));
     let step = &pipeline.steps[0];
     assert_eq!((&*step.name, step.settings.0.as_str(), step.batch_records), ("mask", "{}", 128));
-    assert_eq!((step.timeout, step.memory_bytes), (Duration::from_secs(1), 64 << 20));
+    assert_eq!((step.timeout.call.as_secs(), step.timeout.init.as_secs(), step.memory_bytes), (1, 10, 64 << 20));
     assert_eq!(step.wasm, case.folder.path().join("plugins/mask.wasm"));
     assert_eq!(step.ports, ["main"]);
     let output = &pipeline.kafka.outputs[0];
@@ -240,7 +241,7 @@ fn every_key_is_read() {
     assert_eq!(pipeline.limits, limits);
     assert_eq!(kafka.commit_every, Duration::from_millis(500));
     let step = &pipeline.steps[0];
-    assert_eq!((step.timeout, step.memory_bytes), (Duration::from_millis(50), 32 << 20));
+    assert_eq!((step.timeout.call.as_millis(), step.timeout.init.as_secs(), step.memory_bytes), (50, 30, 32 << 20));
     assert_eq!(step.batch_records, 64);
     let settings = r#"{"fields":["email","phone"],"since":"2026-01-31","deep":{"ratio":0.5,"on":true}}"#;
     assert_eq!(step.settings.0, settings);
@@ -682,7 +683,7 @@ fn the_command_line_overrides_the_file() {
     assert_eq!(pipeline.kafka.input.group, "blue");
     assert_eq!(pipeline.kafka.input.topics, ["a", "b"]);
     assert_eq!((pipeline.limits.parallelism, pipeline.limits.max_in_flight_bytes), (3, 1 << 20));
-    assert_eq!(pipeline.steps[0].timeout, Duration::from_millis(20));
+    assert_eq!(pipeline.steps[0].timeout.call, Duration::from_millis(20));
     assert_eq!(pipeline.steps[0].settings.0, r#"{"fields":["a"]}"#);
 
     let mut case = Case::new();

@@ -19,6 +19,7 @@ use crate::batch::View;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::outcome::Outcome;
+use crate::plugin::CallTimeouts;
 use crate::plugin::Engine;
 use crate::plugin::Grants;
 use crate::plugin::Instance;
@@ -43,6 +44,7 @@ pub struct Violation {
 const BATCHES: [usize; 3] = [1, 7, 128];
 /// The limits of an instance: the defaults of a step in a file.
 const MEMORY_BYTES: u64 = 64 << 20;
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of calls after which memory must stop growing, and how often it is measured from then on.
 const WARM_CALLS: usize = 20;
 const CALLS: usize = 200;
@@ -101,7 +103,7 @@ pub fn load(
         settings: Secret(settings),
         allow: Grants::all(),
         ports: std::iter::once("main".to_owned()).chain(ports.iter().cloned()).collect(),
-        timeout,
+        timeout: CallTimeouts { call: timeout, init: timeout.max(INIT_TIMEOUT) },
         memory_bytes: MEMORY_BYTES,
         batch_records: BATCHES[BATCHES.len() - 1],
         outputs_per_record: 1_000_000,
@@ -182,7 +184,15 @@ fn again<T: PartialEq + Debug>(
 ) -> Result<(), String> {
     let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
     for index in (0..names.len()).chain(0..names.len()).chain((0..names.len()).rev()) {
-        let became = call(&mut instance, index..index + 1).map_err(|failure| told(names, index, &failure))?;
+        let became = match call(&mut instance, index..index + 1) {
+            // The host runs the item again in a fresh instance. An interpreter fills its memory with garbage at times.
+            Err(failure) if failure.kind == Kind::Memory => {
+                instance = step.instantiate().map_err(|failure| failure.to_string())?;
+                call(&mut instance, index..index + 1)
+            }
+            result => result,
+        };
+        let became = became.map_err(|failure| told(names, index, &failure))?;
         same(names, index, &expected[index..=index], &became)?;
     }
     Ok(())
@@ -200,8 +210,11 @@ fn in_calls_of<T: PartialEq + Debug + Clone>(
         let range = start..names.len().min(start + size);
         let became = match call(&mut instance, range.clone()) {
             Ok(became) => became,
-            // An error about the whole call: the host then runs each item alone.
-            Err(failure) if failure.kind == Kind::Error => {
+            // An error about the whole call: the host then runs each item alone, in a fresh instance if it lacked memory.
+            Err(failure) if matches!(failure.kind, Kind::Error | Kind::Memory) => {
+                if failure.kind == Kind::Memory {
+                    instance = step.instantiate().map_err(|failure| failure.to_string())?;
+                }
                 let one = |index| call(&mut instance, index..index + 1);
                 let each: Result<Vec<_>, Failure> = range.clone().map(one).collect();
                 each.map_err(|failure| told(names, start, &failure))?.concat()
@@ -275,9 +288,10 @@ fn resolved(view: &View<'_>, outcome: &Outcome) -> Vec<Became> {
     became
 }
 
-/// A failure's kind and code.
+/// A failure's kind, and its code where the plugin gave one.
 fn reason(failure: &Failure) -> String {
-    format!("{} ({})", failure.kind.label(), failure.code)
+    let kind = failure.kind.label();
+    if *failure.code == *failure.kind.code() { kind.to_owned() } else { format!("{kind} ({})", failure.code) }
 }
 
 fn same<T: PartialEq + Debug>(names: &[String], start: usize, expected: &[T], found: &[T]) -> Result<(), String> {
@@ -300,7 +314,24 @@ fn shown<T: Debug>(became: &T) -> String {
 const SHOWN_BYTES_MAX: usize = 300;
 
 fn told(names: &[String], index: usize, failure: &Failure) -> String {
-    format!("{}: {}: {}", names[index], failure.kind.label(), failure.reason)
+    let name = &names[index];
+    let mend = if name.contains(NESTED) { DEPTH } else { "" };
+    format!("{name}: {}: {}{mend}", failure.kind.label(), failure.reason)
+}
+
+/// What the names of deep records have in common.
+const NESTED: &str = "10,000 nested";
+/// What to do about one that breaks a plugin.
+const DEPTH: &str = "\na parser that calls itself for each level overflows the stack: reject values that are nested deeper than 128 levels before you parse them";
+
+/// Deep JSON: a parser that calls itself for each level must stop in time, and a writer too, which only sees what was closed.
+fn deep() -> [(&'static str, String); 3] {
+    const LEVELS: usize = 10_000;
+    [
+        ("10,000 nested lists, never closed", "[".repeat(LEVELS)),
+        ("10,000 nested lists", format!("{}{}", "[".repeat(LEVELS), "]".repeat(LEVELS))),
+        ("10,000 nested objects", format!("{}1{}", r#"{"a":"#.repeat(LEVELS), "}".repeat(LEVELS))),
+    ]
 }
 
 /// The records for every plugin, and the caller's, each with a name.
@@ -327,7 +358,9 @@ fn records_of(own: &[FeedRecord]) -> (Batch, Vec<String>) {
     push("a JSON object", None, Some(br#"{"id":1,"email":"a@example.org","nested":{"list":[1,null,"x"]}}"#), &odd, 1);
     push("a JSON list", None, Some(b"[1,2.5e-3,-0]"), &[], 1);
     push("broken JSON", None, Some(br#"{"id":1,"#), &[], 1);
-    push("deep JSON", None, Some("[".repeat(10_000).as_bytes()), &[], 1);
+    for (name, value) in deep() {
+        push(name, None, Some(value.as_bytes()), &[], 1);
+    }
     push("JSON with a lone surrogate", None, Some(br#"{"email":"\ud800"}"#), &[], 1);
     push("a large value", None, Some(&large), &[], 1);
     push("10,000 headers", Some(b"key"), Some(b"text"), &many, 1);
@@ -342,4 +375,26 @@ fn records_of(own: &[FeedRecord]) -> (Batch, Vec<String>) {
         push("yours", record.key.as_deref(), record.value.as_deref(), &headers, record.timestamp.unwrap_or(-1));
     }
     (batch, names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_of_deep_json_says_what_to_do_and_a_code_is_named_only_if_it_says_more() {
+        let (batch, names) = records_of(&[]);
+        let trap = Failure::new(Kind::Trap, None, "wasm trap: stack overflow");
+        for (name, value) in deep() {
+            let index = names.iter().position(|found| found.contains(&format!("({name})"))).unwrap();
+            assert_eq!(batch.record(index).value, Some(value.as_bytes()));
+            assert!(told(&names, index, &trap).contains("deeper than 128 levels"), "{name}");
+        }
+        assert!(!told(&names, 0, &trap).contains("levels"));
+        assert!(serde_json::from_str::<serde::de::IgnoredAny>(&deep()[0].1).is_err());
+        assert_eq!(
+            (reason(&trap), reason(&Failure::reject("s".into(), "bad-json", String::new()))),
+            ("trap".into(), "reject (bad-json)".into())
+        );
+    }
 }

@@ -25,8 +25,11 @@ use crate::plugin::grants::Grants;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::manifest::Unread;
 use crate::plugin::manifest::shown;
+use crate::plugin::preview1;
 use crate::plugin::program::Program;
 use crate::plugin::signature::Signatures;
+use crate::plugin::toolchain;
+use crate::plugin::toolchain::Toolchain;
 use crate::plugin::world;
 use crate::plugin::world::Export;
 use crate::plugin::world::Import;
@@ -56,6 +59,8 @@ pub struct Inspection {
     pub producers: Vec<(String, String)>,
     /// Its manifest, if it has one.
     pub manifest: Option<Manifest>,
+    /// Why no step can run it, whatever it grants.
+    pub refusal: Option<String>,
     /// The version of the plugin: from its manifest, or from the custom section `version`. Empty if neither has one.
     pub version: String,
 }
@@ -97,7 +102,7 @@ pub enum ArtifactError {
     #[error("it is not valid WebAssembly: {0}; build it again")]
     Malformed(String),
     /// Valid WebAssembly with features that plugins may not use: which ones, and how to build without them.
-    #[error("it uses {0}, which wasmill doesn't run; build it without: {1}")]
+    #[error("it uses {0}, which wasmill doesn't run; {1}")]
     Features(String, String),
     /// A core module whose functions don't have the types that their names require.
     #[error("it can't be made into a component: {0}; build it again")]
@@ -122,7 +127,9 @@ impl<'a> Artifact<'a> {
     /// is granted.
     pub(super) fn program(&self, allow: &Grants) -> Result<(Program<'a>, Track, World), ArtifactError> {
         let Inspection { exports, imports, contract, .. } = &self.inspection;
-        let (track, world) = world::admit(exports, imports, allow)?;
+        let is_refused = || imports.iter().any(|import| import.needs == Needs::Unavailable);
+        let made_by = if is_refused() { Toolchain::of(self.bytes, &self.inspection.producers) } else { None };
+        let (track, world) = world::admit(exports, imports, allow, made_by)?;
         if self.inspection.form == Form::Component {
             return Ok((Program::Component(Cow::Borrowed(self.bytes)), track, world));
         }
@@ -130,8 +137,7 @@ impl<'a> Artifact<'a> {
         // This also checks that all functions have the types that their names require.
         let component = componentize::componentize(self.bytes, track, world, version, imports)
             .map_err(ArtifactError::Componentize)?;
-        let is_plain = world == World::TransformBatch && imports.iter().all(|import| import.needs == Needs::Nothing);
-        let program = match is_plain && contract::fits(self.bytes).map_err(malformed)? {
+        let program = match is_direct(self.bytes, world, imports).map_err(malformed)? {
             true => Program::Module(self.bytes),
             false => Program::Component(Cow::Owned(component)),
         };
@@ -139,12 +145,20 @@ impl<'a> Artifact<'a> {
     }
 }
 
+/// Whether a core module runs as it is, without a component around it.
+fn is_direct(module: &[u8], world: World, imports: &[Import]) -> Result<bool, BinaryReaderError> {
+    let is_plain = |import: &Import| import.needs == Needs::Nothing || preview1::is_import(&import.name);
+    Ok(world == World::TransformBatch && imports.iter().all(is_plain) && contract::fits(module)?)
+}
+
 /// Describes the contents of a file, whether or not a step could run it.
 ///
 /// # Errors
 /// If the file is not a component or core module that can be described.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
-    Ok(open(bytes)?.inspection)
+    let artifact = open(bytes)?;
+    let refusal = artifact.program(&Grants::all()).err().map(|error| error.to_string());
+    Ok(Inspection { refusal, ..artifact.inspection })
 }
 
 /// Like [`inspect`], but the file must be a plugin that a step can run, with all grants.
@@ -176,9 +190,16 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
     };
     let types = features::validate(bytes).map_err(|unfit| match unfit {
         Unfit::Invalid(error) => malformed(error),
-        Unfit::Uses(names, without) => ArtifactError::Features(names, without),
+        Unfit::Uses(names, without) => {
+            let producers = producers(bytes).unwrap_or_default();
+            let advice = match Toolchain::of(bytes, &producers) {
+                None => format!("build it without: {without}"),
+                toolchain => toolchain::advice(toolchain),
+            };
+            ArtifactError::Features(names, advice)
+        }
     })?;
-    let (exports, imports) = match form {
+    let (exports, mut imports) = match form {
         Form::Component => names(bytes, types.as_ref()).map_err(malformed)?,
         Form::CoreModule => {
             let names = componentize::Names::read(bytes).map_err(malformed)?;
@@ -190,6 +211,11 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
         }
     };
     let (world, contract) = World::of(&exports);
+    match form {
+        Form::Component => world::with_runtime(&mut imports),
+        Form::CoreModule if is_direct(bytes, world, &imports).map_err(malformed)? => {}
+        Form::CoreModule => world::with_adapter(&mut imports),
+    }
     let manifest = Manifest::read(bytes).map_err(|unread| match unread {
         Unread::File(error) => malformed(error),
         Unread::Manifest(problem) => ArtifactError::Manifest(problem),
@@ -208,6 +234,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Artifact<'_>, ArtifactError> {
         imports,
         producers: producers(bytes).map_err(malformed)?,
         manifest,
+        refusal: None,
         version,
     };
     Ok(Artifact { bytes, inspection })

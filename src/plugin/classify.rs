@@ -4,7 +4,6 @@
 //! the backtrace.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::FrameInfo;
 use wasmtime::FrameSymbol;
@@ -14,6 +13,7 @@ use wasmtime::WasmBacktrace;
 use crate::budget::Mib;
 use crate::failure::Failure;
 use crate::failure::Kind;
+use crate::plugin::CallTimeouts;
 use crate::plugin::contract::TOO_MUCH;
 use crate::plugin::forbidden;
 use crate::plugin::host::Host;
@@ -56,6 +56,16 @@ impl Entry {
         }
     }
 
+    /// Its timeout, for a reason.
+    fn timeout(self, timeout: CallTimeouts) -> String {
+        match self {
+            Entry::Instantiate | Entry::Init => format!("`init_timeout` of {:?}", timeout.init),
+            Entry::Process | Entry::Add | Entry::Merge | Entry::Emit | Entry::Keys => {
+                format!("timeout of {:?}", timeout.call)
+            }
+        }
+    }
+
     /// The plugins that have this function.
     pub(super) fn worlds(self) -> &'static str {
         match self {
@@ -67,14 +77,13 @@ impl Entry {
     }
 }
 
-/// The failure for an error of wasmtime. `timeout` is the timeout of the call, and `is_late` says whether it was used
-/// up.
+/// The failure for an error of wasmtime. `is_late` says whether the call's timeout was used up.
 pub(super) fn classify(
     error: &wasmtime::Error,
     entry: Entry,
     is_late: bool,
     host: &Host,
-    timeout: Duration,
+    timeout: CallTimeouts,
     step: &Arc<str>,
 ) -> Failure {
     let limiter = &host.limiter;
@@ -83,18 +92,21 @@ pub(super) fn classify(
     let trap = error.downcast_ref::<Trap>();
     let (kind, reason) = match trap {
         _ if is_late || trap == Some(&Trap::Interrupt) => {
-            (Kind::Timeout, format!("ran longer than its timeout of {timeout:?}{place}"))
+            (Kind::Timeout, format!("ran longer than its {}{place}", entry.timeout(timeout)))
         }
         // Allocators react to a refusal in many ways (`unreachable`, an access out of bounds), so any trap after one is
         // attributed to it.
         _ if let Some(refusal) = limiter.refused() => (Kind::Memory, format!("{}{place}", refused(refusal, limiter))),
         Some(trap) if is_bad_output(*trap) => (Kind::BadOutput, format!("returned what can't be read: {trap}{place}")),
         Some(Trap::UnreachableCodeReached) => {
-            (Kind::Trap, format!("{}wasm trap: unreachable executed{place}", last_words(host.last_error())))
+            let hint = if frames.is_some_and(is_stub) { STUB } else { "" };
+            (Kind::Trap, format!("{}wasm trap: unreachable executed{place}{hint}", last_words(host)))
         }
-        Some(Trap::StackOverflow) => (Kind::Trap, format!("wasm trap: stack overflow{place}")),
-        Some(trap) => (Kind::Trap, format!("{trap}{place}")),
-        None if let Some(refused) = error.downcast_ref::<Refused>() => (Kind::Trap, format!("{refused}{place}")),
+        Some(Trap::StackOverflow) => (Kind::Trap, format!("{}wasm trap: stack overflow{place}", last_words(host))),
+        Some(trap) => (Kind::Trap, format!("{}{trap}{place}", last_words(host))),
+        None if let Some(refused) = error.downcast_ref::<Refused>() => {
+            (Kind::Trap, format!("{}{refused}{place}", last_words(host)))
+        }
         // Without a trap, wasmtime itself failed: when instantiating, because of a limit; otherwise, to lift a result
         // or an argument.
         None => {
@@ -114,7 +126,7 @@ pub(super) fn classify(
 }
 
 /// Why memory was refused.
-fn refused(refusal: Refusal, limiter: &Limiter) -> String {
+pub(super) fn refused(refusal: Refusal, limiter: &Limiter) -> String {
     match refusal {
         Refusal::Own => format!("needs more than its limit of {} bytes of memory", limiter.bytes_max()),
         Refusal::Process { total, limit } => format!(
@@ -127,10 +139,10 @@ fn refused(refusal: Refusal, limiter: &Limiter) -> String {
     }
 }
 
-/// The guest's last error line, which is often the only explanation: an SDK's panic handler writes message, file and
-/// line.
-fn last_words(line: Option<&str>) -> String {
-    let Some(line) = line else { return String::new() };
+/// The guest's last error line, or what it printed to stderr, which is often the only explanation: an SDK's panic handler
+/// writes message, file and line, and a language's runtime its exception.
+fn last_words(host: &Host) -> String {
+    let Some(line) = host.last_error() else { return String::new() };
     let hint = if line.contains(NO_CLOCK) { CLOCK } else { "" };
     format!("{line}{hint}; ")
 }
@@ -174,6 +186,24 @@ fn place(frames: &WasmBacktrace) -> Option<String> {
     let names = || frames.frames().iter().filter_map(name);
     let name = names().find(|name| !is_machinery(name)).or_else(|| names().next())?;
     Some(name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect())
+}
+
+/// Functions that tools put in place of WASI, where they build without it. Python's runtime calls the first three for an
+/// exception that nothing catches.
+const STUBS: [&str; 8] = [
+    "filesystem_preopens_get_directories",
+    "stdout_get_stdout",
+    "stderr_get_stderr",
+    "stdin_get_stdin",
+    "wall_clock_now",
+    "monotonic_clock_now",
+    "environment_get_environment",
+    "random_get_random_bytes",
+];
+const STUB: &str = ": it was built without WASI, so this is an exception that nothing caught, or files, output or the clock were asked for";
+
+fn is_stub(frames: &WasmBacktrace) -> bool {
+    frames.frames().iter().filter_map(name).any(|name| STUBS.contains(&&*name))
 }
 
 fn name(frame: &FrameInfo) -> Option<String> {

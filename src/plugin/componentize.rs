@@ -13,7 +13,9 @@ use wit_component::StringEncoding;
 use wit_component::embed_component_metadata;
 use wit_parser::Resolve;
 
+use crate::plugin::preview1;
 use crate::plugin::world::Import;
+use crate::plugin::world::Needs;
 use crate::plugin::world::Track;
 use crate::plugin::world::World;
 
@@ -67,7 +69,7 @@ impl Names {
                         let import = import?;
                         // An interface has a namespace; `env`, `$root` and WASI preview 1 have none.
                         let import = match import.module.contains(':') {
-                            true => Import::new(import.module, false),
+                            true => of_interface(import.module),
                             false => Import::of_function(import.module, import.name),
                         };
                         if !names.imports.contains(&import) {
@@ -91,6 +93,15 @@ impl Names {
     }
 }
 
+/// An interface that a core module imports by its name. WASI's streams and files are there for components only.
+fn of_interface(name: &str) -> Import {
+    let import = Import::new(name, false);
+    match import.needs {
+        Needs::Inert => Import { touches: "WASI 0.2, which only components get", needs: Needs::Unavailable, ..import },
+        Needs::Nothing | Needs::Allow(_) | Needs::Optional(_) | Needs::Unavailable => import,
+    }
+}
+
 /// Makes the component of a valid module that implements a world of this version of the contract and imports only what
 /// is granted.
 ///
@@ -106,7 +117,8 @@ pub(super) fn componentize(
     let (contract, written) = contract(track);
     let contract = contract.replace(written, &format!("@{version}"));
     let exports: String = world.interfaces().iter().map(|name| format!("export {name}@VERSION;\n")).collect();
-    let granted = || imports.iter().filter(|import| import.needs.grant().is_some()).map(|import| import.name.as_str());
+    let is_granted = |import: &&Import| matches!(import.needs, Needs::Allow(_));
+    let granted = || imports.iter().filter(is_granted).map(|import| import.name.as_str());
     let topics = (track >= Track::V1).then_some(TOPICS).into_iter().map(str::to_owned);
     let lines: String = topics.chain(granted().map(|name| format!("import {name};\n"))).collect();
     let module_world = WORLD.replace("EXPORTS", &exports).replace("GRANTED", &lines).replace("VERSION", version);
@@ -118,13 +130,33 @@ pub(super) fn componentize(
         let text = text.replace("0.2.0", wanted.map_or("0.2.0", |(_, version)| version));
         resolve.push_str("granted.wit", &text).map_err(|error| format!("{error:#}"))?;
     }
+    let has_preview1 = imports.iter().any(|import| preview1::is_import(&import.name));
+    let adapter = if has_preview1 { Some(adapter()?) } else { None };
     let encoded = resolve
         .push_str("plugin.wit", &contract)
         .and_then(|_| resolve.push_str("module.wit", &module_world))
         .and_then(|package| resolve.select_world(&[package], Some("module")))
         .and_then(|world| embed_component_metadata(&mut bare, &resolve, world, StringEncoding::UTF8))
-        .and_then(|()| ComponentEncoder::default().validate(true).module(&bare)?.encode());
+        .and_then(|()| {
+            let mut encoder = ComponentEncoder::default().validate(true).module(&bare)?;
+            if let Some(adapter) = &adapter {
+                encoder = encoder.adapter(preview1::MODULE, adapter)?;
+            }
+            encoder.encode()
+        });
     encoded.map_err(|error| format!("{error:#}"))
+}
+
+/// The adapter of WASI preview 1, with the description of its imports that the encoder wants.
+fn adapter() -> Result<Vec<u8>, String> {
+    let mut adapter = preview1::adapter();
+    let mut resolve = Resolve::default();
+    let embedded = resolve
+        .push_str("preview1.wit", preview1::WIT)
+        .and_then(|package| resolve.select_world(&[package], Some("adapter")))
+        .and_then(|world| embed_component_metadata(&mut adapter, &resolve, world, StringEncoding::UTF8));
+    embedded.map_err(|error| format!("{error:#}"))?;
+    Ok(adapter)
 }
 
 /// The module without its own metadata.

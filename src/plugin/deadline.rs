@@ -131,6 +131,13 @@ impl Deadline {
         Deadline::Flag { ticks: ticks_in(timeout), clock: clock.ticks(), flag }
     }
 
+    /// The calls from now on have another timeout.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        match self {
+            Deadline::Epoch { ticks, .. } | Deadline::Flag { ticks, .. } => *ticks = ticks_in(timeout),
+        }
+    }
+
     /// Starts a call.
     pub(super) fn begin<T>(&self, store: &mut Store<T>) {
         match self {

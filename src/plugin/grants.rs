@@ -1,6 +1,6 @@
 //! The grants of a step: what its plugin may use besides log and metrics. By default nothing; `allow` adds to it.
 //!
-//! Pure, over names. Each grant is a set of WASI interfaces, which `host/wasi.rs` implements.
+//! Pure, over names. Each grant is a set of WASI interfaces, which `host/wasi_linker.rs` implements.
 
 use crate::secret::Secret;
 
@@ -29,9 +29,7 @@ impl Grant {
     /// The grant that an import needs, if one exists.
     pub(super) fn of(interface: &str, version: &str) -> Option<Grant> {
         let (_, grant) = Grant::INTERFACES.iter().find(|(known, _)| *known == interface)?;
-        // `0.2.0-rc-...` are other interfaces.
-        let patch = version.strip_prefix("0.2.")?;
-        patch.bytes().all(|digit| digit.is_ascii_digit()).then_some(*grant)
+        is_final(version).then_some(*grant)
     }
 
     /// Its key in a step's `allow`.
@@ -53,6 +51,11 @@ impl Grant {
             Grant::Env => "env = { NAME = \"value\" }",
         }
     }
+}
+
+/// Whether a version of a WASI interface is a final one of 0.2: `0.2.0-rc-...` are other interfaces.
+pub(super) fn is_final(version: &str) -> bool {
+    version.strip_prefix("0.2.").is_some_and(|patch| patch.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// What a step's plugin is granted.

@@ -28,8 +28,8 @@ use crate::plugin::engine::Engine;
 use crate::plugin::host::Effects;
 use crate::plugin::host::Host;
 
-/// The contract has no resources, so few handles are enough.
-const HANDLES_MAX: usize = 16;
+/// The contract has no resources. Those of WASI are streams of the runtime and what it polls; a handle takes a few bytes.
+const HANDLES_MAX: usize = 4096;
 
 /// An instance of a plugin, ready to process records.
 pub struct Instance {
@@ -48,7 +48,8 @@ impl Instance {
         linked: &Linked,
         host: Host,
     ) -> Result<Instance, Failure> {
-        let (mut store, deadline) = if linked.is_module() {
+        let timeout = settings.timeout.init;
+        let (mut store, mut deadline) = if linked.is_module() {
             let modules = &engine.engines().modules;
             let flag = engine.clock().flag(modules).map_err(|error| {
                 Failure::new(
@@ -57,9 +58,9 @@ impl Instance {
                     format!("instantiate: {}", classify::explained(&format!("{error:#}"))),
                 )
             })?;
-            (Store::new(modules, host), Deadline::by_flag(settings.timeout, engine.clock(), flag))
+            (Store::new(modules, host), Deadline::by_flag(timeout, engine.clock(), flag))
         } else {
-            (Store::new(&engine.engines().components, host), Deadline::by_epoch(settings.timeout, engine.clock()))
+            (Store::new(&engine.engines().components, host), Deadline::by_epoch(timeout, engine.clock()))
         };
         store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(LIFTED_BYTES_MAX);
@@ -70,10 +71,13 @@ impl Instance {
         let init = entered(&mut store, &deadline, Entry::Init, settings, |store| {
             plugin.init(store, &settings.settings.0, &settings.ports)
         })?;
+        deadline.set_timeout(settings.timeout.call);
         let ports = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX);
-        match init {
-            Ok(()) => Ok(Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
-            Err(text) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text))),
+        let init =
+            init.map_err(|text| quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(&settings.name)), text)));
+        match starved(&init, Entry::Init, store.data(), settings) {
+            Some(failure) => Err(failure),
+            None => init.map(|()| Instance { settings: Arc::clone(settings), store, plugin, ports, deadline }),
         }
     }
 
@@ -100,7 +104,7 @@ impl Instance {
 
     /// Calls a function of the guest, and checks what it returned with `check`, which is given the number of ports. When
     /// the call fails, its effects are dropped.
-    pub(super) fn called<R, T>(
+    pub(super) fn called<R, T: Reported>(
         &mut self,
         entry: Entry,
         call: impl FnOnce(&Plugin, &mut Store<Host>, &Arc<str>) -> Answer<R>,
@@ -116,6 +120,7 @@ impl Instance {
             Ok(Err(text)) => Err(quiet(settings, Failure::new(Kind::Error, Some(Arc::clone(step)), text))),
             Err(failure) => Err(failure),
         };
+        let result = starved(&result, entry, store.data(), settings).map_or(result, Err);
         if result.is_err() {
             self.store.data_mut().metrics.discard();
         }
@@ -141,6 +146,44 @@ impl std::fmt::Debug for Instance {
     }
 }
 
+/// What a function of a plugin returned, for which records may have failed.
+pub(super) trait Reported {
+    /// Why the first failed record failed, if one did.
+    fn first_failure(&self) -> Option<&Failure>;
+}
+
+impl Reported for Outcome {
+    fn first_failure(&self) -> Option<&Failure> {
+        self.failed.first().map(|failed| &failed.failure)
+    }
+}
+
+impl Reported for () {
+    fn first_failure(&self) -> Option<&Failure> {
+        None
+    }
+}
+
+/// The failure of a call that was refused memory, if it then returned an error, or failures of records. An interpreter turns the refusal into an
+/// exception, which fails records that a fresh instance would process, and it stays as full as it is: so the call failed for
+/// lack of memory, as if it had trapped. A call that did without the memory is left alone.
+fn starved<T: Reported>(
+    result: &Result<T, Failure>,
+    entry: Entry,
+    host: &Host,
+    settings: &Settings,
+) -> Option<Failure> {
+    let refusal = host.limiter.refused()?;
+    let told = match result {
+        Ok(returned) => returned.first_failure()?,
+        Err(failure) if failure.kind == Kind::Error => failure,
+        Err(_) => return None,
+    };
+    let refused = classify::refused(refusal, &host.limiter);
+    let reason = format!("{}{refused}; it returned: {}", entry.prefix(), told.reason);
+    Some(quiet(settings, Failure::new(Kind::Memory, Some(Arc::clone(&settings.name)), reason)))
+}
+
 /// Calls the guest under its deadline, and classifies an error.
 fn entered<T>(
     store: &mut Store<Host>,
@@ -154,6 +197,7 @@ fn entered<T>(
     deadline.begin(store);
     let returned = call(store);
     let is_late = deadline.end();
+    store.data_mut().end_lines();
     let error = match returned {
         Ok(returned) if !is_late => return Ok(returned),
         Ok(_) => Trap::Interrupt.into(),

@@ -24,11 +24,13 @@ mod instance;
 mod limiter;
 mod manifest;
 mod precompiled;
+mod preview1;
 mod program;
 mod reducer;
 mod schema;
 mod signature;
 mod step;
+mod toolchain;
 mod trust;
 mod world;
 
@@ -64,6 +66,7 @@ pub use schema::Fault;
 pub use schema::What;
 pub use step::LoadError;
 pub use step::Step;
+pub use toolchain::Toolchain;
 pub use trust::Demand;
 pub use trust::Signer;
 pub use trust::signature_of;
@@ -94,8 +97,8 @@ pub struct Settings {
     pub allow: Grants,
     /// The names of its ports, `main` first.
     pub ports: Vec<String>,
-    /// The longest time that one call may take.
-    pub timeout: Duration,
+    /// The longest times that calls may take.
+    pub timeout: CallTimeouts,
     /// The memory limit of one instance in bytes, for all of its memories and tables together.
     pub memory_bytes: u64,
     /// The most records in one call.
@@ -108,4 +111,20 @@ pub struct Settings {
     pub demands: Vec<Demand>,
     /// Values passed to the plugin that must not appear in its messages.
     pub hidden: Hidden,
+}
+
+/// The longest times that calls of a plugin may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallTimeouts {
+    /// A call with records.
+    pub call: Duration,
+    /// Instantiating the plugin, and its `init`, each.
+    pub init: Duration,
+}
+
+impl From<Duration> for CallTimeouts {
+    /// The same for all calls.
+    fn from(timeout: Duration) -> CallTimeouts {
+        CallTimeouts { call: timeout, init: timeout }
+    }
 }

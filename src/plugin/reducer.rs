@@ -21,6 +21,7 @@ use crate::plugin::contract::RawFailed;
 use crate::plugin::contract::ReducerPlugin;
 use crate::plugin::host::Host;
 use crate::plugin::instance::Instance;
+use crate::plugin::instance::Reported;
 
 /// The length of the null key.
 const NULL_KEY: i32 = -1;
@@ -157,7 +158,7 @@ impl Instance {
     }
 
     /// Calls a function of a plugin with state. `call` returns `None` if the plugin doesn't have it.
-    fn reduce<R, T>(
+    fn reduce<R, T: Reported>(
         &mut self,
         entry: Entry,
         call: impl FnOnce(&ReducerPlugin, &mut Store<Host>, &Arc<str>) -> Option<Answer<R>>,
@@ -174,6 +175,24 @@ impl Instance {
                 None => Err(format!("the plugin doesn't export it; {} does", entry.worlds())),
             },
         )
+    }
+}
+
+impl Reported for Folded {
+    fn first_failure(&self) -> Option<&Failure> {
+        self.failed.first().map(|failed| &failed.failure)
+    }
+}
+
+impl Reported for ChangedCells {
+    fn first_failure(&self) -> Option<&Failure> {
+        None
+    }
+}
+
+impl Reported for Extracted {
+    fn first_failure(&self) -> Option<&Failure> {
+        self.failed.first().map(|failed| &failed.failure)
     }
 }
 

@@ -8,6 +8,10 @@ use std::fmt;
 
 use crate::plugin::grants::Grant;
 use crate::plugin::grants::Grants;
+use crate::plugin::grants::is_final;
+use crate::plugin::preview1;
+use crate::plugin::toolchain;
+use crate::plugin::toolchain::Toolchain;
 
 /// The columnar world's export, without its version.
 pub(super) const BATCH_HANDLER: &str = "wasmill:plugin/batch-handler";
@@ -43,6 +47,26 @@ const TOUCHES: [(&str, &str); 22] = [
     ("wasi:nn/", "machine learning models"),
     ("wasi", "files, environment, clocks, random numbers"),
 ];
+
+/// The interfaces of WASI 0.2 that every plugin may import since there is nothing behind them, and what they come to.
+const INERT: [(&str, &str); 14] = [
+    ("wasi:cli/stdout", "lines in the log"),
+    ("wasi:cli/stderr", "lines in the log"),
+    ("wasi:cli/stdin", NO_INPUT),
+    ("wasi:cli/terminal-input", NO_INPUT),
+    ("wasi:cli/terminal-output", NO_INPUT),
+    ("wasi:cli/terminal-stdin", NO_INPUT),
+    ("wasi:cli/terminal-stdout", NO_INPUT),
+    ("wasi:cli/terminal-stderr", NO_INPUT),
+    ("wasi:cli/exit", "nothing: it ends the call, as a trap does"),
+    ("wasi:io/error", NO_WAIT),
+    ("wasi:io/poll", NO_WAIT),
+    ("wasi:io/streams", NO_WAIT),
+    ("wasi:filesystem/types", "nothing: there are no files"),
+    ("wasi:filesystem/preopens", "nothing: there are no files"),
+];
+const NO_INPUT: &str = "nothing: there is no input and no terminal";
+const NO_WAIT: &str = "nothing: streams are empty, and nothing waits";
 
 /// A compatible line of versions of the contract: a component needs its track, not an exact version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,17 +208,22 @@ pub enum Needs {
     Nothing,
     /// A grant in the step's `allow`.
     Allow(Grant),
+    /// Nothing, but it only works with this grant: the time stands still without it, the random numbers are always the same, and
+    /// the environment is empty. The runtimes of some languages import it whether or not the plugin asks.
+    Optional(Grant),
+    /// Nothing: every plugin may import it, and it does nothing, or writes to the log.
+    Inert,
     /// No plugin gets it.
     Unavailable,
 }
 
 impl Needs {
-    /// The grant that a step must give for it, if any.
+    /// The grant that it works with, if any.
     #[must_use]
     pub fn grant(self) -> Option<Grant> {
         match self {
-            Needs::Allow(grant) => Some(grant),
-            Needs::Nothing | Needs::Unavailable => None,
+            Needs::Allow(grant) | Needs::Optional(grant) => Some(grant),
+            Needs::Nothing | Needs::Inert | Needs::Unavailable => None,
         }
     }
 }
@@ -207,6 +236,10 @@ impl Import {
         }
         let touches = TOUCHES.iter().find(|(prefix, _)| named.starts_with(prefix)).map(|&(_, touches)| touches);
         let version = version(name).unwrap_or_default();
+        let inert = INERT.iter().find(|(known, _)| *known == named && is_final(version));
+        if let Some(&(_, touches)) = inert {
+            return Import { name: name.to_owned(), touches, needs: Needs::Inert };
+        }
         let needs = match Grant::of(named, version) {
             _ if is_always_granted(named, version) => Needs::Nothing,
             Some(grant) => Needs::Allow(grant),
@@ -215,9 +248,50 @@ impl Import {
         Import { name: name.to_owned(), touches: touches.unwrap_or("something that this host doesn't know"), needs }
     }
 
-    /// A function that a core module imports without an interface of the component model.
+    /// A function that a core module imports without an interface of the component model. Those of WASI preview 1 with nothing
+    /// behind them are one import.
     pub(super) fn of_function(module: &str, name: &str) -> Import {
+        if module == preview1::MODULE && preview1::is_known(name) {
+            let granted = |function: &str, touches, grant| Import {
+                name: format!("{module}.{function}"),
+                touches,
+                needs: Needs::Optional(grant),
+            };
+            return match name {
+                "clock_res_get" | "clock_time_get" => granted("clock_time_get", "the time", Grant::Clock),
+                "random_get" => granted("random_get", "random numbers", Grant::Random),
+                "environ_get" | "environ_sizes_get" => granted("environ_get", "environment variables", Grant::Env),
+                _ => Import { name: module.to_owned(), touches: "lines in the log", needs: Needs::Inert },
+            };
+        }
         Import { name: format!("{module}.{name}"), ..Import::new(module, false) }
+    }
+}
+
+/// Tells the imports of a language's runtime, which takes all of WASI, from those of a plugin that asks for the time on
+/// purpose: beside streams or files, grants are optional.
+pub(super) fn with_runtime(imports: &mut [Import]) {
+    if !imports.iter().any(|import| import.needs == Needs::Inert && !preview1::is_import(&import.name)) {
+        return;
+    }
+    for import in imports {
+        if let Needs::Allow(grant) = import.needs {
+            import.needs = Needs::Optional(grant);
+        }
+    }
+}
+
+/// The imports of a core module that becomes a component: through the adapter of preview 1 grants don't reach it.
+pub(super) fn with_adapter(imports: &mut [Import]) {
+    for import in imports.iter_mut().filter(|import| preview1::is_import(&import.name)) {
+        if let Needs::Optional(grant) = import.needs {
+            let touches = match grant {
+                Grant::Clock => "nothing: its time stands still",
+                Grant::Random => "nothing: its random numbers are always the same",
+                Grant::Env => "nothing: its environment is empty",
+            };
+            (import.needs, import.touches) = (Needs::Inert, touches);
+        }
     }
 }
 
@@ -242,8 +316,13 @@ pub enum Misfit {
         advice: &'static str,
     },
     /// It has imports that aren't granted.
-    #[error("it imports interfaces that it wasn't granted: {}; {}", named(.0), way_out(.0))]
-    Imports(Vec<Import>),
+    #[error("it imports interfaces that it wasn't granted: {}; {}", named(refused), way_out(refused, *made_by))]
+    Imports {
+        /// These imports.
+        refused: Vec<Import>,
+        /// The tool that made it.
+        made_by: Option<Toolchain>,
+    },
 }
 
 fn named(imports: &[Import]) -> String {
@@ -252,11 +331,9 @@ fn named(imports: &[Import]) -> String {
 }
 
 /// What to do about rejected imports.
-fn way_out(imports: &[Import]) -> String {
+fn way_out(imports: &[Import], made_by: Option<Toolchain>) -> String {
     if imports.iter().any(|import| import.needs == Needs::Unavailable) {
-        return "no plugin gets all of these, so build it without WASI (Rust: target wasm32-unknown-unknown; JavaScript and Python: \
-                `--stub-wasi`)"
-            .to_owned();
+        return format!("no plugin gets all of these, so {}", toolchain::advice(made_by));
     }
     let lines: BTreeSet<&str> = imports.iter().filter_map(|import| import.needs.grant()).map(Grant::line).collect();
     let lines: Vec<&str> = lines.into_iter().collect();
@@ -264,7 +341,12 @@ fn way_out(imports: &[Import]) -> String {
 }
 
 /// The contract of a component with these exports and imports, if a step may run it.
-pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> Result<(Track, World), Misfit> {
+pub(super) fn admit(
+    exports: &[Export],
+    imports: &[Import],
+    allow: &Grants,
+    made_by: Option<Toolchain>,
+) -> Result<(Track, World), Misfit> {
     let (world, contract) = World::of(exports);
     let track = contract.as_deref().and_then(Track::of);
     let advice = match (world, track) {
@@ -285,12 +367,12 @@ pub(super) fn admit(exports: &[Export], imports: &[Import], allow: &Grants) -> R
         }
         (_, Some(track)) => {
             let is_refused = |import: &&Import| match import.needs {
-                Needs::Nothing => false,
+                Needs::Nothing | Needs::Optional(_) | Needs::Inert => false,
                 Needs::Allow(grant) => !allow.has(grant),
                 Needs::Unavailable => true,
             };
             let refused: Vec<Import> = imports.iter().filter(is_refused).cloned().collect();
-            return if refused.is_empty() { Ok((track, world)) } else { Err(Misfit::Imports(refused)) };
+            return if refused.is_empty() { Ok((track, world)) } else { Err(Misfit::Imports { refused, made_by }) };
         }
     };
     Err(Misfit::World { found: exports.to_vec(), advice })
@@ -358,7 +440,7 @@ pub(super) fn side_by_side(found: &[Export]) -> String {
 const FOUND_LINES_MAX: usize = 20;
 
 /// A name without its version.
-fn interface(name: &str) -> &str {
+pub(super) fn interface(name: &str) -> &str {
     name.split_once('@').map_or(name, |(interface, _)| interface)
 }
 
@@ -373,8 +455,9 @@ mod tests {
     fn refusal(exports: &[&str], imports: &[&str]) -> String {
         let exports: Vec<Export> =
             exports.iter().map(|&name| Export { name: name.to_owned(), functions: Vec::new() }).collect();
-        let imports: Vec<Import> = imports.iter().map(|name| Import::new(name, false)).collect();
-        admit(&exports, &imports, &Grants { clock: true, ..Grants::default() })
+        let mut imports: Vec<Import> = imports.iter().map(|name| Import::new(name, false)).collect();
+        with_runtime(&mut imports);
+        admit(&exports, &imports, &Grants { clock: true, ..Grants::default() }, None)
             .err()
             .map(|misfit| misfit.to_string())
             .unwrap_or_default()
@@ -463,14 +546,36 @@ mod tests {
         for other in
             ["wasi:clocks/wall-clock@0.3.0", "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10", "wasi:clocks/timezone@0.2.0"]
         {
-            assert!(refusal(&handler, &[other]).contains("build it without WASI"), "{other}");
+            assert!(refusal(&handler, &[other]).contains("so build it without (Rust"), "{other}");
         }
+    }
+
+    #[test]
+    fn what_the_runtime_of_a_language_imports_is_admitted_without_grants() {
+        let handler = ["wasmill:plugin/batch-handler@1.0.0"];
+        let runtime = [
+            "wasi:io/poll@0.2.9",
+            "wasi:io/streams@0.2.9",
+            "wasi:cli/stderr@0.2.9",
+            "wasi:cli/terminal-stdout@0.2.0",
+            "wasi:filesystem/preopens@0.2.12",
+            "wasi:cli/environment@0.2.9",
+            "wasi:random/insecure-seed@0.2.9",
+        ];
+        assert_eq!(refusal(&handler, &runtime), "");
+        // What asks for them alone asks on purpose.
+        assert!(refusal(&handler, &runtime[5..]).contains("random = true"));
+        for other in ["wasi:io/streams@0.3.0", "wasi:io/streams@0.2.0-rc-2023-11-10", "wasi:cli/run@0.2.0"] {
+            assert!(refusal(&handler, &[other]).contains(other), "{other}");
+        }
+        let refused = refusal(&handler, &["wasi:io/streams@0.2.9", "wasi:sockets/tcp@0.2.9"]);
+        assert!(refused.contains("sockets") && !refused.contains("streams"), "{refused}");
     }
 
     #[test]
     fn every_refused_import_is_named_with_what_it_touches() {
         let imports = [
-            "wasi:filesystem/types@0.2.6",
+            "wasi:http/outgoing-handler@0.2.6",
             "wasmill:plugin/log@0.1.0",
             "wasi:sockets/tcp@0.2.6",
             "acme:db/sql",
@@ -479,7 +584,7 @@ mod tests {
         ];
         let refusal = refusal(&["wasmill:plugin/batch-handler@0.1.0"], &imports);
         for part in [
-            "wasi:filesystem/types@0.2.6 (files)",
+            "wasi:http/outgoing-handler@0.2.6 (HTTP to any server)",
             "wasi:sockets/tcp@0.2.6 (the network)",
             "acme:db/sql (something that this host doesn't know)",
             "wasmill:plugin/log@0.2.0 (",

@@ -74,7 +74,7 @@ fn mask_accepts_the_same_documents_as_serde_json() {
         settings: Secret("{}".into()),
         allow: Grants::default(),
         ports: vec!["main".into()],
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_secs(60).into(),
         memory_bytes: 64 << 20,
         batch_records: BATCH,
         outputs_per_record: 1_000_000,

@@ -153,7 +153,7 @@ pub(crate) fn settings() -> Settings {
         settings: wasmill::secret::Secret("{\"fields\":[]}".into()),
         allow: Grants::default(),
         ports: vec!["main".into(), "audit".into()],
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_secs(60).into(),
         memory_bytes: 16 << 20,
         batch_records: 128,
         outputs_per_record: 1_000_000,

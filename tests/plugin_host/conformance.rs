@@ -96,7 +96,7 @@ fn each_check_fails_for_a_plugin_that_breaks_its_rule() {
             "reduce",
             &[("RECORD", "(if (i32.gt_s (local.get $value) (i32.const 999999)) (then unreachable))")],
             "any record is folded into its cell or failed",
-            "record 10 (a large value): trap: add: ",
+            "record 12 (a large value): trap: add: ",
         ),
         (
             "reduce",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wasmill::failure::Failure;
 use wasmill::failure::Kind;
+use wasmill::plugin::CallTimeouts;
 use wasmill::plugin::Settings;
 
 use crate::component::batch;
@@ -35,7 +36,7 @@ fn check(failure: &Failure, kind: Kind, reason: &str) {
 }
 
 fn hasty() -> Settings {
-    Settings { timeout: Duration::from_millis(300), ..settings() }
+    Settings { timeout: Duration::from_millis(300).into(), ..settings() }
 }
 
 #[test]
@@ -80,12 +81,23 @@ fn a_panic_is_in_the_reason_once_with_its_file_and_line() {
 fn a_loop_anywhere_ends_at_the_deadline() {
     for (name, reason) in [
         ("loop", "ran longer than its timeout of 300ms in `process`"),
-        ("init_loop", "init: ran longer than its timeout"),
-        ("start_loop", "instantiate: ran longer than its timeout"),
+        ("init_loop", "init: ran longer than its `init_timeout` of 300ms"),
+        ("start_loop", "instantiate: ran longer than its `init_timeout` of 300ms"),
         ("grow_spin", "ran longer than its timeout"),
     ] {
         check(&fault(&fixture(name), hasty()), Kind::Timeout, reason);
     }
+}
+
+#[test]
+fn init_has_a_timeout_of_its_own() {
+    let limited = |call, init| {
+        let [call, init] = [call, init].map(Duration::from_millis);
+        Settings { timeout: CallTimeouts { call, init }, ..settings() }
+    };
+    let minute = 60_000;
+    check(&fault(&fixture("init_loop"), limited(minute, 300)), Kind::Timeout, "init: ran longer");
+    check(&fault(&fixture("loop"), limited(300, minute)), Kind::Timeout, "ran longer than its timeout of 300ms");
 }
 
 /// Plugins with `code` in the allocator, and in the function that the host calls after it has read a result.
@@ -140,7 +152,7 @@ fn during_instantiation_a_plugin_may_call_the_same_functions_in_both_forms() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test is a shell of its own")]
 fn the_deadline_applies_to_each_call_separately() {
-    let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1), ..settings() }).unwrap();
+    let step = load(&fixture("identity"), Settings { timeout: Duration::from_secs(1).into(), ..settings() }).unwrap();
     let mut instance = step.instantiate().unwrap();
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(1500) {
@@ -152,6 +164,45 @@ fn the_deadline_applies_to_each_call_separately() {
 fn refused_memory_is_told_apart_from_other_traps() {
     let failure = fault(&fixture("grow"), settings());
     check(&failure, Kind::Memory, "needs more than its limit of 16777216 bytes of memory in `process`");
+}
+
+/// Takes memory until it is refused, and then does `then`.
+fn full(then: &str) -> Vec<u8> {
+    batch(&format!(
+        "(data (i32.const 64) \"full\")
+         (func $process (type $process)
+           (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+           {then})"
+    ))
+}
+
+/// What an interpreter makes of refused memory: an exception, which comes back as an error of the call, or as rejects.
+#[test]
+fn an_error_or_a_reject_of_a_call_that_was_refused_memory_is_a_fault_of_the_call() {
+    let error = "(i32.store8 (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const 64))
+        (i32.store (i32.const 8) (i32.const 4)) (i32.const 0)";
+    let dropped = "(drop (call $outcome (call $array (local.get 4) (i32.const 0)) (local.get 4)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))";
+    let reject = format!(
+        "{dropped}
+         (i32.store (i32.const 52) (i32.const 128)) (i32.store (i32.const 56) (i32.const 1))
+         (i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 136) (i32.const 64))
+         (i32.store (i32.const 140) (i32.const 4)) (i32.store (i32.const 144) (i32.const 64))
+         (i32.store (i32.const 148) (i32.const 4)) (i32.const 0)"
+    );
+    for then in [error, &reject] {
+        let failure = fault(&full(then), settings());
+        check(&failure, Kind::Memory, "needs more than its limit of 16777216 bytes of memory; it returned: full");
+        assert!(failure.kind.spoils_instance());
+    }
+    // Who does without the memory is left alone.
+    let well = format!("{dropped} (i32.const 0)");
+    for bytes in forms(&full(&well)) {
+        let mut instance = load(&bytes, settings()).unwrap().instantiate().unwrap();
+        for _ in 0..2 {
+            assert!(instance.process(&records(0).view()).unwrap().failed.is_empty());
+        }
+    }
 }
 
 #[test]

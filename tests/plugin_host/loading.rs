@@ -159,13 +159,17 @@ fn every_import_that_is_not_granted_is_named() {
     );
     check(
         &described(&greedy, "greedy"),
-        &["wasi:filesystem/types@0.2.6 (files)", "wasi:sockets/tcp@0.2.6 (the network)"],
+        &["wasi:filesystem/types@0.2.6 (WASI 0.2, which only components get)", "wasi:sockets/tcp@0.2.6 (the network)"],
+    );
+    check(
+        &component(&described(&greedy, "greedy")),
+        &["granted: wasi:sockets/tcp@0.2.6 (the network); ", "build it without"],
     );
     let preview_1 = with_prelude(
-        "(import \"wasi_snapshot_preview1\" \"fd_write\" (func $write (param i32 i32 i32 i32) (result i32)))
+        "(import \"wasi_snapshot_preview1\" \"fd_unheard_of\" (func $write (param i32 i32 i32 i32) (result i32)))
          (func $process (type $process) (i32.const 0))",
     );
-    check(&described(&preview_1, "batch"), &["wasi_snapshot_preview1.fd_write (files, environment"]);
+    check(&described(&preview_1, "batch"), &["wasi_snapshot_preview1.fd_unheard_of (files, environment"]);
 }
 
 /// Traps unless the time is after 2023, REGION is the only environment variable and begins with an `e`, and random

@@ -10,6 +10,7 @@ mod loading;
 mod malformed;
 mod naming;
 mod reducing;
+mod wasi;
 
 use wasmill::batch::Batch;
 use wasmill::failure::Kind;

@@ -234,7 +234,7 @@ fn a_trap_or_a_loop_names_the_function_that_the_host_called() {
         let reason = format!("{function}: wasm trap: unreachable executed in `{function}`");
         assert_eq!((trapped.kind, &trapped.reason), (Kind::Trap, &reason));
         for bytes in forms(&reducer("reduce-by", &[(place, "(loop $ever (br $ever))")])) {
-            let hasty = Settings { timeout: Duration::from_millis(300), ..settings() };
+            let hasty = Settings { timeout: Duration::from_millis(300).into(), ..settings() };
             let late = call(&mut load(&bytes, hasty).unwrap().instantiate().unwrap(), function);
             let reason = format!("{function}: ran longer than its timeout of 300ms in `{function}`");
             assert_eq!((late.kind, &late.reason), (Kind::Timeout, &reason));

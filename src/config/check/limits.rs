@@ -169,7 +169,7 @@ pub(super) fn times(
         return;
     }
     let drain = humantime::format_duration(DRAIN_TIMEOUT);
-    for (raw_step, step) in raw_steps.iter().zip(steps).filter(|(_, step)| step.timeout >= limits.drain_timeout) {
+    for (raw_step, step) in raw_steps.iter().zip(steps).filter(|(_, step)| step.timeout.call >= limits.drain_timeout) {
         let Some(at) = raw_step.get_ref().timeout.as_ref().or(raw.drain_timeout.as_ref()) else { continue };
         check.report.add(
             at.span().into(),

@@ -188,10 +188,15 @@ fn bounds(check: &mut Check<'_>, raw: &WrittenLimits) -> Vec<Bound> {
             bounds.push(Bound { key, most, at: size.span().into() });
         }
     }
-    if let Some((most, text)) = value::duration(check, raw.timeout.as_ref(), "limits.timeout").zip(raw.timeout.as_ref())
-    {
-        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-        bounds.push(Bound { key: Bounded::Timeout, most, at: text.span().into() });
+    let times = [
+        (raw.timeout.as_ref(), "limits.timeout", Bounded::Timeout),
+        (raw.init_timeout.as_ref(), "limits.init_timeout", Bounded::InitTimeout),
+    ];
+    for (text, name, key) in times {
+        if let Some((most, text)) = value::duration(check, text, name).zip(text) {
+            let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+            bounds.push(Bound { key, most, at: text.span().into() });
+        }
     }
     bounds
 }

@@ -19,12 +19,15 @@ use crate::config::Windowed;
 use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
+use crate::plugin::CallTimeouts;
 use crate::plugin::Grants;
 use crate::plugin::Settings;
 use crate::plugin::bundled;
 use crate::secret::Secret;
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+/// Interpreters take up to a second for their start on a busy machine, and plugins read tables in `init`.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 const MEMORY_BYTES: u64 = 64 << 20;
 const BATCH_RECORDS: usize = 128;
 
@@ -108,7 +111,10 @@ fn step(
         settings: Secret(settings.unwrap_or_else(|| "{}".to_owned())),
         allow: step.allow.as_ref().map(|allow| grants(check, allow.get_ref())).unwrap_or_default(),
         ports: ports.to_vec(),
-        timeout: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
+        timeout: CallTimeouts {
+            call: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
+            init: value::duration(check, step.init_timeout.as_ref(), "init_timeout").unwrap_or(INIT_TIMEOUT),
+        },
         memory_bytes: memory.unwrap_or(MEMORY_BYTES),
         batch_records: value::number(check, step.batch.as_ref(), "batch", 1, 4096).unwrap_or(BATCH_RECORDS),
         // Those of `[limits]`, which are the same for all steps.

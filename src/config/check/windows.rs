@@ -74,6 +74,7 @@ pub(super) fn windowed(
     let others = [
         ("allow", step.allow.as_ref().map(Spanned::span)),
         ("timeout", step.timeout.as_ref().map(Spanned::span)),
+        ("init_timeout", step.init_timeout.as_ref().map(Spanned::span)),
         ("memory", step.memory.as_ref().map(Spanned::span)),
         ("batch", step.batch.as_ref().map(Spanned::span)),
         ("sha256", step.sha256.as_ref().map(Spanned::span)),

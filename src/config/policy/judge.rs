@@ -408,13 +408,18 @@ impl Judge<'_> {
                 one(&["limits", "records_per_second"], rate)
             }
             Bounded::Memory => each("memory", &|step| step.memory_bytes),
-            Bounded::Timeout => each("timeout", &|step| u64::try_from(step.timeout.as_millis()).unwrap_or(u64::MAX)),
+            Bounded::Timeout => each("timeout", &|step| in_millis(step.timeout.call)),
+            Bounded::InitTimeout => each("init_timeout", &|step| in_millis(step.timeout.init)),
             Bounded::Batch => each("batch", &|step| step.batch_records as u64),
             Bounded::StateMemory => {
                 windowed.iter().flat_map(|windowed| one(&["state", "memory"], windowed.memory_bytes)).collect()
             }
         }
     }
+}
+
+fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Bounded {
@@ -430,7 +435,9 @@ impl Bounded {
             | Bounded::Outputs
             | Bounded::Rate => value.to_string(),
             Bounded::Bytes | Bounded::Memory | Bounded::StateMemory | Bounded::OutputBytes => show::in_bytes(value),
-            Bounded::Timeout => format!("\"{}\"", humantime::format_duration(Duration::from_millis(value))),
+            Bounded::Timeout | Bounded::InitTimeout => {
+                format!("\"{}\"", humantime::format_duration(Duration::from_millis(value)))
+            }
         }
     }
 }

@@ -127,6 +127,9 @@ pub(in crate::config) struct WrittenLimits {
     /// The longest `timeout` of a step.
     #[schemars(with = "Option<schema::Time>", extend("examples" = ["1s"]))]
     pub(in crate::config) timeout: Option<Text>,
+    /// The longest `init_timeout` of a step.
+    #[schemars(with = "Option<schema::Time>", extend("examples" = ["10s"]))]
+    pub(in crate::config) init_timeout: Option<Text>,
     /// The largest `batch` of a step.
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "examples" = [512]))]
     pub(in crate::config) batch: Option<Number>,

@@ -12,7 +12,7 @@ groups = ["orders-*"]
 references = { env = ["ORDERS_*"], files = ["secrets/orders/*"] }
 allow = { env = ["ORDERS_*"], clock = true }
 librdkafka = ["client.*"]
-limits = { parallelism = 4, weight = 10, memory = "32 MiB", timeout = "500ms", max_in_flight = { bytes = "1 GiB" } }
+limits = { parallelism = 4, weight = 10, memory = "32 MiB", timeout = "500ms", init_timeout = "20s", max_in_flight = { bytes = "1 GiB" } }
 plugins = { sha256 = ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"], signed_by = ["team-a"] }
 [signers]
 team-a = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
@@ -178,6 +178,12 @@ fn each_thing_that_a_rule_does_not_permit_is_reported_with_both_places() {
             "timeout = \"2s\"",
             "`timeout` of step `mask` is \"2s\", which",
             "the rule permits \"500ms\" at most",
+        ),
+        (
+            "timeout = \"500ms\"",
+            "timeout = \"500ms\"\ninit_timeout = \"1m\"",
+            "`init_timeout` of step `mask` is \"1m\", which",
+            "the rule permits \"20s\" at most",
         ),
         (
             "parallelism = 4",

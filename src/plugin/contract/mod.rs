@@ -93,8 +93,7 @@ pub(super) enum RawOutcome {
     Malformed(String),
 }
 
-/// Defines the interfaces that are always granted, for all tracks, since they return no data, and those that may be
-/// granted.
+/// Defines the interfaces of wasmill that are always granted, for all tracks, since they return no data.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     for track in Track::ALL {
         let mut log = linker.instance(&track.interface("log"))?;
@@ -116,8 +115,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     topics.func_wrap("number", |mut store: StoreContextMut<'_, Host>, (port, name): (u32, String)| {
         let number = store.data_mut().topics.number(port, &name);
         Ok((number.ok_or_else(|| wasmtime::Error::msg(host::TOO_MANY))?,))
-    })?;
-    host::link(linker)
+    })
 }
 
 impl Linked {
@@ -135,7 +133,11 @@ impl Linked {
     ) -> wasmtime::Result<Linked> {
         let pre = match compiled {
             Compiled::Module(module) => return Ok(Linked::Module(module::Linked::new(module)?)),
-            Compiled::Component(component) => linker.instantiate_pre(&component)?,
+            Compiled::Component(component) => {
+                let mut linker = linker.clone();
+                host::link(&mut linker, &component)?;
+                linker.instantiate_pre(&component)?
+            }
         };
         Ok(match (track, world) {
             (_, World::Reduce) => Linked::Reducer(reducer::Linked::new(pre, false)?),

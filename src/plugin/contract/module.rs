@@ -42,7 +42,9 @@ use crate::plugin::deadline::Flag;
 use crate::plugin::deadline_instrumentation;
 use crate::plugin::host::Host;
 use crate::plugin::host::TOO_MANY;
+use crate::plugin::host::preview1_function;
 use crate::plugin::inline_memcpy;
+use crate::plugin::preview1;
 use crate::plugin::world::BATCH_HANDLER;
 
 const MEMORY: &str = "memory";
@@ -142,9 +144,12 @@ impl Linked {
     }
 }
 
-/// A function of an interface that is always granted.
+/// A function of an interface that is always granted, or of WASI preview 1.
 fn host_function(store: &mut Store<Host>, interface: &str, name: &str) -> Result<Func> {
     let interface = interface.split_once('@').map_or(interface, |(interface, _)| interface);
+    if interface == preview1::MODULE {
+        return preview1_function(store, name);
+    }
     Ok(match (interface, name) {
         ("wasmill:plugin/log", "write") => {
             Func::wrap(store, |mut caller: Caller<'_, Host>, level: u32, at: u32, length: u32| {

@@ -20,7 +20,12 @@ use crate::telemetry;
 use crate::telemetry::KeepsBack;
 
 /// A longer line is truncated.
-const LINE_BYTES_MAX: usize = 1024;
+pub(super) const LINE_BYTES_MAX: usize = 1024;
+/// Of what a call prints to stderr, this many lines are kept for its failure: the first ones, and the last ones.
+const KEPT_FIRST: usize = 4;
+const KEPT_LINES: usize = 12;
+/// Of a longer one, the beginning.
+const KEPT_BYTES_MAX: usize = 240;
 /// A step writes at most this many lines in each [`WINDOW`], over all its instances.
 const LINES_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -154,33 +159,54 @@ impl Drop for LogGate {
 pub(super) struct Log {
     gate: Arc<LogGate>,
     plugin: Arc<PluginName>,
-    /// The last line of the running call, if it is an error: a guest that panics writes one before it traps.
-    last_error: Option<String>,
+    /// The last line of the running call, if it is an error, or what it printed to stderr: a guest that panics writes one
+    /// before it traps.
+    last_errors: Vec<String>,
 }
 
 impl Log {
     pub(super) fn new(gate: Arc<LogGate>, plugin: Arc<PluginName>) -> Log {
-        Log { gate, plugin, last_error: None }
+        Log { gate, plugin, last_errors: Vec::new() }
     }
 }
 
 impl Host {
     /// Starts another call.
     pub(in crate::plugin) fn forget_last_error(&mut self) {
-        self.log.last_error = None;
+        self.log.last_errors.clear();
     }
 
-    /// The guest's last line in this call if it was an error, truncated to one line.
-    pub(in crate::plugin) fn last_error(&self) -> Option<&str> {
-        self.log.last_error.as_deref().filter(|line| !line.is_empty())
+    /// The guest's last words in this call, truncated, in one line: its last line if that was an error, and what it printed
+    /// to stderr.
+    pub(in crate::plugin) fn last_error(&self) -> Option<String> {
+        let said = self.log.last_errors.join("; ");
+        (!said.is_empty()).then_some(said)
     }
 
     /// Writes a guest's line, if its step's gate admits it.
     pub(in crate::plugin) fn write_log(&mut self, level: Level, message: &str) {
-        self.log.last_error = (level == Level::Error).then(|| {
-            let line = message.trim().chars().map(|character| if character == '\n' { ' ' } else { character });
-            printable(line, message.len())
-        });
+        self.log.last_errors.clear();
+        if level == Level::Error {
+            self.log.last_errors.push(in_one_line(message));
+        }
+        self.write_line(level, message);
+    }
+
+    /// Writes a line that a guest has printed. One of stderr is often one of several that belong together.
+    pub(super) fn write_printed(&mut self, level: Level, line: &str) {
+        if level == Level::Error {
+            let kept = &mut self.log.last_errors;
+            if kept.len() >= KEPT_LINES {
+                kept.remove(KEPT_FIRST);
+            }
+            let line = line.trim();
+            let cut = &line[..line.floor_char_boundary(KEPT_BYTES_MAX)];
+            kept.push(if cut.len() < line.len() { in_one_line(&format!("{cut}...")) } else { in_one_line(cut) });
+        }
+        self.write_line(level, line);
+    }
+
+    fn write_line(&mut self, level: Level, message: &str) {
         let gate = &*self.log.gate;
         let count = match level {
             Level::Trace => 0,
@@ -204,6 +230,12 @@ impl Host {
             Level::Error => tracing::error!(target: "plugin", step, plugin, version, "{line}"),
         }
     }
+}
+
+/// A line for a reason.
+fn in_one_line(message: &str) -> String {
+    let line = message.trim().chars().map(|character| if character == '\n' { ' ' } else { character });
+    printable(line, message.len())
 }
 
 /// Makes a line that can't move the cursor, end early or fill a disk.

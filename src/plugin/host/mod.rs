@@ -5,24 +5,29 @@
 
 mod log;
 mod metrics;
+mod preview1;
+mod printed;
 mod topics;
 mod wasi;
+mod wasi_linker;
 
 pub use metrics::Effects;
 
 pub(super) use log::LogGate;
 pub(super) use log::PluginName;
 pub(super) use metrics::Names;
+pub(super) use preview1::function as preview1_function;
 pub(super) use topics::TOO_MANY;
 pub(super) use wasi::Refused;
 pub(super) use wasi::WasiState;
-pub(super) use wasi::link;
+pub(super) use wasi_linker::link;
 
 use std::sync::Arc;
 
 use crate::plugin::limiter::Limiter;
 use log::Log;
 use metrics::Metrics;
+use printed::Printed;
 use topics::Topics;
 
 /// The data of one instance's store.
@@ -34,6 +39,7 @@ pub(super) struct Host {
     /// or frees its result.
     pub(super) may_call: bool,
     log: Log,
+    printed: Printed,
     given: WasiState,
 }
 
@@ -53,6 +59,7 @@ impl Host {
             topics: Topics::new(ports),
             may_call: false,
             log: Log::new(gate, plugin),
+            printed: Printed::default(),
             given,
         }
     }

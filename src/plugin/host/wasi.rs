@@ -1,7 +1,8 @@
-//! The WASI interfaces that a step may grant: clocks, random numbers, and an environment of its own.
+//! What WASI gives a guest: clocks, random numbers, and an environment of its own, as far as its step grants them.
 //!
-//! They are defined for every component, and `clock::admit` rejects one that imports what its step doesn't grant.
-//! Invariant: the result of a call is bounded, and no call waits.
+//! A guest whose step doesn't grant them may ask nevertheless, as the runtimes of some languages do: it gets a fixed time, a
+//! fixed sequence of numbers and an empty environment. `wasi_linker.rs` and `preview1.rs` have the functions. Invariant: the
+//! result of a call is bounded, and no call waits.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,19 +12,14 @@ use std::time::UNIX_EPOCH;
 
 use rustix::rand::GetRandomFlags;
 use rustix::rand::getrandom;
-use wasmtime::StoreContextMut;
-use wasmtime::component::ComponentType;
-use wasmtime::component::Linker;
-use wasmtime::component::Lower;
 
 use crate::plugin::grants::Grants;
-use crate::plugin::host::Host;
 use crate::secret::Secret;
 
 /// The most random bytes that one call returns.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+pub(super) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// The reported resolution of the clocks; the host's own are finer.
-const RESOLUTION: Duration = Duration::from_micros(1);
+pub(super) const RESOLUTION: Duration = Duration::from_micros(1);
 
 /// The fixed time of a rehearsal: 2026-01-01T00:00:00Z.
 const REHEARSED: Duration = Duration::from_secs(1_767_225_600);
@@ -32,60 +28,84 @@ const REHEARSED: Duration = Duration::from_secs(1_767_225_600);
 pub(in crate::plugin) struct WasiState {
     env: Vec<(String, Secret)>,
     clock: ClockSource,
+    random: RandomSource,
 }
 
 enum ClockSource {
-    /// The host's own clocks and random numbers. The monotonic clock starts with the instance.
+    /// The host's own clocks. The monotonic clock starts with the instance.
     Real { born: Instant },
-    /// Fixed values, the same for every instance.
-    Rehearsed { random: u64 },
+    /// The same time for every instance.
+    Rehearsed,
+    /// Not granted: always 1970. The monotonic clock counts its readings, so that code that waits for time to pass ends.
+    Fixed { readings: u32 },
+}
+
+enum RandomSource {
+    /// The host's own random numbers.
+    Kernel,
+    /// The same sequence for every instance: in a rehearsal, and for hash tables where random numbers aren't granted.
+    Sequence(u64),
 }
 
 impl WasiState {
     pub(in crate::plugin) fn new(grants: &Grants, rehearsal: bool) -> WasiState {
-        let clock =
-            if rehearsal { ClockSource::Rehearsed { random: 0 } } else { ClockSource::Real { born: instant() } };
-        WasiState { env: grants.env.clone().unwrap_or_default(), clock }
+        let clock = match (grants.clock, rehearsal) {
+            (false, _) => ClockSource::Fixed { readings: 0 },
+            (true, true) => ClockSource::Rehearsed,
+            (true, false) => ClockSource::Real { born: instant() },
+        };
+        let random = if grants.random && !rehearsal { RandomSource::Kernel } else { RandomSource::Sequence(0) };
+        WasiState { env: grants.env.clone().unwrap_or_default(), clock, random }
+    }
+
+    /// The environment variables.
+    pub(super) fn env(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.iter().map(|(name, value)| (&**name, &*value.0))
     }
 
     /// The time since 1970.
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         match self.clock {
             ClockSource::Real { .. } => since_1970(),
-            ClockSource::Rehearsed { .. } => REHEARSED,
+            ClockSource::Rehearsed => REHEARSED,
+            ClockSource::Fixed { .. } => Duration::ZERO,
         }
     }
 
     /// The time since the instance was created.
-    fn elapsed(&self) -> Duration {
-        match self.clock {
-            ClockSource::Real { born } => instant().saturating_duration_since(born),
-            ClockSource::Rehearsed { .. } => Duration::ZERO,
+    pub(super) fn elapsed(&mut self) -> Duration {
+        match &mut self.clock {
+            ClockSource::Real { born } => instant().saturating_duration_since(*born),
+            ClockSource::Rehearsed => Duration::ZERO,
+            ClockSource::Fixed { readings } => {
+                *readings = readings.saturating_add(1);
+                RESOLUTION * *readings
+            }
         }
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
-        match &mut self.clock {
-            ClockSource::Real { .. } => from_kernel(bytes),
-            ClockSource::Rehearsed { random } => {
+        match &mut self.random {
+            RandomSource::Kernel => from_kernel(bytes),
+            RandomSource::Sequence(state) => {
                 for part in bytes.chunks_mut(size_of::<u64>()) {
-                    part.copy_from_slice(&split_mix(random).to_le_bytes()[..part.len()]);
+                    part.copy_from_slice(&split_mix(state).to_le_bytes()[..part.len()]);
                 }
                 Ok(())
             }
         }
     }
 
-    fn random_u64(&mut self) -> wasmtime::Result<u64> {
+    pub(super) fn random_u64(&mut self) -> wasmtime::Result<u64> {
         let mut bytes = [0; size_of::<u64>()];
         self.fill(&mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    fn random_bytes(&mut self, count: u64) -> wasmtime::Result<Vec<u8>> {
+    pub(super) fn random_bytes(&mut self, count: u64) -> wasmtime::Result<Vec<u8>> {
         if count > RANDOM_BYTES_MAX {
             let text = format!("asked for {count} random bytes at once, where {RANDOM_BYTES_MAX} is the most");
-            return Err(Refused(text).into());
+            return Err(Refused::because(text));
         }
         let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];
         self.fill(&mut bytes)?;
@@ -97,6 +117,17 @@ impl WasiState {
 #[derive(Debug)]
 pub(in crate::plugin) struct Refused(String);
 
+impl Refused {
+    pub(super) fn because(text: String) -> wasmtime::Error {
+        Refused(text).into()
+    }
+
+    /// The guest ended itself. No process ends: the call does, and its instance.
+    pub(super) fn exited(code: u32) -> wasmtime::Error {
+        Refused::because(format!("ended itself with the exit code {code}"))
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -105,61 +136,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-#[derive(Clone, Copy, ComponentType, Lower)]
-#[component(record)]
-struct Datetime {
-    seconds: u64,
-    nanoseconds: u32,
-}
-
-impl From<Duration> for Datetime {
-    fn from(time: Duration) -> Datetime {
-        Datetime { seconds: time.as_secs(), nanoseconds: time.subsec_nanos() }
-    }
-}
-
-type Context<'a> = StoreContextMut<'a, Host>;
-
-/// Defines the interfaces for any version 0.2.
-pub(in crate::plugin) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    let mut wall = linker.instance("wasi:clocks/wall-clock@0.2.0")?;
-    wall.func_wrap("now", |store: Context<'_>, (): ()| Ok((Datetime::from(store.data().given.now()),)))?;
-    wall.func_wrap("resolution", |_: Context<'_>, (): ()| Ok((Datetime::from(RESOLUTION),)))?;
-    let mut monotonic = linker.instance("wasi:clocks/monotonic-clock@0.2.0")?;
-    monotonic.func_wrap("now", |store: Context<'_>, (): ()| Ok((nanoseconds(store.data().given.elapsed()),)))?;
-    monotonic.func_wrap("resolution", |_: Context<'_>, (): ()| Ok((nanoseconds(RESOLUTION),)))?;
-
-    let mut random = linker.instance("wasi:random/random@0.2.0")?;
-    random.func_wrap("get-random-bytes", bytes)?;
-    random.func_wrap("get-random-u64", number)?;
-    let mut insecure = linker.instance("wasi:random/insecure@0.2.0")?;
-    insecure.func_wrap("get-insecure-random-bytes", bytes)?;
-    insecure.func_wrap("get-insecure-random-u64", number)?;
-    let mut seed = linker.instance("wasi:random/insecure-seed@0.2.0")?;
-    seed.func_wrap("insecure-seed", |mut store: Context<'_>, (): ()| {
-        let given = &mut store.data_mut().given;
-        Ok(((given.random_u64()?, given.random_u64()?),))
-    })?;
-
-    let mut environment = linker.instance("wasi:cli/environment@0.2.0")?;
-    environment.func_wrap("get-environment", |store: Context<'_>, (): ()| {
-        let env = store.data().given.env.iter();
-        Ok((env.map(|(name, value)| (name.clone(), value.0.clone())).collect::<Vec<_>>(),))
-    })?;
-    environment.func_wrap("get-arguments", |_: Context<'_>, (): ()| Ok((Vec::<String>::new(),)))?;
-    environment.func_wrap("initial-cwd", |_: Context<'_>, (): ()| Ok((None::<String>,)))?;
-    Ok(())
-}
-
-fn bytes(mut store: Context<'_>, (count,): (u64,)) -> wasmtime::Result<(Vec<u8>,)> {
-    Ok((store.data_mut().given.random_bytes(count)?,))
-}
-
-fn number(mut store: Context<'_>, (): ()) -> wasmtime::Result<(u64,)> {
-    Ok((store.data_mut().given.random_u64()?,))
-}
-
-fn nanoseconds(time: Duration) -> u64 {
+pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -181,7 +158,7 @@ fn from_kernel(bytes: &mut [u8]) -> wasmtime::Result<()> {
         match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
             Ok(more) => filled += more,
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Refused(format!("the host has no random numbers: {error}")).into()),
+            Err(error) => return Err(Refused::because(format!("the host has no random numbers: {error}"))),
         }
     }
     Ok(())
@@ -198,6 +175,16 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_grants_the_time_stands_still_and_waiting_ends() {
+        let mut given = WasiState::new(&Grants::default(), false);
+        let mut again = WasiState::new(&Grants::default(), false);
+        assert_eq!((given.now(), given.elapsed()), (Duration::ZERO, RESOLUTION));
+        assert_eq!((given.now(), given.elapsed()), (Duration::ZERO, RESOLUTION * 2));
+        assert_eq!(given.random_bytes(100).unwrap(), again.random_bytes(100).unwrap());
+        assert_eq!(given.env().count(), 0);
+    }
 
     #[test]
     fn random_bytes_are_bounded_filled_and_the_same_in_every_rehearsal() {
