@@ -168,6 +168,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::author::languages::Language;
 
     /// A folder with plugins named `shout` below `a`, `b` and so on, and a folder for compiled files.
     fn plugins(parents: &[&str]) -> (TempDir, TempDir) {
@@ -175,7 +176,7 @@ mod tests {
         for parent in parents {
             let parent = folder.path().join(parent);
             fs::create_dir(&parent).unwrap();
-            scaffold::create(&parent, "shout").unwrap();
+            scaffold::create(&parent, "shout", Language::Rust).unwrap();
         }
         (folder, tempfile::tempdir().unwrap())
     }
@@ -201,7 +202,7 @@ mod tests {
         assert!(claims(&b) && !modules.join("shout.wasm").exists());
         assert!(modules.join("whisper.wasm").exists());
         // The folder at the first path is a different one now.
-        scaffold::create(&folder.path().join("a"), "shout").unwrap();
+        scaffold::create(&folder.path().join("a"), "shout", Language::Rust).unwrap();
         assert!(!claims(&a));
     }
 

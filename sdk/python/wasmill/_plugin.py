@@ -10,7 +10,7 @@ from ._columns import Out, Record
 from ._failures import Reject, Retry
 
 _FRAMES = 3
-_RESERVE_BYTES = 4 << 20
+_RESERVE_BYTES = 8 << 20
 
 
 def plugin(make):
