@@ -19,9 +19,10 @@ use crate::plugin::deadline_instrumentation;
 use crate::plugin::features;
 use crate::plugin::inline_memcpy;
 
-/// wasmtime's default stack for guests. A thread that runs guests needs this much in addition to the host's own use: an
-/// overflow in the guest is a trap, but one in the host ends the process.
-const STACK_BYTES_MAX: usize = 512 << 10;
+/// The stack for guests, twice wasmtime's default: the parsers of interpreters call themselves for each level of a document. A
+/// thread that runs guests needs this much in addition to the host's own use, of the 2 MiB that threads have by default: an overflow in
+/// the guest is a trap, but one in the host ends the process.
+const STACK_BYTES_MAX: usize = 1 << 20;
 
 /// A valid binary to compile.
 pub(super) enum Program<'a> {

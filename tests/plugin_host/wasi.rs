@@ -201,7 +201,7 @@ const PREVIEW_1: &str = r#"
         (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))"#;
 
 /// [`PREVIEW_1`] as it runs directly, and with debug information, which makes a component of it.
-fn preview_1(is_unset: bool) -> [Vec<u8>; 2] {
+pub(crate) fn preview_1(is_unset: bool) -> [Vec<u8>; 2] {
     let unset = if is_unset { "1" } else { "0" };
     ["", r#"(@custom ".debug_info" "")"#]
         .map(|more| described(&with_prelude(&format!("{}{more}", PREVIEW_1.replace("UNSET", unset))), "batch"))
