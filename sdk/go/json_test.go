@@ -103,14 +103,15 @@ func TestADocumentIsDecodedExactlyOrRejected(t *testing.T) {
 	}
 	var number struct{ N int8 }
 	for value, want := range map[string]string{
-		`{"n":300}`:        "json: cannot unmarshal number 300 into Go struct field .N of type int8",
+		// What follows differs between versions of Go.
+		`{"n":300}`:        "json: cannot unmarshal number 300 into Go struct field",
 		`{"n":1} 2`:        "not JSON: more than one value, at byte 8",
 		"{\"x\":\"\xff\"}": "not JSON: bytes that are not UTF-8, at byte 6",
 		strings.Repeat("[", 129) + strings.Repeat("]", 129): "not JSON: nested more than 128 deep, at byte 128",
 	} {
 		record.Value = []byte(value)
 		var reject *RejectError
-		if err := record.JSON(&number); !errors.As(err, &reject) || reject.Code != "bad-json" || reject.Reason != want {
+		if err := record.JSON(&number); !errors.As(err, &reject) || reject.Code != "bad-json" || !strings.HasPrefix(reject.Reason, want) {
 			t.Errorf("%s: %v", value, err)
 		}
 	}
