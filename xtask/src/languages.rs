@@ -114,12 +114,13 @@ impl Wasmill {
     /// Makes a new plugin in this language as an author does, with `install` and the plugin's own tests.
     fn make(&self, language: &str, paths: &[PathBuf], install: &[&str], tests: &[&[&str]]) -> Result<(), String> {
         let parent = folder().join("new");
-        let made = parent.join(language);
+        let name = format!("my-{language}");
+        let made = parent.join(&name);
         if made.exists() {
             fs::remove_dir_all(&made).map_err(|error| format!("{}: {error}", made.display()))?;
         }
         create(&parent)?;
-        self.command(&parent, paths, &["new", "plugin", language, "--lang", language])?;
+        self.command(&parent, paths, &["new", "plugin", &name, "--lang", language])?;
         let run = |line: &[&str]| match line {
             [program, arguments @ ..] => {
                 let mut command = toolchain::program(program, &made);
