@@ -315,8 +315,8 @@ const SHOWN_BYTES_MAX: usize = 300;
 
 fn told(names: &[String], index: usize, failure: &Failure) -> String {
     let name = &names[index];
-    let mend = if name.contains(NESTED) { DEPTH } else { "" };
-    format!("{name}: {}: {}{mend}", failure.kind.label(), failure.reason)
+    let advice = if name.contains(NESTED) { DEPTH } else { "" };
+    format!("{name}: {}: {}{advice}", failure.kind.label(), failure.reason)
 }
 
 /// What the names of deep records have in common.
