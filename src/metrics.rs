@@ -181,6 +181,8 @@ pub struct Metrics {
     pub plugin_compile_seconds: GaugeVec,
     /// `step`, `level`: lines that the guest logged.
     pub plugin_logs: IntCounterVec,
+    /// `step`, `result` = response, refused, failed: HTTP requests of the guest.
+    pub plugin_http_requests: IntCounterVec,
     /// `kind` = logs, tap: streams over HTTP that were closed because their reader took nothing.
     pub http_streams_dropped: IntCounterVec,
 
@@ -230,6 +232,8 @@ const RESULTS: &[&str] = &["ok", "error"];
 const INSTANTIATIONS: &[&str] = &["start", "reload", "trap"];
 const RELOADS: &[&str] = &["ok", "failed"];
 const STREAMS: &[&str] = &["logs", "tap"];
+/// How HTTP requests of guests ended, in the order of their label values.
+pub const REQUESTS: [&str; 3] = ["response", "refused", "failed"];
 /// The levels of log lines from guests.
 pub const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 /// The major version of wasmtime in Cargo.toml; a test compares them.
@@ -528,6 +532,12 @@ impl Metrics {
                 "Lines that plugins logged, including suppressed ones.",
                 &["step", "level"],
                 &[steps, &LEVELS],
+            ),
+            plugin_http_requests: t.counter(
+                "plugin_http_requests_total",
+                "HTTP requests of plugins, by how they ended.",
+                &["step", "result"],
+                &[],
             ),
             http_streams_dropped: t.counter(
                 "http_streams_dropped_total",

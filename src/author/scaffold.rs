@@ -26,11 +26,12 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its tests.
-const SDK: [(&str, &str); 35] = [
+const SDK: [(&str, &str); 38] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/again.rs", include_str!("../../plugins/sdk/src/again.rs")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
     ("src/bindings/grants.rs", include_str!("../../plugins/sdk/src/bindings/grants.rs")),
+    ("src/bindings/http.rs", include_str!("../../plugins/sdk/src/bindings/http.rs")),
     ("src/bindings/keyer.rs", include_str!("../../plugins/sdk/src/bindings/keyer.rs")),
     ("src/bindings/plugin.rs", include_str!("../../plugins/sdk/src/bindings/plugin.rs")),
     ("src/bindings/reducer.rs", include_str!("../../plugins/sdk/src/bindings/reducer.rs")),
@@ -42,6 +43,7 @@ const SDK: [(&str, &str); 35] = [
     ("src/export_reduce.rs", include_str!("../../plugins/sdk/src/export_reduce.rs")),
     ("src/failure.rs", include_str!("../../plugins/sdk/src/failure.rs")),
     ("src/grants.rs", include_str!("../../plugins/sdk/src/grants.rs")),
+    ("src/http.rs", include_str!("../../plugins/sdk/src/http.rs")),
     ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),
     ("src/json/paths.rs", include_str!("../../plugins/sdk/src/json/paths.rs")),
     ("src/json/scan.rs", include_str!("../../plugins/sdk/src/json/scan.rs")),
@@ -60,6 +62,7 @@ const SDK: [(&str, &str); 35] = [
     ("src/reduce/time.rs", include_str!("../../plugins/sdk/src/reduce/time.rs")),
     ("src/reduce/window.rs", include_str!("../../plugins/sdk/src/reduce/window.rs")),
     ("src/testing.rs", include_str!("../../plugins/sdk/src/testing.rs")),
+    ("src/testing/http.rs", include_str!("../../plugins/sdk/src/testing/http.rs")),
     ("src/testing/reduce.rs", include_str!("../../plugins/sdk/src/testing/reduce.rs")),
     ("src/topics.rs", include_str!("../../plugins/sdk/src/topics.rs")),
 ];

@@ -5,6 +5,7 @@
 
 mod connection;
 mod dead_letter;
+mod grants;
 pub(super) mod http;
 pub(super) mod limits;
 mod outputs;

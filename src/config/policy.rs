@@ -66,6 +66,11 @@ pub(super) struct Lists {
     pub(super) env_references: Globs,
     pub(super) file_references: Globs,
     pub(super) env: Globs,
+    pub(super) http: Globs,
+    pub(super) http_networks: Globs,
+    /// `None`: those of a pipeline that lists none.
+    pub(super) http_methods: Option<Globs>,
+    pub(super) files: Globs,
     pub(super) librdkafka: Globs,
 }
 

@@ -348,6 +348,25 @@ pub(super) struct Allow {
         extend("examples" = [{"REGION": "eu-1", "TIERS_KEY": "${file:/run/secrets/tiers}"}])
     )]
     pub(super) env: Option<Passed>,
+    /// The servers that the plugin may send HTTP requests to, as scheme, host and, if need be, port. `https://*.internal` is all hosts below
+    /// `internal`. Addresses that aren't public have to be in `http_networks`, too, except those that are written here.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["https://tiers.internal"]]))]
+    pub(super) http: Option<Spanned<Vec<Text>>>,
+    /// The methods of its requests.
+    #[schemars(
+        with = "Option<Vec<String>>",
+        extend("default" = ["GET", "HEAD"], "minItems" = 1, "examples" = [["GET", "POST"]])
+    )]
+    pub(super) http_methods: Option<Spanned<Vec<Text>>>,
+    /// The networks, or addresses, where its requests may go though they aren't public: of this machine, private, or link-local.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["10.0.0.0/8"]]))]
+    pub(super) http_networks: Option<Spanned<Vec<Text>>>,
+    /// The most bytes of the body of a request, and of that of a response.
+    #[schemars(with = "Option<Size>", extend("default" = "1 MiB", "examples" = ["64 KiB"]))]
+    pub(super) http_body: Option<Spanned<Size>>,
+    /// The folders whose files the plugin may read, by their absolute paths, which are those that the plugin sees.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["/etc/tiers:ro"]]))]
+    pub(super) files: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -9,9 +9,6 @@ pub(super) fn later(path: &[&str]) -> Option<&'static str> {
             "state is restored from its changelog topic"
         }
         ["log", ..] => "`WASMILL_LOG` and `--log-format` set the log",
-        ["step", "allow", "http" | "files"] => {
-            "a plugin can be given `clock`, `random` and `env`, and never files or the network"
-        }
         ["step", "build"] => "build the plugin beforehand, with `wasmill build`",
         ["step", "ttl" | "table" | "repartition"] => "there are windows, and no other state",
         ["http", "admin_token"] => "nothing can be changed over HTTP",
@@ -27,6 +24,10 @@ pub(super) fn hint(path: &[&str]) -> &'static str {
         ["plugins", "keys"] => "write it as a list: `keys = [\"team-a.pub\"]`",
         ["input", "topics"] => "write it as a list: `topics = [\"orders\"]`",
         ["step", "allow", "env"] => "write `env = { REGION = \"eu-1\" }`",
+        ["step", "allow", "http"] => "write it as a list: `http = [\"https://tiers.internal\"]`",
+        ["step", "allow", "http_methods"] => "write it as a list: `http_methods = [\"GET\"]`",
+        ["step", "allow", "http_networks"] => "write it as a list: `http_networks = [\"10.0.0.0/8\"]`",
+        ["step", "allow", "files"] => "write it as a list: `files = [\"/etc/tiers:ro\"]`",
         ["step", "allow"] => "write `allow = { clock = true }`",
         ["step"] => "a step's header has two brackets: `[[step]]`",
         ["output", "*", "topic"] => "an output writes one topic: `topic = \"orders.clean\"`",

@@ -226,6 +226,11 @@ const GUIDE: &[Section] = &[
             ("wasmill_plugin_compile_seconds", "This is most of the time from the start until the pipeline is ready."),
             ("wasmill_plugin_logs_total", "At most 100 lines a second are written for each step; all are counted."),
             (
+                "wasmill_plugin_http_requests_total",
+                "`response` whatever its status; `refused`: `allow.http` doesn't list it, and the plugin's log says what; `failed`: the server \
+                 isn't reached, or is too slow.",
+            ),
+            (
                 "wasmill_plugin_custom_total",
                 "The plugin defines their meaning. Names are lower case, at most 50 for a step.",
             ),

@@ -28,10 +28,13 @@ fn contract(track: Track) -> (&'static str, &'static str) {
 }
 
 /// The WASI packages that can be granted. Their version `0.2.0` is replaced by the one that the module imports.
-const GRANTED: [(&str, &str); 3] = [
+const GRANTED: [(&str, &str); 6] = [
+    ("wasi:io", include_str!("../../wit/wasi/io.wit")),
     ("wasi:clocks", include_str!("../../wit/wasi/clocks.wit")),
     ("wasi:random", include_str!("../../wit/wasi/random.wit")),
     ("wasi:cli", include_str!("../../wit/wasi/cli.wit")),
+    ("wasi:filesystem", include_str!("../../wit/wasi/filesystem.wit")),
+    ("wasi:http", include_str!("../../wit/wasi/http.wit")),
 ];
 /// The world of a module, which may import everything that is always granted. `VERSION` is filled in, `EXPORTS` is
 /// replaced by the exports of its world, and `GRANTED` by its other imports.
@@ -93,13 +96,26 @@ impl Names {
     }
 }
 
-/// An interface that a core module imports by its name. WASI's streams and files are there for components only.
+/// An interface that a core module imports by its name. WASI's output is there for components only.
 fn of_interface(name: &str) -> Import {
     let import = Import::new(name, false);
     match import.needs {
+        Needs::Inert if is_io(name) => import,
         Needs::Inert => Import { touches: "WASI 0.2, which only components get", needs: Needs::Unavailable, ..import },
         Needs::Nothing | Needs::Allow(_) | Needs::Optional(_) | Needs::Unavailable => import,
     }
+}
+
+/// The text with this version of a package, wherever it names it.
+fn versioned(text: &str, package: &str, version: &str) -> String {
+    let is_named = |line: &str| ["@", "/"].iter().any(|after| line.contains(&format!("{package}{after}")));
+    let line = |line: &str| if is_named(line) { line.replace("@0.2.0", &format!("@{version}")) } else { line.to_owned() };
+    text.lines().map(|text| line(text) + "\n").collect()
+}
+
+/// What the interfaces of requests and files are made of.
+fn is_io(name: &str) -> bool {
+    name.starts_with("wasi:io/")
 }
 
 /// Makes the component of a valid module that implements a world of this version of the contract and imports only what
@@ -117,17 +133,24 @@ pub(super) fn componentize(
     let (contract, written) = contract(track);
     let contract = contract.replace(written, &format!("@{version}"));
     let exports: String = world.interfaces().iter().map(|name| format!("export {name}@VERSION;\n")).collect();
-    let is_granted = |import: &&Import| matches!(import.needs, Needs::Allow(_));
+    let is_granted = |import: &&Import| matches!(import.needs, Needs::Allow(_)) || is_io(&import.name);
     let granted = || imports.iter().filter(is_granted).map(|import| import.name.as_str());
     let topics = (track >= Track::V1).then_some(TOPICS).into_iter().map(str::to_owned);
     let lines: String = topics.chain(granted().map(|name| format!("import {name};\n"))).collect();
     let module_world = WORLD.replace("EXPORTS", &exports).replace("GRANTED", &lines).replace("VERSION", version);
     let mut bare = without_metadata(module).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
-    for (package, text) in GRANTED {
-        // If a module imports two versions of one package, the encoder rejects the second.
-        let wanted = granted().find_map(|name| name.strip_prefix(package)?.strip_prefix('/')?.split_once('@'));
-        let text = text.replace("0.2.0", wanted.map_or("0.2.0", |(_, version)| version));
+    // If a module imports two versions of one package, the encoder rejects the second.
+    let wanted = |package: &str| {
+        let found = granted().find_map(|name| name.strip_prefix(package)?.strip_prefix('/')?.split_once('@'));
+        found.map(|(_, version)| version)
+    };
+    for (_, mut text) in GRANTED.map(|(package, text)| (package, text.to_owned())) {
+        for (package, _) in GRANTED {
+            // What it takes from a package that isn't imported has its own version.
+            let version = wanted(package).or_else(|| wanted("wasi:http")).unwrap_or("0.2.0");
+            text = versioned(&text, package, version);
+        }
         resolve.push_str("granted.wit", &text).map_err(|error| format!("{error:#}"))?;
     }
     let has_preview1 = imports.iter().any(|import| preview1::is_import(&import.name));

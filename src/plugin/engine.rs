@@ -2,7 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
+use tokio::runtime::Handle;
+use tokio::runtime::Runtime;
 use wasmtime::component::Linker;
 
 use crate::budget::MemoryAccount;
@@ -11,6 +15,11 @@ use crate::plugin::contract;
 use crate::plugin::deadline::Clock;
 use crate::plugin::host::Host;
 use crate::plugin::program::Engines;
+
+/// Threads that wait for the connections of all plugins.
+const RUNTIME_THREADS: usize = 2;
+/// Threads that look up hosts, and read files.
+const RUNTIME_BLOCKING_THREADS: usize = 64;
 
 /// The shared parts for compiling and running plugins. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +34,8 @@ struct Inner {
     compiler: Compiler,
     linker: Linker<Host>,
     clock: Clock,
+    /// Locked to get it or to start it.
+    runtime: Mutex<Option<Runtime>>,
 }
 
 /// Why the engine could not be created.
@@ -48,7 +59,7 @@ impl Engine {
         let mut linker = Linker::new(&engines.components);
         contract::link(&mut linker).map_err(EngineError::Wasmtime)?;
         let clock = Clock::start(engines.components.clone()).map_err(EngineError::Thread)?;
-        Ok(Engine { inner: Arc::new(Inner { engines, compiler, linker, clock }), memory: Arc::default() })
+        Ok(Engine { inner: Arc::new(Inner { engines, compiler, linker, clock, runtime: Mutex::default() }), memory: Arc::default() })
     }
 
     /// The same engine for the plugins of a pipeline: the memory of their instances is taken from its account.
@@ -73,9 +84,39 @@ impl Engine {
         &self.inner.linker
     }
 
+    /// The threads that serve the connections and files of plugins that wait for them. They start with the first such plugin.
+    ///
+    /// # Errors
+    /// If a thread can't be started.
+    pub(super) fn runtime(&self) -> io::Result<Handle> {
+        let mut runtime = self.inner.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*runtime {
+            return Ok(runtime.handle().clone());
+        }
+        let started = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .max_blocking_threads(RUNTIME_BLOCKING_THREADS)
+            .thread_name("plugin-io")
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let handle = started.handle().clone();
+        *runtime = Some(started);
+        Ok(handle)
+    }
+
     /// The clock of deadlines.
     pub(super) fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+}
+
+/// A thread that reads a file or looks up a host may be stuck, so they aren't waited for.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::failure::Kind;
 use crate::plugin::Settings;
 use crate::plugin::artifact;
 use crate::plugin::artifact::ArtifactError;
@@ -18,6 +19,9 @@ use crate::plugin::deadline::TICK;
 use crate::plugin::engine::Engine;
 use crate::plugin::file;
 use crate::plugin::grants::Grant;
+use crate::plugin::host;
+use crate::plugin::host::Client;
+use crate::plugin::host::Granted;
 use crate::plugin::host::Host;
 use crate::plugin::host::LogGate;
 use crate::plugin::host::Names;
@@ -48,6 +52,8 @@ struct Inner {
     world: World,
     engine: Engine,
     linked: Linked,
+    /// What its instances send their requests with, if they may.
+    client: Option<Arc<Client>>,
     log: Arc<LogGate>,
     names: Arc<Names>,
 }
@@ -95,6 +101,14 @@ pub enum LoadError {
         /// The reason, and what to do.
         reason: String,
     },
+    /// Its HTTP requests can't be prepared.
+    #[error("step `{step}`: prepare its HTTP requests: {source}")]
+    Http {
+        /// The step.
+        step: Arc<str>,
+        /// The reason.
+        source: io::Error,
+    },
 }
 
 impl Step {
@@ -132,8 +146,18 @@ impl Step {
             Ok(opened) => opened,
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
         };
+        let waits = |grant| matches!(grant, Grant::Http | Grant::Files);
+        let may_wait = inspection.imports.iter().filter_map(|import| import.needs.grant()).any(waits)
+            && settings.allow.may_wait();
+        let client = match settings.allow.http.clone() {
+            Some(grant) => match Client::new(grant, host::system_lookup()) {
+                Ok(client) => Some(Arc::new(client)),
+                Err(source) => return Err(LoadError::Http { step: settings.name, source }),
+            },
+            None => None,
+        };
         let compiled = engine.compiler().compile(engine.engines(), &program).and_then(|compiled| {
-            let linked = Linked::new(engine.linker(), compiled, track, world);
+            let linked = Linked::new(engine.linker(), compiled, track, world, may_wait);
             linked.map_err(|error| {
                 let functions = world::side_by_side(&inspection.exports);
                 format!("{error:#}; build it again with current tools\n{functions}")
@@ -156,6 +180,7 @@ impl Step {
                 world,
                 engine: engine.clone(),
                 linked,
+                client,
                 log,
                 names,
             }),
@@ -230,6 +255,12 @@ impl Step {
         self.inner.log.take_counts()
     }
 
+    /// Takes the number of HTTP requests since the last call: those that got a response, that were refused, and that failed.
+    #[must_use]
+    pub fn take_requests(&self) -> [u64; 3] {
+        self.inner.client.as_ref().map_or([0; 3], |client| client.take_counts())
+    }
+
     /// The same step for test cases: its plugin always sees the same time, and each instance gets the same random
     /// numbers, so that results are reproducible.
     #[must_use]
@@ -245,10 +276,21 @@ impl Step {
         let inner = &*self.inner;
         let (log, names) = (Arc::clone(&inner.log), Arc::clone(&inner.names));
         let given = WasiState::new(&inner.settings.allow, self.rehearsal);
+        let granted = match inner.linked.may_wait() {
+            true => Some(Box::new(self.granted().map_err(|error| {
+                Failure::new(Kind::Error, Some(Arc::clone(&inner.settings.name)), format!("instantiate: {error}"))
+            })?)),
+            false => None,
+        };
         let limiter = Limiter::new(inner.settings.memory_bytes, inner.engine.memory());
         let ports = inner.settings.ports.len();
-        let host = Host::new(limiter, ports, given, log, Arc::clone(&inner.plugin), names);
+        let host = Host::new(limiter, ports, given, granted, log, Arc::clone(&inner.plugin), names);
         Instance::new(&inner.engine, &inner.settings, &inner.linked, host)
+    }
+
+    fn granted(&self) -> io::Result<Granted> {
+        let runtime = self.inner.engine.runtime()?;
+        Granted::new(&self.inner.settings.allow, self.rehearsal, self.inner.client.clone(), runtime)
     }
 }
 

@@ -27,9 +27,9 @@ const TOUCHES: [(&str, &str); 22] = [
     ("wasmill:plugin/log", "lines in the log"),
     ("wasmill:plugin/metrics", "counters and histograms of its own"),
     ("wasmill:plugin/topics", "the topics that `topics_allowed` of outputs has"),
-    ("wasi:filesystem/", "files"),
+    ("wasi:filesystem/", "the folders that its step lists, to read"),
     ("wasi:sockets/", "the network"),
-    ("wasi:http/", "HTTP to any server"),
+    ("wasi:http/", "HTTP requests to the servers that its step lists"),
     ("wasi:tls/", "the network"),
     ("wasi:cli/environment", "environment variables and arguments"),
     ("wasi:cli/exit", "the end of the process"),
@@ -49,7 +49,7 @@ const TOUCHES: [(&str, &str); 22] = [
 ];
 
 /// The interfaces of WASI 0.2 that every plugin may import since there is nothing behind them, and what they come to.
-const INERT: [(&str, &str); 14] = [
+const INERT: [(&str, &str); 19] = [
     ("wasi:cli/stdout", "lines in the log"),
     ("wasi:cli/stderr", "lines in the log"),
     ("wasi:cli/stdin", NO_INPUT),
@@ -62,9 +62,15 @@ const INERT: [(&str, &str); 14] = [
     ("wasi:io/error", NO_WAIT),
     ("wasi:io/poll", NO_WAIT),
     ("wasi:io/streams", NO_WAIT),
-    ("wasi:filesystem/types", "nothing: there are no files"),
-    ("wasi:filesystem/preopens", "nothing: there are no files"),
+    ("wasi:sockets/network", NO_NETWORK),
+    ("wasi:sockets/instance-network", NO_NETWORK),
+    ("wasi:sockets/ip-name-lookup", NO_NETWORK),
+    ("wasi:sockets/tcp", NO_NETWORK),
+    ("wasi:sockets/tcp-create-socket", NO_NETWORK),
+    ("wasi:sockets/udp", NO_NETWORK),
+    ("wasi:sockets/udp-create-socket", NO_NETWORK),
 ];
+const NO_NETWORK: &str = "nothing: there are no sockets";
 const NO_INPUT: &str = "nothing: there is no input and no terminal";
 const NO_WAIT: &str = "nothing: streams are empty, and nothing waits";
 
@@ -269,14 +275,17 @@ impl Import {
 }
 
 /// Tells the imports of a language's runtime, which takes all of WASI, from those of a plugin that asks for the time on
-/// purpose: beside streams or files, grants are optional.
+/// purpose: beside streams, grants are optional, except `http`.
 pub(super) fn with_runtime(imports: &mut [Import]) {
     if !imports.iter().any(|import| import.needs == Needs::Inert && !preview1::is_import(&import.name)) {
         return;
     }
     for import in imports {
-        if let Needs::Allow(grant) = import.needs {
-            import.needs = Needs::Optional(grant);
+        match import.needs {
+            // Without the grant there is nothing that could be imported.
+            Needs::Allow(Grant::Http) => {}
+            Needs::Allow(grant) => import.needs = Needs::Optional(grant),
+            Needs::Nothing | Needs::Optional(_) | Needs::Inert | Needs::Unavailable => {}
         }
     }
 }
@@ -289,6 +298,7 @@ pub(super) fn with_adapter(imports: &mut [Import]) {
                 Grant::Clock => "nothing: its time stands still",
                 Grant::Random => "nothing: its random numbers are always the same",
                 Grant::Env => "nothing: its environment is empty",
+                Grant::Http | Grant::Files => "nothing",
             };
             (import.needs, import.touches) = (Needs::Inert, touches);
         }
@@ -337,7 +347,15 @@ fn way_out(imports: &[Import], made_by: Option<Toolchain>) -> String {
     }
     let lines: BTreeSet<&str> = imports.iter().filter_map(|import| import.needs.grant()).map(Grant::line).collect();
     let lines: Vec<&str> = lines.into_iter().collect();
-    format!("if it should have them, add to its step's `allow`: {}", lines.join(", "))
+    let lines = lines.join(", ");
+    match made_by {
+        // It imports requests unless it is told not to.
+        Some(Toolchain::StarlingMonkey) => format!(
+            "if it should have them, add to its step's `allow`: {lines}; if not, {}",
+            toolchain::advice(made_by)
+        ),
+        _ => format!("if it should have them, add to its step's `allow`: {lines}"),
+    }
 }
 
 /// The contract of a component with these exports and imports, if a step may run it.

@@ -133,6 +133,7 @@ impl Link {
         let result = call(&mut instance).map_err(|failure| self.signed(failure));
         self.meter.called(records, clock::now() - began, result.as_ref().err(), instance.memory_bytes());
         self.meter.logged(self.step.take_logged());
+        self.meter.requested(self.step.take_requests());
         match &result {
             Err(failure) if failure.kind.spoils_instance() => {}
             Ok(_) | Err(_) => self.instance = Some(instance),

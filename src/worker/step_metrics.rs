@@ -11,6 +11,7 @@ use prometheus::IntGauge;
 
 use crate::failure::Failure;
 use crate::metrics::LEVELS;
+use crate::metrics::REQUESTS;
 use crate::metrics::Metrics;
 
 /// See the head of the file.
@@ -108,6 +109,13 @@ impl StepMetrics {
     pub(super) fn logged(&self, lines: [u64; 5]) {
         for (counter, lines) in self.logs.iter().zip(lines).filter(|(_, lines)| *lines > 0) {
             counter.inc_by(lines);
+        }
+    }
+
+    /// Plugins sent this many HTTP requests, by how they ended.
+    pub(super) fn requested(&self, requests: [u64; 3]) {
+        for (result, requests) in REQUESTS.iter().zip(requests).filter(|(_, requests)| *requests > 0) {
+            self.metrics.plugin_http_requests.with_label_values(&[&*self.step, *result]).inc_by(requests);
         }
     }
 

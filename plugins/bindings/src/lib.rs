@@ -51,7 +51,7 @@ mod tests {
         options: fn() -> Opts,
     }
 
-    const ALL: [Bindings; 6] = [
+    const ALL: [Bindings; 7] = [
         Bindings {
             file: "sdk/src/bindings/plugin.rs",
             head: "The bindings of the columnar world of the contract, with its two optional imports.",
@@ -149,6 +149,14 @@ mod tests {
             ",
             ),
             world: "wasmill:grants/grants",
+            options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
+        },
+        Bindings {
+            file: "sdk/src/bindings/http.rs",
+            head: "The bindings of the HTTP requests that a step's `allow` may grant, as `crate::http` makes them.",
+            contract: V1,
+            wit: Some(include_str!("http.wit")),
+            world: "wasmill:http/http",
             options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
         },
         Bindings {

@@ -61,6 +61,8 @@ mod export_reduce;
 mod failure;
 #[cfg(feature = "grants")]
 pub mod grants;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod log;

@@ -11,6 +11,16 @@ pub use reduce::ReduceHarness;
 #[cfg(feature = "state")]
 pub use reduce::Shown;
 
+#[cfg(feature = "http")]
+mod http;
+
+#[cfg(feature = "http")]
+pub use http::Responding;
+#[cfg(feature = "http")]
+pub use http::respond;
+#[cfg(feature = "http")]
+pub(crate) use http::response_to;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use toml::Spanned;
 
 use super::Check;
+use super::grants;
 use super::limits;
 use super::plugins;
 use super::value;
@@ -20,7 +21,6 @@ use crate::config::raw;
 use crate::config::raw::Text;
 use crate::config::source::Span;
 use crate::plugin::CallTimeouts;
-use crate::plugin::Grants;
 use crate::plugin::Settings;
 use crate::plugin::bundled;
 use crate::secret::Secret;
@@ -109,7 +109,7 @@ fn step(
         name: Arc::from(name),
         wasm,
         settings: Secret(settings.unwrap_or_else(|| "{}".to_owned())),
-        allow: step.allow.as_ref().map(|allow| grants(check, allow.get_ref())).unwrap_or_default(),
+        allow: step.allow.as_ref().map(|allow| grants::read(check, allow.get_ref())).unwrap_or_default(),
         ports: ports.to_vec(),
         timeout: CallTimeouts {
             call: value::duration(check, step.timeout.as_ref(), "timeout").unwrap_or(TIMEOUT),
@@ -124,21 +124,6 @@ fn step(
         hidden: check.secrets.hidden(),
     };
     (settings, spans)
-}
-
-fn grants(check: &mut Check<'_>, raw: &raw::Allow) -> Grants {
-    let is = |switch: &Option<Spanned<bool>>| switch.as_ref().is_some_and(|switch| *switch.get_ref());
-    let env = raw.env.as_ref().map(|env| {
-        for name in env.keys() {
-            // The plugin would see another variable or none.
-            if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) {
-                let message = format!("`{}` can't be the name of a variable", name.get_ref().escape_debug());
-                check.report.add(name.span().into(), message, "write a name such as `REGION`");
-            }
-        }
-        env.iter().map(|(name, value)| (name.get_ref().clone(), Secret(value.0.clone()))).collect()
-    });
-    Grants { clock: is(&raw.clock), random: is(&raw.random), env }
 }
 
 /// The path of a plugin that comes with wasmill.

@@ -27,6 +27,8 @@ use crate::config::report::Report;
 use crate::config::show;
 use crate::config::source::Span;
 use crate::config::topic_sets::TopicSet;
+use crate::plugin::Network;
+use crate::plugin::Origin;
 use crate::plugin::Settings;
 use crate::plugin::bundled;
 
@@ -316,6 +318,36 @@ impl Judge<'_> {
                 let (what, at) = (format!("step `{step}`: the variable"), at(self, &["env", name]));
                 self.named(&what, name, name, at, ("allow.env", &self.rule.lists.env));
             }
+            self.requests(settings, &at);
+            for folder in &settings.allow.files {
+                let written = folder.to_string_lossy();
+                // A folder that isn't there is compared as it is written.
+                let value = real(folder).unwrap_or_else(|| written.clone().into_owned());
+                let what = format!("step `{step}`: the folder");
+                self.named(&what, &written, &value, at(self, &["files"]), ("allow.files", &self.rule.lists.files));
+            }
+        }
+    }
+
+    fn requests(&mut self, settings: &Settings, at: &impl Fn(&Self, &[&str]) -> Span) {
+        let Some(http) = &settings.allow.http else { return };
+        let (step, lists) = (&settings.name, &self.rule.lists);
+        for origin in http.origins.iter().map(Origin::to_string) {
+            let what = format!("step `{step}`: the server");
+            self.named(&what, &origin, &origin, at(self, &["http"]), ("allow.http", &lists.http));
+        }
+        for network in http.networks.iter().map(Network::to_string) {
+            let what = format!("step `{step}`: the network");
+            self.named(&what, &network, &network, at(self, &["http_networks"]), ("allow.http_networks", &lists.http_networks));
+        }
+        for method in &http.methods {
+            let what = format!("step `{step}`: the method");
+            let place = at(self, &["http_methods"]);
+            match &lists.http_methods {
+                Some(methods) => self.named(&what, method, method, place, ("allow.http_methods", methods)),
+                None if matches!(&**method, "GET" | "HEAD") => false,
+                None => self.named(&what, method, method, place, ("allow.http_methods", &Globs::default())),
+            };
         }
     }
 

@@ -104,6 +104,18 @@ pub(in crate::config) struct WrittenAllow {
     /// The environment variables that plugins may see.
     #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["ORDERS_*"]]))]
     pub(in crate::config) env: Option<Texts>,
+    /// The servers that plugins may send HTTP requests to, with scheme and port as pipelines write them.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["https://*.orders.internal"]]))]
+    pub(in crate::config) http: Option<Texts>,
+    /// What `http_networks` may list, by exactly this text, or `*`.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["10.1.0.0/16"]]))]
+    pub(in crate::config) http_networks: Option<Texts>,
+    /// The methods that `http_methods` may list. GET and HEAD are those of a pipeline that lists none.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "`GET` and `HEAD`", "examples" = [["GET", "POST"]]))]
+    pub(in crate::config) http_methods: Option<Texts>,
+    /// The folders whose files plugins may read, by their paths without links.
+    #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["/etc/orders/*"]]))]
+    pub(in crate::config) files: Option<Texts>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

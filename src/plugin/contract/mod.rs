@@ -70,6 +70,8 @@ pub(super) enum Linked {
     V0Typed(v0::typed::TypedPre<Host>),
     V1Columnar(v1::columnar::ColumnarPre<Host>),
     V1Typed(v1::typed::TypedPre<Host>),
+    WaitingColumnar(v1::waiting_columnar::ColumnarPre<Host>),
+    WaitingTyped(v1::waiting_typed::TypedPre<Host>),
     Reducer(reducer::Linked),
 }
 
@@ -80,6 +82,8 @@ pub(super) enum Plugin {
     V0Typed(v0::typed::Typed),
     V1Columnar(v1::columnar::Columnar),
     V1Typed(v1::typed::Typed),
+    WaitingColumnar(v1::waiting_columnar::Columnar),
+    WaitingTyped(v1::waiting_typed::Typed),
     Reducer(Box<reducer::Plugin>),
 }
 
@@ -124,22 +128,38 @@ impl Linked {
         matches!(self, Linked::Module(_))
     }
 
-    /// Links a plugin to its imports and looks up its functions.
+    /// Whether its instances may wait for something outside of them.
+    pub(super) fn may_wait(&self) -> bool {
+        matches!(self, Linked::WaitingColumnar(_) | Linked::WaitingTyped(_))
+    }
+
+    /// Links a plugin to its imports and looks up its functions. One that `may_wait` is granted `http` or `files`.
     pub(super) fn new(
         linker: &Linker<Host>,
         compiled: Compiled,
         track: Track,
         world: World,
+        may_wait: bool,
     ) -> wasmtime::Result<Linked> {
         let pre = match compiled {
             Compiled::Module(module) => return Ok(Linked::Module(module::Linked::new(module)?)),
             Compiled::Component(component) => {
                 let mut linker = linker.clone();
-                host::link(&mut linker, &component)?;
+                match may_wait {
+                    true => host::link_granted(&mut linker)?,
+                    false => host::link(&mut linker, &component)?,
+                }
                 linker.instantiate_pre(&component)?
             }
         };
         Ok(match (track, world) {
+            (Track::V1, World::Transform) if may_wait => {
+                Linked::WaitingTyped(v1::waiting_typed::TypedPre::new(pre)?)
+            }
+            (Track::V1, World::TransformBatch) if may_wait => {
+                Linked::WaitingColumnar(v1::waiting_columnar::ColumnarPre::new(pre)?)
+            }
+            _ if may_wait => return Err(wasmtime::Error::msg(NO_WAITING)),
             (_, World::Reduce) => Linked::Reducer(reducer::Linked::new(pre, false)?),
             (_, World::ReduceBy) => Linked::Reducer(reducer::Linked::new(pre, true)?),
             (Track::V0, World::Transform) => Linked::V0Typed(v0::typed::TypedPre::new(pre)?),
@@ -160,6 +180,14 @@ impl Linked {
             Linked::V0Typed(pre) => Plugin::V0Typed(pre.instantiate(store)?),
             Linked::V1Columnar(pre) => Plugin::V1Columnar(pre.instantiate(store)?),
             Linked::V1Typed(pre) => Plugin::V1Typed(pre.instantiate(store)?),
+            Linked::WaitingColumnar(pre) => {
+                let waiting = store.data().waiting()?;
+                Plugin::WaitingColumnar(waiting.run(pre.instantiate_async(store))?)
+            }
+            Linked::WaitingTyped(pre) => {
+                let waiting = store.data().waiting()?;
+                Plugin::WaitingTyped(waiting.run(pre.instantiate_async(store))?)
+            }
             Linked::Reducer(linked) => Plugin::Reducer(Box::new(linked.instantiate(store)?)),
         })
     }
@@ -180,6 +208,14 @@ impl Plugin {
             Plugin::V0Typed(plugin) => plugin.wasmill_plugin_handler().call_init(store, settings, &ports),
             Plugin::V1Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_init(store, settings, &ports),
             Plugin::V1Typed(plugin) => plugin.wasmill_plugin_handler().call_init(store, settings, &ports),
+            Plugin::WaitingColumnar(plugin) => {
+                let waiting = store.data().waiting()?;
+                waiting.run(plugin.wasmill_plugin_batch_handler().call_init(store, settings, &ports))
+            }
+            Plugin::WaitingTyped(plugin) => {
+                let waiting = store.data().waiting()?;
+                waiting.run(plugin.wasmill_plugin_handler().call_init(store, settings, &ports))
+            }
             Plugin::Reducer(plugin) => plugin.init(store, settings, &ports),
         }
     }
@@ -192,7 +228,9 @@ impl Plugin {
             | Plugin::V0Columnar(_)
             | Plugin::V0Typed(_)
             | Plugin::V1Columnar(_)
-            | Plugin::V1Typed(_) => None,
+            | Plugin::V1Typed(_)
+            | Plugin::WaitingColumnar(_)
+            | Plugin::WaitingTyped(_) => None,
         }
     }
 
@@ -218,6 +256,16 @@ impl Plugin {
             Plugin::Reducer(_) => return Ok(RawOutcome::Malformed(NO_PROCESS.to_owned())),
             Plugin::V0Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_process(store, source, batch)?,
             Plugin::V1Columnar(plugin) => plugin.wasmill_plugin_batch_handler().call_process(store, source, batch)?,
+            Plugin::WaitingColumnar(plugin) => {
+                let waiting = store.data().waiting()?;
+                waiting.run(plugin.wasmill_plugin_batch_handler().call_process(store, source, batch))?
+            }
+            Plugin::WaitingTyped(plugin) => {
+                let (handler, waiting) = (plugin.wasmill_plugin_handler(), store.data().waiting()?);
+                return typed::process(input, step, |batch| {
+                    waiting.run(handler.call_process(store, source, batch))
+                });
+            }
             Plugin::V0Typed(plugin) => {
                 let handler = plugin.wasmill_plugin_handler();
                 return typed::process(input, step, |batch| handler.call_process(store, source, batch));
@@ -233,6 +281,10 @@ impl Plugin {
         })
     }
 }
+
+/// The message if a plugin has grants that its contract doesn't go with.
+const NO_WAITING: &str =
+    "`allow.http` and `allow.files` are for plugins of the worlds `transform-batch` and `transform` of the contract 1, without state";
 
 /// The message if the host calls a function that a plugin with state doesn't have.
 const NO_PROCESS: &str =

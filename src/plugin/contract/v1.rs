@@ -30,3 +30,37 @@ pub(super) mod typed {
         with: { "wasmill:plugin/types@1.0.0": super::columnar::wasmill::plugin::types },
     });
 }
+
+/// The same components as [`columnar`], for plugins that may wait: their functions run on a stack of their own.
+pub(super) mod waiting_columnar {
+    wasmtime::component::bindgen!({
+        path: "wit/v1",
+        inline: "
+            package wasmill:host;
+            world columnar { export wasmill:plugin/batch-handler@1.0.0; }
+        ",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        exports: { default: async },
+        with: {
+            "wasmill:plugin/types@1.0.0": super::columnar::wasmill::plugin::types,
+            "wasmill:plugin/columns@1.0.0": super::columnar::wasmill::plugin::columns,
+        },
+    });
+}
+
+/// The same components as [`typed`], for plugins that may wait.
+pub(super) mod waiting_typed {
+    wasmtime::component::bindgen!({
+        path: "wit/v1",
+        inline: "
+            package wasmill:host;
+            world typed { export wasmill:plugin/handler@1.0.0; }
+        ",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        exports: { default: async },
+        with: {
+            "wasmill:plugin/types@1.0.0": super::columnar::wasmill::plugin::types,
+            "wasmill:plugin/records@1.0.0": super::typed::wasmill::plugin::records,
+        },
+    });
+}

@@ -206,7 +206,7 @@ impl Host {
         self.write_line(level, line);
     }
 
-    fn write_line(&mut self, level: Level, message: &str) {
+    pub(super) fn write_line(&mut self, level: Level, message: &str) {
         let gate = &*self.log.gate;
         let count = match level {
             Level::Trace => 0,

@@ -3,20 +3,26 @@
 //! Everything here is bounded, because the guest decides how often it calls and with what. Nothing here decides the
 //! outcome of a record.
 
+mod granted;
 mod log;
 mod metrics;
 mod preview1;
 mod printed;
+mod requests;
 mod topics;
 mod wasi;
 mod wasi_linker;
 
 pub use metrics::Effects;
 
+pub(super) use granted::Granted;
+pub(super) use granted::link_granted;
 pub(super) use log::LogGate;
 pub(super) use log::PluginName;
 pub(super) use metrics::Names;
 pub(super) use preview1::function as preview1_function;
+pub(super) use requests::Client;
+pub(super) use requests::system_lookup;
 pub(super) use topics::TOO_MANY;
 pub(super) use wasi::Refused;
 pub(super) use wasi::WasiState;
@@ -41,6 +47,7 @@ pub(super) struct Host {
     log: Log,
     printed: Printed,
     given: WasiState,
+    granted: Option<Box<Granted>>,
 }
 
 impl Host {
@@ -49,6 +56,7 @@ impl Host {
         limiter: Limiter,
         ports: usize,
         given: WasiState,
+        granted: Option<Box<Granted>>,
         gate: Arc<LogGate>,
         plugin: Arc<PluginName>,
         names: Arc<Names>,
@@ -61,6 +69,7 @@ impl Host {
             log: Log::new(gate, plugin),
             printed: Printed::default(),
             given,
+            granted,
         }
     }
 }

@@ -69,6 +69,7 @@ impl Host {
 
     /// The call has ended, and with it its lines.
     pub(in crate::plugin) fn end_lines(&mut self) {
+        self.take_said();
         self.end_line(Stream::Stdout);
         self.end_line(Stream::Stderr);
     }

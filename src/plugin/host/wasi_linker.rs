@@ -18,6 +18,7 @@ use wasmtime::component::LinkerInstance;
 use wasmtime::component::Lower;
 use wasmtime::component::Resource;
 use wasmtime::component::ResourceType;
+use wasmtime::component::Val;
 use wasmtime::component::WasmList;
 use wasmtime::component::types::ComponentItem;
 
@@ -45,6 +46,12 @@ struct TerminalInput;
 struct TerminalOutput;
 struct Descriptor;
 struct DirectoryEntries;
+struct Network;
+struct TcpSocket;
+struct UdpSocket;
+struct IncomingDatagrams;
+struct OutgoingDatagrams;
+struct Addresses;
 
 /// Why a stream's function failed.
 #[derive(ComponentType, Lift, Lower)]
@@ -107,6 +114,12 @@ fn resource(name: &str) -> Option<ResourceType> {
         "terminal-input" => ResourceType::host::<TerminalInput>(),
         "terminal-output" => ResourceType::host::<TerminalOutput>(),
         "descriptor" => ResourceType::host::<Descriptor>(),
+        "network" => ResourceType::host::<Network>(),
+        "tcp-socket" => ResourceType::host::<TcpSocket>(),
+        "udp-socket" => ResourceType::host::<UdpSocket>(),
+        "incoming-datagram-stream" => ResourceType::host::<IncomingDatagrams>(),
+        "outgoing-datagram-stream" => ResourceType::host::<OutgoingDatagrams>(),
+        "resolve-address-stream" => ResourceType::host::<Addresses>(),
         "directory-entry-stream" => ResourceType::host::<DirectoryEntries>(),
         _ => return None,
     })
@@ -122,6 +135,12 @@ fn function(to: &mut To<'_>, interface: &str, name: &str) -> Result<()> {
         "wasi:cli/environment" => environment(to, name),
         "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => clock(to, interface, name),
         "wasi:random/random" | "wasi:random/insecure" | "wasi:random/insecure-seed" => random(to, name),
+        "wasi:sockets/instance-network" => {
+            to.func_wrap(name, |_: Context<'_>, (): ()| Ok((Resource::<Network>::new_own(0),)))
+        }
+        "wasi:sockets/tcp-create-socket" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
+            denied(to, name)
+        }
         preview1::HOST => adapted(to, name),
         _ => other(to, name),
     }
@@ -280,6 +299,18 @@ fn other(to: &mut To<'_>, name: &str) -> Result<()> {
 
 fn stdio(stream: Stream) -> Resource<OutputStream> {
     Resource::new_own(stream.descriptor())
+}
+
+/// A function that would give access to the network. A handle that it doesn't give can't be asked for more.
+fn denied(to: &mut To<'_>, name: &str) -> Result<()> {
+    if name.starts_with('[') {
+        return absent(to, name);
+    }
+    to.func_new(name, |_, _, _, results| {
+        let access = Val::Enum("access-denied".to_owned());
+        results.fill(Val::Result(Err(Some(Box::new(access)))));
+        Ok(())
+    })
 }
 
 /// A function that needs a handle which no plugin gets, such as one of a file.
