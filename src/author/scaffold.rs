@@ -26,10 +26,11 @@ const RUST: [(&str, &str); 10] = [
 ];
 
 /// The SDK without its tests.
-const SDK: [(&str, &str); 38] = [
+const SDK: [(&str, &str); 40] = [
     ("Cargo.toml", include_str!("../../plugins/sdk/Cargo.toml")),
     ("src/again.rs", include_str!("../../plugins/sdk/src/again.rs")),
     ("src/bindings.rs", include_str!("../../plugins/sdk/src/bindings.rs")),
+    ("src/bindings/files.rs", include_str!("../../plugins/sdk/src/bindings/files.rs")),
     ("src/bindings/grants.rs", include_str!("../../plugins/sdk/src/bindings/grants.rs")),
     ("src/bindings/http.rs", include_str!("../../plugins/sdk/src/bindings/http.rs")),
     ("src/bindings/keyer.rs", include_str!("../../plugins/sdk/src/bindings/keyer.rs")),
@@ -42,6 +43,7 @@ const SDK: [(&str, &str); 38] = [
     ("src/export.rs", include_str!("../../plugins/sdk/src/export.rs")),
     ("src/export_reduce.rs", include_str!("../../plugins/sdk/src/export_reduce.rs")),
     ("src/failure.rs", include_str!("../../plugins/sdk/src/failure.rs")),
+    ("src/files.rs", include_str!("../../plugins/sdk/src/files.rs")),
     ("src/grants.rs", include_str!("../../plugins/sdk/src/grants.rs")),
     ("src/http.rs", include_str!("../../plugins/sdk/src/http.rs")),
     ("src/json.rs", include_str!("../../plugins/sdk/src/json.rs")),

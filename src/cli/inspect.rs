@@ -80,7 +80,7 @@ pub(super) fn describe(inspection: &plugin::Inspection) -> String {
             Needs::Allow(_) => "a step's `allow` gives it",
             Needs::Optional(Grant::Clock) => "a step's `allow` gives it; else it stands still",
             Needs::Optional(Grant::Random) => "a step's `allow` gives them; else they are always the same",
-            Needs::Optional(Grant::Http) => "a step's `allow` lists the servers",
+            Needs::Optional(Grant::Http) => "a step's `allow` lists the servers; else it traps",
             Needs::Optional(Grant::Files) => "a step's `allow` lists them; else there are none",
             Needs::Optional(Grant::Env) => "a step's `allow` gives it; else it is empty",
             Needs::Inert => "every plugin may import it",

@@ -275,17 +275,14 @@ impl Import {
 }
 
 /// Tells the imports of a language's runtime, which takes all of WASI, from those of a plugin that asks for the time on
-/// purpose: beside streams, grants are optional, except `http`.
+/// purpose: beside streams, grants are optional.
 pub(super) fn with_runtime(imports: &mut [Import]) {
     if !imports.iter().any(|import| import.needs == Needs::Inert && !preview1::is_import(&import.name)) {
         return;
     }
     for import in imports {
-        match import.needs {
-            // Without the grant there is nothing that could be imported.
-            Needs::Allow(Grant::Http) => {}
-            Needs::Allow(grant) => import.needs = Needs::Optional(grant),
-            Needs::Nothing | Needs::Optional(_) | Needs::Inert | Needs::Unavailable => {}
+        if let Needs::Allow(grant) = import.needs {
+            import.needs = Needs::Optional(grant);
         }
     }
 }
@@ -347,15 +344,7 @@ fn way_out(imports: &[Import], made_by: Option<Toolchain>) -> String {
     }
     let lines: BTreeSet<&str> = imports.iter().filter_map(|import| import.needs.grant()).map(Grant::line).collect();
     let lines: Vec<&str> = lines.into_iter().collect();
-    let lines = lines.join(", ");
-    match made_by {
-        // It imports requests unless it is told not to.
-        Some(Toolchain::StarlingMonkey) => format!(
-            "if it should have them, add to its step's `allow`: {lines}; if not, {}",
-            toolchain::advice(made_by)
-        ),
-        _ => format!("if it should have them, add to its step's `allow`: {lines}"),
-    }
+    format!("if it should have them, add to its step's `allow`: {}", lines.join(", "))
 }
 
 /// The contract of a component with these exports and imports, if a step may run it.

@@ -13,6 +13,7 @@ mod crowd;
 mod dead_letter;
 mod dlq;
 mod docs;
+mod enrich;
 mod environments;
 mod exactly_once;
 mod examples;

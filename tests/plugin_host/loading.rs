@@ -196,7 +196,7 @@ const GRANTED: &str = r#"
 #[test]
 fn a_plugin_gets_what_its_step_allows_and_nothing_else() {
     let core = |count: &str| described(&with_prelude(&GRANTED.replace("COUNT", count)), "granted");
-    let allow = Grants { clock: true, random: true, env: Some(vec![("REGION".into(), Secret("eu-1".into()))]) };
+    let allow = Grants { clock: true, random: true, env: Some(vec![("REGION".into(), Secret("eu-1".into()))]), ..Grants::default() };
     for bytes in [core("8"), component(&core("8"))] {
         check(&bytes, &["wasi:clocks/wall-clock@0.2.6 (the time)", "clock = true", "random = true", "env = {"]);
         for (lacking, line) in [

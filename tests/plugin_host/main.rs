@@ -5,6 +5,7 @@ mod compiling;
 mod component;
 mod conformance;
 mod faults;
+mod granted;
 mod kept;
 mod loading;
 mod malformed;

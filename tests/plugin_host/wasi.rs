@@ -39,7 +39,13 @@ const WASI: [&str; 4] = [
     "package wasi:filesystem@0.2.6;
      interface types {
        use wasi:io/streams@0.2.6.{input-stream};
-       enum error-code { access }
+       enum error-code {
+         access, would-block, already, bad-descriptor, busy, deadlock, quota, exist, file-too-large, illegal-byte-
+         sequence, in-progress, interrupted, invalid, io, is-directory, loop, too-many-links, message-size, name-too-
+         long, no-device, no-entry, no-lock, insufficient-memory, insufficient-space, not-directory, not-empty, not-
+         recoverable, unsupported, no-tty, no-such-device, overflow, not-permitted, pipe, read-only, invalid-seek,
+         text-file-busy, cross-device
+       }
        resource descriptor { read-via-stream: func(offset: u64) -> result<input-stream, error-code>; }
      }
      interface preopens { use types.{descriptor}; get-directories: func() -> list<tuple<descriptor, string>>; }",
@@ -114,7 +120,7 @@ const RUNTIME: &str = r#"
         (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))"#;
 
 /// [`RUNTIME`] as a component. `is_unset` says whether it expects the time of 1970.
-fn runtime(is_unset: bool) -> Vec<u8> {
+pub(crate) fn runtime(is_unset: bool) -> Vec<u8> {
     let unset = if is_unset { "1" } else { "0" };
     let mut core = wat::parse_str(with_prelude(&RUNTIME.replace("UNSET", unset))).unwrap();
     let mut resolve = Resolve::default();

@@ -51,7 +51,7 @@ mod tests {
         options: fn() -> Opts,
     }
 
-    const ALL: [Bindings; 7] = [
+    const ALL: [Bindings; 8] = [
         Bindings {
             file: "sdk/src/bindings/plugin.rs",
             head: "The bindings of the columnar world of the contract, with its two optional imports.",
@@ -149,6 +149,14 @@ mod tests {
             ",
             ),
             world: "wasmill:grants/grants",
+            options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
+        },
+        Bindings {
+            file: "sdk/src/bindings/files.rs",
+            head: "The bindings of the files that a step's `allow` may grant, as `crate::files` reads them.",
+            contract: V1,
+            wit: Some(include_str!("files.wit")),
+            world: "wasmill:files/files",
             options: || Opts { runtime_path: Some("crate::bindings::runtime".to_owned()), ..Opts::default() },
         },
         Bindings {

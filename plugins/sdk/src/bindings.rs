@@ -1,12 +1,15 @@
 //! The bindings of the contract: the columnar world with its two optional imports, the worlds with keyed state, topics by record, and the
 //! interfaces that a step's `allow` grants.
 //!
-//! Only `columns`, `reduce`, `log`, `metrics`, `topics`, `grants`, `http`, `testing` and the macros use them. All but `runtime` are generated and committed,
+//! Only `columns`, `reduce`, `log`, `metrics`, `topics`, `grants`, `files`, `http`, `testing` and the macros use them. All but `runtime` are generated and committed,
 //! so that a plugin doesn't compile the generator's crates; `runtime` holds the functions that they call.
 
 #[cfg(all(feature = "grants", target_arch = "wasm32"))]
 #[rustfmt::skip]
 pub(crate) mod grants;
+#[cfg(all(feature = "files", target_arch = "wasm32"))]
+#[rustfmt::skip]
+pub(crate) mod files;
 #[cfg(all(feature = "http", target_arch = "wasm32"))]
 #[rustfmt::skip]
 pub(crate) mod http;

@@ -59,6 +59,8 @@ mod export;
 #[cfg(feature = "state")]
 mod export_reduce;
 mod failure;
+#[cfg(feature = "files")]
+pub mod files;
 #[cfg(feature = "grants")]
 pub mod grants;
 #[cfg(feature = "http")]

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 try:
     from componentize_py_types import Err
     from wit_world import exports
-    from wit_world.imports import log, metrics, types
+    from wit_world.imports import log, metrics
+    from wit_world.imports import wasmill_plugin_types as types
     from wit_world.imports.columns import Failed, Outcome
 
     BatchHandler = exports.BatchHandler

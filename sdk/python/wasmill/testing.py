@@ -4,12 +4,13 @@
     result = run(mask.BatchHandler, [{"key": "k", "value": "v"}], settings={}, ports=["main", "audit"])
 """
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from . import _host, _plugin
+from . import _host, _plugin, http
 
 _PARTS = {"key", "value", "headers", "timestamp", "offset", "attempt"}
 
@@ -201,3 +202,24 @@ def _failure(failure):
     if isinstance(failure, _host.Failure_Retry):
         return Failure("retry", told.reason, delay_ms=told.delay_ms)
     return Failure("reject", told.reason, code=told.code)
+
+
+_server = None
+
+
+@contextlib.contextmanager
+def respond(server):
+    """Requests of `wasmill.http` get their responses from `server(request)`, which returns an `http.Response` or raises `http.Error`."""
+    global _server
+    before, _server = _server, server
+    try:
+        yield
+    finally:
+        _server = before
+
+
+def response_to(request):
+    """The response that the test gives."""
+    if _server is None:
+        raise http.Error("a test gives the responses: use `testing.respond`")
+    return _server(request)

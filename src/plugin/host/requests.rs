@@ -367,3 +367,151 @@ impl Body for Limits {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::io::BufReader;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+    use std::thread;
+
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// A server on this address that returns `response` to each connection once. Tells how many connections it had.
+    fn server(address: &str, response: &'static [u8]) -> (u16, Arc<AtomicU64>) {
+        let listener = TcpListener::bind(address).unwrap();
+        let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU64::new(0)));
+        let count = Arc::clone(&connections);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let head = BufReader::new(stream.try_clone().unwrap());
+                // The client may have gone: that is what some tests are about.
+                let _: Vec<String> = head.lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let _ = stream.write_all(response);
+            }
+        });
+        (port, connections)
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+
+    fn grant(origins: &[&str], networks: &[&str]) -> HttpGrant {
+        HttpGrant {
+            origins: origins.iter().map(|text| text.parse().unwrap()).collect(),
+            methods: vec!["GET".to_owned(), "POST".to_owned()],
+            networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            body_bytes: 1000,
+        }
+    }
+
+    /// The addresses of all hosts, one list after the other; the last one stays.
+    fn lookup(lists: &[&[&str]]) -> Lookup {
+        let parsed = |list: &&[&str]| list.iter().map(|address| address.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let lists = Mutex::new(lists.iter().map(parsed).rev().collect::<Vec<_>>());
+        Arc::new(move |_| {
+            let mut lists = lists.lock().unwrap();
+            Ok(if lists.len() > 1 { lists.pop().unwrap() } else { lists[0].clone() })
+        })
+    }
+
+    fn asked(method: &str, url: &str, body: &'static [u8]) -> Request<WasiBody> {
+        let body = Full::new(Bytes::from_static(body)).map_err(|never| match never {}).boxed_unsync();
+        Request::builder().method(method).uri(url).body(body).unwrap()
+    }
+
+    /// What comes back: the body, or the error, or the note.
+    fn sent(client: &Client, request: Request<WasiBody>, within: Duration) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            match client.send(request, RequestOptions::default(), Some(now() + within)).await {
+                (Ok(response), _) => match response.into_body().collect().await {
+                    Ok(body) => String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+                    Err(error) => format!("{error:?}"),
+                },
+                (Err(error), None) => format!("{error:?}"),
+                (Err(error), Some(note)) => format!("{error:?}: {note}"),
+            }
+        })
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_is_not_listed_is_refused_before_anything_is_looked_up() {
+        let never: Lookup = Arc::new(|host| panic!("{host} was looked up"));
+        let client = Client::new(grant(&["https://tiers.internal", "http://127.0.0.1:1"], &[]), never).unwrap();
+        for url in [
+            "http://tiers.internal/",
+            "https://tiers.internal:444/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/",
+            "http://127.0.0.1:2/",
+            "https://me@tiers.internal/",
+            "https://tiers.internal.evil.com/",
+        ] {
+            let said = sent(&client, asked("GET", url, b""), LONG);
+            assert!(said.starts_with("HttpRequestDenied: a request to `") && said.contains("allow.http"), "{url}: {said}");
+        }
+        let said = sent(&client, asked("DELETE", "https://tiers.internal/", b""), LONG);
+        assert!(said.contains("`DELETE` to `https://tiers.internal` was refused"), "{said}");
+        assert_eq!(client.take_counts(), [0, 8, 0]);
+    }
+
+    /// An address is looked at when it is connected to, however often the name's addresses change.
+    #[test]
+    fn a_name_that_comes_to_another_address_gains_nothing() {
+        let (port, forbidden) = server("127.0.0.1:0", OK);
+        let (_, permitted) = server(&format!("127.0.0.2:{port}"), OK);
+        let url = format!("http://rebind.test:{port}/");
+        let lists: [&[&str]; 6] =
+            [&["127.0.0.2"], &["127.0.0.1"], &["::ffff:127.0.0.1"], &["127.0.0.1", "127.0.0.2"], &["169.254.169.254"], &[]];
+        let client = Client::new(grant(&[&url], &["127.0.0.2"]), lookup(&lists)).unwrap();
+        let mut said = || sent(&client, asked("GET", &url, b""), LONG);
+        assert_eq!(said(), "ok");
+        for refused in [said(), said()] {
+            assert!(refused.starts_with("DestinationIpProhibited: a request to `rebind.test` was refused"), "{refused}");
+        }
+        assert_eq!(said(), "ok");
+        assert!(said().contains("169.254.169.254 is link-local, where clouds have their metadata"));
+        assert!(said().starts_with("DnsError"), "no address");
+        assert_eq!((permitted.load(Ordering::SeqCst), forbidden.load(Ordering::SeqCst)), (2, 0));
+        assert_eq!(client.take_counts(), [2, 3, 1]);
+    }
+
+    #[test]
+    fn a_redirect_is_returned_and_not_followed() {
+        let (elsewhere, forbidden) = server("127.0.0.1:0", OK);
+        let location = format!("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{elsewhere}/\r\ncontent-length: 5\r\n\r\nmoved");
+        let (port, _) = server("127.0.0.1:0", location.leak().as_bytes());
+        let url = format!("http://127.0.0.1:{port}");
+        let client = Client::new(grant(&[&url], &[]), system_lookup()).unwrap();
+        assert_eq!(sent(&client, asked("GET", &url, b""), LONG), "moved");
+        assert_eq!(forbidden.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn bodies_are_bounded_and_a_request_ends_before_its_call() {
+        let (port, _) = server("127.0.0.1:0", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n");
+        let endless = format!("http://127.0.0.1:{port}");
+        let long = b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n".iter().copied().chain([b'x'; 2000]).collect::<Vec<u8>>();
+        let (port, _) = server("127.0.0.1:0", long.leak());
+        let long = format!("http://127.0.0.1:{port}");
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent_url = format!("http://{}", silent.local_addr().unwrap());
+        let client = Client::new(grant(&[&endless, &long, &silent_url], &[]), system_lookup()).unwrap();
+        let short = Duration::from_millis(300);
+        assert_eq!(sent(&client, asked("GET", &long, b""), LONG), "HttpResponseBodySize(Some(1000))");
+        assert_eq!(sent(&client, asked("POST", &long, &[b'x'; 1001]), LONG), "HttpRequestBodySize(Some(1000))");
+        let began = now();
+        assert_eq!(sent(&client, asked("GET", &silent_url, b""), short), "HttpResponseTimeout");
+        assert!(began.elapsed() < short * 3, "{:?}", began.elapsed());
+        // The server closes the connection in the middle of a chunk.
+        assert_eq!(sent(&client, asked("GET", &endless, b""), LONG), "HttpResponseIncomplete");
+    }
+}

@@ -52,6 +52,7 @@ struct UdpSocket;
 struct IncomingDatagrams;
 struct OutgoingDatagrams;
 struct Addresses;
+struct Request;
 
 /// Why a stream's function failed.
 #[derive(ComponentType, Lift, Lower)]
@@ -86,8 +87,13 @@ pub(in crate::plugin) fn link(linker: &mut Linker<Host>, component: &Component) 
             continue;
         }
         let mut to = linker.instance(name)?;
+        let is_http = name.starts_with("wasi:http/");
         for (item, export) in instance.exports(engine) {
             match export.ty {
+                ComponentItem::ComponentFunc(_) if is_http => no_requests(&mut to, interface(name), item)?,
+                ComponentItem::Resource(_) if is_http => {
+                    to.resource(item, ResourceType::host::<Request>(), |_, _| Ok(()))?;
+                }
                 ComponentItem::ComponentFunc(_) => function(&mut to, interface(name), item)?,
                 ComponentItem::Resource(_) => {
                     if let Some(ty) = resource(item) {
@@ -299,6 +305,12 @@ fn other(to: &mut To<'_>, name: &str) -> Result<()> {
 
 fn stdio(stream: Stream) -> Resource<OutputStream> {
     Resource::new_own(stream.descriptor())
+}
+
+/// A function of requests, where the step grants none.
+fn no_requests(to: &mut To<'_>, interface: &str, name: &str) -> Result<()> {
+    let text = format!("called `{interface}.{name}`, but its step grants no HTTP requests: `allow = {{ http = [\"https://host\"] }}`");
+    to.func_new(name, move |_, _, _, _| Err(Refused::because(text.clone())))
 }
 
 /// A function that would give access to the network. A handle that it doesn't give can't be asked for more.

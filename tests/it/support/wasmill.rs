@@ -204,10 +204,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `wasmill dev` on a file with a feed.
     pub(crate) fn dev(file: &Path, feed: &Path) -> Process {
+        Process::dev_with(file, feed, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn dev_with(file: &Path, feed: &Path, more: &[&str]) -> Process {
         let port = free_port();
         let http = format!("127.0.0.1:{port}");
         let arguments = ["dev", file.to_str().unwrap(), "--feed", feed.to_str().unwrap(), "--http", &http];
-        Process::start(&arguments, &[], port)
+        Process::start(&[&arguments[..], more].concat(), &[], port)
     }
 
     /// Starts `wasmill run` on a folder of pipeline files.
