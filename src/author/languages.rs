@@ -160,7 +160,7 @@ const SDK_JS: [(&str, &str); 18] = [
 ];
 
 /// The SDK for Python.
-const SDK_PYTHON: [(&str, &str); 12] = [
+const SDK_PYTHON: [(&str, &str); 16] = [
     ("wasmill/__init__.py", include_str!("../../sdk/python/wasmill/__init__.py")),
     ("wasmill/_columns.py", include_str!("../../sdk/python/wasmill/_columns.py")),
     ("wasmill/_failures.py", include_str!("../../sdk/python/wasmill/_failures.py")),
@@ -169,8 +169,12 @@ const SDK_PYTHON: [(&str, &str); 12] = [
     ("wasmill/_metrics.py", include_str!("../../sdk/python/wasmill/_metrics.py")),
     ("wasmill/_plugin.py", include_str!("../../sdk/python/wasmill/_plugin.py")),
     ("wasmill/componentize-py.toml", include_str!("../../sdk/python/wasmill/componentize-py.toml")),
+    ("wasmill/http.py", include_str!("../../sdk/python/wasmill/http.py")),
     ("wasmill/py.typed", include_str!("../../sdk/python/wasmill/py.typed")),
     ("wasmill/testing.py", include_str!("../../sdk/python/wasmill/testing.py")),
+    ("wasmill/wit/deps/clocks/clocks.wit", include_str!("../../sdk/python/wasmill/wit/deps/clocks/clocks.wit")),
+    ("wasmill/wit/deps/http/http.wit", include_str!("../../sdk/python/wasmill/wit/deps/http/http.wit")),
+    ("wasmill/wit/deps/io/io.wit", include_str!("../../sdk/python/wasmill/wit/deps/io/io.wit")),
     ("wasmill/wit/deps/wasmill/plugin.wit", include_str!("../../sdk/python/wasmill/wit/deps/wasmill/plugin.wit")),
     ("wasmill/wit/world.wit", include_str!("../../sdk/python/wasmill/wit/world.wit")),
 ];

@@ -1,6 +1,7 @@
 //! Whole files in, whole messages out: compares the exact text that a user reads.
 
 mod further;
+mod grants;
 mod login;
 mod on_error;
 mod policy;
@@ -450,7 +451,6 @@ help: write it as a list: `topics = ["orders"]`
 fn keys_of_later_versions_are_not_called_unknown() {
     for (text, key) in [
         (and("[log]\npayloads = true"), "log"),
-        (with("wasm =", "allow = { http = [] }\nwasm ="), "step.allow.http"),
         (with("wasm =", "repartition = { partitions = 1 }\nwasm ="), "step.repartition"),
     ] {
         titles(&text, &[&format!("`{key}` is not supported yet")]);

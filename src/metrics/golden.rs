@@ -301,6 +301,7 @@ fn filled() -> std::sync::Arc<Metrics> {
     metrics.set_plugin_info("mask", "mask", "0.1.0", "0123456789ab");
     metrics.set_plugin_limits("mask", 1, Duration::from_secs(1));
     metrics.produce_errors.with_label_values(&["main", "msg_size_too_large"]).inc();
+    metrics.plugin_http_requests.with_label_values(&["mask", "response"]).inc();
     metrics.kafka_errors.with_label_values(&["_TRANSPORT"]).inc();
     metrics.count("mask", "seen", 1);
     metrics.count_topic("main", "rows.eu", 1);
@@ -357,7 +358,7 @@ fn document(exposition: &str) -> String {
          [operations.md](operations.md#alerts) has the alerts that use them.\n\n\
          Every series has the label `pipeline`, unless stated otherwise. A series whose labels are known at the start exists from \
          then on, with the value 0.\nThe series of a topic that a pattern finds begin when it is found. Those with a `code` or a \
-         plugin's `name` begin with the first event.\n",
+         plugin's `name`, and those of its requests, begin with the first event.\n",
     );
     for (title, intro, metrics) in GUIDE {
         text.push_str(&format!("\n## {title}\n\n"));

@@ -109,7 +109,8 @@ fn of_interface(name: &str) -> Import {
 /// The text with this version of a package, wherever it names it.
 fn versioned(text: &str, package: &str, version: &str) -> String {
     let is_named = |line: &str| ["@", "/"].iter().any(|after| line.contains(&format!("{package}{after}")));
-    let line = |line: &str| if is_named(line) { line.replace("@0.2.0", &format!("@{version}")) } else { line.to_owned() };
+    let line =
+        |line: &str| if is_named(line) { line.replace("@0.2.0", &format!("@{version}")) } else { line.to_owned() };
     text.lines().map(|text| line(text) + "\n").collect()
 }
 

@@ -59,7 +59,10 @@ impl Engine {
         let mut linker = Linker::new(&engines.components);
         contract::link(&mut linker).map_err(EngineError::Wasmtime)?;
         let clock = Clock::start(engines.components.clone()).map_err(EngineError::Thread)?;
-        Ok(Engine { inner: Arc::new(Inner { engines, compiler, linker, clock, runtime: Mutex::default() }), memory: Arc::default() })
+        Ok(Engine {
+            inner: Arc::new(Inner { engines, compiler, linker, clock, runtime: Mutex::default() }),
+            memory: Arc::default(),
+        })
     }
 
     /// The same engine for the plugins of a pipeline: the memory of their instances is taken from its account.

@@ -194,7 +194,8 @@ fn entered<T>(
 ) -> Result<T, Failure> {
     store.data_mut().limiter.forget_refusal();
     store.data_mut().forget_last_error();
-    let timeout = if matches!(entry, Entry::Instantiate | Entry::Init) { settings.timeout.init } else { settings.timeout.call };
+    let timeout =
+        if matches!(entry, Entry::Instantiate | Entry::Init) { settings.timeout.init } else { settings.timeout.call };
     store.data_mut().begin_waiting(timeout);
     deadline.begin(store);
     let returned = call(store);

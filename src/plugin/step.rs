@@ -147,8 +147,8 @@ impl Step {
             Err(problem) => return Err(LoadError::Artifact { step: settings.name, path: settings.wasm, problem }),
         };
         let waits = |grant| matches!(grant, Grant::Http | Grant::Files);
-        let may_wait = inspection.imports.iter().filter_map(|import| import.needs.grant()).any(waits)
-            && settings.allow.may_wait();
+        let may_wait =
+            inspection.imports.iter().filter_map(|import| import.needs.grant()).any(waits) && settings.allow.may_wait();
         let client = match settings.allow.http.clone() {
             Some(grant) => match Client::new(grant, host::system_lookup()) {
                 Ok(client) => Some(Arc::new(client)),

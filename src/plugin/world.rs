@@ -575,8 +575,12 @@ mod tests {
         for other in ["wasi:io/streams@0.3.0", "wasi:io/streams@0.2.0-rc-2023-11-10", "wasi:cli/run@0.2.0"] {
             assert!(refusal(&handler, &[other]).contains(other), "{other}");
         }
-        let refused = refusal(&handler, &["wasi:io/streams@0.2.9", "wasi:sockets/tcp@0.2.9"]);
-        assert!(refused.contains("sockets") && !refused.contains("streams"), "{refused}");
+        assert_eq!(
+            refusal(&handler, &["wasi:io/streams@0.2.9", "wasi:sockets/tcp@0.2.9", "wasi:http/types@0.2.9"]),
+            ""
+        );
+        let refused = refusal(&handler, &["wasi:io/streams@0.2.9", "wasi:keyvalue/store@0.2.9"]);
+        assert!(refused.contains("keyvalue") && !refused.contains("streams"), "{refused}");
     }
 
     #[test]
@@ -584,15 +588,15 @@ mod tests {
         let imports = [
             "wasi:http/outgoing-handler@0.2.6",
             "wasmill:plugin/log@0.1.0",
-            "wasi:sockets/tcp@0.2.6",
+            "wasi:tls/client@0.2.6",
             "acme:db/sql",
             "wasmill:plugin/log@0.2.0",
             "wasmill:plugin/topics@0.1.0",
         ];
         let refusal = refusal(&["wasmill:plugin/batch-handler@0.1.0"], &imports);
         for part in [
-            "wasi:http/outgoing-handler@0.2.6 (HTTP to any server)",
-            "wasi:sockets/tcp@0.2.6 (the network)",
+            "wasi:http/outgoing-handler@0.2.6 (HTTP requests to the servers that its step lists)",
+            "wasi:tls/client@0.2.6 (the network)",
             "acme:db/sql (something that this host doesn't know)",
             "wasmill:plugin/log@0.2.0 (",
             "wasmill:plugin/topics@0.1.0 (",

@@ -11,8 +11,8 @@ use prometheus::IntGauge;
 
 use crate::failure::Failure;
 use crate::metrics::LEVELS;
-use crate::metrics::REQUESTS;
 use crate::metrics::Metrics;
+use crate::metrics::REQUESTS;
 
 /// See the head of the file.
 pub(super) struct StepMetrics {

@@ -118,7 +118,10 @@ fn another_server_is_refused_and_the_plugin_goes_on() {
     for _ in 0..3 {
         let failed = enriched(&mut instance, "{\"customer\":7}").unwrap_err();
         assert_eq!(failed.kind, Kind::Retry);
-        assert!(failed.reason.contains(&format!("GET {elsewhere}/7: the step's `allow` doesn't grant it")), "{failed:?}");
+        assert!(
+            failed.reason.contains(&format!("GET {elsewhere}/7: the step's `allow` doesn't grant it")),
+            "{failed:?}"
+        );
     }
     assert_eq!(step.take_requests(), [0, 3, 0]);
 }
@@ -126,7 +129,10 @@ fn another_server_is_refused_and_the_plugin_goes_on() {
 #[test]
 fn without_the_grant_the_plugin_does_not_start() {
     let refused = load(&plugin("enrich"), settings()).unwrap_err().to_string();
-    for part in ["wasi:http/outgoing-handler@0.2.0 (HTTP requests to the servers that its step lists)", "http = [\"https://host\"]"] {
+    for part in [
+        "wasi:http/outgoing-handler@0.2.0 (HTTP requests to the servers that its step lists)",
+        "http = [\"https://host\"]",
+    ] {
         assert!(refused.contains(part), "{refused} lacks {part}");
     }
 }
@@ -159,10 +165,17 @@ fn a_call_that_waits_for_a_day_ends_at_its_deadline() {
         let failed = instance.process(&crate::records(0).view()).unwrap_err();
         assert_eq!(failed.kind, Kind::Timeout, "{failed:?}");
         assert!((timeout..timeout * 5).contains(&began.elapsed()), "{:?}", began.elapsed());
-        threads.push(fs::read_dir("/proc/self/task").unwrap().filter(|thread| {
-            let name = thread.as_ref().map(|thread| fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
-            name.is_ok_and(|name| name.starts_with("plugin-io"))
-        }).count());
+        threads.push(
+            fs::read_dir("/proc/self/task")
+                .unwrap()
+                .filter(|thread| {
+                    let name = thread
+                        .as_ref()
+                        .map(|thread| fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
+                    name.is_ok_and(|name| name.starts_with("plugin-io"))
+                })
+                .count(),
+        );
     }
     assert!(threads.iter().all(|count| *count <= 4), "{threads:?}");
 }
@@ -217,7 +230,10 @@ fn nothing_leads_out_of_the_folder() {
         String::new(),
     ] {
         let failed = lookup(&table, &granted).instantiate().unwrap_err();
-        assert!(failed.reason.contains(&format!("{table}: ")) && !failed.reason.contains("canary"), "{table}: {failed:?}");
+        assert!(
+            failed.reason.contains(&format!("{table}: ")) && !failed.reason.contains("canary"),
+            "{table}: {failed:?}"
+        );
         assert!(failed.kind == Kind::Error, "{table}: {failed:?}");
     }
 }

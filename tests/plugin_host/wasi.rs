@@ -40,11 +40,11 @@ const WASI: [&str; 4] = [
      interface types {
        use wasi:io/streams@0.2.6.{input-stream};
        enum error-code {
-         access, would-block, already, bad-descriptor, busy, deadlock, quota, exist, file-too-large, illegal-byte-
-         sequence, in-progress, interrupted, invalid, io, is-directory, loop, too-many-links, message-size, name-too-
-         long, no-device, no-entry, no-lock, insufficient-memory, insufficient-space, not-directory, not-empty, not-
-         recoverable, unsupported, no-tty, no-such-device, overflow, not-permitted, pipe, read-only, invalid-seek,
-         text-file-busy, cross-device
+         access, would-block, already, bad-descriptor, busy, deadlock, quota, exist, file-too-large,
+         illegal-byte-sequence, in-progress, interrupted, invalid, io, is-directory, loop, too-many-links,
+         message-size, name-too-long, no-device, no-entry, no-lock, insufficient-memory, insufficient-space,
+         not-directory, not-empty, not-recoverable, unsupported, no-tty, no-such-device, overflow, not-permitted,
+         pipe, read-only, invalid-seek, text-file-busy, cross-device
        }
        resource descriptor { read-via-stream: func(offset: u64) -> result<input-stream, error-code>; }
      }
@@ -165,7 +165,8 @@ fn a_runtimes_wasi_prints_to_the_log_waits_for_nothing_and_has_the_time_where_it
     assert_eq!(inspection.refusal, None);
     let needs = |name: &str| inspection.imports.iter().find(|import| import.name == name).unwrap().needs;
     assert_eq!(needs("wasi:clocks/wall-clock@0.2.6"), Needs::Optional(Grant::Clock));
-    assert_eq!(needs("wasi:filesystem/preopens@0.2.6"), Needs::Inert);
+    assert_eq!(needs("wasi:filesystem/preopens@0.2.6"), Needs::Optional(Grant::Files));
+    assert_eq!(needs("wasi:io/poll@0.2.6"), Needs::Inert);
 }
 
 #[test]

@@ -79,7 +79,9 @@ mod tests {
     fn an_order_gets_the_tier_of_its_customer() {
         let mut enrich = Harness::<Enrich>::new("{\"url\":\"http://tiers\"}", &["main"]).unwrap();
         let _responding = respond(|request: &Request| match &*request.url {
-            "http://tiers/7" => Ok(Response { status: 200, body: b"{\"tier\":\"gold\"}".into(), ..Response::default() }),
+            "http://tiers/7" => {
+                Ok(Response { status: 200, body: b"{\"tier\":\"gold\"}".into(), ..Response::default() })
+            }
             "http://tiers/8" => Ok(Response { status: 404, ..Response::default() }),
             "http://tiers/9" => Ok(Response { status: 503, ..Response::default() }),
             _ => Err(Error::new("no response in time")),

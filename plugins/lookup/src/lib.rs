@@ -30,7 +30,8 @@ struct Lookup {
 
 impl Transform for Lookup {
     fn init(settings: &str, _ports: &[String]) -> Result<Self, String> {
-        let Settings { table, key, add } = serde_json::from_str(settings).map_err(|error| format!("settings: {error}"))?;
+        let Settings { table, key, add } =
+            serde_json::from_str(settings).map_err(|error| format!("settings: {error}"))?;
         let text = files::read(&table).map_err(|error| error.to_string())?;
         let table = serde_json::from_slice(&text).map_err(|error| format!("{table}: {error}"))?;
         Ok(Lookup { table, key, add })

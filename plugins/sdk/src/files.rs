@@ -56,9 +56,7 @@ mod host {
         let folders = preopens::get_directories();
         let (folder, rest) = super::within(&folders, path)
             .ok_or("it is in no folder of the step's `allow`; grant one: `files = [\"/a/folder:ro\"]`")?;
-        let file = folder
-            .open_at(SYMLINK_FOLLOW, rest, 0, READ)
-            .map_err(explained)?;
+        let file = folder.open_at(SYMLINK_FOLLOW, rest, 0, READ).map_err(explained)?;
         let mut contents = Vec::new();
         loop {
             let (more, is_end) = file.read(CHUNK_BYTES, contents.len() as u64).map_err(explained)?;

@@ -35,7 +35,6 @@ pub(super) fn read(check: &mut Check<'_>, raw: &raw::Allow) -> Grants {
     Grants { clock: is(&raw.clock), random: is(&raw.random), env, http: http(check, raw), files: files(check, raw) }
 }
 
-
 fn http(check: &mut Check<'_>, raw: &raw::Allow) -> Option<HttpGrant> {
     let body_bytes = value::size(check, raw.http_body.as_ref(), "http_body", 1, BODY_BYTES_MAX).unwrap_or(BODY_BYTES);
     let networks = all(check, raw.http_networks.as_ref(), "`http_networks`");
@@ -43,15 +42,11 @@ fn http(check: &mut Check<'_>, raw: &raw::Allow) -> Option<HttpGrant> {
         Some(methods) => methods.get_ref().iter().filter_map(|text| method(check, text)).collect(),
         None => ["GET", "HEAD"].map(str::to_owned).into(),
     };
-    let without = [
-        ("http_methods", raw.http_methods.as_ref().map(Spanned::span)),
-        ("http_networks", raw.http_networks.as_ref().map(Spanned::span)),
-        ("http_body", raw.http_body.as_ref().map(Spanned::span)),
-    ];
     let Some(http) = &raw.http else {
-        for (key, span) in without.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+        // The others have defaults, which a file may repeat.
+        if let Some(networks) = &raw.http_networks {
             let help = "list the servers: `http = [\"https://tiers.internal\"]`";
-            check.report.add(span.into(), format!("`{key}` has no effect without `http`"), help);
+            check.report.add(networks.span().into(), "`http_networks` has no effect without `http`", help);
         }
         return None;
     };
@@ -80,7 +75,11 @@ fn method(check: &mut Check<'_>, text: &Text) -> Option<String> {
         return Some(text.get_ref().clone());
     }
     let shown = check.shown_at(text.get_ref(), &text.span());
-    check.report.add(text.span().into(), format!("{shown} is not a method that a plugin can use"), format!("write {}", METHODS.join(", ")));
+    check.report.add(
+        text.span().into(),
+        format!("{shown} is not a method that a plugin can use"),
+        format!("write {}", METHODS.join(", ")),
+    );
     None
 }
 

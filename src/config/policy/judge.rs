@@ -338,7 +338,13 @@ impl Judge<'_> {
         }
         for network in http.networks.iter().map(Network::to_string) {
             let what = format!("step `{step}`: the network");
-            self.named(&what, &network, &network, at(self, &["http_networks"]), ("allow.http_networks", &lists.http_networks));
+            self.named(
+                &what,
+                &network,
+                &network,
+                at(self, &["http_networks"]),
+                ("allow.http_networks", &lists.http_networks),
+            );
         }
         for method in &http.methods {
             let what = format!("step `{step}`: the method");

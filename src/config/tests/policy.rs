@@ -45,6 +45,14 @@ pub(super) fn judge(output: &str) -> String {
     judged(POLICY, &text.replace("\"orders.new\", ", ""), &[]).0
 }
 
+/// What a policy whose `allow` has these keys, too, says of that pipeline with this line in its step.
+pub(super) fn judge_step(rule: &str, step: &str) -> String {
+    let policy =
+        POLICY.replace("clock = true }", &format!("clock = true{}{rule} }}", if rule.is_empty() { "" } else { ", " }));
+    let allow = "allow = { clock = true, env = { ORDERS_REGION = \"${ORDERS_REGION}\" } }";
+    judged(&policy, &PERMITTED.replace(allow, step), &[]).0
+}
+
 fn judged(policy: &str, pipeline: &str, set: &[&str]) -> (String, bool) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -153,9 +153,7 @@ impl Linked {
             }
         };
         Ok(match (track, world) {
-            (Track::V1, World::Transform) if may_wait => {
-                Linked::WaitingTyped(v1::waiting_typed::TypedPre::new(pre)?)
-            }
+            (Track::V1, World::Transform) if may_wait => Linked::WaitingTyped(v1::waiting_typed::TypedPre::new(pre)?),
             (Track::V1, World::TransformBatch) if may_wait => {
                 Linked::WaitingColumnar(v1::waiting_columnar::ColumnarPre::new(pre)?)
             }
@@ -262,9 +260,7 @@ impl Plugin {
             }
             Plugin::WaitingTyped(plugin) => {
                 let (handler, waiting) = (plugin.wasmill_plugin_handler(), store.data().waiting()?);
-                return typed::process(input, step, |batch| {
-                    waiting.run(handler.call_process(store, source, batch))
-                });
+                return typed::process(input, step, |batch| waiting.run(handler.call_process(store, source, batch)));
             }
             Plugin::V0Typed(plugin) => {
                 let handler = plugin.wasmill_plugin_handler();
@@ -283,8 +279,7 @@ impl Plugin {
 }
 
 /// The message if a plugin has grants that its contract doesn't go with.
-const NO_WAITING: &str =
-    "`allow.http` and `allow.files` are for plugins of the worlds `transform-batch` and `transform` of the contract 1, without state";
+const NO_WAITING: &str = "`allow.http` and `allow.files` are for plugins of the worlds `transform-batch` and `transform` of the contract 1, without state";
 
 /// The message if the host calls a function that a plugin with state doesn't have.
 const NO_PROCESS: &str =

@@ -149,8 +149,12 @@ impl Granted {
         open(&mut wasi)?;
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        let requests =
-            Requests { client, until: None, in_flight: Arc::new(Semaphore::new(REQUESTS_MAX)), said: Arc::clone(&said) };
+        let requests = Requests {
+            client,
+            until: None,
+            in_flight: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            said: Arc::clone(&said),
+        };
         Ok(Granted { wasi: wasi.build(), http: WasiHttpCtx::new(), table, requests, said, runtime: None })
     }
 }
@@ -179,8 +183,10 @@ impl Host {
 
     /// What the call of a plugin that may wait runs with.
     pub(in crate::plugin) fn waiting(&self) -> wasmtime::Result<Waiting> {
-        let granted = self.granted.as_ref().and_then(|granted| Some((granted.runtime.clone()?, granted.requests.until)));
-        let (runtime, until) = granted.ok_or_else(|| Refused::because("it was granted nothing to wait for".to_owned()))?;
+        let granted =
+            self.granted.as_ref().and_then(|granted| Some((granted.runtime.clone()?, granted.requests.until)));
+        let (runtime, until) =
+            granted.ok_or_else(|| Refused::because("it was granted nothing to wait for".to_owned()))?;
         Ok(Waiting { runtime, until })
     }
 

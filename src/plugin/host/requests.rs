@@ -156,7 +156,8 @@ impl Client {
         match ended {
             Ok(Ok(response)) => {
                 self.count(Ended::Answered);
-                let between = options.between_bytes_timeout.map_or_else(|| left(until), |between| between.min(left(until)));
+                let between =
+                    options.between_bytes_timeout.map_or_else(|| left(until), |between| between.min(left(until)));
                 let body = |body| Limits {
                     body: Limited::new(body, body_bytes),
                     between,
@@ -337,10 +338,7 @@ impl Body for Limits {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let next = tokio::time::Instant::now() + self.between;
@@ -456,7 +454,10 @@ mod tests {
             "https://tiers.internal.evil.com/",
         ] {
             let said = sent(&client, asked("GET", url, b""), LONG);
-            assert!(said.starts_with("HttpRequestDenied: a request to `") && said.contains("allow.http"), "{url}: {said}");
+            assert!(
+                said.starts_with("HttpRequestDenied: a request to `") && said.contains("allow.http"),
+                "{url}: {said}"
+            );
         }
         let said = sent(&client, asked("DELETE", "https://tiers.internal/", b""), LONG);
         assert!(said.contains("`DELETE` to `https://tiers.internal` was refused"), "{said}");
@@ -469,13 +470,22 @@ mod tests {
         let (port, forbidden) = server("127.0.0.1:0", OK);
         let (_, permitted) = server(&format!("127.0.0.2:{port}"), OK);
         let url = format!("http://rebind.test:{port}/");
-        let lists: [&[&str]; 6] =
-            [&["127.0.0.2"], &["127.0.0.1"], &["::ffff:127.0.0.1"], &["127.0.0.1", "127.0.0.2"], &["169.254.169.254"], &[]];
+        let lists: [&[&str]; 6] = [
+            &["127.0.0.2"],
+            &["127.0.0.1"],
+            &["::ffff:127.0.0.1"],
+            &["127.0.0.1", "127.0.0.2"],
+            &["169.254.169.254"],
+            &[],
+        ];
         let client = Client::new(grant(&[&url], &["127.0.0.2"]), lookup(&lists)).unwrap();
-        let mut said = || sent(&client, asked("GET", &url, b""), LONG);
+        let said = || sent(&client, asked("GET", &url, b""), LONG);
         assert_eq!(said(), "ok");
         for refused in [said(), said()] {
-            assert!(refused.starts_with("DestinationIpProhibited: a request to `rebind.test` was refused"), "{refused}");
+            assert!(
+                refused.starts_with("DestinationIpProhibited: a request to `rebind.test` was refused"),
+                "{refused}"
+            );
         }
         assert_eq!(said(), "ok");
         assert!(said().contains("169.254.169.254 is link-local, where clouds have their metadata"));
@@ -487,7 +497,8 @@ mod tests {
     #[test]
     fn a_redirect_is_returned_and_not_followed() {
         let (elsewhere, forbidden) = server("127.0.0.1:0", OK);
-        let location = format!("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{elsewhere}/\r\ncontent-length: 5\r\n\r\nmoved");
+        let location =
+            format!("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{elsewhere}/\r\ncontent-length: 5\r\n\r\nmoved");
         let (port, _) = server("127.0.0.1:0", location.leak().as_bytes());
         let url = format!("http://127.0.0.1:{port}");
         let client = Client::new(grant(&[&url], &[]), system_lookup()).unwrap();
@@ -499,7 +510,8 @@ mod tests {
     fn bodies_are_bounded_and_a_request_ends_before_its_call() {
         let (port, _) = server("127.0.0.1:0", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n");
         let endless = format!("http://127.0.0.1:{port}");
-        let long = b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n".iter().copied().chain([b'x'; 2000]).collect::<Vec<u8>>();
+        let long =
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n".iter().copied().chain([b'x'; 2000]).collect::<Vec<u8>>();
         let (port, _) = server("127.0.0.1:0", long.leak());
         let long = format!("http://127.0.0.1:{port}");
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();

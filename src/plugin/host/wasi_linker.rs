@@ -147,6 +147,9 @@ fn function(to: &mut To<'_>, interface: &str, name: &str) -> Result<()> {
         "wasi:sockets/tcp-create-socket" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
             denied(to, name)
         }
+        _ if interface.starts_with("wasi:sockets/") => {
+            refused(to, name, format!("called `{interface}.{name}`, but plugins have no sockets"))
+        }
         preview1::HOST => adapted(to, name),
         _ => other(to, name),
     }
@@ -309,7 +312,14 @@ fn stdio(stream: Stream) -> Resource<OutputStream> {
 
 /// A function of requests, where the step grants none.
 fn no_requests(to: &mut To<'_>, interface: &str, name: &str) -> Result<()> {
-    let text = format!("called `{interface}.{name}`, but its step grants no HTTP requests: `allow = {{ http = [\"https://host\"] }}`");
+    let text = format!(
+        "called `{interface}.{name}`, but its step grants no HTTP requests: `allow = {{ http = [\"https://host\"] }}`"
+    );
+    refused(to, name, text)
+}
+
+/// A function that traps with this reason.
+fn refused(to: &mut To<'_>, name: &str, text: String) -> Result<()> {
     to.func_new(name, move |_, _, _, _| Err(Refused::because(text.clone())))
 }
 
@@ -327,6 +337,5 @@ fn denied(to: &mut To<'_>, name: &str) -> Result<()> {
 
 /// A function that needs a handle which no plugin gets, such as one of a file.
 fn absent(to: &mut To<'_>, name: &str) -> Result<()> {
-    let text = format!("called `{name}`, which plugins don't have");
-    to.func_new(name, move |_, _, _, _| Err(Refused::because(text.clone())))
+    refused(to, name, format!("called `{name}`, which plugins don't have"))
 }
