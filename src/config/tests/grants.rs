@@ -33,23 +33,23 @@ fn servers_methods_networks_and_folders_are_read() {
 #[test]
 fn what_can_not_be_granted_is_named_with_its_place() {
     for (allow, message, help) in [
-        ("http = [\"tiers.internal\"]", "\"tiers.internal\" can't be in `http`", "`https://tiers.internal:8443`"),
+        ("http = [\"tiers.internal\"]", "`tiers.internal` can't be in `http`", "`https://tiers.internal:8443`"),
         (
             "http = [\"https://a/b\"]",
-            "\"https://a/b\" can't be in `http`",
+            "`https://a/b` can't be in `http`",
             "a path, a query or a user can't be granted",
         ),
         ("http = \"https://a\"", "", "http = [\"https://tiers.internal\"]"),
         ("http = [\"https://a\"], http_networks = [\"10.0.0.0/99\"]", "can't be in `http_networks`", "`10.0.0.0/8`"),
-        ("http = [\"https://a\"], http_methods = [\"get\"]", "\"get\" is not a method", "GET, HEAD, POST"),
-        ("http = [\"https://a\"], http_methods = [\"CONNECT\"]", "\"CONNECT\" is not a method", "GET, HEAD, POST"),
+        ("http = [\"https://a\"], http_methods = [\"get\"]", "`get` is not a method", "GET, HEAD, POST"),
+        ("http = [\"https://a\"], http_methods = [\"CONNECT\"]", "`CONNECT` is not a method", "GET, HEAD, POST"),
         ("http = [\"https://a\"], http_body = \"1 GiB\"", "http_body", ""),
         ("http_networks = [\"10.0.0.0/8\"]", "`http_networks` has no effect without `http`", "list the servers"),
-        ("files = [\"etc/tiers\"]", "\"etc/tiers\" can't be in `files`", "the absolute path of a folder"),
+        ("files = [\"etc/tiers\"]", "`etc/tiers` can't be in `files`", "the absolute path of a folder"),
         ("files = [\"/etc/../tiers:ro\"]", "can't be in `files`", "the absolute path of a folder"),
         ("files = [\"/etc/tiers:rw\"]", "can't be in `files`", "can read files, and not write them"),
     ] {
-        let found = Case::new().load(&allowing(allow)).unwrap_err().to_string();
+        let found = Case::new().load(allowing(allow)).unwrap_err().to_string();
         assert!(found.contains(message) && found.contains(help) && found.contains("orders.toml:"), "{allow}: {found}");
     }
 }
