@@ -356,8 +356,8 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     let input = &settings.input;
     let mut config = client(settings, worker);
     // A pattern asks for all topics of the cluster each time.
-    let names_all = !input.topics.iter().any(|topic| topic.starts_with('^'));
-    if names_all && !settings.librdkafka.contains_key(REFRESH) {
+    let has_no_pattern = !input.topics.iter().any(|topic| topic.starts_with('^'));
+    if has_no_pattern && !settings.librdkafka.contains_key(REFRESH) {
         config.insert(REFRESH.into(), "15000".into());
     }
     let defaults = [
