@@ -288,10 +288,16 @@ impl Handle {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    /// Why the pipeline is in its state. If it has ended: what was committed.
+    /// What was committed, once the pipeline has finished; before that, why it is in its state.
     #[must_use]
-    pub fn why(&self) -> String {
-        self.status.state().1
+    pub fn committed(&self) -> String {
+        self.status.committed().unwrap_or_else(|| self.status.state().1)
+    }
+
+    /// Whether the pipeline has finished and left its group. Its clients may be alive still, and [`Handle::wait`] returns later.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        self.status.committed().is_some()
     }
 
     /// Sets the result of the last reload, for probes.

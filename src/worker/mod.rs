@@ -105,6 +105,8 @@ pub use windows::StateReply;
 pub use windows::WantedState;
 pub use windows::WindowedStep;
 
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::kafka;
 use crate::kafka::lookup::Answer;
 pub use crate::kafka::members::GroupMember;
@@ -256,6 +258,7 @@ impl Worker {
                     committed: String::new(),
                     deadline: clock::now(),
                 });
+                failpoint::pass(Point::WorkerEnded);
                 let next = shell.take_next(&end);
                 shutdown::let_go(shell, shutdown::letting_go(clock::now(), deadline));
                 match next {

@@ -189,6 +189,7 @@ impl Shell {
         }
         next.flow.left_out = std::mem::take(&mut self.flow.left_out);
         self.monitor.status.set_stopped_at(None);
+        self.monitor.status.set_committed(None);
         next.intake.set_paused(self.intake.is_paused());
         next.monitor.set_paused(self.intake.is_paused());
         self.monitor.status.set_joined(false);

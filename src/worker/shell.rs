@@ -33,7 +33,6 @@ use super::timers::Timers;
 use super::transaction::Transaction;
 use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
-use crate::metrics::State;
 use crate::partition;
 use crate::partition::Action;
 use crate::plugin::Instance;
@@ -135,8 +134,8 @@ impl Shell {
                 let ended = self.outcome(now);
                 self.count_finished(now);
                 self.monitor.count_all_out(now);
-                let state = if matches!(ended.end, End::Drained) { State::Stopped } else { State::Failed };
-                self.monitor.set_state(state, ended.committed.clone());
+                // It is draining until its clients are destroyed. Then its state and the reason for it are published together.
+                self.monitor.status.set_committed(Some(ended.committed.clone()));
                 return ended;
             }
             if !busy {
