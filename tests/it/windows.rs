@@ -250,13 +250,8 @@ fn folded_records_are_not_kept_while_a_transaction_is_committed() {
     let mut process = setup.run();
     let mut most = 0.0_f64;
     process.wait("the lag to reach zero", RECOVERY, |process| {
-        // Both of one moment: batches come and go between two answers.
-        let Some((_, metrics)) = process.get("/metrics") else { return false };
-        let sum = |name: &str| -> f64 {
-            let of = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-            of.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-        };
-        let [records, bytes] = ["records", "bytes"].map(|what| sum(&format!("wasmill_in_flight_{what}")));
+        let names = ["wasmill_in_flight_records", "wasmill_in_flight_bytes"];
+        let Some([records, bytes]) = process.metrics(names) else { return false };
         most = most.max(bytes - records * RECORD_BYTES);
         process.metric("wasmill_consumer_lag_records") == Some(0.0)
     });
