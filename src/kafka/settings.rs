@@ -55,6 +55,8 @@ pub struct Settings {
     pub reports_topic_limits: bool,
     /// Values passed to librdkafka that must not appear in its messages.
     pub hidden: Hidden,
+    /// The name by which the process takes orders for the pipeline after it has stopped; `None` if the process ends then. No file says so.
+    pub takes_orders_as: Option<String>,
 }
 
 impl Settings {
@@ -603,6 +605,7 @@ mod tests {
                 delivery: Guarantee::AtLeastOnce,
                 reports_topic_limits: false,
                 hidden: Hidden::default(),
+                takes_orders_as: None,
             }
         }
     }

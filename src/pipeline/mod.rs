@@ -174,6 +174,7 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
         order: config.order,
         dead_letters: DeadLetters { pipeline: config.name, worker: 0, dialect: config.dialect },
         routes: config.routes,
+        process_stays: config.process_stays,
         records_per_second: config.limits.records_per_second,
         max_in_flight_records: config.limits.max_in_flight_records,
         max_in_flight_bytes: config.limits.max_in_flight_bytes,

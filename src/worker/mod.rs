@@ -160,6 +160,8 @@ pub struct Settings {
 }
 
 /// The longest times to wait for records in flight.
+    /// Whether the process stays when the pipeline has ended.
+    pub process_stays: bool,
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// Of a revoke.

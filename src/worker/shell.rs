@@ -250,7 +250,7 @@ impl Shell {
             Action::Hold { offset, tries, failure } => {
                 let held = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
                 self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
-                let why = held.held();
+                let why = held.held(&self.settings.dead_letters.pipeline);
                 if !self.blocked.is_held() {
                     self.monitor.status.set_stopped_at(Some(held.record_at()));
                     let RecordPlace { step, partition: TopicPartition { topic, partition }, .. } = held.at();
