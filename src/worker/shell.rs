@@ -160,7 +160,9 @@ impl Shell {
             || self.flow.bytes_out > 0;
         // The client's wait would bring a record.
         let may_read = !self.intake.rate.is_exhausted();
-        if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() && may_read {
+        // A worker that joins its group isn't in a hurry either: there may be many of them, and brokers that don't answer.
+        let has_time = self.session.is_member() || self.session.is_joining();
+        if in_flight == 0 && !at_work && !self.session.is_ending() && has_time && may_read {
             // A wake-up for it may have ended a poll before.
             if let Ok(event) = self.io.events.try_recv() {
                 return self.on_event(now, event);
@@ -171,10 +173,7 @@ impl Shell {
             }
             return;
         }
-        // A worker that joins its group is not in a hurry: there may be many of them, and brokers that don't answer.
-        let joins = in_flight == 0 && !at_work && !self.session.is_ending() && !self.session.is_member();
-        let waits = joins
-            || !at_work && (!may_read && in_flight == 0)
+        let waits = !at_work && (!may_read && in_flight == 0)
             || !at_work && self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
         if let Ok(event) = self.io.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
             self.on_event(clock::now(), event);
