@@ -15,6 +15,7 @@ use super::end::End;
 use super::end::RecordPlace;
 use super::end::StoppedAt;
 use super::executor::Returned;
+use super::first_instances::FirstInstances;
 use super::flow::Flow;
 use super::intake::Intake;
 use super::io;
@@ -35,8 +36,6 @@ use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
 use crate::partition;
 use crate::partition::Action;
-use crate::plugin::Instance;
-use crate::plugin::Step;
 use crate::record::TopicPartition;
 use crate::trace::Tracer;
 
@@ -73,7 +72,7 @@ impl Shell {
     pub(super) fn new(
         settings: Settings,
         number: usize,
-        instances: Vec<Vec<(Step, Instance)>>,
+        instances: FirstInstances,
         metrics: Arc<Metrics>,
         status: Arc<Status>,
         mailbox: Mailbox,
