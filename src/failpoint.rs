@@ -53,6 +53,8 @@ pub enum Point {
     InRestore,
     /// A changed file was read, and its steps are about to be loaded. On the reload thread.
     InReload,
+    /// A worker has ended and its state says so, and its clients are about to be destroyed. On the worker's thread.
+    WorkerEnded,
 }
 
 /// Marks that this point was reached.
@@ -83,7 +85,7 @@ mod armed {
 
     use super::Point;
 
-    const NAMES: [(&str, Point); 21] = [
+    const NAMES: [(&str, Point); 22] = [
         ("after-poll", Point::AfterPoll),
         ("after-guest", Point::AfterGuest),
         ("after-enqueue", Point::AfterEnqueue),
@@ -105,6 +107,7 @@ mod armed {
         ("after-assign", Point::AfterAssign),
         ("in-restore", Point::InRestore),
         ("in-reload", Point::InReload),
+        ("worker-ended", Point::WorkerEnded),
     ];
 
     #[derive(Debug)]

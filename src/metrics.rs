@@ -494,7 +494,7 @@ impl Metrics {
             ),
             plugin_instantiations: t.counter(
                 "plugin_instantiations_total",
-                "Plugin instances created: at the start, for a new version, or to replace an instance after a fault.",
+                "Plugin instances created: at the start and for an executor's first records, for a new version, or to replace an instance after a fault.",
                 &["step", "reason"],
                 &[steps, INSTANTIATIONS],
             ),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::state::Desk;
 use crate::config;
 use crate::metrics::Metrics;
+use crate::metrics::State;
 use crate::pipeline::Handle;
 use crate::pipeline::Health;
 use crate::pipeline::RecordAt;
@@ -54,6 +55,8 @@ pub struct Served {
 pub struct Look {
     /// What probes say of it.
     pub health: Health,
+    /// Its state at the moment of the reason; `None`: the metrics have it.
+    pub state: Option<State>,
     /// Why it is in its state.
     pub reason: String,
     /// Its file.

@@ -164,7 +164,7 @@ impl Watch {
 
     /// Tells once why nothing can be seen.
     async fn notice(&mut self, events: &mut Events, look: &Look) -> Result<(), Gone> {
-        let (state, steps) = (self.served.metrics.state().state.label(), look.steps());
+        let (state, steps) = (look.state.unwrap_or_else(|| self.served.metrics.state().state).label(), look.steps());
         let text = match &self.filter.step {
             Some(step) if !steps.is_empty() && !steps.contains(step) => no_step(step, &steps),
             Some(_) | None if state != "running" => format!("the pipeline is {state}: {}", look.reason.trim_end()),

@@ -102,6 +102,7 @@ fn serves(name: &str, health: &Arc<Mutex<Health>>, serves_state: bool) -> Arc<Se
     let config = Some(Arc::new(written(&format!("state = {serves_state}\ntap = {serves_state}"))));
     let look = move || Look {
         health: health.lock().unwrap().clone(),
+        state: None,
         reason: "it loads its plugins".into(),
         file: "orders.toml".into(),
         running: None,
@@ -679,6 +680,7 @@ fn the_log_filter_is_set_for_a_while_and_a_wrong_one_is_refused() {
 fn the_page_shows_texts_as_texts_and_lets_nothing_else_in() {
     let look = || Look {
         health: Health { live: true, ..Health::default() },
+        state: None,
         reason: "stopped at <script>alert(1)</script>".into(),
         file: "<b>.toml".into(),
         running: None,

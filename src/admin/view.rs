@@ -342,6 +342,7 @@ pub(super) fn summary(served: &Served) -> Summary {
 
 fn summary_of(served: &Served, look: &Look, series: &Series) -> Summary {
     let CurrentState { state, since_ms } = served.metrics.state();
+    let state = look.state.unwrap_or(state);
     let seconds = series.max("consumer_lag_seconds", &[]).unwrap_or_default();
     Summary {
         name: served.name.to_string(),

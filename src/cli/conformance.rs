@@ -55,7 +55,10 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     let mut broken = 0;
     for finding in &findings {
         let line = match &finding.result {
-            Ok(()) => format!("ok      {}", finding.rule),
+            Ok(()) => match &finding.untried {
+                None => format!("ok      {}", finding.rule),
+                Some(why) => format!("untried {}\n        {}", finding.rule, why.replace('\n', "\n        ")),
+            },
             Err(why) => {
                 broken += 1;
                 format!("BROKEN  {}\n        {}", finding.rule, why.replace('\n', "\n        "))

@@ -70,6 +70,7 @@ pub(super) fn run(args: &Args, signals: &Arc<Signals>) -> Result<(), Exit> {
         policy: args.policy.file.clone(),
         access: Access::new(own.token.clone()),
         serves_tap: own.serves_tap,
+        stays: false,
         watch: args.watch,
         instances: Arc::new(Instances::new(args.state.clone())),
         service,

@@ -80,11 +80,16 @@ impl Service {
         let look = move || {
             let running = in_look.get().cloned();
             let health = running.as_ref().map_or_else(|| starting(&format!("pipeline/{name}")), Handle::health);
-            let reason =
-                running.as_ref().map_or_else(|| "it loads its plugins".to_owned(), |running| running.state().1);
+            let (state, reason) = running.as_ref().map_or_else(
+                || (None, "it loads its plugins".to_owned()),
+                |running| {
+                    let (state, reason) = running.state();
+                    (Some(state), reason)
+                },
+            );
             let config = running.as_ref().map_or_else(|| Arc::clone(&read), Handle::config);
             let stopped_at = running.as_ref().and_then(Handle::stopped_at);
-            Look { health, reason, file: file.clone(), running, stopped_at, config: Some(config) }
+            Look { health, state, reason, file: file.clone(), running, stopped_at, config: Some(config) }
         };
         let served = Served::new(config.name.as_str().into(), Arc::clone(&metrics), look);
         let board = Single { served, started: in_board };
@@ -270,7 +275,7 @@ pub(super) fn said_last(end: End, handle: &Handle) -> Result<(), Exit> {
     let exit = exit_of(end);
     let code = exit.as_ref().err().map_or(0, Exit::code);
     telemetry::count_out();
-    tracing::info!(exit_code = code, "ended: {how}; {}", handle.why());
+    tracing::info!(exit_code = code, "ended: {how}; {}", handle.committed());
     exit
 }
 

@@ -158,6 +158,7 @@ pub(super) fn pipeline(
         delivery,
         reports_topic_limits: true,
         hidden: secrets.hidden(),
+        takes_orders_as: None,
     };
     let connection = super::referenced::of_connection(&kafka);
     Pipeline {

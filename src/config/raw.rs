@@ -252,7 +252,7 @@ pub(super) struct Step {
     /// The longest time that one call may take; below `limits.drain_timeout`.
     #[schemars(with = "Option<schema::Time>", extend("default" = "1s", "examples" = ["50ms"]))]
     pub(super) timeout: Option<Text>,
-    /// The longest time that making an instance may take, and its `init`: at the start, at a reload, and after a fault.
+    /// The longest time that making an instance may take, and its `init`: at the start, for an executor's first records, at a reload, and after a fault.
     #[schemars(with = "Option<schema::Time>", extend("default" = "10s", "examples" = ["30s"]))]
     pub(super) init_timeout: Option<Text>,
     /// The most memory that one instance may use, from 1 MiB to 4 GiB.

@@ -38,6 +38,14 @@ pub struct Violation {
     pub rule: &'static str,
     /// How the rule is broken, for people; `None` if it holds.
     pub result: Result<(), String>,
+    /// Why the rule could not be tried, for people.
+    pub untried: Option<String>,
+}
+
+impl Violation {
+    fn of(rule: &'static str, result: Result<(), String>) -> Violation {
+        Violation { rule, result, untried: None }
+    }
 }
 
 /// Calls with these numbers of records must all give the same results.
@@ -119,7 +127,7 @@ pub fn load(
 pub fn examine(step: &Step, records: &[FeedRecord]) -> Vec<Violation> {
     let step = &step.rehearsal();
     let (batch, names) = records_of(records);
-    let mut findings = vec![Violation { rule: "it starts with its settings and ports", result: started(step) }];
+    let mut findings = vec![Violation::of("it starts with its settings and ports", started(step))];
     if findings[0].result.is_ok() {
         if step.world().has_state() {
             reducer::examine(step, &batch, &names, &mut findings);
@@ -135,27 +143,20 @@ fn transform(step: &Step, batch: &Batch, names: &[String], findings: &mut Vec<Vi
     let call: &Call<'_, Became> = &|instance, range| call(instance, batch, range);
     let alone = alone(step, names, call);
     let expected = alone.as_ref().ok().cloned();
-    findings.push(Violation {
-        rule: "any record is emitted, dropped or failed, and breaks nothing",
-        result: alone.map(|_| ()),
-    });
+    findings.push(Violation::of("any record is emitted, dropped or failed, and breaks nothing", alone.map(|_| ())));
     let Some(expected) = expected else { return };
-    findings.push(Violation {
-        rule: "a record becomes the same whatever came before",
-        result: again(step, names, &expected, call),
-    });
+    let same = again(step, names, &expected, call);
+    findings.push(Violation::of("a record becomes the same whatever came before", same));
     for size in BATCHES {
-        findings.push(Violation {
-            rule: match size {
-                1 => "a record becomes the same in calls of 1",
-                7 => "a record becomes the same in calls of 7",
-                _ => "a record becomes the same in calls of 128",
-            },
-            result: in_calls_of(step, names, &expected, call, size),
-        });
+        let rule = match size {
+            1 => "a record becomes the same in calls of 1",
+            7 => "a record becomes the same in calls of 7",
+            _ => "a record becomes the same in calls of 128",
+        };
+        findings.push(Violation::of(rule, in_calls_of(step, names, &expected, call, size)));
     }
-    let repeated = |instance: &mut Instance| call(instance, 0..batch.len()).map(drop);
-    findings.push(Violation { rule: MEMORY, result: memory(step, repeated) });
+    let repeated = |instance: &mut Instance, size| each(batch.len(), size, |range| call(instance, range).map(drop));
+    findings.push(memory(step, repeated));
 }
 
 const MEMORY: &str = "its memory doesn't grow for ever";
@@ -228,24 +229,58 @@ fn in_calls_of<T: PartialEq + Debug + Clone>(
     Ok(())
 }
 
-/// Repeats the same calls: the plugin's memory must have a bound.
-fn memory(step: &Step, calls: impl Fn(&mut Instance) -> Result<(), Failure>) -> Result<(), String> {
-    let mut instance = step.instantiate().map_err(|failure| failure.to_string())?;
-    let mut warm = 0;
-    for number in 0..CALLS {
+/// Repeats the same calls: the plugin's memory must have a bound. `calls` makes them with at most this many records in each.
+///
+/// If they break the instance, they are made again in a fresh one, record by record as the host does. If no instance lasts long enough to
+/// be measured, the finding says so.
+fn memory(step: &Step, calls: impl Fn(&mut Instance, usize) -> Result<(), Failure>) -> Violation {
+    let finding = |result, untried| Violation { rule: MEMORY, result, untried };
+    let (mut size, mut rounds, mut warm, mut end) = (usize::MAX, 0, 0, 0);
+    let (mut has_lasted, mut broken) = (false, None);
+    let mut instance = None;
+    for _ in 0..CALLS {
+        let mut running = match instance.take().map_or_else(|| step.instantiate(), Ok) {
+            Ok(instance) => instance,
+            Err(failure) => return finding(Err(failure.to_string()), None),
+        };
         // Whether a call fails was checked before.
-        if calls(&mut instance).is_err_and(|failure| failure.kind.spoils_instance()) {
-            return Ok(());
+        let failure = calls(&mut running, size).err().filter(|failure| failure.kind.spoils_instance());
+        let Some(failure) = failure else {
+            rounds += 1;
+            end = running.memory_bytes();
+            if rounds <= WARM_CALLS {
+                warm = end;
+            }
+            has_lasted |= rounds > WARM_CALLS;
+            instance = Some(running);
+            continue;
+        };
+        if rounds > WARM_CALLS && (end > warm || failure.kind == Kind::Memory) {
+            let why = format!("{}, and more than it may have after {rounds}: {}", had(warm), failure.reason);
+            return finding(Err(why), None);
         }
-        if number == WARM_CALLS {
-            warm = instance.memory_bytes();
-        }
+        (size, rounds, broken) = (1, 0, Some(failure));
     }
-    let end = instance.memory_bytes();
-    if end > warm {
-        return Err(format!(
-            "it had {warm} bytes after {WARM_CALLS} calls with the same records, and {end} after {CALLS}"
-        ));
+    if rounds > WARM_CALLS && end > warm {
+        return finding(Err(format!("{}, and {end} after {rounds}", had(warm))), None);
+    }
+    let untried = broken.filter(|_| !has_lasted);
+    let untried =
+        untried.map(|failure| format!("not measured, as calls broke each instance before: {}", failure.reason));
+    finding(Ok(()), untried)
+}
+
+fn had(warm: u64) -> String {
+    format!("it had {warm} bytes after {WARM_CALLS} calls with the same records")
+}
+
+/// Makes calls for this many items, with at most `size` in each, up to the first that breaks the instance.
+fn each(items: usize, size: usize, mut call: impl FnMut(Range<usize>) -> Result<(), Failure>) -> Result<(), Failure> {
+    for start in (0..items).step_by(size.clamp(1, items.max(1))) {
+        let result = call(start..items.min(start.saturating_add(size)));
+        if result.as_ref().is_err_and(|failure| failure.kind.spoils_instance()) {
+            return result;
+        }
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ pub struct Commands {
     brokers: String,
     user: String,
     is_secured: bool,
+    /// See [`Settings::takes_orders_as`].
+    pipeline: Option<String>,
 }
 
 /// What a permission is for.
@@ -46,13 +48,20 @@ impl Commands {
         let is_secured = settings.tls.is_some()
             || settings.sasl.is_some()
             || settings.librdkafka.keys().any(|key| key == "security.protocol" || key.starts_with("sasl."));
-        Commands { brokers, user: user.unwrap_or_else(|| "NAME".to_owned()), is_secured }
+        let user = user.unwrap_or_else(|| "NAME".to_owned());
+        Commands { brokers, user, is_secured, pipeline: settings.takes_orders_as.clone() }
+    }
+
+    /// The same for a pipeline whose process stays when it has stopped.
+    #[cfg(test)]
+    pub(crate) fn in_process(self, pipeline: &str) -> Commands {
+        Commands { pipeline: Some(pipeline.to_owned()), ..self }
     }
 
     /// For brokers that require neither a user nor TLS.
     #[cfg(test)]
     pub(crate) fn plain(brokers: &str) -> Commands {
-        Commands { brokers: brokers.to_owned(), user: "NAME".to_owned(), is_secured: false }
+        Commands { brokers: brokers.to_owned(), user: "NAME".to_owned(), is_secured: false, pipeline: None }
     }
 
     /// What an operator does when the cluster denies access to a topic or a group, or lacks it. `code` is Kafka's name
@@ -177,6 +186,19 @@ impl Commands {
         )
     }
 
+    /// How to leave a record out: by an order to the process if it stays, and by moving the group of one that is down.
+    #[must_use]
+    pub fn leave_out(&self, group: &str, partition: &TopicPartition, record: Offset) -> String {
+        let moved = self.move_group(group, partition, Offset(record.0 + 1));
+        match &self.pipeline {
+            Some(pipeline) => {
+                let order = skip(pipeline, partition, record);
+                format!("while the process runs: {order}; or while it is down: {moved}")
+            }
+            None => format!("while the pipeline is down: {moved}"),
+        }
+    }
+
     /// Moves a group to the beginning of a topic.
     #[must_use]
     pub fn move_group_to_beginning(&self, group: &str, topic: &str) -> String {
@@ -188,6 +210,13 @@ impl Commands {
         let config = if self.is_secured { " --command-config client.properties" } else { "" };
         format!("{name} --bootstrap-server {}{config}", quoted(&self.brokers))
     }
+}
+
+/// Has a process leave out the record at which a pipeline has stopped, or that holds it.
+#[must_use]
+pub fn skip(pipeline: &str, TopicPartition { topic, partition }: &TopicPartition, record: Offset) -> String {
+    let (pipeline, topic) = (quoted(pipeline), quoted(topic));
+    format!("wasmill skip {pipeline} --topic {topic} --partition {partition} --offset {record}")
 }
 
 /// Quotes a word so that a shell takes it as a single argument.

@@ -337,7 +337,7 @@ impl Consumer {
             code::ASSIGN_PARTITIONS => ConsumerEvent::Assign(partitions),
             code::REVOKE_PARTITIONS => ConsumerEvent::Revoke(partitions),
             other => {
-                // The group failed: give up all partitions, and librdkafka joins again.
+                // The group failed: return all partitions, and librdkafka joins again.
                 let revoked = self.client.assign(None);
                 ConsumerEvent::Error(ClientError {
                     name: other.name(),
@@ -467,7 +467,7 @@ impl Consumer {
         list.entries().first().map(|entry| entry.offset).filter(|&offset| offset >= 0).map(Offset)
     }
 
-    /// No member with its instance id is expected soon: [`Consumer::close`] gives its place in the group up.
+    /// No member with its instance id is expected soon: [`Consumer::close`] frees its place in the group.
     pub fn leave_for_good(&self) {
         self.leaves_for_good.set(true);
     }
@@ -476,7 +476,7 @@ impl Consumer {
     /// [`Consumer::unassign`].
     pub fn close(&self) {
         if self.is_static && self.leaves_for_good.get() {
-            self.give_up_place();
+            self.free_place();
         }
         if let Err(error) = self.client.close(&self.records) {
             tracing::warn!("failed to leave the group: {error}");
@@ -484,8 +484,8 @@ impl Consumer {
     }
 
     /// Leaves the group as a member without an instance id does. librdkafka (2.12.1, `rd_kafka_cgrp_leave_maybe`) doesn't tell the group
-    /// of a static member that closes, but of one that gives its topics up.
-    fn give_up_place(&self) {
+    /// of a static member that closes, but of one that unsubscribes.
+    fn free_place(&self) {
         if let Err(error) = self.client.unsubscribe() {
             tracing::warn!("failed to leave the group for good: {error}");
             return;

@@ -55,6 +55,8 @@ pub struct Settings {
     pub reports_topic_limits: bool,
     /// Values passed to librdkafka that must not appear in its messages.
     pub hidden: Hidden,
+    /// The name by which the process takes orders for the pipeline after it has stopped; `None` if the process ends then. No file says so.
+    pub takes_orders_as: Option<String>,
 }
 
 impl Settings {
@@ -356,8 +358,8 @@ pub(crate) fn consumer(settings: &Settings, worker: usize) -> BTreeMap<String, S
     let input = &settings.input;
     let mut config = client(settings, worker);
     // A pattern asks for all topics of the cluster each time.
-    let names_all = !input.topics.iter().any(|topic| topic.starts_with('^'));
-    if names_all && !settings.librdkafka.contains_key(REFRESH) {
+    let has_no_pattern = !input.topics.iter().any(|topic| topic.starts_with('^'));
+    if has_no_pattern && !settings.librdkafka.contains_key(REFRESH) {
         config.insert(REFRESH.into(), "15000".into());
     }
     let defaults = [
@@ -603,6 +605,7 @@ mod tests {
                 delivery: Guarantee::AtLeastOnce,
                 reports_topic_limits: false,
                 hidden: Hidden::default(),
+                takes_orders_as: None,
             }
         }
     }

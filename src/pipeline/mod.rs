@@ -12,8 +12,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 pub use asking::CellReader;
@@ -34,6 +32,7 @@ use crate::record::RecordId;
 use crate::sink::DeadLetters;
 use crate::worker;
 use crate::worker::Changer;
+use crate::worker::FirstInstances;
 use crate::worker::OfDefault;
 use crate::worker::Operator;
 use crate::worker::Replacement;
@@ -41,6 +40,7 @@ use crate::worker::StateAsker;
 use crate::worker::Status;
 use crate::worker::Swapper;
 use crate::worker::Timeouts;
+use crate::worker::UsedExecutors;
 use crate::worker::Worker;
 
 pub use crate::worker::AppliedUpTo;
@@ -119,8 +119,8 @@ pub struct Handle {
     /// The step with windows. A reload doesn't change it.
     windowed: Option<Arc<(String, CellReader)>>,
     metrics: Arc<Metrics>,
-    /// The number of executors, which a reload may change.
-    parallelism: Arc<AtomicUsize>,
+    /// The executors, which a reload may change. Locked to copy or replace it.
+    executors: Arc<Mutex<UsedExecutors>>,
     /// The result of the last reload. Locked for a copy by the reload thread and by probes; never with another lock.
     reloaded: Arc<Mutex<Result<(), String>>>,
 }
@@ -131,15 +131,15 @@ pub struct Handle {
 /// See [`StartError`]. Unreachable brokers are not an error: the pipeline waits for them.
 pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -> Result<Handle, StartError> {
     steps.iter().for_each(|step| describe(metrics, step));
-    let parallelism = config.limits.parallelism;
-    let executors = executors(steps, parallelism)?;
+    let instances = FirstInstances::make(steps, config.limits.parallelism, None, instantiate)?;
+    let used = instances.used.clone();
     for risk in config.kafka.risks() {
         tracing::warn!("{risk}");
     }
     let kept = Arc::new(Mutex::new(Arc::new(config.clone())));
     let settings = settings(config, steps);
     let windowed = settings.windowed.as_deref().and_then(|step| asking::reader(step, steps.last())).map(Arc::new);
-    let worker = Worker::start(settings, 0, executors, Arc::clone(metrics)).map_err(StartError::Kafka)?;
+    let worker = Worker::start(settings, 0, instances, Arc::clone(metrics)).map_err(StartError::Kafka)?;
     Ok(Handle {
         config: kept,
         status: Arc::clone(worker.status()),
@@ -149,15 +149,10 @@ pub fn start(config: config::Pipeline, steps: &[Step], metrics: &Arc<Metrics>) -
         asker: worker.asker(),
         windowed,
         metrics: Arc::clone(metrics),
-        parallelism: Arc::new(AtomicUsize::new(parallelism)),
+        executors: Arc::new(Mutex::new(used)),
         reloaded: Arc::new(Mutex::new(Ok(()))),
         worker: Arc::new(Mutex::new(Some(worker))),
     })
-}
-
-/// One instance of each step for each executor.
-fn executors(steps: &[Step], parallelism: usize) -> Result<Vec<Vec<(Step, Instance)>>, StartError> {
-    (0..parallelism).map(|_| steps.iter().map(instantiate).collect()).collect()
 }
 
 /// The worker's settings of a pipeline.
@@ -179,6 +174,7 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
         timeouts: Timeouts { drain: config.limits.drain_timeout, shutdown: config.shutdown_timeout },
         niceness: niceness(&config.limits),
+        process_stays: config.process_stays,
     }
 }
 
@@ -230,13 +226,13 @@ fn describe(metrics: &Metrics, step: &Step) {
     metrics.set_plugin_limits(&settings.name, settings.memory_bytes, step.compile_time());
 }
 
-fn instantiate(step: &Step) -> Result<(Step, Instance), StartError> {
+fn instantiate(step: &Step) -> Result<Instance, StartError> {
     let failed = |failure| StartError::Plugin { step: step.settings().name.to_string(), failure: Box::new(failure) };
-    Ok((step.clone(), step.instantiate().map_err(failed)?))
+    step.instantiate().map_err(failed)
 }
 
 impl Handle {
-    /// Replaces running steps, given by their number, with other versions. The instances are created first, on the caller's thread,
+    /// Replaces running steps, given by their number, with other versions. The instances of used executors are created first, on the caller's thread,
     /// so either all steps are swapped or none, and an executor swaps all of them at once. Every record is processed by the old
     /// versions or by the new ones. Processing does not pause, and the consumer stays in its group.
     ///
@@ -246,17 +242,22 @@ impl Handle {
         if steps.is_empty() {
             return Ok(());
         }
-        let replacement = |(number, step): &(usize, Step)| {
-            let (step, instance) = instantiate(step)?;
-            Ok(Replacement { number: *number, step, instance })
+        let executors = self.executors();
+        let (numbers, new): (Vec<usize>, Vec<Step>) = steps.iter().cloned().unzip();
+        let made = FirstInstances::make(&new, executors.executors(), Some(&executors), instantiate)?;
+        let of_executor = |instances: Vec<(Step, Option<Instance>)>| {
+            let of_step = |(number, (step, instance))| Replacement { number, step, instance };
+            numbers.iter().copied().zip(instances).map(of_step).collect()
         };
-        let of_executor = |_| steps.iter().map(replacement).collect::<Result<Vec<_>, _>>();
-        let replacements =
-            (0..self.parallelism.load(Ordering::Relaxed)).map(of_executor).collect::<Result<Vec<_>, _>>()?;
+        let replacements = made.of_executors.into_iter().map(of_executor).collect();
         steps.iter().for_each(|(_, step)| describe(&self.metrics, step));
         (self.swap)(replacements);
         self.read_cells_with(steps.iter().map(|(_, step)| step));
         Ok(())
+    }
+
+    fn executors(&self) -> UsedExecutors {
+        self.executors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Applies another configuration, with all of its steps. Without `anew` in place: no records are handed out until everything in
@@ -267,16 +268,17 @@ impl Handle {
     /// If something can't be created, or the pipeline doesn't become idle in time: nothing has changed then. Or if the pipeline ends
     /// meanwhile.
     pub fn change(&self, config: config::Pipeline, steps: &[Step], anew: bool) -> Result<(), StartError> {
-        let parallelism = config.limits.parallelism;
-        let executors = executors(steps, parallelism)?;
+        let before = self.executors();
+        let instances = FirstInstances::make(steps, config.limits.parallelism, Some(&before), instantiate)?;
+        let used = instances.used.clone();
         let next = Arc::new(config.clone());
-        let change = worker::Change { settings: settings(config, steps), instances: executors, anew };
+        let change = worker::Change { settings: settings(config, steps), instances, anew };
         let (reply, answer) = mpsc::channel();
         (self.change)(change, reply);
         // The worker answers within its own time limits, and drops the question if it ends.
         let answer = answer.recv().unwrap_or_else(|_| Err("the pipeline has ended".to_owned()));
         answer.map_err(StartError::Kafka)?;
-        self.parallelism.store(parallelism, Ordering::Relaxed);
+        *self.executors.lock().unwrap_or_else(PoisonError::into_inner) = used;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = next;
         steps.iter().for_each(|step| describe(&self.metrics, step));
         self.read_cells_with(steps.iter());
@@ -288,10 +290,16 @@ impl Handle {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    /// Why the pipeline is in its state. If it has ended: what was committed.
+    /// What was committed, once the pipeline has finished; before that, why it is in its state.
     #[must_use]
-    pub fn why(&self) -> String {
-        self.status.state().1
+    pub fn committed(&self) -> String {
+        self.status.committed().unwrap_or_else(|| self.status.state().1)
+    }
+
+    /// Whether the pipeline has finished and left its group. Its clients may be alive still, and [`Handle::wait`] returns later.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        self.status.committed().is_some()
     }
 
     /// Sets the result of the last reload, for probes.

@@ -87,7 +87,7 @@ impl Verdicts {
 
 impl Chain {
     pub(super) fn new(
-        links: Vec<(Step, Instance, StepMetrics)>,
+        links: Vec<(Step, Option<Instance>, StepMetrics)>,
         windowed: Option<Arc<WindowedStep>>,
         routes: Routes,
         policy: Policy,

@@ -64,9 +64,9 @@ impl DryRun {
         metrics: &Arc<Metrics>,
     ) -> DryRun {
         let links = steps.into_iter().map(|(step, instance)| {
-            let mut meter = StepMetrics::new(metrics, &step.settings().name);
-            meter.started("start", instance.memory_bytes());
-            (step, instance, meter)
+            let mut meter = StepMetrics::new(metrics, &step.settings().name, "start");
+            meter.instantiated(instance.memory_bytes());
+            (step, Some(instance), meter)
         });
         // Records after one that failed are run: with windows, they are judged as they are after one that is skipped.
         let general = Rule { retries: Retries::Times(0), then: OnFailure::Skip, ..Rule::default() };

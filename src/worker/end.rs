@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::failure::Failure;
 use crate::kafka::Commands;
+use crate::kafka::command;
 use crate::kafka::lookup::Other;
 use crate::partition::BreakerTripped;
 use crate::partition::Flood;
@@ -113,12 +114,13 @@ impl StoppedAt {
     }
 
     /// The message while the record holds the pipeline.
-    pub(super) fn held(&self) -> String {
+    pub(super) fn held(&self, pipeline: &str) -> String {
         let StoppedAt { at: RecordPlace { partition, offset, .. }, what, .. } = self;
+        let skip = command::skip(pipeline, partition, Offset(*offset));
         let TopicPartition { topic, partition } = partition;
         format!(
             "topic {topic}, partition {partition}, offset {offset}{what}\nway out: fix the plugin, the file or what the record needs, and \
-             reload with `kill -HUP`: it goes on with this record"
+             reload with `kill -HUP`: it goes on with this record; or leave it out: {skip}"
         )
     }
 
@@ -197,8 +199,7 @@ impl StoppedAt {
                     )
                 };
                 let leave_out = if *may_be_left_out {
-                    let command = commands.move_group(group, partition, Offset(offset + 1));
-                    format!("; or leave the record out, while the pipeline is down: {command}")
+                    format!("; or leave the record out, {}", commands.leave_out(group, partition, Offset(*offset)))
                 } else {
                     String::new()
                 };
@@ -287,6 +288,24 @@ mod tests {
         assert!(uncommitted.contains("is delivered, but the commit of offset 7 was not acknowledged"), "{uncommitted}");
         assert!(uncommitted.contains("records from offset 3 on"), "{uncommitted}");
         assert!(!uncommitted.contains("delivered and committed"), "{uncommitted}");
+    }
+
+    #[test]
+    fn a_process_that_stays_is_given_an_order_and_the_group_is_moved_when_it_is_down() {
+        const SKIP: &str = "wasmill skip orders --topic t --partition 1 --offset 7";
+        let stopped = StoppedAt::record(partition(), 7, 1, &Failure::new(Kind::Reject, None, "no".to_owned()));
+        let left = Left { low: Offset(7), committed: Offset(7), handed: Offset(7) };
+        let commands = Commands::plain("a:9092");
+        let alone = stopped.message(Some(left), "g", &commands);
+        assert!(!alone.contains("wasmill skip") && alone.contains(&format!("is down: {COMMAND}")), "{alone}");
+        let text = stopped.message(Some(left), "g", &commands.in_process("orders"));
+        assert!(
+            text.contains(&format!(
+                "or leave the record out, while the process runs: {SKIP}; or while it is down: {COMMAND}"
+            )),
+            "{text}"
+        );
+        assert!(stopped.held("orders").ends_with(&format!("or leave it out: {SKIP}")));
     }
 
     #[test]

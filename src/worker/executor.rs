@@ -1,6 +1,6 @@
 //! Executors: threads that run plugins. Records of a batch go in, and their outcomes come out.
 //!
-//! An executor owns its instances. Requests of a strand go to the same executor one after the other, or one waits for the other, so
+//! An executor owns its instances, and makes them when it first needs them. Requests of a strand go to the same executor one after the other, or one waits for the other, so
 //! the strand's order is kept. An executor finds the record that causes a fault, but does not decide what to do about it. Between two calls it checks
 //! whether the task was cancelled, and then returns the records that it has not run.
 
@@ -17,6 +17,7 @@ use super::chain::Chain;
 use super::chain::Counted;
 use super::chain::Verdicts;
 use super::effects::Effects;
+use super::first_instances::UsedExecutors;
 use super::link::alone;
 use super::priority::lower_priority;
 use super::tapping;
@@ -124,6 +125,7 @@ pub(super) struct Executors {
     threads: Vec<Thread>,
     /// The number of requests that each has.
     loads: Vec<usize>,
+    used: UsedExecutors,
 }
 
 /// One executor's thread; both are `None` only while they are dropped.
@@ -135,7 +137,7 @@ struct Thread {
 impl Executors {
     /// Starts a thread for each chain, with this niceness. `returns` is called on that thread.
     pub(super) fn start(
-        chains: Vec<Chain>,
+        (chains, used): (Vec<Chain>, UsedExecutors),
         routes: &Routes,
         worker: usize,
         tracer: Option<&Tracer>,
@@ -155,7 +157,7 @@ impl Executors {
             threads.push(Thread { orders: Some(sender), handle: Some(thread) });
         }
         let loads = vec![0; threads.len()];
-        Ok(Executors { threads, loads })
+        Ok(Executors { threads, loads, used })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -165,12 +167,14 @@ impl Executors {
     /// Hands a request to an executor. `false` if its thread is gone, which is a bug.
     pub(super) fn dispatch(&mut self, executor: usize, request: RunRequest) -> bool {
         self.loads[executor] += 1;
+        self.used.mark(executor);
         self.order(executor, Order::Run(request))
     }
 
     /// Gives an executor an order for a plugin with windows. `false` if its thread is gone, which is a bug.
     pub(super) fn reduce(&mut self, executor: usize, order: windows::Order) -> bool {
         self.loads[executor] += 1;
+        self.used.mark(executor);
         self.order(executor, Order::Reduce(order))
     }
 

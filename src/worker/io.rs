@@ -9,6 +9,8 @@ use super::Event;
 use super::Settings;
 use super::chain::Chain;
 use super::executor::Executors;
+use super::first_instances::FirstInstances;
+use super::first_instances::UsedExecutors;
 use super::mailbox::Mailbox;
 use super::shutdown::let_go;
 use super::step_metrics::StepMetrics;
@@ -63,14 +65,15 @@ impl Io {
     pub(super) fn start(
         settings: &Settings,
         number: usize,
-        instances: Vec<Vec<(Step, Instance)>>,
+        instances: FirstInstances,
         metrics: &Arc<Metrics>,
         mailbox: Mailbox,
         first: &First,
     ) -> Result<Io, String> {
         let first_step = first_step(&instances);
-        let chains = chains(settings, instances, metrics, first.reason);
-        let executors = start_executors(settings, chains, number, &mailbox)?;
+        let FirstInstances { of_executors, used } = instances;
+        let chains = chains(settings, of_executors, metrics, first.reason);
+        let executors = start_executors(settings, chains, used, number, &mailbox)?;
         let consumer = Consumer::new(&settings.kafka, number)?;
         let answer = {
             let mailbox = mailbox.clone();
@@ -134,32 +137,35 @@ impl Io {
 }
 
 /// The first step. All executors have the same steps.
-pub(super) fn first_step(instances: &[Vec<(Step, Instance)>]) -> Option<Step> {
-    instances.iter().flatten().map(|(step, _)| step.clone()).next()
+pub(super) fn first_step(instances: &FirstInstances) -> Option<Step> {
+    instances.of_executors.iter().flatten().map(|(step, _)| step.clone()).next()
 }
 
 /// The steps of each executor, with their metrics.
 pub(super) fn chains(
     settings: &Settings,
-    instances: Vec<Vec<(Step, Instance)>>,
+    of_executors: Vec<Vec<(Step, Option<Instance>)>>,
     metrics: &Arc<Metrics>,
     reason: &'static str,
 ) -> Vec<Chain> {
-    let chain = |steps: Vec<(Step, Instance)>| {
+    let chain = |steps: Vec<(Step, Option<Instance>)>| {
         let links = steps.into_iter().map(|(step, instance)| {
-            let mut meter = StepMetrics::new(metrics, &step.settings().name);
-            meter.started(reason, instance.memory_bytes());
+            let mut meter = StepMetrics::new(metrics, &step.settings().name, reason);
+            if let Some(instance) = &instance {
+                meter.instantiated(instance.memory_bytes());
+            }
             (step, instance, meter)
         });
         let (windowed, routes, policy) = (settings.windowed.clone(), settings.routes.clone(), settings.policy.clone());
         Chain::new(links.collect(), windowed, routes, policy, metrics.taps.clone())
     };
-    instances.into_iter().map(chain).collect()
+    of_executors.into_iter().map(chain).collect()
 }
 
 pub(super) fn start_executors(
     settings: &Settings,
     chains: Vec<Chain>,
+    used: UsedExecutors,
     worker: usize,
     mailbox: &Mailbox,
 ) -> Result<Executors, String> {
@@ -167,7 +173,7 @@ pub(super) fn start_executors(
     // The inbox is closed only when the process ends.
     let returns = move |returned| drop(inbox.send(Event::Returned(returned)));
     let tracer = Tracer::of_pipeline(&settings.kafka.input.group);
-    Executors::start(chains, &settings.routes, worker, tracer.as_ref(), settings.niceness, &returns)
+    Executors::start((chains, used), &settings.routes, worker, tracer.as_ref(), settings.niceness, &returns)
         .map_err(|error| format!("failed to start an executor: {error}"))
 }
 

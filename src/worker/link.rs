@@ -1,4 +1,4 @@
-//! One step of a chain: its plugin's instance, which is replaced after a fault.
+//! One step of a chain: its plugin's instance, which is made for the first call and replaced after a fault.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::tap::Taps;
 /// See the head of the file.
 pub(super) struct Link {
     step: Step,
-    /// `None` after a fault, until the next call creates a new one.
+    /// `None` before the first call and after a fault, until the next call creates one.
     instance: Option<Instance>,
     meter: StepMetrics,
 }
@@ -45,8 +45,8 @@ pub(super) fn alone<T>(mut run: impl FnMut() -> Result<T, Failure>) -> Result<T,
 }
 
 impl Link {
-    pub(super) fn new(step: Step, instance: Instance, meter: StepMetrics) -> Link {
-        Link { step, instance: Some(instance), meter }
+    pub(super) fn new(step: Step, instance: Option<Instance>, meter: StepMetrics) -> Link {
+        Link { step, instance, meter }
     }
 
     pub(super) fn step(&self) -> &Step {
@@ -111,7 +111,7 @@ impl Link {
         Failure::new(Kind::BadOutput, Some(Arc::clone(&self.step.settings().name)), why)
     }
 
-    /// Calls the plugin with this many records, in a new instance if the last one is unusable after a fault.
+    /// Calls the plugin with this many records, in a new instance if there is none yet, or the last one is unusable after a fault.
     ///
     /// # Errors
     /// A failure of the call, or of making an instance.
@@ -125,7 +125,7 @@ impl Link {
             None => {
                 let made = self.step.instantiate().map_err(|failure| self.signed(failure));
                 let instance = made.inspect_err(|failure| self.meter.failed(failure))?;
-                self.meter.instantiated();
+                self.meter.instantiated(instance.memory_bytes());
                 instance
             }
         };
@@ -156,13 +156,13 @@ impl Link {
         self.meter.put_out(outputs);
     }
 
-    /// Replaces the plugin by another version.
+    /// Replaces the plugin by another version. Without an instance of it, the next call creates one.
     pub(super) fn swap(&mut self, Replacement { step, instance, .. }: Replacement) {
         let began = clock::now();
-        let memory_bytes = instance.memory_bytes();
+        let memory_bytes = instance.as_ref().map(Instance::memory_bytes);
         self.step = step;
-        let had_instance = self.instance.replace(instance).is_some();
-        self.meter.swapped(had_instance, memory_bytes, clock::now() - began);
+        self.instance = instance;
+        self.meter.swapped(memory_bytes, clock::now() - began);
     }
 
     /// Takes the metrics that the plugin recorded since the last time.

@@ -32,6 +32,7 @@ mod effects;
 mod end;
 mod exactly_once;
 mod executor;
+mod first_instances;
 mod flow;
 mod group;
 mod held;
@@ -85,6 +86,8 @@ pub use dry::StepTrace;
 pub use end::End;
 pub use end::RecordAt;
 pub use end::RecordPlace;
+pub use first_instances::FirstInstances;
+pub use first_instances::UsedExecutors;
 pub use niceness::OfDefault;
 pub use niceness::niceness;
 pub use reconfigure::Change;
@@ -105,6 +108,8 @@ pub use windows::StateReply;
 pub use windows::WantedState;
 pub use windows::WindowedStep;
 
+use crate::failpoint;
+use crate::failpoint::Point;
 use crate::kafka;
 use crate::kafka::lookup::Answer;
 pub use crate::kafka::members::GroupMember;
@@ -155,6 +160,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// The niceness of the executors.
     pub niceness: i32,
+    /// Whether the process stays when the pipeline has ended.
+    pub process_stays: bool,
 }
 
 /// The longest times to wait for records in flight.
@@ -206,8 +213,8 @@ pub struct Replacement {
     pub number: usize,
     /// The new version.
     pub step: Step,
-    /// The executor's instance of the new version.
-    pub instance: Instance,
+    /// The executor's instance of the new version; `None` if it makes one when it needs it.
+    pub instance: Option<Instance>,
 }
 
 /// Swaps steps: takes the replacements of each executor, which puts them in place between two of its calls.
@@ -228,14 +235,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts worker `number` with one executor for each set of instances. A set holds one instance of each step, in order.
+    /// Starts worker `number` with these executors.
     ///
     /// # Errors
     /// librdkafka's reason for refusing a setting, or why a thread can't be started: a fragment of a message.
     pub fn start(
         settings: Settings,
         number: usize,
-        instances: Vec<Vec<(Step, Instance)>>,
+        instances: FirstInstances,
         metrics: Arc<Metrics>,
     ) -> Result<Worker, String> {
         let (inbox, events) = mpsc::channel();
@@ -256,6 +263,7 @@ impl Worker {
                     committed: String::new(),
                     deadline: clock::now(),
                 });
+                failpoint::pass(Point::WorkerEnded);
                 let next = shell.take_next(&end);
                 shutdown::let_go(shell, shutdown::letting_go(clock::now(), deadline));
                 match next {

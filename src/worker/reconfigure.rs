@@ -14,6 +14,7 @@ use super::End;
 use super::Settings;
 use super::Shell;
 use super::clock;
+use super::first_instances::FirstInstances;
 use super::io;
 use super::io::First;
 use super::reconfiguring::Asked;
@@ -25,15 +26,13 @@ use crate::kafka::limits::Batching;
 use crate::kafka::settings::Input;
 use crate::metrics::State;
 use crate::partition;
-use crate::plugin::Instance;
-use crate::plugin::Step;
 
 /// New settings for a worker.
 pub struct Change {
     /// The new settings. Without `anew` the connection and the input stay as they are.
     pub settings: Settings,
-    /// For each executor, an instance of each step.
-    pub instances: Vec<Vec<(Step, Instance)>>,
+    /// The executors, with the instances that were made already.
+    pub instances: FirstInstances,
     /// Whether a new consumer is needed.
     pub anew: bool,
 }
@@ -124,8 +123,9 @@ impl Shell {
 
         // A failure in these calls leaves everything as it is.
         let first_step = io::first_step(&instances);
-        let chains = io::chains(&settings, instances, &self.monitor.metrics, "reload");
-        let executors = io::start_executors(&settings, chains, self.io.number, &self.io.mailbox)?;
+        let FirstInstances { of_executors, used } = instances;
+        let chains = io::chains(&settings, of_executors, &self.monitor.metrics, "reload");
+        let executors = io::start_executors(&settings, chains, used, self.io.number, &self.io.mailbox)?;
         let producer = writes_other
             .then(|| {
                 let number = self.io.producer_number + 1;
@@ -189,6 +189,7 @@ impl Shell {
         }
         next.flow.left_out = std::mem::take(&mut self.flow.left_out);
         self.monitor.status.set_stopped_at(None);
+        self.monitor.status.set_committed(None);
         next.intake.set_paused(self.intake.is_paused());
         next.monitor.set_paused(self.intake.is_paused());
         self.monitor.status.set_joined(false);

@@ -15,6 +15,7 @@ use super::end::End;
 use super::end::RecordPlace;
 use super::end::StoppedAt;
 use super::executor::Returned;
+use super::first_instances::FirstInstances;
 use super::flow::Flow;
 use super::intake::Intake;
 use super::io;
@@ -33,11 +34,8 @@ use super::timers::Timers;
 use super::transaction::Transaction;
 use crate::kafka::settings::Guarantee;
 use crate::metrics::Metrics;
-use crate::metrics::State;
 use crate::partition;
 use crate::partition::Action;
-use crate::plugin::Instance;
-use crate::plugin::Step;
 use crate::record::TopicPartition;
 use crate::trace::Tracer;
 
@@ -74,7 +72,7 @@ impl Shell {
     pub(super) fn new(
         settings: Settings,
         number: usize,
-        instances: Vec<Vec<(Step, Instance)>>,
+        instances: FirstInstances,
         metrics: Arc<Metrics>,
         status: Arc<Status>,
         mailbox: Mailbox,
@@ -135,8 +133,8 @@ impl Shell {
                 let ended = self.outcome(now);
                 self.count_finished(now);
                 self.monitor.count_all_out(now);
-                let state = if matches!(ended.end, End::Drained) { State::Stopped } else { State::Failed };
-                self.monitor.set_state(state, ended.committed.clone());
+                // It is draining until its clients are destroyed. Then its state and the reason for it are published together.
+                self.monitor.status.set_committed(Some(ended.committed.clone()));
                 return ended;
             }
             if !busy {
@@ -161,7 +159,9 @@ impl Shell {
             || self.flow.bytes_out > 0;
         // The client's wait would bring a record.
         let may_read = !self.intake.rate.is_exhausted();
-        if in_flight == 0 && !at_work && !self.session.is_ending() && self.session.is_member() && may_read {
+        // A worker that joins its group isn't in a hurry either: there may be many of them, and brokers that don't answer.
+        let has_time = self.session.is_member() || self.session.is_joining();
+        if in_flight == 0 && !at_work && !self.session.is_ending() && has_time && may_read {
             // A wake-up for it may have ended a poll before.
             if let Ok(event) = self.io.events.try_recv() {
                 return self.on_event(now, event);
@@ -172,10 +172,7 @@ impl Shell {
             }
             return;
         }
-        // A worker that joins its group is not in a hurry: there may be many of them, and brokers that don't answer.
-        let joins = in_flight == 0 && !at_work && !self.session.is_ending() && !self.session.is_member();
-        let waits = joins
-            || !at_work && (!may_read && in_flight == 0)
+        let waits = !at_work && (!may_read && in_flight == 0)
             || !at_work && self.flow.tasks.iter().any(|task| task.state.retrying(now) > 0);
         if let Ok(event) = self.io.events.recv_timeout(if waits { WAIT_FOR_RETRY } else { WAIT }) {
             self.on_event(clock::now(), event);
@@ -251,7 +248,7 @@ impl Shell {
             Action::Hold { offset, tries, failure } => {
                 let held = StoppedAt::record(task.partition.clone(), offset, tries, &failure);
                 self.monitor.metrics.records_processed.with_label_values(&["failed"]).inc();
-                let why = held.held();
+                let why = held.held(&self.settings.dead_letters.pipeline);
                 if !self.blocked.is_held() {
                     self.monitor.status.set_stopped_at(Some(held.record_at()));
                     let RecordPlace { step, partition: TopicPartition { topic, partition }, .. } = held.at();

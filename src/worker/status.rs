@@ -76,6 +76,7 @@ struct OfPartitions {
     assigned: Vec<PartitionStatus>,
     failed: Option<LastFailure>,
     stopped_at: Option<RecordAt>,
+    committed: Option<String>,
 }
 
 /// An assigned partition, as of the last second.
@@ -282,6 +283,16 @@ impl Status {
     /// An output was acknowledged, or none waits.
     pub(super) fn acknowledged(&self) {
         self.acknowledged.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// What was committed, if the worker has finished and left the group.
+    #[must_use]
+    pub fn committed(&self) -> Option<String> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).committed.clone()
+    }
+
+    pub(super) fn set_committed(&self, committed: Option<String>) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).committed = committed;
     }
 
     pub(super) fn set_state(&self, state: State, why: impl Into<String>) {

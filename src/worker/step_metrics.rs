@@ -27,13 +27,18 @@ pub(super) struct StepMetrics {
     swaps: Histogram,
     /// By level, `trace` first.
     logs: [IntCounter; 5],
-    has_instance: bool,
+    /// Without an instance: why the next one is created, for the label `reason`.
+    missing: Option<&'static str>,
     /// The memory of this executor's instance after its last call.
     memory_bytes: i64,
 }
 
+/// The reason for an instance that replaces one which a fault made unusable.
+const AFTER_FAULT: &str = "trap";
+
 impl StepMetrics {
-    pub(super) fn new(metrics: &Arc<Metrics>, step: &Arc<str>) -> StepMetrics {
+    /// `reason` is the label of the first instance.
+    pub(super) fn new(metrics: &Arc<Metrics>, step: &Arc<str>, reason: &'static str) -> StepMetrics {
         let label = &[&**step];
         StepMetrics {
             records_in: metrics.step_records_in.with_label_values(label),
@@ -46,24 +51,17 @@ impl StepMetrics {
             logs: LEVELS.map(|level| metrics.plugin_logs.with_label_values(&[step, level])),
             metrics: Arc::clone(metrics),
             step: Arc::clone(step),
-            has_instance: false,
+            missing: Some(reason),
             memory_bytes: 0,
         }
     }
 
-    /// The step's first instance was created, for this `reason` label.
-    pub(super) fn started(&mut self, reason: &str, memory_bytes: u64) {
+    /// An instance was created where there was none.
+    pub(super) fn instantiated(&mut self, memory_bytes: u64) {
+        let reason = self.missing.take().unwrap_or(AFTER_FAULT);
         self.metrics.plugin_instantiations.with_label_values(&[&self.step, reason]).inc();
-        self.has_instance = true;
         self.instances.inc();
         self.remember(memory_bytes);
-    }
-
-    /// An instance was created to replace one that a fault made unusable.
-    pub(super) fn instantiated(&mut self) {
-        self.has_instance = true;
-        self.metrics.plugin_instantiations.with_label_values(&[&self.step, "trap"]).inc();
-        self.instances.inc();
     }
 
     /// A call ended. [`StepMetrics::failed`] counts its failed records, as those after one that ends the run don't count.
@@ -76,7 +74,7 @@ impl StepMetrics {
             Some(failure) => {
                 self.failed(failure);
                 if failure.kind.spoils_instance() {
-                    self.has_instance = false;
+                    self.missing = Some(AFTER_FAULT);
                     self.instances.dec();
                     self.remember(0);
                 }
@@ -89,15 +87,16 @@ impl StepMetrics {
         self.records_out.inc_by(outputs as u64);
     }
 
-    /// Another version replaced the step's instance, or the missing one after a fault.
-    pub(super) fn swapped(&mut self, had_instance: bool, memory_bytes: u64, took: Duration) {
+    /// Another version replaced the step's, with an instance of this memory if one was made for this executor.
+    pub(super) fn swapped(&mut self, memory_bytes: Option<u64>, took: Duration) {
         self.swaps.observe(took.as_secs_f64());
-        self.metrics.plugin_instantiations.with_label_values(&[&self.step, "reload"]).inc();
-        if !had_instance {
-            self.instances.inc();
+        if self.missing.replace("reload").is_none() {
+            self.instances.dec();
         }
-        self.has_instance = true;
-        self.remember(memory_bytes);
+        self.remember(0);
+        if let Some(memory_bytes) = memory_bytes {
+            self.instantiated(memory_bytes);
+        }
     }
 
     /// A record or a call failed.
@@ -132,7 +131,7 @@ impl StepMetrics {
 impl Drop for StepMetrics {
     fn drop(&mut self) {
         self.remember(0);
-        if self.has_instance {
+        if self.missing.is_none() {
             self.instances.dec();
         }
     }

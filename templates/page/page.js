@@ -4,7 +4,14 @@
   const content = document.getElementById("content");
   const refresh = document.getElementById("refresh");
   const RECORDS_MAX = 50;
-  let isAsking = false;
+  // Requests of buttons that are not finished.
+  let asking = 0;
+  // The newest answer that is shown. An older one may arrive after it.
+  let asked = 0;
+  let newest = 0;
+  // When a mouse button or a key went down that is not up again: what it is on stays until then, else a click would be lost.
+  const PRESS_MS_MAX = 2000;
+  let pressed = -Infinity;
 
   function authorized(headers) {
     const token = sessionStorage.getItem("token");
@@ -30,18 +37,42 @@
     return answer;
   }
 
+  // What the user is at: the new content is given the focus at the same place.
+  function place(element) {
+    if (!content.contains(element)) return null;
+    const { pipeline, operation } = element.dataset;
+    if (operation) return `[data-pipeline="${CSS.escape(pipeline)}"][data-operation="${operation}"]`;
+    if (element.hasAttribute("href")) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+    if (element.hasAttribute("aria-label")) return `[aria-label="${CSS.escape(element.getAttribute("aria-label"))}"]`;
+    return element.tagName.toLowerCase();
+  }
+
+  function mayRenew() {
+    const isPressed = performance.now() - pressed < PRESS_MS_MAX;
+    return asking === 0 && !isPressed && !document.hidden && getSelection().isCollapsed;
+  }
+
   async function renew() {
-    if (isAsking || document.hidden || !getSelection().isCollapsed) return;
+    if (!mayRenew()) return;
+    const number = ++asked;
     try {
       const answer = await fetch(location.href, { headers: authorized({ accept: "text/html" }) });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("content");
       if (!answer.ok || !fresh) throw new Error(String(answer.status));
-      const focused = document.activeElement?.dataset?.operation;
+      if (number < newest || !mayRenew()) return;
+      newest = number;
+      const focused = document.activeElement;
+      const selector = place(focused);
+      // Of several alike, such as two links to a pipeline.
+      const at = selector ? [...content.querySelectorAll(selector)].indexOf(focused) : -1;
       const scrolled = [...content.querySelectorAll("pre")].map((pre) => pre.scrollTop);
       content.replaceChildren(...fresh.childNodes);
       content.querySelectorAll("pre").forEach((pre, at) => { pre.scrollTop = scrolled[at] ?? 0; });
-      if (focused) content.querySelector(`[data-operation="${focused}"]`)?.focus();
+      if (selector) {
+        const alike = content.querySelectorAll(selector);
+        (alike[at] ?? alike[alike.length - 1])?.focus({ preventScroll: true });
+      }
       document.title = page.title;
       refresh.textContent = "Refreshed every 5 seconds.";
     } catch (error) {
@@ -61,19 +92,23 @@
 
   content.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
-    if (!button || isAsking) return;
+    if (!button) return;
+    // A dialog takes what ends the press.
+    pressed = -Infinity;
     if ("token" in button.dataset && !askToken()) return;
-    isAsking = true;
+    asking += 1;
     try {
       if (button.dataset.operation) await operate(button);
     } catch (error) {
       alert(`Not done: ${error.message}`);
     } finally {
-      isAsking = false;
+      asking -= 1;
     }
     await renew();
   });
 
+  for (const down of ["pointerdown", "keydown"]) addEventListener(down, () => { pressed = performance.now(); }, true);
+  for (const up of ["pointerup", "pointercancel", "keyup"]) addEventListener(up, () => { pressed = -Infinity; }, true);
   setInterval(renew, 5000);
 
   const form = document.getElementById("tap-form");

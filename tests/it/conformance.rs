@@ -119,6 +119,15 @@ fn conformance_finds_every_planted_fault_and_passes_every_example() {
     let leaks = component::with(0, 77, Behaviour { before: "(drop (memory.grow (i32.const 1)))", after: "" });
     let (code, text) = examine(&leaks, &[]);
     assert!(code == Some(1) && text.contains("BROKEN  its memory doesn't grow for ever"), "{text}");
+    // A leak that reaches the bound on memory, and one that reaches it so soon that nothing can be measured.
+    let grow = "(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable))";
+    let (code, text) = examine(&component::with(0, 77, Behaviour { before: grow, after: "" }), &[]);
+    let says = "BROKEN  its memory doesn't grow for ever\n        it had";
+    assert!(code == Some(1) && text.contains(says) && text.contains("and more than it may have after"), "{text}");
+    let grow = "(if (i32.eq (memory.grow (i32.const 400)) (i32.const -1)) (then unreachable))";
+    let (code, text) = examine(&component::with(0, 77, Behaviour { before: grow, after: "" }), &[]);
+    let says = "untried its memory doesn't grow for ever\n        not measured, as calls broke each instance before";
+    assert!(code == Some(0) && text.contains(says), "{text}");
     say(&format!("conformance: {} planted faults found", count + 1));
 
     let reject = FAULTS[5].1;

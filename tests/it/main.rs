@@ -22,6 +22,7 @@ mod fleet;
 mod halt;
 mod hostile;
 mod hostile_clients;
+mod instances;
 #[expect(dead_code, reason = "xtask starts a node for people, the tests for themselves")]
 #[path = "../../xtask/src/kafka.rs"]
 mod kafka;

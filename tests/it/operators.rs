@@ -341,6 +341,41 @@ fn an_operator_leaves_out_the_record_at_which_a_pipeline_stopped_and_no_other() 
     }
 }
 
+/// A pipeline shows that it has failed while its clients are still being destroyed. What an operator asks for then is done afterwards.
+#[test]
+fn an_operator_may_skip_and_start_as_soon_as_a_pipeline_shows_that_it_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("pipelines")).unwrap();
+    fs::write(folder.path().join("plugin.wasm"), component::faulty()).unwrap();
+    let topics = ["skipped", "started"].map(|name| {
+        let [input, output] = ["in", "out"].map(|of| java::create(&format!("soon-{name}-{of}"), 1, &[]));
+        let group = support::unique("soon");
+        let pipeline = Pipeline::new(&input, &output, &group, "");
+        let file = folder.path().join("pipelines").join(format!("{name}.toml"));
+        fs::write(file, fs::read_to_string(pipeline.file()).unwrap()).unwrap();
+        java::produce(&input, 0, &["a", "reject one", "b"].map(record));
+        (name, input, group)
+    });
+    let held = [("WASMILL_FAILPOINT", "worker-ended=hold@3000")];
+    let mut process = Process::fleet_in(&folder.path().join("pipelines"), &held, &[]);
+    for (name, input, _) in &topics {
+        process.wait("it to fail", LIMIT, |process| of_metrics(process, name).as_deref() == Some("failed"));
+        let (code, _, said) = match *name {
+            "skipped" => wasmill(&process, &["skip", name, "--topic", input, "--partition", "0", "--offset", "1"]),
+            _ => wasmill(&process, &["start", name]),
+        };
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let [(_, input, group), _] = &topics;
+    process.wait("the end to be committed", LIMIT, |_| java::committed(group, input) == [3]);
+    process.wait("the start", LIMIT, |process| {
+        let (_, body) = process.get("/metrics").unwrap_or_default();
+        body.contains("wasmill_pipeline_restarts_total{pipeline=\"started\"} 1")
+    });
+    process.terminate();
+    assert_eq!(process.exit(LIMIT), Some(0), "{}", process.log());
+}
+
 fn record(value: &str) -> Raw {
     Raw { value: Some(value.as_bytes().to_vec()), ..Raw::default() }
 }

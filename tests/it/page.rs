@@ -76,6 +76,7 @@ fn a_user_of_the_page_sees_what_is_stuck_and_gets_it_going_again() {
 
     let mut browser = Browser::start();
     let url = format!("http://{}/", process.address());
+    process.wait("the page to be served", LIMIT, |process| process.page("/").is_some());
     browser.look(1200, 900, false);
     browser.open(&url);
     browser.wait("the record to stop its pipeline", &is_state("invoices", "failed"));

@@ -50,7 +50,7 @@ const PASSED_ON: &[(&str, &str)] = &[
     // The record that holds the pipeline: see the row of `held: ..`.
     (
         "src/worker/end.rs",
-        "topic .., partition .., offset ....\nway out: fix the plugin, the file or what the record needs, and reload with `kill -HUP`: it goes on with this record",
+        "topic .., partition .., offset ....\nway out: fix the plugin, the file or what the record needs, and reload with `kill -HUP`: it goes on with this record; or leave it out: ..",
     ),
     // The summary of the pipeline: see the row of `starts pipeline`.
     ("src/cli/service.rs", ".."),

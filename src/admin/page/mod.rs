@@ -42,6 +42,7 @@ use super::view::MemoryView;
 use super::view::StepView;
 use super::view::StoppedAtView;
 use super::view::Summary;
+use crate::budget::Mib;
 use advice::Advice;
 use advice::Tone;
 
@@ -236,10 +237,9 @@ fn step_row(step: &StepView, summary: &Summary) -> StepRow {
 
 /// What a pipeline holds of the process's memory.
 fn memory(view: &MemoryView) -> String {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-    let [plugins, in_flight, state] = [view.plugins, view.in_flight, view.state].map(mib);
-    let limit = view.process_limit.map_or_else(String::new, |limit| format!(" of {}", mib(limit)));
-    format!("plugins {plugins} MiB, in flight {in_flight}, state {state}; all pipelines {}{limit}", mib(view.process))
+    let [plugins, in_flight, state, all] = [view.plugins, view.in_flight, view.state, view.process].map(Mib);
+    let limit = view.process_limit.map_or_else(String::new, |limit| format!(" of {}", Mib(limit)));
+    format!("plugins {plugins}, in flight {in_flight}, state {state}; all pipelines {all}{limit}")
 }
 
 /// A time in the unit that people read best.

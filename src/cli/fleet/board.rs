@@ -61,7 +61,8 @@ impl Board for FleetBoard {
         is_stopped_at(member.stopped_at().as_ref(), record)?;
         if !member.leave_out(record) {
             let number = member.number;
-            fleet.tell(&mut inner, number, Event::Start);
+            // One that is about to end is started after that.
+            fleet.tell(&mut inner, number, Event::Restart);
         }
         Ok(format!("it goes on; the record at {record} is tried once more, and left out if it fails again"))
     }

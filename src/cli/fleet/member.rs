@@ -113,10 +113,16 @@ impl Member {
     /// Leaves a record out if it fails again, now if the pipeline runs, or when it is started. `false` if it has to be started.
     pub(super) fn leave_out(&mut self, record: &RecordId) -> bool {
         match &self.running {
-            Some((handle, _)) => handle.leave_out(record.clone()),
-            None => self.left_out = Some(record.clone()),
+            // While its clients are destroyed, which may take seconds, it takes no more requests.
+            Some((handle, _)) if !handle.has_finished() => {
+                handle.leave_out(record.clone());
+                true
+            }
+            Some(_) | None => {
+                self.left_out = Some(record.clone());
+                false
+            }
         }
-        self.running.is_some()
     }
 
     /// Asks what a reload would change. `false` if it doesn't run.
@@ -130,21 +136,23 @@ impl Member {
     /// The pipeline as it is now.
     fn look(&self, is_ending: bool) -> Look {
         let name = format!("pipeline/{}", self.served.name);
-        let (reason, health) = match &self.running {
-            Some((handle, _)) => (handle.state().1, handle.health()),
+        let own = self.served.metrics.state().state;
+        let ((state, reason), health) = match &self.running {
+            Some((handle, _)) => (handle.state(), handle.health()),
             None if !self.life.has_ended() => {
-                ("it reads its file and loads its plugins".to_owned(), service::starting(&name))
+                ((own, "it reads its file and loads its plugins".to_owned()), service::starting(&name))
             }
             None => {
                 let (ready, reason) = self.why(is_ending);
-                let detail = format!("{}: {reason}", self.served.metrics.state().state.label());
+                let detail = format!("{}: {reason}", own.label());
                 let checks = vec![Check { ok: ready, name, detail }];
                 // What has ended doesn't make the process restart.
-                (reason, Health { live: true, ready, checks, ..Health::default() })
+                ((own, reason), Health { live: true, ready, checks, ..Health::default() })
             }
         };
         Look {
             health,
+            state: Some(state),
             reason,
             file: self.path.clone(),
             running: self.running.as_ref().map(|(handle, _)| handle.clone()),
@@ -429,7 +437,7 @@ fn look(fleet: &Weak<Fleet>, number: u64) -> Look {
     found.unwrap_or_else(|| {
         let reason = "its file was removed".to_owned();
         let health = Health { live: true, ..Health::default() };
-        Look { health, reason, file: PathBuf::new(), running: None, stopped_at: None, config: None }
+        Look { health, state: None, reason, file: PathBuf::new(), running: None, stopped_at: None, config: None }
     })
 }
 

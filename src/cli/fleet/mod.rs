@@ -65,6 +65,8 @@ pub(super) struct Shared {
     pub(super) access: Access,
     /// Whether these users may watch records of pipelines whose files don't say.
     pub(super) serves_tap: bool,
+    /// Whether the process stays when its pipelines have ended. [`run`] sets it.
+    pub(super) stays: bool,
     /// Whether the files are watched.
     pub(super) watch: bool,
     pub(super) instances: Arc<Instances>,
@@ -127,6 +129,7 @@ pub(super) fn now() -> Instant {
 pub(super) fn run(paths: &[PathBuf], shared: Shared, compiled: &Compiled, signals: &Arc<Signals>) -> Result<(), Exit> {
     signals.serve().map_err(|error| Exit::Bug(format!("handle signals: {error}")))?;
     let is_alone = matches!(paths, [path] if !path.is_dir());
+    let shared = Shared { stays: !is_alone, ..shared };
     let later = Later::default();
     let files = files(paths, shared.watch)?;
     let read: Vec<(PathBuf, Result<Written, Exit>)> =
@@ -191,9 +194,10 @@ impl Shared {
             }
             check::online(new)
         });
-        let (instances, serves_tap) = (Arc::clone(&self.instances), self.serves_tap);
+        let (instances, serves_tap, stays) = (Arc::clone(&self.instances), self.serves_tap, self.stays);
         let adapt = move |config: &mut config::Pipeline| {
             config.serves_tap.get_or_insert(serves_tap);
+            config.kafka.takes_orders_as = stays.then(|| config.name.clone());
             instances.name(config)
         };
         load::written(&self.file(path), self.http, self.policy.clone(), adapt, probe)

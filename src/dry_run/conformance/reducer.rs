@@ -10,7 +10,6 @@ use std::ops::Range;
 use super::BATCHES;
 use super::Became;
 use super::Call;
-use super::MEMORY;
 use super::Violation;
 use super::again;
 use super::alone;
@@ -20,6 +19,7 @@ use super::calls::Cell;
 use super::calls::Keyed;
 use super::calls::WINDOW;
 use super::calls::add_alone;
+use super::each;
 use super::in_calls_of;
 use super::memory;
 use super::shown;
@@ -61,7 +61,7 @@ pub(super) fn examine(step: &Step, batch: &Batch, names: &[String], findings: &m
             "none of {} records became a cell, so nothing else can be checked: give records that it takes with `--records`",
             added.len()
         ));
-        findings.push(Violation { rule: "a record changes its cell", result });
+        findings.push(Violation::of("a record changes its cell", result));
         return;
     }
     let windows = Windows::of_records(&feed, &added);
@@ -69,16 +69,16 @@ pub(super) fn examine(step: &Step, batch: &Batch, names: &[String], findings: &m
     let is_merged = merging(step, &windows, findings);
     if is_shown && is_merged {
         let [associative, whole] = parts(step, &feed);
-        findings.push(Violation { rule: "merging is associative", result: associative });
-        findings.push(Violation { rule: "merged parts are shown as all of their records are", result: whole });
+        findings.push(Violation::of("merging is associative", associative));
+        findings.push(Violation::of("merged parts are shown as all of their records are", whole));
     }
-    let most = |items: usize| 0..items.min(BATCHES[BATCHES.len() - 1]);
-    let repeated = |instance: &mut Instance| {
-        drop(add_alone(instance, &feed.batch, most(feed.batch.len()))?);
-        drop(windows.merge(instance, most(windows.pairs()))?);
-        windows.emit(instance, most(windows.len()), true).map(drop)
+    let most = |items: usize| items.min(BATCHES[BATCHES.len() - 1]);
+    let repeated = |instance: &mut Instance, size| {
+        each(most(feed.batch.len()), size, |range| add_alone(instance, &feed.batch, range).map(drop))?;
+        each(most(windows.pairs()), size, |range| windows.merge(instance, range).map(drop))?;
+        each(most(windows.len()), size, |range| windows.emit(instance, range, true).map(drop))
     };
-    findings.push(Violation { rule: MEMORY, result: memory(step, repeated) });
+    findings.push(memory(step, repeated));
 }
 
 /// Checks one function: each item in its own instance, and then in one instance, in calls of all sizes. Returns what the items became
@@ -92,14 +92,14 @@ fn function<T: PartialEq + std::fmt::Debug + Clone>(
 ) -> Option<Vec<T>> {
     let first = alone(step, names, call);
     let expected = first.as_ref().ok().cloned();
-    findings.push(Violation { rule: rules[0], result: first.map(|_| ()) });
+    findings.push(Violation::of(rules[0], first.map(|_| ())));
     let expected = expected?;
     let sizes = BATCHES.iter().map(|&size| {
         in_calls_of(step, names, &expected, call, size).map_err(|why| format!("in calls of {size}: {why}"))
     });
     let result = std::iter::once_with(|| again(step, names, &expected, call)).chain(sizes).collect::<Result<(), _>>();
     let holds = result.is_ok();
-    findings.push(Violation { rule: rules[1], result });
+    findings.push(Violation::of(rules[1], result));
     holds.then_some(expected)
 }
 
@@ -116,7 +116,7 @@ fn keyed(step: &Step, batch: &Batch, names: &[String], findings: &mut Vec<Violat
             "it found no key for {} records, so nothing else can be checked: give records that it takes with `--records`",
             names.len()
         ));
-        findings.push(Violation { rule: "a record gets a key", result });
+        findings.push(Violation::of("a record gets a key", result));
         return None;
     }
     Some(feed)
@@ -163,14 +163,14 @@ fn adding(step: &Step, feed: &Feed, findings: &mut Vec<Violation>) -> Option<Vec
     let added = function(step, &feed.names, call, rules, findings)?;
     let one_by_one = one_by_one(step, feed);
     let expected = one_by_one.as_ref().ok().cloned();
-    findings.push(Violation { rule: "a failed record leaves its cell as it was", result: one_by_one.map(|_| ()) });
+    findings.push(Violation::of("a failed record leaves its cell as it was", one_by_one.map(|_| ())));
     let expected = expected?;
     let sizes = BATCHES
         .iter()
         .map(|&size| in_shared_cells(step, feed, &expected, size).map_err(|why| format!("in calls of {size}: {why}")));
     let result = sizes.collect::<Result<(), _>>();
     let holds = result.is_ok();
-    findings.push(Violation { rule: "records that share cells become the same in calls of 1, 7 and 128", result });
+    findings.push(Violation::of("records that share cells become the same in calls of 1, 7 and 128", result));
     holds.then_some(added)
 }
 

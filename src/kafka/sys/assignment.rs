@@ -29,7 +29,7 @@ impl Client {
         Error::check(unsafe { codes::rd_kafka_subscribe(self.handle.as_ptr(), list.pointer()) })
     }
 
-    /// Gives the topics up. The member leaves its group when its partitions are unassigned, a static one too.
+    /// Unsubscribes from all topics. The member leaves its group when its partitions are unassigned, a static one too.
     pub(crate) fn unsubscribe(&self) -> Result<(), Error> {
         // SAFETY: the client is alive.
         Error::check(unsafe { codes::rd_kafka_unsubscribe(self.handle.as_ptr()) })

@@ -23,7 +23,7 @@ use crate::kafka;
 use crate::support::clock;
 
 /// How long an answer of the browser, or something on the page, may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Chromium reads orders from descriptor 3 and writes answers to 4. It writes logs to stderr. Without the sandbox it runs as root.
 const START: &str = "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --no-first-run \
                      --disable-background-networking --disable-component-update --remote-debugging-pipe \

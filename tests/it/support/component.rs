@@ -37,6 +37,14 @@ pub(crate) fn with(partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u
     component(&text(partition, offset, behaviour))
 }
 
+/// Like [`with`], with a memory of this many pages from the start.
+pub(crate) fn with_pages(pages: u32, partition: usize, offset: i64, behaviour: Behaviour) -> Vec<u8> {
+    let text = text(partition, offset, behaviour);
+    let small = "(memory (export \"memory\") 1)";
+    assert!(text.contains(small));
+    component(&text.replace(small, &format!("(memory (export \"memory\") {pages})")))
+}
+
 /// A component that rejects every record, in a step with `batch = 1`.
 pub(crate) fn rejecting() -> Vec<u8> {
     let reject = "(call $drop_output (local.get $counts) (local.get $bad)) (call $reject (local.get $bad))";

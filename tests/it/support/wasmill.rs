@@ -188,6 +188,13 @@ impl Pipeline {
     }
 }
 
+/// The sum of a metric over its series, if the metrics have one.
+fn sum(metrics: &str, name: &str) -> Option<f64> {
+    let of = |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "));
+    let values: Vec<f64> = metrics.lines().filter(of).filter_map(|l| l.rsplit(' ').next()?.parse().ok()).collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}
+
 /// A running wasmill. It is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -321,10 +328,14 @@ impl Process {
 
     /// The sum of a metric over its series, if it is available.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        sum(&self.get("/metrics")?.1, name)
+    }
+
+    /// The sums of several metrics over their series, from one answer, so that they belong to one moment; 0 without a series. `None` if there
+    /// is no answer.
+    pub(crate) fn metrics<const N: usize>(&self, names: [&str; N]) -> Option<[f64; N]> {
         let (_, body) = self.get("/metrics")?;
-        let of = |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "));
-        let values: Vec<f64> = body.lines().filter(of).filter_map(|l| l.rsplit(' ').next()?.parse().ok()).collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+        Some(names.map(|name| sum(&body, name).unwrap_or_default()))
     }
 
     /// A memory value from the process's status file, such as `VmRSS` (current) or `VmHWM` (peak), in bytes.
