@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn commands(is_secured: bool) -> Commands {
-        Commands { brokers: "a:9092,b:9092".into(), user: "CN=me,O=us".into(), is_secured }
+        Commands { brokers: "a:9092,b:9092".into(), user: "CN=me,O=us".into(), is_secured, pipeline: None }
     }
 
     #[test]

@@ -174,7 +174,6 @@ fn settings(config: config::Pipeline, steps: &[Step]) -> worker::Settings {
         max_in_flight_bytes: config.limits.max_in_flight_bytes,
         timeouts: Timeouts { drain: config.limits.drain_timeout, shutdown: config.shutdown_timeout },
         niceness: niceness(&config.limits),
-        process_stays: config.process_stays,
     }
 }
 

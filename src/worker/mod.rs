@@ -160,8 +160,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// The niceness of the executors.
     pub niceness: i32,
-    /// Whether the process stays when the pipeline has ended.
-    pub process_stays: bool,
 }
 
 /// The longest times to wait for records in flight.

@@ -1,5 +1,4 @@
 //! Instances of plugins are made when an executor first has records, and their memory is taken then.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::time::Duration;

@@ -34,11 +34,7 @@ fn servers_methods_networks_and_folders_are_read() {
 fn what_can_not_be_granted_is_named_with_its_place() {
     for (allow, message, help) in [
         ("http = [\"tiers.internal\"]", "`tiers.internal` can't be in `http`", "`https://tiers.internal:8443`"),
-        (
-            "http = [\"https://a/b\"]",
-            "`https://a/b` can't be in `http`",
-            "a path, a query or a user can't be granted",
-        ),
+        ("http = [\"https://a/b\"]", "`https://a/b` can't be in `http`", "a path, a query or a user can't be granted"),
         ("http = \"https://a\"", "", "http = [\"https://tiers.internal\"]"),
         ("http = [\"https://a\"], http_networks = [\"10.0.0.0/99\"]", "can't be in `http_networks`", "`10.0.0.0/8`"),
         ("http = [\"https://a\"], http_methods = [\"get\"]", "`get` is not a method", "GET, HEAD, POST"),
