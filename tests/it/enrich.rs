@@ -110,9 +110,11 @@ fn enriched(topic: &str, partitions: usize) -> BTreeMap<u64, Vec<u64>> {
 #[test]
 fn two_hundred_requests_are_in_flight_and_kills_lose_nothing_and_keep_the_order_of_keys() {
     const ORDERS: u64 = 40_000;
+    // At 20 ms the speed of the machine decides how many are in flight.
+    let delay = Duration::from_millis(if support::full() { 20 } else { 100 });
     broker::brokers();
     let _alone = support::load();
-    let server = Server::start(Duration::from_millis(20));
+    let server = Server::start(delay);
     let [input, output] = ["in", "out"].map(|end| java::create(&format!("enrich-{end}"), 2, &[]));
     let dead = java::create("enrich-dead", 1, &[]);
     let group = unique("enrich");
@@ -173,7 +175,7 @@ fn two_hundred_requests_are_in_flight_and_kills_lose_nothing_and_keep_the_order_
     assert!((ORDERS / CUSTOMERS..ORDERS / CUSTOMERS * 3).contains(&rejected), "{rejected} dead letters");
     let [most, all] = [&server.most, &server.requests].map(|count| count.load(Ordering::SeqCst));
     say(&format!("enrich: {all} requests for {ORDERS} orders, {most} at once at most; {repeats} outputs repeated"));
-    assert!(most >= IN_FLIGHT * 9 / 10, "{most} requests were in flight at once");
+    assert!((IN_FLIGHT * 9 / 10..=IN_FLIGHT).contains(&most), "{most} requests were in flight at once");
 }
 
 /// What the page says, typed: the example's own files, with a server in its place.
