@@ -58,7 +58,8 @@ fn is_state(name: &str, state: &str) -> String {
 #[test]
 fn a_user_of_the_page_sees_what_is_stuck_and_gets_it_going_again() {
     let _alone = support::load();
-    let folder = tempfile::tempdir().unwrap();
+    // Longer than a narrow window is wide, with no place where a line would break.
+    let folder = tempfile::Builder::new().prefix("a_folder_whose_name_is_longer_than_a_line_").tempdir().unwrap();
     fs::create_dir(folder.path().join("pipelines")).unwrap();
     fs::write(folder.path().join("plugin.wasm"), component::faulty()).unwrap();
     fs::write(folder.path().join("pipelines/wasmill.toml"), "[http]\ntap = true\n").unwrap();
