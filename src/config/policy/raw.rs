@@ -104,7 +104,8 @@ pub(in crate::config) struct WrittenAllow {
     /// The environment variables that plugins may see.
     #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["ORDERS_*"]]))]
     pub(in crate::config) env: Option<Texts>,
-    /// The servers that plugins may send HTTP requests to, with scheme and port as pipelines write them.
+    /// The servers that plugins may send HTTP requests to, with scheme and port as pipelines write them. An address that a glob matches is permitted,
+    /// too, also one of this machine.
     #[schemars(with = "Option<Vec<String>>", extend("x-default" = "none", "examples" = [["https://*.orders.internal"]]))]
     pub(in crate::config) http: Option<Texts>,
     /// What `http_networks` may list, by exactly this text, or `*`.

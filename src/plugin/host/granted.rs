@@ -1,6 +1,6 @@
 //! WASI as wasmtime has it, for plugins that are granted `http` or `files`.
 //!
-//! Such a plugin can wait: for a server, or for a timer. So its calls run on a stack of their own and are given up at their deadline,
+//! Such a plugin can wait: for a server, or for a timer. So its calls run on a stack of their own and end at their deadline,
 //! wherever they wait, with their instance. Clocks, random numbers and the environment are those of the step's grants, as for all
 //! plugins; output goes to the log; there are no sockets; and of files there are the folders that the step grants, to read. Nothing
 //! outside of them is reached by a link or `..`: see `cap-primitives`.
