@@ -5,8 +5,9 @@
 //! one.
 //!
 //! Native code can't be checked, so its origin must be trusted. It comes from a child process of this program, or from
-//! a directory that no other user can write to, where each file starts with the SHA-256 of its content to detect
-//! damage. A user's own `.cwasm` is never loaded. Invariant: a [`Code`] was written by a process of this program.
+//! a directory that no other user can write to, where each file starts with the SHA-256 of its name and its content, to
+//! detect damage, and files that were exchanged: a component that is demanded by its digest must not run as another one.
+//! A user's own `.cwasm` is never loaded. Invariant: a [`Code`] was written by a process of this program.
 
 #![expect(unsafe_code, reason = "wasmtime can't check native code; see JUSTIFICATION")]
 
@@ -65,6 +66,8 @@ pub struct Cache {
 const BYTES_MAX: u64 = 1 << 30;
 const SUFFIX: &str = "code";
 const DIGEST_BYTES: usize = 32;
+/// The format of the files. Those of another one are not looked at.
+const REVISION: u32 = 1;
 
 impl Cache {
     /// Opens a directory, and creates it if it doesn't exist.
@@ -88,9 +91,10 @@ impl Cache {
 
     /// The code of a program, if it is stored and intact.
     pub(super) fn load(&self, engines: &Engines, program: &Program<'_>) -> Option<Code> {
-        let mut bytes = fs::read(self.path(engines, program)).ok()?;
+        let path = self.path(engines, program);
+        let mut bytes = fs::read(&path).ok()?;
         let code = bytes.split_off(DIGEST_BYTES.min(bytes.len()));
-        let whole = Sha256::digest(&code)[..] == bytes[..];
+        let whole = seal(&path, &code)[..] == bytes[..];
         if !whole {
             tracing::warn!("a compiled component in {} is damaged and is compiled again", self.folder.display());
         }
@@ -109,14 +113,14 @@ impl Cache {
         // wasmtime checks that the code fits. The name only separates the code of different versions.
         let mut settings = DefaultHasher::new();
         engines.of(program).precompile_compatibility_hash().hash(&mut settings);
-        (inline_memcpy::REVISION, deadline_instrumentation::REVISION).hash(&mut settings);
+        (inline_memcpy::REVISION, deadline_instrumentation::REVISION, REVISION).hash(&mut settings);
         self.folder.join(format!("{:x}-{:016x}.{SUFFIX}", Sha256::digest(program.bytes()), settings.finish()))
     }
 
     /// Writes a temporary file and renames it, so that a reader never sees a partial file.
     fn write(&self, path: &Path, Code(code): &Code) -> io::Result<()> {
         let mut file = TemporaryFile::new(path)?;
-        file.file.write_all(&Sha256::digest(code))?;
+        file.file.write_all(&seal(path, code))?;
         file.file.write_all(code)?;
         file.rename(path)
     }
@@ -140,6 +144,12 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// What a file of code begins with: its name says which program the code is of.
+fn seal(path: &Path, code: &[u8]) -> [u8; DIGEST_BYTES] {
+    let name = path.file_name().unwrap_or_default();
+    Sha256::new().chain_update(name.as_encoded_bytes()).chain_update(code).finalize().into()
 }
 
 /// A temporary file that is deleted unless it is renamed.

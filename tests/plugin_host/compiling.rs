@@ -68,6 +68,27 @@ fn compiled_components_are_cached_and_damaged_files_are_recompiled() {
     load_of(&fixture("forward"), NOBODY).unwrap_err();
 }
 
+/// Code is kept by the component's digest: under the name of another one it would run as if that one had been verified.
+#[test]
+fn compiled_components_that_were_exchanged_are_recompiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("cache")).unwrap();
+    let of = |name, program| load(&fixture(name), program, CompileLimits::default(), Some(&cache));
+    runs(&of("identity", COMPILER).unwrap());
+    of("drop", COMPILER).unwrap();
+    let files = kept(&folder.path().join("cache"));
+    let [one, two] = &files[..] else { panic!("one file for each") };
+    let [first, second] = [one, two].map(|path| fs::read(path).unwrap());
+    fs::write(one, &second).unwrap();
+    fs::write(two, &first).unwrap();
+    for name in ["identity", "drop"] {
+        assert!(of(name, NOBODY).is_err(), "code of another component was loaded");
+    }
+    runs(&of("identity", COMPILER).unwrap());
+    let dropped = of("drop", COMPILER).unwrap().instantiate().unwrap().process(&records(0).view()).unwrap();
+    assert!(dropped.outputs.is_empty());
+}
+
 #[test]
 fn a_folder_that_others_may_enter_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -53,6 +53,58 @@ const WASI: [(&str, &str); 2] = [
     ("filesystem.wit", "package wasi:filesystem@0.2.6; interface types { touch: func(); }"),
     ("sockets.wit", "package wasi:sockets@0.2.6; interface tcp { touch: func(); }"),
 ];
+/// What runtimes import of WASI 0.2, as far as tests call it, and their world.
+const RUNTIME_WASI: [&str; 4] = [
+    "package wasi:io@0.2.6;
+     interface error { resource error; }
+     interface poll { resource pollable; poll: func(in: list<borrow<pollable>>) -> list<u32>; }
+     interface streams {
+       use error.{error};
+       variant stream-error { last-operation-failed(error), closed }
+       resource input-stream { blocking-read: func(len: u64) -> result<list<u8>, stream-error>; }
+       resource output-stream { blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>; }
+     }",
+    "package wasi:clocks@0.2.6;
+     interface wall-clock { record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime; }
+     interface monotonic-clock {
+       use wasi:io/poll@0.2.6.{pollable};
+       now: func() -> u64;
+       subscribe-duration: func(when: u64) -> pollable;
+     }",
+    "package wasi:filesystem@0.2.6;
+     interface types {
+       use wasi:io/streams@0.2.6.{input-stream};
+       enum error-code {
+         access, would-block, already, bad-descriptor, busy, deadlock, quota, exist, file-too-large,
+         illegal-byte-sequence, in-progress, interrupted, invalid, io, is-directory, loop, too-many-links,
+         message-size, name-too-long, no-device, no-entry, no-lock, insufficient-memory, insufficient-space,
+         not-directory, not-empty, not-recoverable, unsupported, no-tty, no-such-device, overflow, not-permitted,
+         pipe, read-only, invalid-seek, text-file-busy, cross-device
+       }
+       resource descriptor { read-via-stream: func(offset: u64) -> result<input-stream, error-code>; }
+     }
+     interface preopens { use types.{descriptor}; get-directories: func() -> list<tuple<descriptor, string>>; }",
+    "package wasi:cli@0.2.6;
+     interface stdin { use wasi:io/streams@0.2.6.{input-stream}; get-stdin: func() -> input-stream; }
+     interface stdout { use wasi:io/streams@0.2.6.{output-stream}; get-stdout: func() -> output-stream; }
+     interface stderr { use wasi:io/streams@0.2.6.{output-stream}; get-stderr: func() -> output-stream; }
+     interface exit { exit: func(status: result); }",
+];
+const RUNTIME: &str = "
+    package test:runtime;
+    world runtime {
+      import wasi:io/poll@0.2.6;
+      import wasi:io/streams@0.2.6;
+      import wasi:clocks/wall-clock@0.2.6;
+      import wasi:clocks/monotonic-clock@0.2.6;
+      import wasi:filesystem/types@0.2.6;
+      import wasi:filesystem/preopens@0.2.6;
+      import wasi:cli/stdin@0.2.6;
+      import wasi:cli/stdout@0.2.6;
+      import wasi:cli/stderr@0.2.6;
+      import wasi:cli/exit@0.2.6;
+      export wasmill:plugin/batch-handler@1.0.0;
+    }";
 const INIT: &str =
     "(func $init (param i32 i32 i32 i32) (result i32) (i32.store8 (i32.const 0) (i32.const 0)) (i32.const 0))";
 
@@ -89,8 +141,13 @@ pub(crate) fn described(module: &str, world: &str) -> Vec<u8> {
 
 /// Like [`described`], for another version of the contract.
 pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
+    let core = wat::parse_str(module.replace("@1.0.0", &format!("@{version}"))).unwrap();
+    of_bytes(core, world, version)
+}
+
+/// A core module with the metadata of a world of a version of the contract.
+pub(crate) fn of_bytes(mut core: Vec<u8>, world: &str, version: &str) -> Vec<u8> {
     let versioned = |text: &str| text.replace("@1.0.0", &format!("@{version}"));
-    let mut core = wat::parse_str(versioned(module)).unwrap();
     let mut resolve = Resolve::default();
     let (track, written) = if version.starts_with("0.") { ("v0", "@0.1.0") } else { ("v1.2", "@1.2.0") };
     let contract = std::fs::read_to_string(root().join("wit").join(track).join("plugin.wit")).unwrap();
@@ -105,6 +162,20 @@ pub(crate) fn of_version(module: &str, world: &str, version: &str) -> Vec<u8> {
     let naming = if track == "v0" { "" } else { NAMING };
     let package = resolve.push_str("fixture.wit", &versioned(&format!("{WIT}{naming}"))).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
+    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
+    core
+}
+
+/// A core module with the metadata of a plugin that has the runtime of a language.
+pub(crate) fn of_runtime(module: &str) -> Vec<u8> {
+    let mut core = wat::parse_str(module).unwrap();
+    let mut resolve = Resolve::default();
+    for text in RUNTIME_WASI {
+        resolve.push_str("wasi.wit", text).unwrap();
+    }
+    resolve.push_str("plugin.wit", include_str!("../../wit/v1/plugin.wit")).unwrap();
+    let package = resolve.push_str("world.wit", RUNTIME).unwrap();
+    let world = resolve.select_world(&[package], Some("runtime")).unwrap();
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
     core
 }

@@ -7,69 +7,14 @@ use wasmill::plugin::Grants;
 use wasmill::plugin::Needs;
 use wasmill::plugin::Settings;
 use wasmill::plugin::inspect;
-use wit_component::StringEncoding;
-use wit_component::embed_component_metadata;
-use wit_parser::Resolve;
 
 use crate::component::component;
 use crate::component::described;
 use crate::component::load;
+use crate::component::of_runtime;
 use crate::component::settings;
 use crate::component::with_prelude;
 use crate::records;
-
-/// What runtimes import of WASI 0.2, as far as the test calls it.
-const WASI: [&str; 4] = [
-    "package wasi:io@0.2.6;
-     interface error { resource error; }
-     interface poll { resource pollable; poll: func(in: list<borrow<pollable>>) -> list<u32>; }
-     interface streams {
-       use error.{error};
-       variant stream-error { last-operation-failed(error), closed }
-       resource input-stream { blocking-read: func(len: u64) -> result<list<u8>, stream-error>; }
-       resource output-stream { blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>; }
-     }",
-    "package wasi:clocks@0.2.6;
-     interface wall-clock { record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime; }
-     interface monotonic-clock {
-       use wasi:io/poll@0.2.6.{pollable};
-       now: func() -> u64;
-       subscribe-duration: func(when: u64) -> pollable;
-     }",
-    "package wasi:filesystem@0.2.6;
-     interface types {
-       use wasi:io/streams@0.2.6.{input-stream};
-       enum error-code {
-         access, would-block, already, bad-descriptor, busy, deadlock, quota, exist, file-too-large,
-         illegal-byte-sequence, in-progress, interrupted, invalid, io, is-directory, loop, too-many-links,
-         message-size, name-too-long, no-device, no-entry, no-lock, insufficient-memory, insufficient-space,
-         not-directory, not-empty, not-recoverable, unsupported, no-tty, no-such-device, overflow, not-permitted,
-         pipe, read-only, invalid-seek, text-file-busy, cross-device
-       }
-       resource descriptor { read-via-stream: func(offset: u64) -> result<input-stream, error-code>; }
-     }
-     interface preopens { use types.{descriptor}; get-directories: func() -> list<tuple<descriptor, string>>; }",
-    "package wasi:cli@0.2.6;
-     interface stdin { use wasi:io/streams@0.2.6.{input-stream}; get-stdin: func() -> input-stream; }
-     interface stdout { use wasi:io/streams@0.2.6.{output-stream}; get-stdout: func() -> output-stream; }
-     interface stderr { use wasi:io/streams@0.2.6.{output-stream}; get-stderr: func() -> output-stream; }
-     interface exit { exit: func(status: result); }",
-];
-const WORLD: &str = "
-    package test:runtime;
-    world runtime {
-      import wasi:io/poll@0.2.6;
-      import wasi:io/streams@0.2.6;
-      import wasi:clocks/wall-clock@0.2.6;
-      import wasi:clocks/monotonic-clock@0.2.6;
-      import wasi:filesystem/types@0.2.6;
-      import wasi:filesystem/preopens@0.2.6;
-      import wasi:cli/stdin@0.2.6;
-      import wasi:cli/stdout@0.2.6;
-      import wasi:cli/stderr@0.2.6;
-      import wasi:cli/exit@0.2.6;
-      export wasmill:plugin/batch-handler@1.0.0;
-    }";
 
 /// Prints, waits for a day, reads, looks for files and asks for the time; in partition 1 it traps after it has printed, and in partition 2 it
 /// exits.
@@ -122,16 +67,7 @@ const RUNTIME: &str = r#"
 /// [`RUNTIME`] as a component. `is_unset` says whether it expects the time of 1970.
 pub(crate) fn runtime(is_unset: bool) -> Vec<u8> {
     let unset = if is_unset { "1" } else { "0" };
-    let mut core = wat::parse_str(with_prelude(&RUNTIME.replace("UNSET", unset))).unwrap();
-    let mut resolve = Resolve::default();
-    for text in WASI {
-        resolve.push_str("wasi.wit", text).unwrap();
-    }
-    resolve.push_str("plugin.wit", include_str!("../../wit/v1/plugin.wit")).unwrap();
-    let package = resolve.push_str("world.wit", WORLD).unwrap();
-    let world = resolve.select_world(&[package], Some("runtime")).unwrap();
-    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
-    component(&core)
+    component(&of_runtime(&with_prelude(&RUNTIME.replace("UNSET", unset))))
 }
 
 /// The failure of a call in this partition.

@@ -31,7 +31,7 @@ pub(crate) enum Length {
 }
 
 /// All integration tests except the fault matrix, which needs other arguments.
-const INTEGRATION: [&str; 13] = [
+const INTEGRATION: [&str; 15] = [
     "--workspace",
     "--test",
     "cli",
@@ -43,6 +43,8 @@ const INTEGRATION: [&str; 13] = [
     "it",
     "--test",
     "plugin_host",
+    "--test",
+    "sandbox",
     "--test",
     "tidy",
 ];

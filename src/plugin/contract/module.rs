@@ -330,6 +330,8 @@ const TEXT_BOUNDS: &str = "string pointer/length out of bounds of memory";
 const LIST_BOUNDS: &str = "list pointer/length out of bounds of memory";
 const AREA_BOUNDS: &str = "pointer out of bounds of memory";
 const UNALIGNED: &str = "pointer not aligned";
+const AREA_UNALIGNED: &str = "return pointer not aligned";
+const LIST_UNALIGNED: &str = "list pointer is not aligned";
 
 const WORD_BYTES: usize = 4;
 /// A pointer and a length.
@@ -424,7 +426,7 @@ impl<'a> Reader<'a> {
     /// The memory of a result.
     fn area(&self, at: u32, bytes: usize, align: usize) -> Result<&'a [u8]> {
         if !usize::try_from(at)?.is_multiple_of(align) {
-            return Err(Error::msg(UNALIGNED));
+            return Err(Error::msg(AREA_UNALIGNED));
         }
         part(self.memory, at, bytes).ok_or_else(|| Error::msg(AREA_BOUNDS))
     }
@@ -434,7 +436,7 @@ impl<'a> Reader<'a> {
         let length = usize::try_from(length)?;
         let part = part(self.memory, at, length.saturating_mul(size)).ok_or_else(|| Error::msg(LIST_BOUNDS))?;
         if !usize::try_from(at)?.is_multiple_of(align) {
-            return Err(Error::msg(UNALIGNED));
+            return Err(Error::msg(LIST_UNALIGNED));
         }
         self.take(length.saturating_mul(host))?;
         Ok(part)

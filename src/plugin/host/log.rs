@@ -21,6 +21,8 @@ use crate::telemetry::KeepsBack;
 
 /// A longer line is truncated.
 pub(super) const LINE_BYTES_MAX: usize = 1024;
+/// What is looked at of a line, however long it is: a guest can't be stopped while the host reads its line.
+const READ_BYTES_MAX: usize = 16 << 10;
 /// Of what a call prints to stderr, this many lines are kept for its failure: the first ones, and the last ones.
 const KEPT_FIRST: usize = 4;
 const KEPT_LINES: usize = 12;
@@ -185,6 +187,7 @@ impl Host {
 
     /// Writes a guest's line, if its step's gate admits it.
     pub(in crate::plugin) fn write_log(&mut self, level: Level, message: &str) {
+        let message = &message[..message.floor_char_boundary(READ_BYTES_MAX)];
         self.log.last_errors.clear();
         if level == Level::Error {
             self.log.last_errors.push(in_one_line(message));

@@ -1,0 +1,3 @@
+;; expect: trap: The allocator traps.
+;; in realloc: unreachable
+

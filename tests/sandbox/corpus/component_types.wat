@@ -1,0 +1,15 @@
+;; expect: result or refused: A type that is a tuple of tuples: three to the power of twelve fields.
+;; as: component
+(type $x_t0 (tuple u8 u8 u8))
+(type $x_t1 (tuple $x_t0 $x_t0 $x_t0))
+(type $x_t2 (tuple $x_t1 $x_t1 $x_t1))
+(type $x_t3 (tuple $x_t2 $x_t2 $x_t2))
+(type $x_t4 (tuple $x_t3 $x_t3 $x_t3))
+(type $x_t5 (tuple $x_t4 $x_t4 $x_t4))
+(type $x_t6 (tuple $x_t5 $x_t5 $x_t5))
+(type $x_t7 (tuple $x_t6 $x_t6 $x_t6))
+(type $x_t8 (tuple $x_t7 $x_t7 $x_t7))
+(type $x_t9 (tuple $x_t8 $x_t8 $x_t8))
+(type $x_t10 (tuple $x_t9 $x_t9 $x_t9))
+(type $x_t11 (tuple $x_t10 $x_t10 $x_t10))
+(type $x_t12 (tuple $x_t11 $x_t11 $x_t11))

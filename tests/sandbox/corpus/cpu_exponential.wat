@@ -1,0 +1,11 @@
+;; expect: timeout: Forty functions, each of which calls the next one twice.
+(func $f0 (drop (i32.const 0)))
+(;repeat 40;)(func $g(;i;) (call $h(;i;)) (call $h(;i;)))
+(func $h(;i;) (if (i32.lt_u (i32.const (;i;)) (i32.const 39)) (then (call $twice (i32.const (;i;))))))(;end;)
+(type $none (func))
+(table funcref (elem (;repeat 40;) $g(;i;) (;end;)))
+(func $twice (param i32)
+  (call_indirect (type $none) (i32.add (local.get 0) (i32.const 1)))
+  (call_indirect (type $none) (i32.add (local.get 0) (i32.const 1))))
+(func $process (type $process)
+  (call $g0) (call $f0) unreachable)

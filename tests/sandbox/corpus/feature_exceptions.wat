@@ -1,0 +1,3 @@
+;; expect: refused: An exception.
+(tag $t)
+(func (throw $t))

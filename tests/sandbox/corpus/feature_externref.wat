@@ -1,0 +1,2 @@
+;; expect: refused: A table of references to values of the host.
+(table 10 externref)

@@ -1,0 +1,2 @@
+;; expect: refused: A type of the garbage collector.
+(type (struct (field i32)))

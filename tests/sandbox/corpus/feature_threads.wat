@@ -1,0 +1,2 @@
+;; expect: refused: A shared memory.
+(memory 1 1 shared)

@@ -1,0 +1,2 @@
+;; expect: refused: Imports a memory.
+(import "env" "memory" (memory $theirs 1))

@@ -1,0 +1,3 @@
+;; expect: refused: Imports sockets.
+;; as: greedy
+(import "wasi:sockets/tcp@0.2.6" "touch" (func))

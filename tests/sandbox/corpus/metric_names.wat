@@ -1,0 +1,11 @@
+;; expect: result or timeout: A million names of metrics.
+(import "wasmill:plugin/metrics@1.0.0" "count" (func $count (param i32 i32 i64)))
+(func $process (type $process)
+  (local $left i32)
+  (local.set $left (i32.const 1000000))
+  (loop $again
+    (i32.store (i32.const 64) (i32.or (i32.const 0x61616161) (i32.and (local.get $left) (i32.const 0x0f0f0f0f))))
+    (i32.store (i32.const 68) (i32.or (i32.const 0x61616161) (i32.and (i32.shr_u (local.get $left) (i32.const 4)) (i32.const 0x0f0f0f0f))))
+    (call $count (i32.const 64) (i32.const 8) (i64.const -1))
+    (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+  (call $nothing (local.get 4)))

@@ -1,0 +1,21 @@
+;; expect: bad-output: Forty thousand failures that share one reason of 1 MB.
+(func $process (type $process)
+  (local $at i32) (local $reason i32) (local $left i32)
+  (local.set $reason (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1000000)))
+  (memory.fill (local.get $reason) (i32.const 120) (i32.const 1000000))
+  (drop (call $outcome
+    (call $array (local.get 4) (i32.const 0)) (local.get 4)
+    (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (local.set $left (i32.const 40000))
+  (local.set $at (call $realloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 960000)))
+  (i32.store (i32.const 52) (local.get $at))
+  (i32.store (i32.const 56) (local.get $left))
+  (loop $again
+    (i32.store (local.get $at) (i32.const 0))
+    (i32.store8 offset=4 (local.get $at) (i32.const 1))
+    (i32.store offset=16 (local.get $at) (local.get $reason))
+    (i32.store offset=20 (local.get $at) (i32.const 1000000))
+    (local.set $at (i32.add (local.get $at) (i32.const 24)))
+    (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+    (br_if $again (local.get $left)))
+  (i32.const 0))

@@ -1,0 +1,2 @@
+;; expect: memory: A table with four billion entries.
+(table 0xffffffff funcref)
