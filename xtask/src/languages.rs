@@ -1,5 +1,5 @@
 //! Plugins in other languages: their SDKs' tests, the plugin `mask` built with the tools that an author has, the languages' pages, typed as
-//! they are written ([`pages`]), and plugins that look for the host's secrets ([`secrets`]).
+//! they are written ([`pages`]), an example that asks a server ([`enrich`]), and plugins that look for the host's secrets ([`secrets`]).
 //!
 //! A language is a row of [`LANGUAGES`]. Its tools are installed below `target/languages`, in the versions of a committed lock file; Debian's
 //! packages come first where a runtime is missing. Nothing is installed outside of `target` otherwise.
@@ -15,6 +15,7 @@ use crate::test::Length;
 use crate::toolchain;
 use crate::tools;
 
+mod enrich;
 mod pages;
 mod secrets;
 
@@ -42,8 +43,14 @@ const LANGUAGES: [Language; 5] = [
     },
 ];
 
-/// The copies of the contract that the SDKs' packages bring, as neither npm nor setuptools follows a link out of the package.
-const COPIES: [&str; 2] = ["sdk/js/wit/deps/wasmill/plugin.wit", "sdk/python/wasmill/wit/deps/wasmill/plugin.wit"];
+/// The copies of interfaces that the SDKs' packages bring, as neither npm nor setuptools follows a link out of the package; each with what
+/// it is a copy of.
+const COPIES: [(&str, &str); 4] = [
+    ("sdk/js/wit/deps/wasmill/plugin.wit", CONTRACT),
+    ("sdk/python/wasmill/wit/deps/wasmill/plugin.wit", CONTRACT),
+    ("sdk/python/wasmill/wit/deps/io/io.wit", "wit/wasi/io.wit"),
+    ("sdk/python/wasmill/wit/deps/http/http.wit", "wit/wasi/http.wit"),
+];
 /// The variable that names another program than the one that was built last. One that is optimised compiles plugins ten times as quickly.
 const PROGRAM: &str = "WASMILL";
 /// The variable that sets the number of mutated documents.
@@ -63,9 +70,9 @@ pub(crate) fn prepare(length: Length) -> Result<(), String> {
 /// # Errors
 /// The language, and the command that failed.
 pub(crate) fn test(length: Length) -> Result<(), String> {
-    for copy in COPIES {
-        if read(copy)? != read(CONTRACT)? {
-            return Err(format!("{copy} differs from {CONTRACT}: copy it there"));
+    for (copy, original) in COPIES {
+        if read(copy)? != read(original)? {
+            return Err(format!("{copy} differs from {original}: copy it there"));
         }
     }
     let wasmill = Wasmill::built(length)?;
@@ -334,6 +341,7 @@ fn python(wasmill: &Wasmill) -> Result<(), String> {
         wasmill.tested(&mut python, &[])?;
     }
     pages::follow(wasmill, "python.md", &paths)?;
+    enrich::python(wasmill, &paths)?;
     secrets::python(wasmill, &paths)
 }
 
