@@ -57,7 +57,7 @@ dead_letter = "dead"
 
 
 class Host:
-    """A machine with secrets: a folder, an environment and a port."""
+    """A machine with secrets: a folder with its parent, an environment and a port."""
 
     def __init__(self, folder):
         self.outer = folder
@@ -147,7 +147,7 @@ def tried(wasmill, plugin, host):
                 sys.exit(f"{name}: {leaked} leaked, first in: {line[:2000]}")
             if re.search(r"root:[^:]*:0:0:", text):
                 sys.exit(f"{name}: it read /etc/passwd")
-        if run.returncode == 78 and re.search(r"step `thief`|thief\.wasm", run.stderr):
+        if run.returncode == 78 and "interfaces that it wasn't granted" in run.stderr:
             refused = True
             print(f"{name}: refused: {' '.join(run.stderr.split())[:400]}")
             continue
