@@ -141,7 +141,8 @@ fn opened(descriptor: u32, path: &str, open: u32) -> String {
     let mut opened = 0;
     let length = u32::try_from(path.len()).unwrap_or_default();
     // SAFETY: the length is that of the path.
-    let error = unsafe { path_open(descriptor, 1, path.as_ptr(), length, open, u64::MAX, u64::MAX, 0, &raw mut opened) };
+    let error =
+        unsafe { path_open(descriptor, 1, path.as_ptr(), length, open, u64::MAX, u64::MAX, 0, &raw mut opened) };
     if error == 0 { descriptor_read(opened) } else { error.to_string() }
 }
 
