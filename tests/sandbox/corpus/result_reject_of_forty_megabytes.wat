@@ -1,4 +1,4 @@
-;; expect: result: A reject whose reason has 40 MB, and whose code is a terminal's escape sequence.
+;; expect: memory or timeout: A reject whose reason has 40 MB, and whose code is a terminal's escape sequence.
 (data (i32.const 64) "\1b[2J\0a")
 (func $process (type $process)
   (drop (call $nothing (local.get 4)))
