@@ -30,7 +30,7 @@ use trial::Trial;
 
 /// A call that takes longer than its timeout by more than this has not been stopped. The machine of a test may be busy.
 const LATE: Duration = Duration::from_secs(2);
-/// The longest time that the neighbour may ever wait: it shares two cores with a compiler and with plugins that run until their timeout.
+/// The longest time that a call of the neighbour may take while it has a core.
 const STUCK: Duration = Duration::from_secs(2);
 /// In the full form, the neighbour's 99th percentile may have this many times the quiet figure.
 const SLOWER: u32 = 2;
@@ -147,15 +147,15 @@ fn beside_a_neighbour(what: &str, trials: impl FnOnce() -> String) {
     let mut quiet = neighbour.watch(window);
     let idle = support::memory("VmRSS:");
     let told = trials();
-    let during = Latencies::of(neighbour.take());
+    let during = Latencies::of(&neighbour.take());
     let left = support::memory("VmRSS:").saturating_sub(idle);
     quiet.extend(neighbour.watch(window));
-    let quiet = Latencies::of(quiet);
+    let quiet = Latencies::of(&quiet);
     say(&format!(
         "{what}: {told}\n  {} MiB more than before are resident afterwards\n  the neighbour, quiet: {quiet}\n  the neighbour, during: {during}",
         left / MIB
     ));
-    assert!(during.longest < STUCK, "the neighbour waited {:?} for a call", during.longest);
+    assert!(during.longest_own < STUCK, "the neighbour waited {:?} for a call", during.longest_own);
     if support::is_full() {
         assert!(
             during.p99 < quiet.p99 * SLOWER,

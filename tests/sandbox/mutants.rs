@@ -149,14 +149,7 @@ fn flip(bytes: &mut [u8], random: &mut Random) {
 fn is_changeable(operator: &Operator<'_>) -> bool {
     let plain = class(operator);
     plain.is_some()
-        || matches!(
-            operator,
-            Operator::I32Const { .. }
-                | Operator::I64Const { .. }
-                | Operator::I32Eqz
-                | Operator::BrIf { .. }
-                | Operator::LocalGet { .. }
-        )
+        || matches!(operator, Operator::I32Const { .. } | Operator::I64Const { .. } | Operator::I32Eqz)
         || is_access(operator)
 }
 
@@ -216,8 +209,8 @@ fn change(code: &mut [u8], random: &mut Random) {
     let Some(&operator) = code.first() else { return };
     match operator {
         EQZ => code[0] = NOP,
-        // Constants, branches and locals: another number of the same length.
-        0x41 | 0x42 | 0x0d | 0x20 => number(&mut code[1..], random),
+        // Constants: another number of the same length.
+        0x41 | 0x42 => number(&mut code[1..], random),
         // Loads and stores: another offset, after the alignment.
         0x28..=0x3e if code.len() > 2 => number(&mut code[2..], random),
         _ => {

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::component;
+use crate::support;
 use crate::support::clock::Watch;
 use crate::trial;
 use crate::trial::Bounds;
@@ -27,16 +28,26 @@ pub(crate) struct Neighbour {
 #[derive(Default)]
 struct Shared {
     is_over: AtomicBool,
-    times: Mutex<Vec<Duration>>,
+    times: Mutex<Vec<Time>>,
 }
 
-/// What calls took, from when they were due until they returned.
+/// What a call took, from when it was due until it returned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    whole: Duration,
+    /// Without the time for which its thread could run and had no core: other processes have those.
+    own: Duration,
+}
+
+/// What calls took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Latencies {
-    pub(crate) calls: usize,
-    pub(crate) p50: Duration,
+    calls: usize,
+    p50: Duration,
     pub(crate) p99: Duration,
-    pub(crate) longest: Duration,
+    longest: Duration,
+    /// The longest of their own times.
+    pub(crate) longest_own: Duration,
 }
 
 impl Neighbour {
@@ -52,23 +63,25 @@ impl Neighbour {
                 if theirs.is_over.load(Ordering::Relaxed) {
                     break;
                 }
-                let due = Watch::start();
+                let (due, waited) = (Watch::start(), support::waited_for_a_core());
                 thread::sleep(EVERY);
                 let outcome = instances[turn % 2].process(&batch.view()).unwrap();
                 assert_eq!((outcome.outputs.len(), outcome.failed.len()), (3, 0));
-                theirs.times.lock().unwrap().push(due.elapsed().saturating_sub(EVERY));
+                let whole = due.elapsed().saturating_sub(EVERY);
+                let own = whole.saturating_sub(support::waited_for_a_core().saturating_sub(waited));
+                theirs.times.lock().unwrap().push(Time { whole, own });
             }
         };
         Neighbour { shared, thread: Some(thread::spawn(work)) }
     }
 
     /// The calls since the last time.
-    pub(crate) fn take(&self) -> Vec<Duration> {
+    pub(crate) fn take(&self) -> Vec<Time> {
         std::mem::take(&mut self.shared.times.lock().unwrap())
     }
 
     /// The calls of this time, while nothing else happens.
-    pub(crate) fn watch(&self, time: Duration) -> Vec<Duration> {
+    pub(crate) fn watch(&self, time: Duration) -> Vec<Time> {
         drop(self.take());
         thread::sleep(time);
         self.take()
@@ -87,15 +100,22 @@ impl Drop for Neighbour {
 
 impl fmt::Display for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latencies { calls, p50, p99, longest } = self;
-        write!(f, "p50 {p50:?}, p99 {p99:?}, longest {longest:?} of {calls} calls")
+        let Latencies { calls, p50, p99, longest, longest_own } = self;
+        write!(f, "p50 {p50:?}, p99 {p99:?}, longest {longest:?}, {longest_own:?} with a core, of {calls} calls")
     }
 }
 
 impl Latencies {
-    pub(crate) fn of(mut times: Vec<Duration>) -> Latencies {
-        times.sort_unstable();
-        let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
-        Latencies { calls: times.len(), p50: at(50), p99: at(99), longest: times.last().copied().unwrap_or_default() }
+    pub(crate) fn of(times: &[Time]) -> Latencies {
+        let mut whole: Vec<Duration> = times.iter().map(|time| time.whole).collect();
+        whole.sort_unstable();
+        let at = |share: usize| whole.get(whole.len() * share / 100).copied().unwrap_or_default();
+        Latencies {
+            calls: times.len(),
+            p50: at(50),
+            p99: at(99),
+            longest: whole.last().copied().unwrap_or_default(),
+            longest_own: times.iter().map(|time| time.own).max().unwrap_or_default(),
+        }
     }
 }

@@ -73,6 +73,9 @@ fn config(shape: Shape) -> Config {
             available_imports: Some(wat::parse_str(IMPORTS).unwrap()),
             max_memory32_bytes: 32 << 20,
             max_table_elements: 100_000,
+            // With these, most modules would have a reference to a value of the host, which is refused.
+            reference_types_enabled: false,
+            max_tables: 1,
             custom_page_sizes_enabled: false,
             exceptions_enabled: false,
             gc_enabled: false,

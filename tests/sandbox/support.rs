@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -72,4 +73,10 @@ pub(crate) fn forget_peak() {
 /// How many threads this process has.
 pub(crate) fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// For how long this thread could run and had no core, since it began.
+pub(crate) fn waited_for_a_core() -> Duration {
+    let figures = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(figures.split_whitespace().nth(1).unwrap().parse().unwrap())
 }

@@ -67,7 +67,7 @@ pub(crate) struct Trial {
     pub(crate) ending: Ending,
     /// Why, for people.
     pub(crate) reason: String,
-    /// How much longer than its timeout the longest call took.
+    /// How much longer than its timeout the longest call took, without the time for which it had no core.
     pub(crate) late: Duration,
     /// How long it took until it was loaded or refused.
     pub(crate) loading: Duration,
@@ -136,18 +136,15 @@ fn engine(compile: Duration) -> Engine {
 
 /// Instantiates the step and calls it. Also returns how much longer than its timeout the longest call took.
 fn run(step: &Step, timeout: Duration) -> (Result<(), Failure>, Duration) {
-    let watch = Watch::start();
-    let made = step.instantiate();
     // Making an instance has a timeout, and its `init` another one.
-    let mut late = watch.elapsed().saturating_sub(2 * timeout);
+    let (made, mut late) = timed(2 * timeout, || step.instantiate());
     let mut instance = match made {
         Ok(instance) => instance,
         Err(failure) => return (Err(failure), late),
     };
     for _ in 0..CALLS {
-        let watch = Watch::start();
-        let called = call(&mut instance, step.world());
-        late = late.max(watch.elapsed().saturating_sub(timeout));
+        let (called, this) = timed(timeout, || call(&mut instance, step.world()));
+        late = late.max(this);
         // Effects are collected after each call, as an executor does it.
         drop(instance.take_effects());
         if let Err(failure) = called {
@@ -156,6 +153,14 @@ fn run(step: &Step, timeout: Duration) -> (Result<(), Failure>, Duration) {
     }
     drop(instance);
     (Ok(()), late)
+}
+
+/// Also returns how much longer than the timeout it took, without the time for which it had no core.
+fn timed<T>(timeout: Duration, call: impl FnOnce() -> T) -> (T, Duration) {
+    let (watch, waited) = (Watch::start(), support::waited_for_a_core());
+    let returned = call();
+    let took = watch.elapsed().saturating_sub(support::waited_for_a_core().saturating_sub(waited));
+    (returned, took.saturating_sub(timeout))
 }
 
 /// Calls what a plugin of this world has, and drops what it returns.
@@ -186,6 +191,7 @@ pub(crate) fn records() -> Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     endings: BTreeMap<Ending, usize>,
+    refusals: BTreeMap<String, usize>,
     trials: usize,
     late: Duration,
     grown: u64,
@@ -196,6 +202,11 @@ impl Tally {
     pub(crate) fn add(&mut self, trial: &Trial) {
         self.trials += 1;
         *self.endings.entry(trial.ending).or_default() += 1;
+        if trial.ending == Ending::Refused {
+            let (_, why) = trial.reason.split_once("plugin.wasm: ").unwrap_or(("", &trial.reason));
+            let why: String = why.chars().take_while(|c| !c.is_ascii_digit() && *c != '`').take(50).collect();
+            *self.refusals.entry(why).or_default() += 1;
+        }
         self.late = self.late.max(trial.late);
         self.grown = self.grown.max(trial.grown);
         self.loading = self.loading.max(trial.loading);
@@ -223,6 +234,12 @@ impl fmt::Display for Tally {
             self.grown / MIB,
             self.late,
             self.loading
-        )
+        )?;
+        let mut refusals: Vec<(&String, &usize)> = self.refusals.iter().collect();
+        refusals.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (why, count) in refusals.into_iter().take(4) {
+            write!(f, "\n    {count} refused: {why}")?;
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-;; expect: result: Takes memory page by page until it is refused, touches all of it, and goes on.
+;; expect: result or timeout: Takes memory page by page until it is refused, touches all of it, and goes on.
 (func $process (type $process)
   (local $at i32)
   (loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))

@@ -1,4 +1,4 @@
-;; expect: bad-output or trap: Names more topics than a call may.
+;; expect: bad-output or timeout: Names more topics than a call may.
 ;; as: naming
 (import "wasmill:plugin/topics@1.2.0" "number" (func $number (param i32 i32 i32) (result i32)))
 (func $process (type $process)

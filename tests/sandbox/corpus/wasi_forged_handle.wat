@@ -1,4 +1,4 @@
-;; expect: trap: Writes to a stream that it never opened.
+;; expect: bad-output: Writes to a stream that it never opened.
 ;; as: runtime
 (import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))
 (func $process (type $process)

@@ -1,4 +1,4 @@
-;; expect: trap: Polls a list of handles that takes the whole memory.
+;; expect: bad-output: Polls a list of handles that takes the whole memory.
 ;; as: runtime
 (import "wasi:io/poll@0.2.6" "poll" (func $poll (param i32 i32 i32)))
 (func $process (type $process)
