@@ -26,6 +26,7 @@ use wasmill::plugin::Step;
 use wasmill::record::TopicPartition;
 use wasmill::secret::Secret;
 
+use crate::component::component;
 use crate::component::load;
 use crate::component::settings;
 use crate::wasi;
@@ -135,6 +136,19 @@ fn without_the_grant_the_plugin_does_not_start() {
     ] {
         assert!(refused.contains(part), "{refused} lacks {part}");
     }
+}
+
+/// A component imports what the runtime of its language does, so it starts without the grant: what it then asks for is refused by name.
+#[test]
+fn a_component_without_the_grant_is_refused_when_it_asks() {
+    let given = Secret("{\"url\":\"http://127.0.0.1:1\"}".to_owned());
+    let step = load(&component(&plugin("enrich")), Settings { settings: given, ..settings() }).unwrap();
+    let failed = enriched(&mut step.instantiate().unwrap(), "{\"customer\":7}").unwrap_err();
+    assert_eq!(failed.kind, Kind::Trap);
+    assert!(
+        failed.reason.contains("called `wasi:http/types.") && failed.reason.contains("grants no HTTP requests"),
+        "{failed:?}"
+    );
 }
 
 /// A server that accepts and says nothing: the plugin gets an error while there is time to do something about it.

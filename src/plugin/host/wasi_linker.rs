@@ -92,7 +92,9 @@ pub(in crate::plugin) fn link(linker: &mut Linker<Host>, component: &Component) 
             match export.ty {
                 ComponentItem::ComponentFunc(_) if is_http => no_requests(&mut to, interface(name), item)?,
                 ComponentItem::Resource(_) if is_http => {
-                    to.resource(item, ResourceType::host::<Request>(), |_, _| Ok(()))?;
+                    // What it takes from `wasi:io` is what that has.
+                    let ty = resource(item).unwrap_or_else(ResourceType::host::<Request>);
+                    to.resource(item, ty, |_, _| Ok(()))?;
                 }
                 ComponentItem::ComponentFunc(_) => function(&mut to, interface(name), item)?,
                 ComponentItem::Resource(_) => {
@@ -113,7 +115,7 @@ pub(in crate::plugin) fn link(linker: &mut Linker<Host>, component: &Component) 
 
 fn resource(name: &str) -> Option<ResourceType> {
     Some(match name {
-        "error" => ResourceType::host::<IoError>(),
+        "error" | "io-error" => ResourceType::host::<IoError>(),
         "pollable" => ResourceType::host::<Pollable>(),
         "input-stream" => ResourceType::host::<InputStream>(),
         "output-stream" => ResourceType::host::<OutputStream>(),
