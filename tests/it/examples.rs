@@ -282,8 +282,8 @@ fn a_plugin_has_time_random_numbers_and_environment_only_if_its_step_allows_it()
     for (allow, parts) in [
         ("allow = { clok = true }", ["unknown field `clok`", "did you mean `clock`?"]),
         (
-            "allow = { http = [\"https://tiers\"] }",
-            ["`step.allow.http` is not supported yet", "never files or the network"],
+            "allow = { http = [\"tiers\"] }",
+            ["`tiers` can't be in `http`", "write scheme, host and, if need be, the port"],
         ),
         ("allow = { env = [\"REGION\"] }", ["`step.allow.env`: expected a table, found a list", "REGION = \"eu-1\""]),
         ("allow = { env = { \"A=B\" = \"1\" } }", ["`A=B` can't be the name of a variable", "write a name"]),
