@@ -34,6 +34,9 @@ class Server(ThreadingHTTPServer):
     # Two hundred connections may come at once.
     request_queue_size = 512
 
+    def handle_error(self, request, client_address):
+        """A client that is killed resets its connections."""
+
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8090
