@@ -140,7 +140,7 @@ pub struct Network {
 impl Network {
     fn holds(self, address: IpAddr) -> bool {
         match (self.first, plain(address)) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => shared(first.into(), address.into(), 32, self.bits),
+            (IpAddr::V4(first), IpAddr::V4(address)) => shared(first.into(), address.into(), self.bits),
             (IpAddr::V6(first), IpAddr::V6(address)) => {
                 let differing = (u128::from(first) ^ u128::from(address)).leading_zeros();
                 differing >= u32::from(self.bits)
@@ -150,8 +150,9 @@ impl Network {
     }
 }
 
-fn shared(a: u32, b: u32, width: u32, bits: u8) -> bool {
-    (a ^ b).leading_zeros().min(width) >= u32::from(bits)
+/// Whether the addresses begin with the same bits.
+fn shared(a: u32, b: u32, bits: u8) -> bool {
+    (a ^ b).leading_zeros() >= u32::from(bits)
 }
 
 impl FromStr for Network {
@@ -227,7 +228,7 @@ fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
         // Multicast, reserved, and broadcast.
         ([224, 0, 0, 0], 3, "reserved"),
     ];
-    let is_in = |first: [u8; 4], bits| shared(Ipv4Addr::from(first).into(), address.into(), 32, bits);
+    let is_in = |first: [u8; 4], bits| shared(Ipv4Addr::from(first).into(), address.into(), bits);
     RANGES.iter().find(|(first, bits, _)| is_in(*first, *bits)).map(|(_, _, kind)| *kind)
 }
 

@@ -45,6 +45,7 @@ use wasmtime_wasi_http::WasiHttpHooks;
 use wasmtime_wasi_http::WasiHttpView;
 
 use crate::plugin::contract::Level;
+use crate::plugin::deadline::TICK;
 use crate::plugin::grants::Grants;
 use crate::plugin::host::Host;
 use crate::plugin::host::printed::PRINTED_BYTES_MAX;
@@ -233,7 +234,7 @@ impl Waiting {
         let Some(until) = self.until else { return self.runtime.block_on(call) };
         self.runtime.block_on(async {
             // The clock of deadlines comes first where the guest runs, as it can tell where.
-            let until = tokio::time::Instant::from_std(until) + crate::plugin::deadline::TICK * 2;
+            let until = tokio::time::Instant::from_std(until) + TICK * 2;
             tokio::time::timeout_at(until, call).await.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
         })
     }
